@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+# weir: one page that says what every program is made of. `make help` lists the targets.
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CC      ?= cc
+CLANG   ?= clang-14
+BPFTOOL ?= /usr/sbin/bpftool
+SAN     ?=
+V       ?= 0
+BUILD   := build$(if $(SAN),/san)
+Q       := $(if $(filter 1,$(V)),,@)
+say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUILD)/%,%,$@)';)
+
+# ---- what each program is made of ------------------------------------------------------------
+lib_src      :=
+
+agent_src    :=
+
+ns_src       :=
+
+store_src    :=
+
+gateway_src  :=
+
+registry_src :=
+
+weir_src     :=
+
+bpf_src      :=
+
+# main files: one a program
+programs     :=
+
+# ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
+unit_lib      :=
+
+unit_agent    :=
+
+unit_ns       :=
+
+unit_store    :=
+
+unit_gateway  :=
+
+unit_registry :=
+
+unit_weir     :=
+
+# ---- fuzzers (tests/fuzz/NAME.c, clang and libFuzzer), by archive ----------------------------
+fuzz_lib      :=
+
+fuzz_agent    :=
+
+fuzz_ns       :=
+
+fuzz_store    :=
+
+# ---- flags -----------------------------------------------------------------------------------
+packages := libsystemd yaml-0.1 jansson libcurl libcrypto libmicrohttpd lmdb libisal libxxhash \
+            ldns libbpf libxdp libcap libseccomp
+no_packages := clean help tools bootstrap
+ifneq ($(filter-out $(no_packages),$(or $(MAKECMDGOALS),all)),)
+  pkg_cflags := $(shell pkg-config --cflags $(packages) 2>/dev/null)
+  pkg_libs   := $(shell pkg-config --libs $(packages) 2>/dev/null)
+  ifeq ($(pkg_libs),)
+    bootstrap_first := yes
+  endif
+endif
+
+warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+CFLAGS   ?= -O2 -g
+cflags    = -std=gnu11 $(CFLAGS) $(warnings) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -I$(BUILD) \
+            -fPIE -fstack-protector-strong -pthread $(pkg_cflags) -MMD -MP \
+            $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined,-D_FORTIFY_SOURCE=2)
+ldflags   = -pie -pthread -Wl,-z,relro,-z,now $(if $(SAN),-fsanitize=$(SAN))
+libs      = $(pkg_libs) -lm
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+.PHONY: all help check test demo nightly fuzz install clean bootstrap-check
+
+all: $(programs:%=$(BUILD)/bin/%) ## build every program and the BPF objects
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z0-9_-]+:.*## /{printf "  make %-24s %s\n", $$1, $$2}' Makefile
+
+ifeq ($(bootstrap_first),yes)
+  $(error libraries are missing: run tools/bootstrap as root (it installs exactly the missing Debian packages), then make again)
+endif
+
+# ---- compile and archive ---------------------------------------------------------------------
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(cflags) -c $< -o $@
+
+archives := lib agent ns store gateway registry weir
+define archive_rule
+$(BUILD)/$(1).a: $$($(1)_src:%.c=$(BUILD)/%.o)
+	@mkdir -p $$(@D); rm -f $$@
+	$$(call say,AR)ar rcs $$@ $$^
+endef
+$(foreach a,$(archives),$(eval $(call archive_rule,$(a))))
+
+# A program is its main file, its own archive and lib: program(NAME, MAIN, ARCHIVE)
+define program
+$(BUILD)/bin/$(1): $(BUILD)/$(2:%.c=%.o) $(BUILD)/$(3).a $(BUILD)/lib.a
+	@mkdir -p $$(@D)
+	$$(call say,LINK)$$(CC) -o $$@ $$^ $$(ldflags) $$(libs)
+endef
+$(eval $(call program,weir-agent,user/agent/main.c,agent))
+$(eval $(call program,weir-ns,dns/main.c,ns))
+$(eval $(call program,weir-endpoint,http/store/main.c,store))
+$(eval $(call program,weir-gateway,http/gateway/main.c,gateway))
+$(eval $(call program,weir-registry,http/registry/main.c,registry))
+$(eval $(call program,weir,tools/weir.c,weir))
+
+# ---- BPF: object, skeleton -------------------------------------------------------------------
+bpf_arch ?= $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86)
+bpf_obj  := $(bpf_src:bpf/%.bpf.c=build/bpf/%.bpf.o)
+
+build/vmlinux/vmlinux.h: vmlinux/vmlinux.h
+	@mkdir -p $(@D)
+	$(call say,BTF)$(BPFTOOL) btf dump file /sys/kernel/btf/vmlinux format c >$@ 2>/dev/null || cp $< $@
+
+build/bpf/%.bpf.o: bpf/%.bpf.c build/vmlinux/vmlinux.h
+	@mkdir -p $(@D)
+	$(call say,BPF)$(CLANG) -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -O2 -g -Wall -Wextra -Wshadow \
+		-I. -Ibuild/vmlinux -MMD -MP -c $< -o $@
+
+build/skel/%.skel.h: build/bpf/%.bpf.o
+	@mkdir -p $(@D)
+	$(call say,SKEL)$(BPFTOOL) gen skeleton $< name $* >$@
+
+$(agent_src:%.c=$(BUILD)/%.o): cflags += -Ibuild
+$(agent_src:%.c=$(BUILD)/%.o): | $(bpf_obj:build/bpf/%.bpf.o=build/skel/%.skel.h)
+
+# ---- tests -----------------------------------------------------------------------------------
+define unit_rule
+$(BUILD)/unit/$(2): $(BUILD)/tests/unit/$(2).o $(BUILD)/$(1).a $(BUILD)/lib.a
+	@mkdir -p $$(@D)
+	$$(call say,LINK)$$(CC) -o $$@ $$< $$(sort $(BUILD)/$(1).a $(BUILD)/lib.a) $$(ldflags) -lcmocka $$(libs)
+endef
+$(foreach a,$(archives),$(foreach t,$(unit_$(a)),$(eval $(call unit_rule,$(a),$(t)))))
+unit_tests := $(foreach a,$(archives),$(unit_$(a):%=$(BUILD)/unit/%))
+
+define fuzz_rule
+build/fuzz/$(2): tests/fuzz/$(2).c $($(1)_src) $(lib_src)
+	@mkdir -p $$(@D)
+	$$(call say,FUZZ)$$(CLANG) -std=gnu11 -O1 -g -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -Ibuild $$(pkg_cflags) \
+		-fsanitize=fuzzer,address,undefined -o $$@ $$< $$(sort $$($(1)_src) $$(lib_src)) $$(libs)
+endef
+$(foreach a,$(archives),$(foreach t,$(fuzz_$(a)),$(eval $(call fuzz_rule,$(a),$(t)))))
+fuzzers := $(foreach a,$(archives),$(fuzz_$(a):%=build/fuzz/%))
+
+unit: $(unit_tests)
+
+check: unit ## unit tests, no root needed (SAN=address,undefined for the sanitizers)
+	@tests/run $(unit_tests) tests/unit/*.sh
+
+fuzz: $(fuzzers) ## run every fuzzer for FUZZ_SECONDS (20)
+	@tests/fuzz/run $(fuzzers)
+
+test: ## everything (root): installs what tests need, all checks, sanitizers, BPF, namespaces, end to end
+	@tests/all
+
+nightly: all ## what takes longer than `make test` may
+	@tests/nightly/run
+
+demo: ## the main job, for real, in namespaces (root)
+	@tests/demo
+
+bench-%: all
+	@mkdir -p build/bench
+	@tests/bench/bench-$*
+
+compile_commands.json: $(MAKEFILE_LIST)
+	@$(MAKE) --no-print-directory -Bn CC='$(CC)' | awk -v d='$(CURDIR)' '/ -c [^ ]*\.c -o /{ \
+		match($$0, / -c [^ ]*\.c/); f=substr($$0, RSTART+4, RLENGTH-4); sub(/^.*;/, ""); gsub(/["\\]/, "\\\\&"); \
+		printf "%s{\"directory\":\"%s\",\"file\":\"%s\",\"command\":\"%s\"}", n++ ? ",\n" : "[\n", d, f, $$0 } \
+		END { print "\n]" }' >$@
+
+clean: ## remove build/
+	$(Q)rm -rf build compile_commands.json
+
+-include $(shell find build -name '*.d' 2>/dev/null)

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conf.h -- weir.yaml: what this node is. Every program reads the same file.
+ *
+ * One table (conf_schema.c) is parser, checker, defaults and documentation. A file is loaded whole
+ * or not at all; a struct conf is immutable afterwards, and a reload loads a new one and swaps.
+ * Faults are reported as "FILE:LINE: KEY: what is wrong; what would be right", all of them, not
+ * only the first.
+ */
+#ifndef WEIR_CONF_H
+#define WEIR_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "lib/addr.h"
+#include "lib/log.h"
+
+#define CONF_DEFAULT_PATH "/etc/weir/weir.yaml"
+#define CONF_NAME_MAX     64            /* node, site, service … with terminator */
+
+struct conf_registry {
+	char *url;                      /* "unix:/path", "http://…", "https://…" */
+	char *user, *password_file, *token_file, *ca;    /* NULL when not set; paths are absolute */
+	uint64_t timeout_us;
+};
+
+struct conf_tls { char *ca, *cert, *key; };              /* NULL: no TLS among daemons */
+
+struct conf_registry_server {
+	bool enabled;
+	struct addr_port *listen;       /* Unix sockets, or TCP on loopback */
+	size_t nlisten;
+	char *token_file;
+};
+
+enum conf_encap { CONF_ENCAP_GUE, CONF_ENCAP_IPIP };
+enum conf_check { CONF_CHECK_NONE, CONF_CHECK_TCP, CONF_CHECK_HTTP };
+
+struct conf_backend {
+	char name[CONF_NAME_MAX];
+	struct addr address, address6;  /* one of them may be AF_UNSPEC */
+	double capacity;                /* relative size, default 1 */
+};
+
+struct conf_service {
+	char name[CONF_NAME_MAX];
+	struct addr_port *addresses;    /* with proto; port 0: any port. None: measured and published only */
+	size_t naddresses;
+	uint32_t slots;
+	enum conf_encap encap;
+	bool udp_sticky;                /* UDP flows keep their backend while slots move */
+	struct {
+		enum conf_check type;
+		uint16_t port;          /* 0: the service's */
+		char *path;
+		uint64_t interval_us, timeout_us;
+		unsigned int rise, fall;
+	} check;
+	struct conf_backend *backends;
+	size_t nbackends;
+};
+
+struct conf_agent {
+	bool enabled;
+	char **interfaces;
+	size_t ninterfaces;
+	enum { CONF_ATTACH_LINK, CONF_ATTACH_DISPATCHER } attach;
+	enum { CONF_MODE_AUTO, CONF_MODE_NATIVE, CONF_MODE_GENERIC } mode;
+	char *pin;
+	struct addr_port inside;
+	uint64_t drain_us;
+	double move_budget;             /* fraction of the slots per second */
+	uint32_t mark;
+	struct {
+		char **interfaces;
+		size_t ninterfaces;
+		struct addr_prefix *from;
+		size_t nfrom;
+	} decap;
+	struct conf_service *services;
+	size_t nservices;
+};
+
+struct conf_zone { char *name; char *file; };
+struct conf_steer { char *name; char **services; size_t nservices; uint64_t ttl_us; };
+
+struct conf_ns {
+	bool enabled;
+	struct addr_port *listen;
+	size_t nlisten;
+	struct addr_port inside;
+	struct conf_zone *zones;
+	size_t nzones;
+	struct conf_steer *steer;
+	size_t nsteer;
+	unsigned int workers;           /* 0: as many as CPUs */
+	struct { unsigned int tcp_connections; uint64_t tcp_idle_us; } limits;
+};
+
+struct conf_limits {
+	uint64_t object;                /* bytes */
+	unsigned int connections;
+	uint64_t header_bytes;
+	uint64_t idle_us, request_us;
+};
+
+struct conf_gateway {
+	bool enabled;
+	struct addr_port *listen;
+	size_t nlisten;
+	struct addr_port inside;
+	struct {
+		char **services;
+		size_t nservices;
+		uint64_t token_ttl_us;
+		unsigned int top;       /* round-robin among so many of the best */
+	} redirect;
+	struct conf_limits limits;
+};
+
+struct conf_endpoint {
+	bool enabled;
+	struct addr_port *listen;
+	size_t nlisten;
+	char *url;
+	struct addr_port inside;
+	unsigned int copies;
+	uint64_t reserve;
+	struct conf_limits limits;
+};
+
+struct conf {
+	char *path;                     /* of the file */
+	char node[CONF_NAME_MAX], site[CONF_NAME_MAX], domain[CONF_NAME_MAX];
+	char *user;                     /* NULL: not said */
+	char *state, *run;
+	enum log_level log_level;
+	struct conf_registry registry;
+	struct conf_tls tls;
+	struct conf_registry_server registry_server;
+	struct conf_agent agent;
+	struct conf_ns ns;
+	struct conf_gateway gateway;
+	struct conf_endpoint endpoint;
+};
+
+/* Loads and checks. Faults are written to `faults` (may be NULL), one a line. 0, -EINVAL when there
+ * were faults, or -errno when the file cannot be read (also said in faults). */
+int conf_load(struct conf **out, const char *path, FILE *faults);
+void conf_free(struct conf *conf);      /* accepts NULL */
+
+/* The table as text: every key, type, default and meaning (for weir.yaml(5) and `weir check --keys`). */
+void conf_describe(FILE *out);
+
+/* RUN/ROLE.sock and STATE/ROLE, into buf. */
+char *conf_ctl_path(const struct conf *conf, const char *role, char *buf, size_t len);
+char *conf_state_path(const struct conf *conf, const char *role, char *buf, size_t len);
+
+#endif

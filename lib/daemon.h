@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * daemon.h -- what every daemon's main() does the same way: options, configuration, log, loop,
+ * folders, control socket, privileges, readiness.
+ *
+ *	int main(int argc, char **argv)
+ *	{
+ *		static const struct daemon_program program = { "weir-endpoint", "endpoint", … };
+ *		return daemon_main(&program, argc, argv);
+ *	}
+ */
+#ifndef WEIR_DAEMON_H
+#define WEIR_DAEMON_H
+
+#include <stdbool.h>
+
+#include "lib/conf.h"
+#include "lib/ctl.h"
+#include "lib/loop.h"
+#include "lib/metrics.h"
+#include "lib/priv.h"
+#include "lib/registry.h"
+
+#define WEIR_VERSION "0.1.0"
+
+struct daemon {
+	const char *role;
+	struct conf *conf;              /* replaced by a reload, on the main thread, before `reload` is called */
+	struct loop *loop;
+	struct metrics *metrics;
+	struct registry *registry;      /* opened (files read) before privileges are dropped; NULL for weir-registry */
+	struct priv_user user;
+	void *state;                    /* the program's own */
+};
+
+struct daemon_program {
+	const char *name, *role, *summary;      /* summary: one line for -h */
+	bool (*enabled)(const struct conf *conf);       /* is there a section for this role */
+	enum priv_profile profile;
+	const char *keep;               /* capabilities kept, or NULL */
+	/* In order: prepare (still privileged: bind sockets, read keys, fork helpers), drop, start
+	 * (unprivileged; the loop runs after it), then on the way out stop. Each logs its own failure
+	 * and returns 0 or -errno. start calls loop_notify_ready() when it serves, at once or later. */
+	int (*prepare)(struct daemon *d);
+	int (*start)(struct daemon *d);
+	void (*stop)(struct daemon *d);
+	/* The new configuration is in d->conf, the old one in old until it returns. Non-zero: keep old. */
+	int (*reload)(struct daemon *d, const struct conf *old);
+	/* Adds the role's members to `status`. */
+	void (*status)(struct daemon *d, json_t *answer);
+	const struct ctl_command *commands;     /* more than status and reload; may be NULL; arg is the daemon */
+	/* A long option that does one thing instead of running the daemon ("detach"); NULL: none. Returns
+	 * the exit code. */
+	const char *action_name, *action_help;
+	int (*action)(const struct conf *conf);
+};
+
+/* Options -c -n -v -V -h; exit codes 0, 1, 2. */
+int daemon_main(const struct daemon_program *program, int argc, char **argv);
+
+#endif
