@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * maps.h -- keys and values of the pinned maps: the one copy for the kernel and for user space.
+ *
+ * These layouts are wire formats: other versions of the agent adopt the maps, and people read and
+ * write them with bpftool. Fixed widths, named padding, sizes asserted. Fields marked (be) are in
+ * network order, all others in host order. Zero always means "not given": an all-zero settings
+ * entry, or a backend with nothing but an address, works.
+ *
+ * An address takes 16 bytes: IPv6 as it is, IPv4 in the first four, zeros behind; the family tells.
+ */
+#ifndef WEIR_ABI_MAPS_H
+#define WEIR_ABI_MAPS_H
+
+#ifndef __bpf__
+#include <linux/types.h>
+#endif
+
+#include "bpf/abi/reasons.h"
+
+#define WEIR_SERVICES_MAX   1024u       /* numbers of services; a service may have many addresses */
+#define WEIR_KEYS_MAX       16384u      /* service addresses */
+#define WEIR_BACKENDS_MAX   16384u      /* indexes; 0 is "none" */
+#define WEIR_SLOTS_MAX      (1u << 19)  /* of all services together */
+#define WEIR_NOTES_MAX      131072u     /* flows of moving slots that are remembered */
+#define WEIR_HALF_OPEN_MAX  8192u       /* the same before the handshake ends: a SYN flood stays here */
+#define WEIR_FRAGMENTS_MAX  4096u
+#define WEIR_OWNERS         3           /* earlier owners of a slot that are kept for good */
+#define WEIR_NAME_MAX       64
+
+#define WEIR_FAMILY_4 4
+#define WEIR_FAMILY_6 6
+
+/* ---- settings: array of one ---------------------------------------------------------------- */
+enum weir_off {                         /* features that can be switched off */
+	WEIR_OFF_ECHO    = 1 << 0,      /* answers to ICMP echo */
+	WEIR_OFF_TOO_BIG = 1 << 1,      /* "fragmentation needed", "packet too big" */
+	WEIR_OFF_RELAY   = 1 << 2,      /* passing strangers' connections on to earlier owners */
+	WEIR_OFF_ERRORS  = 1 << 3,      /* ICMP errors to the backend of the flow they quote */
+};
+
+struct weir_settings {
+	__u32 off;                      /* enum weir_off */
+	__u16 gue_port;                 /* 0: 6080 (IANA: gue) */
+	__u16 mtu;                      /* of the way to backends that have none; 0: 1500 */
+	__u16 udp_learn_s;              /* sticky UDP: how long unknown flows of a slot that moved count as
+					   old ones; 0: 60 */
+	__u8  ttl;                      /* of outer headers; 0: 64 */
+	__u8  zero1;
+	__u32 zero2[5];
+};
+_Static_assert(sizeof(struct weir_settings) == 32, "settings");
+
+/* ---- services: hash ------------------------------------------------------------------------ */
+/* Port 0 is any port. {address, port 0, ICMP (1) or ICMPv6 (58)} makes the address answer echo and
+ * tells that it is a service address at all. */
+struct weir_service_key {
+	__be32 addr[4];
+	__be16 port;                    /* (be) */
+	__u8   proto;                   /* IPPROTO_TCP, _UDP, _ICMP, _ICMPV6 */
+	__u8   family;                  /* WEIR_FAMILY_4, _6 */
+};
+_Static_assert(sizeof(struct weir_service_key) == 20, "service key");
+
+enum weir_encap { WEIR_ENCAP_GUE, WEIR_ENCAP_IPIP };
+
+enum weir_service_flag {
+	WEIR_SERVICE_UDP_STICKY = 1 << 0,       /* UDP flows keep their backend while slots move */
+};
+
+struct weir_service {
+	__u32 number;                   /* its counters and information, < WEIR_SERVICES_MAX */
+	__u32 first;                    /* its slots are slots[first .. first + slots - 1] */
+	__u32 slots;
+	__u8  encap;                    /* enum weir_encap */
+	__u8  flags;                    /* enum weir_service_flag */
+	__u16 zero;
+};
+_Static_assert(sizeof(struct weir_service) == 16, "service");
+
+/* service_info: array by number; for people and for adoption, the program does not read it. */
+struct weir_service_info {
+	char  name[WEIR_NAME_MAX];      /* "": the number is free */
+	__u32 first, slots;
+	__u32 generation;               /* of the ring, as the agent counts */
+	__u32 zero;
+};
+_Static_assert(sizeof(struct weir_service_info) == 80, "service info");
+
+/* ---- slots: array, mapped by the agent ------------------------------------------------------ */
+/* The first eight bytes are written as one 64-bit word by the agent and only read by the program;
+ * `elsewhere` is written by both. */
+struct weir_slot {
+	__u16 current;                  /* backend of new flows; 0: none */
+	__u16 previous;                 /* the slot is in transition: backend of flows without a note; 0: steady */
+	__u16 owners[WEIR_OWNERS];      /* the last ones before current, newest first, no two alike */
+	__u16 since;                    /* monotonic seconds, low bits, when the transition began */
+	__u32 elsewhere;                /* monotonic seconds when a packet last went to another than current */
+};
+_Static_assert(sizeof(struct weir_slot) == 16, "slot");
+
+/* ---- backends: array by index ---------------------------------------------------------------- */
+enum weir_backend_flag {
+	WEIR_BACKEND_DOWN  = 1 << 0,
+	WEIR_BACKEND_LOCAL = 1 << 1,    /* this node: packets are left to the host as they are */
+};
+
+struct weir_backend {
+	__be32 addr[4];                 /* of the tunnel's end */
+	__be32 source[4];               /* outer source, same family; zero: the service's address if of that
+					   family, else the packet is dropped as NO_ROUTE */
+	__u64  id;                      /* of its name, for adoption */
+	__u32  ifindex;                 /* 0: ask the kernel's routes (needs forwarding switched on) */
+	__u8   mac[6];                  /* next hop */
+	__u8   source_mac[6];
+	__u16  mtu;                     /* of the way there; 0: the settings' */
+	__u16  service;                 /* number */
+	__u8   family;                  /* of addr and source; 0: there is no such backend */
+	__u8   flags;                   /* enum weir_backend_flag */
+	__u16  zero;
+};
+_Static_assert(sizeof(struct weir_backend) == 64, "backend");
+
+/* ---- flows: notes, half_open, fragments (all LRU hashes) -------------------------------------- */
+struct weir_flow {                      /* as the client's packets have it */
+	__be32 source[4];
+	__be32 dest[4];
+	__be16 source_port;             /* (be) */
+	__be16 dest_port;               /* (be) */
+	__u8   proto;
+	__u8   family;
+	__u16  zero;
+};
+_Static_assert(sizeof(struct weir_flow) == 40, "flow");
+
+struct weir_note {
+	__u16 backend;
+	__u16 since;                    /* the slot's, a note of an earlier transition does not count */
+};
+_Static_assert(sizeof(struct weir_note) == 4, "note");
+
+struct weir_fragment_key {
+	__be32 source[4];
+	__be32 dest[4];
+	__be32 id;                      /* (be) */
+	__u8   proto;
+	__u8   family;
+	__u16  zero;
+};
+_Static_assert(sizeof(struct weir_fragment_key) == 40, "fragment key");
+
+struct weir_fragment {
+	__u16 backend;
+	__u8  encap;
+	__u8  zero;
+	__u32 service;
+};
+_Static_assert(sizeof(struct weir_fragment) == 8, "fragment");
+
+/* ---- decapsulation ---------------------------------------------------------------------------- */
+/* decap_sources: LPM trie; an IPv4 prefix is ::ffff:a.b.c.d with 96 bits more. */
+struct weir_prefix {
+	__u32  bits;
+	__be32 addr[4];
+};
+_Static_assert(sizeof(struct weir_prefix) == 20, "prefix");
+
+/* decap_interfaces: hash, key __u32 ifindex, value __u32 1. decap_targets: hash of this node's own
+ * addresses (IPv4 as ::ffff:a.b.c.d), value __u32 1. All three must agree to a packet. */
+struct weir_target {
+	__be32 addr[4];
+};
+
+/* ---- counters: per-CPU arrays ------------------------------------------------------------------ */
+/* reasons (by enum weir_reason), service_counts (by number), backend_counts (by index). */
+struct weir_count {
+	__u64 packets;
+	__u64 bytes;                    /* frame as received */
+};
+_Static_assert(sizeof(struct weir_count) == 16, "count");
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dataplane.h -- how the agent drives the packet path without holding any power itself.
+ *
+ * dataplane_open() forks the loader while the agent is still privileged. The loader loads or adopts
+ * what is pinned, attaches, fills the maps, follows routes and neighbours, ends transitions, and
+ * keeps CAP_BPF and CAP_NET_ADMIN alone; the agent speaks to it over a socket pair. Every call here
+ * is one question and one answer (microseconds; a whole ring a millisecond), from the main thread
+ * only. Return values are 0 (or a number) or -errno; -EPIPE means that the loader died: traffic goes
+ * on as it was, the agent should say so and exit, to be started again by whoever runs it.
+ *
+ * Names are the identity: numbers and indexes are given out by the loader, found again after a
+ * restart, and stay the same as long as name, service and address do. Stopping, killing or upgrading the
+ * agent changes nothing in the packet path; dataplane_detach() takes it down.
+ */
+#ifndef WEIR_DATAPLANE_H
+#define WEIR_DATAPLANE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bpf/abi/maps.h"
+#include "lib/addr.h"
+#include "lib/conf.h"
+#include "lib/priv.h"
+
+struct dataplane;
+
+/* Privileged (call in daemon prepare). Loads, attaches to conf->interfaces, sets settings and
+ * decapsulation; logs what it did and why it failed. user is what the loader drops to (with its two
+ * capabilities). With no interfaces the maps are still made. */
+int dataplane_open(struct dataplane **out, const struct conf_agent *conf,
+		   const struct priv_user *user);
+/* Ends the loader; the packet path stays. Accepts NULL. */
+void dataplane_close(struct dataplane *dp);
+/* Becomes readable (with end of file) when the loader died; for loop_fd_add(). */
+int dataplane_fd(const struct dataplane *dp);
+/* The last failure as a sentence. */
+const char *dataplane_error(const struct dataplane *dp);
+
+/* A reload: decapsulation sources, drain time and mark change at once; interfaces, attach, mode and pin need a
+ * restart (-EBUSY, dataplane_error() names which). */
+int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf);
+
+/* ---- services and backends ------------------------------------------------------------------ */
+/* Makes or changes the service of that name (addresses, slots, encap, udp). Returns its number, or
+ * -errno: -ENOSPC (no slots, numbers or addresses left), -EADDRINUSE (an address belongs to another
+ * service). A changed number of slots starts with empty ones that replace the old when they are
+ * first set with dataplane_slots_set(). A service without addresses gets a number and slots all the same. */
+int dataplane_service_set(struct dataplane *dp, const struct conf_service *service);
+
+/* Makes or changes the backend of that name in a service. Returns its index (1..) or -errno. A
+ * changed address is a new index. The node's own addresses are recognised: such a backend is served
+ * by the host itself. up false: its slots' packets go to other owners of the slot, or are dropped. */
+int dataplane_backend_set(struct dataplane *dp, int service, const char *name,
+			  const struct addr *address, bool up);
+
+/* Removes every service and backend that was not set since the last sweep (or open): call after all
+ * were set, at start and after a reload. A backend that still owns or owned slots of a live service
+ * is kept until none refers to it. */
+int dataplane_sweep(struct dataplane *dp);
+
+/* ---- slots ------------------------------------------------------------------------------------ */
+/* What each slot's current owner is (0: none): after a restart, what was adopted. n must be the
+ * service's number of slots. */
+int dataplane_slots_get(struct dataplane *dp, int service, uint16_t *owner, size_t n);
+/* Gives each slot to owner[i] (an index, 0: none). Slots that change enter transition by the rules
+ * 1-3: established flows stay, new ones go to the new owner; a slot whose old owner is down, or that had none,
+ * changes at once. *moved (may be NULL): how many changed. generation is kept for people and adoption. */
+int dataplane_slots_set(struct dataplane *dp, int service, const uint16_t *owner, size_t n,
+			uint32_t generation, uint32_t *moved);
+
+struct dataplane_service_state {
+	uint32_t slots, transition;     /* transition: how many slots are in it */
+	uint32_t generation;            /* of the last dataplane_slots_set(), also of an earlier process */
+	struct weir_count count;
+};
+int dataplane_service_state(struct dataplane *dp, int service,
+			    struct dataplane_service_state *out);
+
+/* ---- counters ---------------------------------------------------------------------------------- */
+int dataplane_reasons(struct dataplane *dp, struct weir_count out[WEIR_REASON_COUNT]);
+const char *dataplane_reason_name(enum weir_reason reason);      /* "FORWARDED" */
+const char *dataplane_reason_fate(enum weir_reason reason);      /* "sent", "passed", "dropped" */
+const char *dataplane_reason_meaning(enum weir_reason reason);
+/* Counts of backends[0..n-1] (indexes), n at most 1024 a call. */
+int dataplane_backend_counts(struct dataplane *dp, const uint16_t *backends, size_t n,
+			     struct weir_count *out);
+
+/* ---- the rest ----------------------------------------------------------------------------------- */
+/* A non-blocking, close-on-exec TCP socket of AF_INET or AF_INET6 with the configured mark, for health
+ * checks. Returns the fd or -errno. */
+int dataplane_socket(struct dataplane *dp, int family);
+
+struct dataplane_interface {
+	char name[16];
+	char mode[8];                   /* "native", "generic" */
+	char attach[12];                /* "link", "dispatcher" */
+};
+/* Returns how many were written. */
+int dataplane_interfaces(struct dataplane *dp, struct dataplane_interface *out, size_t max);
+
+/* Takes the packet path down: unpins links, program and maps under conf->pin, and tells each step on
+ * standard output. For `weir-agent --detach`; needs root. Returns the exit code. */
+int dataplane_detach(const struct conf_agent *conf);
+
+#endif
