@@ -77,6 +77,10 @@ int registry_lease_put(struct reg_lease *lease, const char *key, const char *val
  * lost is not taken again by itself. */
 int registry_lease_claim(struct reg_lease *lease, const char *key, const char *value);
 bool registry_lease_holds(struct reg_lease *lease, const char *key);
+/* Is the lease certainly still there? True while less than the TTL has passed (CLOCK_MONOTONIC, also through
+ * SIGSTOP) since the last grant or keep-alive that succeeded was *sent*. *term, may be NULL, counts the leases: it
+ * grows whenever a lost one was replaced, so that a holder knows to read again what others may have changed meanwhile. */
+bool registry_lease_certain(struct reg_lease *lease, uint64_t *term);
 void registry_lease_end(struct reg_lease *lease, bool revoke);          /* revoke: the keys go at once */
 
 /* Watches a prefix: first a PUT for each present key, then REG_SYNCED, then changes as they come.
