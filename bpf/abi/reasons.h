@@ -35,7 +35,7 @@
 	X(TOO_BIG_QUIET, "dropped", "would not fit when encapsulated, telling is switched off")
 
 enum weir_reason {
-#define WEIR_REASON_NUMBER(name, fate, meaning) WEIR_##name,
+#define WEIR_REASON_NUMBER(name, fate, meaning) WEIR_REASON_##name,
 	WEIR_REASONS(WEIR_REASON_NUMBER)
 #undef WEIR_REASON_NUMBER
 	WEIR_REASON_COUNT
