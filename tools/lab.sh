@@ -1,0 +1,175 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# lab.sh -- two sites on one machine; run by `weir lab up|down|nodes|exec NODE COMMAND…`.
+#
+# One process holds private mount, network and process namespaces; everything lives in them and vanishes with it.
+# A router namespace joins the nodes, each by its own veth pair:
+#
+#     client ──┐                 198.18.3.10
+#     edge-a ──┤                 198.18.1.1   virtual address 198.18.1.100
+#     gw-a1 … ─┼─ router         198.18.1.11  198.18.1.12
+#     ep-a1 … ─┤  198.18.0.1     198.18.1.21  198.18.1.22
+#     edge-b, gw-b1 … ep-b2 ─┘   the same in 198.18.2.x; 2001:db8:S::N beside each
+#
+# reg holds the registry: nodes reach it over a Unix socket.
+set -u
+self=$(readlink -f "$0")
+top=$(dirname "$self")
+examples=$top/../examples/lab
+[ -d "$examples" ] || examples=$top/../../share/weir/examples/lab
+bin=${WEIR_BIN:-$top/../build/bin}
+place=/run/weir-lab             # on the host: the holder's process number and messages
+nodes="reg edge-a gw-a1 gw-a2 ep-a1 ep-a2 edge-b gw-b1 gw-b2 ep-b1 ep-b2"
+
+die() { echo "weir lab: $*" >&2; exit 1; }
+
+address() {     # NODE → site number and host number
+	case $1 in
+	client) echo 3 10 ;;
+	edge-a) echo 1 1 ;; gw-a1) echo 1 11 ;; gw-a2) echo 1 12 ;; ep-a1) echo 1 21 ;; ep-a2) echo 1 22 ;;
+	edge-b) echo 2 1 ;; gw-b1) echo 2 11 ;; gw-b2) echo 2 12 ;; ep-b1) echo 2 21 ;; ep-b2) echo 2 22 ;;
+	esac
+}
+
+in_net() { local ns=$1; shift; nsenter --net="/run/netns/$ns" -- "$@"; }
+
+make_router() {
+	ip netns add router
+	in_net router sh -c 'ip link set lo up; cd /proc/sys/net
+		echo 1 >ipv4/ip_forward; echo 1 >ipv6/conf/all/forwarding
+		for f in ipv4/conf/*/rp_filter; do echo 0 >"$f"; done'
+	in_net router ip addr add 198.18.0.1/32 dev lo
+	in_net router ip addr add 2001:db8::1/128 dev lo nodad
+}
+
+# XDP on veth sees packets whose checksums nobody finished: checksum offload is off on both sides. The router's
+# side needs NAPI (gro) to take what XDP sends back.
+make_node() {
+	local node=$1 site host
+	ip netns add "$node"
+	in_net "$node" ip link set lo up
+	[ "$node" = reg ] && return
+	read -r site host < <(address "$node")
+	ip link add eth0 netns "$node" mtu 1600 type veth peer name "r-$node" netns router
+	in_net router ip link set "r-$node" mtu 1600
+	in_net "$node" ethtool -K eth0 tx off tso off gso off gro on >/dev/null 2>&1
+	in_net router ethtool -K "r-$node" tx off tso off gso off gro on >/dev/null 2>&1
+	in_net "$node" sh -c 'for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >"$f"; done'
+	in_net router sh -c "echo 0 >/proc/sys/net/ipv4/conf/r-$node/rp_filter"
+	in_net "$node" ip link set eth0 up
+	in_net router ip link set "r-$node" up
+	in_net "$node" ip addr add "198.18.$site.$host/32" dev eth0
+	in_net "$node" ip addr add "2001:db8:$site::$host/128" dev eth0 nodad
+	in_net router ip route add "198.18.$site.$host" dev "r-$node"
+	in_net router ip route add "2001:db8:$site::$host" dev "r-$node"
+	in_net "$node" ip route add default via 198.18.0.1 dev eth0 onlink
+	in_net "$node" ip route add default via 2001:db8::1 dev eth0 onlink
+	case $node in
+	edge-*) in_net router ip route add "198.18.$site.100" via "198.18.$site.1" dev "r-$node" onlink
+		in_net router ip route add "2001:db8:$site::100" via "2001:db8:$site::1" dev "r-$node" onlink ;;
+	gw-*)   in_net "$node" ip addr add "198.18.$site.100/32" dev lo
+		in_net "$node" ip addr add "2001:db8:$site::100/128" dev lo nodad ;;
+	client) in_net "$node" ip link set eth0 mtu 1500 ;;
+	esac
+}
+
+make_certificates() {
+	local node site host
+	"$bin/weir" ca init /run/lab/ca >/dev/null || return 1
+	for node in $nodes; do
+		[ "$node" = reg ] && continue
+		read -r site host < <(address "$node")
+		"$bin/weir" ca issue /run/lab/ca "$node" "198.18.$site.$host" "2001:db8:$site::$host" >/dev/null || return 1
+	done
+}
+
+use_resolver() {
+	local real
+	printf 'nameserver 198.18.1.1\nnameserver 198.18.2.1\noptions timeout:1 attempts:3\n' >/run/lab/resolv.conf
+	real=$(readlink -f /etc/resolv.conf) || return 0
+	mkdir -p "$(dirname "$real")" && touch "$real" && mount --bind /run/lab/resolv.conf "$real"
+}
+
+start_node() { in_net "$1" "$bin/weir" up -c "$examples/$1.yaml" --ready /run/lab/ready >>"/run/lab/log/$1" 2>&1 & }
+
+await() {       # so many nodes
+	local n=$1 name
+	while [ "$n" -gt 0 ]; do
+		read -r -t 30 name <&7 || return 1
+		n=$((n - 1))
+	done
+}
+
+hold() {        # STATE-FOLDER: runs as the first process of the namespaces
+	mount -t tmpfs -o mode=755 tmpfs /run
+	mkdir -p /run/netns /run/lab/log /run/lab/state
+	mount --bind "$1" /run/lab/state
+	mount -t bpf bpf /sys/fs/bpf || die "cannot mount a BPF file system"
+	chmod 755 /run/lab/state
+	mkfifo -m 600 /run/lab/ready
+	exec 7<>/run/lab/ready
+	make_router
+	for node in client $nodes; do make_node "$node" || die "cannot make $node"; done
+	make_certificates || die "cannot make certificates"
+	use_resolver
+	start_node reg
+	await 1 || { cat /run/lab/log/reg >&2; die "the registry did not become ready"; }
+	for node in $nodes; do [ "$node" = reg ] || start_node "$node"; done
+	await 10 || { tail -n 5 /run/lab/log/* >&2; die "not every node became ready within 30 s"; }
+	echo ready >&8
+	exec 8>&-
+	while :; do wait -n 2>/dev/null || read -r -t 3600 _ <&7; done
+}
+
+holder_pid() { cat "$place/pid" 2>/dev/null; }
+
+lab_up() {
+	[ "$(id -u)" = 0 ] || die "needs root: namespaces and BPF (sudo weir lab up)"
+	[ -n "$(holder_pid)" ] && kill -0 "$(holder_pid)" 2>/dev/null && die "is up already; weir lab down ends it"
+	lab_down
+	mkdir -p "$place" && mkfifo "$place/told" || die "cannot write to $place"
+	state=$(mktemp -d /var/tmp/weir-lab.XXXXXX) || die "cannot make a folder in /var/tmp"
+	echo "$state" >"$place/state"
+	setsid unshare -m -n -p -f --kill-child --mount-proc --propagation private \
+		"$self" hold "$state" 8>"$place/told" >"$place/log" 2>&1 </dev/null &
+	echo $! >"$place/unshare"
+	read -r answer <"$place/told"
+	if [ "${answer:-}" != ready ]; then
+		cat "$place/log" >&2
+		lab_down
+		exit 1
+	fi
+	pgrep -P "$(cat "$place/unshare")" | head -n 1 >"$place/pid"
+	echo "the lab is up: weir lab exec client dig files.edge.example"
+}
+
+lab_down() {
+	local pid
+	pid=$(cat "$place/unshare" 2>/dev/null)
+	if [ -n "$pid" ] && kill -9 "$pid" 2>/dev/null; then
+		while [ -n "$(holder_pid)" ] && kill -0 "$(holder_pid)" 2>/dev/null; do read -r -t 0.05 _ <> <(:); done
+	fi
+	[ -s "$place/state" ] && rm -rf -- "$(cat "$place/state")"
+	rm -rf "$place"
+}
+
+lab_exec() {
+	local node=$1 pid
+	shift
+	pid=$(holder_pid)
+	[ -n "$pid" ] && kill -0 "$pid" 2>/dev/null || die "is not up; weir lab up starts it"
+	[ $# -gt 0 ] || die "exec wants a command: weir lab exec $node COMMAND…"
+	nsenter -t "$pid" -m test -e "/run/netns/$node" || die "there is no node $node ($(echo client router $nodes))"
+	exec nsenter -t "$pid" -m -p -- nsenter --net="/run/netns/$node" -- \
+		sh -c 'cd "$0" 2>/dev/null; exec "$@"' "$PWD" env PATH="$(readlink -f "$bin"):$PATH" \
+		WEIR_CONFIG="$(readlink -f "$examples")/$node.yaml" "$@"
+}
+
+case ${1:-} in
+up) lab_up ;;
+down) lab_down ;;
+nodes) for node in client router $nodes; do echo "$node"; done ;;
+exec) [ $# -gt 1 ] || die "exec wants a node and a command"; shift; lab_exec "$@" ;;
+hold) hold "$2" ;;
+*) die "wants up, down, nodes or exec NODE COMMAND…" ;;
+esac

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * up.c -- `weir up`: runs the roles that one file names as children, each with its own privileges.
+ *
+ * The registry starts first, the others when it is ready. A child that ends by itself is started
+ * again, after a pause that doubles from 0.2 s to 10 s. SIGTERM and SIGINT end all, SIGHUP goes to all.
+ * Children say when they are ready by sd_notify(3) to an abstract socket; a message counts only from a
+ * process that we started (SCM_CREDENTIALS). When every role was ready once, our own starter is told.
+ */
+#include "tools/cmd.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+#include <unistd.h>
+
+#define PAUSE_MIN_US 200000
+#define PAUSE_MAX_US 10000000
+#define STOP_US      10000000           /* then SIGKILL */
+
+struct child {
+	struct up *up;
+	const char *role;
+	char program[PATH_MAX];
+	pid_t pid;                      /* 0: not running */
+	bool ready;                     /* was, at least once */
+	uint64_t pause_us, started_us;
+	sd_event_source *exit, *again;
+};
+
+struct up {
+	sd_event *event;
+	const char *conf, *ready_path;
+	bool verbose, stopping, told;
+	int status;
+	struct child children[6];
+	size_t nchildren;
+};
+
+static int start_child(struct child *c);
+
+static uint64_t now_us(struct up *up)
+{
+	uint64_t now = 0;
+
+	sd_event_now(up->event, CLOCK_MONOTONIC, &now);
+	return now;
+}
+
+static bool anyone_runs(const struct up *up)
+{
+	for (size_t i = 0; i < up->nchildren; i++)
+		if (up->children[i].pid)
+			return true;
+	return false;
+}
+
+static int start_again(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct child *c = arg;
+
+	(void)source, (void)usec;
+	c->again = sd_event_source_unref(c->again);
+	return c->up->stopping ? 0 : start_child(c);
+}
+
+static void say_end(const struct child *c, const siginfo_t *si)
+{
+	if (si->si_code == CLD_EXITED)
+		fprintf(stderr, "weir up: %s ended with code %d", c->role, si->si_status);
+	else
+		fprintf(stderr, "weir up: %s was ended by signal %d (%s)", c->role, si->si_status,
+			strsignal(si->si_status));
+}
+
+/* A role that never became ready and ends with 2 (configuration) would end so again: give up. */
+static int child_ended(sd_event_source *source, const siginfo_t *si, void *arg)
+{
+	struct child *c = arg;
+	struct up *up = c->up;
+
+	(void)source;
+	c->pid = 0;
+	c->exit = sd_event_source_unref(c->exit);
+	if (up->stopping)
+		return anyone_runs(up) ? 0 : sd_event_exit(up->event, up->status);
+	say_end(c, si);
+	if (!c->ready && si->si_code == CLD_EXITED) {
+		fprintf(stderr, " before it was ready; stopping\n");
+		up->status = si->si_status ? si->si_status : CMD_FAILED;
+		raise(SIGTERM);
+		return 0;
+	}
+	if (now_us(up) - c->started_us > PAUSE_MAX_US)
+		c->pause_us = PAUSE_MIN_US;
+	fprintf(stderr, "; it starts again in %.1f s\n", (double)c->pause_us / 1e6);
+	sd_event_add_time_relative(up->event, &c->again, CLOCK_MONOTONIC, c->pause_us, 1000, start_again, c);
+	c->pause_us = c->pause_us * 2 < PAUSE_MAX_US ? c->pause_us * 2 : PAUSE_MAX_US;
+	return 0;
+}
+
+static void run_child(const struct child *c)
+{
+	const char *argv[] = { c->program, "-c", c->up->conf, c->up->verbose ? "-v" : NULL, NULL };
+	char address[64];
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	snprintf(address, sizeof(address), "@weir-up-%d", (int)getppid());
+	setenv("NOTIFY_SOCKET", address, 1);
+	execv(c->program, (char *const *)argv);
+	fprintf(stderr, "weir up: cannot run %s: %s\n", c->program, strerror(errno));
+	_exit(127);
+}
+
+static int start_child(struct child *c)
+{
+	int rc;
+
+	c->pid = fork();
+	if (c->pid < 0)
+		return -errno;
+	if (c->pid == 0)
+		run_child(c);
+	c->started_us = now_us(c->up);
+	rc = sd_event_add_child(c->up->event, &c->exit, c->pid, WEXITED, child_ended, c);
+	return rc < 0 ? rc : 0;
+}
+
+static int start_those_waiting(struct up *up)
+{
+	for (size_t i = 0; i < up->nchildren; i++) {
+		struct child *c = &up->children[i];
+		int rc = c->pid || c->again || c->ready ? 0 : start_child(c);
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* --ready FILE: one line with the file's name into a FIFO or file, for scripts that wait. */
+static void tell_ready(const struct up *up)
+{
+	FILE *out = up->ready_path ? fopen(up->ready_path, "ae") : NULL;
+
+	if (out) {
+		fprintf(out, "%s\n", up->conf);
+		fclose(out);
+	}
+}
+
+static int child_is_ready(struct up *up, pid_t pid)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < up->nchildren; i++) {
+		struct child *c = &up->children[i];
+
+		if (c->pid == pid && !c->ready) {
+			c->ready = true;
+			fprintf(stderr, "weir up: %s is ready\n", c->role);
+		}
+		all = all && c->ready;
+	}
+	if (all && !up->told) {
+		up->told = true;
+		fprintf(stderr, "weir up: everything runs (weir status -c %s)\n", up->conf);
+		sd_notify(0, "READY=1");
+		tell_ready(up);
+	}
+	return start_those_waiting(up);
+}
+
+static int notified(sd_event_source *source, int fd, uint32_t revents, void *arg)
+{
+	char text[4096], control[CMSG_SPACE(sizeof(struct ucred))];
+	struct iovec iov = { text, sizeof(text) - 1 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct cmsghdr *cmsg = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+
+	(void)source, (void)revents;
+	if (!cmsg || cmsg->cmsg_type != SCM_CREDENTIALS)
+		return 0;
+	text[n] = '\0';
+	if (strncmp(text, "READY=1", 7) && !strstr(text, "\nREADY=1"))
+		return 0;
+	return child_is_ready(arg, ((struct ucred *)CMSG_DATA(cmsg))->pid);
+}
+
+static int kill_rest(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct up *up = arg;
+
+	(void)source, (void)usec;
+	for (size_t i = 0; i < up->nchildren; i++)
+		if (up->children[i].pid) {
+			fprintf(stderr, "weir up: %s does not end; killing it\n", up->children[i].role);
+			kill(up->children[i].pid, SIGKILL);
+		}
+	return 0;
+}
+
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *arg)
+{
+	struct up *up = arg;
+	int sig = (int)si->ssi_signo;
+
+	(void)source;
+	if (sig != SIGHUP && !up->stopping) {
+		up->stopping = true;
+		sd_notify(0, "STOPPING=1");
+		sd_event_add_time_relative(up->event, NULL, CLOCK_MONOTONIC, STOP_US, 0, kill_rest, up);
+	}
+	for (size_t i = 0; i < up->nchildren; i++)
+		if (up->children[i].pid)
+			kill(up->children[i].pid, sig == SIGHUP ? SIGHUP : SIGTERM);
+	if (up->stopping && !anyone_runs(up))
+		return sd_event_exit(up->event, up->status);
+	return 0;
+}
+
+static int open_notify(struct up *up)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1, len, rc;
+
+	if (fd < 0)
+		return -errno;
+	len = snprintf(addr.sun_path + 1, sizeof(addr.sun_path) - 1, "weir-up-%d", (int)getpid());
+	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one)) ||
+	    bind(fd, (struct sockaddr *)&addr, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len))) {
+		rc = -errno;
+		close(fd);
+		return rc;
+	}
+	rc = sd_event_add_io(up->event, NULL, fd, EPOLLIN, notified, up);
+	return rc < 0 ? rc : 0;
+}
+
+/* The programs lie beside this one. */
+static int find_programs(struct up *up, const struct conf *conf)
+{
+	struct cmd_role roles[6];
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (n < 0)
+		return cmd_fail("cannot tell where this program is: %s", strerror(errno));
+	self[n] = '\0';
+	*strrchr(self, '/') = '\0';
+	cmd_roles(conf, roles);
+	for (size_t i = 0; roles[i].role; i++) {
+		struct child *c = &up->children[up->nchildren];
+
+		if (!roles[i].enabled)
+			continue;
+		*c = (struct child){ .up = up, .role = roles[i].role, .pause_us = PAUSE_MIN_US };
+		if (snprintf(c->program, sizeof(c->program), "%s/%s", self, roles[i].program) >= (int)sizeof(c->program) ||
+		    access(c->program, X_OK))
+			return cmd_fail("there is no program %s/%s; run `make` or `make install`", self, roles[i].program);
+		up->nchildren++;
+	}
+	if (!up->nchildren)
+		return cmd_fail("%s names no role; it needs a section agent, ns, gateway, endpoint or registry_server",
+				conf->path);
+	return CMD_OK;
+}
+
+static int supervise(struct up *up)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+	sigset_t mask;
+	int rc;
+
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGCHLD);
+	for (size_t i = 0; i < 3; i++)
+		sigaddset(&mask, signals[i]);
+	sigprocmask(SIG_BLOCK, &mask, NULL);
+	rc = sd_event_new(&up->event);
+	for (size_t i = 0; rc >= 0 && i < 3; i++)
+		rc = sd_event_add_signal(up->event, NULL, signals[i], on_signal, up);
+	if (rc >= 0)
+		rc = open_notify(up);
+	if (rc >= 0)    /* the registry alone first, when it is ours */
+		rc = strcmp(up->children[0].role, "registry") ? start_those_waiting(up) : start_child(&up->children[0]);
+	if (rc < 0)
+		return cmd_fail("cannot start: %s", strerror(-rc));
+	return sd_event_loop(up->event);
+}
+
+int cmd_up(const struct cmd *cmd, int argc, char **argv)
+{
+	struct up up = { .status = CMD_OK };
+	const struct cmd_flag own[] = { { "-v", NULL, &up.verbose }, { "--ready", &up.ready_path, NULL }, { NULL, NULL, NULL } };
+	struct cmd_options opt = { 0 };
+	struct conf *conf;
+	char path[PATH_MAX];
+	int rc = cmd_parse(cmd, argc, argv, &opt, own);
+
+	if (rc < 0)
+		return cmd_exit_of(rc);
+	if (rc > 0)
+		return cmd_usage(cmd, "%s is too much", argv[0]);
+	conf = cmd_conf(&opt);
+	if (!conf)
+		return CMD_USAGE;
+	up.conf = realpath(opt.conf, path) ? path : opt.conf;
+	rc = find_programs(&up, conf);
+	conf_free(conf);
+	return rc ? rc : supervise(&up);
+}
