@@ -12,7 +12,7 @@ Q       := $(if $(filter 1,$(V)),,@)
 say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUILD)/%,%,$@)';)
 
 # ---- what each program is made of ------------------------------------------------------------
-lib_src      :=
+lib_src      := lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
 
 agent_src    :=
 

@@ -68,17 +68,19 @@ int registry_txn(struct registry *reg, const struct reg_cond *conds, size_t ncon
 
 /* A lease that is kept alive until registry_lease_end(). Keys attached to it are remembered: when the
  * lease was lost (registry away longer than the TTL), a new one is made and the keys are put again.
- * on_lost, may be NULL, is called on the client's thread when keys had lapsed. */
+ * on_lost, may be NULL, is called on the client's thread when keys had lapsed; it must not end the lease.
+ * A registry that is silent now is no failure: the thread goes on asking, and puts what was remembered. */
 struct reg_lease;
 int registry_lease(struct registry *reg, struct reg_lease **out, unsigned int ttl_s,
 		   void (*on_lost)(void *arg), void *arg);
+/* Remembers the key and puts it. When that fails the key is put as soon as the registry answers. */
 int registry_lease_put(struct reg_lease *lease, const char *key, const char *value);
 /* Takes key only if nobody has it: 0 mine (also when it was mine), -EAGAIN another's. A lock that was
  * lost is not taken again by itself. */
 int registry_lease_claim(struct reg_lease *lease, const char *key, const char *value);
 bool registry_lease_holds(struct reg_lease *lease, const char *key);
-/* Is the lease certainly still there? True while less than the TTL has passed (CLOCK_MONOTONIC, also through
- * SIGSTOP) since the last grant or keep-alive that succeeded was *sent*. *term, may be NULL, counts the leases: it
+/* Is the lease certainly still there? True while less than the TTL has passed (CLOCK_BOOTTIME: also through
+ * SIGSTOP and sleep) since the last grant or keep-alive that succeeded was *sent*. *term, may be NULL, counts the leases: it
  * grows whenever a lost one was replaced, so that a holder knows to read again what others may have changed meanwhile. */
 bool registry_lease_certain(struct reg_lease *lease, uint64_t *term);
 void registry_lease_end(struct reg_lease *lease, bool revoke);          /* revoke: the keys go at once */
