@@ -12,7 +12,9 @@ Q       := $(if $(filter 1,$(V)),,@)
 say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUILD)/%,%,$@)';)
 
 # ---- what each program is made of ------------------------------------------------------------
-lib_src      := lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
+lib_src      :=
+lib_src      += lib/addr.c lib/hash.c lib/log.c
+lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
 
 agent_src    :=
 
@@ -33,6 +35,7 @@ programs     :=
 
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
 unit_lib      :=
+unit_lib      += test_addr test_hash test_log
 
 unit_agent    :=
 

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * hash.c -- checksums and digests of OpenSSL, ISA-L and xxHash behind one header; hex and base64
+ * by hand, because OpenSSL's base64 takes blanks and knows no alphabet for URLs.
+ */
+#include <errno.h>
+#include <isa-l.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <xxhash.h>
+
+#include "lib/hash.h"
+
+/* An alias for EVP_MD_CTX: the struct itself has no members of ours. */
+struct sha256 *sha256_new(void)
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+
+	if (ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1) {
+		EVP_MD_CTX_free(ctx);
+		ctx = NULL;
+	}
+	return (struct sha256 *)ctx;
+}
+
+void sha256_add(struct sha256 *h, const void *data, size_t len)
+{
+	/* SHA-256 fails only for an uninitialised context: a wrong digest must never be used. */
+	if (EVP_DigestUpdate((EVP_MD_CTX *)h, data, len) != 1)
+		abort();
+}
+
+void sha256_end(struct sha256 *h, uint8_t out[32])
+{
+	if (EVP_DigestFinal_ex((EVP_MD_CTX *)h, out, NULL) != 1)
+		abort();
+	sha256_drop(h);
+}
+
+void sha256_drop(struct sha256 *h)
+{
+	EVP_MD_CTX_free((EVP_MD_CTX *)h);
+}
+
+void sha256_once(const void *data, size_t len, uint8_t out[32])
+{
+	if (EVP_Digest(data, len, out, NULL, EVP_sha256(), NULL) != 1)
+		abort();
+}
+
+void hmac_sha256(const void *key, size_t key_len, const void *data, size_t len, uint8_t out[32])
+{
+	/* HMAC() takes NULL for "the key of before": an empty key needs a pointer. */
+	if (!HMAC(EVP_sha256(), key_len ? key : "", (int)key_len, data, len, out, NULL))
+		abort();
+}
+
+uint32_t crc32c(uint32_t crc, const void *data, size_t len)
+{
+	const unsigned char *p = data;
+
+	/* ISA-L neither inverts before nor after, and counts in int; RFC 3720 appendix B.4 inverts. */
+	crc = ~crc;
+	while (len) {
+		int n = len > 1 << 30 ? 1 << 30 : (int)len;
+
+		crc = crc32_iscsi((unsigned char *)p, n, crc);
+		p += n;
+		len -= (size_t)n;
+	}
+	return ~crc;
+}
+
+uint64_t hash64(const void *data, size_t len, uint64_t seed)
+{
+	return XXH3_64bits_withSeed(data, len, seed);
+}
+
+void random_bytes(void *out, size_t len)
+{
+	uint8_t *p = out;
+
+	while (len) {
+		ssize_t got = getrandom(p, len, 0);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			abort();
+		p += got;
+		len -= (size_t)got;
+	}
+}
+
+char *hex_encode(const void *data, size_t len, char *out)
+{
+	static const char digits[] = "0123456789abcdef";
+	const uint8_t *p = data;
+
+	for (size_t i = 0; i < len; i++) {
+		out[2 * i] = digits[p[i] >> 4];
+		out[2 * i + 1] = digits[p[i] & 15];
+	}
+	out[2 * len] = '\0';
+	return out;
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+int hex_decode(const char *text, void *out, size_t len)
+{
+	uint8_t *p = out;
+
+	for (size_t i = 0; i < 2 * len; i++)
+		if (hex_digit(text[i]) < 0) /* also the terminator */
+			return -EINVAL;
+	if (text[2 * len])
+		return -EINVAL;
+	for (size_t i = 0; i < len; i++)
+		p[i] = (uint8_t)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
+	return 0;
+}
+
+static const char alphabet_std[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char alphabet_url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/* Without padding or terminator; the number of characters. RFC 4648 section 4. */
+static size_t encode(const char *alphabet, const uint8_t *in, size_t len, char *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i += 3) {
+		size_t have = len - i < 3 ? len - i : 3;
+		uint32_t v = (uint32_t)in[i] << 16 | (have > 1 ? (uint32_t)in[i + 1] << 8 : 0) |
+			     (have > 2 ? in[i + 2] : 0);
+
+		for (size_t k = 0; k <= have; k++)
+			out[n++] = alphabet[v >> (18 - 6 * k) & 63];
+	}
+	return n;
+}
+
+/* Without padding. Refuses other characters, impossible lengths and bits behind the end, so that a
+ * value has one spelling only (RFC 4648 section 3.5). */
+static long decode(const char *alphabet, const char *text, size_t len, uint8_t *out, size_t max)
+{
+	uint32_t v = 0;
+	unsigned int bits = 0;
+	size_t n = 0;
+
+	if (len % 4 == 1)
+		return -EINVAL;
+	for (size_t i = 0; i < len; i++) {
+		const char *at = text[i] ? strchr(alphabet, text[i]) : NULL;
+
+		if (!at)
+			return -EINVAL;
+		v = v << 6 | (uint32_t)(at - alphabet);
+		bits += 6;
+		if (bits >= 8) {
+			bits -= 8;
+			if (n == max)
+				return -EINVAL;
+			out[n++] = (uint8_t)(v >> bits);
+			v &= (1u << bits) - 1;
+		}
+	}
+	return v ? -EINVAL : (long)n;
+}
+
+size_t base64url_encode(const void *data, size_t len, char *out)
+{
+	size_t n = encode(alphabet_url, data, len, out);
+
+	out[n] = '\0';
+	return n;
+}
+
+long base64url_decode(const char *text, size_t text_len, void *out, size_t max)
+{
+	return decode(alphabet_url, text, text_len, out, max);
+}
+
+char *base64_encode(const void *data, size_t len)
+{
+	char *out = malloc((len + 2) / 3 * 4 + 1);
+	size_t n;
+
+	if (!out)
+		return NULL;
+	n = encode(alphabet_std, data, len, out);
+	while (n % 4)
+		out[n++] = '=';
+	out[n] = '\0';
+	return out;
+}
+
+long base64_decode(const char *text, size_t text_len, void *out, size_t max)
+{
+	if (text_len % 4)
+		return -EINVAL;
+	for (int pad = 0; pad < 2 && text_len && text[text_len - 1] == '='; pad++)
+		text_len--;
+	return decode(alphabet_std, text, text_len, out, max);
+}
