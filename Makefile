@@ -15,8 +15,10 @@ say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUI
 lib_src      :=
 lib_src      += lib/addr.c lib/hash.c lib/log.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
+lib_src      += lib/orca.c
 
 agent_src    :=
+agent_src    += user/agent/publish.c user/agent/rates.c user/agent/ring.c
 
 ns_src       :=
 
@@ -36,8 +38,10 @@ programs     :=
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
 unit_lib      :=
 unit_lib      += test_addr test_hash test_log
+unit_lib      += test_orca
 
 unit_agent    :=
+unit_agent    += test_publish test_ring
 
 unit_ns       :=
 
@@ -51,6 +55,7 @@ unit_weir     :=
 
 # ---- fuzzers (tests/fuzz/NAME.c, clang and libFuzzer), by archive ----------------------------
 fuzz_lib      :=
+fuzz_lib      += fuzz_orca
 
 fuzz_agent    :=
 
