@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// The console's page: signs in, listens to /_/events, shows the last overview. Everything that comes from
+// the daemons is put in as text, never as markup.
+
+const $ = id => document.getElementById(id);
+const store = sessionStorage;
+let events = null, plot = null;
+const history = { names: [], rows: [] };
+const HISTORY_ROWS = 300;
+
+function element(tag, text, cls) {
+  const e = document.createElement(tag);
+  if (text !== undefined && text !== null) e.textContent = text;
+  if (cls) e.className = cls;
+  return e;
+}
+
+const number = (x, digits = 0) => typeof x === 'number' ? x.toFixed(digits) : '–';
+
+function bytes(n) {
+  if (typeof n !== 'number') return '–';
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let i = 0;
+  while (n >= 1024 && i < 4) { n /= 1024; i++; }
+  return `${n.toFixed(i && n < 100 ? 1 : 0)} ${units[i]}`;
+}
+
+function state(b) {
+  const word = b.draining ? 'draining' : b.up ? 'up' : 'down';
+  return element('span', word, word);
+}
+
+function meter(value, max) {
+  const m = element('meter');
+  m.max = max || 1;
+  m.value = value || 0;
+  m.title = number(value, 3);
+  return m;
+}
+
+// columns: [title, function of a row → text or element, class]
+function show(into, columns, rows, none) {
+  const box = $(into);
+  if (!rows.length) {
+    box.replaceChildren(element('p', none, 'empty'));
+    return;
+  }
+  const table = element('table'), head = table.createTHead().insertRow(), body = table.createTBody();
+  for (const [title, , cls] of columns) {
+    const th = element('th', title, cls);
+    th.scope = 'col';
+    head.append(th);
+  }
+  for (const row of rows) {
+    const tr = body.insertRow();
+    for (const [, cell, cls] of columns) {
+      const value = cell(row), td = element('td', undefined, cls);
+      td.append(value instanceof Node ? value : String(value ?? ''));
+      tr.append(td);
+    }
+  }
+  box.replaceChildren(table);
+}
+
+const of = (all, role) => all.members.filter(m => m.role === role && m.status && !m.status.error);
+
+function total(label, value) {
+  const box = element('div');
+  box.append(element('b', value), element('span', label));
+  return box;
+}
+
+function showTotals(all, services) {
+  const endpoints = of(all, 'endpoint'), gateways = of(all, 'gateway');
+  const backends = services.flatMap(s => s.backends ?? []);
+  const sum = (list, get) => list.reduce((n, m) => n + (get(m) ?? 0), 0);
+  $('totals').replaceChildren(
+    total('sites', new Set(all.members.map(m => m.site)).size),
+    total('members', all.members.length),
+    total('backends up', `${backends.filter(b => b.up).length} of ${backends.length}`),
+    total('endpoints', endpoints.length),
+    total('objects held', sum(endpoints, m => m.status.objects)),
+    total('requests redirected', sum(gateways, m => m.status.requests?.redirected)),
+    total('names asked', sum(of(all, 'ns'), m => m.status.queries)));
+}
+
+function showServices(services) {
+  const rows = services.flatMap(s => (s.backends ?? []).map(b => ({ ...b, service: s })));
+  show('services', [
+    ['service', b => b.service.name], ['backend', b => b.name], ['address', b => b.address], ['state', state],
+    ['load', b => meter(b.load, 1)], ['wanted', b => number(b.wanted, 3), 'n'], ['applied', b => number(b.applied, 3), 'n'],
+    ['slots', b => `${number(b.slots)} of ${number(b.service.slots)}`, 'n'], ['packets', b => number(b.packets), 'n'],
+    ['why', b => b.why, 'wide'],
+  ], rows, 'no agent tells of services');
+}
+
+function showSites(all) {
+  const rows = of(all, 'ns').flatMap(m => (m.status.steer ?? []).flatMap(n => n.sites.map(s => ({ ...s, name: n.name, asked: m.node }))));
+  show('sites', [
+    ['name', s => s.name], ['name server', s => s.asked], ['site', s => s.site], ['service', s => s.service], ['state', state],
+    ['addresses', s => (s.addresses ?? []).join(', ')], ['weight', s => number(s.weight, 2), 'n'], ['why', s => s.why, 'wide'],
+  ], rows, 'no name server steers a name');
+}
+
+function showLearned(services) {
+  const rows = services.filter(s => s.metrics);
+  show('learned', [
+    ['service', s => s.name], ['load is', s => s.metrics.map(m => `${number(m.coefficient, 2)} × ${m.name}`).join(' + '), 'wide'],
+    ['error', s => number(s.error, 3), 'n'], ['by cpu alone', s => number(s.prior_error, 3), 'n'], ['samples', s => number(s.samples), 'n'],
+  ], rows, 'no agent has a model yet');
+}
+
+function showStorage(all) {
+  const about = new Map(of(all, 'endpoint').map(m => [m.node, m.status]));
+  show('endpoints', [
+    ['endpoint', e => e.node], ['site', e => e.site], ['state', state], ['weight', e => number(e.weight, 2), 'n'],
+    ['objects', e => number(about.get(e.node)?.objects), 'n'], ['stored', e => bytes(about.get(e.node)?.bytes), 'n'],
+    ['free', e => bytes(about.get(e.node)?.free), 'n'], ['copies', e => number(about.get(e.node)?.copies), 'n'],
+    ['to do', e => number(about.get(e.node)?.outbox), 'n'], ['note', e => e.why || about.get(e.node)?.note, 'wide'],
+  ], all.endpoints, 'no endpoint is alive');
+  const rows = of(all, 'endpoint').flatMap(m => (m.status.buckets ?? []).map(b => ({ ...b, node: m.node })))
+    .filter(b => b.role === 'primary' || b.role === 'secondary').sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
+  show('buckets', [['bucket', b => b.name], ['endpoint', b => b.node], ['role', b => b.role], ['epoch', b => number(b.epoch), 'n'],
+    ['objects', b => number(b.objects), 'n']], rows, 'nothing was stored yet');
+}
+
+function showMembers(all) {
+  show('members', [
+    ['node', m => m.node], ['site', m => m.site], ['role', m => m.role],
+    ['state', m => state({ up: m.status && !m.status.error })], ['up for', m => m.status?.uptime_s === undefined ? '–' : `${m.status.uptime_s} s`, 'n'],
+    ['registry', m => m.status?.registry], ['note', m => m.status?.error, 'wide'],
+  ], all.members, 'the registry knows nobody');
+}
+
+function record(all, services) {
+  const share = {};
+  for (const s of services) for (const b of s.backends ?? []) if (s.slots) share[`${s.name} ${b.name}`] = (b.slots ?? 0) / s.slots;
+  const names = Object.keys(share).sort();
+  if (!names.length) return;
+  if (names.join() !== history.names.join()) {
+    history.names = names;
+    history.rows = [];
+    plot?.destroy();
+    plot = null;
+  }
+  history.rows.push([new Date(all.at * 1000), ...names.map(n => share[n])]);
+  if (history.rows.length > HISTORY_ROWS) history.rows.shift();
+  if (plot) plot.updateOptions({ file: history.rows });
+  else plot = new Dygraph($('plot'), history.rows, { labels: ['time', ...names], valueRange: [0, 1.02], legend: 'always', strokeWidth: 2 });
+}
+
+function update(all) {
+  const services = of(all, 'agent').flatMap(m => m.status.services ?? []);
+  $('where').textContent = `${all.node}, site ${all.site}`;
+  showTotals(all, services);
+  showSites(all);
+  showServices(services);
+  showLearned(services);
+  showStorage(all);
+  showMembers(all);
+  record(all, services);
+}
+
+function live(word, cls) {
+  $('live').textContent = word;
+  $('live').className = cls;
+}
+
+function leave(why) {
+  events?.close();
+  events = null;
+  store.removeItem('token');
+  $('view').hidden = $('leave').hidden = true;
+  $('enter').hidden = false;
+  $('refused').textContent = why ?? '';
+  live('signed out', '');
+}
+
+async function look() {
+  const token = store.getItem('token');
+  const answer = await fetch('/_/status', { headers: { Authorization: `Bearer ${token}` } });
+  if (!answer.ok) return leave((await answer.json().catch(() => ({}))).message ?? `refused (${answer.status})`);
+  $('enter').hidden = true;
+  $('view').hidden = $('leave').hidden = false;
+  update(await answer.json());
+  events = new EventSource(`/_/events?t=${encodeURIComponent(token)}`);
+  events.addEventListener('overview', e => { live('live', 'on'); update(JSON.parse(e.data)); });
+  events.onerror = () => live('reconnecting', 'off');
+}
+
+$('enter').addEventListener('submit', async e => {
+  e.preventDefault();
+  const id = $('key-id').value.trim(), secret = $('secret').value.trim();
+  $('refused').textContent = '';
+  if (id) {
+    const answer = await fetch('/_/token', { method: 'POST', headers: { Authorization: `Basic ${btoa(`${id}:${secret}`)}` } });
+    const said = await answer.json().catch(() => ({}));
+    if (!answer.ok) return leave(said.message ?? `refused (${answer.status})`);
+    store.setItem('token', said.token);
+  } else {
+    store.setItem('token', secret);
+  }
+  $('secret').value = '';
+  look();
+});
+
+$('leave').addEventListener('click', () => leave());
+if (store.getItem('token')) look();

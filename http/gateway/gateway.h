@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gateway.h -- the parts of weir-gateway and what they share.
+ */
+#ifndef WEIR_GATEWAY_H
+#define WEIR_GATEWAY_H
+
+#include <stdatomic.h>
+
+#include "http/gateway/view.h"
+#include "lib/access.h"
+#include "lib/daemon.h"
+#include "lib/httpd.h"
+#include "lib/inside.h"
+#include "lib/load.h"
+#include "lib/token.h"
+
+#define GATEWAY_LISTEN_MAX 64
+
+struct gateway {
+	struct daemon *daemon;
+	struct users *users;
+	struct view *view;
+	struct httpd *server;
+	struct inside *inside;
+	struct load *load;
+	struct reg_lease *lease;
+	struct console *console;
+	int fds[GATEWAY_LISTEN_MAX];
+	atomic_bool listening;                  /* off loopback too */
+	atomic_llong token_ttl_s;
+	atomic_ullong redirected, refused, no_endpoint;
+};
+
+/* redirect.c: /b/BUCKET/KEY and /o/SHA256 → 307 to a ranked endpoint with a short token; arg is the gateway. */
+enum http_next redirect_object(struct http_req *req, void *arg);
+enum http_next redirect_hash(struct http_req *req, void *arg);
+
+/* console.c: the page, its files, what it shows (JSON and events). */
+int console_open(struct console **out, struct gateway *gw, struct httpc *client);  /* takes the client; privileged */
+int console_start(struct console *console);     /* when gw->server and gw->view are there */
+void console_stop(struct console *console);     /* ends the thread; before the server stops. Accepts NULL */
+void console_free(struct console *console);     /* after the server stopped. Accepts NULL */
+enum http_next console_page(struct http_req *req, void *arg);
+enum http_next console_file(struct http_req *req, void *arg);
+enum http_next console_status(struct http_req *req, void *arg);
+enum http_next console_events(struct http_req *req, void *arg);
+/* POST /_/token: a key (Basic) for a token of 12 hours, so that a browser need not keep the key. */
+enum http_next console_token(struct http_req *req, void *arg);
+
+#endif

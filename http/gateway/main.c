@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main.c -- weir-gateway: redirects requests to endpoints, and shows the installation in a console.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "http/gateway/gateway.h"
+#include "lib/log.h"
+
+#define PUT (1u << HTTP_PUT)
+#define GET (1u << HTTP_GET)
+#define DEL (1u << HTTP_DELETE)
+
+static enum http_next health(struct http_req *req, void *arg)
+{
+	return inside_health_begin(req, ((struct gateway *)arg)->load);
+}
+
+/* A body is never taken: body_max only lets an announced one reach the redirect. */
+static const struct http_route routes[] = {
+	{ .methods = PUT | GET | DEL, .path = "/b/:bucket/*key", .body_max = UINT64_MAX, .begin = redirect_object },
+	{ .methods = GET, .path = "/o/:sha256", .begin = redirect_hash },
+	{ .methods = GET, .path = "/", .begin = console_page },
+	{ .methods = GET, .path = "/_/console/*file", .begin = console_file },
+	{ .methods = GET, .path = "/_/status", .begin = console_status },
+	{ .methods = GET, .path = "/_/events", .begin = console_events },
+	{ .methods = 1u << HTTP_POST, .path = "/_/token", .begin = console_token },
+	{ .methods = GET, .path = "/_/health", .begin = health },
+	{ .path = NULL },
+};
+
+static bool enabled(const struct conf *conf)
+{
+	return conf->gateway.enabled;
+}
+
+static int prepare(struct daemon *d)
+{
+	const struct conf_gateway *conf = &d->conf->gateway;
+	struct gateway *gw = calloc(1, sizeof(*gw));
+	struct httpc *client = NULL;
+	int rc;
+
+	if (!gw)
+		return -ENOMEM;
+	d->state = gw;
+	gw->daemon = d;
+	if (conf->nlisten > GATEWAY_LISTEN_MAX) {
+		log_error("%s: gateway.listen: %zu addresses; at most %d", d->conf->path, conf->nlisten, GATEWAY_LISTEN_MAX);
+		return -EINVAL;
+	}
+	memset(gw->fds, 0xff, sizeof(gw->fds));
+	gw->token_ttl_s = (long long)(conf->redirect.token_ttl_us / 1000000);
+	rc = access_bind(conf->listen, conf->nlisten, gw->fds);
+	if (!rc)
+		rc = inside_bind(&gw->inside, d->conf, &conf->inside);
+	if (!rc)
+		rc = inside_client(&client, d->conf, "weir-gateway/" WEIR_VERSION);
+	if (!rc)
+		rc = load_new(&gw->load);
+	if (!rc)
+		rc = console_open(&gw->console, gw, client);
+	return rc;
+}
+
+/* On the main thread: the first user makes the sockets off loopback listen. */
+static void listen_if_users(void *arg)
+{
+	struct gateway *gw = arg;
+	int rc;
+
+	if (gw->listening || !gw->server || !users_count(gw->users))
+		return;
+	rc = httpd_listen(gw->server);
+	if (rc) {
+		log_error("cannot listen off loopback: %s", strerror(-rc));
+		return;
+	}
+	gw->listening = true;
+	log_info("there are users: listening on every address of gateway.listen");
+}
+
+static void users_changed(void *arg)
+{
+	struct gateway *gw = arg;
+
+	loop_post(gw->daemon->loop, listen_if_users, gw);
+}
+
+static int start(struct daemon *d)
+{
+	const struct conf_gateway *conf = &d->conf->gateway;
+	struct gateway *gw = d->state;
+	struct httpd_options opt = {
+		.name = "gateway", .connections_max = conf->limits.connections, .metrics = d->metrics, .load = gw->load,
+		.header_bytes_max = conf->limits.header_bytes, .idle_s = (unsigned int)(conf->limits.idle_us / 1000000),
+	};
+	int rc = users_open(&gw->users, d->registry, users_changed, gw);
+
+	if (!rc)
+		rc = view_open(&gw->view, d->registry, d->conf);
+	if (!rc)
+		rc = access_listen_local(conf->listen, conf->nlisten, gw->fds);
+	if (!rc)
+		rc = httpd_start(&gw->server, &opt, gw->fds, conf->nlisten, routes, gw);
+	if (!rc)
+		rc = console_start(gw->console);
+	if (!rc)
+		rc = inside_serve(gw->inside, d, gw->load, NULL, NULL, NULL);
+	if (!rc)
+		rc = registry_lease(d->registry, &gw->lease, 5, NULL, NULL);
+	if (rc) {
+		log_error("cannot start: %s", strerror(-rc));
+		return rc;
+	}
+	registry_announce(gw->lease, d->conf, "gateway", NULL);
+	listen_if_users(gw);
+	if (!gw->listening)
+		log_info("no user yet: only loopback is served (weir user add NAME)");
+	loop_notify_ready("redirecting");
+	return 0;
+}
+
+static void stop(struct daemon *d)
+{
+	struct gateway *gw = d->state;
+
+	if (!gw)
+		return;
+	registry_lease_end(gw->lease, true);
+	console_stop(gw->console);
+	httpd_stop(gw->server, 5000);
+	inside_stop(gw->inside);
+	console_free(gw->console);
+	view_close(gw->view);
+	users_close(gw->users);
+	load_free(gw->load);
+	free(gw);
+	d->state = NULL;
+}
+
+static int reload(struct daemon *d, const struct conf *old)
+{
+	struct gateway *gw = d->state;
+
+	if (old->gateway.nlisten != d->conf->gateway.nlisten ||
+	    memcmp(old->gateway.listen, d->conf->gateway.listen, old->gateway.nlisten * sizeof(*old->gateway.listen)))
+		log_warn("gateway.listen changed: it takes a restart to listen elsewhere");
+	gw->token_ttl_s = (long long)(d->conf->gateway.redirect.token_ttl_us / 1000000);
+	view_configure(gw->view, d->conf);
+	return 0;
+}
+
+static void status(struct daemon *d, json_t *answer)
+{
+	struct gateway *gw = d->state;
+
+	json_object_set_new(answer, "requests",
+			    json_pack("{s:I, s:I, s:I}", "redirected", (json_int_t)gw->redirected, "refused",
+				      (json_int_t)gw->refused, "no_endpoint", (json_int_t)gw->no_endpoint));
+	json_object_set_new(answer, "users", json_integer((json_int_t)users_count(gw->users)));
+	json_object_set_new(answer, "listening", json_string(gw->listening ? "everywhere" : "loopback only: no user yet"));
+	json_object_set_new(answer, "endpoints", view_endpoints(gw->view));
+}
+
+int main(int argc, char **argv)
+{
+	static const struct daemon_program program = {
+		.name = "weir-gateway", .role = "gateway", .summary = "redirects requests for objects to endpoints; web console",
+		.enabled = enabled, .profile = PRIV_NET, .prepare = prepare, .start = start, .stop = stop,
+		.reload = reload, .status = status,
+	};
+
+	return daemon_main(&program, argc, argv);
+}

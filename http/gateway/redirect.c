@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * redirect.c -- a request for an object becomes a 307 to an endpoint (RFC 9110 section 15.4.8: method and body stay).
+ *
+ * The target is composed anew from the decoded bucket and key, never from received bytes, and carries a token
+ * that allows this method on this object for a short time. The answer is queued before a body is read, so
+ * that a client that waits for 100 (Expect) sends its body once.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "http/gateway/gateway.h"
+#include "lib/hash.h"
+
+static const char curl_hint[] =
+	"This gateway does not carry data: it redirects to an endpoint. Follow the redirect (curl -L).\n";
+
+static unsigned int right_of(enum http_method method, bool listing)
+{
+	if (method == HTTP_PUT)
+		return RIGHT_WRITE;
+	if (method == HTTP_DELETE)
+		return RIGHT_DELETE;
+	return listing ? RIGHT_LIST : RIGHT_READ;
+}
+
+/* A number in [0, 1). */
+static double draw(void)
+{
+	uint32_t n;
+
+	random_bytes(&n, sizeof(n));
+	return (double)n / 4294967296.0;
+}
+
+/* The short token, or "" for a public bucket that nobody in particular reads. */
+static int short_token(struct gateway *gw, const struct token_scope *who, const struct token_scope *want, char token[TOKEN_MAX])
+{
+	struct token_scope scope = *want;
+	int64_t now = time(NULL);
+
+	token[0] = '\0';
+	if (!who->user[0])
+		return 0;
+	memcpy(scope.user, who->user, sizeof(scope.user));
+	scope.expires = now + gw->token_ttl_s;
+	if (who->expires && who->expires < scope.expires)
+		scope.expires = who->expires;
+	return users_sign(gw->users, &scope, token);
+}
+
+/* path: begins with '/', percent-encoded; query: "" or "name=value&…", encoded. */
+static enum http_next answer(struct http_req *req, struct gateway *gw, const char *path, const char *query, const char *token)
+{
+	char url[256], node[64], *location = NULL;
+	enum http_next next;
+
+	if (view_pick(gw->view, draw(), url, node)) {
+		gw->no_endpoint++;
+		http_add_header(req, "Retry-After", "1");
+		return http_reply_error(req, 503, "no_endpoint", "no endpoint is alive at the moment; try again");
+	}
+	if (asprintf(&location, "%s%s%s%s%s%s", url, path, *query || *token ? "?" : "", query,
+		     *token ? (*query ? "&t=" : "t=") : "", token) < 0)
+		return http_reply_error(req, 500, "memory", "out of memory");
+	http_add_header(req, "Location", location);
+	http_add_header(req, "Cache-Control", "no-store");
+	http_add_header(req, "X-Weir-Endpoint", node);
+	free(location);
+	gw->redirected++;
+	next = http_reply(req, 307, "text/plain; charset=utf-8", curl_hint, sizeof(curl_hint) - 1);
+	return next;
+}
+
+/* "prefix=…&after=…&limit=…" of what the request has. */
+static char *list_query(const struct http_req *req)
+{
+	static const char *const names[] = { "prefix", "after", "limit" };
+	char *query = strdup("");
+
+	for (size_t i = 0; query && i < 3; i++) {
+		const char *value = http_query(req, names[i]);
+		char *encoded = value ? http_percent_encode(value, false) : NULL, *longer = NULL;
+
+		if (encoded && asprintf(&longer, "%s%s%s=%s", query, *query ? "&" : "", names[i], encoded) >= 0) {
+			free(query);
+			query = longer;
+		}
+		free(encoded);
+	}
+	return query;
+}
+
+enum http_next redirect_object(struct http_req *req, void *arg)
+{
+	struct gateway *gw = arg;
+	const char *bucket = http_param(req, "bucket"), *key = http_param(req, "key");
+	bool listing = http_method(req) <= HTTP_HEAD && !*key;
+	const char *prefix = listing && http_query(req, "prefix") ? http_query(req, "prefix") : key;
+	struct token_scope who, want = { .exact = !listing };
+	char token[TOKEN_MAX], *path = NULL, *encoded, *query;
+	enum http_next next;
+
+	want.rights = right_of(http_method(req), listing);
+	if (!*key && !listing)
+		return http_reply_error(req, 400, "no_key", "the path ends after the bucket; it should be /b/%.63s/KEY", bucket);
+	if (strlen(bucket) >= sizeof(want.bucket) || strlen(prefix) >= sizeof(want.prefix))
+		return http_reply_error(req, 400, "name_too_long", "a bucket has at most 63 bytes, a key 511");
+	if (!access_check(req, gw->users, want.rights, bucket, prefix, &who)) {
+		gw->refused++;
+		return HTTP_ANSWERED;
+	}
+	memcpy(want.bucket, bucket, strlen(bucket));
+	memcpy(want.prefix, prefix, strlen(prefix));
+	if (short_token(gw, &who, &want, token))
+		return http_reply_error(req, 503, "no_signing_key", "the registry gave no key to sign with yet; try again");
+	encoded = http_percent_encode(key, true);
+	query = listing ? list_query(req) : strdup("");
+	if (!encoded || !query || asprintf(&path, "/b/%s/%s", bucket, encoded) < 0)
+		next = http_reply_error(req, 500, "memory", "out of memory");
+	else
+		next = answer(req, gw, path, query, token);
+	free(path);
+	free(encoded);
+	free(query);
+	return next;
+}
+
+/* By hash the key is not known yet: the endpoint checks the user's own rights when it has found the name. */
+enum http_next redirect_hash(struct http_req *req, void *arg)
+{
+	struct gateway *gw = arg;
+	const char *sha = http_param(req, "sha256");
+	struct token_scope who, want = { 0 };
+	char token[TOKEN_MAX], path[80];
+	uint8_t digest[32];
+
+	if (hex_decode(sha, digest, sizeof(digest)))
+		return http_reply_error(req, 400, "not_a_hash", "the path should be /o/ and the 64 hexadecimal digits of a SHA-256");
+	if (!access_check(req, gw->users, RIGHT_READ, NULL, NULL, &who)) {
+		gw->refused++;
+		return HTTP_ANSWERED;
+	}
+	want = who;
+	want.rights = RIGHT_READ;
+	if (short_token(gw, &who, &want, token))
+		return http_reply_error(req, 503, "no_signing_key", "the registry gave no key to sign with yet; try again");
+	snprintf(path, sizeof(path), "/o/%s", sha);
+	return answer(req, gw, path, "", token);
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * view.c -- see view.h.
+ *
+ * Watches' threads write three JSON objects (key → value) and then rebuild the ranked list; request threads
+ * read the list. Both under one lock: a pick copies two strings.
+ */
+#include "http/gateway/view.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/log.h"
+
+#define ENDPOINTS_MAX 1024
+
+enum { MEMBERS, RATES, DRAIN, PREFIXES };
+static const char *const prefixes[PREFIXES] = { REG_MEMBERS, REG_RATES, REG_DRAIN };
+
+struct source {
+	struct view *view;
+	int which;
+	struct reg_watch *watch;
+};
+
+struct view {
+	pthread_mutex_t lock;
+	json_t *known[PREFIXES];        /* rest of the key → value */
+	struct source sources[PREFIXES];
+	const struct conf *conf;
+	struct rank_endpoint *ranked;
+	size_t nranked;
+};
+
+static const char *text_of(const json_t *o, const char *key)
+{
+	const char *text = json_string_value(json_object_get(o, key));
+
+	return text ? text : "";
+}
+
+/* The published rate of a node relative to its service's mean; false when no service measures it. */
+static bool weight_of(const struct view *view, const char *node, double *weight)
+{
+	for (size_t s = 0; s < view->conf->gateway.redirect.nservices; s++) {
+		const json_t *published = json_object_get(view->known[RATES], view->conf->gateway.redirect.services[s]);
+		const json_t *rates = json_object_get(published, "rates"), *pair;
+		double sum = 0, mine = -1;
+		size_t i;
+
+		json_array_foreach(rates, i, pair) {
+			double rate = json_number_value(json_array_get(pair, 1));
+			const char *name = json_string_value(json_array_get(pair, 0));
+
+			sum += rate;
+			if (name && !strcmp(name, node))
+				mine = rate;
+		}
+		if (mine >= 0) {
+			*weight = sum > 0 ? mine * (double)json_array_size(rates) / sum : 0;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Called with the lock held. */
+static void rebuild(struct view *view)
+{
+	struct rank_endpoint *list = calloc(ENDPOINTS_MAX, sizeof(*list));
+	const char *key;
+	json_t *member;
+	size_t n = 0;
+
+	if (!list)
+		return;
+	json_object_foreach(view->known[MEMBERS], key, member) {
+		struct rank_endpoint *e = &list[n];
+
+		if (strncmp(key, "endpoint/", 9) || !*text_of(member, "url") || n == ENDPOINTS_MAX)
+			continue;
+		snprintf(e->node, sizeof(e->node), "%s", text_of(member, "node"));
+		snprintf(e->site, sizeof(e->site), "%s", text_of(member, "site"));
+		snprintf(e->url, sizeof(e->url), "%s", text_of(member, "url"));
+		e->draining = json_object_get(view->known[DRAIN], e->node) != NULL;
+		e->weight = 1;
+		e->measured = weight_of(view, e->node, &e->weight);
+		n++;
+	}
+	rank_sort(list, n, view->conf->site);
+	free(view->ranked);
+	view->ranked = list;
+	view->nranked = n;
+}
+
+static void changed(void *arg, enum reg_event event, const struct reg_kv *kv)
+{
+	struct source *source = arg;
+	struct view *view = source->view;
+	const char *rest = kv ? kv->key + strlen(prefixes[source->which]) : NULL;
+
+	pthread_mutex_lock(&view->lock);
+	if (event == REG_PUT) {
+		json_t *value = json_loadb(kv->value, kv->value_len, 0, NULL);
+
+		if (json_is_object(value))
+			json_object_set(view->known[source->which], rest, value);
+		else
+			log_limited(LOG_LEVEL_WARN, 6, "the registry's %s is not a JSON object; it is ignored", kv->key);
+		json_decref(value);
+	} else if (event == REG_DELETE) {
+		json_object_del(view->known[source->which], rest);
+	}
+	rebuild(view);
+	pthread_mutex_unlock(&view->lock);
+}
+
+int view_open(struct view **out, struct registry *reg, const struct conf *conf)
+{
+	struct view *view = calloc(1, sizeof(*view));
+	int rc = 0;
+
+	if (!view)
+		return -ENOMEM;
+	pthread_mutex_init(&view->lock, NULL);
+	view->conf = conf;
+	for (int i = 0; i < PREFIXES; i++)
+		view->known[i] = json_object();
+	for (int i = 0; i < PREFIXES && !rc; i++) {
+		view->sources[i] = (struct source){ .view = view, .which = i };
+		rc = registry_watch(reg, &view->sources[i].watch, prefixes[i], changed, &view->sources[i]);
+	}
+	if (rc) {
+		view_close(view);
+		return rc;
+	}
+	*out = view;
+	return 0;
+}
+
+void view_close(struct view *view)
+{
+	if (!view)
+		return;
+	for (int i = 0; i < PREFIXES; i++)
+		registry_unwatch(view->sources[i].watch);
+	for (int i = 0; i < PREFIXES; i++)
+		json_decref(view->known[i]);
+	free(view->ranked);
+	pthread_mutex_destroy(&view->lock);
+	free(view);
+}
+
+void view_configure(struct view *view, const struct conf *conf)
+{
+	pthread_mutex_lock(&view->lock);
+	view->conf = conf;
+	rebuild(view);
+	pthread_mutex_unlock(&view->lock);
+}
+
+int view_pick(struct view *view, double u, char url[256], char node[64])
+{
+	const struct rank_endpoint *best;
+	int rc = -ENOENT;
+
+	pthread_mutex_lock(&view->lock);
+	best = rank_pick(view->ranked, view->nranked, view->conf->gateway.redirect.top, u);
+	if (best) {
+		memcpy(url, best->url, sizeof(best->url));
+		memcpy(node, best->node, sizeof(best->node));
+		rc = 0;
+	}
+	pthread_mutex_unlock(&view->lock);
+	return rc;
+}
+
+json_t *view_endpoints(struct view *view)
+{
+	json_t *list = json_array();
+
+	pthread_mutex_lock(&view->lock);
+	for (size_t i = 0; i < view->nranked; i++) {
+		const struct rank_endpoint *e = &view->ranked[i];
+
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:b, s:f, s:s}", "node", e->node, "site", e->site,
+						      "url", e->url, "up", !e->why, "weight", e->weight,
+						      "why", e->why ? e->why : e->measured ? "" : "not measured"));
+	}
+	pthread_mutex_unlock(&view->lock);
+	return list;
+}
+
+json_t *view_members(struct view *view)
+{
+	json_t *list = json_array(), *member;
+	const char *key;
+
+	pthread_mutex_lock(&view->lock);
+	json_object_foreach(view->known[MEMBERS], key, member)
+		json_array_append_new(list, json_deep_copy(member));
+	pthread_mutex_unlock(&view->lock);
+	return list;
+}
