@@ -24,11 +24,11 @@ ns_src       :=
 
 store_src    :=
 
-gateway_src  :=
+gateway_src  := http/gateway/console.c http/gateway/rank.c http/gateway/redirect.c http/gateway/view.c
 
 registry_src :=
 
-weir_src     :=
+weir_src     := tools/ca.c tools/cmd.c tools/lab.c tools/objects.c tools/show.c tools/up.c
 
 bpf_src      :=
 
@@ -47,7 +47,7 @@ unit_ns       :=
 
 unit_store    :=
 
-unit_gateway  :=
+unit_gateway  := test_rank
 
 unit_registry :=
 
@@ -122,6 +122,8 @@ $(eval $(call program,weir-endpoint,http/store/main.c,store))
 $(eval $(call program,weir-gateway,http/gateway/main.c,gateway))
 $(eval $(call program,weir-registry,http/registry/main.c,registry))
 $(eval $(call program,weir,tools/weir.c,weir))
+
+$(BUILD)/http/gateway/console.o: $(wildcard http/gateway/console/*)
 
 # ---- BPF: object, skeleton -------------------------------------------------------------------
 bpf_arch ?= $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86)
