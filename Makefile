@@ -23,6 +23,8 @@ agent_src    += user/agent/publish.c user/agent/rates.c user/agent/ring.c
 ns_src       :=
 
 store_src    :=
+store_src    += http/store/chunks.c http/store/commit.c http/store/held.c http/store/manifest.c
+store_src    += http/store/placement.c http/store/staged.c
 
 gateway_src  := http/gateway/console.c http/gateway/rank.c http/gateway/redirect.c http/gateway/view.c
 
@@ -46,6 +48,7 @@ unit_agent    += test_publish test_ring
 unit_ns       :=
 
 unit_store    :=
+unit_store    += test_store_chunks test_store_manifest test_store_placement
 
 unit_gateway  := test_rank
 
@@ -62,6 +65,7 @@ fuzz_agent    :=
 fuzz_ns       :=
 
 fuzz_store    :=
+fuzz_store    += fuzz_store_manifest
 
 # ---- flags -----------------------------------------------------------------------------------
 packages := libsystemd yaml-0.1 jansson libcurl libcrypto libmicrohttpd lmdb libisal libxxhash \
@@ -149,7 +153,7 @@ $(agent_src:%.c=$(BUILD)/%.o): | $(bpf_obj:build/bpf/%.bpf.o=build/skel/%.skel.h
 define unit_rule
 $(BUILD)/unit/$(2): $(BUILD)/tests/unit/$(2).o $(BUILD)/$(1).a $(BUILD)/lib.a
 	@mkdir -p $$(@D)
-	$$(call say,LINK)$$(CC) -o $$@ $$< $$(sort $(BUILD)/$(1).a $(BUILD)/lib.a) $$(ldflags) -lcmocka $$(libs)
+	$$(call say,LINK)$$(CC) -o $$@ $$< $(if $(filter lib,$(1)),,$(BUILD)/$(1).a) $(BUILD)/lib.a $$(ldflags) -lcmocka $$(libs)
 endef
 $(foreach a,$(archives),$(foreach t,$(unit_$(a)),$(eval $(call unit_rule,$(a),$(t)))))
 unit_tests := $(foreach a,$(archives),$(unit_$(a):%=$(BUILD)/unit/%))

@@ -33,6 +33,17 @@ void sha256_add(struct sha256 *h, const void *data, size_t len)
 		abort();
 }
 
+struct sha256 *sha256_copy(const struct sha256 *h)
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+
+	if (ctx && EVP_MD_CTX_copy_ex(ctx, (const EVP_MD_CTX *)h) != 1) {
+		EVP_MD_CTX_free(ctx);
+		ctx = NULL;
+	}
+	return (struct sha256 *)ctx;
+}
+
 void sha256_end(struct sha256 *h, uint8_t out[32])
 {
 	if (EVP_DigestFinal_ex((EVP_MD_CTX *)h, out, NULL) != 1)

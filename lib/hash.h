@@ -11,6 +11,7 @@
 struct sha256;                                   /* a running digest */
 struct sha256 *sha256_new(void);                 /* NULL without memory */
 void sha256_add(struct sha256 *h, const void *data, size_t len);
+struct sha256 *sha256_copy(const struct sha256 *h);     /* a second one that goes on from here; NULL without memory */
 void sha256_end(struct sha256 *h, uint8_t out[32]);      /* frees h */
 void sha256_drop(struct sha256 *h);              /* frees without a result; accepts NULL */
 void sha256_once(const void *data, size_t len, uint8_t out[32]);

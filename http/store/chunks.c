@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * chunks.c -- the folder of an endpoint's versions (chunks.h).
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "http/store/chunks.h"
+#include "lib/log.h"
+
+struct chunks {
+	int root;
+	struct commit *commit;
+	uint64_t reserve_bytes;
+	double reserve_fraction;
+	atomic_uint serial;
+};
+
+static int make_folder(int at, const char *path)
+{
+	return mkdirat(at, path, 0700) && errno != EEXIST ? -errno : 0;
+}
+
+/* All 4,096 folders are made once, so that no upload has to make and sync one. The last one
+ * stands for all: it is made last. */
+static int make_folders(int root)
+{
+	char path[COMMIT_PATH];
+	int rc;
+
+	rc = make_folder(root, "tmp");
+	if (!rc)
+		rc = make_folder(root, "d");
+	if (rc || !faccessat(root, "d/f/ff", F_OK, 0))
+		return rc;
+	for (unsigned int a = 0; a < 16; a++) {
+		snprintf(path, sizeof(path), "d/%x", a);
+		rc = make_folder(root, path);
+		for (unsigned int b = 0; !rc && b < 256; b++) {
+			snprintf(path, sizeof(path), "d/%x/%02x", a, b);
+			rc = make_folder(root, path);
+		}
+		if (rc)
+			return rc;
+	}
+	return syncfs(root) ? -errno : 0;
+}
+
+/* What a killed endpoint was writing: nobody was told that it is stored. */
+static int sweep(int root)
+{
+	unsigned int removed = 0;
+	struct dirent *e;
+	DIR *dir;
+	int fd;
+
+	fd = openat(root, "tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while ((e = readdir(dir)))
+		if (e->d_name[0] != '.' && !unlinkat(fd, e->d_name, 0))
+			removed++;
+	closedir(dir);
+	if (removed)
+		log_info("store: removed %u unfinished upload%s of the last run", removed,
+			 removed == 1 ? "" : "s");
+	return 0;
+}
+
+int chunks_open(struct chunks **out, const struct chunks_options *options)
+{
+	struct chunks *c = calloc(1, sizeof(*c));
+	int rc;
+
+	if (!c)
+		return -ENOMEM;
+	c->reserve_bytes = options->reserve_bytes;
+	c->reserve_fraction = options->reserve_fraction;
+	c->root = -1;
+	rc = make_folder(AT_FDCWD, options->dir);
+	if (rc)
+		goto fail;
+	c->root = open(options->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* Two endpoints in one folder would sweep each other's uploads away. */
+	if (c->root < 0 || flock(c->root, LOCK_EX | LOCK_NB)) {
+		rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
+		goto fail;
+	}
+	rc = make_folders(c->root);
+	if (!rc)
+		rc = sweep(c->root);
+	if (!rc)
+		rc = commit_new(&c->commit, c->root);
+	if (rc)
+		goto fail;
+	*out = c;
+	return 0;
+fail:
+	chunks_close(c);
+	return rc;
+}
+
+void chunks_close(struct chunks *c)
+{
+	if (!c)
+		return;
+	commit_free(c->commit);
+	if (c->root >= 0)
+		close(c->root);
+	free(c);
+}
+
+int chunks_root(const struct chunks *c)
+{
+	return c->root;
+}
+
+struct commit *chunks_commit(const struct chunks *c)
+{
+	return c->commit;
+}
+
+char *chunks_folder(const struct version *v, char path[COMMIT_PATH])
+{
+	snprintf(path, COMMIT_PATH, "d/%x/%x%x", v->id[0] >> 4, v->id[0] & 15, v->id[1] >> 4);
+	return path;
+}
+
+char *chunks_path(const struct version *v, char path[COMMIT_PATH])
+{
+	char hex[VERSION_STRLEN], folder[COMMIT_PATH];
+
+	snprintf(path, COMMIT_PATH, "%.16s/%s", chunks_folder(v, folder), version_format(v, hex));
+	return path;
+}
+
+char *chunks_temporary(struct chunks *c, const struct version *v, char path[COMMIT_PATH])
+{
+	char hex[VERSION_STRLEN];
+
+	snprintf(path, COMMIT_PATH, "tmp/%s.%u", version_format(v, hex),
+		 atomic_fetch_add(&c->serial, 1));
+	return path;
+}
+
+int chunks_space(const struct chunks *c, struct chunks_space *out)
+{
+	struct statvfs st;
+	uint64_t part;
+
+	if (fstatvfs(c->root, &st))
+		return -errno;
+	out->total = (uint64_t)st.f_blocks * st.f_frsize;
+	out->free = (uint64_t)st.f_bavail * st.f_frsize;
+	part = (uint64_t)(c->reserve_fraction * (double)out->total);
+	out->reserve = part > c->reserve_bytes ? part : c->reserve_bytes;
+	return 0;
+}
+
+int chunks_room(const struct chunks *c, uint64_t bytes)
+{
+	struct chunks_space space = { 0 };
+	int rc = chunks_space(c, &space);
+
+	if (rc)
+		return rc;
+	return space.free < space.reserve || space.free - space.reserve < bytes ? -ENOSPC : 0;
+}
+
+bool chunks_has(const struct chunks *c, const struct version *v)
+{
+	char path[COMMIT_PATH];
+
+	return !faccessat(c->root, chunks_path(v, path), F_OK, 0);
+}
+
+int chunks_forget(struct chunks *c, const struct version *v)
+{
+	struct commit_job job = { .fd = -1 };
+	char path[COMMIT_PATH];
+
+	if (unlinkat(c->root, chunks_path(v, path), 0))
+		return errno == ENOENT ? 0 : -errno;
+	chunks_folder(v, job.folder);
+	commit_begin(c->commit, &job);
+	return commit_wait(c->commit, &job);
+}
+
+static int each_in_folder(const struct chunks *c, const char *path,
+			  int (*fn)(void *arg, const struct version *v), void *arg)
+{
+	struct version v;
+	struct dirent *e;
+	int fd, rc = 0;
+	DIR *dir;
+
+	fd = openat(c->root, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while (!rc && (e = readdir(dir)))
+		if (!version_parse(&v, e->d_name))
+			rc = fn(arg, &v);
+	closedir(dir);
+	return rc;
+}
+
+int chunks_each(const struct chunks *c, int (*fn)(void *arg, const struct version *v), void *arg)
+{
+	char path[COMMIT_PATH];
+	int rc = 0;
+
+	for (unsigned int i = 0; !rc && i < 4096; i++) {
+		snprintf(path, sizeof(path), "d/%x/%02x", i >> 8, i & 255);
+		rc = each_in_folder(c, path, fn, arg);
+	}
+	return rc;
+}

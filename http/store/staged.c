@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * staged.c -- a version that is being written (staged.h).
+ *
+ * Memory does not grow with the object: the first chunk's record is kept here (most objects have
+ * no other), later ones go to an unlinked file and are copied behind the data at the end.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "http/store/staged.h"
+
+struct staged {
+	struct chunks *chunks;
+	struct version version;
+	int fd, records_fd;	     /* the file; encoded records from number 1 on, or -1 */
+	_Atomic uint64_t done, size; /* complete chunks, their bytes; read by senders too */
+	uint8_t first[RECORD_MAX];   /* encoded record of chunk 0 */
+	/* the chunk under way */
+	bool open;
+	uint64_t number;
+	uint32_t fill; /* its bytes so far */
+	struct chunk_record record;
+	struct sha256 *sha;
+	/* the whole, when it is a stream of more than one chunk; one chunk's hash is the whole's */
+	struct sha256 *whole;
+	struct commit_job job;
+	bool committing, committed;
+};
+
+int staged_new(struct staged **out, struct chunks *c, const struct version *v)
+{
+	struct staged *s = calloc(1, sizeof(*s));
+	int rc;
+
+	if (!s)
+		return -ENOMEM;
+	s->chunks = c;
+	s->version = *v;
+	s->records_fd = -1;
+	chunks_temporary(c, v, s->job.from);
+	chunks_path(v, s->job.to);
+	chunks_folder(v, s->job.folder);
+	s->fd = openat(chunks_root(c), s->job.from, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (s->fd < 0) {
+		rc = -errno;
+		free(s);
+		return rc;
+	}
+	s->job.fd = s->fd;
+	*out = s;
+	return 0;
+}
+
+void staged_free(struct staged *s)
+{
+	if (!s)
+		return;
+	if (s->committing)
+		staged_commit_wait(s);
+	if (!s->committed)
+		unlinkat(chunks_root(s->chunks), s->job.from, 0);
+	if (s->records_fd >= 0)
+		close(s->records_fd);
+	close(s->fd);
+	sha256_drop(s->sha);
+	sha256_drop(s->whole);
+	free(s);
+}
+
+static int write_all(int fd, const void *data, size_t len, uint64_t offset)
+{
+	const uint8_t *p = data;
+
+	while (len) {
+		ssize_t n = pwrite(fd, p, len, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EDQUOT ? -ENOSPC : -errno;
+		p += n;
+		len -= (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+int staged_chunk_begin(struct staged *s, uint64_t number)
+{
+	int rc;
+
+	if (s->open || number > s->done || number + 1 < s->done)
+		return -EINVAL;
+	if (number * (uint64_t)CHUNK_SIZE >= OBJECT_MAX)
+		return -EFBIG;
+	/* Only full chunks have one behind them. */
+	if (number == s->done && s->size != number * CHUNK_SIZE)
+		return -EINVAL;
+	rc = chunks_room(s->chunks, 0);
+	if (rc)
+		return rc;
+	s->sha = sha256_new();
+	if (!s->sha)
+		return -ENOMEM;
+	if (number < s->done) {
+		s->done = number;
+		s->size = number * CHUNK_SIZE;
+	}
+	s->number = number;
+	s->fill = 0;
+	s->open = true;
+	return 0;
+}
+
+/* Block checksums over data that arrives in any portions. */
+static void add_checksums(struct staged *s, const uint8_t *p, size_t len)
+{
+	uint32_t fill = s->fill;
+
+	while (len) {
+		uint32_t block = fill / BLOCK_SIZE, room = BLOCK_SIZE - fill % BLOCK_SIZE;
+		uint32_t n = len < room ? (uint32_t)len : room;
+
+		s->record.blocks[block] =
+			crc32c(fill % BLOCK_SIZE ? s->record.blocks[block] : 0, p, n);
+		p += n;
+		len -= n;
+		fill += n;
+	}
+}
+
+int staged_chunk_add(struct staged *s, const void *data, size_t len)
+{
+	int rc;
+
+	if (!s->open)
+		return -EINVAL;
+	if (len > CHUNK_SIZE - s->fill)
+		return -EFBIG;
+	rc = write_all(s->fd, data, len, s->number * (uint64_t)CHUNK_SIZE + s->fill);
+	if (rc)
+		return rc;
+	sha256_add(s->sha, data, len);
+	if (s->whole)
+		sha256_add(s->whole, data, len);
+	add_checksums(s, data, len);
+	s->fill += (uint32_t)len;
+	return 0;
+}
+
+static int record_keep(struct staged *s)
+{
+	uint8_t rec[RECORD_MAX];
+
+	if (!s->number) {
+		record_encode(&s->record, 0, s->fill, s->first);
+		return 0;
+	}
+	if (s->records_fd < 0) {
+		s->records_fd =
+			openat(chunks_root(s->chunks), "tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+		if (s->records_fd < 0)
+			return -errno;
+	}
+	record_encode(&s->record, s->number, s->fill, rec);
+	return write_all(s->records_fd, rec, record_length(s->fill), (s->number - 1) * RECORD_MAX);
+}
+
+int staged_chunk_end(struct staged *s, uint8_t sha256[32])
+{
+	if (!s->open)
+		return -EINVAL;
+	sha256_end(s->sha, s->record.sha256);
+	s->sha = NULL;
+	s->open = false;
+	if (s->fill) {
+		int rc = record_keep(s);
+
+		if (rc)
+			return rc;
+	}
+	memcpy(sha256, s->record.sha256, 32);
+	s->size = s->number * CHUNK_SIZE + s->fill;
+	s->done = s->number + (s->fill > 0); /* an empty object has no chunk */
+	/* Write-back begins now, so that the commit at the end is short. */
+	if (s->fill == CHUNK_SIZE)
+		sync_file_range(s->fd, (off_t)(s->number * CHUNK_SIZE), CHUNK_SIZE,
+				SYNC_FILE_RANGE_WRITE);
+	return 0;
+}
+
+void staged_chunk_drop(struct staged *s)
+{
+	sha256_drop(s->sha);
+	s->sha = NULL;
+	s->open = false;
+}
+
+int staged_append(struct staged *s, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	uint8_t sha256[32];
+	int rc = 0;
+
+	while (!rc && len) {
+		size_t n;
+
+		/* A second chunk begins: from here on the whole is hashed beside the chunks. */
+		if (s->open && s->fill == CHUNK_SIZE) {
+			if (!s->number) {
+				s->whole = sha256_copy(s->sha);
+				if (!s->whole)
+					return -ENOMEM;
+			}
+			rc = staged_chunk_end(s, sha256);
+		}
+		if (!rc && !s->open)
+			rc = staged_chunk_begin(s, s->done);
+		if (rc)
+			break;
+		n = len < CHUNK_SIZE - s->fill ? len : CHUNK_SIZE - s->fill;
+		rc = staged_chunk_add(s, p, n);
+		p += n;
+		len -= n;
+	}
+	return rc;
+}
+
+int staged_seal(struct staged *s, uint64_t *size, uint8_t sha256[32])
+{
+	int rc = 0;
+
+	if (s->open)
+		rc = staged_chunk_end(s, sha256);
+	else
+		sha256_once("", 0, sha256); /* nothing was appended */
+	if (rc)
+		return rc;
+	if (s->whole)
+		sha256_end(s->whole, sha256);
+	s->whole = NULL;
+	*size = s->size;
+	return 0;
+}
+
+uint64_t staged_chunks(const struct staged *s)
+{
+	return s->done;
+}
+
+uint64_t staged_size(const struct staged *s)
+{
+	return s->size;
+}
+
+ssize_t staged_read(const struct staged *s, void *buf, size_t len, uint64_t offset)
+{
+	ssize_t n = pread(s->fd, buf, len, (off_t)offset);
+
+	return n < 0 ? -errno : n;
+}
+
+/* Records behind the data: the first from memory, the others from their file. */
+static int write_records(struct staged *s)
+{
+	uint64_t from = 0, to, left;
+	uint8_t buf[16384];
+	int rc;
+
+	if (!s->done)
+		return 0;
+	rc = write_all(s->fd, s->first, record_length(chunk_length(s->size, 0)),
+		       record_offset(s->size, 0));
+	to = record_offset(s->size, 1);
+	left = record_offset(s->size, s->done) - to;
+	while (!rc && left) {
+		ssize_t n = pread(s->records_fd, buf, left < sizeof(buf) ? left : sizeof(buf),
+				  (off_t)from);
+
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		rc = write_all(s->fd, buf, (size_t)n, to + from);
+		from += (uint64_t)n;
+		left -= (uint64_t)n;
+	}
+	return rc;
+}
+
+int staged_finish(struct staged *s, const struct manifest *m)
+{
+	uint8_t footer[FOOTER_SIZE];
+	struct footer f;
+	size_t head_len;
+	uint64_t at;
+	char *head;
+	int rc;
+
+	if (s->open || m->size != s->size || !version_equal(&m->version, &s->version) ||
+	    (s->done == 1 && memcmp(m->sha256, s->first, 32)))
+		return -EBADMSG;
+	head = manifest_encode(m, &head_len);
+	if (!head)
+		return -ENOMEM;
+	rc = head_len > HEAD_MAX ? -EBADMSG : write_records(s);
+	at = record_offset(s->size, s->done);
+	f = (struct footer){ .size = s->size,
+			     .head_len = (uint32_t)head_len,
+			     .head_crc = crc32c(0, head, head_len) };
+	footer_encode(&f, footer);
+	if (!rc)
+		rc = write_all(s->fd, head, head_len, at);
+	if (!rc)
+		rc = write_all(s->fd, footer, sizeof(footer), at + head_len);
+	free(head);
+	/* A retried chunk may have been longer before: nothing may lie behind the footer. */
+	if (!rc && ftruncate(s->fd, (off_t)(at + head_len + FOOTER_SIZE)))
+		rc = -errno;
+	return rc;
+}
+
+void staged_commit_begin(struct staged *s)
+{
+	s->committing = true;
+	commit_begin(chunks_commit(s->chunks), &s->job);
+}
+
+int staged_commit_wait(struct staged *s)
+{
+	int rc = commit_wait(chunks_commit(s->chunks), &s->job);
+
+	s->committing = false;
+	if (!rc)
+		s->committed = true;
+	return rc;
+}

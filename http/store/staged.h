@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * staged.h -- a version that is being written: data goes to a temporary file while checksums and
+ * hashes are computed; a commit makes it durable and visible; until then it is nothing.
+ *
+ * Chunks come in order. One thread at a time. Functions return 0 or -errno (-ENOSPC: disk full or
+ * its reserve reached); nothing here logs.
+ */
+#ifndef WEIR_STORE_STAGED_H
+#define WEIR_STORE_STAGED_H
+
+#include "http/store/chunks.h"
+
+struct staged;
+
+int staged_new(struct staged **out, struct chunks *c, const struct version *v);
+/* Removes what was not committed. Accepts NULL. */
+void staged_free(struct staged *s);
+
+/* Either a whole stream: appended, cut into chunks here, hashed as a whole too, sealed. Writes go
+ * to the page cache. */
+int staged_append(struct staged *s, const void *data, size_t len);
+int staged_seal(struct staged *s, uint64_t *size, uint8_t sha256[32]);
+
+/* Or chunk by chunk: number is the next one, or the last one again (a retry). */
+int staged_chunk_begin(struct staged *s, uint64_t number);
+int staged_chunk_add(struct staged *s, const void *data, size_t len);   /* -EFBIG: more than a chunk */
+int staged_chunk_end(struct staged *s, uint8_t sha256[32]);
+/* Forgets a chunk that broke off. */
+void staged_chunk_drop(struct staged *s);
+
+uint64_t staged_chunks(const struct staged *s);         /* complete chunks */
+uint64_t staged_size(const struct staged *s);           /* bytes of complete chunks */
+/* Bytes of complete chunks, for sending them on: like pread(2). From any thread. */
+ssize_t staged_read(const struct staged *s, void *buf, size_t len, uint64_t offset);
+
+/* Writes records, head and footer. -EBADMSG when the manifest does not fit the data. */
+int staged_finish(struct staged *s, const struct manifest *m);
+/* Through the group-commit thread: 0 when data and name are on stable storage. */
+void staged_commit_begin(struct staged *s);
+int staged_commit_wait(struct staged *s);
+
+#endif
