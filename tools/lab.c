@@ -40,8 +40,6 @@ int cmd_lab(const struct cmd *cmd, int argc, char **argv)
 		cmd_help(cmd);
 		return argc < 1 ? CMD_USAGE : CMD_OK;
 	}
-	if (strcmp(argv[0], "up") && strcmp(argv[0], "down") && strcmp(argv[0], "exec") && strcmp(argv[0], "nodes"))
-		return cmd_usage(cmd, "there is no `weir lab %s`", argv[0]);
 	if (argc > 60)
 		return cmd_usage(cmd, "too many words");
 	if (find_script(path))

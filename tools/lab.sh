@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# lab.sh -- two sites on one machine; run by `weir lab up|down|nodes|exec NODE COMMAND…`.
+# lab.sh -- two sites on one machine; run by `weir lab up|down|nodes|exec|kill|start`.
 #
 # One process holds private mount, network and process namespaces; everything lives in them and vanishes with it.
 # A router namespace joins the nodes, each by its own veth pair:
@@ -160,9 +160,23 @@ lab_exec() {
 	[ -n "$pid" ] && kill -0 "$pid" 2>/dev/null || die "is not up; weir lab up starts it"
 	[ $# -gt 0 ] || die "exec wants a command: weir lab exec $node COMMAND…"
 	nsenter -t "$pid" -m test -e "/run/netns/$node" || die "there is no node $node ($(echo client router $nodes))"
-	exec nsenter -t "$pid" -m -p -- nsenter --net="/run/netns/$node" -- \
+	nsenter -t "$pid" -m -p -- nsenter --net="/run/netns/$node" -- \
 		sh -c 'cd "$0" 2>/dev/null; exec "$@"' "$PWD" env PATH="$(readlink -f "$bin"):$PATH" \
 		WEIR_CONFIG="$(readlink -f "$examples")/$node.yaml" "$@"
+}
+
+# A power cut: every process of the node at once, nothing is said to anybody.
+lab_kill() {
+	local pids
+	pids=$(lab_exec "$1" ip netns pids "$1" | grep -vx "$$") || die "$1 runs nothing"
+	lab_exec router sh -c 'kill -9 "$@" 2>/dev/null; exit 0' sh $pids
+}
+
+lab_start() {
+	local ready=/run/lab/ready-$1
+	lab_exec router sh -c 'rm -f "$1"; mkfifo -m 600 "$1"' sh "$ready" || die "cannot prepare $1"
+	lab_exec "$1" sh -c 'setsid weir up --ready "$1" >>"/run/lab/log/$2" 2>&1 </dev/null &' sh "$ready" "$1"
+	lab_exec router timeout 30 head -n 1 "$ready" >/dev/null || die "$1 was not ready within 30 s (weir lab exec $1 tail /run/lab/log/$1)"
 }
 
 case ${1:-} in
@@ -171,5 +185,7 @@ down) lab_down ;;
 nodes) for node in client router $nodes; do echo "$node"; done ;;
 exec) [ $# -gt 1 ] || die "exec wants a node and a command"; shift; lab_exec "$@" ;;
 hold) hold "$2" ;;
-*) die "wants up, down, nodes or exec NODE COMMAND…" ;;
+kill) [ $# = 2 ] || die "kill wants a node"; (lab_kill "$2") ;;
+start) [ $# = 2 ] || die "start wants a node"; (lab_start "$2") ;;
+*) die "wants up, down, nodes, exec NODE COMMAND…, kill NODE or start NODE" ;;
 esac

@@ -49,8 +49,10 @@ static const struct cmd commands[] = {
 	  "\nexample: WEIR_TOKEN=$(weir token ada --ttl 1h) weir ls data\n", cmd_token },
 	{ "ca", "init DIR | issue DIR NODE [ADDRESS…]", "Make certificates by which daemons on different machines know each other",
 	  "  --name TEXT     name of the authority\n\nexample: weir ca init /root/weir-ca; weir ca issue /root/weir-ca gw-a1 198.18.1.11\n", cmd_ca },
-	{ "lab", "up [--keep] | down | nodes | exec NODE COMMAND…", "Two sites on this machine, in namespaces of their own (root)",
-	  "  nodes: client, router, reg, edge-a gw-a1 gw-a2 ep-a1 ep-a2, and the same for site b\n"
+	{ "lab", "up | down | nodes | exec NODE COMMAND… | kill NODE | start NODE", "Two sites on this machine, in namespaces of their own (root)",
+	  "  up, down        build it and start everything; end it and leave nothing\n"
+	  "  exec            run a command on a node: client, router, reg, edge-a gw-a1 gw-a2 ep-a1 ep-a2, the same for b\n"
+	  "  kill, start     end every process of a node at once; start it again\n"
 	  "\nexample: weir lab up; weir lab exec client dig files.edge.example; weir lab down\n", cmd_lab },
 };
 
