@@ -18,7 +18,7 @@ lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/regi
 lib_src      += lib/orca.c
 
 agent_src    :=
-agent_src    += user/agent/publish.c user/agent/rates.c user/agent/ring.c
+agent_src    += user/agent/model.c user/agent/publish.c user/agent/rates.c user/agent/ring.c user/agent/weight.c
 
 ns_src       :=
 
@@ -43,7 +43,7 @@ unit_lib      += test_addr test_hash test_log
 unit_lib      += test_orca
 
 unit_agent    :=
-unit_agent    += test_publish test_ring
+unit_agent    += test_publish test_ring test_weight
 
 unit_ns       :=
 
