@@ -32,7 +32,7 @@ registry_src :=
 
 weir_src     := tools/ca.c tools/cmd.c tools/lab.c tools/objects.c tools/show.c tools/up.c
 
-bpf_src      :=
+bpf_src      := bpf/edge.bpf.c
 
 # main files: one a program
 programs     :=

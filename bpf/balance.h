@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * balance.h -- from a flow to a backend: service, slot, and the rules for slots that move.
+ *
+ * A steady slot costs one hash of the flow and two array look-ups: nothing is remembered, so a
+ * flood has nothing to fill. A slot in transition has a previous owner; then:
+ *
+ *  - a note decides, if it was made in this transition and its backend is up;
+ *  - a SYN goes to current and is noted as half open; the first packet of the flow that is not a
+ *    SYN moves the note to the table of established flows;
+ *  - whatever else has no note goes to previous;
+ *  - what goes to another than current is stamped on the slot: the agent ends the transition when
+ *    that stamp is older than the drain time.
+ */
+#ifndef WEIR_BPF_BALANCE_H
+#define WEIR_BPF_BALANCE_H
+
+#define NANOSECONDS       1000000000ULL
+#define UDP_LEARN_SECONDS 60
+
+static __always_inline const struct weir_service *service_find(const struct weir_flow *flow)
+{
+	struct weir_service_key key = {
+		.port = flow->dest_port,
+		.proto = flow->proto,
+		.family = flow->family,
+	};
+	const struct weir_service *service;
+
+	copy_address(key.addr, flow->dest);
+	service = bpf_map_lookup_elem(&services, &key);
+	if (service || !key.port)
+		return service;
+	key.port = 0;
+	return bpf_map_lookup_elem(&services, &key);
+}
+
+/* Is the destination an address of a service, whatever the protocol? */
+static __always_inline bool service_address(const struct weir_flow *flow)
+{
+	struct weir_service_key key = {
+		.proto = flow->family == WEIR_FAMILY_4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+		.family = flow->family,
+	};
+
+	copy_address(key.addr, flow->dest);
+	return bpf_map_lookup_elem(&services, &key) != NULL;
+}
+
+static __always_inline bool backend_is_up(__u32 index)
+{
+	const struct weir_backend *backend = bpf_map_lookup_elem(&backends, &index);
+
+	return backend && backend->family && !(backend->flags & WEIR_BACKEND_DOWN);
+}
+
+static __always_inline __u16 note_find(void *map, const struct weir_flow *flow, __u16 since)
+{
+	const struct weir_note *note = bpf_map_lookup_elem(map, flow);
+
+	if (!note || note->since != since || !backend_is_up(note->backend))
+		return 0;
+	return note->backend;
+}
+
+static __always_inline bool is_new_connection(const struct packet *p)
+{
+	return p->flow.proto == IPPROTO_TCP && !p->quoted &&
+	       (p->tcp_flags & (TCP_FLAG_BYTE_SYN | TCP_FLAG_BYTE_ACK)) == TCP_FLAG_BYTE_SYN;
+}
+
+/* Sticky UDP has no SYN: flows first seen soon after the slot moved are taken for old ones, later
+ * ones for new; each is noted. */
+static __always_inline __u16 transition_udp(const struct packet *p, const struct weir_slot *slot,
+					    __u32 now)
+{
+	const struct weir_settings *set = settings_get();
+	__u16 learn = set && set->udp_learn_s ? set->udp_learn_s : UDP_LEARN_SECONDS;
+	struct weir_note note = { .since = slot->since };
+	__u16 noted = note_find(&notes, &p->flow, slot->since);
+
+	if (noted)
+		return noted;
+	if ((__u16)(now - slot->since) < learn && backend_is_up(slot->previous))
+		note.backend = slot->previous;
+	else
+		note.backend = slot->current;
+	if (!p->quoted)
+		bpf_map_update_elem(&notes, &p->flow, &note, BPF_ANY);
+	return note.backend;
+}
+
+static __always_inline __u16 transition_tcp(const struct packet *p, const struct weir_slot *slot)
+{
+	struct weir_note note = { .since = slot->since };
+
+	note.backend = note_find(&notes, &p->flow, slot->since);
+	if (note.backend)
+		return note.backend;
+	if (is_new_connection(p)) {
+		note.backend = slot->current;
+		bpf_map_update_elem(&half_open, &p->flow, &note, BPF_ANY);
+		return note.backend;
+	}
+	note.backend = note_find(&half_open, &p->flow, slot->since);
+	if (!note.backend)
+		return backend_is_up(slot->previous) ? slot->previous : slot->current;
+	if (!p->quoted) {
+		bpf_map_update_elem(&notes, &p->flow, &note, BPF_ANY);
+		bpf_map_delete_elem(&half_open, &p->flow);
+	}
+	return note.backend;
+}
+
+/* Returns the backend of a flow whose slot is in transition. */
+__weak __noinline int stage_transition(const struct packet *p, struct weir_slot *slot)
+{
+	__u32 now = bpf_ktime_get_coarse_ns() / NANOSECONDS;
+	__u16 backend;
+
+	if (!p || !slot)
+		return 0;
+	if (p->flow.proto == IPPROTO_TCP)
+		backend = transition_tcp(p, slot);
+	else if (p->service_flags & WEIR_SERVICE_UDP_STICKY)
+		backend = transition_udp(p, slot, now);
+	else
+		return slot->current;
+	if (backend != slot->current && slot->elsewhere != now)
+		slot->elsewhere = now;
+	return backend;
+}
+
+/* The slot's backend is down: another of its owners, newest first, or 0. */
+__weak __noinline int stage_rescue(const struct weir_slot *slot)
+{
+	if (!slot)
+		return 0;
+	if (backend_is_up(slot->current))
+		return slot->current;
+	for (int i = 0; i < WEIR_OWNERS; i++)
+		if (slot->owners[i] && backend_is_up(slot->owners[i]))
+			return slot->owners[i];
+	return 0;
+}
+
+/* Remembers where the first fragment went; the later ones carry no ports. */
+static __always_inline void fragment_note(const struct packet *p)
+{
+	struct weir_fragment_key key = {
+		.id = p->fragment_id, .proto = p->flow.proto, .family = p->flow.family,
+	};
+	struct weir_fragment value = {
+		.backend = p->backend, .encap = p->encap, .service = p->service,
+	};
+
+	copy_address(key.source, p->flow.source);
+	copy_address(key.dest, p->flow.dest);
+	bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
+}
+
+/* Later fragments: CONTINUE with p->backend set, or a reason. */
+__weak __noinline int stage_fragment(struct packet *p)
+{
+	struct weir_fragment_key key = {};
+	const struct weir_fragment *first;
+
+	if (!p)
+		return CONTINUE;
+	key.id = p->fragment_id;
+	key.proto = p->flow.proto;
+	key.family = p->flow.family;
+	copy_address(key.source, p->flow.source);
+	copy_address(key.dest, p->flow.dest);
+	first = bpf_map_lookup_elem(&fragments, &key);
+	if (!first) {
+		if (service_address(&p->flow))
+			return leave(p, XDP_DROP, WEIR_REASON_FRAGMENT_LOST);
+		return leave(p, XDP_PASS, WEIR_REASON_NOT_OURS);
+	}
+	p->backend = first->backend;
+	p->encap = first->encap;
+	p->service = first->service;
+	p->hash = weir_flow_hash(&p->flow);
+	return CONTINUE;
+}
+
+/* Current and previous as they were at one moment: the agent writes both in one 64-bit store. */
+static __always_inline __u16 slot_read(const struct weir_slot *slot, __u16 *previous)
+{
+	union {
+		__u64 word;
+		__u16 index[4];
+	} head = { .word = *(const volatile __u64 *)slot };
+
+	*previous = head.index[1];
+	return head.index[0];
+}
+
+/* Sets p->service, p->slot and p->backend, or leaves. */
+static __always_inline int balance(struct packet *p)
+{
+	const struct weir_service *service = service_find(&p->flow);
+	const struct weir_backend *backend;
+	struct weir_slot *slot;
+	__u16 previous;
+	__u32 index;
+
+	if (!service)
+		return leave(p, XDP_PASS, WEIR_REASON_NOT_OURS);
+	p->service = service->number + 1;
+	p->service_flags = service->flags;
+	p->encap = service->encap;
+	p->hash = weir_flow_hash(&p->flow);
+	index = service->first + weir_flow_slot(p->hash, service->slots);
+	slot = service->slots ? bpf_map_lookup_elem(&slots, &index) : NULL;
+	if (!slot)
+		return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);
+	p->slot = index + 1;
+	p->backend = slot_read(slot, &previous);
+	if (previous)
+		p->backend = stage_transition(p, slot);
+
+	index = p->backend;
+	backend = bpf_map_lookup_elem(&backends, &index);
+	if (!index || !backend || !backend->family)
+		return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);
+	if (backend->flags & WEIR_BACKEND_DOWN) {
+		p->backend = stage_rescue(slot);
+		if (!p->backend)
+			return leave(p, XDP_DROP, WEIR_REASON_BACKEND_DOWN);
+	}
+	if (p->fragment == FRAGMENT_FIRST)
+		fragment_note(p);
+	return CONTINUE;
+}
+
+#endif

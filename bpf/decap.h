@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * decap.h -- a backend's end of the tunnel, and the relay to earlier owners of a slot.
+ *
+ * Outer headers are removed only when interface, destination and source are all allowed; what comes
+ * by another interface or for another destination is an ordinary packet.
+ */
+#ifndef WEIR_BPF_DECAP_H
+#define WEIR_BPF_DECAP_H
+
+#define TCP_LISTEN_STATE 10     /* include/net/tcp_states.h */
+
+struct inner {
+	__u16 offset;           /* of the inner IP header in the frame */
+	__u8 family;
+	__u8 private;           /* bytes of GUE private data that are ours, else 0 */
+};
+
+static __always_inline void map_address(__be32 *to, const __be32 *from, __u8 family)
+{
+	if (family == WEIR_FAMILY_6) {
+		copy_address(to, from);
+		return;
+	}
+	to[0] = 0;
+	to[1] = 0;
+	to[2] = bpf_htonl(0xffff);
+	to[3] = from[0];
+}
+
+/* CONTINUE: ours to open. NOT_OURS: ordinary. Else refused. */
+static __always_inline int decap_allowed(const struct xdp_md *ctx, struct packet *p)
+{
+	__u32 ifindex = ctx->ingress_ifindex;
+	struct weir_prefix source = { .bits = 128 };
+	struct weir_target target;
+
+	if (!bpf_map_lookup_elem(&decap_ifaces, &ifindex))
+		return WEIR_REASON_NOT_OURS;
+	map_address(target.addr, p->flow.dest, p->flow.family);
+	if (!bpf_map_lookup_elem(&decap_targets, &target))
+		return WEIR_REASON_NOT_OURS;
+	map_address(source.addr, p->flow.source, p->flow.family);
+	if (!bpf_map_lookup_elem(&decap_sources, &source))
+		return leave(p, XDP_DROP, WEIR_REASON_DECAP_SOURCE);
+	return CONTINUE;
+}
+
+/* Where the inner packet begins, and that it is one. */
+static __always_inline bool inner_find(const struct xdp_md *ctx, const struct packet *p,
+				       struct inner *in)
+{
+	struct cursor c = { packet_data(ctx), packet_end(ctx) };
+	__u32 offset = bounded(p->transport, 127);
+	__u8 proto = p->flow.proto;
+	const __u8 *version;
+
+	if (p->fragment || !cursor_pull(&c, offset))
+		return false;
+	if (proto == IPPROTO_UDP) {
+		const struct weir_gue *gue;
+		__u32 hlen;
+
+		if (!cursor_pull(&c, sizeof(struct udphdr)))
+			return false;
+		gue = cursor_pull(&c, sizeof(*gue));
+		if (!gue || gue->word & 0xe0 || gue->flags)
+			return false;
+		hlen = (gue->word & 0x1f) * 4;
+		proto = gue->proto;
+		in->private = hlen == 4 * (p->flow.family == WEIR_FAMILY_4 ? WEIR_GUE_WORDS4 :
+									     WEIR_GUE_WORDS6) ?
+				      hlen : 0;
+		if (!cursor_pull(&c, hlen))
+			return false;
+		offset += sizeof(struct udphdr) + sizeof(*gue) + hlen;
+	}
+	version = cursor_pull(&c, sizeof(struct iphdr));
+	if (!version)
+		return false;
+	in->offset = offset;
+	in->family = *version >> 4;
+	return (in->family == 4 && proto == IPPROTO_IPIP) || (in->family == 6 && proto == IPPROTO_IPV6);
+}
+
+/* Does this node know the TCP connection of the packet at `at`, by a socket or by a SYN cookie?
+ * Says yes to whatever it cannot judge. */
+static __always_inline bool connection_known4(struct xdp_md *ctx, struct cursor *c)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct iphdr *ip = cursor_pull(c, sizeof(*ip));
+	struct tcphdr *tcp;
+	struct bpf_sock *sk;
+	bool known;
+
+	if (!ip || ip->ihl != sizeof(*ip) / 4 || ip->protocol != IPPROTO_TCP ||
+	    (ip->frag_off & bpf_htons(IP_OFFSET)))
+		return true;
+	tcp = cursor_pull(c, sizeof(*tcp));
+	if (!tcp || (tcp->syn && !tcp->ack))
+		return true;
+	tuple.ipv4.saddr = ip->saddr;
+	tuple.ipv4.daddr = ip->daddr;
+	tuple.ipv4.sport = tcp->source;
+	tuple.ipv4.dport = tcp->dest;
+	sk = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return false;
+	known = sk->state != TCP_LISTEN_STATE ||
+		(tcp->ack && !bpf_tcp_check_syncookie(sk, ip, sizeof(*ip), tcp, sizeof(*tcp)));
+	bpf_sk_release(sk);
+	return known;
+}
+
+static __always_inline bool connection_known6(struct xdp_md *ctx, struct cursor *c)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct ipv6hdr *ip = cursor_pull(c, sizeof(*ip));
+	struct tcphdr *tcp;
+	struct bpf_sock *sk;
+	bool known;
+
+	if (!ip || ip->nexthdr != IPPROTO_TCP)
+		return true;
+	tcp = cursor_pull(c, sizeof(*tcp));
+	if (!tcp || (tcp->syn && !tcp->ack))
+		return true;
+	copy_address(tuple.ipv6.saddr, (const __be32 *)&ip->saddr);
+	copy_address(tuple.ipv6.daddr, (const __be32 *)&ip->daddr);
+	tuple.ipv6.sport = tcp->source;
+	tuple.ipv6.dport = tcp->dest;
+	sk = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return false;
+	known = sk->state != TCP_LISTEN_STATE ||
+		(tcp->ack && !bpf_tcp_check_syncookie(sk, ip, sizeof(*ip), tcp, sizeof(*tcp)));
+	bpf_sk_release(sk);
+	return known;
+}
+
+/* The next earlier owner takes the place of this node in the outer header. The kernel's routes
+ * must know the way (forwarding switched on), else the packet stays as it is, for the host. */
+static __always_inline int relay4(struct xdp_md *ctx, struct packet *p)
+{
+	struct bpf_fib_lookup fib = {};
+	void *data = packet_data(ctx);
+	struct iphdr *ip = data + ETH_HLEN;
+	struct weir_gue_private *head = (void *)(ip + 1) + sizeof(struct udphdr) + sizeof(struct weir_gue);
+	struct ethhdr *eth = data;
+	__be32 *owner = (void *)(head + 1);
+	__u32 next;
+
+	if (data + ETH_HLEN + WEIR_ADDED_GUE4 > packet_end(ctx))
+		return CONTINUE;
+	next = head->next;
+	if (head->magic != WEIR_GUE_MAGIC || next >= head->count || next >= WEIR_OWNERS)
+		return CONTINUE;
+	fib_fill4(&fib, ip);
+	fib.ipv4_src = ip->daddr;
+	fib.ipv4_dst = next == 0 ? owner[0] : next == 1 ? owner[1] : owner[2];
+	fib.ifindex = ctx->ingress_ifindex;
+	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+		return CONTINUE;
+	head->next = next + 1;
+	ip->saddr = fib.ipv4_src;
+	ip->daddr = fib.ipv4_dst;
+	ip->ttl = DEFAULT_TTL;
+	ip->check = 0;
+	ip->check = checksum_ip4(ip);
+	__builtin_memcpy(eth->h_dest, fib.dmac, sizeof(eth->h_dest));
+	__builtin_memcpy(eth->h_source, fib.smac, sizeof(eth->h_source));
+	return leave(p, output(ctx, fib.ifindex), WEIR_REASON_RELAYED);
+}
+
+static __always_inline int relay6(struct xdp_md *ctx, struct packet *p)
+{
+	struct bpf_fib_lookup fib = {};
+	void *data = packet_data(ctx);
+	struct ipv6hdr *ip = data + ETH_HLEN;
+	struct weir_gue_private *head = (void *)(ip + 1) + sizeof(struct udphdr) + sizeof(struct weir_gue);
+	struct ethhdr *eth = data;
+	__be32 *owner = (void *)(head + 1);
+	__u32 next;
+
+	if (data + ETH_HLEN + WEIR_ADDED_GUE6 > packet_end(ctx))
+		return CONTINUE;
+	next = head->next;
+	if (head->magic != WEIR_GUE_MAGIC || next >= head->count || next >= WEIR_OWNERS)
+		return CONTINUE;
+	fib_fill6(&fib, ip);
+	copy_address(fib.ipv6_src, (const __be32 *)&ip->daddr);
+	copy_address(fib.ipv6_dst, next == 0 ? owner : next == 1 ? owner + 4 : owner + 8);
+	fib.ifindex = ctx->ingress_ifindex;
+	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+		return CONTINUE;
+	head->next = next + 1;
+	copy_address((__be32 *)&ip->saddr, fib.ipv6_src);
+	copy_address((__be32 *)&ip->daddr, fib.ipv6_dst);
+	ip->hop_limit = DEFAULT_TTL;
+	__builtin_memcpy(eth->h_dest, fib.dmac, sizeof(eth->h_dest));
+	__builtin_memcpy(eth->h_source, fib.smac, sizeof(eth->h_source));
+	return leave(p, output(ctx, fib.ifindex), WEIR_REASON_RELAYED);
+}
+
+/* A TCP packet that this node knows nothing of goes to an earlier owner of its slot, if one is named. */
+__weak __noinline int stage_relay(struct xdp_md *ctx, struct packet *p, int offset)
+{
+	struct cursor c = { packet_data(ctx), packet_end(ctx) };
+	const struct weir_gue_private *head;
+	const __u8 *version;
+
+	if (!p || p->transport > 127 || offset < (int)sizeof(*head) || offset > 255)
+		return CONTINUE;
+	if (!cursor_pull(&c, bounded(p->transport, 127) + sizeof(struct udphdr) +
+				     sizeof(struct weir_gue)))
+		return CONTINUE;
+	head = cursor_pull(&c, sizeof(*head));
+	if (!head || head->magic != WEIR_GUE_MAGIC || head->next >= head->count)
+		return CONTINUE;
+	c.pos = packet_data(ctx);
+	if (!cursor_pull(&c, bounded(offset, 255)))
+		return CONTINUE;
+	version = c.pos;
+	if ((void *)(version + 1) > c.end)
+		return CONTINUE;
+	if (*version >> 4 == 4 ? connection_known4(ctx, &c) : connection_known6(ctx, &c))
+		return CONTINUE;
+	return p->flow.family == WEIR_FAMILY_4 ? relay4(ctx, p) : relay6(ctx, p);
+}
+
+/* Opens an encapsulated packet: CONTINUE when it is an ordinary one. */
+__weak __noinline int stage_decap(struct xdp_md *ctx, struct packet *p)
+{
+	const struct weir_settings *set = settings_get();
+	struct inner in = {};
+	struct ethhdr eth;
+	void *data;
+	int rc;
+
+	if (!p)
+		return CONTINUE;
+	rc = decap_allowed(ctx, p);
+	if (rc != CONTINUE)
+		return rc == WEIR_REASON_NOT_OURS ? CONTINUE : rc;
+	if (!inner_find(ctx, p, &in))
+		return leave(p, XDP_DROP, WEIR_REASON_DECAP_UNKNOWN);
+	if (in.private && !(set && (set->off & WEIR_OFF_RELAY))) {
+		rc = stage_relay(ctx, p, in.offset);
+		if (rc != CONTINUE)
+			return rc;
+	}
+	data = packet_data(ctx);
+	if (data + sizeof(eth) > packet_end(ctx))
+		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
+	__builtin_memcpy(&eth, data, sizeof(eth));
+	eth.h_proto = in.family == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+	if (bpf_xdp_adjust_head(ctx, in.offset - ETH_HLEN))
+		return leave(p, XDP_DROP, WEIR_REASON_NO_ROOM);
+	data = packet_data(ctx);
+	if (data + sizeof(eth) > packet_end(ctx))
+		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
+	__builtin_memcpy(data, &eth, sizeof(eth));
+	return leave(p, XDP_PASS, WEIR_REASON_DECAPSULATED);
+}
+
+/* A glance that keeps ordinary packets out of the stage. */
+static __always_inline bool may_be_encapsulated(const struct packet *p)
+{
+	const struct weir_settings *set;
+	__u16 port;
+
+	if (p->flow.proto == IPPROTO_IPIP || p->flow.proto == IPPROTO_IPV6)
+		return true;
+	if (p->flow.proto != IPPROTO_UDP || p->fragment == FRAGMENT_LATER)
+		return false;
+	set = settings_get();
+	port = set && set->gue_port ? set->gue_port : WEIR_GUE_PORT;
+	return p->flow.dest_port == bpf_htons(port);
+}
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * edge.bpf.c -- the packet path: one XDP program for edges and backends.
+ *
+ * parse once → decapsulate → ICMP → balance → encapsulate and forward, or pass. What is switched
+ * on depends on the maps alone (abi/maps.h): without entries every packet is passed. Stages that
+ * are rare or long are global functions, which the kernel verifies on their own. There is one way
+ * out, which counts the packet under a named reason (abi/reasons.h).
+ */
+#include "vmlinux.h"
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/abi/gue.h"
+#include "bpf/abi/hash.h"
+#include "bpf/abi/maps.h"
+
+#ifndef NULL
+#define NULL ((void *)0)
+#endif
+#ifndef offsetof
+#define offsetof(type, field) __builtin_offsetof(type, field)
+#endif
+
+#include "bpf/maps.h"
+#include "bpf/packet.h"
+#include "bpf/checksum.h"
+#include "bpf/parse.h"
+#include "bpf/balance.h"
+#include "bpf/forward.h"
+#include "bpf/icmp.h"
+#include "bpf/encap.h"
+#include "bpf/decap.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+static __always_inline void count(void *map, __u32 index, __u32 bytes)
+{
+	struct weir_count *c = bpf_map_lookup_elem(map, &index);
+
+	if (c) {
+		c->packets++;
+		c->bytes += bytes;
+	}
+}
+
+static __always_inline int finish(const struct packet *p, enum weir_reason reason)
+{
+	count(&reasons, reason, p->bytes);
+	if (p->service)
+		count(&service_counts, p->service - 1, p->bytes);
+	if (p->backend)
+		count(&backend_counts, p->backend, p->bytes);
+	return p->action;
+}
+
+static __always_inline int stages(struct xdp_md *ctx, struct packet *p)
+{
+	enum weir_reason sent = WEIR_REASON_FORWARDED;
+	int rc = parse(ctx, p);
+
+	if (rc != CONTINUE)
+		return rc;
+	if (may_be_encapsulated(p)) {
+		rc = stage_decap(ctx, p);
+		if (rc != CONTINUE)
+			return rc;
+	}
+	if (p->fragment == FRAGMENT_LATER) {
+		rc = stage_fragment(p);
+		return rc == CONTINUE ? forward(ctx, p, WEIR_REASON_FRAGMENT) : rc;
+	}
+	if (p->flow.proto == IPPROTO_ICMP || p->flow.proto == IPPROTO_ICMPV6) {
+		rc = stage_icmp(ctx, p);
+		if (rc != CONTINUE)
+			return rc;
+		sent = WEIR_REASON_ICMP_ERROR;
+	} else if (p->flow.proto != IPPROTO_TCP && p->flow.proto != IPPROTO_UDP) {
+		return leave(p, XDP_PASS, WEIR_REASON_NOT_OURS);
+	}
+	rc = balance(p);
+	return rc == CONTINUE ? forward(ctx, p, sent) : rc;
+}
+
+SEC("xdp")
+int edge(struct xdp_md *ctx)
+{
+	struct packet p = {};
+	int reason = stages(ctx, &p);
+
+	return finish(&p, reason);
+}

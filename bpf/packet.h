@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * packet.h -- what the stages know about a packet, the cursor that reads headers, and the numbers
+ * of the protocols (vmlinux.h has types, no macros).
+ */
+#ifndef WEIR_BPF_PACKET_H
+#define WEIR_BPF_PACKET_H
+
+#define ETH_P_IP        0x0800
+#define ETH_P_IPV6      0x86dd
+#define ETH_HLEN        14
+#define IP_DF           0x4000
+#define IP_MF           0x2000
+#define IP_OFFSET       0x1fff
+#define AF_INET         2
+#define AF_INET6        10
+#define DEFAULT_TTL     64              /* RFC 1700 */
+#define IPPROTO_ICMPV6  58              /* not in enum: user space has it elsewhere */
+#define NEXTHDR_FRAGMENT 44
+#define TCP_FLAG_BYTE_SYN 0x02
+#define TCP_FLAG_BYTE_ACK 0x10
+#define ICMP_UNREACH    3
+#define ICMP_FRAG_NEEDED_CODE 4
+#define ICMP_ECHO_REQUEST 8
+#define ICMP_TTL        11
+#define ICMP_PARAMETER  12
+#define ICMP6_UNREACH   1
+#define ICMP6_TOO_BIG   2
+#define ICMP6_PARAMETER 4
+#define ICMP6_ECHO_REQUEST 128
+#define ICMP6_ECHO_REPLY   129
+
+/* A stage that neither sends, passes nor drops. */
+#define CONTINUE (-1)
+
+enum fragment_kind { FRAGMENT_NONE, FRAGMENT_FIRST, FRAGMENT_LATER };
+
+struct packet {
+	struct weir_flow flow;          /* client → service; of the quoted packet for ICMP errors */
+	__u32 hash;                     /* of the flow */
+	__u32 bytes;                    /* of the frame as received */
+	__be32 fragment_id;
+	__u32 service;                  /* number + 1; 0: not for a service */
+	__u32 slot;                     /* index + 1; 0: not by a slot */
+	__u16 backend;                  /* index; 0: none */
+	__u16 ip_bytes;                 /* IP header and payload */
+	__u16 transport;                /* offset of the transport header in the frame */
+	__u8 service_flags, encap;      /* of the service */
+	__u8 tos;                       /* or traffic class */
+	__u8 tcp_flags;
+	__u8 fragment;                  /* enum fragment_kind */
+	__u8 quoted;                    /* the flow was read from an ICMP error */
+	__u8 action;                    /* XDP_*, as the stage that ended it decided */
+	__u8 zero[3];
+};
+
+/* Where the reader is; `pos` moves only when a pull worked. */
+struct cursor {
+	void *pos, *end;
+};
+
+/* A failed pull returns NULL and moves nothing. */
+static __always_inline void *cursor_pull(struct cursor *c, __u32 len)
+{
+	void *header = c->pos;
+
+	if (header + len > c->end)
+		return NULL;
+	c->pos = header + len;
+	return header;
+}
+
+/* A length that the verifier sees is at most `mask` (a power of two less one); without the empty
+ * assembly the compiler would drop a mask that it thinks needless. */
+static __always_inline __u32 bounded(__u32 len, __u32 mask)
+{
+	asm volatile("" : "+r"(len));
+	return len & mask;
+}
+
+/* In assembly, because compilers merge such loads into one with a computed offset, which the
+ * verifier refuses. */
+#define CONTEXT_LOAD(ctx, field)                                                                   \
+	({                                                                                         \
+		void *at_;                                                                         \
+		asm volatile("%[at] = *(u32 *)(%[base] + %[offset])"                               \
+			     : [at] "=r"(at_)                                                      \
+			     : [base] "r"(ctx), [offset] "i"(offsetof(struct xdp_md, field)));     \
+		at_;                                                                               \
+	})
+
+static __always_inline void *packet_data(const struct xdp_md *ctx)
+{
+	return CONTEXT_LOAD(ctx, data);
+}
+
+static __always_inline void *packet_end(const struct xdp_md *ctx)
+{
+	return CONTEXT_LOAD(ctx, data_end);
+}
+
+/* The way out of a stage: what is done and why. */
+static __always_inline int leave(struct packet *p, enum xdp_action action, enum weir_reason reason)
+{
+	p->action = action;
+	return reason;
+}
+
+static __always_inline void copy_address(__be32 *to, const __be32 *from)
+{
+	to[0] = from[0];
+	to[1] = from[1];
+	to[2] = from[2];
+	to[3] = from[3];
+}
+
+static __always_inline bool address_is_zero(const __be32 *a)
+{
+	return !(a[0] | a[1] | a[2] | a[3]);
+}
+
+static __always_inline const struct weir_settings *settings_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&settings, &zero);
+}
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * parse.h -- reads link, network and transport header once and fills struct packet.
+ *
+ * IPv4 options are stepped over; of IPv6's extension headers only the fragment header is, packets
+ * with others carry no ports for us and are left to the host.
+ */
+#ifndef WEIR_BPF_PARSE_H
+#define WEIR_BPF_PARSE_H
+
+/* Ports and TCP flags at the cursor. */
+static __always_inline int parse_transport(struct cursor *c, struct packet *p)
+{
+	struct weir_flow *flow = &p->flow;
+
+	if (flow->proto == IPPROTO_TCP) {
+		const struct tcphdr *tcp = cursor_pull(c, sizeof(*tcp));
+
+		if (!tcp)
+			return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
+		flow->source_port = tcp->source;
+		flow->dest_port = tcp->dest;
+		p->tcp_flags = ((const __u8 *)tcp)[13];
+	} else if (flow->proto == IPPROTO_UDP) {
+		const struct udphdr *udp = cursor_pull(c, sizeof(*udp));
+
+		if (!udp)
+			return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
+		flow->source_port = udp->source;
+		flow->dest_port = udp->dest;
+	}
+	return CONTINUE;
+}
+
+static __always_inline int parse_ip4(struct cursor *c, struct packet *p)
+{
+	const struct iphdr *ip = cursor_pull(c, sizeof(*ip));
+	__u32 header;
+	__u16 offset;
+
+	if (!ip)
+		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
+	header = ip->ihl * 4;
+	p->ip_bytes = bpf_ntohs(ip->tot_len);
+	if (ip->version != 4 || header < sizeof(*ip) || p->ip_bytes < header)
+		return leave(p, XDP_DROP, WEIR_REASON_MALFORMED);
+	if (p->ip_bytes > p->bytes - ETH_HLEN)
+		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
+	p->flow.family = WEIR_FAMILY_4;
+	p->flow.proto = ip->protocol;
+	p->flow.source[0] = ip->saddr;
+	p->flow.dest[0] = ip->daddr;
+	p->tos = ip->tos;
+	p->transport = ETH_HLEN + header;
+	offset = bpf_ntohs(ip->frag_off);
+	if (offset & (IP_MF | IP_OFFSET)) {
+		p->fragment = offset & IP_OFFSET ? FRAGMENT_LATER : FRAGMENT_FIRST;
+		p->fragment_id = (__be32)ip->id;
+		if (p->fragment == FRAGMENT_LATER)
+			return CONTINUE;
+	}
+	if (header > sizeof(*ip) && !cursor_pull(c, bounded(header - sizeof(*ip), 63)))
+		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
+	return parse_transport(c, p);
+}
+
+struct fragment_header {                /* RFC 8200 section 4.5 */
+	__u8 next, zero;
+	__be16 offset;                  /* 13 bits, 2 reserved, "more follow" */
+	__be32 id;
+};
+
+static __always_inline int parse_ip6(struct cursor *c, struct packet *p)
+{
+	const struct ipv6hdr *ip = cursor_pull(c, sizeof(*ip));
+
+	if (!ip)
+		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
+	if (ip->version != 6)
+		return leave(p, XDP_DROP, WEIR_REASON_MALFORMED);
+	if (bpf_ntohs(ip->payload_len) + sizeof(*ip) > p->bytes - ETH_HLEN)
+		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
+	p->ip_bytes = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	p->flow.family = WEIR_FAMILY_6;
+	p->flow.proto = ip->nexthdr;
+	copy_address(p->flow.source, (const __be32 *)&ip->saddr);
+	copy_address(p->flow.dest, (const __be32 *)&ip->daddr);
+	p->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
+	p->transport = ETH_HLEN + sizeof(*ip);
+	if (ip->nexthdr == NEXTHDR_FRAGMENT) {
+		const struct fragment_header *f = cursor_pull(c, sizeof(*f));
+
+		if (!f)
+			return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
+		p->flow.proto = f->next;
+		p->transport += sizeof(*f);
+		p->fragment_id = f->id;
+		p->fragment = f->offset & bpf_htons(0xfff8) ? FRAGMENT_LATER : FRAGMENT_FIRST;
+		if (p->fragment == FRAGMENT_LATER)
+			return CONTINUE;
+	}
+	return parse_transport(c, p);
+}
+
+/* Fills *p (zeroed) or leaves with a reason. */
+static __always_inline int parse(struct xdp_md *ctx, struct packet *p)
+{
+	struct cursor c = { packet_data(ctx), packet_end(ctx) };
+	const struct ethhdr *eth;
+
+	p->bytes = (__u32)(c.end - c.pos);
+	eth = cursor_pull(&c, sizeof(*eth));
+	if (!eth)
+		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		return parse_ip4(&c, p);
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+		return parse_ip6(&c, p);
+	return leave(p, XDP_PASS, WEIR_REASON_NOT_IP);
+}
+
+#endif
