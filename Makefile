@@ -25,6 +25,8 @@ ns_src       :=
 store_src    :=
 store_src    += http/store/chunks.c http/store/commit.c http/store/held.c http/store/manifest.c
 store_src    += http/store/placement.c http/store/staged.c
+store_src    += http/store/names_apply.c http/store/names_copy.c http/store/names_db.c
+store_src    += http/store/names_op.c http/store/names_scan.c http/store/names_wire.c
 
 gateway_src  := http/gateway/console.c http/gateway/rank.c http/gateway/redirect.c http/gateway/view.c
 
@@ -49,6 +51,7 @@ unit_ns       :=
 
 unit_store    :=
 unit_store    += test_store_chunks test_store_manifest test_store_placement
+unit_store    += test_names_db
 
 unit_gateway  := test_rank
 

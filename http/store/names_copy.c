@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * names_copy.c -- a bucket's content as pages: all of it, or what came after a position that both sides
+ * have in their history. First the outbox (always whole), then the rows in order, then the history.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "http/store/names_db_internal.h"
+#include "lib/hash.h"
+
+/* So many of the longest fit into NAMES_BODY_MAX with JSON around them. */
+#define PAGE_TASKS   400
+#define PAGE_ROWS    300
+#define PAGE_HISTORY 4000
+
+/* A walk over one table's part of a bucket; returns 1 when a page is full, 0 at the end, -errno. */
+struct walk {
+	struct names_txn *t;
+	uint32_t id;
+	unsigned int room;
+	json_t *list;
+	unsigned char last[NAMES_CURSOR_MAX / 2 - 2];    /* key of the last entry told */
+	size_t last_len;
+};
+
+static json_t *task_json(const MDB_val *k, const MDB_val *v)
+{
+	const char *node = (char *)k->mv_data + 5;
+	char version[33], key[NAMES_KEY_MAX + 1] = "";
+
+	memcpy(key, (char *)v->mv_data + 16, v->mv_size - 16);
+	return json_pack("{s:i s:s s:I s:s s:s}", "kind", ((unsigned char *)k->mv_data)[4],
+			 "node", node, "seq", (json_int_t)get_u64(node + strlen(node) + 1),
+			 "version", hex_encode(v->mv_data, 16, version), "key", key);
+}
+
+static json_t *row_json(const MDB_val *k, const MDB_val *v)
+{
+	struct name_entry e;
+
+	if (names_row_unpack(&e, v, get_u64((char *)k->mv_data + 4)))
+		return NULL;
+	return names_entry_encode(&e);
+}
+
+static json_t *history_json(const MDB_val *k, const MDB_val *v)
+{
+	struct history_value h;
+	char version[33];
+
+	memcpy(&h, v->mv_data, sizeof(h));
+	return json_pack("[I I s b]", (json_int_t)get_u64((char *)k->mv_data + 4), (json_int_t)h.epoch,
+			 hex_encode(h.version, 16, version), h.replaced);
+}
+
+static int walk_table(struct walk *w, enum names_table table, struct keybuf *from, bool beyond,
+		      json_t *(*encode)(const MDB_val *k, const MDB_val *v))
+{
+	MDB_val k = kb_val(from), v;
+	MDB_cursor *c;
+	int rc = names_errno(mdb_cursor_open(w->t->txn, names_table(w->t->db, table), &c));
+
+	if (rc)
+		return rc;
+	rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
+	if (!rc && beyond && k.mv_size == from->len && !memcmp(k.mv_data, from->bytes, from->len))
+		rc = mdb_cursor_get(c, &k, &v, MDB_NEXT);
+	for (; !rc && get_u32(k.mv_data) == w->id; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+		if (w->room-- == 0) {
+			mdb_cursor_close(c);
+			return 1;
+		}
+		if (json_array_append_new(w->list, encode(&k, &v))) {
+			mdb_cursor_close(c);
+			return -EIO;
+		}
+		memcpy(w->last, k.mv_data, k.mv_size);
+		w->last_len = k.mv_size;
+	}
+	mdb_cursor_close(c);
+	return !rc || rc == MDB_NOTFOUND ? 0 : names_errno(rc);
+}
+
+static const struct part {
+	char letter;
+	const char *member;
+	enum names_table table;
+	unsigned int room;
+	json_t *(*encode)(const MDB_val *k, const MDB_val *v);
+} parts[] = {
+	{ 't', "tasks", T_TASKS, PAGE_TASKS, task_json },
+	{ 'r', "rows", T_ROWS, PAGE_ROWS, row_json },
+	{ 'h', "history", T_HISTORY, PAGE_HISTORY, history_json },
+};
+#define PARTS (sizeof(parts) / sizeof(parts[0]))
+
+/* The cursor: the part's letter and the last key in hex; only the letter at a part's beginning. */
+static int cursor_read(const char *cursor, uint32_t id, uint64_t from, size_t *part, struct keybuf *key, bool *beyond)
+{
+	size_t len;
+
+	for (*part = 0; *part < PARTS && *cursor && parts[*part].letter != *cursor; (*part)++)
+		;
+	if (*part == PARTS)
+		return -EINVAL;
+	len = *cursor ? strlen(cursor + 1) : 0;
+	if (len) {
+		if (len % 2 || len / 2 > sizeof(key->bytes) || len / 2 < 4 ||
+		    hex_decode(cursor + 1, key->bytes, len / 2))
+			return -EINVAL;
+		key->len = len / 2;
+		*beyond = true;
+		return get_u32(key->bytes) == id ? 0 : -EINVAL;
+	}
+	key->len = 0;
+	kb_u32(key, id);
+	if (*part > 0)
+		kb_u64(key, from + 1);
+	*beyond = false;
+	return 0;
+}
+
+int names_export(struct names_txn *t, const struct names_meta *meta, uint64_t from, char cursor[NAMES_CURSOR_MAX],
+		 json_t **page, bool *last)
+{
+	struct walk w = { .t = t, .id = meta->id };
+	struct keybuf key = { .len = 0 };
+	bool beyond;
+	size_t part;
+	int rc = cursor_read(cursor, meta->id, from, &part, &key, &beyond);
+
+	if (rc)
+		return rc;
+	w.room = parts[part].room;
+	w.list = json_array();
+	rc = walk_table(&w, parts[part].table, &key, beyond, parts[part].encode);
+	if (rc < 0) {
+		json_decref(w.list);
+		return rc;
+	}
+	*page = json_pack("{s:o s:I}", parts[part].member, w.list, "purged", (json_int_t)meta->purged);
+	*last = !rc && part + 1 == PARTS;
+	cursor[0] = parts[rc || *last ? part : part + 1].letter;
+	cursor[1] = '\0';
+	if (rc)
+		hex_encode(w.last, w.last_len, cursor + 1);
+	return 0;
+}
+
+/* ---- receiving ---- */
+
+/* Removes all entries of the bucket from a table whose keys begin with its id. */
+static int table_wipe(struct names_txn *t, enum names_table table, uint32_t id)
+{
+	struct keybuf from = { .len = 0 };
+	MDB_cursor *c;
+	MDB_val k, v;
+	int rc = mdb_cursor_open(t->txn, names_table(t->db, table), &c);
+
+	if (rc)
+		return names_errno(rc);
+	kb_u32(&from, id);
+	k = kb_val(&from);
+	while (!(rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE)) && get_u32(k.mv_data) == id) {
+		rc = mdb_cursor_del(c, table == T_NAMES ? MDB_NODUPDATA : 0);
+		if (rc)
+			break;
+		k = kb_val(&from);
+	}
+	mdb_cursor_close(c);
+	return !rc || rc == MDB_NOTFOUND ? 0 : names_errno(rc);
+}
+
+/* The hash index has no bucket in front: its entries go row by row. */
+static int hashes_wipe(struct names_txn *t, uint32_t id)
+{
+	struct keybuf from;
+	MDB_cursor *c;
+	MDB_val k, v;
+	int rc = mdb_cursor_open(t->txn, names_table(t->db, T_ROWS), &c);
+
+	if (rc)
+		return names_errno(rc);
+	kb_place(&from, id, 0);
+	k = kb_val(&from);
+	for (rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE); !rc && get_u32(k.mv_data) == id;
+	     rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+		struct name_entry e;
+		struct keybuf place;
+		MDB_val hash = { 32, e.sha256 }, where;
+
+		rc = names_row_unpack(&e, &v, get_u64((char *)k.mv_data + 4));
+		if (rc)
+			break;
+		kb_place(&place, id, e.seq);
+		where = kb_val(&place);
+		if (!e.deleted)
+			rc = mdb_del(t->txn, names_table(t->db, T_HASHES), &hash, &where);
+		if (rc && rc != MDB_NOTFOUND)
+			break;
+	}
+	mdb_cursor_close(c);
+	return !rc || rc == MDB_NOTFOUND ? 0 : rc == -EIO ? rc : names_errno(rc);
+}
+
+int names_bucket_wipe(struct names_txn *t, struct names_meta *meta)
+{
+	static const enum names_table tables[] = { T_NAMES, T_ROWS, T_HISTORY, T_VERSIONS, T_TASKS, T_PENDING };
+	int rc = hashes_wipe(t, meta->id);
+
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]) && !rc; i++)
+		rc = table_wipe(t, tables[i], meta->id);
+	if (rc)
+		return rc;
+	meta->seq = meta->seq_epoch = meta->purged = 0;
+	meta->objects = meta->bytes = meta->tasks = 0;
+	return 0;
+}
+
+int names_import_begin(struct names_txn *t, struct names_meta *meta, uint64_t from)
+{
+	int rc;
+
+	if (!from)
+		return names_bucket_wipe(t, meta);
+	rc = table_wipe(t, T_TASKS, meta->id);
+	if (!rc)
+		rc = table_wipe(t, T_PENDING, meta->id);
+	if (!rc)
+		meta->tasks = 0;
+	return rc;
+}
+
+static int task_import(struct names_txn *t, struct names_meta *meta, const json_t *value)
+{
+	struct names_task task;
+	uint64_t kind;
+	int rc;
+
+	if (names_json_u64(value, "kind", &kind) ||
+	    (kind != NAMES_TASK_FORGET && kind != NAMES_TASK_FETCH) ||
+	    names_json_text(value, "node", task.node, sizeof(task.node)) ||
+	    !names_node_valid(task.node) || names_json_u64(value, "seq", &task.seq) ||
+	    names_json_text(value, "version", task.version, sizeof(task.version)) ||
+	    names_json_text(value, "key", task.key, sizeof(task.key)) || !names_key_valid(task.key))
+		return -EINVAL;
+	task.kind = (enum names_task_kind)kind;
+	rc = names_task_add(t, meta, &task);
+	if (!rc && task.kind == NAMES_TASK_FORGET)
+		rc = names_pending_add(t, meta->id, task.seq, 1);
+	return rc;
+}
+
+static int row_import(struct names_txn *t, struct names_meta *meta, const json_t *value)
+{
+	struct name_entry e;
+
+	if (names_entry_decode(&e, value) || e.seq < 1)
+		return -EINVAL;
+	return names_row_write(t, meta, &e);
+}
+
+static int history_import(struct names_txn *t, struct names_meta *meta, const json_t *value)
+{
+	struct history_value h = { 0 };
+	json_int_t seq, epoch;
+	const char *version;
+	int replaced;
+
+	if (json_unpack_ex((json_t *)value, NULL, JSON_STRICT, "[I I s b]", &seq, &epoch, &version, &replaced) ||
+	    seq < 1 || epoch < 1 || names_version_pack(h.version, version))
+		return -EINVAL;
+	h.epoch = (uint64_t)epoch;
+	h.replaced = replaced != 0;
+	return names_history_add(t, meta->id, (uint64_t)seq, &h);
+}
+
+int names_import(struct names_txn *t, struct names_meta *meta, const json_t *page)
+{
+	static int (*const imports[PARTS])(struct names_txn *, struct names_meta *, const json_t *) = {
+		task_import, row_import, history_import,
+	};
+	uint64_t purged;
+
+	if (names_json_u64(page, "purged", &purged))
+		return -EINVAL;
+	for (size_t i = 0; i < PARTS; i++) {
+		const json_t *list = json_object_get(page, parts[i].member), *value;
+		size_t at;
+
+		json_array_foreach(list, at, value) {
+			int rc = imports[i](t, meta, value);
+
+			if (rc)
+				return rc;
+		}
+	}
+	meta->purged = purged;
+	return 0;
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * names_db.c -- the LMDB environment of the names: opening, transactions shared by many writers, and what
+ * is known of each bucket. See names_db.h for the tables.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "http/store/names_db_internal.h"
+
+/* Address space, not disk: the file grows as needed. */
+#define MAP_SIZE ((size_t)1 << 38)
+#define READERS_MAX 512
+/* Writers that share one transaction. */
+#define GROUP_MAX 64
+
+struct waiter {
+	names_txn_fn *fn;
+	void *arg;
+	int rc;
+	bool done;
+	struct waiter *next;
+};
+
+struct names_db {
+	MDB_env *env;
+	MDB_dbi tables[T_TABLES];
+	char *dir;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct waiter *first, **tail;
+	bool led;                       /* a waiter is writing for the others */
+};
+
+MDB_dbi names_table(const struct names_db *db, enum names_table table)
+{
+	return db->tables[table];
+}
+
+int names_errno(int mdb)
+{
+	switch (mdb) {
+	case 0:
+		return 0;
+	case MDB_NOTFOUND:
+		return -ENOENT;
+	case MDB_MAP_FULL:
+	case MDB_TXN_FULL:
+		return -ENOSPC;
+	case MDB_READERS_FULL:
+		return -EAGAIN;
+	default:
+		return mdb > 0 ? -mdb : -EIO;
+	}
+}
+
+static int tables_open(struct names_db *db)
+{
+	static const struct { const char *name; unsigned int flags; } tables[T_TABLES] = {
+		[T_BUCKETS] = { "buckets", 0 },   [T_NAMES] = { "names", MDB_DUPSORT },
+		[T_ROWS] = { "rows", 0 },         [T_HASHES] = { "hashes", MDB_DUPSORT },
+		[T_HISTORY] = { "history", 0 },   [T_VERSIONS] = { "versions", 0 },
+		[T_TASKS] = { "tasks", 0 },       [T_PENDING] = { "pending", 0 },
+	};
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(db->env, NULL, 0, &txn);
+
+	if (rc)
+		return names_errno(rc);
+	for (int i = 0; i < T_TABLES && !rc; i++)
+		rc = mdb_dbi_open(txn, tables[i].name, tables[i].flags | MDB_CREATE, &db->tables[i]);
+	if (rc) {
+		mdb_txn_abort(txn);
+		return names_errno(rc);
+	}
+	return names_errno(mdb_txn_commit(txn));
+}
+
+int names_db_open(struct names_db **out, const char *dir)
+{
+	struct names_db *db = calloc(1, sizeof(*db));
+	int rc;
+
+	if (!db)
+		return -ENOMEM;
+	pthread_mutex_init(&db->lock, NULL);
+	pthread_cond_init(&db->changed, NULL);
+	db->tail = &db->first;
+	db->dir = strdup(dir);
+	rc = mkdir(dir, 0700) && errno != EEXIST ? errno : 0;
+	if (!rc)
+		rc = mdb_env_create(&db->env);
+	if (!rc)
+		rc = mdb_env_set_maxdbs(db->env, T_TABLES);
+	if (!rc)
+		rc = mdb_env_set_mapsize(db->env, MAP_SIZE);
+	if (!rc)
+		rc = mdb_env_set_maxreaders(db->env, READERS_MAX);
+	/* Read transactions move between threads of pools: no thread-local slots. */
+	if (!rc)
+		rc = mdb_env_open(db->env, dir, MDB_NOTLS | MDB_NORDAHEAD, 0600);
+	rc = rc ? names_errno(rc) : tables_open(db);
+	if (rc) {
+		names_db_close(db);
+		return rc;
+	}
+	*out = db;
+	return 0;
+}
+
+void names_db_close(struct names_db *db)
+{
+	if (!db)
+		return;
+	if (db->env)
+		mdb_env_close(db->env);
+	pthread_mutex_destroy(&db->lock);
+	pthread_cond_destroy(&db->changed);
+	free(db->dir);
+	free(db);
+}
+
+uint64_t names_db_room(const struct names_db *db)
+{
+	struct statvfs st;
+
+	if (statvfs(db->dir, &st))
+		return UINT64_MAX;
+	return (uint64_t)st.f_bavail * st.f_frsize;
+}
+
+int names_db_read(struct names_db *db, names_txn_fn *fn, void *arg)
+{
+	struct names_txn t = { .db = db };
+	int rc = names_errno(mdb_txn_begin(db->env, NULL, MDB_RDONLY, &t.txn));
+
+	if (rc)
+		return rc;
+	rc = fn(&t, arg);
+	mdb_txn_abort(t.txn);
+	return rc;
+}
+
+/* Runs the waiters' functions in one transaction. The first that refuses undoes it all. */
+static int group_run(struct names_db *db, struct waiter *list)
+{
+	struct names_txn t = { .db = db };
+	int rc = names_errno(mdb_txn_begin(db->env, NULL, 0, &t.txn));
+
+	if (rc)
+		return rc;
+	for (struct waiter *w = list; w && !rc; w = w->next)
+		rc = w->fn(&t, w->arg);
+	if (rc) {
+		mdb_txn_abort(t.txn);
+		return rc;
+	}
+	return names_errno(mdb_txn_commit(t.txn));
+}
+
+/* All together; when that fails, each on its own, so that one does not spoil the others. */
+static void group_write(struct names_db *db, struct waiter *list)
+{
+	int rc = group_run(db, list);
+
+	if (!rc || !list->next) {
+		for (struct waiter *w = list; w; w = w->next)
+			w->rc = rc;
+		return;
+	}
+	for (struct waiter *w = list, *next; w; w = next) {
+		next = w->next;
+		w->next = NULL;
+		w->rc = group_run(db, w);
+		w->next = next;
+	}
+}
+
+static struct waiter *group_take(struct names_db *db)
+{
+	struct waiter *list = db->first, *last = list;
+
+	for (int n = 1; n < GROUP_MAX && last->next; n++)
+		last = last->next;
+	db->first = last->next;
+	if (!db->first)
+		db->tail = &db->first;
+	last->next = NULL;
+	return list;
+}
+
+int names_db_write(struct names_db *db, names_txn_fn *fn, void *arg)
+{
+	struct waiter me = { .fn = fn, .arg = arg };
+
+	pthread_mutex_lock(&db->lock);
+	*db->tail = &me;
+	db->tail = &me.next;
+	while (!me.done) {
+		struct waiter *list, *next;
+
+		if (db->led) {
+			pthread_cond_wait(&db->changed, &db->lock);
+			continue;
+		}
+		db->led = true;
+		list = group_take(db);
+		pthread_mutex_unlock(&db->lock);
+		group_write(db, list);
+		pthread_mutex_lock(&db->lock);
+		for (; list; list = next) {
+			next = list->next;
+			list->done = true;
+		}
+		db->led = false;
+		pthread_cond_broadcast(&db->changed);
+	}
+	pthread_mutex_unlock(&db->lock);
+	return me.rc;
+}
+
+/* ---- what is known of a bucket ---- */
+
+int names_meta_get(struct names_txn *t, const char *bucket, struct names_meta *meta)
+{
+	MDB_val key = { strlen(bucket), (void *)bucket }, val;
+	int rc = names_errno(mdb_get(t->txn, names_table(t->db, T_BUCKETS), &key, &val));
+
+	if (rc)
+		return rc;
+	if (val.mv_size != sizeof(*meta))
+		return -EIO;
+	memcpy(meta, val.mv_data, sizeof(*meta));
+	return 0;
+}
+
+/* The next unused bucket number: names are few, a walk is fine. */
+static int meta_next_id(struct names_txn *t, uint32_t *id)
+{
+	MDB_cursor *c;
+	MDB_val key, val;
+	int rc = mdb_cursor_open(t->txn, names_table(t->db, T_BUCKETS), &c);
+
+	*id = 1;
+	if (rc)
+		return names_errno(rc);
+	while (!(rc = mdb_cursor_get(c, &key, &val, MDB_NEXT))) {
+		struct names_meta m;
+
+		memcpy(&m, val.mv_data, sizeof(m));
+		if (m.id >= *id)
+			*id = m.id + 1;
+	}
+	mdb_cursor_close(c);
+	return rc == MDB_NOTFOUND ? 0 : names_errno(rc);
+}
+
+int names_meta_put(struct names_txn *t, const char *bucket, struct names_meta *meta)
+{
+	MDB_val key = { strlen(bucket), (void *)bucket };
+	MDB_val val = { sizeof(*meta), meta };
+	int rc = meta->id ? 0 : meta_next_id(t, &meta->id);
+
+	return rc ? rc : names_errno(mdb_put(t->txn, names_table(t->db, T_BUCKETS), &key, &val, 0));
+}
+
+int names_meta_each(struct names_txn *t, names_meta_fn *fn, void *arg)
+{
+	MDB_cursor *c;
+	MDB_val key, val;
+	int rc = mdb_cursor_open(t->txn, names_table(t->db, T_BUCKETS), &c);
+
+	if (rc)
+		return names_errno(rc);
+	while (!(rc = mdb_cursor_get(c, &key, &val, MDB_NEXT))) {
+		char bucket[NAMES_BUCKET_MAX + 1] = "";
+		struct names_meta m;
+
+		memcpy(bucket, key.mv_data, key.mv_size < sizeof(bucket) ? key.mv_size : 0);
+		memcpy(&m, val.mv_data, sizeof(m));
+		rc = fn(arg, bucket, &m);
+		if (rc)
+			break;
+	}
+	mdb_cursor_close(c);
+	if (rc == MDB_NOTFOUND)
+		return 0;
+	return rc < 0 && rc > -30000 ? rc : names_errno(rc);
+}

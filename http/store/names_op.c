@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * names_op.c -- names, conditions and the messages of ordered names, as values. See names_op.h.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/store/names_op.h"
+#include "lib/hash.h"
+
+char *names_etag(const uint8_t sha256[32], char out[35])
+{
+	out[0] = '"';
+	hex_encode(sha256, 16, out + 1);
+	out[33] = '"';
+	out[34] = '\0';
+	return out;
+}
+
+bool names_bucket_valid(const char *bucket)
+{
+	size_t len = strlen(bucket);
+
+	if (len < 3 || len > NAMES_BUCKET_MAX || bucket[0] == '-' || bucket[0] == '.')
+		return false;
+	return strspn(bucket, "abcdefghijklmnopqrstuvwxyz0123456789-.") == len;
+}
+
+/* Length of the UTF-8 sequence at p (RFC 3629 section 4), 0 when it is not one. */
+static size_t utf8_len(const unsigned char *p)
+{
+	static const struct { unsigned char lo, hi, len, lo2, hi2; } forms[] = {
+		{ 0x20, 0x7e, 1, 0, 0 },          { 0xc2, 0xdf, 2, 0x80, 0xbf },
+		{ 0xe0, 0xe0, 3, 0xa0, 0xbf },    { 0xe1, 0xec, 3, 0x80, 0xbf },
+		{ 0xed, 0xed, 3, 0x80, 0x9f },    { 0xee, 0xef, 3, 0x80, 0xbf },
+		{ 0xf0, 0xf0, 4, 0x90, 0xbf },    { 0xf1, 0xf3, 4, 0x80, 0xbf },
+		{ 0xf4, 0xf4, 4, 0x80, 0x8f },
+	};
+
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		if (p[0] < forms[i].lo || p[0] > forms[i].hi)
+			continue;
+		if (forms[i].len > 1 && (p[1] < forms[i].lo2 || p[1] > forms[i].hi2))
+			return 0;
+		for (size_t k = 2; k < forms[i].len; k++)
+			if ((p[k] & 0xc0) != 0x80)
+				return 0;
+		return forms[i].len;
+	}
+	return 0;
+}
+
+bool names_key_valid(const char *key)
+{
+	const unsigned char *p = (const unsigned char *)key;
+	size_t len = strnlen(key, NAMES_KEY_MAX + 1);
+
+	if (len < 1 || len > NAMES_KEY_MAX)
+		return false;
+	while (*p) {
+		size_t step = utf8_len(p);
+
+		/* U+0080 to U+009F are control characters too. */
+		if (!step || (p[0] == 0xc2 && p[1] < 0xa0))
+			return false;
+		p += step;
+	}
+	return true;
+}
+
+bool names_node_valid(const char *node)
+{
+	size_t len = strnlen(node, CONF_NAME_MAX);
+
+	if (len < 1 || len >= CONF_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)node[i]) && !strchr("-._", node[i]))
+			return false;
+	return true;
+}
+
+int names_version_pack(uint8_t out[16], const char *hex)
+{
+	if (strnlen(hex, 33) != 32 || strspn(hex, "0123456789abcdef") != 32)
+		return -EINVAL;
+	return hex_decode(hex, out, 16);
+}
+
+int names_entry_check(const struct name_entry *entry)
+{
+	uint8_t version[16];
+
+	if (!names_key_valid(entry->key) || names_version_pack(version, entry->version) ||
+	    entry->nholders > NAMES_HOLDERS_MAX || entry->size > INT64_MAX)
+		return -EINVAL;
+	for (unsigned int i = 0; i < entry->nholders; i++)
+		if (!names_node_valid(entry->holders[i]))
+			return -EINVAL;
+	return 0;
+}
+
+/* Is etag in the list? A weak tag never matches strongly (RFC 9110 section 8.8.3.2). */
+static bool etag_listed(const char *list, const char *etag, bool weak)
+{
+	const char *p = list;
+
+	while (*p) {
+		bool w = false;
+		const char *end;
+
+		p += strspn(p, " \t,");
+		if (p[0] == 'W' && p[1] == '/') {
+			w = true;
+			p += 2;
+		}
+		if (*p != '"')
+			return false;
+		end = strchr(p + 1, '"');
+		if (!end)
+			return false;
+		end++;
+		if ((weak || !w) && (size_t)(end - p) == strlen(etag) &&
+		    !strncmp(p, etag, (size_t)(end - p)))
+			return true;
+		p = end;
+	}
+	return false;
+}
+
+static bool is_star(const char *header)
+{
+	header += strspn(header, " \t");
+	return header[0] == '*' && !header[1 + strspn(header + 1, " \t")];
+}
+
+int names_conditions(const char *if_match, const char *if_none_match, const char *etag)
+{
+	if (if_match && (!etag || (!is_star(if_match) && !etag_listed(if_match, etag, false))))
+		return -ECANCELED;
+	if (if_none_match && etag &&
+	    (is_star(if_none_match) || etag_listed(if_none_match, etag, true)))
+		return -ECANCELED;
+	return 0;
+}
+
+void names_batch_free(struct names_batch *batch)
+{
+	free(batch->targets);
+	free(batch->ops);
+	batch->targets = NULL;
+	batch->ops = NULL;
+	batch->ntargets = batch->nops = 0;
+}
