@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Compiles without one warning with gcc and with clang; the BPF object also with clang 19, for arm64, and with
+# the checked-in kernel types instead of the running kernel's.
+set -u
+top=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+n=0 bad=0
+check() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; bad=$((bad + 1)); sed 's/^/# /' "$work/log" | grep -iE -A3 'warning|error' | head -n 30; fi; }
+skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
+
+(cd "$top" && { git ls-files 2>/dev/null || find . -type f -not -path './build/*' -not -path './.git/*'; } | tar -cf - -T -) | tar -xf - -C "$work"
+cd "$work" || exit 1
+for cc in gcc clang-14; do
+	command -v $cc >/dev/null || { skip "$cc" "it is not installed"; continue; }
+	rm -rf build
+	make -j"$(nproc)" --no-print-directory CC=$cc all >"$work/log" 2>&1 && ! grep -qi 'warning' "$work/log"
+	check $? "make CC=$cc: no warning"
+done
+for how in CLANG=clang-19 bpf_arch=arm64; do
+	if [ $how = CLANG=clang-19 ] && ! command -v clang-19 >/dev/null; then skip "$how" "it is not installed"; continue; fi
+	rm -rf build/bpf
+	make --no-print-directory $how build/bpf/edge.bpf.o >"$work/log" 2>&1 && ! grep -qi 'warning' "$work/log"
+	check $? "make $how build/bpf/edge.bpf.o: no warning"
+done
+rm -rf build/bpf build/vmlinux
+mkdir -p build/vmlinux && cp vmlinux/vmlinux.h build/vmlinux/ && touch build/vmlinux/vmlinux.h
+make --no-print-directory build/bpf/edge.bpf.o >"$work/log" 2>&1 && ! grep -qi 'warning' "$work/log"
+check $? "with the checked-in kernel types: no warning"
+echo "1..$n"
+[ $bad = 0 ]

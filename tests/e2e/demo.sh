@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# `make demo` holds every check within two and a half minutes, and leaves nothing behind, also after SIGINT in its middle.
+set -u
+[ "$(id -u)" = 0 ] || { echo "skip: needs root"; exit 77; }
+top=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$top" || exit 1
+out=$(mktemp) n=0 bad=0
+trap 'rm -f "$out"' EXIT
+check() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; bad=$((bad + 1)); fi; }
+traces() { ip netns list; mount | sort; pgrep -c '^weir'; ls -d /run/weir-lab /var/tmp/weir-* /sys/fs/cgroup/cpu/weir-* 2>/dev/null; bpftool net show; }
+
+before=$(traces)
+begun=$SECONDS
+tests/demo >"$out" 2>&1
+check $? "make demo: $(tail -n 1 "$out")"
+[ $bad = 0 ] || sed 's/^/# /' "$out"
+[ $((SECONDS - begun)) -lt 200 ]
+check $? "it took $((SECONDS - begun)) s"
+[ "$before" = "$(traces)" ]
+check $? "nothing is left behind"
+
+setsid tests/demo >"$out" 2>&1 &
+pid=$!
+for _ in $(seq 900); do grep -q '^3\. ' "$out" && break; sleep 0.1; done
+grep -q '^3\. ' "$out"
+check $? "a second demo is in its middle"
+kill -INT -- -$pid
+for _ in $(seq 300); do kill -0 $pid 2>/dev/null || break; sleep 0.1; done
+! kill -0 $pid 2>/dev/null
+check $? "it ends after SIGINT"
+[ "$before" = "$(traces)" ]
+check $? "and nothing is left behind"
+echo "1..$n"
+[ $bad = 0 ]
