@@ -15,7 +15,7 @@ say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUI
 lib_src      :=
 lib_src      += lib/addr.c lib/hash.c lib/log.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
-lib_src      += lib/orca.c
+lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 
 agent_src    :=
 agent_src    += user/agent/model.c user/agent/publish.c user/agent/rates.c user/agent/ring.c user/agent/weight.c
@@ -42,7 +42,7 @@ programs     :=
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
 unit_lib      :=
 unit_lib      += test_addr test_hash test_log
-unit_lib      += test_orca
+unit_lib      += test_load test_orca
 
 unit_agent    :=
 unit_agent    += test_publish test_ring test_weight
