@@ -13,7 +13,7 @@ say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUI
 
 # ---- what each program is made of ------------------------------------------------------------
 lib_src      :=
-lib_src      += lib/addr.c lib/hash.c lib/log.c
+lib_src      += lib/addr.c lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 
@@ -43,6 +43,7 @@ programs     :=
 unit_lib      :=
 unit_lib      += test_addr test_hash test_log
 unit_lib      += test_load test_orca
+unit_lib      += test_addr test_ctl test_hash test_log test_loop
 
 unit_agent    :=
 unit_agent    += test_publish test_ring test_weight
