@@ -18,7 +18,7 @@ lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/regi
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 
 agent_src    :=
-agent_src    += user/agent/model.c user/agent/publish.c user/agent/rates.c user/agent/ring.c user/agent/weight.c
+agent_src    += user/agent/health.c user/agent/model.c user/agent/publish.c user/agent/report.c user/agent/rates.c user/agent/ring.c user/agent/weight.c
 
 ns_src       :=
 
@@ -46,7 +46,7 @@ unit_lib      += test_load test_orca
 unit_lib      += test_addr test_ctl test_hash test_log test_loop
 
 unit_agent    :=
-unit_agent    += test_publish test_ring test_weight
+unit_agent    += test_health test_publish test_ring test_weight
 
 unit_ns       :=
 
