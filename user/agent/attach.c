@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * attach.c -- load, adopt, attach, detach (see attach.h).
+ */
+#include "user/agent/attach.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <linux/if_link.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+#include <xdp/libxdp.h>
+
+#include "lib/log.h"
+#include "skel/edge.skel.h"
+
+#define BPF_FS        0xcafe4a11        /* magic(7): BPF_FS_MAGIC */
+#define LINK_PREFIX   "link-"
+#define PROGRAM_PIN   "edge"
+#define PIN_PATH_MAX  512
+
+struct attachment {
+	struct dataplane_interface said;
+	int link;                       /* -1 with the dispatcher */
+};
+
+struct packet_path {
+	const struct conf_agent *conf;
+	struct edge *skel;
+	struct xdp_program *program;    /* dispatcher only */
+	struct attachment *on;
+	size_t n;
+};
+
+static int log_libbpf(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	char line[1024];
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	vsnprintf(line, sizeof(line), fmt, ap);
+	line[strcspn(line, "\n")] = 0;
+	log_debug("%s", line);
+	return 0;
+}
+
+static char *pin_path(const struct conf_agent *conf, const char *prefix, const char *name,
+		      char *buf, size_t len)
+{
+	snprintf(buf, len, "%s/%s%s", conf->pin, prefix, name);
+	return buf;
+}
+
+/* mkdir -p, and it must be on a bpffs. */
+static int pin_folder(const char *pin)
+{
+	char path[PIN_PATH_MAX];
+	struct statfs fs;
+
+	if (snprintf(path, sizeof(path), "%s", pin) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	for (char *p = path + 1; *p; p++) {
+		if (*p != '/')
+			continue;
+		*p = 0;
+		if (mkdir(path, 0700) && errno != EEXIST)
+			return -errno;
+		*p = '/';
+	}
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return -errno;
+	if (statfs(path, &fs))
+		return -errno;
+	return (unsigned long)fs.f_type == BPF_FS ? 0 : -ENOTSUP;
+}
+
+/* ---- loading ------------------------------------------------------------------------------------- */
+
+static int maps_pin(struct edge *skel, const struct conf_agent *conf)
+{
+	char path[PIN_PATH_MAX];
+	struct bpf_map *map;
+	int rc;
+
+	bpf_object__for_each_map(map, skel->obj) {
+		if (bpf_map__is_internal(map))
+			continue;
+		rc = bpf_map__set_pin_path(map, pin_path(conf, "", bpf_map__name(map), path, sizeof(path)));
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static void say_load_failure(const struct conf_agent *conf, int rc)
+{
+	if (rc == -EINVAL)
+		log_error("%s: the packet path cannot be loaded; when the maps pinned there are of another "
+			  "version, `weir-agent --detach` removes them", conf->pin);
+	else if (rc == -EPERM)
+		log_error("the packet path cannot be loaded: not permitted; start as root");
+	else
+		log_error("the packet path cannot be loaded: %s (run with `log: debug` for the kernel's words)",
+			  strerror(-rc));
+}
+
+/* With a link the program is loaded here; libxdp loads it itself. */
+static int load(struct packet_path *path)
+{
+	const struct conf_agent *conf = path->conf;
+	char pin[PIN_PATH_MAX];
+	int rc;
+
+	path->skel = edge__open();
+	if (!path->skel)
+		return -errno;
+	rc = maps_pin(path->skel, conf);
+	if (!rc && conf->attach == CONF_ATTACH_LINK)
+		rc = edge__load(path->skel);
+	if (rc || conf->attach != CONF_ATTACH_LINK)
+		return rc;
+	/* For people and bpftool; the link is what holds the program. */
+	pin_path(conf, "", PROGRAM_PIN, pin, sizeof(pin));
+	unlink(pin);
+	return bpf_obj_pin(bpf_program__fd(path->skel->progs.edge), pin) ? -errno : 0;
+}
+
+/* ---- by link ---------------------------------------------------------------------------------------- */
+
+static bool is_native(uint32_t ifindex)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, query);
+
+	return !bpf_xdp_query((int)ifindex, 0, &query) && query.attach_mode == XDP_ATTACHED_DRV;
+}
+
+/* The link of an earlier process, when it is still on that interface: its program is exchanged. */
+static int link_adopt(const char *pin, uint32_t ifindex, int program)
+{
+	struct bpf_link_info info = { 0 };
+	uint32_t len = sizeof(info);
+	int link = bpf_obj_get(pin), rc = 0;
+
+	if (link < 0)
+		return -errno;
+	if (bpf_obj_get_info_by_fd(link, &info, &len) || info.type != BPF_LINK_TYPE_XDP ||
+	    info.xdp.ifindex != ifindex || bpf_link_update(link, program, NULL))
+		rc = -ESTALE;
+	if (!rc)
+		return link;
+	close(link);
+	unlink(pin);
+	return rc;
+}
+
+static int link_make(const struct conf_agent *conf, const char *name, uint32_t ifindex, int program)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts);
+	int link, err = 0;
+
+	if (conf->mode != CONF_MODE_GENERIC) {
+		opts.flags = XDP_FLAGS_DRV_MODE;
+		link = bpf_link_create(program, (int)ifindex, BPF_XDP, &opts);
+		err = -errno;
+		if (link >= 0 || conf->mode == CONF_MODE_NATIVE || err == -EBUSY || err == -EEXIST)
+			return link >= 0 ? link : err;
+		log_warn("%s: no native XDP (%s), using generic mode: slower, but it works", name,
+			 strerror(-err));
+	}
+	opts.flags = XDP_FLAGS_SKB_MODE;
+	link = bpf_link_create(program, (int)ifindex, BPF_XDP, &opts);
+	return link >= 0 ? link : -errno;
+}
+
+static int attach_link(struct packet_path *path, const char *name, uint32_t ifindex,
+		       struct attachment *on)
+{
+	int program = bpf_program__fd(path->skel->progs.edge);
+	char pin[PIN_PATH_MAX];
+	bool adopted = true;
+	int link;
+
+	pin_path(path->conf, LINK_PREFIX, name, pin, sizeof(pin));
+	link = link_adopt(pin, ifindex, program);
+	if (link < 0) {
+		adopted = false;
+		link = link_make(path->conf, name, ifindex, program);
+		if (link == -EBUSY || link == -EEXIST)
+			log_error("%s: another XDP program is there; remove it (`bpftool net detach xdp dev %s`) "
+				  "or share the interface with `attach: dispatcher`", name, name);
+		else if (link < 0)
+			log_error("%s: XDP cannot be attached: %s", name, strerror(-link));
+		if (link < 0)
+			return link;
+		if (bpf_obj_pin(link, pin)) {
+			int err = -errno;
+
+			log_error("%s cannot be pinned: %s", pin, strerror(-err));
+			close(link);
+			return err;
+		}
+	}
+	on->link = link;
+	strcpy(on->said.mode, is_native(ifindex) ? "native" : "generic");
+	strcpy(on->said.attach, "link");
+	log_info("%s: %s, %s mode", name, adopted ? "adopted, program exchanged" : "attached",
+		 on->said.mode);
+	return 0;
+}
+
+/* ---- by libxdp's dispatcher ------------------------------------------------------------------------- */
+
+/* Takes every program named "edge" but `keep` (may be NULL) off an interface. How many were there. */
+static int dispatcher_clear(uint32_t ifindex, const struct xdp_program *keep)
+{
+	struct xdp_multiprog *all = xdp_multiprog__get_from_ifindex((int)ifindex);
+	struct xdp_program *each = NULL;
+	int found = 0;
+
+	if (libxdp_get_error(all))
+		return 0;
+	if (xdp_multiprog__is_legacy(all))
+		each = xdp_multiprog__main_prog(all);
+	else
+		each = xdp_multiprog__next_prog(NULL, all);
+	while (each) {
+		bool ours = !strcmp(xdp_program__name(each), "edge");
+
+		if (ours && (!keep || xdp_program__id(each) != xdp_program__id(keep))) {
+			enum xdp_attach_mode mode = xdp_multiprog__attach_mode(all);
+
+			found += !xdp_program__detach(each, (int)ifindex, mode, 0);
+		}
+		each = xdp_multiprog__is_legacy(all) ? NULL : xdp_multiprog__next_prog(each, all);
+	}
+	xdp_multiprog__close(all);
+	return found;
+}
+
+static int attach_dispatcher(struct packet_path *path, const char *name, uint32_t ifindex,
+			     struct attachment *on)
+{
+	enum conf_attach_order { FIRST, SECOND };
+	const enum xdp_attach_mode modes[] = { XDP_MODE_NATIVE, XDP_MODE_SKB };
+	int rc = -ENOTSUP;
+
+	for (int i = FIRST; i <= SECOND && rc; i++) {
+		if ((path->conf->mode == CONF_MODE_NATIVE && i == SECOND) ||
+		    (path->conf->mode == CONF_MODE_GENERIC && i == FIRST))
+			continue;
+		rc = xdp_program__attach(path->program, (int)ifindex, modes[i], 0);
+		if (rc == -EBUSY || rc == -EEXIST) {
+			/* Not a dispatcher but our own program of an earlier start, or a stranger's. */
+			if (dispatcher_clear(ifindex, NULL))
+				rc = xdp_program__attach(path->program, (int)ifindex, modes[i], 0);
+		}
+		if (rc && i == FIRST && path->conf->mode == CONF_MODE_AUTO)
+			log_warn("%s: no native XDP through the dispatcher (%s), trying generic mode", name,
+				 strerror(-rc));
+	}
+	if (rc) {
+		log_error("%s: libxdp cannot attach: %s", name, strerror(-rc));
+		return rc;
+	}
+	dispatcher_clear(ifindex, path->program);
+	on->link = -1;
+	strcpy(on->said.mode, is_native(ifindex) ? "native" : "generic");
+	strcpy(on->said.attach, "dispatcher");
+	log_info("%s: attached through libxdp, %s mode", name, on->said.mode);
+	return 0;
+}
+
+/* ---- open and close ------------------------------------------------------------------------------------ */
+
+static int attach_one(struct packet_path *path, const char *name)
+{
+	struct attachment *on = &path->on[path->n];
+	uint32_t ifindex = if_nametoindex(name);
+	int rc;
+
+	if (!ifindex) {
+		log_error("agent.interfaces: there is no interface %s", name);
+		return -ENODEV;
+	}
+	snprintf(on->said.name, sizeof(on->said.name), "%s", name);
+	rc = path->conf->attach == CONF_ATTACH_LINK ? attach_link(path, name, ifindex, on) :
+						      attach_dispatcher(path, name, ifindex, on);
+	if (!rc)
+		path->n++;
+	return rc;
+}
+
+int attach_open(struct packet_path **out, const struct conf_agent *conf)
+{
+	struct packet_path *path = calloc(1, sizeof(*path));
+	int rc;
+
+	if (!path)
+		return -ENOMEM;
+	path->conf = conf;
+	libbpf_set_print(log_libbpf);
+	rc = pin_folder(conf->pin);
+	if (rc) {
+		log_error("%s: %s", conf->pin, rc == -ENOTSUP ?
+			  "is not on a BPF file system: mount -t bpf bpf /sys/fs/bpf" : strerror(-rc));
+		goto out;
+	}
+	path->on = calloc(conf->ninterfaces ? conf->ninterfaces : 1, sizeof(*path->on));
+	rc = path->on ? load(path) : -ENOMEM;
+	if (!rc && conf->attach == CONF_ATTACH_DISPATCHER) {
+		path->program = xdp_program__from_bpf_obj(path->skel->obj, "xdp");
+		rc = (int)libxdp_get_error(path->program);
+		if (rc)
+			path->program = NULL;
+	}
+	if (rc) {
+		say_load_failure(conf, rc);
+		goto out;
+	}
+	for (size_t i = 0; !rc && i < conf->ninterfaces; i++)
+		rc = attach_one(path, conf->interfaces[i]);
+	if (rc)
+		goto out;
+	*out = path;
+	return 0;
+out:
+	attach_close(path);
+	return rc;
+}
+
+void attach_close(struct packet_path *path)
+{
+	if (!path)
+		return;
+	for (size_t i = 0; i < path->n; i++)
+		if (path->on[i].link >= 0)
+			close(path->on[i].link);
+	xdp_program__close(path->program);
+	edge__destroy(path->skel);
+	free(path->on);
+	free(path);
+}
+
+void attach_fds(const struct packet_path *path, struct maps_fds *fds)
+{
+	const struct edge *s = path->skel;
+
+	*fds = (struct maps_fds){
+		.settings = bpf_map__fd(s->maps.settings),
+		.services = bpf_map__fd(s->maps.services),
+		.service_info = bpf_map__fd(s->maps.service_info),
+		.slots = bpf_map__fd(s->maps.slots),
+		.backends = bpf_map__fd(s->maps.backends),
+		.decap_sources = bpf_map__fd(s->maps.decap_sources),
+		.decap_ifaces = bpf_map__fd(s->maps.decap_ifaces),
+		.decap_targets = bpf_map__fd(s->maps.decap_targets),
+		.reasons = bpf_map__fd(s->maps.reasons),
+		.service_counts = bpf_map__fd(s->maps.service_counts),
+		.backend_counts = bpf_map__fd(s->maps.backend_counts),
+	};
+}
+
+size_t attach_interfaces(const struct packet_path *path, struct dataplane_interface *out, size_t max)
+{
+	size_t n = path->n < max ? path->n : max;
+
+	for (size_t i = 0; i < n; i++)
+		out[i] = path->on[i].said;
+	return n;
+}
+
+/* ---- taking it down ---------------------------------------------------------------------------------------- */
+
+/* Detached by force, also when a loader still holds the link. */
+static int unpin(const struct conf_agent *conf, const char *name)
+{
+	bool is_link = !strncmp(name, LINK_PREFIX, strlen(LINK_PREFIX));
+	char path[PIN_PATH_MAX];
+	int link;
+
+	pin_path(conf, "", name, path, sizeof(path));
+	link = is_link ? bpf_obj_get(path) : -1;
+	if (link >= 0) {
+		bpf_link_detach(link);
+		close(link);
+	}
+	if (unlink(path)) {
+		fprintf(stderr, "weir-agent: %s cannot be removed: %s\n", path, strerror(errno));
+		return 1;
+	}
+	if (is_link)
+		printf("%s: detached\n", name + strlen(LINK_PREFIX));
+	return 0;
+}
+
+int dataplane_detach(const struct conf_agent *conf)
+{
+	DIR *dir = opendir(conf->pin);
+	int failed = 0, removed = 0;
+	struct dirent *e;
+
+	libbpf_set_print(log_libbpf);
+	for (size_t i = 0; i < conf->ninterfaces; i++) {
+		uint32_t ifindex = if_nametoindex(conf->interfaces[i]);
+
+		if (conf->attach == CONF_ATTACH_DISPATCHER && ifindex && dispatcher_clear(ifindex, NULL))
+			printf("%s: detached\n", conf->interfaces[i]);
+	}
+	if (!dir) {
+		printf("%s: nothing is pinned\n", conf->pin);
+		return errno == ENOENT ? 0 : 1;
+	}
+	while ((e = readdir(dir))) {
+		if (e->d_name[0] == '.')
+			continue;
+		failed += unpin(conf, e->d_name);
+		removed++;
+	}
+	closedir(dir);
+	if (!failed && rmdir(conf->pin) && errno != ENOENT)
+		failed = 1;
+	printf("%s: %d pins removed\n", conf->pin, removed - failed);
+	return failed ? 1 : 0;
+}

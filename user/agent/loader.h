@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * loader.h -- the loader process and the messages by which the agent speaks to it.
+ *
+ * A SOCK_SEQPACKET pair; one struct loader_message asked, one answered. Both ends are of one build and one
+ * machine, so the structs travel as they are; the loader all the same checks every length and
+ * number, because the agent reads what strangers send and the loader holds power.
+ */
+#ifndef WEIR_LOADER_H
+#define WEIR_LOADER_H
+
+#include <stdint.h>
+
+#include "lib/conf.h"
+#include "lib/priv.h"
+#include "user/agent/maps.h"
+
+#define LOADER_BODY_MAX  49152
+#define LOADER_SLOTS_MAX (LOADER_BODY_MAX / sizeof(uint16_t))   /* a message */
+
+enum loader_op {
+	LOADER_SERVICE_SET,     /* body: struct maps_service, struct maps_address[] */
+	LOADER_BACKEND_SET,     /* number: service; body: struct loader_backend */
+	LOADER_SWEEP,
+	LOADER_SLOTS_GET,       /* number: service, offset; answer: uint16_t[] */
+	LOADER_SLOTS_PUT,       /* number: service, offset; body: uint16_t[]; kept until SET */
+	LOADER_SLOTS_SET,       /* number: service, offset: slots; body: uint32_t generation; result: moved */
+	LOADER_STATE,           /* number: service; answer: struct dataplane_service_state */
+	LOADER_REASONS,         /* answer: struct weir_count[] */
+	LOADER_BACKEND_COUNTS,  /* body: uint16_t[]; answer: struct weir_count[] */
+	LOADER_SOCKET,          /* number: family; the answer carries the socket */
+	LOADER_INTERFACES,      /* answer: struct dataplane_interface[] */
+	LOADER_CHANGE,          /* body: struct loader_change, struct addr_prefix[], char[16][] */
+};
+
+struct loader_message {
+	uint32_t op;
+	int32_t result;         /* of an answer; below 0 the body is a sentence */
+	uint32_t number, offset;
+	uint32_t len;           /* of the body */
+	uint32_t zero;
+	_Alignas(8) uint8_t body[LOADER_BODY_MAX];
+};
+#define LOADER_HEAD offsetof(struct loader_message, body)
+
+struct loader_backend {
+	char name[WEIR_NAME_MAX];
+	struct addr address;
+	bool up;
+};
+
+struct loader_change {
+	uint64_t drain_us;
+	uint32_t mark;
+	uint32_t nfrom, ninterfaces;
+	uint32_t zero;
+};
+
+/* Runs until the other end of sock is closed; does not return. The first message it sends says how
+ * the start went. */
+_Noreturn void loader_run(int sock, const struct conf_agent *conf, const struct priv_user *user);
+
+#endif

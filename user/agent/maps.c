@@ -1,0 +1,606 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * maps.c -- services, backends and slots in the pinned maps (see maps.h).
+ */
+#include "user/agent/maps.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "user/agent/netlink.h"
+#include "user/agent/ring.h"
+
+struct service_state {
+	bool set;                       /* since the last sweep */
+	uint32_t pending_first, pending_slots;  /* slots that will replace those of info */
+	struct weir_service value;      /* as written for each address */
+	struct weir_service_key *keys;
+	size_t nkeys;
+};
+
+struct maps {
+	struct maps_fds fds;
+	struct weir_slot *slots;        /* the map itself */
+	struct weir_service_info *info;
+	struct service_state *state;
+	struct weir_backend *backends;
+	bool *backend_set;
+	uint32_t backends_end;          /* one past the highest in use */
+	int cpus;
+	struct weir_count *per_cpu;
+	char error[256];
+};
+
+static int fail(struct maps *m, int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static int fail(struct maps *m, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(m->error, sizeof(m->error), fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+const char *maps_error(const struct maps *m)
+{
+	return m->error;
+}
+
+uint32_t maps_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint32_t)t.tv_sec;
+}
+
+/* ---- adoption ---------------------------------------------------------------------------------- */
+
+static int read_services(struct maps *m)
+{
+	for (uint32_t i = 0; i < WEIR_SERVICES_MAX; i++) {
+		if (bpf_map_lookup_elem(m->fds.service_info, &i, &m->info[i]))
+			return -errno;
+		m->info[i].name[WEIR_NAME_MAX - 1] = 0;
+		if (m->info[i].first > WEIR_SLOTS_MAX ||
+		    m->info[i].slots > WEIR_SLOTS_MAX - m->info[i].first)
+			memset(&m->info[i], 0, sizeof(m->info[i]));
+	}
+	return 0;
+}
+
+static int read_backends(struct maps *m)
+{
+	for (uint32_t i = 1; i < WEIR_BACKENDS_MAX; i++) {
+		if (bpf_map_lookup_elem(m->fds.backends, &i, &m->backends[i]))
+			return -errno;
+		if (m->backends[i].family)
+			m->backends_end = i + 1;
+	}
+	return 0;
+}
+
+int maps_open(struct maps **out, const struct maps_fds *fds)
+{
+	struct maps *m = calloc(1, sizeof(*m));
+	int err = -ENOMEM;
+
+	if (!m)
+		return -ENOMEM;
+	m->fds = *fds;
+	m->backends_end = 1;
+	m->cpus = libbpf_num_possible_cpus();
+	m->info = calloc(WEIR_SERVICES_MAX, sizeof(*m->info));
+	m->state = calloc(WEIR_SERVICES_MAX, sizeof(*m->state));
+	m->backends = calloc(WEIR_BACKENDS_MAX, sizeof(*m->backends));
+	m->backend_set = calloc(WEIR_BACKENDS_MAX, sizeof(*m->backend_set));
+	m->per_cpu = calloc(m->cpus > 0 ? (size_t)m->cpus : 1, sizeof(*m->per_cpu));
+	if (!m->info || !m->state || !m->backends || !m->backend_set || !m->per_cpu)
+		goto out;
+	if (m->cpus <= 0) {
+		err = m->cpus;
+		goto out;
+	}
+	m->slots = mmap(NULL, WEIR_SLOTS_MAX * sizeof(*m->slots), PROT_READ | PROT_WRITE,
+			MAP_SHARED, fds->slots, 0);
+	if (m->slots == MAP_FAILED) {
+		m->slots = NULL;
+		err = -errno;
+		goto out;
+	}
+	err = read_services(m);
+	if (!err)
+		err = read_backends(m);
+	if (err)
+		goto out;
+	*out = m;
+	return 0;
+out:
+	maps_close(m);
+	return err;
+}
+
+void maps_close(struct maps *m)
+{
+	if (!m)
+		return;
+	if (m->slots)
+		munmap(m->slots, WEIR_SLOTS_MAX * sizeof(*m->slots));
+	for (uint32_t i = 0; m->state && i < WEIR_SERVICES_MAX; i++)
+		free(m->state[i].keys);
+	free(m->info);
+	free(m->state);
+	free(m->backends);
+	free(m->backend_set);
+	free(m->per_cpu);
+	free(m);
+}
+
+/* ---- services -------------------------------------------------------------------------------------- */
+
+static bool service_ok(const struct maps *m, int service)
+{
+	return service >= 0 && service < (int)WEIR_SERVICES_MAX && m->info[service].name[0];
+}
+
+static int service_number(struct maps *m, const char *name)
+{
+	int free_one = -ENOSPC;
+
+	for (int i = (int)WEIR_SERVICES_MAX - 1; i >= 0; i--) {
+		if (!m->info[i].name[0])
+			free_one = i;
+		else if (!strcmp(m->info[i].name, name))
+			return i;
+	}
+	return free_one;
+}
+
+/* Lowest place for n slots that nobody has. WEIR_SLOTS_MAX: none. */
+static uint32_t slots_place(const struct maps *m, uint32_t n)
+{
+	uint32_t at = 0;
+	bool moved = true;
+
+	while (moved && at + n <= WEIR_SLOTS_MAX) {
+		moved = false;
+		for (uint32_t i = 0; i < WEIR_SERVICES_MAX; i++) {
+			const uint32_t used[2][2] = {
+				{ m->info[i].first, m->info[i].slots },
+				{ m->state[i].pending_first, m->state[i].pending_slots },
+			};
+
+			for (int k = 0; k < 2; k++) {
+				if (!used[k][1] || at >= used[k][0] + used[k][1] ||
+				    at + n <= used[k][0])
+					continue;
+				at = used[k][0] + used[k][1];
+				moved = true;
+			}
+		}
+	}
+	return at + n <= WEIR_SLOTS_MAX ? at : WEIR_SLOTS_MAX;
+}
+
+static int info_write(struct maps *m, int number)
+{
+	uint32_t key = (uint32_t)number;
+
+	return bpf_map_update_elem(m->fds.service_info, &key, &m->info[number], BPF_ANY) ? -errno : 0;
+}
+
+static int count_clear(struct maps *m, int map, uint32_t index)
+{
+	memset(m->per_cpu, 0, (size_t)m->cpus * sizeof(*m->per_cpu));
+	return bpf_map_update_elem(map, &index, m->per_cpu, BPF_ANY) ? -errno : 0;
+}
+
+/* Gives the service its slots: as they are, new ones, or pending ones beside the old. */
+static int service_slots(struct maps *m, int number, const struct maps_service *s)
+{
+	struct weir_service_info *info = &m->info[number];
+	struct service_state *state = &m->state[number];
+	uint32_t first;
+
+	state->pending_slots = 0;
+	if (info->slots == s->slots)
+		return 0;
+	first = slots_place(m, s->slots);
+	if (first == WEIR_SLOTS_MAX)
+		return fail(m, -ENOSPC, "no room for %u slots (all services together have %u)",
+			    s->slots, WEIR_SLOTS_MAX);
+	memset(m->slots + first, 0, s->slots * sizeof(*m->slots));
+	if (info->slots) {
+		state->pending_first = first;
+		state->pending_slots = s->slots;
+		return 0;
+	}
+	info->first = first;
+	info->slots = s->slots;
+	return 0;
+}
+
+static struct weir_service_key key_of(const struct maps_address *a)
+{
+	struct weir_service_key key = {
+		.port = htons(a->port),
+		.proto = a->proto,
+		.family = a->addr.family == AF_INET ? WEIR_FAMILY_4 : WEIR_FAMILY_6,
+	};
+
+	memcpy(key.addr, a->addr.bytes, a->addr.family == AF_INET ? 4 : 16);
+	return key;
+}
+
+static struct weir_service_key echo_key(struct weir_service_key key)
+{
+	key.port = 0;
+	key.proto = key.family == WEIR_FAMILY_4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+	return key;
+}
+
+/* An address that another service of the same configuration has is refused; one that only an
+ * adopted, no longer configured service has is taken. */
+static int address_refused(struct maps *m, int number, const struct maps_address *a)
+{
+	struct weir_service_key key = key_of(a);
+	struct weir_service had;
+	char text[ADDR_STRLEN];
+
+	if (bpf_map_lookup_elem(m->fds.services, &key, &had) || had.number == (uint32_t)number ||
+	    had.number >= WEIR_SERVICES_MAX || !m->state[had.number].set)
+		return 0;
+	return fail(m, -EADDRINUSE, "%s port %u already belongs to service %s",
+		    addr_format(&a->addr, text, sizeof(text)), a->port, m->info[had.number].name);
+}
+
+static int keys_write(struct maps *m, int number)
+{
+	struct service_state *state = &m->state[number];
+
+	for (size_t i = 0; i < state->nkeys; i++) {
+		struct weir_service_key echo = echo_key(state->keys[i]);
+
+		if (bpf_map_update_elem(m->fds.services, &state->keys[i], &state->value, BPF_ANY))
+			return -errno;
+		if (bpf_map_update_elem(m->fds.services, &echo, &state->value, BPF_NOEXIST) &&
+		    errno != EEXIST)
+			return -errno;
+	}
+	return 0;
+}
+
+int maps_service_set(struct maps *m, const struct maps_service *s, const struct maps_address *a)
+{
+	int number = service_number(m, s->name), rc;
+	struct weir_service_key *keys;
+	struct service_state *state;
+	bool fresh;
+
+	if (!s->name[0] || !s->slots)
+		return fail(m, -EINVAL, "a service needs a name and slots");
+	if (number < 0)
+		return fail(m, number, "no more than %u services", WEIR_SERVICES_MAX);
+	for (size_t i = 0; i < s->naddresses; i++)
+		if (address_refused(m, number, &a[i]))
+			return -EADDRINUSE;
+	keys = calloc(s->naddresses ? s->naddresses : 1, sizeof(*keys));
+	if (!keys)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->naddresses; i++)
+		keys[i] = key_of(&a[i]);
+
+	state = &m->state[number];
+	fresh = !m->info[number].name[0];
+	rc = service_slots(m, number, s);
+	if (rc) {
+		free(keys);
+		return rc;
+	}
+	if (fresh) {
+		memcpy(m->info[number].name, s->name, sizeof(m->info[number].name));
+		count_clear(m, m->fds.service_counts, (uint32_t)number);
+	}
+	free(state->keys);
+	state->keys = keys;
+	state->nkeys = s->naddresses;
+	state->set = true;
+	state->value = (struct weir_service){
+		.number = (uint32_t)number,
+		.first = m->info[number].first,
+		.slots = m->info[number].slots,
+		.encap = s->encap,
+		.flags = s->flags,
+	};
+	rc = info_write(m, number);
+	if (!rc)
+		rc = keys_write(m, number);
+	return rc ? fail(m, rc, "service %s cannot be written: %s", s->name, strerror(-rc)) : number;
+}
+
+/* ---- backends ----------------------------------------------------------------------------------------- */
+
+uint32_t maps_backends_end(const struct maps *m)
+{
+	return m->backends_end;
+}
+
+const struct weir_backend *maps_backend(const struct maps *m, uint32_t index)
+{
+	return index < m->backends_end && m->backends[index].family ? &m->backends[index] : NULL;
+}
+
+static int backend_write(struct maps *m, uint32_t index)
+{
+	return bpf_map_update_elem(m->fds.backends, &index, &m->backends[index], BPF_ANY) ? -errno : 0;
+}
+
+int maps_backend_set(struct maps *m, int service, const char *name, const struct addr *address,
+		     bool up)
+{
+	struct weir_backend new = {
+		.id = ring_id(name),
+		.service = (uint16_t)service,
+		.family = address->family == AF_INET ? WEIR_FAMILY_4 : WEIR_FAMILY_6,
+	};
+	uint32_t index, place = 0;
+	struct weir_backend *b;
+	int rc;
+
+	if (!service_ok(m, service))
+		return fail(m, -ENOENT, "there is no service number %d", service);
+	if (address->family != AF_INET && address->family != AF_INET6)
+		return fail(m, -EINVAL, "backend %s has no address", name);
+	memcpy(new.addr, address->bytes, address->family == AF_INET ? 4 : 16);
+	for (index = 1; index < m->backends_end; index++) {
+		b = &m->backends[index];
+		if (!b->family && !place)
+			place = index;
+		if (b->family == new.family && b->id == new.id && b->service == new.service &&
+		    !memcmp(b->addr, new.addr, sizeof(new.addr)))
+			break;
+	}
+	if (index == m->backends_end) {
+		index = place ? place : m->backends_end;
+		if (index >= WEIR_BACKENDS_MAX)
+			return fail(m, -ENOSPC, "no more than %u backends", WEIR_BACKENDS_MAX - 1);
+		m->backends[index] = new;
+		count_clear(m, m->fds.backend_counts, index);
+		if (index == m->backends_end)
+			m->backends_end++;
+	}
+	b = &m->backends[index];
+	b->flags = (uint8_t)((b->flags & ~WEIR_BACKEND_DOWN) | (up ? 0 : WEIR_BACKEND_DOWN));
+	m->backend_set[index] = true;
+	rc = backend_write(m, index);
+	return rc ? fail(m, rc, "backend %s cannot be written: %s", name, strerror(-rc)) : (int)index;
+}
+
+int maps_backend_way(struct maps *m, uint32_t index, const struct netlink_way *way)
+{
+	struct weir_backend *b = &m->backends[index], old = *b;
+
+	b->flags = (uint8_t)((b->flags & ~WEIR_BACKEND_LOCAL) | (way->local ? WEIR_BACKEND_LOCAL : 0));
+	b->ifindex = way->ifindex;
+	memcpy(b->mac, way->mac, sizeof(b->mac));
+	memcpy(b->source_mac, way->source_mac, sizeof(b->source_mac));
+	b->mtu = way->mtu;
+	memset(b->source, 0, sizeof(b->source));
+	if (way->source.family == (b->family == WEIR_FAMILY_4 ? AF_INET : AF_INET6))
+		memcpy(b->source, way->source.bytes, b->family == WEIR_FAMILY_4 ? 4 : 16);
+	if (!memcmp(b, &old, sizeof(old)))
+		return 0;
+	return backend_write(m, index);
+}
+
+/* ---- slots ---------------------------------------------------------------------------------------------- */
+
+struct weir_slot *maps_slots(struct maps *m, int service, uint32_t *n)
+{
+	const struct service_state *state;
+
+	if (!service_ok(m, service))
+		return NULL;
+	state = &m->state[service];
+	*n = state->pending_slots ? state->pending_slots : m->info[service].slots;
+	return m->slots + (state->pending_slots ? state->pending_first : m->info[service].first);
+}
+
+/* The second half first: when the packet path sees `previous`, the stamps are there. */
+static void slot_store(struct weir_slot *to, const struct weir_slot *from)
+{
+	uint64_t head;
+
+	to->owners[2] = from->owners[2];
+	to->since = from->since;
+	to->elsewhere = from->elsewhere;
+	memcpy(&head, from, sizeof(head));
+	__atomic_store_n((uint64_t *)to, head, __ATOMIC_RELEASE);
+}
+
+static bool backend_up(const struct maps *m, uint32_t index)
+{
+	return index < m->backends_end && m->backends[index].family &&
+	       !(m->backends[index].flags & WEIR_BACKEND_DOWN);
+}
+
+/* Pending slots are complete now: all addresses point at them. */
+static int slots_replace(struct maps *m, int service)
+{
+	struct service_state *state = &m->state[service];
+	struct weir_service_info *info = &m->info[service];
+
+	info->first = state->pending_first;
+	info->slots = state->pending_slots;
+	state->pending_slots = 0;
+	state->value.first = info->first;
+	state->value.slots = info->slots;
+	return keys_write(m, service);
+}
+
+int maps_slots_set(struct maps *m, int service, const uint16_t *owner, uint32_t n,
+		   uint32_t generation, uint32_t now)
+{
+	uint32_t have = 0, moved = 0;
+	struct weir_slot *slot = maps_slots(m, service, &have);
+	int rc;
+
+	if (!slot)
+		return fail(m, -ENOENT, "there is no service number %d", service);
+	if (n != have)
+		return fail(m, -EINVAL, "service %s has %u slots, not %u", m->info[service].name, have, n);
+	for (uint32_t i = 0; i < n; i++) {
+		struct weir_slot s = slot[i];
+
+		if (owner[i] && !maps_backend(m, owner[i]))
+			return fail(m, -EINVAL, "slot %u: there is no backend %u", i, owner[i]);
+		if (!slot_move(&s, owner[i], backend_up(m, s.current), now))
+			continue;
+		slot_store(&slot[i], &s);
+		moved++;
+	}
+	if (m->state[service].pending_slots) {
+		rc = slots_replace(m, service);
+		if (rc)
+			return rc;
+	}
+	m->info[service].generation = generation;
+	rc = info_write(m, service);
+	return rc ? rc : (int)moved;
+}
+
+uint32_t maps_generation(const struct maps *m, int service)
+{
+	return service_ok(m, service) ? m->info[service].generation : 0;
+}
+
+uint32_t maps_settle(struct maps *m, uint32_t now, uint32_t drain_s)
+{
+	uint32_t still = 0;
+
+	for (int k = 0; k < (int)WEIR_SERVICES_MAX; k++) {
+		struct weir_slot *slot = m->slots + m->info[k].first;
+
+		for (uint32_t i = 0; service_ok(m, k) && i < m->info[k].slots; i++) {
+			struct weir_slot s = slot[i];
+
+			if (!s.previous)
+				continue;
+			if (slot_settle(&s, now, drain_s))
+				slot_store(&slot[i], &s);
+			else
+				still++;
+		}
+	}
+	return still;
+}
+
+uint32_t maps_in_transition(const struct maps *m, int service)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; service_ok(m, service) && i < m->info[service].slots; i++)
+		n += m->slots[m->info[service].first + i].previous != 0;
+	return n;
+}
+
+/* ---- sweep ------------------------------------------------------------------------------------------------ */
+
+static bool key_wanted(const struct maps *m, const struct weir_service_key *key)
+{
+	for (int k = 0; k < (int)WEIR_SERVICES_MAX; k++) {
+		const struct service_state *state = &m->state[k];
+
+		for (size_t i = 0; state->set && i < state->nkeys; i++) {
+			struct weir_service_key echo = echo_key(state->keys[i]);
+
+			if (!memcmp(&state->keys[i], key, sizeof(*key)) ||
+			    !memcmp(&echo, key, sizeof(*key)))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Walks by "next after the last kept", because deleting restarts a hash's walk. */
+static int sweep_keys(struct maps *m)
+{
+	struct weir_service_key kept, key, *from = NULL;
+
+	while (!bpf_map_get_next_key(m->fds.services, from, &key)) {
+		if (!key_wanted(m, &key)) {
+			if (bpf_map_delete_elem(m->fds.services, &key))
+				return -errno;
+			continue;
+		}
+		kept = key;
+		from = &kept;
+	}
+	return 0;
+}
+
+static void sweep_services(struct maps *m)
+{
+	for (int k = 0; k < (int)WEIR_SERVICES_MAX; k++) {
+		if (!service_ok(m, k) || m->state[k].set)
+			continue;
+		memset(&m->info[k], 0, sizeof(m->info[k]));
+		free(m->state[k].keys);
+		memset(&m->state[k], 0, sizeof(m->state[k]));
+		info_write(m, k);
+	}
+}
+
+static void mark_used(bool *used, const struct weir_slot *s)
+{
+	used[s->current] = true;
+	used[s->previous] = true;
+	for (int i = 0; i < WEIR_OWNERS; i++)
+		used[s->owners[i]] = true;
+}
+
+static int sweep_backends(struct maps *m)
+{
+	bool *used = calloc(UINT16_MAX + 1, sizeof(*used));
+
+	if (!used)
+		return -ENOMEM;
+	for (int k = 0; k < (int)WEIR_SERVICES_MAX; k++)
+		for (uint32_t i = 0; service_ok(m, k) && i < m->info[k].slots; i++)
+			mark_used(used, &m->slots[m->info[k].first + i]);
+	for (uint32_t i = 1; i < m->backends_end; i++) {
+		if (!m->backends[i].family || m->backend_set[i] || used[i])
+			continue;
+		memset(&m->backends[i], 0, sizeof(m->backends[i]));
+		backend_write(m, i);
+	}
+	free(used);
+	return 0;
+}
+
+int maps_sweep(struct maps *m)
+{
+	int rc = sweep_keys(m);
+
+	sweep_services(m);
+	/* Echo keys that a removed service had written for an address that others still have. */
+	for (int k = 0; !rc && k < (int)WEIR_SERVICES_MAX; k++)
+		if (m->state[k].set)
+			rc = keys_write(m, k);
+	if (!rc)
+		rc = sweep_backends(m);
+	for (int k = 0; k < (int)WEIR_SERVICES_MAX; k++)
+		m->state[k].set = false;
+	memset(m->backend_set, 0, WEIR_BACKENDS_MAX * sizeof(*m->backend_set));
+	return rc ? fail(m, rc, "old entries cannot be removed: %s", strerror(-rc)) : 0;
+}

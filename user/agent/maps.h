@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * maps.h -- the loader's view of the pinned maps: services, backends, slots, decapsulation, counters.
+ *
+ * What the maps hold is the state; this module keeps only a copy for searching and marks for the
+ * sweep, so that a new loader that adopts the maps knows what the old one knew. Every function
+ * returns 0 (or a number) or -errno and may leave a sentence in maps_error(). Nothing here logs. slot_move()
+ * and slot_settle() are pure: they are the transition rules.
+ */
+#ifndef WEIR_MAPS_H
+#define WEIR_MAPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bpf/abi/maps.h"
+#include "lib/addr.h"
+
+struct maps;
+struct netlink;
+
+/* File descriptors of the maps; the caller keeps them open. */
+struct maps_fds {
+	int settings, services, service_info, slots, backends;
+	int decap_sources, decap_ifaces, decap_targets;
+	int reasons, service_counts, backend_counts;
+};
+
+int maps_open(struct maps **out, const struct maps_fds *fds);
+void maps_close(struct maps *m);                /* accepts NULL */
+const char *maps_error(const struct maps *m);
+
+struct maps_address {
+	struct addr addr;
+	uint16_t port;                  /* host order */
+	uint8_t proto;
+};
+
+struct maps_service {
+	char name[WEIR_NAME_MAX];
+	uint32_t slots;
+	uint8_t encap, flags;           /* as in struct weir_service */
+	uint16_t naddresses;
+};
+
+/* See dataplane.h for what these promise. */
+int maps_service_set(struct maps *m, const struct maps_service *s, const struct maps_address *a);
+int maps_backend_set(struct maps *m, int service, const char *name, const struct addr *address,
+		     bool up);
+int maps_sweep(struct maps *m);
+/* One past the highest index in use, and an entry of it (NULL: free). */
+uint32_t maps_backends_end(const struct maps *m);
+const struct weir_backend *maps_backend(const struct maps *m, uint32_t index);
+struct netlink_way;
+/* Writes what netlink knows about the way to a backend, when it is news. */
+int maps_backend_way(struct maps *m, uint32_t index, const struct netlink_way *way);
+
+/* The slots that a service has or, when their number was changed, will have. */
+struct weir_slot *maps_slots(struct maps *m, int service, uint32_t *n);
+int maps_slots_set(struct maps *m, int service, const uint16_t *owner, uint32_t n,
+		   uint32_t generation, uint32_t now);
+uint32_t maps_generation(const struct maps *m, int service);
+/* Ends the transitions that are due; returns how many slots are still in one. */
+uint32_t maps_settle(struct maps *m, uint32_t now, uint32_t drain_s);
+uint32_t maps_in_transition(const struct maps *m, int service);
+
+/* ---- without state (mapset.c) ---- */
+/* Sums an entry of a per-CPU counter map. */
+int mapset_count(int map, uint32_t index, struct weir_count *out);
+/* Replace what the maps hold by these. */
+int mapset_decap_sources(const struct maps_fds *fds, const struct addr_prefix *from, size_t n);
+int mapset_decap_ifaces(const struct maps_fds *fds, const uint32_t *ifindex, size_t n);
+int mapset_decap_targets(const struct maps_fds *fds, const struct addr *own, size_t n);
+
+/* ---- the transition rules (slot.c) ---- */
+/* Rules 1 and 2: gives *slot to the backend `to`. Returns false when it has it already. */
+bool slot_move(struct weir_slot *slot, uint16_t to, bool old_is_up, uint32_t now);
+/* Rule 3. Returns true when the transition ends now. */
+bool slot_settle(struct weir_slot *slot, uint32_t now, uint32_t drain_s);
+
+/* Monotonic seconds as the packet path counts them. */
+uint32_t maps_now(void);
+
+#endif

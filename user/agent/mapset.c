@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mapset.c -- counters, and the maps that are sets: what may be decapsulated (see maps.h).
+ *
+ * A set is replaced without a gap: first the new members are written, then the others removed.
+ */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "user/agent/maps.h"
+
+int mapset_count(int map, uint32_t index, struct weir_count *out)
+{
+	int cpus = libbpf_num_possible_cpus(), rc = 0;
+	struct weir_count *per_cpu, sum = { 0 };
+
+	if (cpus <= 0)
+		return cpus ? cpus : -EINVAL;
+	per_cpu = calloc((size_t)cpus, sizeof(*per_cpu));
+	if (!per_cpu)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(map, &index, per_cpu))
+		rc = -errno;
+	for (int i = 0; !rc && i < cpus; i++) {
+		sum.packets += per_cpu[i].packets;
+		sum.bytes += per_cpu[i].bytes;
+	}
+	free(per_cpu);
+	if (!rc)
+		*out = sum;
+	return rc;
+}
+
+static bool member(const void *keys, size_t n, size_t size, const void *key)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!memcmp((const char *)keys + i * size, key, size))
+			return true;
+	return false;
+}
+
+/* keys: n of `size` bytes, at most 64 each. */
+static int set_replace(int map, const void *keys, size_t n, size_t size)
+{
+	const uint32_t yes = 1;
+	char key[64], kept[64], *from = NULL;
+
+	for (size_t i = 0; i < n; i++)
+		if (bpf_map_update_elem(map, (const char *)keys + i * size, &yes, BPF_ANY))
+			return -errno;
+	while (!bpf_map_get_next_key(map, from, key)) {
+		if (member(keys, n, size, key)) {
+			memcpy(kept, key, size);
+			from = kept;
+		} else if (bpf_map_delete_elem(map, key)) {
+			return -errno;
+		}
+	}
+	return 0;
+}
+
+/* IPv4 as ::ffff:a.b.c.d. */
+static void map_address(__be32 to[4], const struct addr *a)
+{
+	const uint8_t prefix[12] = { [10] = 0xff, [11] = 0xff };
+
+	if (a->family == AF_INET6) {
+		memcpy(to, a->bytes, 16);
+		return;
+	}
+	memcpy(to, prefix, sizeof(prefix));
+	memcpy(&to[3], a->bytes, 4);
+}
+
+int mapset_decap_sources(const struct maps_fds *fds, const struct addr_prefix *from, size_t n)
+{
+	struct weir_prefix *keys = calloc(n ? n : 1, sizeof(*keys));
+	int rc;
+
+	if (!keys)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		keys[i].bits = from[i].len + (from[i].addr.family == AF_INET ? 96 : 0);
+		map_address(keys[i].addr, &from[i].addr);
+	}
+	rc = set_replace(fds->decap_sources, keys, n, sizeof(*keys));
+	free(keys);
+	return rc;
+}
+
+int mapset_decap_ifaces(const struct maps_fds *fds, const uint32_t *ifindex, size_t n)
+{
+	return set_replace(fds->decap_ifaces, ifindex, n, sizeof(*ifindex));
+}
+
+int mapset_decap_targets(const struct maps_fds *fds, const struct addr *own, size_t n)
+{
+	struct weir_target *keys = calloc(n ? n : 1, sizeof(*keys));
+	int rc;
+
+	if (!keys)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		map_address(keys[i].addr, &own[i]);
+	rc = set_replace(fds->decap_targets, keys, n, sizeof(*keys));
+	free(keys);
+	return rc;
+}

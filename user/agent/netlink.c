@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * netlink.c -- rtnetlink(7) by hand: four questions and a subscription (see netlink.h).
+ */
+#include "user/agent/netlink.h"
+
+#include <errno.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ANSWER_BYTES 32768              /* the kernel fills at most this for a dump's part */
+#define NUD_USABLE   (NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT | NUD_NOARP)
+
+struct netlink {
+	int ask, events;
+	uint32_t sequence;
+	char answer[ANSWER_BYTES];
+};
+
+struct question {
+	struct nlmsghdr head;
+	union {
+		struct rtmsg route;
+		struct ndmsg neighbour;
+		struct ifinfomsg link;
+		struct ifaddrmsg address;
+	};
+	char attributes[64];
+};
+
+/* Called for each message of an answer. */
+typedef void message_fn(void *arg, const struct nlmsghdr *head);
+
+static void question_init(struct question *q, uint16_t type, uint16_t flags, size_t body)
+{
+	memset(q, 0, sizeof(*q));
+	q->head.nlmsg_type = type;
+	q->head.nlmsg_flags = NLM_F_REQUEST | flags;
+	q->head.nlmsg_len = NLMSG_LENGTH(body);
+}
+
+static void question_add(struct question *q, uint16_t type, const void *data, size_t len)
+{
+	struct rtattr *a = (void *)((char *)q + NLMSG_ALIGN(q->head.nlmsg_len));
+
+	a->rta_type = type;
+	a->rta_len = RTA_LENGTH(len);
+	memcpy(RTA_DATA(a), data, len);
+	q->head.nlmsg_len = NLMSG_ALIGN(q->head.nlmsg_len) + RTA_ALIGN(a->rta_len);
+}
+
+static size_t address_bytes(const struct addr *a)
+{
+	return a->family == AF_INET ? 4 : 16;
+}
+
+/* Reads one part of an answer; 1: more to come, 0: the end, or -errno from the kernel. */
+static int answer_part(struct netlink *nl, bool dump, message_fn *fn, void *arg)
+{
+	ssize_t got = recv(nl->ask, nl->answer, sizeof(nl->answer), 0);
+	const struct nlmsghdr *h = (const void *)nl->answer;
+	size_t left;
+
+	if (got < 0)
+		return errno == EINTR ? 1 : -errno;
+	left = (size_t)got;
+	for (; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+		if (h->nlmsg_seq != nl->sequence)
+			continue;
+		if (h->nlmsg_type == NLMSG_DONE)
+			return 0;
+		if (h->nlmsg_type == NLMSG_ERROR)
+			return ((const struct nlmsgerr *)NLMSG_DATA(h))->error;
+		if (fn)
+			fn(arg, h);
+		if (!dump)
+			return 0;
+	}
+	return 1;
+}
+
+static int ask(struct netlink *nl, struct question *q, message_fn *fn, void *arg)
+{
+	bool dump = q->head.nlmsg_flags & NLM_F_DUMP;
+	int rc;
+
+	q->head.nlmsg_seq = ++nl->sequence;
+	if (send(nl->ask, q, q->head.nlmsg_len, 0) < 0)
+		return -errno;
+	do {
+		rc = answer_part(nl, dump, fn, arg);
+	} while (rc == 1);
+	return rc;
+}
+
+int netlink_open(struct netlink **out)
+{
+	struct sockaddr_nl groups = {
+		.nl_family = AF_NETLINK,
+		.nl_groups = RTMGRP_NEIGH | RTMGRP_LINK | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE |
+			     RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
+	};
+	struct timeval patience = { .tv_sec = 2 };
+	struct netlink *nl = calloc(1, sizeof(*nl));
+	int err;
+
+	if (!nl)
+		return -ENOMEM;
+	nl->ask = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	nl->events = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+	if (nl->ask < 0 || nl->events < 0 ||
+	    setsockopt(nl->ask, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
+	    bind(nl->events, (struct sockaddr *)&groups, sizeof(groups))) {
+		err = -errno;
+		netlink_close(nl);
+		return err;
+	}
+	*out = nl;
+	return 0;
+}
+
+void netlink_close(struct netlink *nl)
+{
+	if (!nl)
+		return;
+	if (nl->ask >= 0)
+		close(nl->ask);
+	if (nl->events >= 0)
+		close(nl->events);
+	free(nl);
+}
+
+int netlink_fd(const struct netlink *nl)
+{
+	return nl->events;
+}
+
+void netlink_drain(struct netlink *nl)
+{
+	ssize_t got;
+
+	/* What changed does not matter: everything is asked again. ENOBUFS (news were lost) is such
+	 * a change too, and clears itself. */
+	do {
+		got = recv(nl->events, nl->answer, sizeof(nl->answer), MSG_DONTWAIT);
+	} while (got > 0 || (got < 0 && (errno == EINTR || errno == ENOBUFS)));
+}
+
+/* ---- routes ---------------------------------------------------------------------------------- */
+
+struct route {
+	uint8_t type;
+	uint32_t ifindex, mtu;
+	struct addr hop, source;        /* hop: AF_UNSPEC when the address is on the link */
+};
+
+static void route_metrics(struct route *r, const struct rtattr *nest)
+{
+	const struct rtattr *a = RTA_DATA(nest);
+	int left = (int)RTA_PAYLOAD(nest);
+
+	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
+		if (a->rta_type == RTAX_MTU)
+			memcpy(&r->mtu, RTA_DATA(a), sizeof(r->mtu));
+}
+
+static void take_address(struct addr *to, int family, const struct rtattr *a)
+{
+	size_t len = family == AF_INET ? 4 : 16;
+
+	if (RTA_PAYLOAD(a) < len)
+		return;
+	to->family = (uint8_t)family;
+	memcpy(to->bytes, RTA_DATA(a), len);
+}
+
+/* RTA_VIA: a next hop of the other family (IPv4 over an IPv6 next hop, RFC 8950). */
+static void take_via(struct addr *to, const struct rtattr *a)
+{
+	const struct rtvia *via = RTA_DATA(a);
+	size_t len = RTA_PAYLOAD(a) - sizeof(*via);
+
+	if (RTA_PAYLOAD(a) < sizeof(*via) || len < (via->rtvia_family == AF_INET ? 4u : 16u))
+		return;
+	to->family = (uint8_t)via->rtvia_family;
+	memcpy(to->bytes, via->rtvia_addr, address_bytes(to));
+}
+
+static void route_read(void *arg, const struct nlmsghdr *head)
+{
+	const struct rtmsg *m = NLMSG_DATA(head);
+	const struct rtattr *a = RTM_RTA(m);
+	int left = (int)RTM_PAYLOAD(head);
+	struct route *r = arg;
+
+	if (head->nlmsg_type != RTM_NEWROUTE)
+		return;
+	r->type = m->rtm_type;
+	for (; RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+		switch (a->rta_type) {
+		case RTA_OIF:
+			memcpy(&r->ifindex, RTA_DATA(a), sizeof(r->ifindex));
+			break;
+		case RTA_GATEWAY:
+			take_address(&r->hop, m->rtm_family, a);
+			break;
+		case RTA_VIA:
+			take_via(&r->hop, a);
+			break;
+		case RTA_PREFSRC:
+			take_address(&r->source, m->rtm_family, a);
+			break;
+		case RTA_METRICS:
+			route_metrics(r, a);
+			break;
+		}
+	}
+}
+
+static int route_get(struct netlink *nl, const struct addr *to, struct route *r)
+{
+	struct question q;
+
+	memset(r, 0, sizeof(*r));
+	question_init(&q, RTM_GETROUTE, 0, sizeof(q.route));
+	q.route.rtm_family = to->family;
+	q.route.rtm_dst_len = (unsigned char)(8 * address_bytes(to));
+	question_add(&q, RTA_DST, to->bytes, address_bytes(to));
+	return ask(nl, &q, route_read, r);
+}
+
+/* ---- links and neighbours ---------------------------------------------------------------------- */
+
+struct link {
+	uint8_t mac[6];
+	uint32_t mtu, flags;
+};
+
+static void link_read(void *arg, const struct nlmsghdr *head)
+{
+	const struct ifinfomsg *m = NLMSG_DATA(head);
+	const struct rtattr *a = IFLA_RTA(m);
+	int left = (int)IFLA_PAYLOAD(head);
+	struct link *l = arg;
+
+	if (head->nlmsg_type != RTM_NEWLINK)
+		return;
+	l->flags = m->ifi_flags;
+	for (; RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+		if (a->rta_type == IFLA_ADDRESS && RTA_PAYLOAD(a) == sizeof(l->mac))
+			memcpy(l->mac, RTA_DATA(a), sizeof(l->mac));
+		else if (a->rta_type == IFLA_MTU)
+			memcpy(&l->mtu, RTA_DATA(a), sizeof(l->mtu));
+	}
+}
+
+static int link_get(struct netlink *nl, uint32_t ifindex, struct link *l)
+{
+	struct question q;
+
+	memset(l, 0, sizeof(*l));
+	question_init(&q, RTM_GETLINK, 0, sizeof(q.link));
+	q.link.ifi_index = (int)ifindex;
+	return ask(nl, &q, link_read, l);
+}
+
+struct neighbour {
+	uint16_t state;
+	bool known;
+	uint8_t mac[6];
+};
+
+static void neighbour_read(void *arg, const struct nlmsghdr *head)
+{
+	const struct ndmsg *m = NLMSG_DATA(head);
+	const struct rtattr *a = (const void *)((const char *)m + NLMSG_ALIGN(sizeof(*m)));
+	int left = (int)NLMSG_PAYLOAD(head, sizeof(*m));
+	struct neighbour *n = arg;
+
+	if (head->nlmsg_type != RTM_NEWNEIGH)
+		return;
+	n->state = m->ndm_state;
+	for (; RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+		if (a->rta_type != NDA_LLADDR || RTA_PAYLOAD(a) != sizeof(n->mac))
+			continue;
+		memcpy(n->mac, RTA_DATA(a), sizeof(n->mac));
+		n->known = n->state & NUD_USABLE;
+	}
+}
+
+static void neighbour_question(struct question *q, uint16_t type, uint16_t flags, uint32_t ifindex,
+			       const struct addr *hop)
+{
+	question_init(q, type, flags, sizeof(q->neighbour));
+	q->neighbour.ndm_family = hop->family;
+	q->neighbour.ndm_ifindex = (int)ifindex;
+	question_add(q, NDA_DST, hop->bytes, address_bytes(hop));
+}
+
+/* NTF_USE is what a packet to the neighbour would do: resolve or confirm it. */
+static int neighbour_use(struct netlink *nl, uint32_t ifindex, const struct addr *hop)
+{
+	struct question q;
+
+	neighbour_question(&q, RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE, ifindex, hop);
+	q.neighbour.ndm_flags = NTF_USE;
+	return ask(nl, &q, NULL, NULL);
+}
+
+static int neighbour_get(struct netlink *nl, uint32_t ifindex, const struct addr *hop,
+			 struct neighbour *n)
+{
+	struct question q;
+	int rc;
+
+	memset(n, 0, sizeof(*n));
+	neighbour_question(&q, RTM_GETNEIGH, 0, ifindex, hop);
+	rc = ask(nl, &q, neighbour_read, n);
+	if (rc == 0 && n->known)
+		return 0;
+	if (rc != 0 && rc != -ENOENT)
+		return rc;
+	neighbour_use(nl, ifindex, hop);
+	return -EAGAIN;
+}
+
+int netlink_way(struct netlink *nl, const struct addr *to, struct netlink_way *way)
+{
+	struct neighbour n;
+	struct route r;
+	struct link l;
+	int rc = route_get(nl, to, &r);
+
+	memset(way, 0, sizeof(*way));
+	if (rc)
+		return rc == -EHOSTUNREACH || rc == -ENETUNREACH ? -ENETUNREACH : rc;
+	if (r.type == RTN_LOCAL) {
+		way->local = true;
+		return 0;
+	}
+	if (r.type != RTN_UNICAST || !r.ifindex)
+		return -ENETUNREACH;
+	rc = link_get(nl, r.ifindex, &l);
+	if (rc)
+		return rc;
+	way->ifindex = r.ifindex;
+	way->source = r.source;
+	memcpy(way->source_mac, l.mac, sizeof(way->source_mac));
+	if (r.mtu && r.mtu < l.mtu)
+		l.mtu = r.mtu;
+	way->mtu = l.mtu > UINT16_MAX ? UINT16_MAX : (uint16_t)l.mtu;
+	if (l.flags & IFF_NOARP)
+		return 0;
+	rc = neighbour_get(nl, r.ifindex, r.hop.family ? &r.hop : to, &n);
+	memcpy(way->mac, n.mac, sizeof(way->mac));
+	return rc;
+}
+
+int netlink_confirm(struct netlink *nl, const struct addr *to)
+{
+	struct route r;
+	int rc = route_get(nl, to, &r);
+
+	if (rc)
+		return rc;
+	if (r.type != RTN_UNICAST || !r.ifindex)
+		return 0;
+	return neighbour_use(nl, r.ifindex, r.hop.family ? &r.hop : to);
+}
+
+/* ---- own addresses ------------------------------------------------------------------------------- */
+
+struct address_walk {
+	netlink_address_fn *fn;
+	void *arg;
+};
+
+static void address_read(void *arg, const struct nlmsghdr *head)
+{
+	const struct ifaddrmsg *m = NLMSG_DATA(head);
+	const struct rtattr *a = IFA_RTA(m);
+	int left = (int)IFA_PAYLOAD(head);
+	struct address_walk *walk = arg;
+	struct addr found = { 0 };
+
+	if (head->nlmsg_type != RTM_NEWADDR || (m->ifa_family != AF_INET && m->ifa_family != AF_INET6))
+		return;
+	for (; RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+		/* On a point-to-point link IFA_ADDRESS is the other end; IFA_LOCAL, when there, is ours. */
+		if (a->rta_type == IFA_LOCAL || (a->rta_type == IFA_ADDRESS && !found.family))
+			take_address(&found, m->ifa_family, a);
+	}
+	if (found.family)
+		walk->fn(walk->arg, &found);
+}
+
+int netlink_addresses(struct netlink *nl, netlink_address_fn *fn, void *arg)
+{
+	struct address_walk walk = { fn, arg };
+	struct question q;
+
+	question_init(&q, RTM_GETADDR, NLM_F_DUMP, sizeof(q.address));
+	return ask(nl, &q, address_read, &walk);
+}
