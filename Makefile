@@ -17,7 +17,8 @@ lib_src      += lib/addr.c lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 
-agent_src    :=
+agent_src    := user/agent/attach.c user/agent/dataplane.c user/agent/loader.c user/agent/maps.c
+agent_src    += user/agent/mapset.c user/agent/netlink.c user/agent/slot.c
 agent_src    += user/agent/health.c user/agent/model.c user/agent/publish.c user/agent/report.c user/agent/rates.c user/agent/ring.c user/agent/weight.c
 
 ns_src       :=

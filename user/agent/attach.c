@@ -226,10 +226,8 @@ static int dispatcher_clear(uint32_t ifindex, const struct xdp_program *keep)
 
 	if (libxdp_get_error(all))
 		return 0;
-	if (xdp_multiprog__is_legacy(all))
-		each = xdp_multiprog__main_prog(all);
-	else
-		each = xdp_multiprog__next_prog(NULL, all);
+	each = xdp_multiprog__is_legacy(all) ? xdp_multiprog__main_prog(all) :
+					       xdp_multiprog__next_prog(NULL, all);
 	while (each) {
 		bool ours = !strcmp(xdp_program__name(each), "edge");
 
@@ -244,27 +242,28 @@ static int dispatcher_clear(uint32_t ifindex, const struct xdp_program *keep)
 	return found;
 }
 
+static int dispatcher_add(struct xdp_program *program, uint32_t ifindex, enum xdp_attach_mode mode)
+{
+	int rc = xdp_program__attach(program, (int)ifindex, mode, 0);
+
+	/* Where kernels have no dispatcher, our own program of an earlier start is in the way. */
+	if ((rc == -EBUSY || rc == -EEXIST) && dispatcher_clear(ifindex, NULL))
+		rc = xdp_program__attach(program, (int)ifindex, mode, 0);
+	return rc;
+}
+
 static int attach_dispatcher(struct packet_path *path, const char *name, uint32_t ifindex,
 			     struct attachment *on)
 {
-	enum conf_attach_order { FIRST, SECOND };
-	const enum xdp_attach_mode modes[] = { XDP_MODE_NATIVE, XDP_MODE_SKB };
 	int rc = -ENOTSUP;
 
-	for (int i = FIRST; i <= SECOND && rc; i++) {
-		if ((path->conf->mode == CONF_MODE_NATIVE && i == SECOND) ||
-		    (path->conf->mode == CONF_MODE_GENERIC && i == FIRST))
-			continue;
-		rc = xdp_program__attach(path->program, (int)ifindex, modes[i], 0);
-		if (rc == -EBUSY || rc == -EEXIST) {
-			/* Not a dispatcher but our own program of an earlier start, or a stranger's. */
-			if (dispatcher_clear(ifindex, NULL))
-				rc = xdp_program__attach(path->program, (int)ifindex, modes[i], 0);
-		}
-		if (rc && i == FIRST && path->conf->mode == CONF_MODE_AUTO)
-			log_warn("%s: no native XDP through the dispatcher (%s), trying generic mode", name,
-				 strerror(-rc));
-	}
+	if (path->conf->mode != CONF_MODE_GENERIC)
+		rc = dispatcher_add(path->program, ifindex, XDP_MODE_NATIVE);
+	if (rc && path->conf->mode == CONF_MODE_AUTO)
+		log_warn("%s: no native XDP through libxdp (%s), trying generic mode", name,
+			 strerror(-rc));
+	if (rc && path->conf->mode != CONF_MODE_NATIVE)
+		rc = dispatcher_add(path->program, ifindex, XDP_MODE_SKB);
 	if (rc) {
 		log_error("%s: libxdp cannot attach: %s", name, strerror(-rc));
 		return rc;

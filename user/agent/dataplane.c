@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dataplane.c -- the agent's end of the loader's socket (see dataplane.h and loader.h).
+ */
+#include "user/agent/dataplane.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "user/agent/loader.h"
+
+#define ANSWER_SECONDS 10               /* longer: something is very wrong with the loader */
+
+struct dataplane {
+	int sock;
+	pid_t loader;
+	char **interfaces;              /* what a reload cannot change */
+	size_t ninterfaces;
+	int attach, mode;
+	char *pin;
+	char error[256];
+	struct loader_message m;        /* asked and answered */
+};
+
+/* ---- the exchange -------------------------------------------------------------------------------- */
+
+static int fail(struct dataplane *dp, int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static int fail(struct dataplane *dp, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(dp->error, sizeof(dp->error), fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+const char *dataplane_error(const struct dataplane *dp)
+{
+	return dp->error;
+}
+
+/* Reads one message into dp->m; *fd (may be NULL) is a descriptor that came along, or -1. */
+static int receive(struct dataplane *dp, int *fd)
+{
+	struct iovec iov = { &dp->m, sizeof(dp->m) };
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control.room),
+	};
+	struct cmsghdr *c;
+	ssize_t got;
+	int came = -1;
+
+	do {
+		got = recvmsg(dp->sock, &msg, MSG_CMSG_CLOEXEC);
+	} while (got < 0 && errno == EINTR);
+	if (got < 0 && errno == EAGAIN)
+		return fail(dp, -ETIMEDOUT, "the loader does not answer");
+	if (got < (ssize_t)LOADER_HEAD || (size_t)got != LOADER_HEAD + dp->m.len)
+		return fail(dp, -EPIPE, "the loader died; the packet path goes on as it was");
+	c = CMSG_FIRSTHDR(&msg);
+	if (c && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&came, CMSG_DATA(c), sizeof(int));
+	if (fd)
+		*fd = came;
+	else if (came >= 0)
+		close(came);
+	return 0;
+}
+
+/* dp->m holds number, offset, len and body; afterwards the answer. Returns its result. */
+static int ask(struct dataplane *dp, enum loader_op op, int *fd)
+{
+	ssize_t sent;
+	int rc;
+
+	dp->m.op = op;
+	do {
+		sent = send(dp->sock, &dp->m, LOADER_HEAD + dp->m.len, MSG_NOSIGNAL);
+	} while (sent < 0 && errno == EINTR);
+	if (sent < 0)
+		return fail(dp, -EPIPE, "the loader died; the packet path goes on as it was");
+	rc = receive(dp, fd);
+	if (rc)
+		return rc;
+	if (dp->m.result < 0)
+		return fail(dp, dp->m.result, "%.*s", dp->m.len ? (int)dp->m.len : 64,
+			    dp->m.len ? (char *)dp->m.body : strerror(-dp->m.result));
+	return dp->m.result;
+}
+
+static void prepare(struct dataplane *dp, uint32_t number, uint32_t offset, const void *body, size_t len)
+{
+	dp->m.number = number;
+	dp->m.offset = offset;
+	dp->m.len = (uint32_t)len;
+	if (len)
+		memcpy(dp->m.body, body, len);
+}
+
+/* ---- start and end ----------------------------------------------------------------------------------- */
+
+static int remember(struct dataplane *dp, const struct conf_agent *conf)
+{
+	dp->attach = conf->attach;
+	dp->mode = conf->mode;
+	dp->pin = strdup(conf->pin);
+	dp->interfaces = calloc(conf->ninterfaces ? conf->ninterfaces : 1, sizeof(*dp->interfaces));
+	if (!dp->pin || !dp->interfaces)
+		return -ENOMEM;
+	for (size_t i = 0; i < conf->ninterfaces; i++) {
+		dp->interfaces[i] = strdup(conf->interfaces[i]);
+		if (!dp->interfaces[i])
+			return -ENOMEM;
+		dp->ninterfaces++;
+	}
+	return 0;
+}
+
+/* The child keeps standard input to error and its socket, nothing else of the agent's. */
+static _Noreturn void child(int sock, const struct conf_agent *conf, const struct priv_user *user)
+{
+	int at = 3;
+
+	if (sock != at && dup2(sock, at) < 0)
+		_exit(1);
+	close_range((unsigned int)at + 1, ~0u, 0);
+	fcntl(at, F_SETFD, FD_CLOEXEC);
+	loader_run(at, conf, user);
+}
+
+int dataplane_open(struct dataplane **out, const struct conf_agent *conf,
+		   const struct priv_user *user)
+{
+	struct timeval patience = { .tv_sec = ANSWER_SECONDS };
+	struct dataplane *dp = calloc(1, sizeof(*dp));
+	int pair[2] = { -1, -1 }, rc;
+
+	if (!dp)
+		return -ENOMEM;
+	dp->sock = -1;
+	rc = remember(dp, conf);
+	if (!rc && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		rc = -errno;
+	if (rc)
+		goto out;
+	dp->sock = pair[0];
+	dp->loader = fork();
+	if (dp->loader == 0)
+		child(pair[1], conf, user);
+	rc = dp->loader < 0 ? -errno : 0;
+	close(pair[1]);
+	if (rc)
+		goto out;
+	rc = receive(dp, NULL);
+	if (!rc)
+		rc = dp->m.result;
+	setsockopt(dp->sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (rc)
+		goto out;
+	*out = dp;
+	return 0;
+out:
+	dataplane_close(dp);
+	return rc;
+}
+
+void dataplane_close(struct dataplane *dp)
+{
+	if (!dp)
+		return;
+	if (dp->sock >= 0)
+		close(dp->sock);
+	if (dp->loader > 0)
+		waitpid(dp->loader, NULL, 0);
+	for (size_t i = 0; i < dp->ninterfaces; i++)
+		free(dp->interfaces[i]);
+	free(dp->interfaces);
+	free(dp->pin);
+	free(dp);
+}
+
+int dataplane_fd(const struct dataplane *dp)
+{
+	return dp->sock;
+}
+
+static int refuse_changes(struct dataplane *dp, const struct conf_agent *conf)
+{
+	bool same = dp->ninterfaces == conf->ninterfaces;
+
+	for (size_t i = 0; same && i < conf->ninterfaces; i++)
+		same = !strcmp(dp->interfaces[i], conf->interfaces[i]);
+	if (!same)
+		return fail(dp, -EBUSY, "agent.interfaces changed: restart weir-agent");
+	if (dp->attach != (int)conf->attach)
+		return fail(dp, -EBUSY, "agent.attach changed: restart weir-agent");
+	if (dp->mode != (int)conf->mode)
+		return fail(dp, -EBUSY, "agent.mode changed: restart weir-agent");
+	if (strcmp(dp->pin, conf->pin))
+		return fail(dp, -EBUSY, "agent.pin changed: restart weir-agent");
+	return 0;
+}
+
+int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf)
+{
+	struct loader_change c = {
+		.drain_us = conf->drain_us,
+		.mark = conf->mark,
+		.nfrom = (uint32_t)conf->decap.nfrom,
+		.ninterfaces = (uint32_t)conf->decap.ninterfaces,
+	};
+	size_t from = c.nfrom * sizeof(*conf->decap.from), names = c.ninterfaces * 16u;
+	int rc = refuse_changes(dp, conf);
+	uint8_t *at;
+
+	if (rc)
+		return rc;
+	if (sizeof(c) + from + names > LOADER_BODY_MAX)
+		return fail(dp, -E2BIG, "agent.decap: too many sources or interfaces");
+	prepare(dp, 0, 0, &c, sizeof(c));
+	at = dp->m.body + sizeof(c);
+	if (from)
+		memcpy(at, conf->decap.from, from);
+	memset(at + from, 0, names);
+	for (uint32_t i = 0; i < c.ninterfaces; i++)
+		snprintf((char *)at + from + 16 * i, 16, "%s", conf->decap.interfaces[i]);
+	dp->m.len = (uint32_t)(sizeof(c) + from + names);
+	rc = ask(dp, LOADER_CHANGE, NULL);
+	return rc < 0 ? rc : 0;
+}
+
+/* ---- services, backends, slots -------------------------------------------------------------------------- */
+
+int dataplane_service_set(struct dataplane *dp, const struct conf_service *service)
+{
+	struct maps_service s = {
+		.slots = service->slots,
+		.encap = service->encap == CONF_ENCAP_IPIP ? WEIR_ENCAP_IPIP : WEIR_ENCAP_GUE,
+		.flags = service->udp_sticky ? WEIR_SERVICE_UDP_STICKY : 0,
+		.naddresses = (uint16_t)service->naddresses,
+	};
+	size_t room = (LOADER_BODY_MAX - sizeof(s)) / sizeof(struct maps_address);
+
+	if (service->naddresses > room)
+		return fail(dp, -E2BIG, "service %s has more than %zu addresses", service->name, room);
+	snprintf(s.name, sizeof(s.name), "%s", service->name);
+	prepare(dp, 0, 0, &s, sizeof(s));
+	for (size_t i = 0; i < service->naddresses; i++) {
+		struct maps_address a;
+
+		memset(&a, 0, sizeof(a));
+		a.addr = service->addresses[i].addr;
+		a.port = service->addresses[i].port;
+		a.proto = service->addresses[i].proto ? service->addresses[i].proto : IPPROTO_TCP;
+		memcpy(dp->m.body + dp->m.len, &a, sizeof(a));
+		dp->m.len += sizeof(a);
+	}
+	return ask(dp, LOADER_SERVICE_SET, NULL);
+}
+
+int dataplane_backend_set(struct dataplane *dp, int service, const char *name,
+			  const struct addr *address, bool up)
+{
+	struct loader_backend b;
+
+	memset(&b, 0, sizeof(b));
+	snprintf(b.name, sizeof(b.name), "%s", name);
+	b.address = *address;
+	b.up = up;
+	prepare(dp, (uint32_t)service, 0, &b, sizeof(b));
+	return ask(dp, LOADER_BACKEND_SET, NULL);
+}
+
+int dataplane_sweep(struct dataplane *dp)
+{
+	prepare(dp, 0, 0, NULL, 0);
+	return ask(dp, LOADER_SWEEP, NULL);
+}
+
+int dataplane_slots_get(struct dataplane *dp, int service, uint16_t *owner, size_t n)
+{
+	for (size_t at = 0; at < n;) {
+		int rc;
+
+		prepare(dp, (uint32_t)service, (uint32_t)at, NULL, 0);
+		rc = ask(dp, LOADER_SLOTS_GET, NULL);
+		if (rc < 0)
+			return rc;
+		if ((size_t)rc != n || !dp->m.len || at + dp->m.len / sizeof(*owner) > n)
+			return fail(dp, -EINVAL, "service %d has %d slots, not %zu", service, rc, n);
+		memcpy(owner + at, dp->m.body, dp->m.len);
+		at += dp->m.len / sizeof(*owner);
+	}
+	return 0;
+}
+
+int dataplane_slots_set(struct dataplane *dp, int service, const uint16_t *owner, size_t n,
+			uint32_t generation, uint32_t *moved)
+{
+	int rc;
+
+	for (size_t at = 0; at < n;) {
+		size_t part = n - at < LOADER_SLOTS_MAX ? n - at : LOADER_SLOTS_MAX;
+
+		prepare(dp, (uint32_t)service, (uint32_t)at, owner + at, part * sizeof(*owner));
+		rc = ask(dp, LOADER_SLOTS_PUT, NULL);
+		if (rc < 0)
+			return rc;
+		at += part;
+	}
+	prepare(dp, (uint32_t)service, (uint32_t)n, &generation, sizeof(generation));
+	rc = ask(dp, LOADER_SLOTS_SET, NULL);
+	if (rc < 0)
+		return rc;
+	if (moved)
+		*moved = (uint32_t)rc;
+	return 0;
+}
+
+int dataplane_service_state(struct dataplane *dp, int service, struct dataplane_service_state *out)
+{
+	int rc;
+
+	prepare(dp, (uint32_t)service, 0, NULL, 0);
+	rc = ask(dp, LOADER_STATE, NULL);
+	if (rc < 0)
+		return rc;
+	if (dp->m.len != sizeof(*out))
+		return fail(dp, -EPROTO, "the loader's answer is not understood");
+	memcpy(out, dp->m.body, sizeof(*out));
+	return 0;
+}
+
+/* ---- counters, sockets, interfaces ----------------------------------------------------------------------- */
+
+int dataplane_reasons(struct dataplane *dp, struct weir_count out[WEIR_REASON_COUNT])
+{
+	int rc;
+
+	prepare(dp, 0, 0, NULL, 0);
+	rc = ask(dp, LOADER_REASONS, NULL);
+	if (rc < 0)
+		return rc;
+	if (dp->m.len != WEIR_REASON_COUNT * sizeof(*out))
+		return fail(dp, -EPROTO, "the loader's answer is not understood");
+	memcpy(out, dp->m.body, dp->m.len);
+	return 0;
+}
+
+int dataplane_backend_counts(struct dataplane *dp, const uint16_t *backends, size_t n,
+			     struct weir_count *out)
+{
+	int rc;
+
+	if (n > 1024)
+		return fail(dp, -E2BIG, "more than 1024 backends asked for");
+	prepare(dp, 0, 0, backends, n * sizeof(*backends));
+	rc = ask(dp, LOADER_BACKEND_COUNTS, NULL);
+	if (rc < 0)
+		return rc;
+	if (dp->m.len != n * sizeof(*out))
+		return fail(dp, -EPROTO, "the loader's answer is not understood");
+	memcpy(out, dp->m.body, dp->m.len);
+	return 0;
+}
+
+int dataplane_socket(struct dataplane *dp, int family)
+{
+	int fd = -1, rc;
+
+	prepare(dp, (uint32_t)family, 0, NULL, 0);
+	rc = ask(dp, LOADER_SOCKET, &fd);
+	if (rc < 0)
+		return rc;
+	return fd >= 0 ? fd : fail(dp, -EPROTO, "the loader sent no socket");
+}
+
+int dataplane_interfaces(struct dataplane *dp, struct dataplane_interface *out, size_t max)
+{
+	size_t n;
+	int rc;
+
+	prepare(dp, 0, 0, NULL, 0);
+	rc = ask(dp, LOADER_INTERFACES, NULL);
+	if (rc < 0)
+		return rc;
+	n = dp->m.len / sizeof(*out);
+	if (n > max)
+		n = max;
+	memcpy(out, dp->m.body, n * sizeof(*out));
+	return (int)n;
+}
+
+/* ---- names of the reasons ----------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *name, *fate, *meaning;
+} reasons[] = {
+#define REASON_ROW(name, fate, meaning) { #name, fate, meaning },
+	WEIR_REASONS(REASON_ROW)
+#undef REASON_ROW
+};
+
+const char *dataplane_reason_name(enum weir_reason reason)
+{
+	return reasons[reason].name;
+}
+
+const char *dataplane_reason_fate(enum weir_reason reason)
+{
+	return reasons[reason].fate;
+}
+
+const char *dataplane_reason_meaning(enum weir_reason reason)
+{
+	return reasons[reason].meaning;
+}

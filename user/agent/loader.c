@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * loader.c -- the one privileged process of the agent (see loader.h): it answers the agent's
+ * messages, keeps backends' next hops fresh and ends transitions. It never reads from the network.
+ */
+#include "user/agent/loader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "user/agent/attach.h"
+#include "user/agent/netlink.h"
+
+#define CONFIRM_SECONDS  20             /* below the kernel's base_reachable_time of 30 s */
+#define RETRY_MS         200            /* for next hops that are being resolved */
+#define SETTLE_MS        1000
+#define DEBOUNCE_MS      20
+#define OWN_ADDRESSES_MAX 1024
+
+struct loader {
+	int sock;
+	struct packet_path *path;
+	struct maps_fds fds;
+	struct maps *maps;
+	struct netlink *nl;
+	uint32_t drain_s, mark;
+	bool unresolved;                /* some next hop is not known yet */
+	bool stale;                     /* the kernel's tables changed since they were read */
+	uint32_t confirmed;             /* when neighbours were last confirmed */
+	uint16_t put[WEIR_SLOTS_MAX];   /* LOADER_SLOTS_PUT */
+	struct loader_message in, out;
+	int send_fd;                    /* goes with the answer, or -1 */
+};
+
+/* ---- answers -------------------------------------------------------------------------------- */
+
+static int answer_error(struct loader *l, int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static int answer_error(struct loader *l, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf((char *)l->out.body, 256, fmt, ap);
+	va_end(ap);
+	l->out.len = (uint32_t)strlen((char *)l->out.body);
+	return err;
+}
+
+static int answer_maps(struct loader *l, int rc)
+{
+	return rc < 0 ? answer_error(l, rc, "%s", maps_error(l->maps)) : rc;
+}
+
+static int do_service_set(struct loader *l)
+{
+	struct maps_service s;
+	size_t left = l->in.len - sizeof(s);
+
+	if (l->in.len < sizeof(s))
+		return -EBADMSG;
+	memcpy(&s, l->in.body, sizeof(s));
+	s.name[sizeof(s.name) - 1] = 0;
+	if (left != s.naddresses * sizeof(struct maps_address) || s.slots > WEIR_SLOTS_MAX)
+		return -EBADMSG;
+	return answer_maps(l, maps_service_set(l->maps, &s, (const void *)(l->in.body + sizeof(s))));
+}
+
+static int backend_resolve(struct loader *l, uint32_t index)
+{
+	const struct weir_backend *b = maps_backend(l->maps, index);
+	struct netlink_way way;
+	struct addr to = { 0 };
+	int rc;
+
+	if (!b)
+		return 0;
+	to.family = b->family == WEIR_FAMILY_4 ? AF_INET : AF_INET6;
+	memcpy(to.bytes, b->addr, sizeof(to.bytes));
+	rc = netlink_way(l->nl, &to, &way);
+	if (rc == -EAGAIN) {
+		/* The same interface as before: the link address that was known may well be right. */
+		l->unresolved = true;
+		if (b->ifindex == way.ifindex)
+			memcpy(way.mac, b->mac, sizeof(way.mac));
+		else
+			way.ifindex = 0;
+	} else if (rc) {
+		memset(&way, 0, sizeof(way));
+	}
+	return maps_backend_way(l->maps, index, &way);
+}
+
+static int do_backend_set(struct loader *l)
+{
+	struct loader_backend b;
+	int rc;
+
+	if (l->in.len != sizeof(b) || l->in.number >= WEIR_SERVICES_MAX)
+		return -EBADMSG;
+	memcpy(&b, l->in.body, sizeof(b));
+	b.name[sizeof(b.name) - 1] = 0;
+	rc = maps_backend_set(l->maps, (int)l->in.number, b.name, &b.address, b.up);
+	if (rc > 0)
+		backend_resolve(l, (uint32_t)rc);
+	return answer_maps(l, rc);
+}
+
+static int do_slots_get(struct loader *l)
+{
+	uint16_t *owner = (uint16_t *)l->out.body;
+	uint32_t n = 0, count = 0;
+	const struct weir_slot *slot;
+
+	if (l->in.number >= WEIR_SERVICES_MAX)
+		return -EBADMSG;
+	slot = maps_slots(l->maps, (int)l->in.number, &n);
+	if (!slot || l->in.offset > n)
+		return -ENOENT;
+	while (count < LOADER_SLOTS_MAX && l->in.offset + count < n) {
+		owner[count] = slot[l->in.offset + count].current;
+		count++;
+	}
+	l->out.len = count * sizeof(*owner);
+	return (int)n;
+}
+
+static int do_slots_put(struct loader *l)
+{
+	uint32_t n = l->in.len / sizeof(uint16_t);
+
+	if (l->in.offset > WEIR_SLOTS_MAX || n > WEIR_SLOTS_MAX - l->in.offset)
+		return -EBADMSG;
+	memcpy(l->put + l->in.offset, l->in.body, n * sizeof(uint16_t));
+	return 0;
+}
+
+static int do_slots_set(struct loader *l)
+{
+	uint32_t generation;
+
+	if (l->in.len != sizeof(generation) || l->in.offset > WEIR_SLOTS_MAX ||
+	    l->in.number >= WEIR_SERVICES_MAX)
+		return -EBADMSG;
+	memcpy(&generation, l->in.body, sizeof(generation));
+	return answer_maps(l, maps_slots_set(l->maps, (int)l->in.number, l->put, l->in.offset,
+					     generation, maps_now()));
+}
+
+static int do_state(struct loader *l)
+{
+	struct dataplane_service_state state = { 0 };
+	int service = (int)l->in.number, rc;
+
+	if (l->in.number >= WEIR_SERVICES_MAX || !maps_slots(l->maps, service, &state.slots))
+		return -ENOENT;
+	state.transition = maps_in_transition(l->maps, service);
+	state.generation = maps_generation(l->maps, service);
+	rc = mapset_count(l->fds.service_counts, l->in.number, &state.count);
+	if (rc)
+		return rc;
+	memcpy(l->out.body, &state, sizeof(state));
+	l->out.len = sizeof(state);
+	return 0;
+}
+
+static int do_reasons(struct loader *l)
+{
+	struct weir_count *out = (struct weir_count *)l->out.body;
+	int rc = 0;
+
+	for (uint32_t i = 0; !rc && i < WEIR_REASON_COUNT; i++)
+		rc = mapset_count(l->fds.reasons, i, &out[i]);
+	l->out.len = rc ? 0 : WEIR_REASON_COUNT * sizeof(*out);
+	return rc;
+}
+
+static int do_backend_counts(struct loader *l)
+{
+	const uint16_t *index = (const uint16_t *)l->in.body;
+	struct weir_count *out = (struct weir_count *)l->out.body;
+	uint32_t n = l->in.len / sizeof(*index);
+	int rc = 0;
+
+	if (n > LOADER_BODY_MAX / sizeof(*out))
+		return -EBADMSG;
+	for (uint32_t i = 0; !rc && i < n; i++)
+		rc = mapset_count(l->fds.backend_counts, index[i], &out[i]);
+	l->out.len = rc ? 0 : n * sizeof(*out);
+	return rc;
+}
+
+static int do_socket(struct loader *l)
+{
+	int family = l->in.number == AF_INET6 ? AF_INET6 : AF_INET, err;
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (l->mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &l->mark, sizeof(l->mark))) {
+		err = -errno;
+		close(fd);
+		return answer_error(l, err, "a health check's socket cannot be marked: %s", strerror(-err));
+	}
+	l->send_fd = fd;
+	return 0;
+}
+
+static int do_interfaces(struct loader *l)
+{
+	size_t max = LOADER_BODY_MAX / sizeof(struct dataplane_interface);
+	size_t n = attach_interfaces(l->path, (struct dataplane_interface *)l->out.body, max);
+
+	l->out.len = (uint32_t)(n * sizeof(struct dataplane_interface));
+	return (int)n;
+}
+
+/* What may be changed while running: from the configuration at the start and by a reload. */
+static int change(struct loader *l, uint64_t drain_us, uint32_t mark,
+		  const struct addr_prefix *from, size_t nfrom, const uint32_t *ifindex, size_t n)
+{
+	int rc = mapset_decap_sources(&l->fds, from, nfrom);
+
+	if (!rc)
+		rc = mapset_decap_ifaces(&l->fds, ifindex, n);
+	l->drain_s = (uint32_t)((drain_us + 999999) / 1000000);
+	l->mark = mark;
+	return rc;
+}
+
+static int do_change(struct loader *l)
+{
+	const struct addr_prefix *from;
+	const char(*name)[IFNAMSIZ];
+	struct loader_change c;
+	uint32_t ifindex[64];
+
+	if (l->in.len < sizeof(c))
+		return -EBADMSG;
+	memcpy(&c, l->in.body, sizeof(c));
+	from = (const void *)(l->in.body + sizeof(c));
+	if (c.nfrom > 1024 || c.ninterfaces > 64 ||
+	    l->in.len != sizeof(c) + c.nfrom * sizeof(*from) + c.ninterfaces * sizeof(*name))
+		return -EBADMSG;
+	name = (const void *)(from + c.nfrom);
+	for (uint32_t i = 0; i < c.ninterfaces; i++) {
+		char text[IFNAMSIZ];
+
+		memcpy(text, name[i], sizeof(text));
+		text[IFNAMSIZ - 1] = 0;
+		ifindex[i] = if_nametoindex(text);
+		if (!ifindex[i])
+			return answer_error(l, -ENODEV, "agent.decap.interfaces: there is no interface %s",
+					    text);
+	}
+	return change(l, c.drain_us, c.mark, from, c.nfrom, ifindex, c.ninterfaces);
+}
+
+static int dispatch(struct loader *l)
+{
+	switch (l->in.op) {
+	case LOADER_SERVICE_SET:
+		return do_service_set(l);
+	case LOADER_BACKEND_SET:
+		return do_backend_set(l);
+	case LOADER_SWEEP:
+		return answer_maps(l, maps_sweep(l->maps));
+	case LOADER_SLOTS_GET:
+		return do_slots_get(l);
+	case LOADER_SLOTS_PUT:
+		return do_slots_put(l);
+	case LOADER_SLOTS_SET:
+		return do_slots_set(l);
+	case LOADER_STATE:
+		return do_state(l);
+	case LOADER_REASONS:
+		return do_reasons(l);
+	case LOADER_BACKEND_COUNTS:
+		return do_backend_counts(l);
+	case LOADER_SOCKET:
+		return do_socket(l);
+	case LOADER_INTERFACES:
+		return do_interfaces(l);
+	case LOADER_CHANGE:
+		return do_change(l);
+	}
+	return -EOPNOTSUPP;
+}
+
+static void answer(struct loader *l)
+{
+	struct iovec iov = { &l->out, LOADER_HEAD + l->out.len };
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (l->send_fd >= 0) {
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control.room);
+		control.head.cmsg_level = SOL_SOCKET;
+		control.head.cmsg_type = SCM_RIGHTS;
+		control.head.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.head), &l->send_fd, sizeof(int));
+	}
+	while (sendmsg(l->sock, &msg, MSG_NOSIGNAL) < 0 && errno == EINTR)
+		;
+	if (l->send_fd >= 0)
+		close(l->send_fd);
+	l->send_fd = -1;
+}
+
+/* False: the agent is gone. */
+static bool serve_one(struct loader *l)
+{
+	ssize_t got = recv(l->sock, &l->in, sizeof(l->in), 0);
+
+	if (got < 0 && errno == EINTR)
+		return true;
+	if (got <= 0)
+		return false;
+	l->out.op = l->in.op;
+	l->out.len = 0;
+	l->send_fd = -1;
+	if (got < (ssize_t)LOADER_HEAD || (size_t)got != LOADER_HEAD + l->in.len)
+		l->out.result = -EBADMSG;
+	else
+		l->out.result = dispatch(l);
+	answer(l);
+	return true;
+}
+
+/* ---- the kernel's tables --------------------------------------------------------------------- */
+
+struct own {
+	struct addr addr[OWN_ADDRESSES_MAX];
+	size_t n;
+};
+
+static void own_add(void *arg, const struct addr *a)
+{
+	struct own *own = arg;
+
+	if (own->n < OWN_ADDRESSES_MAX && !addr_is_loopback(a))
+		own->addr[own->n++] = *a;
+}
+
+static void refresh(struct loader *l)
+{
+	static struct own own;
+	int rc;
+
+	l->stale = l->unresolved = false;
+	own.n = 0;
+	rc = netlink_addresses(l->nl, own_add, &own);
+	if (!rc)
+		rc = mapset_decap_targets(&l->fds, own.addr, own.n);
+	if (rc)
+		log_limited(LOG_LEVEL_WARN, 6, "this node's addresses cannot be read: %s", strerror(-rc));
+	for (uint32_t i = 1; i < maps_backends_end(l->maps); i++)
+		backend_resolve(l, i);
+}
+
+static void confirm(struct loader *l, uint32_t now)
+{
+	if (now - l->confirmed < CONFIRM_SECONDS)
+		return;
+	l->confirmed = now;
+	for (uint32_t i = 1; i < maps_backends_end(l->maps); i++) {
+		const struct weir_backend *b = maps_backend(l->maps, i);
+		struct addr to = { 0 };
+
+		if (!b || (b->flags & WEIR_BACKEND_LOCAL))
+			continue;
+		to.family = b->family == WEIR_FAMILY_4 ? AF_INET : AF_INET6;
+		memcpy(to.bytes, b->addr, sizeof(to.bytes));
+		netlink_confirm(l->nl, &to);
+	}
+}
+
+static void serve(struct loader *l)
+{
+	struct pollfd fds[] = {
+		{ .fd = l->sock, .events = POLLIN },
+		{ .fd = netlink_fd(l->nl), .events = POLLIN },
+	};
+	uint32_t settled = 0;
+
+	for (;;) {
+		int wait = l->stale ? DEBOUNCE_MS : l->unresolved ? RETRY_MS : SETTLE_MS;
+		int n = poll(fds, 2, wait);
+		uint32_t now = maps_now();
+
+		if (n < 0 && errno != EINTR)
+			return;
+		if (n > 0 && fds[0].revents && !serve_one(l))
+			return;
+		if (n > 0 && fds[1].revents) {
+			netlink_drain(l->nl);
+			l->stale = true;
+		}
+		if (n == 0 && (l->stale || l->unresolved))
+			refresh(l);
+		if (now != settled) {
+			settled = now;
+			maps_settle(l->maps, now, l->drain_s);
+			if (l->stale)   /* news that never pause must not put this off for ever */
+				refresh(l);
+			confirm(l, now);
+		}
+	}
+}
+
+/* ---- start ------------------------------------------------------------------------------------- */
+
+static int start_change(struct loader *l, const struct conf_agent *conf)
+{
+	uint32_t ifindex[64];
+	size_t n = conf->decap.ninterfaces;
+
+	if (n > 64)
+		return -E2BIG;
+	for (size_t i = 0; i < n; i++) {
+		ifindex[i] = if_nametoindex(conf->decap.interfaces[i]);
+		if (!ifindex[i]) {
+			log_error("agent.decap.interfaces: there is no interface %s",
+				  conf->decap.interfaces[i]);
+			return -ENODEV;
+		}
+	}
+	return change(l, conf->drain_us, conf->mark, conf->decap.from, conf->decap.nfrom, ifindex, n);
+}
+
+static int start(struct loader *l, const struct conf_agent *conf, const struct priv_user *user)
+{
+	int rc = attach_open(&l->path, conf);
+
+	if (rc)
+		return rc;
+	attach_fds(l->path, &l->fds);
+	rc = maps_open(&l->maps, &l->fds);
+	if (!rc)
+		rc = netlink_open(&l->nl);
+	if (!rc)
+		rc = start_change(l, conf);
+	if (rc) {
+		log_error("the packet path's maps cannot be used: %s", strerror(-rc));
+		return rc;
+	}
+	rc = priv_drop(user, "cap_bpf,cap_net_admin", PRIV_NONE);
+	if (rc) {
+		log_error("the loader cannot give up its privileges: %s", strerror(-rc));
+		return rc;
+	}
+	refresh(l);
+	return 0;
+}
+
+void loader_run(int sock, const struct conf_agent *conf, const struct priv_user *user)
+{
+	struct loader *l = calloc(1, sizeof(*l));
+
+	/* It ends when the agent does, not at a signal to the whole group. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	prctl(PR_SET_NAME, "weir-loader");
+	if (!l)
+		_exit(1);
+	l->sock = sock;
+	l->send_fd = -1;
+	l->out.result = start(l, conf, user);
+	answer(l);
+	if (!l->out.result)
+		serve(l);
+	_exit(l->out.result ? 1 : 0);
+}
