@@ -78,6 +78,8 @@ bool http_header_repeated(const struct http_req *req, const char *name);
 uint64_t http_content_length(const struct http_req *req);       /* UINT64_MAX when unknown (chunked) */
 const char *http_peer_name(const struct http_req *req);         /* CN of the client certificate */
 const struct addr_port *http_peer(const struct http_req *req);
+/* The user at the other end of a Unix socket (SO_PEERCRED), -1 on other sockets. */
+int64_t http_peer_uid(const struct http_req *req);
 const char *http_id(const struct http_req *req);                /* 16 hex digits, also sent as X-Request-Id */
 bool http_is_local(const struct http_req *req);                 /* came over loopback or a Unix socket */
 const void *http_body(const struct http_req *req, size_t *len); /* the gathered body, in end */
