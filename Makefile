@@ -22,6 +22,7 @@ agent_src    += user/agent/mapset.c user/agent/netlink.c user/agent/slot.c
 agent_src    += user/agent/health.c user/agent/model.c user/agent/publish.c user/agent/report.c user/agent/rates.c user/agent/ring.c user/agent/weight.c
 
 ns_src       :=
+ns_src       += dns/blob.c dns/compile.c dns/pick.c dns/query.c dns/wire.c dns/zone.c
 
 store_src    :=
 store_src    += http/store/chunks.c http/store/commit.c http/store/held.c http/store/manifest.c
@@ -50,6 +51,7 @@ unit_agent    :=
 unit_agent    += test_health test_publish test_ring test_weight
 
 unit_ns       :=
+unit_ns       += test_ns_query
 
 unit_store    :=
 unit_store    += test_store_chunks test_store_manifest test_store_placement
