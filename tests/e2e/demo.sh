@@ -20,7 +20,7 @@ check $? "it took $((SECONDS - begun)) s"
 [ "$before" = "$(traces)" ]
 check $? "nothing is left behind"
 
-setsid tests/demo >"$out" 2>&1 &
+setsid env --default-signal=INT tests/demo >"$out" 2>&1 &
 pid=$!
 for _ in $(seq 900); do grep -q '^3\. ' "$out" && break; sleep 0.1; done
 grep -q '^3\. ' "$out"
