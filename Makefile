@@ -14,6 +14,7 @@ say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUI
 # ---- what each program is made of ------------------------------------------------------------
 lib_src      :=
 lib_src      += lib/addr.c lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
+lib_src      += lib/access.c lib/token.c lib/user_edit.c lib/users.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 
@@ -34,7 +35,7 @@ gateway_src  := http/gateway/console.c http/gateway/rank.c http/gateway/redirect
 
 registry_src :=
 
-weir_src     := tools/ca.c tools/cmd.c tools/lab.c tools/objects.c tools/show.c tools/up.c
+weir_src     := tools/ca.c tools/cmd.c tools/lab.c tools/objects.c tools/show.c tools/up.c tools/user.c
 
 bpf_src      := bpf/edge.bpf.c
 

@@ -17,6 +17,9 @@
 bool access_check(struct http_req *req, struct users *users, unsigned int right,
 		  const char *bucket, const char *key, struct token_scope *who);
 
+/* Only who: 401, or *who. For requests whose rights can be told later alone (by hash). */
+bool access_who(struct http_req *req, struct users *users, struct token_scope *who);
+
 /* The public listeners of a server: loopback ones listen at once, others when the first user exists
  * (httpd_listen, called on the users' watch). access_bind: while privileged. */
 int access_bind(const struct addr_port *listen, size_t n, int *fds /* [n] */);

@@ -140,7 +140,7 @@ enum http_next redirect_hash(struct http_req *req, void *arg)
 
 	if (hex_decode(sha, digest, sizeof(digest)))
 		return http_reply_error(req, 400, "not_a_hash", "the path should be /o/ and the 64 hexadecimal digits of a SHA-256");
-	if (!access_check(req, gw->users, RIGHT_READ, NULL, NULL, &who)) {
+	if (!access_who(req, gw->users, &who)) {
 		gw->refused++;
 		return HTTP_ANSWERED;
 	}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * access.c -- see access.h.
+ */
+#include "lib/access.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+
+#define BACKLOG 1024
+
+/* 401, with what would be right (RFC 9110 section 11.6.1). */
+static bool refuse(struct http_req *req, int rc)
+{
+	const char *why = rc == -ENOENT ? "this needs a token (Authorization: Bearer) or a key (user and password)" :
+			  rc == -ETIME ? "the token has expired; get a new one" :
+			  rc == -EACCES ? "the key is wrong, or its user is disabled or gone" :
+			  rc == -EBADMSG || rc == -ENOKEY ? "the token's signature is not one of this installation" :
+			  "what stands in Authorization is neither a token nor a key";
+
+	http_add_header(req, "WWW-Authenticate", "Basic realm=\"weir\", charset=\"UTF-8\"");
+	http_reply_error(req, 401, rc == -ETIME ? "expired" : "unauthorized", "%s", why);
+	return false;
+}
+
+/* Who asks, by header, else by the query's token; -ENOENT when neither is there. */
+static int identify(struct http_req *req, struct users *users, struct token_scope *who)
+{
+	const char *header = http_header(req, "Authorization"), *token = http_query(req, "t");
+
+	if (header)
+		return users_authorize(users, header, time(NULL), who);
+	return token ? users_verify(users, token, time(NULL), who) : -ENOENT;
+}
+
+bool access_who(struct http_req *req, struct users *users, struct token_scope *who)
+{
+	int rc = identify(req, users, who);
+
+	return rc ? refuse(req, rc) : true;
+}
+
+bool access_check(struct http_req *req, struct users *users, unsigned int right,
+		  const char *bucket, const char *key, struct token_scope *who)
+{
+	struct token_scope scope = { .bucket = "" };
+	char letters[8];
+	int rc = identify(req, users, &scope);
+
+	if (rc == -ENOENT && users_allow(users, &scope, right, bucket, key)) {
+		*who = scope;
+		return true;
+	}
+	if (rc)
+		return refuse(req, rc);
+	if (!users_allow(users, &scope, right, bucket, key)) {
+		http_reply_error(req, 403, "forbidden", "%s has not the right %s here", scope.user, rights_format(right, letters));
+		return false;
+	}
+	*who = scope;
+	return true;
+}
+
+int access_bind(const struct addr_port *listen_on, size_t n, int *fds)
+{
+	for (size_t i = 0; i < n; i++) {
+		char text[ADDR_PORT_STRLEN];
+
+		fds[i] = addr_bind(&listen_on[i], SOCK_STREAM, 0, false, 0660);
+		if (fds[i] >= 0)
+			continue;
+		log_error("cannot bind %s: %s", addr_port_format(&listen_on[i], text, sizeof(text)), strerror(-fds[i]));
+		for (size_t k = 0; k < i; k++)
+			close(fds[k]);
+		return fds[i];
+	}
+	return 0;
+}
+
+int access_listen_local(const struct addr_port *listen_on, size_t n, const int *fds)
+{
+	for (size_t i = 0; i < n; i++)
+		if (addr_port_is_local(&listen_on[i]) && listen(fds[i], BACKLOG))
+			return -errno;
+	return 0;
+}
