@@ -15,6 +15,8 @@ say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUI
 lib_src      :=
 lib_src      += lib/addr.c lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
 lib_src      += lib/access.c lib/token.c lib/user_edit.c lib/users.c
+lib_src      += lib/addr.c lib/conf.c lib/conf_check.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
+lib_src      += lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 
@@ -44,7 +46,6 @@ programs     :=
 
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
 unit_lib      :=
-unit_lib      += test_addr test_hash test_log
 unit_lib      += test_load test_orca
 unit_lib      += test_addr test_ctl test_hash test_log test_loop
 

@@ -128,7 +128,8 @@ struct conf_endpoint {
 	char *url;
 	struct addr_port inside;
 	unsigned int copies;
-	uint64_t reserve;
+	uint64_t reserve;               /* bytes that stay free; 0 when a fraction was said */
+	double reserve_fraction;        /* of the disk; 0 when bytes were said */
 	struct conf_limits limits;
 };
 

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * conf_schema.c -- the table: every key of weir.yaml with its type, range, default and meaning.
+ *
+ * A new option is a row here, a member in conf.h, a line in weir.yaml.5 (a test compares), and a
+ * check in conf_check.c when it means something together with others.
+ */
+#include <string.h>
+
+#include "lib/conf_table.h"
+
+#define SECOND    1000000ull
+#define KIB       1024ull
+#define AT(s, f)  .offset = offsetof(struct s, f)
+#define MANY(s, f) .list = true, .offset = offsetof(struct s, f), .count_offset = offsetof(struct s, n##f)
+#define PLACE(s, f, n) .list = true, .offset = offsetof(struct s, f), .count_offset = offsetof(struct s, n)
+#define SUB(name_, s, flag) \
+	static const struct conf_section name_ = { sizeof(struct s), flag, name_##_keys, \
+						   sizeof(name_##_keys) / sizeof(*name_##_keys) }
+
+static const char *const words_log[] = { "error", "warn", "info", "debug", NULL };
+static const char *const words_attach[] = { "link", "dispatcher", NULL };
+static const char *const words_mode[] = { "auto", "native", "generic", NULL };
+static const char *const words_encap[] = { "gue", "ipip", NULL };
+static const char *const words_udp[] = { "stateless", "sticky", NULL };
+static const char *const words_check[] = { "none", "tcp", "http", NULL };
+
+static const struct conf_key registry_keys[] = {
+	{ "url", CONF_URL, AT(conf_registry, url),
+	  .doc = "Where the registry listens: unix:PATH, http://HOST:PORT on loopback, or "
+		 "https://HOST:PORT. Default: unix:RUN/registry.sock." },
+	{ "user", CONF_TEXT, AT(conf_registry, user), .doc = "User name for a real etcd." },
+	{ "password", CONF_FILE, AT(conf_registry, password_file),
+	  .doc = "File that holds the user's password." },
+	{ "token", CONF_FILE, AT(conf_registry, token_file),
+	  .doc = "File that holds the token for a weir-registry that listens on TCP." },
+	{ "ca", CONF_FILE, AT(conf_registry, ca),
+	  .doc = "PEM file of the authority that signed the registry's certificate. Default: the "
+		 "system's authorities." },
+	{ "timeout", CONF_TIME, AT(conf_registry, timeout_us), .min = 10000, .max = 60 * SECOND,
+	  .fallback = "2s", .doc = "How long one call may take." },
+};
+SUB(registry, conf_registry, CONF_NO_FLAG);
+
+static const struct conf_key tls_keys[] = {
+	{ "ca", CONF_FILE, AT(conf_tls, ca), .doc = "PEM file of the installation's own authority (weir ca)." },
+	{ "cert", CONF_FILE, AT(conf_tls, cert), .doc = "PEM file of this node's certificate." },
+	{ "key", CONF_FILE, AT(conf_tls, key), .doc = "PEM file of its private key." },
+};
+SUB(tls, conf_tls, CONF_NO_FLAG);
+
+static const struct conf_key registry_server_keys[] = {
+	{ "listen", CONF_LISTEN, MANY(conf_registry_server, listen),
+	  .doc = "Unix sockets, or TCP on loopback (with a token). Default: unix:RUN/registry.sock." },
+	{ "token", CONF_FILE, AT(conf_registry_server, token_file),
+	  .doc = "File with the token that TCP clients must show." },
+};
+SUB(registry_server, conf_registry_server, offsetof(struct conf_registry_server, enabled));
+
+static const struct conf_key decap_keys[] = {
+	{ "interfaces", CONF_INTERFACE, PLACE(conf_agent, decap.interfaces, decap.ninterfaces),
+	  .doc = "Interfaces on which encapsulated packets are taken." },
+	{ "from", CONF_PREFIX, PLACE(conf_agent, decap.from, decap.nfrom),
+	  .doc = "Networks of the balancers; packets from others are dropped." },
+};
+SUB(decap, conf_agent, CONF_NO_FLAG);
+
+static const struct conf_key check_keys[] = {
+	{ "type", CONF_WORD, AT(conf_service, check.type), .words = words_check, .fallback = "tcp",
+	  .doc = "How a backend is asked whether it lives; http also brings its load." },
+	{ "path", CONF_TEXT, AT(conf_service, check.path), .fallback = "/_/health",
+	  .doc = "What an http check asks for; 200 is well." },
+	{ "port", CONF_PORT, AT(conf_service, check.port), .fallback = "0",
+	  .doc = "The port asked; 0: that of the service's first address." },
+	{ "interval", CONF_TIME, AT(conf_service, check.interval_us), .min = 10000, .max = 3600 * SECOND,
+	  .fallback = "1s", .doc = "Time between two checks of a backend." },
+	{ "timeout", CONF_TIME, AT(conf_service, check.timeout_us), .min = 1000, .max = 60 * SECOND,
+	  .fallback = "500ms", .doc = "A check that takes longer has failed." },
+	{ "rise", CONF_NUMBER, AT(conf_service, check.rise), .min = 1, .max = 1000, .fallback = "2",
+	  .doc = "Good checks in a row until a backend is up." },
+	{ "fall", CONF_NUMBER, AT(conf_service, check.fall), .min = 1, .max = 1000, .fallback = "3",
+	  .doc = "Failed checks in a row until a backend is down." },
+};
+SUB(check, conf_service, CONF_NO_FLAG);
+
+static const struct conf_key backend_keys[] = {
+	{ "name", CONF_NAME, AT(conf_backend, name), .required = true,
+	  .doc = "The backend's node; its place in the ring follows from its name alone." },
+	{ "address", CONF_ADDR, AT(conf_backend, address), .doc = "IPv4 or IPv6 address that packets are sent to." },
+	{ "address6", CONF_ADDR, AT(conf_backend, address6),
+	  .doc = "IPv6 address beside an IPv4 one; IPv6 clients are sent there." },
+	{ "capacity", CONF_REAL, AT(conf_backend, capacity), .fallback = "1",
+	  .doc = "Size relative to the other backends, the first guess before anything was learned." },
+};
+SUB(backend, conf_backend, CONF_NO_FLAG);
+
+static const struct conf_key service_keys[] = {
+	{ "name", CONF_NAME, AT(conf_service, name), .required = true, .doc = "Name in the registry and in steer." },
+	{ "addresses", CONF_SERVE, MANY(conf_service, addresses),
+	  .doc = "Virtual addresses, each with /tcp or /udp; port 0: every port. None: the service is "
+		 "only measured and its rates are published." },
+	{ "slots", CONF_NUMBER, AT(conf_service, slots), .min = 1, .max = 1u << 22, .fallback = "4099",
+	  .doc = "Slots of the ring; about a hundred times the backends, best a prime." },
+	{ "encap", CONF_WORD, AT(conf_service, encap), .words = words_encap, .fallback = "gue",
+	  .doc = "How packets travel to backends: Generic UDP Encapsulation or IP in IP." },
+	{ "udp", CONF_SWITCH, AT(conf_service, udp_sticky), .words = words_udp, .fallback = "stateless",
+	  .doc = "sticky: a UDP flow keeps its backend while slots move." },
+	{ "check", CONF_SECTION, .offset = 0, .section = &check, .doc = "How backends are checked." },
+	{ "backends", CONF_SECTION, MANY(conf_service, backends), .section = &backend, .required = true,
+	  .doc = "Who serves." },
+};
+SUB(service, conf_service, CONF_NO_FLAG);
+
+static const struct conf_key agent_keys[] = {
+	{ "interfaces", CONF_INTERFACE, MANY(conf_agent, interfaces),
+	  .doc = "Interfaces on which clients' packets arrive; the edge program is attached there." },
+	{ "attach", CONF_WORD, AT(conf_agent, attach), .words = words_attach, .fallback = "link",
+	  .doc = "link: a pinned bpf_link; dispatcher: share the interface through libxdp." },
+	{ "mode", CONF_WORD, AT(conf_agent, mode), .words = words_mode, .fallback = "auto",
+	  .doc = "auto: native, or generic where the driver has no XDP." },
+	{ "pin", CONF_PATH, AT(conf_agent, pin), .fallback = "/sys/fs/bpf/weir",
+	  .doc = "Folder of bpffs for the pinned program, link and maps." },
+	{ "inside", CONF_LISTEN, AT(conf_agent, inside), .doc = "Listener for health, metrics and status." },
+	{ "drain", CONF_TIME, AT(conf_agent, drain_us), .min = 10000, .max = 86400 * SECOND, .fallback = "310s",
+	  .doc = "The old owner of a moved slot is kept until nothing went to it for so long." },
+	{ "move_budget", CONF_FRACTION, AT(conf_agent, move_budget), .fallback = "0.1%",
+	  .doc = "Slots that may move in a second, on average." },
+	{ "mark", CONF_NUMBER, AT(conf_agent, mark), .min = 1, .max = UINT32_MAX, .fallback = "0x77",
+	  .doc = "Firewall mark of the health checks' packets." },
+	{ "decap", CONF_SECTION, .offset = 0, .section = &decap,
+	  .doc = "For backends: where encapsulated packets are taken, and from whom." },
+	{ "services", CONF_SECTION, MANY(conf_agent, services), .section = &service, .doc = "What is balanced." },
+};
+SUB(agent, conf_agent, offsetof(struct conf_agent, enabled));
+
+static const struct conf_key zone_keys[] = {
+	{ "name", CONF_DOMAIN, AT(conf_zone, name), .required = true, .doc = "Origin of the zone." },
+	{ "file", CONF_FILE, AT(conf_zone, file), .required = true, .doc = "Zone file (RFC 1035, section 5)." },
+};
+SUB(zone, conf_zone, CONF_NO_FLAG);
+
+static const struct conf_key steer_keys[] = {
+	{ "name", CONF_DOMAIN, AT(conf_steer, name), .required = true,
+	  .doc = "A name inside one of the zones; its addresses are those of the services." },
+	{ "services", CONF_NAME_TEXT, MANY(conf_steer, services), .required = true,
+	  .doc = "Services that the name leads to, one a site." },
+	{ "ttl", CONF_TIME, AT(conf_steer, ttl_us), .min = SECOND, .max = 86400 * SECOND, .fallback = "5s",
+	  .doc = "TTL of the answers; whole seconds." },
+};
+SUB(steer, conf_steer, CONF_NO_FLAG);
+
+static const struct conf_key ns_limits_keys[] = {
+	{ "tcp_connections", CONF_NUMBER, AT(conf_ns, limits.tcp_connections), .min = 1, .max = 100000,
+	  .fallback = "256", .doc = "TCP connections at once; the idlest is closed for a new one." },
+	{ "tcp_idle", CONF_TIME, AT(conf_ns, limits.tcp_idle_us), .min = 100000, .max = 3600 * SECOND,
+	  .fallback = "10s", .doc = "A TCP connection that says nothing for so long is closed." },
+};
+SUB(ns_limits, conf_ns, CONF_NO_FLAG);
+
+static const struct conf_key ns_keys[] = {
+	{ "listen", CONF_LISTEN, MANY(conf_ns, listen), .required = true, .doc = "Addresses for UDP and TCP." },
+	{ "inside", CONF_LISTEN, AT(conf_ns, inside), .doc = "Listener for health, metrics and status." },
+	{ "zones", CONF_SECTION, MANY(conf_ns, zones), .section = &zone, .required = true,
+	  .doc = "Zones that are answered with authority." },
+	{ "steer", CONF_SECTION, MANY(conf_ns, steer), .section = &steer, .doc = "Names that follow the load." },
+	{ "workers", CONF_NUMBER, AT(conf_ns, workers), .max = 1024, .fallback = "0",
+	  .doc = "Threads that answer; 0: as many as CPUs." },
+	{ "limits", CONF_SECTION, .offset = 0, .section = &ns_limits, .doc = "What strangers may use." },
+};
+SUB(ns, conf_ns, offsetof(struct conf_ns, enabled));
+
+static const struct conf_key limits_keys[] = {
+	{ "object", CONF_SIZE, AT(conf_limits, object), .min = 1, .max = 1ull << 50, .fallback = "5TiB",
+	  .doc = "Largest object." },
+	{ "connections", CONF_NUMBER, AT(conf_limits, connections), .min = 1, .max = 1000000,
+	  .fallback = "4096", .doc = "Connections at once." },
+	{ "headers", CONF_SIZE, AT(conf_limits, header_bytes), .min = KIB, .max = 1024 * KIB,
+	  .fallback = "16KiB", .doc = "Largest request head; larger is answered with 431." },
+	{ "idle", CONF_TIME, AT(conf_limits, idle_us), .min = SECOND, .max = 3600 * SECOND,
+	  .fallback = "30s", .doc = "A connection that moves nothing for so long is closed." },
+	{ "request", CONF_TIME, AT(conf_limits, request_us), .min = SECOND, .max = 3600 * SECOND,
+	  .fallback = "10s", .doc = "Time for a request's head." },
+};
+SUB(limits, conf_limits, CONF_NO_FLAG);
+
+static const struct conf_key redirect_keys[] = {
+	{ "services", CONF_NAME_TEXT, PLACE(conf_gateway, redirect.services, redirect.nservices),
+	  .doc = "Services whose rates rank the endpoints. None: every endpoint counts the same." },
+	{ "token_ttl", CONF_TIME, AT(conf_gateway, redirect.token_ttl_us), .min = SECOND,
+	  .max = 86400 * SECOND, .fallback = "5m", .doc = "How long a redirect's token is good." },
+	{ "top", CONF_NUMBER, AT(conf_gateway, redirect.top), .min = 1, .max = 64, .fallback = "2",
+	  .doc = "Redirects go in turn to so many of the best." },
+};
+SUB(redirect, conf_gateway, CONF_NO_FLAG);
+
+static const struct conf_key gateway_keys[] = {
+	{ "listen", CONF_LISTEN, MANY(conf_gateway, listen), .required = true, .doc = "Public HTTP listeners." },
+	{ "inside", CONF_LISTEN, AT(conf_gateway, inside), .doc = "Listener for health, metrics and status." },
+	{ "redirect", CONF_SECTION, .offset = 0, .section = &redirect, .doc = "Where requests are sent." },
+	{ "limits", CONF_SECTION, AT(conf_gateway, limits), .section = &limits, .doc = "What strangers may use." },
+};
+SUB(gateway, conf_gateway, offsetof(struct conf_gateway, enabled));
+
+static const struct conf_key endpoint_keys[] = {
+	{ "listen", CONF_LISTEN, MANY(conf_endpoint, listen), .required = true, .doc = "Public HTTP listeners." },
+	{ "url", CONF_URL, AT(conf_endpoint, url), .required = true,
+	  .doc = "Where clients reach this endpoint: http:// or https://, host and port, no path." },
+	{ "inside", CONF_LISTEN, AT(conf_endpoint, inside),
+	  .doc = "Listener for health, metrics, status and for the other endpoints." },
+	{ "copies", CONF_NUMBER, AT(conf_endpoint, copies), .min = 1, .max = 8, .fallback = "2",
+	  .doc = "Endpoints that must have an object before its PUT is acknowledged." },
+	{ "reserve", CONF_RESERVE, AT(conf_endpoint, reserve), .fallback = "5%",
+	  .doc = "Disk space that stays free, as a size or as a fraction of the disk." },
+	{ "limits", CONF_SECTION, AT(conf_endpoint, limits), .section = &limits, .doc = "What strangers may use." },
+};
+SUB(endpoint, conf_endpoint, offsetof(struct conf_endpoint, enabled));
+
+static const struct conf_key root_keys[] = {
+	{ "node", CONF_NAME, AT(conf, node), .doc = "Name of this node, unique in the installation. Default: the host name." },
+	{ "site", CONF_NAME, AT(conf, site), .fallback = "default", .doc = "Where this node stands." },
+	{ "domain", CONF_NAME, AT(conf, domain),
+	  .doc = "Failure domain inside the site (a rack, a host). Default: the node." },
+	{ "user", CONF_NAME_TEXT, AT(conf, user),
+	  .doc = "Name or number of the user that daemons become. Needed when started as root." },
+	{ "state", CONF_PATH, AT(conf, state), .fallback = "/var/lib/weir", .doc = "Folder for what must last." },
+	{ "run", CONF_PATH, AT(conf, run), .fallback = "/run/weir", .doc = "Folder for sockets." },
+	{ "log", CONF_WORD, AT(conf, log_level), .words = words_log, .fallback = "info", .doc = "How much is told." },
+	{ "registry", CONF_SECTION, AT(conf, registry), .section = &registry,
+	  .doc = "How this node reaches the registry." },
+	{ "tls", CONF_SECTION, AT(conf, tls), .section = &tls,
+	  .doc = "Certificates among daemons, needed off loopback." },
+	{ "registry_server", CONF_SECTION, AT(conf, registry_server), .section = &registry_server,
+	  .doc = "Run weir-registry here." },
+	{ "agent", CONF_SECTION, AT(conf, agent), .section = &agent, .doc = "Run weir-agent here." },
+	{ "ns", CONF_SECTION, AT(conf, ns), .section = &ns, .doc = "Run weir-ns here." },
+	{ "gateway", CONF_SECTION, AT(conf, gateway), .section = &gateway, .doc = "Run weir-gateway here." },
+	{ "endpoint", CONF_SECTION, AT(conf, endpoint), .section = &endpoint, .doc = "Run weir-endpoint here." },
+};
+
+const struct conf_section conf_root = { sizeof(struct conf), CONF_NO_FLAG, root_keys,
+					sizeof(root_keys) / sizeof(*root_keys) };
+
+static void describe_range(FILE *out, const struct conf_key *key)
+{
+	for (const char *const *w = key->words; w && *w; w++)
+		fprintf(out, "%s%s", w == key->words ? " " : " | ", *w);
+	if (key->type == CONF_NUMBER && key->max)
+		fprintf(out, " from %llu to %llu", (unsigned long long)key->min,
+			(unsigned long long)key->max);
+}
+
+static void describe_section(FILE *out, const struct conf_section *section, const char *path)
+{
+	for (size_t i = 0; i < section->nkeys; i++) {
+		const struct conf_key *key = &section->keys[i];
+		char full[128];
+
+		snprintf(full, sizeof(full), "%s%s%s", path, key->name,
+			 key->list && key->type == CONF_SECTION ? "[]" : "");
+		fprintf(out, "%s\n    %s%s", full, key->list ? "list of: " : "", conf_type_words(key));
+		describe_range(out, key);
+		if (key->fallback)
+			fprintf(out, "; default %s", key->fallback);
+		if (key->required)
+			fprintf(out, "; required");
+		fprintf(out, "\n    %s\n", key->doc);
+		if (key->type == CONF_SECTION) {
+			snprintf(full + strlen(full), sizeof(full) - strlen(full), ".");
+			describe_section(out, key->section, full);
+		}
+	}
+}
+
+void conf_describe(FILE *out)
+{
+	describe_section(out, &conf_root, "");
+}
