@@ -36,7 +36,8 @@ store_src    += http/store/names_op.c http/store/names_scan.c http/store/names_w
 
 gateway_src  := http/gateway/console.c http/gateway/rank.c http/gateway/redirect.c http/gateway/view.c
 
-registry_src :=
+registry_src := http/registry/fields.c http/registry/request.c http/registry/server.c http/registry/store.c
+registry_src += http/registry/store_disk.c http/registry/store_lease.c http/registry/watch.c
 
 weir_src     := tools/ca.c tools/cmd.c tools/lab.c tools/objects.c tools/show.c tools/up.c tools/user.c
 

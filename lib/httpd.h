@@ -34,7 +34,7 @@ enum http_next { HTTP_ANSWERED, HTTP_CONTINUE, HTTP_LATER };
 
 struct http_route {
 	unsigned int methods;           /* bit set of 1u << HTTP_GET, …; HEAD is implied by GET */
-	const char *path;               /* "/_/health", "/o/:sha256", "/b/:bucket/*key" (the rest, may be empty) */
+	const char *path;               /* "/_/health", "/o/:sha256", "/b/:bucket/" "*key" (the rest, may be empty) */
 	uint64_t body_max;              /* bytes; larger announced bodies get 413 at once. 0: no body allowed */
 	enum http_next (*begin)(struct http_req *req, void *arg);
 	/* Takes all of len bytes, or says by *taken that fewer fit now: then the client is not read

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TOKEN_MAX       1024            /* text, with terminator */
+#define TOKEN_MAX       2048            /* text, with terminator */
 #define TOKEN_KEY_BYTES 32
 
 enum right {
@@ -29,7 +29,7 @@ char *rights_format(unsigned int rights, char buf[8]);
 struct token_scope {
 	char user[64];
 	char bucket[64];                /* "*": any */
-	char prefix[512];               /* key prefix, or the exact key when exact */
+	char prefix[513];               /* key prefix, or the exact key when exact */
 	bool exact;
 	unsigned int rights;
 	int64_t expires;                /* unix seconds */
