@@ -19,6 +19,8 @@ lib_src      += lib/access.c lib/token.c lib/user_edit.c lib/users.c
 lib_src      += lib/addr.c lib/conf.c lib/conf_check.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
 lib_src      += lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
+lib_src      += lib/httpd.c lib/httpd_ask.c lib/httpd_check.c lib/httpd_conn.c lib/httpd_events.c lib/httpd_metrics.c
+lib_src      += lib/httpd_reply.c lib/httpd_request.c lib/httpd_text.c lib/httpd_wait.c
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 
 agent_src    := user/agent/attach.c user/agent/dataplane.c user/agent/loader.c user/agent/maps.c
@@ -79,7 +81,7 @@ fuzz_store    :=
 fuzz_store    += fuzz_store_manifest
 
 # ---- flags -----------------------------------------------------------------------------------
-packages := libsystemd yaml-0.1 jansson libcurl libcrypto libmicrohttpd lmdb libisal libxxhash \
+packages := libsystemd yaml-0.1 jansson libcurl libcrypto libmicrohttpd gnutls lmdb libisal libxxhash \
             ldns libbpf libxdp libcap libseccomp
 no_packages := clean help tools bootstrap
 ifneq ($(filter-out $(no_packages),$(or $(MAKECMDGOALS),all)),)
@@ -182,6 +184,9 @@ unit: $(unit_tests)
 
 check: unit ## unit tests, no root needed (SAN=address,undefined for the sanitizers)
 	@tests/run $(unit_tests) tests/unit/*.sh
+
+$(BUILD)/tests/bench/http_files: $(BUILD)/tests/bench/http_files.o $(BUILD)/lib.a
+	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 
 fuzz: $(fuzzers) ## run every fuzzer for FUZZ_SECONDS (20)
 	@tests/fuzz/run $(fuzzers)

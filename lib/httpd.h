@@ -23,6 +23,7 @@
 #include "lib/addr.h"
 #include "lib/metrics.h"
 
+struct load;
 struct httpd;           /* a server: listeners, routes, pool */
 struct http_req;        /* one request, owned by the server */
 
@@ -34,11 +35,14 @@ enum http_next { HTTP_ANSWERED, HTTP_CONTINUE, HTTP_LATER };
 
 struct http_route {
 	unsigned int methods;           /* bit set of 1u << HTTP_GET, …; HEAD is implied by GET */
-	const char *path;               /* "/_/health", "/o/:sha256", "/b/:bucket/" "*key" (the rest, may be empty) */
+	const char *path;               /* "/_/health", "/o/:sha256", "/b/:bucket/" and "*key": the rest, may be empty */
 	uint64_t body_max;              /* bytes; larger announced bodies get 413 at once. 0: no body allowed */
 	enum http_next (*begin)(struct http_req *req, void *arg);
-	/* Takes all of len bytes, or says by *taken that fewer fit now: then the client is not read
-	 * until http_resume(). NULL: the body is gathered in memory (body_max at most 1 MiB then), see http_body(). */
+	/* Takes all of len bytes (*taken is len already), or says by *taken that fewer fit now: then the client is
+	 * not read until http_resume() and the rest is handed in again. A reply from here is sent when the rest of the
+	 * body was read and dropped (10 s at most, then the connection is cut). Returns CONTINUE, ANSWERED, or LATER
+	 * (took all of it, but wants no more before http_resume()).
+	 * NULL: the body is gathered in memory (body_max at most 1 MiB then), see http_body(). */
 	enum http_next (*body)(struct http_req *req, void *arg, const void *data, size_t len, size_t *taken);
 	enum http_next (*end)(struct http_req *req, void *arg);   /* NULL: begin answers */
 	void (*done)(struct http_req *req, void *arg);            /* may be NULL */
@@ -50,10 +54,13 @@ struct httpd_options {
 	unsigned int connections_max;   /* 0: 4096 */
 	unsigned int per_address_max;   /* connections of one client address; 0: no limit */
 	size_t header_bytes_max;        /* 0: 16 KiB; larger: 431 */
-	size_t upload_chunk;            /* memory for one upload's pieces; 0: 256 KiB */
+	size_t upload_chunk;            /* memory for one upload's pieces; 0: 64 KiB. libmicrohttpd clears it after
+					 * every request: small requests get slower when it is large */
 	unsigned int idle_s;            /* connection time-out; 0: 30 */
+	unsigned int header_s;          /* for a whole request head, from its connection's begin; 0: 10 */
 	unsigned int workers;           /* threads for http_work(); 0: 4 */
 	struct metrics *metrics;        /* may be NULL */
+	struct load *load;              /* told of each request and connection; may be NULL */
 	/* TLS (PEM files read by the caller while privileged; NULL: plain). With client_ca a client
 	 * certificate is required and checked; its common name is http_peer_name(). */
 	const char *tls_cert, *tls_key, *tls_client_ca;      /* contents, not paths */
@@ -122,13 +129,15 @@ void http_cached_free(struct http_cached *cached);
 enum http_next http_reply_cached(struct http_req *req, struct http_cached *cached);
 
 /* ---- waiting ---- */
-/* Runs fn(req, arg) on a worker thread; there it may block, and must reply. The request cannot be
+/* Runs fn(req, arg) on a worker thread; there it may block, and replies. The request cannot be
  * freed before; the client going away does not stop fn. Returns HTTP_LATER, or answers 503 when the
- * queue (1,024) is full. May be called from begin and end. */
+ * queue (1,024) is full. May be called from begin and end, as their last act: `return http_work(…)`. When fn was
+ * called from begin and did not reply, the body is wanted, as with HTTP_CONTINUE. */
 typedef void http_work_fn(struct http_req *req, void *arg);
 enum http_next http_work(struct http_req *req, http_work_fn *fn, void *arg);
 /* From any thread: a body function that took too little, a reader that said LATER, or a handler
- * that returned HTTP_LATER (and whose reply was queued by then) goes on. */
+ * that returned HTTP_LATER of itself (then the thread that replied calls it, after its reply) goes on.
+ * Too many calls do no harm, calls after `done` do: `done` must end whoever might call. */
 void http_resume(struct http_req *req);
 
 /* ---- server-sent events ---- */

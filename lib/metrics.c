@@ -151,11 +151,26 @@ static struct metric_series *series_new(struct metric *metric, const char *const
 	return s;
 }
 
+static struct metric *metric_find(struct metrics *m, enum metric_type type, const char *name)
+{
+	struct metric *metric;
+
+	pthread_mutex_lock(&m->lock);
+	for (metric = m->first; metric; metric = metric->next)
+		if (metric->type == type && !strcmp(metric->name, name))
+			break;
+	pthread_mutex_unlock(&m->lock);
+	return metric;
+}
+
 struct metric *metric_add(struct metrics *m, enum metric_type type, const char *name,
 			  const char *help, const char *labels)
 {
-	struct metric *metric = calloc(1, sizeof(*metric));
+	struct metric *metric = metric_find(m, type, name);
 
+	if (metric)
+		return metric;
+	metric = calloc(1, sizeof(*metric));
 	if (!metric)
 		return NULL;
 	metric->type = type;
@@ -285,6 +300,21 @@ int metrics_on_collect(struct metrics *m, metrics_collect_fn *fn, void *arg)
 	m->collectors = c;
 	pthread_mutex_unlock(&m->lock);
 	return 0;
+}
+
+void metrics_off_collect(struct metrics *m, metrics_collect_fn *fn, void *arg)
+{
+	pthread_mutex_lock(&m->lock);
+	for (struct collector **at = &m->collectors; *at; at = &(*at)->next) {
+		struct collector *c = *at;
+
+		if (c->fn != fn || c->arg != arg)
+			continue;
+		*at = c->next;
+		free(c);
+		break;
+	}
+	pthread_mutex_unlock(&m->lock);
 }
 
 /* ---- the page ---- */

@@ -21,8 +21,8 @@ int metrics_new(struct metrics **out);
 void metrics_free(struct metrics *m);
 
 /* name without the "weir_" prefix and with its unit ("http_request_seconds"; counters end in
- * "_total"). labels: comma-separated label names or NULL. Strings are kept, not copied. NULL on
- * lack of memory. */
+ * "_total"). labels: comma-separated label names or NULL. Strings are kept, not copied. A family of that
+ * name and type is returned when it exists (two servers in one program share theirs). NULL on lack of memory. */
 struct metric *metric_add(struct metrics *m, enum metric_type type, const char *name,
 			  const char *help, const char *labels);
 /* Histogram buckets, ascending, in the metric's unit; call before the first observation. */
@@ -40,6 +40,8 @@ void metric_observe(struct metric_series *s, double value);
 /* Called before each rendering, to set gauges and counters from elsewhere. */
 typedef void metrics_collect_fn(void *arg);
 int metrics_on_collect(struct metrics *m, metrics_collect_fn *fn, void *arg);
+/* Undoes that; fn does not run any more when this returns. */
+void metrics_off_collect(struct metrics *m, metrics_collect_fn *fn, void *arg);
 
 /* A malloc'ed, terminated page that the caller frees; *len without the terminator. */
 char *metrics_render(struct metrics *m, size_t *len);

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * httpd_impl.h -- what the files of the HTTP server share; nobody else includes it.
+ *
+ * httpd.c starts and stops, httpd_request.c leads a request through its route, httpd_reply.c builds
+ * answers, httpd_wait.c suspends and resumes and runs workers, httpd_conn.c keeps watch over
+ * connections, httpd_events.c sends events, httpd_metrics.c counts, httpd_text.c is pure.
+ */
+#ifndef WEIR_HTTPD_IMPL_H
+#define WEIR_HTTPD_IMPL_H
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/httpd.h"
+#include "lib/httpd_text.h"
+
+#define HTTP_GATHER_MAX (1u << 20)      /* a body kept in memory */
+#define HTTP_DRAIN_MS   10000           /* a refused body is read to its end for so long */
+#define HTTP_DRAIN_SMALL (1u << 20)     /* … at once when announced so small: the connection lives on */
+#define HTTP_QUEUE_MAX  1024
+#define HTTP_LINGER_MAX 256
+#define HTTP_LINGER_MS  2000
+
+/* One connection. Made and freed by its pool thread; the watcher looks at it under conns_lock. */
+struct http_conn {
+	struct http_conn *next, *prev;
+	struct httpd *server;
+	int fd;
+	_Atomic int64_t deadline_ms;    /* monotonic; the watcher cuts the connection after it; 0: none */
+	struct addr_port peer;
+	bool local;
+	int64_t uid;                    /* of a Unix socket's peer; -1 */
+	bool tls_checked, tls_ok;
+	bool linger;                    /* answered before its body was read: do not reset, see httpd_conn.c */
+	char peer_name[128];
+};
+
+enum http_phase { PHASE_HEAD, PHASE_BEGIN, PHASE_BEGUN, PHASE_BODY, PHASE_END };
+
+struct http_header_pair { struct http_header_pair *next; char *value; char name[]; };
+
+struct http_req {
+	struct httpd *server;
+	struct MHD_Connection *mhd;
+	struct http_conn *conn;
+	const struct http_route *route;
+	size_t route_index;             /* for metrics; nroutes: none matched */
+	void *state;
+
+	enum http_method method;
+	enum http_phase phase;
+	bool has_body, draining, in_flight, refused;
+	uint64_t content_length;        /* UINT64_MAX: chunked */
+	uint64_t received;
+	int64_t started_us;
+	char id[17];
+
+	struct http_target target;
+	struct http_param_at param[HTTP_PARAMS_MAX];
+	char *param_value[HTTP_PARAMS_MAX];     /* decoded, made at first use */
+	int nparams;
+	char *path;                     /* as sent, without query */
+	char *query_copy;               /* name\0value\0… decoded */
+	size_t query_len;
+
+	char *gathered;
+	size_t gathered_len, gathered_size;
+
+	/* The answer: made by whoever replies, queued by the pool thread. */
+	struct MHD_Response *response;
+	struct http_cached *cached;
+	unsigned int status;
+	uint64_t answer_bytes;
+	struct http_header_pair *headers;
+
+	/* Waiting (httpd_wait.c). lock guards these. */
+	pthread_mutex_t lock;
+	bool suspended, awaits_answer;
+	bool resume_pending, answer_pending;
+	bool in_work;                   /* a worker has it: nobody else resumes it */
+	bool answered;
+	pthread_t answered_by;
+	bool working;                   /* the pool thread's own: this handler's LATER is http_work()'s */
+	bool pause_next;                /* … its own: body said LATER */
+	struct http_req *next_work;
+	struct http_req *all_next, *all_prev;   /* every live request of the server */
+	http_work_fn *work_fn;
+	void *work_arg;
+
+	struct http_listener *listener; /* of an event stream */
+	const char *target_at;          /* where libmicrohttpd has the target; compared, never read */
+	char raw[];                     /* the target as sent */
+};
+
+struct http_cached {
+	struct MHD_Response *response;
+	unsigned int status;
+	size_t len;
+	_Atomic unsigned int refs;
+};
+
+struct httpd_counts;                    /* httpd_metrics.c */
+
+struct httpd_socket { int fd; struct MHD_Daemon *mhd; };        /* mhd NULL: not listening yet */
+
+struct httpd {
+	struct httpd_options opt;
+	const struct http_route *routes;
+	size_t nroutes;
+	void *arg;
+	unsigned int threads_each;
+
+	struct httpd_socket *sockets;
+	size_t nsockets;
+
+	_Atomic bool stopping;          /* nothing waits any more */
+	_Atomic uint64_t next_id;
+	uint64_t id_seed;
+	_Atomic unsigned int in_flight, connections;
+
+	/* connections and their watcher */
+	pthread_mutex_t conns_lock;
+	struct http_conn *conns;
+	struct { int fd; int64_t until_ms; } linger[HTTP_LINGER_MAX];
+	size_t nlinger;
+	pthread_t watcher;
+	bool watcher_runs;
+	_Atomic bool watcher_quit;
+	int watcher_wake;               /* eventfd */
+
+	/* requests and workers */
+	pthread_mutex_t work_lock;
+	pthread_cond_t work_cond;
+	struct http_req *work_head, **work_tail;
+	unsigned int work_queued;
+	bool workers_quit;
+	pthread_t *workers;
+	unsigned int nworkers;
+
+	pthread_mutex_t reqs_lock;
+	struct http_req *reqs;
+
+	pthread_mutex_t topics_lock;
+	struct http_topic *topics;
+
+	struct httpd_counts *counts;
+};
+
+/* httpd_request.c: libmicrohttpd's callbacks */
+void *http_on_target(void *server, const char *target, struct MHD_Connection *mhd);
+enum MHD_Result http_on_request(void *server, struct MHD_Connection *mhd, const char *url,
+				const char *method, const char *version, const char *data,
+				size_t *size, void **req);
+void http_on_done(void *server, struct MHD_Connection *mhd, void **req,
+		  enum MHD_RequestTerminationCode why);
+
+/* httpd_check.c. NULL when the head may be served, else a reason; fills method, target, body. */
+const char *http_check_head(struct http_req *req, const char *method, const char *version,
+			    unsigned int *status, const char **sentence);
+
+/* httpd_conn.c */
+void http_on_connection(void *server, struct MHD_Connection *mhd, void **conn,
+			enum MHD_ConnectionNotificationCode what);
+int http_watcher_start(struct httpd *server);
+void http_watcher_stop(struct httpd *server);
+int64_t http_now_ms(void);
+/* Is the client's certificate there and good? Fills peer_name. Always true without client CA. */
+bool http_conn_trusted(struct http_conn *conn, struct MHD_Connection *mhd);
+
+/* httpd_wait.c */
+int http_workers_start(struct httpd *server);
+void http_workers_stop(struct httpd *server);
+/* Forgets resumes that came before; called before a handler or reader is. */
+void http_arm(struct http_req *req);
+/* Suspends (return to libmicrohttpd at once), unless a resume came first or the server stops. On a pool thread. */
+enum http_waited { HTTP_WAIT_SUSPENDED, HTTP_WAIT_GO, HTTP_WAIT_STOP };
+enum http_waited http_wait(struct http_req *req, bool for_answer);
+/* Resumes everything that waits. */
+void http_resume_all(struct httpd *server);
+
+/* httpd_reply.c */
+enum MHD_Result http_queue(struct http_req *req);
+void http_drop_answer(struct http_req *req);
+
+/* httpd_events.c */
+void http_events_tick(struct httpd *server);
+void http_listener_gone(struct http_req *req);
+void http_topics_detach(struct httpd *server);
+
+/* httpd_metrics.c; all accept a server without metrics */
+int http_counts_new(struct httpd *server);
+void http_counts_free(struct httpd *server);
+void http_count_end(struct http_req *req, bool complete, uint64_t took_us);
+void http_count_refusal(struct httpd *server, const char *reason);
+
+#endif

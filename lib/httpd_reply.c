@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * httpd_reply.c -- answers: built by whoever replies (a pool thread or a worker), queued by the pool
+ * thread that owns the connection.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/httpd_impl.h"
+#include "lib/log.h"
+
+#define STREAM_BLOCK (128u << 10)       /* of a stream with a known length */
+
+/* A stream's reader, which may wait. */
+struct stream {
+	struct http_req *req;
+	http_read_fn *read;
+	void (*free_ctx)(void *);
+	void *ctx;
+};
+
+int http_add_header(struct http_req *req, const char *name, const char *value)
+{
+	size_t name_len = strlen(name);
+	struct http_header_pair *pair;
+
+	if (!http_is_token(name, name_len) || !http_is_field_value(value, strlen(value)))
+		return -EINVAL;
+	pair = malloc(sizeof(*pair) + name_len + strlen(value) + 2);
+	if (!pair)
+		return -ENOMEM;
+	pair->value = pair->name + name_len + 1;
+	memcpy(pair->name, name, name_len + 1);
+	memcpy(pair->value, value, strlen(value) + 1);
+	pair->next = req->headers;
+	req->headers = pair;
+	return 0;
+}
+
+/* Takes the response (NULL: none could be made). */
+static enum http_next answer(struct http_req *req, unsigned int status, const char *type,
+			     struct MHD_Response *response, uint64_t len)
+{
+	if (!response) {
+		if (!req->cached)
+			log_limited(LOG_LEVEL_ERROR, 10, "%s: no memory for an answer", req->server->opt.name);
+	} else if (req->answered) {
+		log_limited(LOG_LEVEL_ERROR, 10, "%s: request %s was answered twice", req->server->opt.name, req->id);
+		MHD_destroy_response(response);
+		return HTTP_ANSWERED;
+	} else {
+		if (type)
+			MHD_add_response_header(response, "Content-Type", type);
+		for (struct http_header_pair *h = req->headers; h; h = h->next)
+			MHD_add_response_header(response, h->name, h->value);
+		MHD_add_response_header(response, "X-Request-Id", req->id);
+		if (req->refused)
+			MHD_add_response_header(response, "Connection", "close");
+	}
+	pthread_mutex_lock(&req->lock);
+	req->response = response;
+	req->status = status;
+	req->answer_bytes = len;
+	req->answered = true;
+	req->answered_by = pthread_self();
+	pthread_mutex_unlock(&req->lock);
+	return HTTP_ANSWERED;
+}
+
+enum http_next http_reply(struct http_req *req, unsigned int status, const char *type, const void *data,
+			  size_t len)
+{
+	return answer(req, status, type,
+		      MHD_create_response_from_buffer(len, (void *)(len ? data : ""), MHD_RESPMEM_MUST_COPY), len);
+}
+
+enum http_next http_reply_owned(struct http_req *req, unsigned int status, const char *type, void *data,
+				size_t len)
+{
+	struct MHD_Response *response =
+		MHD_create_response_from_buffer_with_free_callback(len, data, free);
+
+	if (!response)
+		free(data);
+	return answer(req, status, type, response, len);
+}
+
+enum http_next http_reply_json(struct http_req *req, unsigned int status, json_t *value)
+{
+	char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+
+	json_decref(value);
+	if (!text)
+		return answer(req, 500, NULL, NULL, 0);
+	return http_reply_owned(req, status, "application/json", text, strlen(text));
+}
+
+enum http_next http_reply_error(struct http_req *req, unsigned int status, const char *code, const char *fmt,
+				...)
+{
+	char sentence[512];
+	json_t *message;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(sentence, sizeof(sentence), fmt, ap);
+	va_end(ap);
+	message = json_string(sentence);
+	/* A sentence may quote what a stranger sent, or was cut in the middle of a character. */
+	for (char *c = sentence; !message && *c; c++)
+		if ((unsigned char)*c >= 0x80)
+			*c = '?';
+	if (!message)
+		message = json_string(sentence);
+	return http_reply_json(req, status, json_pack("{s:s, s:o, s:s}", "error", code, "message", message,
+						      "request", req->id));
+}
+
+enum http_next http_reply_fd(struct http_req *req, unsigned int status, const char *type, int fd,
+			     uint64_t offset, uint64_t len)
+{
+	struct MHD_Response *response;
+
+	if (len == 0) {
+		close(fd);
+		return http_reply(req, status, type, "", 0);
+	}
+	response = MHD_create_response_from_fd_at_offset64(len, fd, offset);
+	if (!response)
+		close(fd);
+	return answer(req, status, type, response, len);
+}
+
+static ssize_t stream_read(void *arg, uint64_t pos, char *buf, size_t max)
+{
+	struct stream *stream = arg;
+
+	for (;;) {
+		ssize_t n;
+
+		http_arm(stream->req);
+		n = stream->read(stream->ctx, pos, buf, max);
+		if (n > 0)
+			return n;
+		if (n == HTTP_READ_END)
+			return MHD_CONTENT_READER_END_OF_STREAM;
+		if (n != HTTP_READ_LATER)
+			return MHD_CONTENT_READER_END_WITH_ERROR;
+		switch (http_wait(stream->req, false)) {
+		case HTTP_WAIT_GO:
+			continue;
+		case HTTP_WAIT_SUSPENDED:
+			return 0;
+		default:
+			return MHD_CONTENT_READER_END_WITH_ERROR;
+		}
+	}
+}
+
+static void stream_free(void *arg)
+{
+	struct stream *stream = arg;
+
+	if (stream->free_ctx)
+		stream->free_ctx(stream->ctx);
+	free(stream);
+}
+
+enum http_next http_reply_stream(struct http_req *req, unsigned int status, const char *type, uint64_t length,
+				 http_read_fn *read, void (*free_ctx)(void *), void *ctx)
+{
+	struct stream *stream = malloc(sizeof(*stream));
+	struct MHD_Response *response = NULL;
+
+	if (stream) {
+		*stream = (struct stream){ req, read, free_ctx, ctx };
+		response = MHD_create_response_from_callback(length == UINT64_MAX ? MHD_SIZE_UNKNOWN : length,
+							     STREAM_BLOCK, stream_read, stream, stream_free);
+	}
+	if (!response) {
+		free(stream);
+		if (free_ctx)
+			free_ctx(ctx);
+	}
+	return answer(req, status, type, response, length == UINT64_MAX ? 0 : length);
+}
+
+struct http_cached *http_cached_new(unsigned int status, const char *type, const void *data, size_t len,
+				    const char *const *header_pairs)
+{
+	struct http_cached *cached = calloc(1, sizeof(*cached));
+
+	if (!cached)
+		return NULL;
+	cached->status = status;
+	cached->len = len;
+	cached->refs = 1;
+	cached->response = MHD_create_response_from_buffer(len, (void *)(len ? data : ""), MHD_RESPMEM_MUST_COPY);
+	if (!cached->response) {
+		free(cached);
+		return NULL;
+	}
+	if (type)
+		MHD_add_response_header(cached->response, "Content-Type", type);
+	for (; header_pairs && header_pairs[0]; header_pairs += 2)
+		MHD_add_response_header(cached->response, header_pairs[0], header_pairs[1]);
+	return cached;
+}
+
+void http_cached_free(struct http_cached *cached)
+{
+	if (!cached || atomic_fetch_sub(&cached->refs, 1) > 1)
+		return;
+	MHD_destroy_response(cached->response);
+	free(cached);
+}
+
+enum http_next http_reply_cached(struct http_req *req, struct http_cached *cached)
+{
+	if (req->answered)
+		return HTTP_ANSWERED;
+	atomic_fetch_add(&cached->refs, 1);
+	req->cached = cached;
+	return answer(req, cached->status, NULL, NULL, cached->len);
+}
+
+enum MHD_Result http_queue(struct http_req *req)
+{
+	struct MHD_Response *response = req->cached ? req->cached->response : req->response;
+
+	return response ? MHD_queue_response(req->mhd, req->status, response) : MHD_NO;
+}
+
+void http_drop_answer(struct http_req *req)
+{
+	struct http_header_pair *next;
+
+	if (req->response)
+		MHD_destroy_response(req->response);
+	http_cached_free(req->cached);
+	for (struct http_header_pair *h = req->headers; h; h = next) {
+		next = h->next;
+		free(h);
+	}
+}
