@@ -55,6 +55,9 @@ struct daemon_program {
 	int (*action)(const struct conf *conf);
 };
 
+/* The answer of `status`; on the main thread alone (lib/inside.h has one for the others). A new reference. */
+json_t *daemon_status_now(struct daemon *d);
+
 /* Options -c -n -v -V -h; exit codes 0, 1, 2. */
 int daemon_main(const struct daemon_program *program, int argc, char **argv);
 

@@ -25,9 +25,8 @@ void inside_stop(struct inside *inside);        /* accepts NULL */
 /* The answer of `status`, as the control socket gives it (a new reference). From any thread but the main one. */
 json_t *daemon_status(struct daemon *d);
 
-/* Route functions that a public server may use too; arg is ignored, the state is the server's own. */
-struct inside_health { struct load *load; };
-enum http_next inside_health_begin(struct http_req *req, void *load /* struct load * or NULL */);
+/* "/_/health" for a public server too: "ok" and the load report, when there is a load. */
+enum http_next inside_health_begin(struct http_req *req, void *load);
 
 /* A client with the installation's certificates (or plain when there are none); while files can be read. */
 int inside_client(struct httpc **out, const struct conf *conf, const char *user_agent);
