@@ -45,6 +45,9 @@ weir_src     := tools/ca.c tools/cmd.c tools/lab.c tools/objects.c tools/show.c 
 
 bpf_src      := bpf/edge.bpf.c
 
+# packets through the program under BPF_PROG_TEST_RUN (tests/bpf/NAME.c)
+bpf_tests    := test_forward
+
 # main files: one a program
 programs     :=
 
@@ -152,7 +155,7 @@ build/vmlinux/vmlinux.h: vmlinux/vmlinux.h
 
 build/bpf/%.bpf.o: bpf/%.bpf.c build/vmlinux/vmlinux.h
 	@mkdir -p $(@D)
-	$(call say,BPF)$(CLANG) -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -O2 -g -Wall -Wextra -Wshadow \
+	$(call say,BPF)$(CLANG) -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -O2 -g -fno-strict-aliasing -Wall -Wextra -Wshadow \
 		-I. -Ibuild/vmlinux -MMD -MP -c $< -o $@
 
 build/skel/%.skel.h: build/bpf/%.bpf.o
@@ -170,6 +173,14 @@ $(BUILD)/unit/$(2): $(BUILD)/tests/unit/$(2).o $(BUILD)/$(1).a $(BUILD)/lib.a
 endef
 $(foreach a,$(archives),$(foreach t,$(unit_$(a)),$(eval $(call unit_rule,$(a),$(t)))))
 unit_tests := $(foreach a,$(archives),$(unit_$(a):%=$(BUILD)/unit/%))
+
+bpf_tests_bin := $(bpf_tests:%=build/tests/bpf/%)
+$(bpf_tests_bin) build/tests/bpf/frame.o build/tests/bpf/edge.o: cflags += -Ibuild
+$(bpf_tests_bin:=.o) build/tests/bpf/frame.o build/tests/bpf/edge.o: | build/skel/edge.skel.h
+$(bpf_tests_bin): %: %.o build/tests/bpf/edge.o build/tests/bpf/frame.o build/agent.a build/lib.a
+	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) -lcmocka $(libs)
+build/bpf-tests: $(bpf_tests_bin)
+	@touch $@
 
 define fuzz_rule
 build/fuzz/$(2): tests/fuzz/$(2).c $($(1)_src) $(lib_src)

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* edge.c -- see edge.h. */
+#include "tests/bpf/edge.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "skel/edge.skel.h"
+#include "user/agent/maps.h"
+
+static struct edge *skel;
+static struct weir_slot *slots;
+static uint64_t counted[WEIR_REASONS_MAX];
+
+static _Noreturn void die(const char *what)
+{
+	printf("Bail out! %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	return level == LIBBPF_WARN ? vfprintf(stderr, fmt, ap) : 0;
+}
+
+int edge_load(void **state)
+{
+	(void)state;
+	libbpf_set_print(quiet);
+	skel = edge__open_and_load();
+	if (!skel)
+		die("the program cannot be loaded");
+	slots = mmap(NULL, WEIR_SLOTS_MAX * sizeof(*slots), PROT_READ | PROT_WRITE, MAP_SHARED,
+		     bpf_map__fd(skel->maps.slots), 0);
+	if (slots == MAP_FAILED)
+		die("slots cannot be mapped");
+	return 0;
+}
+
+int edge_unload(void **state)
+{
+	(void)state;
+	munmap(slots, WEIR_SLOTS_MAX * sizeof(*slots));
+	edge__destroy(skel);
+	return 0;
+}
+
+struct edge *edge_skeleton(void)
+{
+	return skel;
+}
+
+static void clear(const struct bpf_map *map)
+{
+	int fd = bpf_map__fd(map);
+	char key[64];
+
+	while (!bpf_map_get_next_key(fd, NULL, key))
+		if (bpf_map_delete_elem(fd, key) && errno != ENOENT)
+			die("a map cannot be emptied");
+}
+
+static void put(const struct bpf_map *map, const void *key, const void *value)
+{
+	if (bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY))
+		die("a map cannot be written");
+}
+
+int edge_reset(void **state)
+{
+	const struct weir_settings none = { 0 };
+	const struct weir_backend gone = { 0 };
+
+	(void)state;
+	put_settings(&none);
+	clear(skel->maps.services);
+	clear(skel->maps.notes);
+	clear(skel->maps.half_open);
+	clear(skel->maps.fragments);
+	clear(skel->maps.decap_sources);
+	clear(skel->maps.decap_ifaces);
+	clear(skel->maps.decap_targets);
+	for (uint32_t i = 0; i < 32; i++)
+		put(skel->maps.backends, &i, &gone);
+	memset(slots, 0, 4096 * sizeof(*slots));
+	return 0;
+}
+
+static uint64_t packets(const struct bpf_map *map, uint32_t index)
+{
+	struct weir_count c;
+
+	if (mapset_count(bpf_map__fd(map), index, &c))
+		die("a counter cannot be read");
+	return c.packets;
+}
+
+uint64_t service_packets(uint32_t number)
+{
+	return packets(skel->maps.service_counts, number);
+}
+
+uint64_t backend_packets(uint32_t index)
+{
+	return packets(skel->maps.backend_counts, index);
+}
+
+static int reason_since(void)
+{
+	int found = -1;
+
+	for (uint32_t i = 0; i < WEIR_REASON_COUNT; i++) {
+		uint64_t now = packets(skel->maps.reasons, i);
+
+		if (now != counted[i])
+			found = found == -1 && now == counted[i] + 1 ? (int)i : -2;
+		counted[i] = now;
+	}
+	return found;
+}
+
+void edge_run(const struct frame *f, struct outcome *o)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->data, .data_size_in = f->len,
+		    .data_out = o->data, .data_size_out = sizeof(o->data), .repeat = 1);
+
+	reason_since();
+	memset(o->data, 0, sizeof(o->data));
+	if (bpf_prog_test_run_opts(bpf_program__fd(skel->progs.edge), &opts))
+		die("the program cannot be run");
+	o->action = opts.retval;
+	o->len = opts.data_size_out;
+	o->reason = reason_since();
+}
+
+void put_settings(const struct weir_settings *s)
+{
+	uint32_t zero = 0;
+
+	put(skel->maps.settings, &zero, s);
+}
+
+void put_service(const char *address, uint16_t port, uint8_t proto, uint32_t number, uint32_t first,
+		 uint32_t n, uint8_t encap, uint8_t flags)
+{
+	struct weir_service value = { .number = number, .first = first, .slots = n, .encap = encap,
+				      .flags = flags };
+	bool is6 = strchr(address, ':');
+	struct weir_service_key key = { .port = htons(port), .proto = proto,
+					.family = is6 ? WEIR_FAMILY_6 : WEIR_FAMILY_4 };
+
+	address_bytes((uint8_t *)key.addr, address);
+	put(skel->maps.services, &key, &value);
+	key.port = 0;
+	key.proto = is6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
+	put(skel->maps.services, &key, &value);
+}
+
+void put_backend(uint16_t index, const char *address, const char *source, uint8_t flags)
+{
+	struct weir_backend b = {
+		.ifindex = INGRESS,
+		.mac = { 6, 0, 0, 0, 0, (uint8_t)index },
+		.source_mac = { 4, 0, 0, 0, 0, 1 },
+		.family = strchr(address, ':') ? WEIR_FAMILY_6 : WEIR_FAMILY_4,
+		.flags = flags,
+	};
+	uint32_t key = index;
+
+	address_bytes((uint8_t *)b.addr, address);
+	if (source)
+		address_bytes((uint8_t *)b.source, source);
+	put(skel->maps.backends, &key, &b);
+}
+
+void put_backend_way(uint16_t index, uint32_t ifindex, uint16_t mtu)
+{
+	struct weir_backend b;
+	uint32_t key = index;
+
+	if (bpf_map_lookup_elem(bpf_map__fd(skel->maps.backends), &key, &b))
+		die("a backend cannot be read");
+	b.ifindex = ifindex;
+	b.mtu = mtu;
+	put(skel->maps.backends, &key, &b);
+}
+
+struct weir_slot *slot(uint32_t index)
+{
+	return &slots[index];
+}
+
+static void mapped(__be32 out[4], const char *text)
+{
+	uint8_t bytes[16];
+
+	address_bytes(bytes, text);
+	if (strchr(text, ':')) {
+		memcpy(out, bytes, 16);
+		return;
+	}
+	out[0] = out[1] = 0;
+	out[2] = htonl(0xffff);
+	memcpy(&out[3], bytes, 4);
+}
+
+void put_decap(const char *source, unsigned int bits, const char *target, bool interface)
+{
+	struct weir_prefix from = { .bits = bits + (strchr(source, ':') ? 0 : 96) };
+	uint32_t one = 1, ingress = INGRESS;
+	struct weir_target to;
+
+	mapped(from.addr, source);
+	mapped(to.addr, target);
+	put(skel->maps.decap_sources, &from, &one);
+	put(skel->maps.decap_targets, &to, &one);
+	if (interface)
+		put(skel->maps.decap_ifaces, &ingress, &one);
+}
