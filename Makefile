@@ -31,8 +31,11 @@ ns_src       :=
 ns_src       += dns/blob.c dns/compile.c dns/pick.c dns/query.c dns/wire.c dns/zone.c
 
 store_src    :=
-store_src    += http/store/chunks.c http/store/commit.c http/store/held.c http/store/manifest.c
-store_src    += http/store/placement.c http/store/staged.c
+store_src    += http/store/buckets.c http/store/chunks.c http/store/commit.c http/store/endpoint.c http/store/held.c
+store_src    += http/store/inbound.c http/store/inside_api.c http/store/jobs.c http/store/manifest.c http/store/metrics.c
+store_src    += http/store/object.c http/store/peers.c http/store/placement.c http/store/presence.c http/store/reader.c
+store_src    += http/store/relay.c http/store/repair.c http/store/scrub.c http/store/staged.c http/store/transfer.c
+store_src    += http/store/upload.c
 store_src    += http/store/names_apply.c http/store/names_copy.c http/store/names_db.c
 store_src    += http/store/names_op.c http/store/names_scan.c http/store/names_wire.c
 
@@ -63,7 +66,7 @@ unit_ns       :=
 unit_ns       += test_ns_query
 
 unit_store    :=
-unit_store    += test_store_chunks test_store_manifest test_store_placement
+unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement
 unit_store    += test_names_db
 
 unit_gateway  := test_rank

@@ -263,6 +263,21 @@ ssize_t staged_read(const struct staged *s, void *buf, size_t len, uint64_t offs
 	return n < 0 ? -errno : n;
 }
 
+int staged_chunk_hash(const struct staged *s, uint64_t number, uint8_t sha256[32])
+{
+	if (!number && !s->size) {
+		sha256_once("", 0, sha256);
+		return 0;
+	}
+	if (number >= s->done)
+		return -EINVAL;
+	if (!number)
+		memcpy(sha256, s->first, 32);
+	else if (pread(s->records_fd, sha256, 32, (off_t)((number - 1) * RECORD_MAX)) != 32)
+		return -EIO;
+	return 0;
+}
+
 /* Records behind the data: the first from memory, the others from their file. */
 static int write_records(struct staged *s)
 {

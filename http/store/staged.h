@@ -34,6 +34,9 @@ uint64_t staged_size(const struct staged *s);           /* bytes of complete chu
 /* Bytes of complete chunks, for sending them on: like pread(2). From any thread. */
 ssize_t staged_read(const struct staged *s, void *buf, size_t len, uint64_t offset);
 
+/* The hash of a complete chunk (of nothing, for chunk 0 of an empty object). */
+int staged_chunk_hash(const struct staged *s, uint64_t number, uint8_t sha256[32]);
+
 /* Writes records, head and footer. -EBADMSG when the manifest does not fit the data. */
 int staged_finish(struct staged *s, const struct manifest *m);
 /* Through the group-commit thread: 0 when data and name are on stable storage. */

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * buckets.c -- buckets in the registry (buckets.h).
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "http/store/buckets.h"
+#include "lib/log.h"
+
+#define KNOWN_MAX 100000 /* more are asked for each time */
+
+struct buckets {
+	struct registry *reg;
+	pthread_mutex_t lock;
+	void *known; /* a tsearch(3) tree of names */
+	size_t n;
+};
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+int buckets_new(struct buckets **out, struct registry *reg)
+{
+	struct buckets *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return -ENOMEM;
+	b->reg = reg;
+	pthread_mutex_init(&b->lock, NULL);
+	*out = b;
+	return 0;
+}
+
+void buckets_free(struct buckets *b)
+{
+	if (!b)
+		return;
+	tdestroy(b->known, free);
+	pthread_mutex_destroy(&b->lock);
+	free(b);
+}
+
+static bool known(struct buckets *b, const char *bucket)
+{
+	bool yes;
+
+	pthread_mutex_lock(&b->lock);
+	yes = tfind(bucket, &b->known, by_name) != NULL;
+	pthread_mutex_unlock(&b->lock);
+	return yes;
+}
+
+static void remember(struct buckets *b, const char *bucket)
+{
+	char *name = strdup(bucket), **node;
+
+	pthread_mutex_lock(&b->lock);
+	if (name && b->n < KNOWN_MAX) {
+		node = tsearch(name, &b->known, by_name);
+		if (node && *node == name) {
+			b->n++;
+			name = NULL;
+		}
+	}
+	pthread_mutex_unlock(&b->lock);
+	free(name);
+}
+
+int buckets_ensure(struct buckets *b, const char *bucket, const char *owner)
+{
+	char key[sizeof(REG_BUCKETS) + 64];
+	struct reg_cond absent = { key, 0 };
+	struct reg_change make = { .key = key };
+	json_t *root;
+	char *text;
+	int rc;
+
+	if (known(b, bucket))
+		return 0;
+	root = json_pack("{s:s, s:b, s:s, s:I}", "name", bucket, "public", 0, "owner", owner,
+			 "created", (json_int_t)time(NULL));
+	text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+	json_decref(root);
+	if (!text)
+		return -ENOMEM;
+	snprintf(key, sizeof(key), REG_BUCKETS "%s", bucket);
+	make.value = text;
+	rc = registry_txn(b->reg, &absent, 1, &make, 1, NULL);
+	free(text);
+	if (!rc || rc == -EAGAIN)
+		remember(b, bucket);
+	else
+		log_limited(LOG_LEVEL_WARN, 10, "bucket %s: the registry did not answer (%s)",
+			    bucket, registry_error());
+	return 0;
+}

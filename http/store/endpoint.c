@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * endpoint.c -- the program weir-endpoint: puts the parts together, and takes them apart
+ * (endpoint.h).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "http/store/endpoint.h"
+#include "http/store/inside_api.h"
+#include "http/store/object.h"
+#include "http/store/presence.h"
+#include "http/store/repair.h"
+#include "lib/log.h"
+
+#define OPEN_VERSIONS 1024 /* descriptors of hot versions, and at most 64 KiB of memory each */
+#define WORKERS	      64   /* requests that wait for disks, second copies and primaries */
+#define SENDERS	      16
+#define FIRST_WAIT_MS 3000 /* for the registry, at start */
+
+static bool endpoint_enabled(const struct conf *conf)
+{
+	return conf->endpoint.enabled;
+}
+
+static int bind_public(struct endpoint *ep, const struct conf_endpoint *conf)
+{
+	ep->nlisteners = conf->nlisten;
+	ep->listeners = calloc(conf->nlisten + 1, sizeof(int));
+	if (!ep->listeners)
+		return -ENOMEM;
+	return access_bind(conf->listen, conf->nlisten, ep->listeners);
+}
+
+static int prepare_folder(struct endpoint *ep, const struct conf *conf,
+			  const struct priv_user *user)
+{
+	int rc;
+
+	conf_state_path(conf, "endpoint", ep->dir, sizeof(ep->dir));
+	rc = priv_folder(conf->state, user, 0750);
+	if (!rc)
+		rc = priv_folder(ep->dir, user, 0700);
+	if (rc)
+		log_error("cannot make the folder %s: %s", ep->dir, strerror(-rc));
+	return rc;
+}
+
+/* Connections, hot versions and uploads need a descriptor each. */
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int endpoint_prepare(struct daemon *d)
+{
+	struct endpoint *ep = calloc(1, sizeof(*ep));
+	int rc;
+
+	if (!ep)
+		return -ENOMEM;
+	d->state = ep;
+	ep->daemon = d;
+	ep->copies = d->conf->endpoint.copies ? d->conf->endpoint.copies : 1;
+	ep->object_max = d->conf->endpoint.limits.object;
+	snprintf(ep->node, sizeof(ep->node), "%s", d->conf->node);
+	raise_descriptors();
+	rc = prepare_folder(ep, d->conf, &d->user);
+	if (!rc)
+		rc = bind_public(ep, &d->conf->endpoint);
+	if (!rc)
+		rc = inside_bind(&ep->inside, d->conf, &d->conf->endpoint.inside);
+	if (!rc)
+		rc = inside_client(&ep->httpc, d->conf, "weir-endpoint/" WEIR_VERSION);
+	if (!rc)
+		rc = load_new(&ep->load);
+	return rc;
+}
+
+static int open_store(struct endpoint *ep)
+{
+	const struct conf_endpoint *conf = &ep->daemon->conf->endpoint;
+	struct chunks_options options = { .dir = ep->dir };
+	int rc;
+
+	if (conf->reserve_fraction > 0)
+		options.reserve_fraction = conf->reserve_fraction;
+	else
+		options.reserve_bytes = conf->reserve;
+	rc = chunks_open(&ep->chunks, &options);
+	if (rc == -EBUSY)
+		log_error("%s: another endpoint runs in this folder", ep->dir);
+	else if (rc)
+		log_error("%s: cannot open the store: %s", ep->dir, strerror(-rc));
+	if (!rc)
+		rc = held_cache_new(&ep->held, ep->chunks, OPEN_VERSIONS);
+	if (!rc)
+		rc = inbound_new(&ep->inbound, ep->chunks);
+	if (!rc)
+		rc = buckets_new(&ep->buckets, ep->daemon->registry);
+	return rc;
+}
+
+/* Told by the outbox of a bucket's primary. */
+static int forget(void *arg, const char *version)
+{
+	struct endpoint *ep = arg;
+	struct version v;
+	int rc;
+
+	if (version_parse(&v, version))
+		return 0;
+	inbound_forget(ep->inbound, &v);
+	rc = chunks_forget(ep->chunks, &v);
+	held_drop(ep->held, &v);
+	return rc;
+}
+
+static int fetch(void *arg, const char *bucket, const struct name_entry *entry)
+{
+	struct endpoint *ep = arg;
+	struct version v;
+
+	(void)bucket;
+	if (version_parse(&v, entry->version))
+		return -ENOENT;
+	if (chunks_has(ep->chunks, &v))
+		return 0;
+	return repair_fetch(ep, &v, entry->holders, entry->nholders);
+}
+
+static int open_names(struct endpoint *ep)
+{
+	const struct conf *conf = ep->daemon->conf;
+	char dir[sizeof(ep->dir) + 8];
+	struct names_options options = { .dir = dir,
+					 .node = conf->node,
+					 .site = conf->site,
+					 .domain = conf->domain,
+					 .registry = ep->daemon->registry,
+					 .httpc = ep->httpc,
+					 .forget = forget,
+					 .fetch = fetch,
+					 .arg = ep };
+
+	snprintf(dir, sizeof(dir), "%s/names", ep->dir);
+	return names_open(&ep->names, &options);
+}
+
+/* The first user exists: listeners off loopback open. */
+static void on_users(void *arg)
+{
+	struct endpoint *ep = arg;
+	int rc;
+
+	if (!ep->server || !users_count(ep->users))
+		return;
+	rc = httpd_listen(ep->server);
+	if (rc)
+		log_error("cannot listen: %s", strerror(-rc));
+}
+
+static int serve_inside(struct endpoint *ep)
+{
+	struct httpd_options options = { .workers = WORKERS, .upload_chunk = 1 << 20 };
+
+	return inside_serve(ep->inside, ep->daemon, ep->load, &options, inside_api_routes, ep);
+}
+
+static int serve_public(struct endpoint *ep)
+{
+	const struct conf_endpoint *conf = &ep->daemon->conf->endpoint;
+	struct httpd_options options = {
+		.name = "endpoint",
+		.connections_max = conf->limits.connections,
+		.header_bytes_max = (size_t)conf->limits.header_bytes,
+		.idle_s = (unsigned int)(conf->limits.idle_us / 1000000),
+		.workers = WORKERS,
+		.upload_chunk = 1 << 20,
+		.metrics = ep->daemon->metrics,
+	};
+	struct httpd *server = NULL;
+	int rc;
+
+	rc = access_listen_local(conf->listen, conf->nlisten, ep->listeners);
+	if (!rc)
+		rc = httpd_start(&server, &options, ep->listeners, ep->nlisteners,
+				 object_routes(ep), ep);
+	if (rc)
+		log_error("cannot serve: %s", strerror(-rc));
+	ep->server = server;
+	return rc;
+}
+
+static int endpoint_start(struct daemon *d)
+{
+	struct endpoint *ep = d->state;
+	int rc;
+
+	rc = open_store(ep);
+	if (!rc)
+		rc = peers_open(&ep->peers, d->registry, d->conf);
+	if (!rc)
+		rc = relays_new(&ep->relays, ep->httpc, ep->peers);
+	if (!rc)
+		rc = jobs_new(&ep->senders, "sender", SENDERS);
+	if (!rc)
+		rc = open_names(ep);
+	if (!rc)
+		rc = repair_new(&ep->repair, ep);
+	if (!rc)
+		rc = endpoint_metrics(ep);
+	if (!rc)
+		rc = serve_inside(ep);
+	if (!rc)
+		rc = presence_new(&ep->presence, ep, FIRST_WAIT_MS);
+	if (!rc)
+		rc = users_open(&ep->users, d->registry, on_users, ep);
+	if (!rc)
+		rc = serve_public(ep);
+	if (rc) {
+		log_error("cannot start: %s", strerror(-rc));
+		return rc;
+	}
+	on_users(ep); /* they may have been there before the server was */
+	loop_notify_ready("serving objects");
+	return 0;
+}
+
+static void endpoint_stop(struct daemon *d)
+{
+	struct endpoint *ep = d->state;
+
+	if (!ep)
+		return;
+	/* From outside inwards; the lease ends before the names close, so that others see it gone.
+	 */
+	httpd_stop(ep->server, 5000);
+	if (ep->names)
+		names_stop(ep->names);
+	inside_stop(ep->inside);
+	presence_free(ep->presence);
+	jobs_free(ep->senders);
+	relays_free(ep->relays);
+	repair_free(ep->repair);
+	names_close(ep->names);
+	users_close(ep->users);
+	peers_close(ep->peers);
+	inbound_free(ep->inbound);
+	held_cache_free(ep->held);
+	chunks_close(ep->chunks);
+	httpc_free(ep->httpc);
+	load_free(ep->load);
+	buckets_free(ep->buckets);
+	free(ep->listeners);
+	free(ep->exported);
+	free(ep);
+	d->state = NULL;
+}
+
+static int endpoint_reload(struct daemon *d, const struct conf *old)
+{
+	struct endpoint *ep = d->state;
+
+	ep->copies = d->conf->endpoint.copies ? d->conf->endpoint.copies : 1;
+	if (strcmp(d->conf->node, old->node) || strcmp(d->conf->state, old->state)) {
+		log_error("reload: node and state of an endpoint change only by a restart");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Sum of a member over the buckets of which this node is primary. */
+static json_int_t primary_bytes(const json_t *buckets)
+{
+	json_int_t sum = 0;
+
+	for (size_t i = 0; i < json_array_size(buckets); i++) {
+		const json_t *b = json_array_get(buckets, i);
+		const char *role = json_string_value(json_object_get(b, "role"));
+
+		if (role && !strcmp(role, "primary"))
+			sum += json_integer_value(json_object_get(b, "bytes"));
+	}
+	return sum;
+}
+
+static void endpoint_status(struct daemon *d, json_t *answer)
+{
+	struct chunks_space space = { 0 };
+	struct endpoint *ep = d->state;
+	json_t *names;
+
+	if (!ep || !ep->names)
+		return;
+	chunks_space(ep->chunks, &space);
+	names = names_status(ep->names);
+	json_object_set(answer, "objects", json_object_get(names, "objects"));
+	json_object_set_new(answer, "bytes",
+			    json_integer(primary_bytes(json_object_get(names, "buckets"))));
+	json_object_set_new(answer, "free", json_integer((json_int_t)space.free));
+	json_object_set_new(answer, "reserve", json_integer((json_int_t)space.reserve));
+	json_object_set_new(answer, "copies", json_integer(ep->copies));
+	json_object_set_new(answer, "endpoints",
+			    json_integer((json_int_t)peers_registered(ep->peers)));
+	if (json_object_get(names, "note"))
+		json_object_set(answer, "note", json_object_get(names, "note"));
+	else if (ep->copies == 1 || peers_registered(ep->peers) == 1)
+		json_object_set_new(answer, "note", json_string(endpoint_lone_note(ep)));
+	json_object_set(answer, "buckets", json_object_get(names, "buckets"));
+	json_object_set(answer, "outbox", json_object_get(names, "outbox"));
+	json_object_set_new(answer, "scrub", repair_status(ep->repair));
+	json_decref(names);
+}
+
+static json_t *command_scrub(void *arg, const json_t *request, char *err, size_t err_len)
+{
+	struct endpoint *ep = ((struct daemon *)arg)->state;
+
+	(void)request, (void)err, (void)err_len;
+	repair_scrub(ep->repair);
+	return json_object();
+}
+
+static const struct ctl_command endpoint_commands[] = {
+	{ "scrub", command_scrub },
+	{ NULL, NULL },
+};
+
+const struct daemon_program endpoint_program = {
+	.name = "weir-endpoint",
+	.role = "endpoint",
+	.summary = "stores and serves objects",
+	.enabled = endpoint_enabled,
+	.profile = PRIV_NET_FILES,
+	.prepare = endpoint_prepare,
+	.start = endpoint_start,
+	.stop = endpoint_stop,
+	.reload = endpoint_reload,
+	.status = endpoint_status,
+	.commands = endpoint_commands,
+};
+
+const char *endpoint_lone_note(const struct endpoint *ep)
+{
+	return ep->copies == 1 ? "one copy: this endpoint is configured to keep one (copies: 1)"
+			       : "one copy: this installation has a single endpoint";
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * endpoint.h -- what the parts of weir-endpoint share: made by endpoint.c at start, constant afterwards.
+ */
+#ifndef WEIR_STORE_ENDPOINT_H
+#define WEIR_STORE_ENDPOINT_H
+
+#include <stdatomic.h>
+
+#include "http/store/buckets.h"
+#include "http/store/held.h"
+#include "http/store/inbound.h"
+#include "http/store/jobs.h"
+#include "http/store/names.h"
+#include "http/store/peers.h"
+#include "http/store/relay.h"
+#include "lib/access.h"
+#include "lib/daemon.h"
+#include "lib/inside.h"
+
+struct exported;
+struct repair;
+struct presence;
+
+struct endpoint {
+	struct daemon *daemon;
+	char node[CONF_NAME_MAX];
+	char dir[4096];
+	unsigned int copies;            /* wanted, this node's included */
+	uint64_t object_max;            /* bytes */
+
+	struct chunks *chunks;
+	struct held_cache *held;
+	struct inbound *inbound;
+	struct peers *peers;
+	struct names *names;
+	struct buckets *buckets;
+	struct users *users;
+	struct httpc *httpc;
+	struct relays *relays;
+	struct jobs *senders;           /* chunks on their way to second copies */
+	struct repair *repair;
+	struct presence *presence;      /* in the registry */
+	struct exported *exported;      /* what metrics.c keeps */ 
+	struct load *load;
+	struct inside *inside;
+	struct httpd *_Atomic server;   /* the public one */
+	int *listeners;
+	size_t nlisteners;
+
+	struct {
+		atomic_ulong puts, gets, deletes, lists, failed, relayed, repaired, damaged, fetched,
+			orphans;
+	} counts;
+};
+
+/* The program (daemon.h). */
+extern const struct daemon_program endpoint_program;
+
+/* Metrics of the store, beside those of the server (metrics.c). */
+int endpoint_metrics(struct endpoint *ep);
+
+/* Why an object has a single copy here: for answers and status. */
+const char *endpoint_lone_note(const struct endpoint *ep);
+/* Answers for a call of names.h that failed. */
+enum http_next endpoint_reply_names(struct http_req *req, int rc);
+
+#endif

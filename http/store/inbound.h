@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * inbound.h -- versions that another endpoint is sending here: staged between its requests.
+ *
+ * Thread-safe: a version is lent to one request at a time. What is not finished is dropped when its
+ * sender says so, after an hour of silence, or at the next start.
+ */
+#ifndef WEIR_STORE_INBOUND_H
+#define WEIR_STORE_INBOUND_H
+
+#include "http/store/staged.h"
+
+struct inbound;
+
+int inbound_new(struct inbound **out, struct chunks *chunks);
+void inbound_free(struct inbound *in);          /* accepts NULL */
+
+/* Lends the staged version; chunk 0 makes it when it is new. -EBUSY: lent to another request;
+ * -ESTALE: unknown, and number is not 0; -EAGAIN: too many at once. */
+int inbound_take(struct inbound *in, const struct version *v, uint64_t number, struct staged **out);
+/* Gives it back; keep false: it is done (or spoilt) and freed. */
+void inbound_give(struct inbound *in, const struct version *v, bool keep);
+/* Drops it, at once or when it is given back. */
+void inbound_forget(struct inbound *in, const struct version *v);
+/* Drops what was silent for so long. */
+void inbound_expire(struct inbound *in, unsigned int seconds);
+
+#endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jobs.h -- a few threads for work that no request waits for: sending chunks to the second copy, repairs.
+ */
+#ifndef WEIR_STORE_JOBS_H
+#define WEIR_STORE_JOBS_H
+
+struct jobs;
+
+int jobs_new(struct jobs **out, const char *name, unsigned int threads);
+/* Runs what was added, then ends the threads. Accepts NULL. */
+void jobs_free(struct jobs *jobs);
+/* fn(arg) runs soon, in the order of the calls. 0, -ENOMEM, or -EAGAIN: 4,096 wait already. */
+int jobs_add(struct jobs *jobs, void (*fn)(void *arg), void *arg);
+
+#endif

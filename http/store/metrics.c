@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * metrics.c -- what an endpoint counts, as Prometheus text (endpoint.h).
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "http/store/endpoint.h"
+
+struct row {
+	const char *name, *help;
+	enum metric_type type;
+};
+
+enum {
+	PUTS,
+	GETS,
+	DELETES,
+	LISTS,
+	FAILED,
+	RELAYED,
+	FAILOVERS,
+	DAMAGED,
+	REPAIRED,
+	FETCHED,
+	ORPHANS,
+	ROUNDS,
+	COMMITS,
+	FREE,
+	TOTAL,
+	RESERVE,
+	PEERS,
+	ROWS
+};
+
+static const struct row rows[ROWS] = {
+	[PUTS] = { "store_puts_total", "Objects stored on request of clients.", METRIC_COUNTER },
+	[GETS] = { "store_gets_total", "Objects or ranges sent to clients.", METRIC_COUNTER },
+	[DELETES] = { "store_deletes_total", "Objects deleted on request of clients.",
+		      METRIC_COUNTER },
+	[LISTS] = { "store_lists_total", "Pages of listings sent.", METRIC_COUNTER },
+	[FAILED] = { "store_failed_total", "Requests that failed by the server's fault.",
+		     METRIC_COUNTER },
+	[RELAYED] = { "store_relayed_total", "Downloads fetched through from another endpoint.",
+		      METRIC_COUNTER },
+	[FAILOVERS] = { "store_relay_failovers_total",
+			"Holders replaced in the middle of a download.", METRIC_COUNTER },
+	[DAMAGED] = { "store_damaged_total", "Damaged blocks found by readers or the scrubber.",
+		      METRIC_COUNTER },
+	[REPAIRED] = { "store_repaired_total", "Damaged chunks repaired from another copy.",
+		       METRIC_COUNTER },
+	[FETCHED] = { "store_fetched_total", "Versions fetched to keep them here.",
+		      METRIC_COUNTER },
+	[ORPHANS] = { "store_orphans_removed_total", "Replaced versions removed by the scrubber.",
+		      METRIC_COUNTER },
+	[ROUNDS] = { "store_commit_rounds_total", "Rounds of the group-commit thread.",
+		     METRIC_COUNTER },
+	[COMMITS] = { "store_commits_total", "Files made durable by those rounds.",
+		      METRIC_COUNTER },
+	[FREE] = { "store_free_bytes", "Free disk space, the reserve included.", METRIC_GAUGE },
+	[TOTAL] = { "store_size_bytes", "Size of the disk.", METRIC_GAUGE },
+	[RESERVE] = { "store_reserve_bytes", "Disk space that stays free.", METRIC_GAUGE },
+	[PEERS] = { "store_endpoints_registered", "Endpoints of the installation.", METRIC_GAUGE },
+};
+
+struct exported {
+	struct endpoint *ep;
+	struct metric_series *series[ROWS];
+	unsigned long seen[ROWS]; /* counters grow by the difference */
+};
+
+static void count(struct exported *x, int row, unsigned long value)
+{
+	metric_inc(x->series[row], value - x->seen[row]);
+	x->seen[row] = value;
+}
+
+static void collect(void *arg)
+{
+	struct exported *x = arg;
+	struct endpoint *ep = x->ep;
+	unsigned long rounds, jobs;
+	struct chunks_space space;
+
+	count(x, PUTS, atomic_load(&ep->counts.puts));
+	count(x, GETS, atomic_load(&ep->counts.gets));
+	count(x, DELETES, atomic_load(&ep->counts.deletes));
+	count(x, LISTS, atomic_load(&ep->counts.lists));
+	count(x, FAILED, atomic_load(&ep->counts.failed));
+	count(x, RELAYED, atomic_load(&ep->counts.relayed));
+	count(x, FAILOVERS, relays_failovers(ep->relays));
+	count(x, DAMAGED, atomic_load(&ep->counts.damaged));
+	count(x, REPAIRED, atomic_load(&ep->counts.repaired));
+	count(x, FETCHED, atomic_load(&ep->counts.fetched));
+	count(x, ORPHANS, atomic_load(&ep->counts.orphans));
+	commit_counts(chunks_commit(ep->chunks), &rounds, &jobs);
+	count(x, ROUNDS, rounds);
+	count(x, COMMITS, jobs);
+	if (!chunks_space(ep->chunks, &space)) {
+		metric_set(x->series[FREE], (double)space.free);
+		metric_set(x->series[TOTAL], (double)space.total);
+		metric_set(x->series[RESERVE], (double)space.reserve);
+	}
+	metric_set(x->series[PEERS], (double)peers_registered(ep->peers));
+}
+
+int endpoint_metrics(struct endpoint *ep)
+{
+	struct exported *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return -ENOMEM;
+	x->ep = ep;
+	for (int i = 0; i < ROWS; i++) {
+		struct metric *metric = metric_add(ep->daemon->metrics, rows[i].type, rows[i].name,
+						   rows[i].help, NULL);
+
+		if (!metric) {
+			free(x);
+			return -ENOMEM;
+		}
+		x->series[i] = metric_series(metric, NULL);
+	}
+	ep->exported = x; /* freed with the endpoint */
+	return metrics_on_collect(ep->daemon->metrics, collect, x);
+}

@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * object.c -- the public routes of an endpoint (object.h).
+ *
+ * A handler checks on the server's thread what can be checked at once (form, rights, room), the
+ * rest runs on a worker: the name is asked from the bucket's primary, which may be another
+ * endpoint.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "http/store/object.h"
+#include "http/store/reader.h"
+#include "http/store/repair.h"
+#include "http/store/upload.h"
+
+#define SMALL_MAX 65536 /* bytes of an object that is kept as a ready answer while it is open */
+
+/* One request. */
+struct call {
+	struct endpoint *ep;
+	uint64_t began_us;
+	bool failed;
+	struct upload *upload;
+	struct token_scope who;
+};
+
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static struct call *call_new(struct endpoint *ep, struct http_req *req)
+{
+	struct call *call = calloc(1, sizeof(*call));
+
+	if (!call)
+		return NULL;
+	call->ep = ep;
+	call->began_us = now_us();
+	http_set_state(req, call);
+	load_begin(ep->load);
+	return call;
+}
+
+static void call_done(struct http_req *req, void *arg)
+{
+	struct endpoint *ep = arg;
+	struct call *call = http_state(req);
+
+	if (!call)
+		return;
+	upload_end(call->upload);
+	if (call->failed)
+		atomic_fetch_add(&ep->counts.failed, 1);
+	load_end(ep->load, now_us() - call->began_us, call->failed);
+	free(call);
+}
+
+static void call_failed(struct http_req *req)
+{
+	struct call *call = http_state(req);
+
+	if (call)
+		call->failed = true;
+}
+
+enum http_next endpoint_reply_names(struct http_req *req, int rc)
+{
+	switch (rc) {
+	case -ENOENT:
+		return http_reply_error(req, 404, "not-found", "There is no such object.");
+	case -ECANCELED:
+		return http_reply_error(
+			req, 412, "condition",
+			"If-Match or If-None-Match does not hold; nothing was changed.");
+	case -EINVAL:
+		return http_reply_error(req, 400, "malformed", "%s", names_error());
+	case -EAGAIN:
+		call_failed(req);
+		return http_reply_error(req, 503, "names", "%s Nothing was changed; try again.",
+					names_error());
+	case -ETIMEDOUT:
+		call_failed(req);
+		return http_reply_error(
+			req, 504, "unknown",
+			"It is not known whether it happened (%s); ask, or do it again.",
+			names_error());
+	case -ENOSPC:
+		call_failed(req);
+		return http_reply_error(req, 507, "full", "%s", names_error());
+	default:
+		call_failed(req);
+		return http_reply_error(req, 500, "names", "%s", names_error());
+	}
+}
+
+/* Bucket and key of the path, valid; false: answered. */
+static bool valid_path(struct http_req *req, const char **bucket, const char **key)
+{
+	*bucket = http_param(req, "bucket");
+	*key = http_param(req, "key");
+	if (!*bucket || !names_bucket_valid(*bucket)) {
+		http_reply_error(
+			req, 400, "bucket",
+			"A bucket has 3 to 63 of a-z 0-9 - . and begins with a letter or digit.");
+		return false;
+	}
+	if (*key && **key && !names_key_valid(*key)) {
+		http_reply_error(req, 400, "key",
+				 "A key has 1 to 512 bytes of UTF-8 without control characters.");
+		return false;
+	}
+	return true;
+}
+
+/* ---- PUT ---- */
+
+static enum http_next put_begin(struct http_req *req, void *arg)
+{
+	struct endpoint *ep = arg;
+	const char *bucket, *key;
+	struct call *call;
+	int rc;
+
+	call = call_new(ep, req);
+	if (!call)
+		return http_reply_error(req, 503, "memory", "Out of memory; try again.");
+	if (!valid_path(req, &bucket, &key))
+		return HTTP_ANSWERED;
+	if (!key || !*key)
+		return http_reply_error(req, 400, "key", "Name the object: PUT /b/BUCKET/KEY.");
+	if (!access_check(req, ep->users, RIGHT_WRITE, bucket, key, &call->who))
+		return HTTP_ANSWERED;
+	rc = upload_new(&call->upload, ep, bucket, key, call->who.user, http_content_length(req));
+	if (!rc)
+		return HTTP_CONTINUE;
+	call_failed(req);
+	if (rc == -ENOSPC)
+		return http_reply_error(
+			req, 507, "full",
+			"The disk is full, but for its reserve; nothing was stored.");
+	return http_reply_error(req, 500, "disk", "The disk failed: %s.", strerror(-rc));
+}
+
+static enum http_next put_body(struct http_req *req, void *arg, const void *data, size_t len,
+			       size_t *taken)
+{
+	struct call *call = http_state(req);
+
+	(void)arg;
+	upload_add(call->upload, data, len);
+	*taken = len;
+	return HTTP_CONTINUE;
+}
+
+static void put_work(struct http_req *req, void *arg)
+{
+	struct endpoint *ep = arg;
+	struct call *call = http_state(req);
+
+	if (upload_finish(call->upload, req))
+		atomic_fetch_add(&ep->counts.puts, 1);
+}
+
+static enum http_next put_end(struct http_req *req, void *arg)
+{
+	return http_work(req, put_work, arg);
+}
+
+/* ---- GET, HEAD ---- */
+
+static void free_cached(void *cached)
+{
+	http_cached_free(cached);
+}
+
+/* A small object's ready answer, checked when it was made; NULL when it cannot be made. */
+static struct http_cached *small_answer(struct endpoint *ep, struct held *held, const char *etag,
+					const char *sha)
+{
+	const char *const headers[] = { "ETag",
+					etag,
+					"X-Weir-Sha256",
+					sha,
+					"X-Weir-From",
+					ep->node,
+					"Accept-Ranges",
+					"bytes",
+					"X-Content-Type-Options",
+					"nosniff",
+					NULL };
+	uint64_t size = held_manifest(held)->size;
+	struct http_cached *cached = held_attached(held), *kept;
+	struct held_cursor *cur;
+	char data[SMALL_MAX];
+	ssize_t n;
+
+	if (cached)
+		return cached;
+	cur = held_cursor_new(held);
+	n = cur ? held_read(cur, 0, data, sizeof(data)) : -1;
+	held_cursor_free(cur);
+	if (n != (ssize_t)size)
+		return NULL;
+	cached = http_cached_new(200, READER_TYPE, data, size, headers);
+	if (!cached)
+		return NULL;
+	kept = held_attach(held, cached, free_cached);
+	if (kept != cached)
+		http_cached_free(cached);
+	return kept;
+}
+
+static void add_headers(struct http_req *req, const char *etag, const char *sha)
+{
+	http_add_header(req, "ETag", etag);
+	http_add_header(req, "X-Weir-Sha256", sha);
+	http_add_header(req, "Accept-Ranges", "bytes");
+	http_add_header(req, "X-Content-Type-Options", "nosniff");
+}
+
+/* The range asked for. False: answered (416). */
+static bool find_range(struct http_req *req, const struct name_entry *entry, const char *etag,
+		       struct reader_job *job)
+{
+	const char *if_range = http_header(req, "If-Range");
+	struct http_range range;
+	char text[80];
+	int rc = 0;
+
+	/* RFC 9110 section 13.1.5: another version than the one the client has a part of goes
+	 * whole. */
+	if (!if_range || !strcmp(if_range, etag))
+		rc = http_range_parse(&range, http_header(req, "Range"), entry->size);
+	if (rc == -ERANGE) {
+		snprintf(text, sizeof(text), "bytes */%" PRIu64, entry->size);
+		http_add_header(req, "Content-Range", text);
+		http_reply_error(req, 416, "range", "The object has %" PRIu64 " bytes.",
+				 entry->size);
+		return false;
+	}
+	*job = (struct reader_job){ .status = 200,
+				    .len = entry->size,
+				    .holders = entry->holders,
+				    .nholders = entry->nholders };
+	if (rc == 1) {
+		job->status = 206;
+		job->first = range.first;
+		job->len = range.len;
+		snprintf(text, sizeof(text), "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, range.first,
+			 range.first + range.len - 1, entry->size);
+		http_add_header(req, "Content-Range", text);
+	}
+	return true;
+}
+
+static void serve_local(struct endpoint *ep, struct http_req *req, struct held *held,
+			const struct reader_job *job, const char *etag, const char *sha)
+{
+	struct http_cached *cached;
+
+	if (job->status == 200 && !job->head && job->len <= SMALL_MAX) {
+		cached = small_answer(ep, held, etag, sha);
+		if (cached) {
+			http_reply_cached(req, cached);
+			return;
+		}
+	}
+	add_headers(req, etag, sha);
+	http_add_header(req, "X-Weir-From", ep->node);
+	reader_reply_local(ep, req, held, job);
+}
+
+/* Sends what a name stands for: from here, or from a holder. */
+static void serve(struct endpoint *ep, struct http_req *req, const struct name_entry *entry)
+{
+	struct held *held = NULL;
+	struct reader_job job;
+	char etag[35], sha[65];
+	int rc;
+
+	names_etag(entry->sha256, etag);
+	hex_encode(entry->sha256, 32, sha);
+	rc = http_conditions(req, etag);
+	if (rc == 304) {
+		http_add_header(req, "ETag", etag);
+		http_reply(req, 304, NULL, NULL, 0);
+		return;
+	}
+	if (rc) {
+		endpoint_reply_names(req, -ECANCELED);
+		return;
+	}
+	if (!find_range(req, entry, etag, &job))
+		return;
+	job.head = http_method(req) == HTTP_HEAD;
+	if (version_parse(&job.version, entry->version)) {
+		endpoint_reply_names(req, -EIO);
+		return;
+	}
+	atomic_fetch_add(&ep->counts.gets, 1);
+	rc = held_get(ep->held, &job.version, &held);
+	if (!rc) {
+		serve_local(ep, req, held, &job, etag, sha);
+		held_put(held);
+		return;
+	}
+	if (rc == -EBADMSG)
+		repair_queue(ep->repair, &job.version);
+	add_headers(req, etag, sha);
+	reader_reply_relay(ep, req, &job);
+}
+
+static void get_work(struct http_req *req, void *arg)
+{
+	struct endpoint *ep = arg;
+	struct name_entry entry;
+	int rc = names_get(ep->names, http_param(req, "bucket"), http_param(req, "key"), &entry);
+
+	if (rc)
+		endpoint_reply_names(req, rc);
+	else
+		serve(ep, req, &entry);
+}
+
+/* ---- listing ---- */
+
+static int list_entry(void *arg, const char *bucket, const struct name_entry *entry)
+{
+	char etag[35], sha[65];
+
+	(void)bucket;
+	return json_array_append_new(
+		arg, json_pack("{s:s, s:I, s:s, s:s, s:s, s:I}", "key", entry->key, "size",
+			       (json_int_t)entry->size, "etag", names_etag(entry->sha256, etag),
+			       "sha256", hex_encode(entry->sha256, 32, sha), "version",
+			       entry->version, "modified", (json_int_t)entry->modified));
+}
+
+static void list_work(struct http_req *req, void *arg)
+{
+	const char *bucket = http_param(req, "bucket"), *limit = http_query(req, "limit");
+	unsigned long n = limit ? strtoul(limit, NULL, 10) : NAMES_LIST_MAX;
+	json_t *objects = json_array(), *next;
+	struct endpoint *ep = arg;
+	bool more = false;
+	int rc;
+
+	if (n < 1 || n > NAMES_LIST_MAX)
+		n = NAMES_LIST_MAX;
+	rc = names_list(ep->names, bucket, http_query(req, "prefix"), http_query(req, "after"),
+			(unsigned int)n, list_entry, objects, &more);
+	if (rc) {
+		json_decref(objects);
+		endpoint_reply_names(req, rc);
+		return;
+	}
+	atomic_fetch_add(&ep->counts.lists, 1);
+	next = json_object_get(json_array_get(objects, json_array_size(objects) - 1), "key");
+	http_reply_json(req, 200,
+			json_pack("{s:s, s:o, s:O?}", "bucket", bucket, "objects", objects, "next",
+				  more ? next : NULL));
+}
+
+static enum http_next get_begin(struct http_req *req, void *arg)
+{
+	struct endpoint *ep = arg;
+	const char *bucket, *key;
+	struct call *call;
+	bool list;
+
+	call = call_new(ep, req);
+	if (!call)
+		return http_reply_error(req, 503, "memory", "Out of memory; try again.");
+	if (!valid_path(req, &bucket, &key))
+		return HTTP_ANSWERED;
+	list = !key || !*key;
+	if (!access_check(req, ep->users, list ? RIGHT_LIST : RIGHT_READ, bucket,
+			  list ? http_query(req, "prefix") : key, &call->who))
+		return HTTP_ANSWERED;
+	return http_work(req, list ? list_work : get_work, ep);
+}
+
+/* ---- by hash ---- */
+
+#define BY_HASH_MAX 64
+
+struct by_hash {
+	char bucket[BY_HASH_MAX][BUCKET_MAX];
+	struct name_entry entry[BY_HASH_MAX];
+	unsigned int n;
+};
+
+static int found_hash(void *arg, const char *bucket, const struct name_entry *entry)
+{
+	struct by_hash *found = arg;
+
+	if (strlen(bucket) >= BUCKET_MAX)
+		return 0;
+	strcpy(found->bucket[found->n], bucket);
+	found->entry[found->n++] = *entry;
+	return found->n == BY_HASH_MAX;
+}
+
+/* The first of those found that the caller may read and that its name still stands for. */
+static int pick_by_hash(struct endpoint *ep, const struct call *call, const struct by_hash *found,
+			struct name_entry *out)
+{
+	int rc = -ENOENT;
+
+	for (unsigned int i = 0; i < found->n; i++) {
+		int got;
+
+		if (!users_allow(ep->users, &call->who, RIGHT_READ, found->bucket[i],
+				 found->entry[i].key))
+			continue;
+		got = names_get(ep->names, found->bucket[i], found->entry[i].key, out);
+		if (!got && !memcmp(out->sha256, found->entry[i].sha256, 32))
+			return 0;
+		if (got && got != -ENOENT)
+			rc = got;
+	}
+	return rc;
+}
+
+static void hash_work(struct http_req *req, void *arg)
+{
+	struct by_hash *found = calloc(1, sizeof(*found));
+	struct call *call = http_state(req);
+	struct endpoint *ep = arg;
+	struct name_entry entry;
+	uint8_t sha256[32];
+	int rc;
+
+	rc = found ? hex_decode(http_param(req, "sha256"), sha256, 32) : -ENOMEM;
+	if (!rc)
+		rc = names_by_hash_all(ep->names, sha256, found_hash, found);
+	if (!rc)
+		rc = pick_by_hash(ep, call, found, &entry);
+	free(found);
+	/* Nobody in particular is asked for a token; what exists stays unsaid. */
+	if (rc == -ENOENT && !call->who.user[0] &&
+	    !access_check(req, ep->users, RIGHT_READ, NULL, NULL, &call->who))
+		return;
+	if (rc)
+		endpoint_reply_names(req, rc);
+	else
+		serve(ep, req, &entry);
+}
+
+static enum http_next hash_begin(struct http_req *req, void *arg)
+{
+	const char *sha = http_param(req, "sha256");
+	struct endpoint *ep = arg;
+	struct call *call;
+
+	call = call_new(ep, req);
+	if (!call)
+		return http_reply_error(req, 503, "memory", "Out of memory; try again.");
+	if (!sha || strlen(sha) != 64 || strspn(sha, "0123456789abcdef") != 64)
+		return http_reply_error(req, 400, "hash",
+					"Wanted: /o/ and 64 lower-case hex digits.");
+	/* Whose object it is comes out later: here it counts who asks. Without a word: nobody. */
+	if ((http_header(req, "Authorization") || http_query(req, "t")) &&
+	    !access_who(req, ep->users, &call->who))
+		return HTTP_ANSWERED;
+	return http_work(req, hash_work, ep);
+}
+
+/* ---- DELETE ---- */
+
+static void delete_work(struct http_req *req, void *arg)
+{
+	struct endpoint *ep = arg;
+	int rc = names_delete(ep->names, http_param(req, "bucket"), http_param(req, "key"),
+			      http_header(req, "If-Match"));
+
+	if (rc) {
+		endpoint_reply_names(req, rc);
+		return;
+	}
+	atomic_fetch_add(&ep->counts.deletes, 1);
+	http_reply(req, 204, NULL, NULL, 0);
+}
+
+static enum http_next delete_begin(struct http_req *req, void *arg)
+{
+	struct endpoint *ep = arg;
+	const char *bucket, *key;
+	struct call *call;
+
+	call = call_new(ep, req);
+	if (!call)
+		return http_reply_error(req, 503, "memory", "Out of memory; try again.");
+	if (!valid_path(req, &bucket, &key))
+		return HTTP_ANSWERED;
+	if (!key || !*key)
+		return http_reply_error(req, 400, "key", "Name the object: DELETE /b/BUCKET/KEY.");
+	if (!access_check(req, ep->users, RIGHT_DELETE, bucket, key, &call->who))
+		return HTTP_ANSWERED;
+	return http_work(req, delete_work, ep);
+}
+
+static enum http_next health_begin(struct http_req *req, void *arg)
+{
+	return inside_health_begin(req, ((struct endpoint *)arg)->load);
+}
+
+const struct http_route *object_routes(const struct endpoint *ep)
+{
+	static struct http_route routes[] = {
+		{ 1u << HTTP_PUT, "/b/:bucket/*key", 0, put_begin, put_body, put_end, call_done },
+		{ 1u << HTTP_GET, "/b/:bucket/*key", 0, get_begin, NULL, NULL, call_done },
+		{ 1u << HTTP_GET, "/b/:bucket", 0, get_begin, NULL, NULL, call_done },
+		{ 1u << HTTP_DELETE, "/b/:bucket/*key", 0, delete_begin, NULL, NULL, call_done },
+		{ 1u << HTTP_GET, "/o/:sha256", 0, hash_begin, NULL, NULL, call_done },
+		{ 1u << HTTP_GET, "/_/health", 0, health_begin, NULL, NULL, NULL },
+		{ 0, NULL, 0, NULL, NULL, NULL, NULL },
+	};
+
+	routes[0].body_max = ep->object_max;
+	return routes;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * object.h -- the public routes of an endpoint: PUT, GET, HEAD, DELETE of objects, listing, by hash.
+ */
+#ifndef WEIR_STORE_OBJECT_H
+#define WEIR_STORE_OBJECT_H
+
+#include "http/store/endpoint.h"
+
+/* The public routes, ended by a NULL path; the handlers' arg is the struct endpoint. Valid as long
+ * as the program runs. */
+const struct http_route *object_routes(const struct endpoint *ep);
+
+#endif

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * scrub.c -- the scrubber (scrub.h).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "http/store/repair.h"
+#include "http/store/scrub.h"
+#include "lib/log.h"
+
+#define SCRUB_FIRST_S 20	  /* after the start: what was missed while away */
+#define SCRUB_PAUSE_S 3600	  /* between rounds */
+#define SCRUB_RATE    (16u << 20) /* bytes a second: 1.4 TB a day, a small part of a disk */
+#define ORPHAN_AGE_S  3600	  /* younger ones may belong to an upload under way */
+
+struct scrub {
+	struct endpoint *ep;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	atomic_bool stop, running;
+	bool now;
+	uint64_t rounds, versions, bytes, missing,
+		orphans; /* of all rounds; orphans: of the last */
+};
+
+struct version_list {
+	struct version *v;
+	size_t n, room;
+};
+
+/* Waits; true: go on, false: the end. early: scrub_now() ends the wait. */
+static bool scrub_wait(struct scrub *s, uint64_t us, bool early)
+{
+	struct timespec until;
+	bool go;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (time_t)(us / 1000000);
+	until.tv_nsec += (long)(us % 1000000 * 1000);
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	pthread_mutex_lock(&s->lock);
+	while (!s->stop && !(early && s->now))
+		if (pthread_cond_timedwait(&s->wake, &s->lock, &until) == ETIMEDOUT)
+			break;
+	if (early)
+		s->now = false;
+	go = !s->stop;
+	pthread_mutex_unlock(&s->lock);
+	return go;
+}
+
+static int collect(void *arg, const struct version *v)
+{
+	struct version_list *list = arg;
+
+	if (list->n == list->room) {
+		size_t room = list->room ? 2 * list->room : 1024;
+		struct version *more = realloc(list->v, room * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		list->v = more;
+		list->room = room;
+	}
+	list->v[list->n++] = *v;
+	return 0;
+}
+
+/* Is the version another one than its name's, and not just being written? */
+static void check_name(struct scrub *s, const struct manifest *m)
+{
+	char path[COMMIT_PATH], hex[VERSION_STRLEN];
+	struct name_entry entry;
+	struct stat st;
+	int rc;
+
+	if (fstatat(chunks_root(s->ep->chunks), chunks_path(&m->version, path), &st, 0) ||
+	    st.st_ctim.tv_sec + ORPHAN_AGE_S > time(NULL))
+		return;
+	rc = names_get(s->ep->names, m->bucket, m->key, &entry);
+	version_format(&m->version, hex);
+	if (!rc && strcmp(entry.version, hex)) {
+		log_info("scrub: version %s was replaced; removing it", hex);
+		chunks_forget(s->ep->chunks, &m->version);
+		held_drop(s->ep->held, &m->version);
+		atomic_fetch_add(&s->ep->counts.orphans, 1);
+	} else if (rc == -ENOENT) {
+		/* Kept: a name that is not there is no proof, its index may have been lost. */
+		pthread_mutex_lock(&s->lock);
+		s->orphans++;
+		pthread_mutex_unlock(&s->lock);
+	}
+}
+
+static void check_version(struct scrub *s, const struct version *v)
+{
+	struct held_cursor *cur = NULL;
+	struct held *held = NULL;
+	uint64_t pos = 0, paid = 0;
+	ssize_t n = 0;
+	char byte;
+	int rc;
+
+	rc = held_get(s->ep->held, v, &held);
+	if (!rc)
+		cur = held_cursor_new(held);
+	if (rc == -EBADMSG)
+		n = rc;
+	for (; cur && pos < held_manifest(held)->size; pos += BLOCK_SIZE) {
+		n = held_read(cur, pos, &byte, 1);
+		if (n < 0)
+			break;
+		if (pos - paid >= SCRUB_RATE / 8) {
+			paid = pos;
+			if (!scrub_wait(s, 125000, false))
+				break;
+		}
+	}
+	held_cursor_free(cur);
+	if (n < 0) {
+		atomic_fetch_add(&s->ep->counts.damaged, 1);
+		repair_queue(s->ep->repair, v);
+	} else if (!rc) {
+		check_name(s, held_manifest(held));
+	}
+	held_put(held);
+	pthread_mutex_lock(&s->lock);
+	s->versions++;
+	s->bytes += pos;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* A name says that this node holds it: does it? */
+static int check_entry(void *arg, const char *bucket, const struct name_entry *entry)
+{
+	struct scrub *s = arg;
+	struct version v;
+	int rc;
+
+	(void)bucket;
+	if (entry->deleted || version_parse(&v, entry->version) || chunks_has(s->ep->chunks, &v))
+		return s->stop;
+	for (unsigned int i = 0; i < entry->nholders; i++) {
+		if (strcmp(entry->holders[i], s->ep->node))
+			continue;
+		rc = repair_fetch(s->ep, &v, entry->holders, entry->nholders);
+		log_warn("scrub: version %s was missing here: %s", entry->version,
+			 rc ? strerror(-rc) : "fetched");
+		pthread_mutex_lock(&s->lock);
+		s->missing++;
+		pthread_mutex_unlock(&s->lock);
+	}
+	return s->stop;
+}
+
+static void scrub_round(struct scrub *s)
+{
+	struct version_list list = { 0 };
+
+	names_each(s->ep->names, check_entry, s);
+	pthread_mutex_lock(&s->lock);
+	s->orphans = 0;
+	pthread_mutex_unlock(&s->lock);
+	chunks_each(s->ep->chunks, collect, &list);
+	for (size_t i = 0; i < list.n && !s->stop; i++) {
+		check_version(s, &list.v[i]);
+		/* Small ones are paid for together. */
+		if (i % 64 == 63 && !scrub_wait(s, 50000, false))
+			break;
+	}
+	free(list.v);
+	pthread_mutex_lock(&s->lock);
+	s->rounds++;
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void *scrub_main(void *arg)
+{
+	struct scrub *s = arg;
+	uint64_t pause = SCRUB_FIRST_S;
+
+	while (scrub_wait(s, pause * 1000000, true)) {
+		s->running = true;
+		scrub_round(s);
+		s->running = false;
+		inbound_expire(s->ep->inbound, 3600);
+		pause = SCRUB_PAUSE_S;
+	}
+	return NULL;
+}
+
+int scrub_new(struct scrub **out, struct endpoint *ep)
+{
+	struct scrub *s = calloc(1, sizeof(*s));
+	pthread_condattr_t attr;
+	int rc;
+
+	if (!s)
+		return -ENOMEM;
+	s->ep = ep;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	rc = pthread_create(&s->thread, NULL, scrub_main, s);
+	if (rc) {
+		free(s);
+		return -rc;
+	}
+	pthread_setname_np(s->thread, "scrub");
+	*out = s;
+	return 0;
+}
+
+void scrub_free(struct scrub *s)
+{
+	if (!s)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->stop = true;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+	pthread_join(s->thread, NULL);
+	pthread_mutex_destroy(&s->lock);
+	pthread_cond_destroy(&s->wake);
+	free(s);
+}
+
+void scrub_now(struct scrub *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->now = true;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+}
+
+json_t *scrub_status(struct scrub *s)
+{
+	json_t *root;
+
+	pthread_mutex_lock(&s->lock);
+	root = json_pack("{s:b, s:I, s:I, s:I, s:I, s:I}", "running", (int)s->running, "rounds",
+			 (json_int_t)s->rounds, "versions", (json_int_t)s->versions, "bytes",
+			 (json_int_t)s->bytes, "missing", (json_int_t)s->missing, "orphans",
+			 (json_int_t)s->orphans);
+	pthread_mutex_unlock(&s->lock);
+	return root;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * scrub.h -- the scrubber: one throttled thread that reads every stored version again and again and has
+ * damaged ones mended, fetches what a name says this node holds and it does not, and removes what was
+ * replaced.
+ */
+#ifndef WEIR_STORE_SCRUB_H
+#define WEIR_STORE_SCRUB_H
+
+#include "http/store/endpoint.h"
+
+struct scrub;
+
+int scrub_new(struct scrub **out, struct endpoint *ep);
+void scrub_free(struct scrub *s);       /* accepts NULL */
+/* Begins a round now, without the pause between rounds. */
+void scrub_now(struct scrub *s);
+json_t *scrub_status(struct scrub *s);  /* a new reference */
+
+#endif

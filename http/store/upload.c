@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * upload.c -- one PUT (upload.h).
+ *
+ * The body goes to a temporary file here; whenever a chunk of 8 MiB is complete, a sender thread
+ * reads it back from the page cache and sends it to the second endpoint. So the disk is the buffer:
+ * memory does not grow with the object, nor with a slow second. When a second dies, another is
+ * chosen and gets everything again from this disk.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "http/store/staged.h"
+#include "http/store/transfer.h"
+#include "http/store/upload.h"
+#include "lib/log.h"
+
+#define COPIES_MAX 4
+#define FAILED_MAX 8 /* seconds that broke off in one upload: then it is given up */
+
+struct target {
+	struct peer peer;
+	uint64_t sent; /* chunks that it has */
+	bool stored;   /* it said that all is on stable storage */
+};
+
+struct upload {
+	struct endpoint *ep;
+	char bucket[BUCKET_MAX], key[KEY_MAX], owner[64];
+	struct version version;
+	struct staged *staged;
+	int rc;		      /* the first failure of this disk */
+	uint64_t kicked;      /* chunks that senders were told of */
+	pthread_mutex_t lock; /* what follows */
+	pthread_cond_t idle;
+	bool sending, ended;
+	unsigned int refs;
+	/* used by the sender, and by finish once no sender runs */
+	struct target targets[COPIES_MAX];
+	unsigned int ntargets;
+	char failed[FAILED_MAX][CONF_NAME_MAX];
+	unsigned int nfailed;
+	char why[200]; /* the last target's failure */
+};
+
+int upload_new(struct upload **out, struct endpoint *ep, const char *bucket, const char *key,
+	       const char *owner, uint64_t announced)
+{
+	struct upload *up;
+	int rc;
+
+	rc = chunks_room(ep->chunks, announced == UINT64_MAX ? 0 : announced);
+	if (rc)
+		return rc;
+	up = calloc(1, sizeof(*up));
+	if (!up)
+		return -ENOMEM;
+	up->ep = ep;
+	up->refs = 1;
+	up->version = peers_new_version(ep->peers);
+	snprintf(up->bucket, sizeof(up->bucket), "%s", bucket);
+	snprintf(up->key, sizeof(up->key), "%s", key);
+	snprintf(up->owner, sizeof(up->owner), "%s", owner);
+	rc = staged_new(&up->staged, ep->chunks, &up->version);
+	if (rc) {
+		free(up);
+		return rc;
+	}
+	pthread_mutex_init(&up->lock, NULL);
+	pthread_cond_init(&up->idle, NULL);
+	*out = up;
+	return 0;
+}
+
+/* Tells the seconds to drop what they have. */
+static void targets_forget(struct upload *up)
+{
+	for (unsigned int i = 0; i < up->ntargets; i++)
+		if (up->targets[i].sent || up->targets[i].stored)
+			transfer_forget(up->ep->httpc, &up->targets[i].peer, &up->version);
+	up->ntargets = 0;
+}
+
+static void upload_put(struct upload *up)
+{
+	bool last;
+
+	pthread_mutex_lock(&up->lock);
+	last = !--up->refs;
+	pthread_mutex_unlock(&up->lock);
+	if (!last)
+		return;
+	staged_free(up->staged);
+	pthread_mutex_destroy(&up->lock);
+	pthread_cond_destroy(&up->idle);
+	free(up);
+}
+
+/* ---- the second copies ---- */
+
+static unsigned int taken_nodes(const struct upload *up, char (*taken)[CONF_NAME_MAX])
+{
+	unsigned int n = 0;
+
+	strcpy(taken[n++], up->ep->node);
+	for (unsigned int i = 0; i < up->ntargets; i++)
+		strcpy(taken[n++], up->targets[i].peer.node);
+	for (unsigned int i = 0; i < up->nfailed; i++)
+		strcpy(taken[n++], up->failed[i]);
+	return n;
+}
+
+/* Fills up the list of targets with the best that live. */
+static void targets_choose(struct upload *up)
+{
+	char taken[1 + COPIES_MAX + FAILED_MAX][CONF_NAME_MAX];
+	struct peer peer;
+
+	while (up->ntargets + 1 < up->ep->copies && up->ntargets < COPIES_MAX) {
+		unsigned int n = taken_nodes(up, taken);
+
+		if (!peers_choose(up->ep->peers, &up->version, (const char(*)[CONF_NAME_MAX])taken,
+				  n, &peer, 1))
+			break;
+		up->targets[up->ntargets++] = (struct target){ .peer = peer };
+	}
+}
+
+static void target_failed(struct upload *up, unsigned int i)
+{
+	snprintf(up->why, sizeof(up->why), "%s", transfer_error());
+	log_limited(LOG_LEVEL_WARN, 30, "upload: second copy failed: %s", up->why);
+	strcpy(up->failed[up->nfailed++], up->targets[i].peer.node);
+	up->targets[i] = up->targets[--up->ntargets];
+}
+
+/* Sends what is complete, or with `last` (the manifest) everything and the commit. */
+static int target_push(struct upload *up, struct target *t, const char *last)
+{
+	uint64_t chunks = staged_chunks(up->staged);
+	int rc = 0;
+
+	while (!rc && !t->stored && (t->sent < chunks || last)) {
+		/* The manifest goes with the last chunk; when that was sent before the end was
+		 * known, once more. */
+		uint64_t number = t->sent < chunks ? t->sent : chunks ? chunks - 1 : 0;
+		bool end = last && number + 1 >= chunks;
+
+		rc = transfer_chunk(up->ep->httpc, &t->peer, &up->version, up->staged, number,
+				    end ? last : NULL);
+		if (!rc) {
+			t->sent = number + 1;
+			t->stored = end;
+		}
+	}
+	return rc;
+}
+
+/* All targets, replacing those that fail. */
+static void targets_push(struct upload *up, const char *last)
+{
+	unsigned int i = 0;
+
+	targets_choose(up);
+	while (i < up->ntargets) {
+		if (!target_push(up, &up->targets[i], last)) {
+			i++;
+			continue;
+		}
+		target_failed(up, i);
+		if (up->nfailed == FAILED_MAX)
+			return;
+		targets_choose(up);
+	}
+}
+
+static void send_job(void *arg)
+{
+	struct upload *up = arg;
+	bool ended;
+
+	pthread_mutex_lock(&up->lock);
+	ended = up->ended;
+	pthread_mutex_unlock(&up->lock);
+	if (!ended && up->nfailed < FAILED_MAX)
+		targets_push(up, NULL);
+	pthread_mutex_lock(&up->lock);
+	ended = up->ended;
+	if (!ended) {
+		up->sending = false;
+		pthread_cond_broadcast(&up->idle);
+	}
+	pthread_mutex_unlock(&up->lock);
+	if (ended)
+		targets_forget(up);
+	upload_put(up);
+}
+
+static void kick_sender(struct upload *up)
+{
+	bool start;
+
+	pthread_mutex_lock(&up->lock);
+	start = !up->sending;
+	if (start) {
+		up->sending = true;
+		up->refs++;
+	}
+	pthread_mutex_unlock(&up->lock);
+	if (start && jobs_add(up->ep->senders, send_job, up)) {
+		/* Busy: the next chunk, or the end, sends this one too. */
+		pthread_mutex_lock(&up->lock);
+		up->sending = false;
+		up->refs--;
+		pthread_mutex_unlock(&up->lock);
+	}
+}
+
+void upload_add(struct upload *up, const void *data, size_t len)
+{
+	if (up->rc)
+		return;
+	up->rc = staged_append(up->staged, data, len);
+	if (!up->rc && up->ep->copies > 1 && staged_chunks(up->staged) > up->kicked) {
+		up->kicked = staged_chunks(up->staged);
+		kick_sender(up);
+	}
+}
+
+void upload_end(struct upload *up)
+{
+	bool sending;
+
+	if (!up)
+		return;
+	pthread_mutex_lock(&up->lock);
+	up->ended = true;
+	sending = up->sending;
+	pthread_mutex_unlock(&up->lock);
+	/* Cut in the middle: the sender forgets when one runs, else a job, for it may block. */
+	if (!sending && up->ntargets) {
+		pthread_mutex_lock(&up->lock);
+		up->refs++;
+		pthread_mutex_unlock(&up->lock);
+		if (jobs_add(up->ep->senders, send_job, up))
+			upload_put(up); /* the other side drops it after an hour */
+	}
+	upload_put(up);
+}
+
+/* ---- the end ---- */
+
+static void wait_for_sender(struct upload *up)
+{
+	pthread_mutex_lock(&up->lock);
+	while (up->sending)
+		pthread_cond_wait(&up->idle, &up->lock);
+	pthread_mutex_unlock(&up->lock);
+}
+
+static unsigned int stored_copies(const struct upload *up)
+{
+	unsigned int n = 1;
+
+	for (unsigned int i = 0; i < up->ntargets; i++)
+		n += up->targets[i].stored;
+	return n;
+}
+
+/* Two copies, or one on a lone machine, or where the configuration says so. */
+static bool copies_suffice(const struct upload *up)
+{
+	return stored_copies(up) >= 2 || up->ep->copies == 1 ||
+	       peers_registered(up->ep->peers) == 1;
+}
+
+static void compose(const struct upload *up, struct manifest *m)
+{
+	m->version = up->version;
+	m->created = time(NULL);
+	strcpy(m->bucket, up->bucket);
+	strcpy(m->key, up->key);
+	strcpy(m->holders[m->nholders++], up->ep->node);
+	for (unsigned int i = 0; i < up->ntargets && m->nholders < HOLDERS_MAX; i++)
+		strcpy(m->holders[m->nholders++], up->targets[i].peer.node);
+}
+
+/* Data and directory on stable storage here and on the seconds. 0 or -errno. */
+static int store_all(struct upload *up, struct manifest *m)
+{
+	char *head;
+	int rc;
+
+	rc = up->rc ? up->rc : staged_seal(up->staged, &m->size, m->sha256);
+	if (rc)
+		return rc;
+	targets_choose(up);
+	compose(up, m);
+	head = manifest_encode(m, NULL);
+	if (!head)
+		return -ENOMEM;
+	rc = staged_finish(up->staged, m);
+	if (!rc) {
+		/* This disk and the others work at the same time. */
+		staged_commit_begin(up->staged);
+		targets_push(up, head);
+		rc = staged_commit_wait(up->staged);
+	}
+	free(head);
+	if (!rc && !copies_suffice(up))
+		rc = -EAGAIN;
+	return rc;
+}
+
+/* Nobody was told that it is stored: it goes. */
+static void unstore(struct upload *up)
+{
+	chunks_forget(up->ep->chunks, &up->version);
+	held_drop(up->ep->held, &up->version);
+	targets_forget(up);
+}
+
+static int give_name(struct upload *up, struct http_req *req, const struct manifest *m,
+		     struct name_entry *entry, bool *replaced)
+{
+	char ideal[COPIES_MAX][CONF_NAME_MAX];
+	const char *names[COPIES_MAX];
+	size_t n;
+
+	strcpy(entry->key, up->key);
+	version_format(&up->version, entry->version);
+	entry->size = m->size;
+	memcpy(entry->sha256, m->sha256, 32);
+	strcpy(entry->holders[entry->nholders++], up->ep->node);
+	for (unsigned int i = 0; i < up->ntargets; i++)
+		if (up->targets[i].stored)
+			strcpy(entry->holders[entry->nholders++], up->targets[i].peer.node);
+	n = peers_ideal(up->ep->peers, &up->version, ideal,
+			up->ep->copies < COPIES_MAX ? up->ep->copies : COPIES_MAX);
+	for (size_t i = 0; i < n; i++)
+		names[i] = ideal[i];
+	return names_put(up->ep->names, up->bucket, entry, names, n, http_header(req, "If-Match"),
+			 http_header(req, "If-None-Match"), replaced);
+}
+
+static void reply_stored(const struct upload *up, struct http_req *req,
+			 const struct name_entry *entry, bool replaced)
+{
+	char etag[35], sha[65];
+	json_t *nodes = json_array(), *root;
+
+	for (unsigned int i = 0; i < entry->nholders; i++)
+		json_array_append_new(nodes, json_string(entry->holders[i]));
+	names_etag(entry->sha256, etag);
+	root = json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:i, s:o}", "bucket", up->bucket, "key",
+			 up->key, "version", entry->version, "size", (json_int_t)entry->size,
+			 "sha256", hex_encode(entry->sha256, 32, sha), "etag", etag, "copies",
+			 (int)entry->nholders, "endpoints", nodes);
+	if (entry->nholders == 1)
+		json_object_set_new(root, "note", json_string(endpoint_lone_note(up->ep)));
+	http_add_header(req, "ETag", etag);
+	http_add_header(req, "X-Weir-Sha256", sha);
+	http_reply_json(req, replaced ? 200 : 201, root);
+}
+
+static void reply_not_stored(const struct upload *up, struct http_req *req, int rc)
+{
+	if (rc == -ENOSPC)
+		http_reply_error(req, 507, "full",
+				 "The disk is full, but for its reserve; nothing was stored.");
+	else if (rc == -EFBIG)
+		http_reply_error(req, 413, "size",
+				 "The object is larger than this endpoint takes.");
+	else if (rc == -EAGAIN)
+		http_reply_error(
+			req, 503, "copies",
+			"No second endpoint could take a copy (%s); nothing was stored, try again.",
+			up->why[0] ? up->why : "none is there");
+	else
+		http_reply_error(req, 500, "disk", "The disk failed (%s); nothing was stored.",
+				 strerror(-rc));
+}
+
+bool upload_finish(struct upload *up, struct http_req *req)
+{
+	struct name_entry entry = { 0 };
+	struct manifest m = { 0 };
+	bool replaced = false;
+	int rc;
+
+	wait_for_sender(up);
+	rc = store_all(up, &m);
+	if (rc) {
+		unstore(up);
+		reply_not_stored(up, req, rc);
+		return false;
+	}
+	rc = buckets_ensure(up->ep->buckets, up->bucket, up->owner);
+	if (!rc)
+		rc = give_name(up, req, &m, &entry, &replaced);
+	if (rc) {
+		/* Unknown outcome: the name may come to be, so its data stay. */
+		if (rc != -ETIMEDOUT)
+			unstore(up);
+		endpoint_reply_names(req, rc);
+		up->ntargets = 0;
+		return false;
+	}
+	up->ntargets = 0; /* theirs now: nothing to forget */
+	reply_stored(up, req, &entry, replaced);
+	return true;
+}
