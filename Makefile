@@ -13,7 +13,6 @@ say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUI
 
 # ---- what each program is made of ------------------------------------------------------------
 lib_src      :=
-lib_src      += lib/addr.c lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
 lib_src      += lib/httpc.c lib/inside.c
 lib_src      += lib/access.c lib/token.c lib/user_edit.c lib/users.c
 lib_src      += lib/addr.c lib/conf.c lib/conf_check.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
@@ -25,6 +24,7 @@ lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 
 agent_src    := user/agent/attach.c user/agent/dataplane.c user/agent/loader.c user/agent/maps.c
 agent_src    += user/agent/mapset.c user/agent/netlink.c user/agent/slot.c
+agent_src    += user/agent/agent.c user/agent/exchange.c user/agent/service.c user/agent/status.c
 agent_src    += user/agent/health.c user/agent/model.c user/agent/publish.c user/agent/report.c user/agent/rates.c user/agent/ring.c user/agent/weight.c
 
 ns_src       :=

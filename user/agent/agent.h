@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * agent.h -- the agent's parts among themselves: services (service.c), the registry's side
+ * (exchange.c), what people see (status.c), and the whole (agent.c).
+ *
+ * All of it lives on the main thread but the exchange's worker, which makes the registry's blocking
+ * calls and posts results back.
+ */
+#ifndef WEIR_AGENT_H
+#define WEIR_AGENT_H
+
+#include "lib/daemon.h"
+#include "lib/inside.h"
+#include "lib/load.h"
+#include "user/agent/dataplane.h"
+#include "user/agent/health.h"
+#include "user/agent/publish.h"
+#include "user/agent/weight.h"
+
+struct agent;
+struct service;
+
+/* ---- backends and services (service.c) ---------------------------------------------------------- */
+
+struct backend {
+	char name[CONF_NAME_MAX];
+	struct service *service;
+	struct addr address;
+	double size;                    /* configured capacity */
+	int index;                      /* in the data plane, 0: not there */
+	bool told_up;                   /* as the data plane has it */
+	struct health *health;          /* NULL: no check, always up */
+	struct health_spec spec;
+	char check[96];                 /* last result, for people */
+	bool fresh;                     /* the report is new since the last tick */
+	struct weight_report report;
+	bool draining;
+	struct weir_count count;
+};
+
+struct service {
+	struct agent *agent;
+	char name[CONF_NAME_MAX];
+	const struct conf_service *conf;        /* in the agent's current configuration */
+	int number;                     /* in the data plane, -1: only measured */
+	struct backend **backends;
+	size_t n;
+	struct weight *weight;
+	struct publish *publish;        /* what we publish, or would */
+	struct rates *rates;            /* in force; NULL: none yet */
+	struct ring *ring;              /* tables for rates->slots */
+	uint32_t *slots;                /* [n] slots of each backend in the ring in force */
+	char *published;                /* the registry's rates, JSON; NULL: none */
+	bool publisher;
+	bool forked;                    /* the registry is silent and we took dead backends out ourselves */
+	uint32_t transition, moved;
+	double told_capacity;           /* as published */
+	size_t told_healthy;
+	uint64_t told_generation, told_s, started_s;
+	struct weight_input *inputs;    /* [n] scratch */
+	struct publish_want *wants;     /* [n] scratch */
+};
+
+/* Makes the service, or changes an existing one (keeping what was learned). 0 or -errno, logged. */
+int service_set(struct agent *agent, struct service **service, const struct conf_service *conf,
+		double move_budget);
+void service_free(struct service *service);     /* accepts NULL */
+void service_tick(struct service *service, double dt);
+/* The registry's rates came or changed. */
+void service_published(struct service *service, const char *json);
+/* We are the publisher from now on, or not any more. */
+void service_set_publisher(struct service *service, bool publisher);
+void service_set_drain(struct service *service, const char *node, bool draining);
+bool backend_up(const struct backend *b);
+/* Why what is applied is not what is wanted, "" when it is. */
+const char *service_why(const struct service *service, size_t i);
+size_t service_healthy(const struct service *service);
+/* A backend's share of the slots in force. */
+double service_applied(const struct service *service, size_t i);
+
+/* ---- the registry (exchange.c) ---------------------------------------------------------------------- */
+
+struct exchange;
+
+enum exchange_state { EXCHANGE_NONE, EXCHANGE_WAITING, EXCHANGE_OK, EXCHANGE_SILENT };
+
+/* Watches rates and drains, announces this agent, claims publisherships. d->registry NULL: does nothing. */
+int exchange_start(struct exchange **out, struct agent *agent);
+void exchange_stop(struct exchange *x); /* accepts NULL */
+/* WAITING: never answered yet; SILENT: not for some seconds. */
+enum exchange_state exchange_state(const struct exchange *x);
+/* Queued for the worker: */
+void exchange_announce(struct exchange *x);             /* member and services/… keys */
+void exchange_claim(struct exchange *x, const char *service);
+void exchange_put_rates(struct exchange *x, const struct rates *rates, const char *service);
+void exchange_put_capacity(struct exchange *x, const char *service, json_t *value /* taken */);
+bool exchange_draining(const struct exchange *x, const char *node);
+/* The last rates that the registry told, NULL: none. */
+const char *exchange_rates(const struct exchange *x, const char *service);
+/* Once a second. */
+void exchange_tick(struct exchange *x);
+
+/* ---- what people see (status.c) ---------------------------------------------------------------------- */
+
+struct agent_metrics;
+int agent_metrics_new(struct agent_metrics **out, struct metrics *m);
+void agent_metrics_update(struct agent *agent);
+void agent_status(struct daemon *d, json_t *answer);
+json_t *agent_weights(void *daemon, const json_t *request, char *err, size_t err_len);
+
+/* ---- the whole (agent.c) ------------------------------------------------------------------------------- */
+
+struct agent {
+	struct daemon *d;
+	struct dataplane *dp;
+	struct loop_fd *dp_watch;
+	struct loop_timer *timer;
+	struct inside *inside;
+	struct load *load;
+	struct exchange *exchange;
+	struct agent_metrics *metrics;
+	struct service **services;
+	size_t n;
+	uint64_t last_tick_us;
+};
+
+struct service *agent_service(struct agent *agent, const char *name);   /* NULL: none of that name */
+uint64_t agent_now_us(void);                                            /* monotonic */
+
+int agent_prepare(struct daemon *d);
+int agent_start(struct daemon *d);
+void agent_stop(struct daemon *d);
+int agent_reload(struct daemon *d, const struct conf *old);
+
+#endif

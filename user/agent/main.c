@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* main.c -- weir-agent: loads the packet path, checks backends, learns their load, fills the ring. */
+#include "user/agent/agent.h"
+
+static bool enabled(const struct conf *conf)
+{
+	return conf->agent.enabled;
+}
+
+static int detach(const struct conf *conf)
+{
+	return dataplane_detach(&conf->agent);
+}
+
+static const struct ctl_command commands[] = {
+	{ "weights", agent_weights },
+	{ NULL, NULL },
+};
+
+int main(int argc, char **argv)
+{
+	static const struct daemon_program program = {
+		.name = "weir-agent",
+		.role = "agent",
+		.summary = "balance services with XDP, by learned load",
+		.enabled = enabled,
+		.profile = PRIV_NET,
+		.prepare = agent_prepare,
+		.start = agent_start,
+		.stop = agent_stop,
+		.reload = agent_reload,
+		.status = agent_status,
+		.commands = commands,
+		.action_name = "detach",
+		.action_help = "take the packet path down: unpin links, program and maps",
+		.action = detach,
+	};
+
+	return daemon_main(&program, argc, argv);
+}

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * status.c -- what the agent shows of itself: the control commands `status` and `weights`
+ * (ARCHITECTURE.md, "Control sockets") and its metrics.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "user/agent/agent.h"
+
+#define INTERFACES_MAX 64
+#define COUNTS_MAX     1024     /* backends a call, dataplane.h */
+
+struct agent_metrics {
+	struct metric *wanted, *applied, *up, *slots, *load, *capacity, *packets;
+	struct metric *service_capacity, *healthy, *transition, *publisher, *generation;
+	struct metric *coefficient, *variance, *error, *samples, *fallback, *reasons, *registry;
+};
+
+/* JSON has no NAN: what is unknown is null. */
+static json_t *number(double value)
+{
+	return isfinite(value) ? json_real(value) : json_null();
+}
+
+/* ---- status ---------------------------------------------------------------------------------------- */
+
+static json_t *interfaces(const struct agent *agent)
+{
+	struct dataplane_interface found[INTERFACES_MAX];
+	int n = dataplane_interfaces(agent->dp, found, INTERFACES_MAX);
+	json_t *list = json_array();
+
+	for (int i = 0; i < n; i++)
+		json_array_append_new(list, json_pack("{ss ss ss}", "name", found[i].name, "mode",
+						      found[i].mode, "attach", found[i].attach));
+	return list;
+}
+
+static void read_counts(struct service *service)
+{
+	uint16_t index[COUNTS_MAX];
+	struct weir_count count[COUNTS_MAX];
+
+	for (size_t first = 0; service->number >= 0 && first < service->n; first += COUNTS_MAX) {
+		size_t n = service->n - first < COUNTS_MAX ? service->n - first : COUNTS_MAX;
+
+		for (size_t i = 0; i < n; i++)
+			index[i] = (uint16_t)service->backends[first + i]->index;
+		if (dataplane_backend_counts(service->agent->dp, index, n, count) < 0)
+			return;
+		for (size_t i = 0; i < n; i++)
+			service->backends[first + i]->count = count[i];
+	}
+}
+
+static json_t *backend_json(const struct service *service, size_t i)
+{
+	const struct backend *b = service->backends[i];
+	const struct weight_state *state = weight_state(service->weight, i);
+	char address[ADDR_STRLEN];
+	json_t *out = json_pack("{ss ss sb sb sf sf sI}", "name", b->name, "address",
+				addr_format(&b->address, address, sizeof(address)), "up", backend_up(b),
+				"draining", b->draining, "wanted", state->wanted, "applied",
+				service_applied(service, i), "slots", (json_int_t)service->slots[i]);
+
+	json_object_set_new(out, "load", number(state->load));
+	json_object_set_new(out, "capacity", number(state->capacity));
+	json_object_set_new(out, "packets", json_integer((json_int_t)b->count.packets));
+	json_object_set_new(out, "bytes", json_integer((json_int_t)b->count.bytes));
+	json_object_set_new(out, "check", json_string(b->check));
+	json_object_set_new(out, "why", json_string(service_why(service, i)));
+	return out;
+}
+
+static json_t *service_json(struct service *service)
+{
+	json_t *addresses = json_array(), *backends = json_array();
+	const struct conf_service *conf = service->conf;
+	char text[ADDR_PORT_STRLEN];
+
+	read_counts(service);
+	for (size_t i = 0; i < conf->naddresses; i++)
+		json_array_append_new(addresses, json_string(addr_port_format(&conf->addresses[i], text,
+									      sizeof(text))));
+	for (size_t i = 0; i < service->n; i++)
+		json_array_append_new(backends, backend_json(service, i));
+	return json_pack("{ss ss so sI sI sI sI sf sb sI so}", "name", service->name,
+			 "site", service->agent->d->conf->site, "addresses", addresses,
+			 "slots", (json_int_t)conf->slots,
+			 "generation", (json_int_t)(service->rates ? service->rates->generation : 0),
+			 "healthy", (json_int_t)service_healthy(service),
+			 "total", (json_int_t)service->n,
+			 "capacity", weight_capacity(service->weight),
+			 "publisher", service->publisher,
+			 "transition", (json_int_t)service->transition, "backends", backends);
+}
+
+static json_t *counters(const struct agent *agent)
+{
+	struct weir_count count[WEIR_REASON_COUNT];
+	json_t *out = json_object();
+
+	if (dataplane_reasons(agent->dp, count) < 0)
+		return out;
+	for (int r = 0; r < WEIR_REASON_COUNT; r++)
+		json_object_set_new(out, dataplane_reason_name((enum weir_reason)r),
+				    json_integer((json_int_t)count[r].packets));
+	return out;
+}
+
+void agent_status(struct daemon *d, json_t *answer)
+{
+	const struct agent *agent = d->state;
+	json_t *services = json_array();
+
+	for (size_t i = 0; i < agent->n; i++)
+		json_array_append_new(services, service_json(agent->services[i]));
+	json_object_set_new(answer, "interfaces", interfaces(agent));
+	json_object_set_new(answer, "services", services);
+	json_object_set_new(answer, "counters", counters(agent));
+}
+
+/* ---- weights --------------------------------------------------------------------------------------- */
+
+static json_t *learner_backend(const struct service *service, size_t i)
+{
+	const struct weight_state *state = weight_state(service->weight, i);
+	const struct model *m = weight_model(service->weight);
+	json_t *metrics = json_object(), *out;
+
+	for (size_t j = 0; j < m->n; j++)
+		if (!isnan(state->x[j]))
+			json_object_set_new(metrics, m->name[j], json_real(state->x[j]));
+	out = json_pack("{ss sb sf sf sI so}", "name", state->name, "up",
+			backend_up(service->backends[i]), "wanted", state->wanted,
+			"applied", service_applied(service, i),
+			"slots", (json_int_t)service->slots[i], "metrics", metrics);
+	json_object_set_new(out, "load", number(state->load));
+	json_object_set_new(out, "capacity", number(state->capacity));
+	json_object_set_new(out, "why", json_string(service_why(service, i)));
+	return out;
+}
+
+static json_t *learner_json(const struct service *service)
+{
+	const struct model *m = weight_model(service->weight);
+	json_t *metrics = json_array(), *backends = json_array();
+
+	for (size_t j = 0; j < m->n; j++)
+		json_array_append_new(metrics, json_pack("{ss sf sf}", "name", m->name[j], "coefficient",
+							 model_theta(m, j), "variance",
+							 model_variance(m, j)));
+	for (size_t i = 0; i < service->n; i++)
+		json_array_append_new(backends, learner_backend(service, i));
+	return json_pack("{ss ss so sf sf sI sb so}", "name", service->name, "site",
+			 service->agent->d->conf->site, "metrics", metrics, "error", sqrt(m->error),
+			 "prior_error", sqrt(m->prior_error), "samples", (json_int_t)m->samples,
+			 "fallback", m->fallback, "backends", backends);
+}
+
+json_t *agent_weights(void *daemon, const json_t *request, char *err, size_t err_len)
+{
+	const struct agent *agent = ((struct daemon *)daemon)->state;
+	json_t *services = json_array();
+
+	(void)request;
+	(void)err;
+	(void)err_len;
+	for (size_t i = 0; i < agent->n; i++)
+		json_array_append_new(services, learner_json(agent->services[i]));
+	return json_pack("{so}", "services", services);
+}
+
+/* ---- metrics ---------------------------------------------------------------------------------------- */
+
+int agent_metrics_new(struct agent_metrics **out, struct metrics *m)
+{
+	static const char both[] = "service,backend", model[] = "service,metric";
+	struct agent_metrics *a = calloc(1, sizeof(*a));
+	const struct { struct metric **to; enum metric_type type; const char *name, *help, *labels; } all[] = {
+		{ &a->wanted, METRIC_GAUGE, "backend_wanted_ratio", "Share that the learner wants", both },
+		{ &a->applied, METRIC_GAUGE, "backend_applied_ratio", "Share of the slots in force", both },
+		{ &a->up, METRIC_GAUGE, "backend_up", "1 when the check says up", both },
+		{ &a->slots, METRIC_GAUGE, "backend_slots", "Slots of the ring in force", both },
+		{ &a->load, METRIC_GAUGE, "backend_load_ratio", "Learned load, 1 is full", both },
+		{ &a->capacity, METRIC_GAUGE, "backend_capacity_requests_per_second",
+		  "Successes per second that the backend would take at load 1", both },
+		{ &a->packets, METRIC_COUNTER, "backend_packets_total", "Packets sent to the backend", both },
+		{ &a->service_capacity, METRIC_GAUGE, "service_capacity_requests_per_second",
+		  "Sum of the capacities of what is up", "service" },
+		{ &a->healthy, METRIC_GAUGE, "service_healthy_backends", "Up and not draining", "service" },
+		{ &a->transition, METRIC_GAUGE, "service_transition_slots", "Slots in transition", "service" },
+		{ &a->publisher, METRIC_GAUGE, "service_publisher", "1 when this agent publishes", "service" },
+		{ &a->generation, METRIC_GAUGE, "service_generation", "Of the rates in force", "service" },
+		{ &a->coefficient, METRIC_GAUGE, "model_coefficient", "Load per unit of the metric", model },
+		{ &a->variance, METRIC_GAUGE, "model_metric_variance", "How much the metric varies", model },
+		{ &a->error, METRIC_GAUGE, "model_error", "Root mean square error, one step ahead",
+		  "service,model" },
+		{ &a->samples, METRIC_COUNTER, "model_samples_total", "Pairs learned from", "service" },
+		{ &a->fallback, METRIC_GAUGE, "model_fallback", "1 while cpu alone is used instead", "service" },
+		{ &a->reasons, METRIC_COUNTER, "edge_packets_total", "Packets by what became of them",
+		  "reason,fate" },
+		{ &a->registry, METRIC_GAUGE, "registry_reachable", "1 while the registry answers", NULL },
+	};
+
+	if (!a)
+		return -ENOMEM;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		*all[i].to = metric_add(m, all[i].type, all[i].name, all[i].help, all[i].labels);
+		if (!*all[i].to) {
+			free(a);
+			return -ENOMEM;
+		}
+	}
+	*out = a;
+	return 0;
+}
+
+static void set2(struct metric *metric, const char *a, const char *b, double value)
+{
+	metric_set(metric_series(metric, a, b, NULL), value);
+}
+
+static void update_service(const struct agent_metrics *a, struct service *service)
+{
+	const struct model *m = weight_model(service->weight);
+	const char *name = service->name;
+
+	read_counts(service);
+	for (size_t i = 0; i < service->n; i++) {
+		const struct backend *b = service->backends[i];
+		const struct weight_state *state = weight_state(service->weight, i);
+
+		set2(a->wanted, name, b->name, state->wanted);
+		set2(a->applied, name, b->name, service_applied(service, i));
+		set2(a->up, name, b->name, backend_up(b));
+		set2(a->slots, name, b->name, service->slots[i]);
+		set2(a->load, name, b->name, state->load);
+		set2(a->capacity, name, b->name, state->capacity);
+		set2(a->packets, name, b->name, (double)b->count.packets);
+	}
+	for (size_t j = 0; j < m->n; j++) {
+		set2(a->coefficient, name, m->name[j], model_theta(m, j));
+		set2(a->variance, name, m->name[j], model_variance(m, j));
+	}
+	set2(a->error, name, "learned", sqrt(m->error));
+	set2(a->error, name, "cpu", sqrt(m->prior_error));
+	metric_set(metric_series(a->service_capacity, name, NULL), weight_capacity(service->weight));
+	metric_set(metric_series(a->healthy, name, NULL), (double)service_healthy(service));
+	metric_set(metric_series(a->transition, name, NULL), service->transition);
+	metric_set(metric_series(a->publisher, name, NULL), service->publisher);
+	metric_set(metric_series(a->generation, name, NULL),
+		   service->rates ? (double)service->rates->generation : 0);
+	metric_set(metric_series(a->samples, name, NULL), (double)m->samples);
+	metric_set(metric_series(a->fallback, name, NULL), m->fallback);
+}
+
+void agent_metrics_update(struct agent *agent)
+{
+	const struct agent_metrics *a = agent->metrics;
+	struct weir_count count[WEIR_REASON_COUNT];
+
+	for (size_t i = 0; i < agent->n; i++)
+		update_service(a, agent->services[i]);
+	if (dataplane_reasons(agent->dp, count) == 0)
+		for (int r = 0; r < WEIR_REASON_COUNT; r++)
+			set2(a->reasons, dataplane_reason_name((enum weir_reason)r),
+			     dataplane_reason_fate((enum weir_reason)r), (double)count[r].packets);
+	metric_set(metric_series(a->registry, NULL), exchange_state(agent->exchange) == EXCHANGE_OK);
+}
