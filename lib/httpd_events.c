@@ -38,6 +38,16 @@ struct http_topic {
 	bool freed;
 };
 
+size_t http_topic_listeners(struct http_topic *topic)
+{
+	size_t n;
+
+	pthread_mutex_lock(&topic->lock);
+	n = topic->nlisteners;
+	pthread_mutex_unlock(&topic->lock);
+	return n;
+}
+
 struct http_topic *http_topic_new(struct httpd *server, unsigned int listeners_max)
 {
 	struct http_topic *topic = calloc(1, sizeof(*topic));
