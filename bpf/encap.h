@@ -102,38 +102,6 @@ static __always_inline __u8 outer_protocol(const struct outer *out, const struct
 	return p->flow.family == WEIR_FAMILY_4 ? IPPROTO_IPIP : IPPROTO_IPV6;
 }
 
-static __always_inline void write_ip4(struct iphdr *ip, const struct outer *out,
-				      const struct packet *p)
-{
-	*ip = (struct iphdr){
-		.version = 4,
-		.ihl = sizeof(*ip) / 4,
-		.tos = p->tos,
-		.tot_len = bpf_htons(p->ip_bytes + out->added),
-		.frag_off = bpf_htons(IP_DF),
-		.ttl = out->ttl,
-		.protocol = outer_protocol(out, p),
-	};
-	ip->saddr = out->source[0];
-	ip->daddr = out->dest[0];
-	ip->check = checksum_ip4(ip);
-}
-
-static __always_inline void write_ip6(struct ipv6hdr *ip, const struct outer *out,
-				      const struct packet *p)
-{
-	ip->version = 6;
-	ip->priority = p->tos >> 4;
-	ip->flow_lbl[0] = p->tos << 4 | (p->hash >> 16 & 0x0f);
-	ip->flow_lbl[1] = p->hash >> 8;
-	ip->flow_lbl[2] = p->hash;
-	ip->payload_len = bpf_htons(p->ip_bytes + out->added - sizeof(*ip));
-	ip->nexthdr = outer_protocol(out, p);
-	ip->hop_limit = out->ttl;
-	copy_address((__be32 *)&ip->saddr, out->source);
-	copy_address((__be32 *)&ip->daddr, out->dest);
-}
-
 /* Grows the frame at its head by a constant and writes link, IP and, with owners, GUE headers. */
 static __always_inline int grow(struct xdp_md *ctx, struct packet *p, const struct outer *out,
 				const struct owners *owners, const __u32 ip_header,
@@ -153,10 +121,12 @@ static __always_inline int grow(struct xdp_md *ctx, struct packet *p, const stru
 	__builtin_memcpy(eth->h_source, out->source_mac, sizeof(eth->h_source));
 	if (is4) {
 		eth->h_proto = bpf_htons(ETH_P_IP);
-		write_ip4(data + ETH_HLEN, out, p);
+		write_ip4(data + ETH_HLEN, p->tos, p->ip_bytes + added, out->ttl,
+			  outer_protocol(out, p), out->source[0], out->dest[0]);
 	} else {
 		eth->h_proto = bpf_htons(ETH_P_IPV6);
-		write_ip6(data + ETH_HLEN, out, p);
+		write_ip6(data + ETH_HLEN, p->tos, p->hash, p->ip_bytes + added - ip_header,
+			  out->ttl, outer_protocol(out, p), out->source, out->dest);
 	}
 	if (owners)
 		write_gue(data + ETH_HLEN + ip_header, out, p, owners, is4,

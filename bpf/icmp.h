@@ -194,17 +194,8 @@ static __always_inline int too_big4(struct xdp_md *ctx, const struct packet *p, 
 	icmp = (void *)(ip + 1);
 	if ((void *)icmp + sizeof(*icmp) + QUOTE4 > packet_end(ctx))
 		return -1;
-	*ip = (struct iphdr){
-		.version = 4,
-		.ihl = sizeof(*ip) / 4,
-		.tot_len = bpf_htons(headers + QUOTE4),
-		.frag_off = bpf_htons(IP_DF),
-		.ttl = DEFAULT_TTL,
-		.protocol = IPPROTO_ICMP,
-	};
-	ip->saddr = p->flow.dest[0];
-	ip->daddr = p->flow.source[0];
-	ip->check = checksum_ip4(ip);
+	write_ip4(ip, 0, headers + QUOTE4, DEFAULT_TTL, IPPROTO_ICMP, p->flow.dest[0],
+		  p->flow.source[0]);
 	*icmp = (struct icmp_head){ .type = ICMP_UNREACH, .code = ICMP_FRAG_NEEDED_CODE };
 	icmp->rest = bpf_htonl(mtu);
 	icmp->check = checksum_fold(bpf_csum_diff(NULL, 0, (void *)icmp, sizeof(*icmp) + QUOTE4, 0));
@@ -224,12 +215,7 @@ static __always_inline int too_big6(struct xdp_md *ctx, const struct packet *p, 
 	icmp = (void *)(ip + 1);
 	if ((void *)icmp + bytes > packet_end(ctx))
 		return -1;
-	*(__be32 *)ip = bpf_htonl(6u << 28);
-	ip->payload_len = bpf_htons(bytes);
-	ip->nexthdr = IPPROTO_ICMPV6;
-	ip->hop_limit = DEFAULT_TTL;
-	copy_address((__be32 *)&ip->saddr, p->flow.dest);
-	copy_address((__be32 *)&ip->daddr, p->flow.source);
+	write_ip6(ip, 0, 0, bytes, DEFAULT_TTL, IPPROTO_ICMPV6, p->flow.dest, p->flow.source);
 	*icmp = (struct icmp_head){ .type = ICMP6_TOO_BIG };
 	icmp->rest = bpf_htonl(mtu);
 	/* The pseudo-header (RFC 8200 section 8.1): both addresses, length, next header. */
