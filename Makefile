@@ -75,6 +75,10 @@ unit_registry :=
 
 unit_weir     :=
 
+# ---- programs that test scripts run (tests/net/NAME.c), with lib ------------------------------
+net_programs  :=
+net_programs  += registry_conformance
+
 # ---- fuzzers (tests/fuzz/NAME.c, clang and libFuzzer), by archive ----------------------------
 fuzz_lib      :=
 fuzz_lib      += fuzz_orca
@@ -184,6 +188,10 @@ $(bpf_tests_bin): %: %.o build/tests/bpf/edge.o build/tests/bpf/frame.o build/ag
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) -lcmocka $(libs)
 build/bpf-tests: $(bpf_tests_bin)
 	@touch $@
+
+$(net_programs:%=$(BUILD)/net/%): $(BUILD)/net/%: $(BUILD)/tests/net/%.o $(BUILD)/lib.a
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 
 define fuzz_rule
 build/fuzz/$(2): tests/fuzz/$(2).c $($(1)_src) $(lib_src)
