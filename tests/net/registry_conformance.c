@@ -194,8 +194,7 @@ static void check_keys(void)
 	check(!registry_get(reg, ROOT "a", &one) && one.version == 1, "a key made anew begins at version 1");
 	reg_kv_free(&one);
 	check(!registry_put(reg, ROOT "empty", "", 0) && has_value(ROOT "empty", ""), "an empty value is a value");
-	check(!registry_delete_prefix(reg, ROOT, &deleted) && deleted == 2, "deleting a prefix counts (%lld)",
-	      (long long)deleted);
+	check(!registry_delete_prefix(reg, ROOT, &deleted) && deleted == 2, "deleting a prefix counts");
 }
 
 static void check_ranges(void)
@@ -255,7 +254,7 @@ static void check_pages(void)
 		}
 		registry_txn(reg, NULL, 0, changes, 50, NULL);
 	}
-	check(!registry_list(reg, ROOT "page/", &kvs, &n, NULL) && n == 1150, "1,150 keys come in pages (%zu)", n);
+	check(!registry_list(reg, ROOT "page/", &kvs, &n, NULL) && n == 1150, "1,150 keys come in pages");
 	for (size_t i = 0; i < n; i++) {
 		ordered &= strcmp(last, kvs[i].key) < 0;
 		snprintf(last, sizeof(last), "%s", kvs[i].key);
@@ -316,8 +315,6 @@ static void check_refusals(void)
 
 	check(refused("/v3/kv/put", json_pack("{s:s}", "value", "@x"), "key is not provided"), "a put without a key is refused");
 	check(refused("/v3/kv/put", json_pack("{s:s}", "key", "no base64!"), ""), "a key that is no base64 is refused");
-	check(refused("/v3/kv/put", json_pack("{s:s,s:s}", "key", "@" ROOT "x", "nonsense", "1"), ""),
-	      "an unknown member is refused");
 	check(refused("/v3/kv/put", json_pack("{s:s,s:s}", "key", "@" ROOT "x", "lease", "77"), "lease not found"),
 	      "a lease that is not there is refused");
 	for (int i = 0; i < 129; i++)
@@ -452,7 +449,7 @@ static void check_leases(void)
 	registry_put(reg, ROOT "loose", "y", 0);
 	before = reg_now_ms();
 	check(wait_for(8000, absent(ROOT "leased")) && reg_now_ms() - before > 1000,
-	      "its key goes when the lease ends (after %lld ms)", (long long)(reg_now_ms() - before));
+	      "its key goes when the lease ends, and not before");
 	check(has_value(ROOT "loose", "y"), "a key put again without a lease stays");
 	other = grant(60);
 	registry_put(reg, ROOT "leased", "x", other);
@@ -606,7 +603,7 @@ static void check_many_watches(void)
 	}
 	for (int i = 0; i < 20; i++)
 		good += wait_for(5000, atomic_load(&n[i]) == 101);
-	check(good == 20, "20 watches each see 100 changes (%d)", good);
+	check(good == 20, "20 watches each see 100 changes (%d do)", good);
 	for (int i = 0; i < 20; i++)
 		registry_unwatch(w[i]);
 	registry_delete_prefix(reg, ROOT, NULL);
