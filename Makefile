@@ -49,7 +49,7 @@ weir_src     := tools/ca.c tools/cmd.c tools/lab.c tools/objects.c tools/show.c 
 bpf_src      := bpf/edge.bpf.c
 
 # packets through the program under BPF_PROG_TEST_RUN (tests/bpf/NAME.c)
-bpf_tests    := test_forward
+bpf_tests    := test_decap test_forward test_icmp test_transition
 
 # main files: one a program
 programs     :=
