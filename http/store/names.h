@@ -74,7 +74,8 @@ int names_open(struct names **out, const struct names_options *options);
 /* The lease under which this node's members/endpoint/NODE was announced: a primary answers reads from
  * its own copy only while that lease is certain, and asks the secondary otherwise. Call after registry_announce(). */
 void names_set_lease(struct names *names, struct reg_lease *lease);
-/* Waiting calls return -EAGAIN or -ETIMEDOUT, new ones -EAGAIN. Call before the inside listener and the lease end. */
+/* Waiting calls return -EAGAIN or -ETIMEDOUT, new ones -EAGAIN. Waits for a fetch() that runs: make it end first. Call
+ * before the inside listener and the lease end. */
 void names_stop(struct names *names);
 /* After the inside listener has stopped. Accepts NULL. */
 void names_close(struct names *names);

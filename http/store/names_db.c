@@ -64,6 +64,7 @@ static int tables_open(struct names_db *db)
 		[T_ROWS] = { "rows", 0 },         [T_HASHES] = { "hashes", MDB_DUPSORT },
 		[T_HISTORY] = { "history", 0 },   [T_VERSIONS] = { "versions", 0 },
 		[T_TASKS] = { "tasks", 0 },       [T_PENDING] = { "pending", 0 },
+		[T_NODES] = { "nodes", 0 },
 	};
 	MDB_txn *txn;
 	int rc = mdb_txn_begin(db->env, NULL, 0, &txn);
@@ -275,7 +276,7 @@ int names_meta_each(struct names_txn *t, names_meta_fn *fn, void *arg)
 
 	if (rc)
 		return names_errno(rc);
-	while (!(rc = mdb_cursor_get(c, &key, &val, MDB_NEXT))) {
+	while (!(rc = names_errno(mdb_cursor_get(c, &key, &val, MDB_NEXT)))) {
 		char bucket[NAMES_BUCKET_MAX + 1] = "";
 		struct names_meta m;
 
@@ -286,7 +287,40 @@ int names_meta_each(struct names_txn *t, names_meta_fn *fn, void *arg)
 			break;
 	}
 	mdb_cursor_close(c);
-	if (rc == MDB_NOTFOUND)
-		return 0;
-	return rc < 0 && rc > -30000 ? rc : names_errno(rc);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+int names_node_put(struct names_txn *t, const char *node, const char *text)
+{
+	MDB_val key = { strlen(node), (void *)node }, val;
+	MDB_dbi table = names_table(t->db, T_NODES);
+	int rc;
+
+	if (!text) {
+		rc = mdb_del(t->txn, table, &key, NULL);
+		return rc == MDB_NOTFOUND ? 0 : names_errno(rc);
+	}
+	val.mv_size = strlen(text) + 1;
+	val.mv_data = (void *)text;
+	return names_errno(mdb_put(t->txn, table, &key, &val, 0));
+}
+
+int names_node_each(struct names_txn *t, names_node_fn *fn, void *arg)
+{
+	MDB_cursor *c;
+	MDB_val key, val;
+	int rc = mdb_cursor_open(t->txn, names_table(t->db, T_NODES), &c);
+
+	if (rc)
+		return names_errno(rc);
+	while (!(rc = names_errno(mdb_cursor_get(c, &key, &val, MDB_NEXT)))) {
+		char node[CONF_NAME_MAX] = "";
+
+		memcpy(node, key.mv_data, key.mv_size < sizeof(node) ? key.mv_size : 0);
+		rc = fn(arg, node, val.mv_data);
+		if (rc)
+			break;
+	}
+	mdb_cursor_close(c);
+	return rc == -ENOENT ? 0 : rc;
 }

@@ -19,6 +19,7 @@
  *             retried write harmless
  *   tasks     id, kind, node, 0, seq → version and key: the outbox
  *   pending   id, seq → how many nodes have not yet confirmed that they forgot
+ *   nodes     name → endpoints/NODE as last heard
  */
 #ifndef WEIR_STORE_NAMES_DB_H
 #define WEIR_STORE_NAMES_DB_H
@@ -72,6 +73,10 @@ int names_meta_get(struct names_txn *t, const char *bucket, struct names_meta *m
 int names_meta_put(struct names_txn *t, const char *bucket, struct names_meta *meta);
 typedef int names_meta_fn(void *arg, const char *bucket, const struct names_meta *meta);
 int names_meta_each(struct names_txn *t, names_meta_fn *fn, void *arg);
+/* The endpoints that registered; text NULL removes. */
+typedef int names_node_fn(void *arg, const char *node, const char *text);
+int names_node_each(struct names_txn *t, names_node_fn *fn, void *arg);
+int names_node_put(struct names_txn *t, const char *node, const char *text);
 /* Removes everything of the bucket but its meta, whose counters and position become 0. */
 int names_bucket_wipe(struct names_txn *t, struct names_meta *meta);
 

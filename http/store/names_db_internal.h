@@ -11,7 +11,9 @@
 
 #include "http/store/names_db.h"
 
-enum names_table { T_BUCKETS, T_NAMES, T_ROWS, T_HASHES, T_HISTORY, T_VERSIONS, T_TASKS, T_PENDING, T_TABLES };
+enum names_table {
+	T_BUCKETS, T_NAMES, T_ROWS, T_HASHES, T_HISTORY, T_VERSIONS, T_TASKS, T_PENDING, T_NODES, T_TABLES
+};
 
 MDB_dbi names_table(const struct names_db *db, enum names_table table);
 /* LMDB's results as -errno. */

@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * names_bucket.c -- a node's work on one bucket, one thread at a time: be what the registry says, keep a synced
+ * second copy, order the writes that wait.
+ *
+ * A batch of writes is evaluated against the local copy, written by the secondary, then here, then answered. When the
+ * secondary's answer is missing the writes go back to the queue marked `maybe`: once primary and secondary agree
+ * again, or another secondary is recorded, they are evaluated anew, and those that had been written are found
+ * by their version.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "http/store/names_int.h"
+#include "lib/hash.h"
+
+/* ---- writes ---- */
+
+struct write *write_new(enum write_kind kind)
+{
+	struct write *w = calloc(1, sizeof(*w));
+
+	if (w) {
+		w->kind = kind;
+		w->deadline = now_ms() + NAMES_TIMEOUT_MS;
+	}
+	return w;
+}
+
+void write_free(struct write *w)
+{
+	if (!w)
+		return;
+	free(w->if_match);
+	free(w->if_none_match);
+	free(w);
+}
+
+static void write_end(struct write *w, int rc, const char *why)
+{
+	w->rc = rc;
+	snprintf(w->why, sizeof(w->why), "%s", why);
+	w->complete(w);
+}
+
+void bucket_enqueue(struct names *n, struct bucket *b, struct write *w)
+{
+	bool full;
+
+	pthread_mutex_lock(&n->lock);
+	full = b->nqueue >= NAMES_QUEUE_MAX || n->stopping;
+	if (!full) {
+		w->next = NULL;
+		*b->queue_tail = w;
+		b->queue_tail = &w->next;
+		b->nqueue++;
+		bucket_schedule_locked(n, b);
+	}
+	pthread_mutex_unlock(&n->lock);
+	if (full)
+		write_end(w, -EAGAIN, "too many writes wait for this bucket");
+}
+
+/* Takes the writes that match out of the queue. */
+static struct write *queue_take(struct bucket *b, bool (*match)(const struct write *w, const void *arg),
+				const void *arg, unsigned int max)
+{
+	struct write *taken = NULL, **end = &taken, **p = &b->queue;
+
+	while (*p && max) {
+		struct write *w = *p;
+
+		if (!match(w, arg)) {
+			p = &w->next;
+			continue;
+		}
+		*p = w->next;
+		w->next = NULL;
+		*end = w;
+		end = &w->next;
+		b->nqueue--;
+		max--;
+	}
+	for (b->queue_tail = &b->queue; *b->queue_tail; b->queue_tail = &(*b->queue_tail)->next)
+		;
+	return taken;
+}
+
+static bool is_expired(const struct write *w, const void *arg)
+{
+	return w->deadline <= *(const int64_t *)arg;
+}
+
+static void end_all(struct write *list, int rc, const char *why)
+{
+	struct write *next;
+
+	for (; list; list = next) {
+		next = list->next;
+		write_end(list, rc == -EAGAIN && list->maybe ? -ETIMEDOUT : rc, why);
+	}
+}
+
+void bucket_expire(struct names *n, struct bucket *b, bool all)
+{
+	int64_t limit = all ? INT64_MAX : now_ms();
+	char why[sizeof(b->why)];
+	struct write *list;
+
+	pthread_mutex_lock(&n->lock);
+	list = queue_take(b, is_expired, &limit, UINT32_MAX);
+	strcpy(why, b->why[0] ? b->why : all ? "this endpoint is stopping" : "the write waited too long");
+	pthread_mutex_unlock(&n->lock);
+	end_all(list, -EAGAIN, why);
+}
+
+static bool is_any(const struct write *w, const void *arg)
+{
+	(void)w;
+	(void)arg;
+	return true;
+}
+
+/* This node does not order the bucket (any more): whoever asked looks again. */
+static void bucket_refuse(struct names *n, struct bucket *b)
+{
+	struct write *list;
+
+	pthread_mutex_lock(&n->lock);
+	list = queue_take(b, is_any, NULL, UINT32_MAX);
+	pthread_mutex_unlock(&n->lock);
+	end_all(list, -ESTALE, "this endpoint is not the bucket's primary");
+}
+
+/* ---- a batch ---- */
+struct round {
+	struct names *n;
+	struct bucket *b;
+	struct write *writes;           /* in order */
+	struct names_batch batch;
+	struct names_meta meta;
+	int64_t now_s;
+};
+
+/* Already done, by an earlier try that lost its answer? */
+static bool write_done_before(struct names_txn *t, const struct names_meta *meta, struct write *w)
+{
+	struct name_entry e;
+	uint64_t seq;
+
+	if (names_version_find(t, meta->id, w->entry.version, &seq, &w->replaced))
+		return false;
+	w->entry.seq = seq;
+	if (!names_row_find(t, meta->id, w->entry.key, &e) && !strcmp(e.version, w->entry.version))
+		w->entry = e;
+	return true;
+}
+
+static void plan_fetch(const struct write *w, struct names_op *op)
+{
+	for (unsigned int i = 0; i < w->nideal; i++) {
+		bool holds = false;
+
+		for (unsigned int k = 0; k < w->entry.nholders; k++)
+			holds |= !strcmp(w->ideal[i], w->entry.holders[k]);
+		for (unsigned int k = 0; k < op->nfetch; k++)
+			holds |= !strcmp(w->ideal[i], op->fetch[k]);
+		if (!holds)
+			strcpy(op->fetch[op->nfetch++], w->ideal[i]);
+	}
+}
+
+/* What a put or delete does to the key as it is now: 1 an operation is to be logged, 0 nothing to do, -errno refused. */
+static int plan_write(struct names_txn *t, const struct round *r, struct write *w, struct names_op *op)
+{
+	struct name_entry old;
+	char etag[35];
+	bool live;
+	int rc;
+
+	if (write_done_before(t, &r->meta, w))
+		return 0;
+	rc = names_row_find(t, r->meta.id, w->entry.key, &old);
+	if (rc && rc != -ENOENT)
+		return rc;
+	live = !rc && !old.deleted;
+	rc = names_conditions(w->if_match, w->if_none_match, live ? names_etag(old.sha256, etag) : NULL);
+	if (rc)
+		return rc;
+	if (w->kind == WRITE_DELETE && !live)
+		return -ENOENT;
+	w->replaced = op->replaced = live;
+	op->entry = w->entry;
+	op->entry.deleted = w->kind == WRITE_DELETE;
+	op->entry.modified = r->now_s;
+	op->entry.epoch = op->epoch;
+	op->entry.seq = op->seq;
+	if (live)
+		strcpy(op->forget, old.version);
+	op->kind = w->kind == WRITE_PUT ? NAMES_OP_PUT : NAMES_OP_DELETE;
+	if (w->kind == WRITE_PUT)
+		plan_fetch(w, op);
+	w->entry = op->entry;
+	return 1;
+}
+
+static const char *const plan_words[] = {
+	"the object is not what the condition asks for", "there is no such object",
+};
+
+static int plan_txn(struct names_txn *t, void *arg)
+{
+	struct round *r = arg;
+	struct write *keep = NULL, **end = &keep, *next;
+	int rc = names_meta_get(t, r->b->name, &r->meta);
+
+	if (rc)
+		return rc;
+	r->batch.prev_seq = r->meta.seq;
+	r->batch.prev_epoch = r->meta.seq_epoch;
+	for (struct write *w = r->writes; w; w = next) {
+		struct names_op *op = &r->batch.ops[r->batch.nops];
+
+		next = w->next;
+		w->next = NULL;
+		w->maybe = false;       /* what an earlier try had done is in this copy, or nowhere */
+		memset(op, 0, sizeof(*op));
+		if (w->kind == WRITE_FORGOTTEN || w->kind == WRITE_FETCHED)
+			*op = w->done;
+		op->epoch = r->batch.epoch;
+		op->seq = r->meta.seq + r->batch.nops + 1;
+		rc = w->kind == WRITE_PUT || w->kind == WRITE_DELETE ? plan_write(t, r, w, op) : 1;
+		if (rc <= 0) {
+			write_end(w, rc, rc == -ECANCELED ? plan_words[0] : rc == -ENOENT ? plan_words[1] :
+					 rc ? strerror(-rc) : "");
+			continue;
+		}
+		r->batch.nops++;
+		*end = w;
+		end = &w->next;
+	}
+	r->writes = keep;
+	return 0;
+}
+
+static int commit_txn(struct names_txn *t, void *arg)
+{
+	struct round *r = arg;
+	struct names_meta meta;
+	int rc = names_meta_get(t, r->b->name, &meta);
+
+	if (rc)
+		return rc;
+	if (meta.state != NAMES_STATE_COMPLETE || meta.epoch != r->batch.epoch ||
+	    strcmp(meta.primary, r->n->node) || meta.seq != r->batch.prev_seq)
+		return -ESTALE;
+	for (unsigned int i = 0; i < r->batch.nops && !rc; i++)
+		rc = names_apply(t, &meta, &r->batch.ops[i], r->batch.targets, r->batch.ntargets);
+	if (rc)
+		return rc;
+	r->meta = meta;
+	return names_meta_put(t, r->b->name, &meta);
+}
+
+/* At most one write of a key in a batch: its condition is evaluated against what is on disk. */
+static bool is_first_of_key(const struct write *w, const void *arg)
+{
+	uint64_t *seen = (uint64_t *)arg, h;
+
+	if (w->kind == WRITE_FORGOTTEN || w->kind == WRITE_FETCHED)
+		return true;
+	h = hash64(w->entry.key, strlen(w->entry.key), 0) | 1;
+	for (unsigned int i = 0; i < NAMES_BATCH_MAX; i++) {
+		if (seen[i] == h)
+			return false;
+		if (!seen[i]) {
+			seen[i] = h;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void batch_targets(struct names *n, struct names_batch *batch)
+{
+	struct node *nodes;
+	unsigned int count = nodes_copy(n, &nodes);
+
+	batch->targets = calloc(count + 1, sizeof(*batch->targets));
+	if (batch->targets) {
+		strcpy(batch->targets[batch->ntargets++], n->node);
+		for (unsigned int i = 0; i < count && batch->ntargets < NAMES_TARGETS_MAX; i++)
+			if (nodes[i].registered && strcmp(nodes[i].name, n->node))
+				strcpy(batch->targets[batch->ntargets++], nodes[i].name);
+	}
+	free(nodes);
+}
+
+/* Puts writes back in front, marked: the secondary may have them. */
+static void round_give_back(struct round *r)
+{
+	struct write *last = r->writes;
+
+	if (!last)
+		return;
+	pthread_mutex_lock(&r->n->lock);
+	last->maybe = true;
+	while (last->next) {
+		last = last->next;
+		last->maybe = true;
+	}
+	for (struct write *w = r->writes; w; w = w->next)
+		r->b->nqueue++;
+	last->next = r->b->queue;
+	if (!last->next)
+		r->b->queue_tail = &last->next;
+	r->b->queue = r->writes;
+	r->writes = NULL;
+	pthread_mutex_unlock(&r->n->lock);
+}
+
+static int round_write(struct round *r)
+{
+	struct bucket_view v;
+	int rc = 0;
+
+	bucket_view(r->n, r->b, &v);
+	if (v.meta.secondary[0])
+		rc = second_append(r->n, r->b, &r->batch);
+	if (rc == -ENOSPC)
+		return rc;
+	if (!rc)
+		rc = names_db_write(r->n->db, commit_txn, r);
+	if (rc) {
+		/* Without a second copy nobody has seen them: only here may it have failed. */
+		if (v.meta.secondary[0]) {
+			pthread_mutex_lock(&r->n->lock);
+			r->b->ready = false;
+			pthread_mutex_unlock(&r->n->lock);
+			round_give_back(r);
+			return -ERESTART;
+		}
+		names_fail("the names of bucket %s cannot be written: %s", r->b->name, strerror(-rc));
+		return rc == -ENOSPC ? rc : -EAGAIN;
+	}
+	bucket_meta_set(r->n, r->b, &r->meta);
+	if (r->meta.tasks)
+		outbox_wake(r->n);
+	return 0;
+}
+
+/* Takes what waits, orders it, answers. 0 something was done, -ENODATA nothing waits, -ERESTART the secondary must be
+ * agreed with first. */
+static int round_run(struct names *n, struct bucket *b)
+{
+	struct round r = { .n = n, .b = b, .now_s = time(NULL) };
+	uint64_t seen[NAMES_BATCH_MAX] = { 0 };
+	int rc;
+
+	pthread_mutex_lock(&n->lock);
+	r.writes = queue_take(b, is_first_of_key, seen, NAMES_BATCH_MAX);
+	r.batch.epoch = b->meta.epoch;
+	b->why[0] = '\0';
+	pthread_mutex_unlock(&n->lock);
+	if (!r.writes)
+		return -ENODATA;
+	strcpy(r.batch.bucket, b->name);
+	strcpy(r.batch.primary, n->node);
+	r.batch.ops = calloc(NAMES_BATCH_MAX, sizeof(*r.batch.ops));
+	batch_targets(n, &r.batch);
+	names_fail("the disk of %s is full", n->node);
+	rc = names_db_room(n->db) < NAMES_ROOM_MIN ? -ENOSPC : 0;
+	if (!rc && (!r.batch.ops || !r.batch.targets)) {
+		names_fail("no memory");
+		rc = -EAGAIN;
+	}
+	if (!rc)
+		rc = names_db_read(n->db, plan_txn, &r);
+	if (!rc && r.batch.nops)
+		rc = round_write(&r);
+	if (rc != -ERESTART)
+		end_all(r.writes, rc, rc ? names_error() : "");
+	names_batch_free(&r.batch);
+	return rc == -ERESTART ? rc : 0;
+}
+
+/* ---- being what the registry says ---- */
+
+/* A synced second copy before any write, or the right to go without: 0, -EAGAIN later, -ESTALE look again. */
+static int primary_prepare(struct names *n, struct bucket *b)
+{
+	struct bucket_view v;
+	int64_t since;
+	int rc;
+
+	bucket_view(n, b, &v);
+	if (!v.meta.secondary[0])
+		return nodes_others(n) ? second_find(n, b, "") : 0;
+	if (v.ready && !node_gone(n, v.meta.secondary))
+		return 0;
+	rc = node_gone(n, v.meta.secondary) ? -ENOTCONN : second_agree(n, b);
+	if (!rc) {
+		pthread_mutex_lock(&n->lock);
+		b->ready = true;
+		b->failing_since = 0;
+		pthread_mutex_unlock(&n->lock);
+		return 0;
+	}
+	if (rc == -ESTALE)
+		return rc;
+	pthread_mutex_lock(&n->lock);
+	b->ready = false;
+	if (!b->failing_since)
+		b->failing_since = now_ms();
+	since = b->failing_since;
+	pthread_mutex_unlock(&n->lock);
+	if (!node_gone(n, v.meta.secondary) && now_ms() - since < NAMES_SECOND_MS)
+		return -EAGAIN;
+	return second_find(n, b, v.meta.secondary);
+}
+
+/* Tries again in a while; what waits keeps waiting, and is told why when its time is over. */
+static void bucket_later(struct names *n, struct bucket *b, int64_t ms)
+{
+	bucket_why(n, b, "%s", names_error());
+	pthread_mutex_lock(&n->lock);
+	b->not_before = now_ms() + ms;
+	b->again = true;
+	pthread_mutex_unlock(&n->lock);
+}
+
+static void primary_run(struct names *n, struct bucket *b)
+{
+	int rc = 0;
+
+	for (int rounds = 0; rounds < 64 && !rc; rounds++) {
+		rc = primary_prepare(n, b);
+		if (rc) {
+			if (rc == -ESTALE)
+				record_refresh(n, b);
+			bucket_later(n, b, NAMES_TICK_MS);
+			return;
+		}
+		pthread_mutex_lock(&n->lock);
+		b->ready = true;
+		pthread_cond_broadcast(&n->changed);
+		pthread_mutex_unlock(&n->lock);
+		rc = round_run(n, b);
+		if (rc == -ENODATA)
+			return;
+		if (rc == -ERESTART)
+			rc = 0;
+	}
+	pthread_mutex_lock(&n->lock);
+	b->again = true;        /* others' turn */
+	pthread_mutex_unlock(&n->lock);
+}
+
+/* Does the copy here belong to this node as primary of the recorded configuration? Makes it so when it may. */
+static bool is_primary(struct names *n, struct bucket *b)
+{
+	struct bucket_view v;
+	int rc;
+
+	bucket_view(n, b, &v);
+	if (strcmp(v.record.primary, n->node))
+		return false;
+	if (v.has_meta && v.meta.state == NAMES_STATE_COMPLETE && v.meta.epoch == v.record.epoch &&
+	    !strcmp(v.meta.primary, n->node))
+		return true;
+	pthread_mutex_lock(&b->change);
+	rc = record_become(n, b);
+	pthread_mutex_unlock(&b->change);
+	if (rc == -ESTALE && record_abdicate(n, b))
+		bucket_later(n, b, 1000);
+	return !rc;
+}
+
+static void bucket_step(struct names *n, struct bucket *b)
+{
+	struct bucket_view v;
+
+	bucket_view(n, b, &v);
+	if (!v.known && !v.absent)
+		record_refresh(n, b);
+	if (v.unsure && record_resolve(n, b) == -EINPROGRESS) {
+		bucket_later(n, b, NAMES_TICK_MS);
+		return;
+	}
+	bucket_view(n, b, &v);
+	if (v.known && (v.taking || (!strcmp(v.record.secondary, n->node) && node_gone(n, v.record.primary))) &&
+	    record_take_over(n, b))
+		bucket_later(n, b, 5 * NAMES_TICK_MS);
+	bucket_view(n, b, &v);
+	if (v.known && is_primary(n, b))
+		primary_run(n, b);
+	else
+		bucket_refuse(n, b);
+}
+
+struct step { struct names *n; struct bucket *b; };
+
+static void bucket_job(void *arg)
+{
+	struct step s = *(struct step *)arg;
+
+	free(arg);
+	bucket_step(s.n, s.b);
+	pthread_mutex_lock(&s.n->lock);
+	s.b->running = false;
+	if (s.b->again)
+		bucket_schedule_locked(s.n, s.b);
+	pthread_cond_broadcast(&s.n->changed);
+	pthread_mutex_unlock(&s.n->lock);
+}
+
+void bucket_schedule_locked(struct names *n, struct bucket *b)
+{
+	struct step *s;
+
+	if (b->running || now_ms() < b->not_before) {
+		b->again = true;
+		return;
+	}
+	s = malloc(sizeof(*s));
+	b->again = false;
+	b->running = true;
+	if (s)
+		*s = (struct step){ n, b };
+	if (!s || pool_add(n->writers, bucket_job, s)) {
+		b->running = false;
+		b->again = true;        /* the tick tries again */
+		free(s);
+	}
+}
+
+void bucket_schedule(struct names *n, struct bucket *b)
+{
+	pthread_mutex_lock(&n->lock);
+	bucket_schedule_locked(n, b);
+	pthread_mutex_unlock(&n->lock);
+}
