@@ -333,6 +333,9 @@ void names_stop(struct names *n)
 	if (n->tick_runs)
 		pthread_join(n->tick, NULL);
 	n->tick_runs = false;
+	pool_free(n->readers);
+	pool_free(n->writers);
+	n->readers = n->writers = NULL;
 	buckets_each(n, bucket_stop, NULL);
 	registry_unwatch(n->watch_names);
 	n->watch_names = NULL;
@@ -342,9 +345,6 @@ void names_close(struct names *n)
 {
 	if (!n)
 		return;
-	pool_free(n->readers);
-	pool_free(n->writers);
-	buckets_each(n, bucket_stop, NULL);
 	nodes_close(n);
 	for (unsigned int i = 0; i < BUCKET_HASH; i++)
 		for (struct bucket *b = n->buckets[i], *next; b; b = next) {

@@ -521,7 +521,7 @@ void bucket_schedule_locked(struct names *n, struct bucket *b)
 {
 	struct step *s;
 
-	if (b->running || now_ms() < b->not_before) {
+	if (b->running || n->stopping || now_ms() < b->not_before) {
 		b->again = true;
 		return;
 	}

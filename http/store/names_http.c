@@ -294,12 +294,16 @@ static void message_work(struct http_req *req, void *arg)
 static enum http_next job_begin(struct names *n, struct http_req *req, const struct message *m, json_t *body)
 {
 	struct job *j = malloc(sizeof(*j));
+	int rc = -ENOMEM;
 
 	if (j) {
 		*j = (struct job){ .n = n, .req = req, .body = body, .run = m->run };
-		if (!pool_add(n->readers, job_run, j))
-			return HTTP_LATER;
+		pthread_mutex_lock(&n->lock);
+		rc = n->stopping ? -EAGAIN : pool_add(n->readers, job_run, j);
+		pthread_mutex_unlock(&n->lock);
 	}
+	if (!rc)
+		return HTTP_LATER;
 	free(j);
 	json_decref(body);
 	return http_reply_error(req, 503, "busy", "Too many requests wait.");
