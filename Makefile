@@ -13,10 +13,11 @@ say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUI
 
 # ---- what each program is made of ------------------------------------------------------------
 lib_src      :=
-lib_src      += lib/daemon.c lib/httpc.c lib/inside.c
+lib_src      += lib/httpc.c lib/inside.c
 lib_src      += lib/access.c lib/token.c lib/user_edit.c lib/users.c
 lib_src      += lib/addr.c lib/conf.c lib/conf_check.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
 lib_src      += lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
+lib_src      += lib/daemon.c lib/daemon_reload.c lib/priv.c lib/priv_filter.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
 lib_src      += lib/httpd.c lib/httpd_ask.c lib/httpd_check.c lib/httpd_conn.c lib/httpd_events.c lib/httpd_metrics.c
 lib_src      += lib/httpd_reply.c lib/httpd_request.c lib/httpd_text.c lib/httpd_wait.c

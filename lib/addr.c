@@ -275,6 +275,23 @@ static int unlink_old(const char *path)
 	return unlink(path) ? -errno : 0;
 }
 
+/* The mode is set before the socket has a name, so that nobody connects in between, and not by the
+ * name, which another user of the folder could have turned into a link. */
+static int bind_named(int fd, const struct sockaddr_storage *ss, socklen_t len, mode_t mode)
+{
+	mode_t before;
+	int err;
+
+	if (ss->ss_family != AF_UNIX)
+		return bind(fd, (const struct sockaddr *)ss, len) ? -errno : 0;
+	if (fchmod(fd, mode))
+		return -errno;
+	before = umask(0);
+	err = bind(fd, (const struct sockaddr *)ss, len) ? -errno : 0;
+	umask(before);
+	return err;
+}
+
 int addr_bind(const struct addr_port *ap, int type, int backlog, bool reuseport, mode_t mode)
 {
 	struct sockaddr_storage ss;
@@ -289,13 +306,8 @@ int addr_bind(const struct addr_port *ap, int type, int backlog, bool reuseport,
 	err = set_options(fd, ss.ss_family, reuseport);
 	if (!err && ap->path[0])
 		err = unlink_old(ap->path);
-	/* The mode is set on the socket before it has a name: nobody can connect in between. */
-	if (!err && ap->path[0] && fchmod(fd, mode))
-		err = -errno;
-	if (!err && bind(fd, (struct sockaddr *)&ss, len))
-		err = -errno;
-	if (!err && ap->path[0] && chmod(ap->path, mode))
-		err = -errno;
+	if (!err)
+		err = bind_named(fd, &ss, len, mode);
 	if (!err && type == SOCK_STREAM && backlog > 0 && listen(fd, backlog))
 		err = -errno;
 	if (!err)

@@ -1,328 +1,335 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+// SPDX-License-Identifier: Apache-2.0
 /*
- * daemon.c -- see daemon.h: what every daemon's main() does the same way.
+ * daemon.c -- from main() to the loop and back, the same way for every daemon.
+ *
+ * Everything that needs root happens before priv_drop(): the order of daemon_run() is the order of
+ * power given up.
  */
-#include "lib/daemon.h"
-
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/daemon.h"
 #include "lib/log.h"
 
-#define DEFAULT_USER "weir"
-#define COMMANDS_MAX 16
+#define EXIT_USAGE   2
+#define DEFAULT_USER "weir"     /* when started as root and the file names nobody */
 
-/* The one daemon of this process, with what the program need not see. */
-struct running {
-	struct daemon d;
-	const struct daemon_program *program;
+struct options {
 	const char *path;
-	bool verbose;
-	struct timespec begun;
-	struct ctl *ctl;
-	struct ctl_command commands[COMMANDS_MAX];
+	bool check, verbose, action;
 };
-
-static struct running self;
-
-/* ---- options --------------------------------------------------------------------------------- */
-
-struct options { const char *path; bool check, verbose, action; };
 
 static void print_help(const struct daemon_program *p)
 {
-	printf("usage: %s [-c FILE] [-nvVh]\n\n%s: %s.\n\n"
-	       "  -c, --config FILE  configuration (default " CONF_DEFAULT_PATH ")\n"
-	       "  -n, --check        only check the configuration\n"
-	       "  -v, --verbose      more messages\n"
-	       "  -V, --version      print the version\n"
-	       "  -h, --help         print this\n", p->name, p->name, p->summary);
+	printf("%s: %s\n\n"
+	       "usage: %s [-c FILE] [-n] [-v]\n\n"
+	       "  -c, --config FILE   the configuration (default " CONF_DEFAULT_PATH ")\n"
+	       "  -n, --check         check the configuration and end\n"
+	       "  -v, --verbose       log everything, whatever `log:` says\n"
+	       "  -V, --version       print the version and end\n"
+	       "  -h, --help          print this and end\n", p->name, p->summary, p->name);
 	if (p->action_name)
-		printf("      --%-13s %s\n", p->action_name, p->action_help);
-	printf("\nsignals: HUP reloads, TERM and INT end\nexample: %s -c /etc/weir/weir.yaml\n", p->name);
+		printf("      --%-15s %s\n", p->action_name, p->action_help);
+	printf("\nSignals: HUP loads the configuration again, TERM and INT end.\n"
+	       "Exit: 0 fine, 1 failed, 2 wrong use or configuration.\n"
+	       "Example: %s -n -c examples/one-box.yaml\n", p->name);
 }
 
-/* 0 go on, else 1 + the exit code. */
-static int parse(const struct daemon_program *p, int argc, char **argv, struct options *o)
+/* Returns -1 to go on, else the exit code. */
+static int parse_options(const struct daemon_program *p, int argc, char **argv, struct options *opt)
 {
 	const struct option longs[] = {
-		{ "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, 'n' }, { "verbose", no_argument, NULL, 'v' },
-		{ "version", no_argument, NULL, 'V' }, { "help", no_argument, NULL, 'h' },
-		{ p->action_name, no_argument, NULL, 'A' }, { NULL, 0, NULL, 0 },
+		{ "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, 'n' },
+		{ "verbose", no_argument, NULL, 'v' },	    { "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },	    { p->action_name, no_argument, NULL, 'a' },
+		{ NULL, 0, NULL, 0 }, /* an action_name of NULL ends the list before */
 	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "c:nvVh", longs, NULL)) != -1)
+	while ((c = getopt_long(argc, argv, "c:nvVh", longs, NULL)) != -1) {
 		switch (c) {
-		case 'c': o->path = optarg; break;
-		case 'n': o->check = true; break;
-		case 'v': o->verbose = true; break;
-		case 'A': o->action = true; break;
-		case 'V': printf("%s %s\n", p->name, WEIR_VERSION); return 1;
-		case 'h': print_help(p); return 1;
-		default: fprintf(stderr, "%s --help says what there is\n", p->name); return 3;
+		case 'c':
+			opt->path = optarg;
+			break;
+		case 'n':
+			opt->check = true;
+			break;
+		case 'v':
+			opt->verbose = true;
+			break;
+		case 'a':
+			opt->action = true;
+			break;
+		case 'V':
+			printf("%s %s\n", p->name, WEIR_VERSION);
+			return EXIT_SUCCESS;
+		case 'h':
+			print_help(p);
+			return EXIT_SUCCESS;
+		default:
+			fprintf(stderr, "%s -h shows the options\n", p->name);
+			return EXIT_USAGE;
 		}
-	if (optind < argc) {
-		fprintf(stderr, "%s: %s is too much; %s --help\n", p->name, argv[optind], p->name);
-		return 3;
 	}
-	return 0;
+	if (optind == argc)
+		return -1;
+	fprintf(stderr, "%s: \"%s\" is not an option; %s -h shows them\n", p->name, argv[optind], p->name);
+	return EXIT_USAGE;
 }
 
-/* ---- status and reload ----------------------------------------------------------------------- */
-
-json_t *daemon_status_now(struct daemon *d)
+/* Loads, or says every fault. 0 or -errno. */
+static int load(const struct daemon_program *p, const char *path, struct conf **out)
 {
-	const char *registry = !d->registry ? "none" : registry_reachable(d->registry) ? "ok" : "silent";
-	struct timespec now;
-	json_t *answer;
+	int err = conf_load(out, path, stderr);
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	answer = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:s}", "node", d->conf->node, "site", d->conf->site, "role", d->role,
-			   "version", WEIR_VERSION, "pid", (int)getpid(), "uptime_s", (json_int_t)(now.tv_sec - self.begun.tv_sec),
-			   "registry", registry);
-	if (answer && self.program->status)
-		self.program->status(d, answer);
+	if (err || p->enabled(*out))
+		return err;
+	fprintf(stderr, "%s:1: %s: there is no section for %s; add it, or do not start this program\n", path,
+		strcmp(p->role, "registry") ? p->role : "registry_server", p->name);
+	conf_free(*out);
+	return -EINVAL;
+}
+
+static int find_user(struct daemon *d)
+{
+	const char *name = d->conf->user ? d->conf->user : DEFAULT_USER;
+	int err;
+
+	if (geteuid() != 0) {
+		d->user = (struct priv_user){ geteuid(), getegid() };
+		return 0;
+	}
+	err = priv_user_find(&d->user, name);
+	if (err && !d->conf->user)
+		log_error("%s: user is missing, and there is no user %s; add \"user: NAME\" (or a number) for the user "
+			  "to become after the start as root", d->conf->path, DEFAULT_USER);
+	else if (err)
+		log_error("%s: user: there is no user %s (%s); make it with `adduser --system`, or name another",
+			  d->conf->path, name, strerror(-err));
+	return err;
+}
+
+static int make_folder(const struct daemon *d, const char *path, mode_t mode)
+{
+	int err = priv_folder(path, &d->user, mode);
+
+	if (err)
+		log_error("cannot make the folder %s: %s; make it for user %u, or set `state:` and `run:`", path,
+			  strerror(-err), d->user.uid);
+	return err;
+}
+
+static int make_folders(const struct daemon *d)
+{
+	char own[PATH_MAX];
+	int err;
+
+	err = make_folder(d, d->conf->run, 0755);
+	if (!err)
+		err = make_folder(d, d->conf->state, 0750);
+	if (!err)
+		err = make_folder(d, conf_state_path(d->conf, d->role, own, sizeof(own)), 0700);
+	return err;
+}
+
+/* A socket that answers belongs to a daemon that runs: it must not be taken away from it. */
+static bool runs_already(const char *path)
+{
+	json_t *request = json_pack("{s:s}", "do", "status"), *answer = NULL;
+	int err = ctl_call(path, request, &answer, 500);
+
+	json_decref(request);
+	json_decref(answer);
+	return err != -ENOENT && err != -ECONNREFUSED && err != -ENOTSOCK;
+}
+
+static int bind_ctl(struct daemon *d)
+{
+	char path[PATH_MAX];
+	int err;
+
+	conf_ctl_path(d->conf, d->role, path, sizeof(path));
+	if (runs_already(path)) {
+		log_error("%s runs already: %s is in use; stop it first, or give this node its own `run:`",
+			  d->program->name, path);
+		return -EADDRINUSE;
+	}
+	err = ctl_bind(&d->ctl, path, d->user.uid);
+	if (err)
+		log_error("cannot listen on %s: %s; check the folder's owner%s", path, strerror(-err),
+			  err == -ENAMETOOLONG ? " and use a shorter `run:` (107 bytes in all)" : "");
+	return err;
+}
+
+static json_t *command_status(void *arg, const json_t *request, char *err, size_t err_len)
+{
+	json_t *answer = daemon_status_now(arg);
+
+	(void)request;
+	if (!answer)
+		snprintf(err, err_len, "out of memory");
 	return answer;
 }
 
-static json_t *ask_status(void *arg, const json_t *request, char *err, size_t err_len)
+static json_t *command_reload(void *arg, const json_t *request, char *err, size_t err_len)
 {
-	(void)request, (void)err, (void)err_len;
-	return daemon_status_now(arg);
+	(void)request;
+	return daemon_reload(arg, err, err_len) ? NULL : json_object();
 }
 
-static void log_faults(char *faults)
+static int gather_commands(struct daemon *d)
 {
-	char *save = NULL;
+	const struct ctl_command *own = d->program->commands;
+	size_t n = 0;
 
-	for (char *line = strtok_r(faults, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-		log_error("%s", line);
+	while (own && own[n].name)
+		n++;
+	d->commands = calloc(n + 3, sizeof(*d->commands));
+	if (!d->commands)
+		return -ENOMEM;
+	d->commands[0] = (struct ctl_command){ "status", command_status };
+	d->commands[1] = (struct ctl_command){ "reload", command_reload };
+	if (n)
+		memcpy(d->commands + 2, own, n * sizeof(*own));
+	return 0;
 }
 
-/* The new file whole, or the old configuration stays. faults: malloc'ed text of what was wrong. */
-static int reload_now(struct running *r, char **faults)
+static void on_reload(void *arg)
 {
-	struct conf *old = r->d.conf, *new = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(faults, &len);
-	int rc = conf_load(&new, r->path, out);
+	char err[512];
 
-	if (!rc && !r->program->enabled(new)) {
-		fprintf(out, "%s: the section of %s is gone\n", r->path, r->program->role);
-		rc = -EINVAL;
-	} else if (!rc && (strcmp(new->node, old->node) || strcmp(new->site, old->site) || strcmp(new->run, old->run) ||
-			   strcmp(new->state, old->state))) {
-		fprintf(out, "%s: node, site, run or state changed: that takes a restart\n", r->path);
-		rc = -EINVAL;
-	}
-	fclose(out);
-	if (!rc) {
-		r->d.conf = new;
-		new = NULL;
-		log_level_set(r->verbose ? LOG_LEVEL_DEBUG : r->d.conf->log_level);
-		rc = r->program->reload ? r->program->reload(&r->d, old) : 0;
-		if (rc) {
-			new = r->d.conf;
-			r->d.conf = old;
-			old = NULL;
-		}
-	} else {
-		old = NULL;
-	}
-	conf_free(new);
-	conf_free(old);
-	return rc;
-}
-
-static json_t *ask_reload(void *arg, const json_t *request, char *err, size_t err_len)
-{
-	char *faults = NULL;
-	int rc = reload_now(&self, &faults);
-
-	(void)arg, (void)request;
-	if (rc)
-		snprintf(err, err_len, "the old configuration stays: %s", faults && *faults ? faults : strerror(-rc));
-	else
-		log_info("configuration reloaded");
-	free(faults);
-	return rc ? NULL : json_object();
-}
-
-static void on_hup(void *arg)
-{
-	char *faults = NULL;
-	int rc;
-
-	(void)arg;
 	sd_notify(0, "RELOADING=1");
-	rc = reload_now(&self, &faults);
-	if (rc) {
-		if (faults)
-			log_faults(faults);
-		log_error("the old configuration stays");
-	} else {
-		log_info("configuration reloaded");
-	}
-	free(faults);
+	daemon_reload(arg, err, sizeof(err));
 	sd_notify(0, "READY=1");
 }
 
-/* ---- start and stop -------------------------------------------------------------------------- */
-
-/* Root gives its power to a user; without root everything runs as whoever started it. */
-static int find_user(struct running *r)
+/* All that needs no configured rights: tables, loop, metrics. */
+static int make_parts(struct daemon *d)
 {
-	const char *name = r->d.conf->user ? r->d.conf->user : DEFAULT_USER;
-	int rc;
+	int err = loop_new(&d->loop);
 
-	r->d.user = (struct priv_user){ geteuid(), getegid() };
-	if (geteuid())
+	if (!err)
+		err = metrics_new(&d->metrics);
+	if (!err)
+		err = metrics_add_process(d->metrics, d->program->name);
+	if (!err)
+		err = gather_commands(d);
+	if (err)
+		log_error("cannot start: %s", strerror(-err));
+	return err;
+}
+
+static int open_registry(struct daemon *d)
+{
+	int err;
+
+	if (!strcmp(d->role, "registry"))
 		return 0;
-	rc = priv_user_find(&r->d.user, name);
-	if (rc)
-		log_error("%s: user: there is no user %s to run as; make it (useradd --system %s) or name another", r->path, name, name);
-	return rc;
+	err = registry_open(&d->registry, &d->conf->registry);
+	if (err)
+		log_error("registry: %s", registry_error());
+	return err;
 }
 
-static int make_folders(struct running *r)
+static int drop(struct daemon *d)
 {
-	char state[PATH_MAX];
-	int rc = priv_folder(r->d.conf->run, &r->d.user, 0755);
+	int err = priv_drop(&d->user, d->program->keep, d->program->profile);
 
-	if (rc) {
-		log_error("run folder %s: %s", r->d.conf->run, strerror(-rc));
-		return rc;
+	if (err)
+		log_error("cannot give up privileges for user %u: %s", d->user.uid, strerror(-err));
+	return err;
+}
+
+/* From the loaded configuration to the running loop. 0 or -errno; what fails says why. */
+static int prepare_and_start(struct daemon *d)
+{
+	int err = make_parts(d);
+
+	if (!err)
+		err = find_user(d);
+	if (!err)
+		err = make_folders(d);
+	if (!err)
+		err = bind_ctl(d);
+	if (!err)
+		err = open_registry(d);
+	if (!err && d->program->prepare)
+		err = d->program->prepare(d);
+	if (!err)
+		err = drop(d);
+	if (!err && d->program->start)
+		err = d->program->start(d);
+	if (err)
+		return err;
+	err = ctl_serve(d->ctl, d->loop, d->commands, d);
+	if (err)
+		log_error("control socket: %s", strerror(-err));
+	return err;
+}
+
+static void release(struct daemon *d)
+{
+	ctl_free(d->ctl);
+	registry_close(d->registry);
+	metrics_free(d->metrics);
+	loop_free(d->loop);
+	free(d->commands);
+	conf_free(d->conf);
+}
+
+static int run(const struct daemon_program *program, struct conf *conf, bool verbose)
+{
+	struct daemon d = { .role = program->role, .conf = conf, .program = program, .verbose = verbose };
+	struct timespec ts;
+	int code, err;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	d.started_us = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	err = prepare_and_start(&d);
+	if (err) {
+		/* Threads of the program may run and hold what release() frees: only the socket is removed. */
+		ctl_free(d.ctl);
+		return err == -EINVAL ? EXIT_USAGE : EXIT_FAILURE;
 	}
-	rc = priv_folder(r->d.conf->state, &r->d.user, 0755);
-	if (!rc)
-		rc = priv_folder(conf_state_path(r->d.conf, r->program->role, state, sizeof(state)), &r->d.user, 0700);
-	if (rc)
-		log_error("state folder of %s: %s", r->d.conf->state, strerror(-rc));
-	return rc;
-}
-
-static int open_ctl(struct running *r)
-{
-	char path[PATH_MAX];
-	int rc = ctl_bind(&r->ctl, conf_ctl_path(r->d.conf, r->program->role, path, sizeof(path)), r->d.user.uid);
-
-	if (rc == -EADDRINUSE)
-		log_error("%s: another %s runs already with this run folder", path, r->program->name);
-	else if (rc)
-		log_error("%s: cannot make the control socket: %s", path, strerror(-rc));
-	return rc;
-}
-
-/* Everything that needs power; registry_open before, as its files may be root's. */
-static int prepare(struct running *r)
-{
-	bool is_registry = !strcmp(r->program->role, "registry");
-	int rc = find_user(r);
-
-	if (!rc)
-		rc = make_folders(r);
-	if (!rc)
-		rc = open_ctl(r);
-	if (!rc)
-		rc = metrics_new(&r->d.metrics);
-	if (!rc)
-		rc = metrics_add_process(r->d.metrics, r->program->name);
-	if (!rc && !is_registry) {
-		rc = registry_open(&r->d.registry, &r->d.conf->registry);
-		if (rc)
-			log_error("%s: registry: %s", r->path, registry_error());
-	}
-	if (!rc && r->program->prepare)
-		rc = r->program->prepare(&r->d);
-	return rc;
-}
-
-static int serve(struct running *r)
-{
-	size_t n = 0;
-	int rc = priv_drop(&r->d.user, r->program->keep, r->program->profile);
-
-	if (rc) {
-		log_error("cannot give up privileges: %s", strerror(-rc));
-		return rc;
-	}
-	r->commands[n++] = (struct ctl_command){ "status", ask_status };
-	r->commands[n++] = (struct ctl_command){ "reload", ask_reload };
-	for (const struct ctl_command *c = r->program->commands; c && c->name && n + 1 < COMMANDS_MAX; c++)
-		r->commands[n++] = *c;
-	loop_on_reload(r->d.loop, on_hup, r);
-	rc = r->program->start ? r->program->start(&r->d) : 0;
-	if (!rc)
-		rc = ctl_serve(r->ctl, r->d.loop, r->commands, &r->d);
-	return rc;
-}
-
-static void close_all(struct running *r)
-{
+	loop_on_reload(d.loop, on_reload, &d);
+	log_info("%s %s runs as node %s of site %s", program->name, WEIR_VERSION, conf->node, conf->site);
+	code = loop_run(d.loop);
 	sd_notify(0, "STOPPING=1");
-	if (r->program->stop)
-		r->program->stop(&r->d);
-	registry_close(r->d.registry);
-	ctl_free(r->ctl);
-	metrics_free(r->d.metrics);
-	loop_free(r->d.loop);
-	conf_free(r->d.conf);
-}
-
-static int run(struct running *r)
-{
-	int rc = loop_new(&r->d.loop), code = 1;
-
-	if (rc) {
-		log_error("cannot make an event loop: %s", strerror(-rc));
-		conf_free(r->d.conf);
-		return 1;
-	}
-	rc = prepare(r);
-	if (!rc)
-		rc = serve(r);
-	if (!rc)
-		code = loop_run(r->d.loop);
-	else if (rc == -EINVAL)
-		code = 2;
-	close_all(r);
+	if (program->stop)
+		program->stop(&d);
+	release(&d);
+	log_info("ended");
 	return code;
 }
 
 int daemon_main(const struct daemon_program *program, int argc, char **argv)
 {
-	struct options o = { .path = CONF_DEFAULT_PATH };
-	char path[PATH_MAX];
-	int rc = parse(program, argc, argv, &o);
+	struct options opt = { .path = CONF_DEFAULT_PATH };
+	struct conf *conf = NULL;
+	int code;
 
-	if (rc)
-		return rc - 1;
-	log_open(program->name, o.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
-	self = (struct running){ .program = program, .verbose = o.verbose };
-	self.path = realpath(o.path, path) ? path : o.path;
-	self.d.role = program->role;
-	clock_gettime(CLOCK_MONOTONIC, &self.begun);
-	if (conf_load(&self.d.conf, self.path, stderr))
-		return 2;
-	if (!program->enabled(self.d.conf)) {
-		log_error("%s: it has no section for %s (weir check --keys says what can stand there)", self.path, program->role);
-		conf_free(self.d.conf);
-		return 2;
+	code = parse_options(program, argc, argv, &opt);
+	if (code >= 0)
+		return code;
+	log_open(program->name, LOG_LEVEL_INFO);
+	if (load(program, opt.path, &conf))
+		return EXIT_USAGE;
+	if (opt.check) {
+		printf("%s: fine\n", opt.path);
+		conf_free(conf);
+		return EXIT_SUCCESS;
 	}
-	if (o.check || o.action) {
-		rc = o.action ? program->action(self.d.conf) : (printf("%s: fine\n", self.path), 0);
-		conf_free(self.d.conf);
-		return rc;
+	log_level_set(opt.verbose ? LOG_LEVEL_DEBUG : conf->log_level);
+	if (opt.action) {
+		code = program->action(conf);
+		conf_free(conf);
+		return code;
 	}
-	if (!o.verbose)
-		log_level_set(self.d.conf->log_level);
-	return run(&self);
+	return run(program, conf, opt.verbose);
 }

@@ -31,6 +31,12 @@ struct daemon {
 	struct registry *registry;      /* opened (files read) before privileges are dropped; NULL for weir-registry */
 	struct priv_user user;
 	void *state;                    /* the program's own */
+	/* daemon.c's own: */
+	const struct daemon_program *program;
+	struct ctl *ctl;
+	struct ctl_command *commands;   /* status, reload and the program's */
+	uint64_t started_us;            /* CLOCK_MONOTONIC */
+	bool verbose;                   /* -v: the configured level of the log does not count */
 };
 
 struct daemon_program {
@@ -55,8 +61,13 @@ struct daemon_program {
 	int (*action)(const struct conf *conf);
 };
 
-/* The answer of `status`; on the main thread alone (lib/inside.h has one for the others). A new reference. */
+/* The answer of `status` as the control socket gives it, a new reference or NULL without memory. On the main
+ * thread only. */
 json_t *daemon_status_now(struct daemon *d);
+
+/* What SIGHUP and `reload` do: loads the file, calls program->reload, swaps; or keeps the old one, logs
+ * every fault and writes the first into err. 0 or -errno. On the main thread only. */
+int daemon_reload(struct daemon *d, char *err, size_t err_len);
 
 /* Options -c -n -v -V -h; exit codes 0, 1, 2. */
 int daemon_main(const struct daemon_program *program, int argc, char **argv);
