@@ -111,7 +111,6 @@ static int socket_start(struct httpd *server, struct httpd_socket *s)
 				  MHD_OPTION_CONNECTION_LIMIT, opt->connections_max,
 				  MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
 				  MHD_OPTION_CONNECTION_TIMEOUT, opt->idle_s,
-				  MHD_OPTION_STRICT_FOR_CLIENT, 1,
 				  MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
 				  MHD_OPTION_URI_LOG_CALLBACK, http_on_target, server,
 				  MHD_OPTION_NOTIFY_COMPLETED, http_on_done, server,

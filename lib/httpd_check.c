@@ -11,11 +11,17 @@
 
 #define HEADERS_MAX 128
 
-/* What the header lines said. */
+/*
+ * What the header lines said. libmicrohttpd parses in place: between the end of a value and the next name there
+ * are the two bytes of CR LF, and four before the body. Anything else is a byte that it read as nobody else
+ * might: a bare LF, a NUL, or a line that begins with a colon (it ends the head there, and the rest would be
+ * the next request). So every byte of the head is accounted for, by the distance between pointers.
+ */
 struct seen {
 	unsigned int count, host, length, encoding;
 	const char *host_value, *length_value, *encoding_value;
-	bool bad_name, bad_value;
+	const char *at;                 /* where the line before ended */
+	bool bad_name, bad_value, stray;
 };
 
 static enum MHD_Result see_header(void *arg, enum MHD_ValueKind kind, const char *name, size_t name_len,
@@ -26,9 +32,11 @@ static enum MHD_Result see_header(void *arg, enum MHD_ValueKind kind, const char
 	(void)kind;
 	seen->count++;
 	if (!value) {
-		value = "";
-		value_len = 0;
+		seen->stray = true;
+		return MHD_YES;
 	}
+	seen->stray |= name != seen->at + 2;
+	seen->at = value + value_len;
 	if (!http_is_token(name, name_len))
 		seen->bad_name = true;
 	if (!http_is_field_value(value, value_len))
@@ -106,6 +114,7 @@ static struct refusal refusal_of(struct http_req *req, const struct seen *seen, 
 	const union MHD_ConnectionInfo *size =
 		MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
 	bool v11 = !strcmp(version, "HTTP/1.1");
+	size_t rest = size ? size->header_size - (size_t)(seen->at - method) : 0;
 
 	if (size && size->header_size > req->server->opt.header_bytes_max)
 		return (struct refusal){ "head_size", "the request's head is too large", 431 };
@@ -115,6 +124,8 @@ static struct refusal refusal_of(struct http_req *req, const struct seen *seen, 
 		return (struct refusal){ "header_name", "a header line's name is malformed", 400 };
 	if (seen->bad_value)
 		return (struct refusal){ "header_value", "a header line holds control characters", 400 };
+	if (seen->stray || rest != 4)
+		return (struct refusal){ "line_end", "every line of the head must end with CR LF", 400 };
 	if (!parse_framing(req, seen) || (seen->encoding && !v11))
 		return (struct refusal){ "framing", "Content-Length and Transfer-Encoding must say one thing, once", 400 };
 	if (seen->host > 1 || (v11 && !seen->host) || (seen->host && !host_ok(seen->host_value)))
@@ -130,7 +141,7 @@ static struct refusal refusal_of(struct http_req *req, const struct seen *seen, 
 const char *http_check_head(struct http_req *req, const char *method, const char *version,
 			    unsigned int *status, const char **sentence)
 {
-	struct seen seen = { 0 };
+	struct seen seen = { .at = version + strlen(version) };
 	struct refusal refusal;
 
 	MHD_get_connection_values_n(req->mhd, MHD_HEADER_KIND, see_header, &seen);

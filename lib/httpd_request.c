@@ -212,7 +212,7 @@ static enum MHD_Result answer_early(struct http_req *req)
 	bool expects = http_header(req, "Expect") != NULL;
 
 	req->phase = PHASE_BODY;
-	if (!req->refused && !expects && req->content_length <= HTTP_DRAIN_SMALL) {
+	if (!expects && req->content_length <= HTTP_DRAIN_SMALL) {
 		req->draining = true;
 		req->conn->deadline_ms = http_now_ms() + HTTP_DRAIN_MS;
 		return MHD_YES;
@@ -366,6 +366,11 @@ enum MHD_Result http_on_request(void *arg, struct MHD_Connection *mhd, const cha
 		return MHD_NO;
 	if (req->phase == PHASE_HEAD) {
 		read_head(req, method, version);
+		if (req->refused) {             /* whatever body follows, or does not: it ends here */
+			req->phase = PHASE_END;
+			req->conn->linger = true;
+			return http_queue(req);
+		}
 		if (!req->has_body)
 			return MHD_YES;         /* the last call comes at once */
 	}

@@ -298,7 +298,7 @@ int main(int argc, char **argv)
 	sigaddset(&quit, SIGINT);
 	sigprocmask(SIG_BLOCK, &quit, NULL);
 	cached = http_cached_new(200, "text/plain", "cached\n", 7, NULL);
-	fd = addr_bind(&at, SOCK_STREAM, 1024, false, 0600);
+	fd = addr_bind(&at, SOCK_STREAM, 0, false, 0600);
 	if (fd < 0 || metrics_new(&metrics)) {
 		fprintf(stderr, "cannot listen on %s: %s\n", argv[1], strerror(-fd));
 		return 1;
@@ -307,6 +307,8 @@ int main(int argc, char **argv)
 	if (httpd_start(&server, &opt, &fd, 1, routes, NULL))
 		return 1;
 	topic = http_topic_new(server, 64);
+	if (!topic || httpd_listen(server))
+		return 1;
 	puts("ready");
 	fflush(stdout);
 	send_events(&quit);
