@@ -80,7 +80,7 @@ unit_weir     :=
 
 # ---- programs that test scripts run (tests/net/NAME.c), with lib ------------------------------
 net_programs  :=
-net_programs  += registry_conformance
+net_programs  += agent_tool registry_conformance
 
 # ---- fuzzers (tests/fuzz/NAME.c, clang and libFuzzer), by archive ----------------------------
 fuzz_lib      :=

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * agent_tool.c -- both ends of the agent's network tests.
+ *
+ *   agent_tool serve ADDR:PORT...              a backend: /_/health with its real load, /work burns 2 ms of CPU
+ *   agent_tool load ADDR:PORT PER_SECOND SECONDS   that many connections a second, GET /work each
+ *   agent_tool hold ADDR:PORT N FILE           N connections, a GET /small on each every 100 ms, until FILE is gone
+ *
+ * load and hold print "ok N failed N". A request that took over 3 s has failed.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/addr.h"
+#include "lib/inside.h"
+#include "lib/log.h"
+
+#define SOCKETS_MAX 4096
+#define PATIENCE_MS 3000
+
+static int64_t now_us(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+/* ---- serve --------------------------------------------------------------------------------------- */
+
+static struct load *load;
+
+static enum http_next health(struct http_req *req, void *arg)
+{
+	(void)arg;
+	return inside_health_begin(req, load);
+}
+
+static enum http_next small(struct http_req *req, void *arg)
+{
+	(void)arg;
+	return http_reply(req, 200, "text/plain", "ok\n", 3);
+}
+
+static void burn(struct http_req *req, void *arg)
+{
+	int64_t end = now_us(CLOCK_THREAD_CPUTIME_ID) + 2000;
+
+	(void)arg;
+	while (now_us(CLOCK_THREAD_CPUTIME_ID) < end)
+		;
+	http_reply(req, 200, "text/plain", "ok\n", 3);
+}
+
+static enum http_next work(struct http_req *req, void *arg)
+{
+	int64_t *begun = malloc(sizeof(*begun));
+
+	(void)arg;
+	load_begin(load);
+	if (begun)
+		*begun = now_us(CLOCK_MONOTONIC);
+	http_set_state(req, begun);
+	return http_work(req, burn, NULL);
+}
+
+static void work_done(struct http_req *req, void *arg)
+{
+	int64_t *begun = http_state(req);
+
+	(void)arg;
+	load_end(load, begun ? (uint64_t)(now_us(CLOCK_MONOTONIC) - *begun) : 0, false);
+	free(begun);
+}
+
+static int serve(char **addresses, int n)
+{
+	static const struct http_route routes[] = {
+		{ .methods = 1u << HTTP_GET, .path = "/_/health", .begin = health },
+		{ .methods = 1u << HTTP_GET, .path = "/small", .begin = small },
+		{ .methods = 1u << HTTP_GET, .path = "/work", .begin = work, .done = work_done },
+		{ .path = NULL },
+	};
+	const struct httpd_options options = { .name = "backend", .threads = 1, .workers = 2 };
+	struct addr_port at;
+	struct httpd *server;
+	int fds[8];
+
+	for (int i = 0; i < n; i++) {
+		if (i == 8 || addr_port_parse(&at, addresses[i]) < 0)
+			return 2;
+		fds[i] = addr_bind(&at, SOCK_STREAM, 1024, false, 0);
+		if (fds[i] < 0) {
+			fprintf(stderr, "%s: %s\n", addresses[i], strerror(-fds[i]));
+			return 1;
+		}
+	}
+	if (load_new(&load) < 0 || httpd_start(&server, &options, fds, (size_t)n, routes, NULL) < 0)
+		return 1;
+	for (;;)
+		pause();
+}
+
+/* ---- the client's side ------------------------------------------------------------------------------ */
+
+struct request {
+	int fd;                 /* -1: free */
+	bool sent;
+	int64_t begun_us;
+	size_t got;
+	char answer[1024];
+};
+
+static struct request requests[SOCKETS_MAX];
+static struct addr_port target;
+static unsigned long ok, failed;
+
+static bool dial(struct request *r)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = addr_port_sockaddr(&target, &ss);
+
+	r->fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	r->sent = false;
+	r->got = 0;
+	r->begun_us = now_us(CLOCK_MONOTONIC);
+	return r->fd >= 0 && (connect(r->fd, (struct sockaddr *)&ss, len) == 0 || errno == EINPROGRESS);
+}
+
+static void hang_up(struct request *r, bool good)
+{
+	if (good)
+		ok++;
+	else
+		failed++;
+	if (r->fd >= 0)
+		close(r->fd);
+	r->fd = -1;
+}
+
+/* One readiness: sends the request, or reads. 1: a whole answer, 0: later, -1: broken. */
+static int advance(struct request *r, const char *path)
+{
+	char text[128];
+	ssize_t len;
+
+	if (!r->sent) {
+		len = snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: test\r\n\r\n", path);
+		r->sent = true;
+		r->got = 0;
+		return send(r->fd, text, (size_t)len, MSG_NOSIGNAL) == len ? 0 : -1;
+	}
+	len = recv(r->fd, r->answer + r->got, sizeof(r->answer) - 1 - r->got, 0);
+	if (len < 0)
+		return errno == EAGAIN ? 0 : -1;
+	r->got += (size_t)len;
+	r->answer[r->got] = '\0';
+	if (strstr(r->answer, "\r\n\r\nok\n"))
+		return strncmp(r->answer, "HTTP/1.1 200", 12) == 0 ? 1 : -1;
+	return len == 0 ? -1 : 0;
+}
+
+/* Waits at most wait_ms and advances what is ready. again: keep the connection after an answer. */
+static void turn(const char *path, int wait_ms, bool again)
+{
+	static struct pollfd polls[SOCKETS_MAX];
+	static struct request *of[SOCKETS_MAX];
+	nfds_t n = 0;
+	int64_t late;
+
+	for (int i = 0; i < SOCKETS_MAX; i++) {
+		if (requests[i].fd < 0 || requests[i].begun_us == 0)
+			continue;
+		of[n] = &requests[i];
+		polls[n++] = (struct pollfd){ requests[i].fd, requests[i].sent ? POLLIN : POLLOUT, 0 };
+	}
+	poll(polls, n, wait_ms);
+	late = now_us(CLOCK_MONOTONIC) - PATIENCE_MS * 1000;
+	for (nfds_t i = 0; i < n; i++) {
+		int rc = polls[i].revents ? advance(of[i], path) : 0;
+
+		if (rc == 1 && again) {
+			ok++;
+			of[i]->begun_us = 0;    /* idle */
+			of[i]->sent = false;
+		} else if (rc) {
+			hang_up(of[i], rc == 1);
+		} else if (of[i]->begun_us < late) {
+			hang_up(of[i], false);
+		}
+	}
+}
+
+static void send_load(double per_second, double seconds)
+{
+	int64_t begun = now_us(CLOCK_MONOTONIC), passed = 0;
+	double due = 0;
+	bool busy = true;
+
+	while (passed < (int64_t)(seconds * 1e6) || busy) {
+		busy = false;
+		passed = now_us(CLOCK_MONOTONIC) - begun;
+		for (int i = 0; i < SOCKETS_MAX; i++) {
+			busy |= requests[i].fd >= 0;
+			if (requests[i].fd >= 0 || passed >= (int64_t)(seconds * 1e6) ||
+			    due >= per_second * (double)passed / 1e6)
+				continue;
+			due++;
+			if (!dial(&requests[i]))
+				hang_up(&requests[i], false);
+		}
+		turn("/work", 2, false);
+	}
+}
+
+static void hold(int n, const char *file)
+{
+	int64_t next = 0;
+
+	for (int i = 0; i < n && i < SOCKETS_MAX; i++)
+		if (!dial(&requests[i]))
+			hang_up(&requests[i], false);
+	while (access(file, F_OK) == 0) {
+		int64_t now = now_us(CLOCK_MONOTONIC);
+
+		for (int i = 0; now >= next && i < n; i++)
+			if (requests[i].fd >= 0 && requests[i].begun_us == 0)
+				requests[i].begun_us = now;
+		if (now >= next)
+			next = now + 100000;
+		turn("/small", 10, true);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	log_open("agent_tool", LOG_LEVEL_WARN);
+	for (int i = 0; i < SOCKETS_MAX; i++)
+		requests[i].fd = -1;
+	if (argc >= 3 && strcmp(argv[1], "serve") == 0)
+		return serve(argv + 2, argc - 2);
+	if (argc != 5 || addr_port_parse(&target, argv[2]) < 0) {
+		fprintf(stderr, "usage: agent_tool serve ADDR:PORT... | load ADDR:PORT RATE SECONDS | "
+				"hold ADDR:PORT N FILE\n");
+		return 2;
+	}
+	if (strcmp(argv[1], "load") == 0)
+		send_load(atof(argv[3]), atof(argv[4]));
+	else
+		hold(atoi(argv[3]), argv[4]);
+	printf("ok %lu failed %lu\n", ok, failed);
+	return 0;
+}
