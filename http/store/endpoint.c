@@ -182,8 +182,8 @@ static int serve_public(struct endpoint *ep)
 		.header_bytes_max = (size_t)conf->limits.header_bytes,
 		.idle_s = (unsigned int)(conf->limits.idle_us / 1000000),
 		.workers = WORKERS,
-		.upload_chunk = 1 << 20,
 		.metrics = ep->daemon->metrics,
+		.load = ep->load,
 	};
 	struct httpd *server = NULL;
 	int rc;

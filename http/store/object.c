@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "http/store/object.h"
 #include "http/store/reader.h"
@@ -21,19 +20,11 @@
 /* One request. */
 struct call {
 	struct endpoint *ep;
-	uint64_t began_us;
 	bool failed;
 	struct upload *upload;
+	struct reader *reader;
 	struct token_scope who;
 };
-
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 static struct call *call_new(struct endpoint *ep, struct http_req *req)
 {
@@ -42,9 +33,7 @@ static struct call *call_new(struct endpoint *ep, struct http_req *req)
 	if (!call)
 		return NULL;
 	call->ep = ep;
-	call->began_us = now_us();
 	http_set_state(req, call);
-	load_begin(ep->load);
 	return call;
 }
 
@@ -56,9 +45,9 @@ static void call_done(struct http_req *req, void *arg)
 	if (!call)
 		return;
 	upload_end(call->upload);
+	reader_detach(call->reader);
 	if (call->failed)
 		atomic_fetch_add(&ep->counts.failed, 1);
-	load_end(ep->load, now_us() - call->began_us, call->failed);
 	free(call);
 }
 
@@ -154,9 +143,12 @@ static enum http_next put_body(struct http_req *req, void *arg, const void *data
 	struct call *call = http_state(req);
 
 	(void)arg;
-	upload_add(call->upload, data, len);
 	*taken = len;
-	return HTTP_CONTINUE;
+	if (!upload_add(call->upload, data, len))
+		return HTTP_CONTINUE;
+	/* The disk is full or failed: said when the client has sent the rest, or is cut. */
+	call_failed(req);
+	return upload_refuse(call->upload, req);
 }
 
 static void put_work(struct http_req *req, void *arg)
@@ -280,6 +272,7 @@ static void serve_local(struct endpoint *ep, struct http_req *req, struct held *
 /* Sends what a name stands for: from here, or from a holder. */
 static void serve(struct endpoint *ep, struct http_req *req, const struct name_entry *entry)
 {
+	struct call *call = http_state(req);
 	struct held *held = NULL;
 	struct reader_job job;
 	char etag[35], sha[65];
@@ -300,6 +293,7 @@ static void serve(struct endpoint *ep, struct http_req *req, const struct name_e
 	if (!find_range(req, entry, etag, &job))
 		return;
 	job.head = http_method(req) == HTTP_HEAD;
+	job.kept = &call->reader;
 	if (version_parse(&job.version, entry->version)) {
 		endpoint_reply_names(req, -EIO);
 		return;

@@ -18,6 +18,7 @@ struct reader {
 	uint64_t first, len;
 	char holders[NAMES_HOLDERS_MAX][CONF_NAME_MAX];
 	unsigned int nholders;
+	struct reader **kept;           /* where the request has it, until that is over */
 };
 
 static struct reader *reader_new(struct endpoint *ep, struct http_req *req,
@@ -34,6 +35,9 @@ static struct reader *reader_new(struct endpoint *ep, struct http_req *req,
 	r->len = job->len;
 	for (; r->nholders < job->nholders && r->nholders < NAMES_HOLDERS_MAX; r->nholders++)
 		strcpy(r->holders[r->nholders], job->holders[r->nholders]);
+	r->kept = job->kept;
+	if (r->kept)
+		*r->kept = r;
 	return r;
 }
 
@@ -41,9 +45,20 @@ static void reader_free(void *arg)
 {
 	struct reader *r = arg;
 
+	if (r->kept)
+		*r->kept = NULL;
 	held_cursor_free(r->cursor);
 	relay_stop(r->relay);
 	free(r);
+}
+
+void reader_detach(struct reader *r)
+{
+	if (!r)
+		return;
+	relay_stop(r->relay);
+	r->relay = NULL;
+	r->kept = NULL;
 }
 
 static void reader_wake(void *arg)
@@ -123,7 +138,8 @@ enum http_next reader_reply_local(struct endpoint *ep, struct http_req *req, str
 	if (r)
 		r->cursor = held_cursor_new(held);
 	if (!r || !r->cursor) {
-		free(r);
+		if (r)
+			reader_free(r);
 		return http_reply_error(req, 503, "memory", "Out of memory; try again.");
 	}
 	return http_reply_stream(req, job->status, READER_TYPE, job->len, reader_read, reader_free,

@@ -8,6 +8,8 @@
 
 #include "http/store/endpoint.h"
 
+struct reader;
+
 struct reader_job {
 	unsigned int status;            /* 200 or 206 */
 	struct version version;
@@ -16,6 +18,9 @@ struct reader_job {
 	/* Who has it; none: only this disk may be used (peers ask so). */
 	const char (*holders)[CONF_NAME_MAX];
 	unsigned int nholders;
+	/* Where to keep the stream that may wait for a holder; the route's `done` passes it to
+	 * reader_detach(). Needed when there are holders. */
+	struct reader **kept;
 };
 
 #define READER_TYPE "application/octet-stream"
@@ -24,6 +29,9 @@ struct reader_job {
  * From any thread. */
 enum http_next reader_reply_local(struct endpoint *ep, struct http_req *req, struct held *held,
 				  const struct reader_job *job);
+/* The request is over: the stream wakes it no more. Accepts NULL. */
+void reader_detach(struct reader *r);
+
 /* Replies with what a holder sends, on a worker thread: adds X-Weir-From; 503 when nobody sends it. */
 enum http_next reader_reply_relay(struct endpoint *ep, struct http_req *req,
 				  const struct reader_job *job);

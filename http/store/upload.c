@@ -218,15 +218,14 @@ static void kick_sender(struct upload *up)
 	}
 }
 
-void upload_add(struct upload *up, const void *data, size_t len)
+int upload_add(struct upload *up, const void *data, size_t len)
 {
-	if (up->rc)
-		return;
 	up->rc = staged_append(up->staged, data, len);
 	if (!up->rc && up->ep->copies > 1 && staged_chunks(up->staged) > up->kicked) {
 		up->kicked = staged_chunks(up->staged);
 		kick_sender(up);
 	}
+	return up->rc;
 }
 
 void upload_end(struct upload *up)
@@ -365,22 +364,29 @@ static void reply_stored(const struct upload *up, struct http_req *req,
 	http_reply_json(req, replaced ? 200 : 201, root);
 }
 
-static void reply_not_stored(const struct upload *up, struct http_req *req, int rc)
+static enum http_next reply_not_stored(const struct upload *up, struct http_req *req, int rc)
 {
-	if (rc == -ENOSPC)
-		http_reply_error(req, 507, "full",
-				 "The disk is full, but for its reserve; nothing was stored.");
-	else if (rc == -EFBIG)
-		http_reply_error(req, 413, "size",
-				 "The object is larger than this endpoint takes.");
-	else if (rc == -EAGAIN)
-		http_reply_error(
+	switch (rc) {
+	case -ENOSPC:
+		return http_reply_error(req, 507, "full",
+					"The disk is full, but for its reserve; nothing was stored.");
+	case -EFBIG:
+		return http_reply_error(req, 413, "size",
+					"The object is larger than this endpoint takes.");
+	case -EAGAIN:
+		return http_reply_error(
 			req, 503, "copies",
 			"No second endpoint could take a copy (%s); nothing was stored, try again.",
 			up->why[0] ? up->why : "none is there");
-	else
-		http_reply_error(req, 500, "disk", "The disk failed (%s); nothing was stored.",
-				 strerror(-rc));
+	default:
+		return http_reply_error(req, 500, "disk", "The disk failed (%s); nothing was stored.",
+					strerror(-rc));
+	}
+}
+
+enum http_next upload_refuse(const struct upload *up, struct http_req *req)
+{
+	return reply_not_stored(up, req, up->rc);
 }
 
 bool upload_finish(struct upload *up, struct http_req *req)

@@ -13,8 +13,9 @@ struct upload;
 /* bucket and key are valid. 0 or -errno (-ENOSPC). */
 int upload_new(struct upload **out, struct endpoint *ep, const char *bucket, const char *key,
 	       const char *owner, uint64_t announced);
-/* A piece of the body. Never blocks for a peer; a failure is kept for upload_finish(). */
-void upload_add(struct upload *up, const void *data, size_t len);
+/* A piece of the body; never blocks for a peer. 0, or -errno: then upload_refuse() answers. */
+int upload_add(struct upload *up, const void *data, size_t len);
+enum http_next upload_refuse(const struct upload *up, struct http_req *req);
 /* On a worker thread: commits, names, replies; true when it answered 2xx. */
 bool upload_finish(struct upload *up, struct http_req *req);
 /* The request is over: what was not finished vanishes, here and elsewhere. Accepts NULL. */
