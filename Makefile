@@ -190,7 +190,11 @@ $(bpf_tests_bin) build/tests/bpf/frame.o build/tests/bpf/edge.o: cflags += -Ibui
 $(bpf_tests_bin:=.o) build/tests/bpf/frame.o build/tests/bpf/edge.o: | build/skel/edge.skel.h
 $(bpf_tests_bin): %: %.o build/tests/bpf/edge.o build/tests/bpf/frame.o build/agent.a build/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) -lcmocka $(libs)
-build/bpf-tests: $(bpf_tests_bin)
+build/tests/net/dp_tool: build/tests/net/dp_tool.o build/agent.a build/lib.a
+	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
+build/tests/net/dp_flows: build/tests/net/dp_flows.o
+	$(call say,LINK)$(CC) -o $@ $^ $(ldflags)
+build/bpf-tests: $(bpf_tests_bin) build/tests/net/dp_tool build/tests/net/dp_flows
 	@touch $@
 
 $(net_programs:%=$(BUILD)/net/%): $(BUILD)/net/%: $(BUILD)/tests/net/%.o $(BUILD)/lib.a

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dp_tool.c -- drives the data plane from a test: dp_tool [-a link|dispatcher] [-m auto|native|generic]
+ * [-p PIN] [-i IF]... [-d DECAP_IF]... [-f DECAP_PREFIX]... [-t DRAIN_S] [-x]
+ *
+ * Opens the data plane, prints "ready" and obeys standard input line by line, answering each with one
+ * line; ends at end of file. -x: detach instead. Commands:
+ *
+ *	service NAME SLOTS gue|ipip [sticky] ADDRESS...	→ number
+ *	backend SERVICE NAME ADDRESS up|down		→ index
+ *	fill SERVICE SLOTS GENERATION INDEX...		→ moved (slots get the indexes in turn)
+ *	get SERVICE SLOTS				→ owners
+ *	state SERVICE					→ slots transition generation packets
+ *	reasons						→ NAME=n...
+ *	counts INDEX...					→ packets...
+ *	interfaces | sweep | socket FAMILY(4|6)
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "user/agent/dataplane.h"
+
+#define MANY 64
+
+static struct dataplane *dp;
+
+static int fail(int rc)
+{
+	printf("error %d %s\n", rc, dataplane_error(dp));
+	return rc;
+}
+
+static char *word(void)
+{
+	return strtok(NULL, " \n");
+}
+
+static int number(void)
+{
+	char *w = word();
+
+	return w ? atoi(w) : 0;
+}
+
+static void do_service(void)
+{
+	struct conf_service s = { 0 };
+	struct addr_port addresses[MANY];
+	char *w;
+	int rc;
+
+	snprintf(s.name, sizeof(s.name), "%s", word());
+	s.slots = (uint32_t)number();
+	s.encap = strcmp(word(), "ipip") ? CONF_ENCAP_GUE : CONF_ENCAP_IPIP;
+	s.addresses = addresses;
+	while ((w = word())) {
+		if (!strcmp(w, "sticky"))
+			s.udp_sticky = true;
+		else if (s.naddresses < MANY && !addr_port_parse(&addresses[s.naddresses], w))
+			s.naddresses++;
+	}
+	rc = dataplane_service_set(dp, &s);
+	if (rc < 0)
+		fail(rc);
+	else
+		printf("%d\n", rc);
+}
+
+static void do_backend(void)
+{
+	int service = number(), rc;
+	char *name = word(), *address = word(), *up = word();
+	struct addr a = { 0 };
+
+	if (!up || addr_parse(&a, address)) {
+		puts("error usage");
+		return;
+	}
+	rc = dataplane_backend_set(dp, service, name, &a, !strcmp(up, "up"));
+	if (rc < 0)
+		fail(rc);
+	else
+		printf("%d\n", rc);
+}
+
+static void do_fill(void)
+{
+	int service = number(), slots = number(), generation = number(), n = 0, rc;
+	uint16_t index[MANY], *owner = calloc((size_t)slots, sizeof(*owner));
+	uint32_t moved = 0;
+	char *w;
+
+	while ((w = word()) && n < MANY)
+		index[n++] = (uint16_t)atoi(w);
+	for (int i = 0; n && i < slots; i++)
+		owner[i] = index[i % n];
+	rc = dataplane_slots_set(dp, service, owner, (size_t)slots, (uint32_t)generation, &moved);
+	free(owner);
+	if (rc < 0)
+		fail(rc);
+	else
+		printf("%u\n", moved);
+}
+
+static void do_get(void)
+{
+	int service = number(), slots = number(), rc;
+	uint16_t *owner = calloc((size_t)slots, sizeof(*owner));
+
+	rc = dataplane_slots_get(dp, service, owner, (size_t)slots);
+	for (int i = 0; !rc && i < slots; i++)
+		printf("%u ", owner[i]);
+	free(owner);
+	if (rc < 0)
+		fail(rc);
+	else
+		puts("");
+}
+
+static void do_state(void)
+{
+	struct dataplane_service_state s;
+	int rc = dataplane_service_state(dp, number(), &s);
+
+	if (rc < 0)
+		fail(rc);
+	else
+		printf("%u %u %u %llu\n", s.slots, s.transition, s.generation,
+		       (unsigned long long)s.count.packets);
+}
+
+static void do_reasons(void)
+{
+	struct weir_count c[WEIR_REASON_COUNT];
+	int rc = dataplane_reasons(dp, c);
+
+	if (rc < 0) {
+		fail(rc);
+		return;
+	}
+	for (int i = 0; i < WEIR_REASON_COUNT; i++)
+		printf("%s=%llu ", dataplane_reason_name(i), (unsigned long long)c[i].packets);
+	puts("");
+}
+
+static void do_counts(void)
+{
+	struct weir_count c[MANY];
+	uint16_t index[MANY];
+	size_t n = 0;
+	char *w;
+	int rc;
+
+	while ((w = word()) && n < MANY)
+		index[n++] = (uint16_t)atoi(w);
+	rc = dataplane_backend_counts(dp, index, n, c);
+	if (rc < 0) {
+		fail(rc);
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		printf("%llu ", (unsigned long long)c[i].packets);
+	puts("");
+}
+
+static void do_interfaces(void)
+{
+	struct dataplane_interface on[8];
+	int n = dataplane_interfaces(dp, on, 8);
+
+	for (int i = 0; i < n; i++)
+		printf("%s %s %s ", on[i].name, on[i].mode, on[i].attach);
+	puts("");
+}
+
+static void do_socket(void)
+{
+	int fd = dataplane_socket(dp, number() == 6 ? AF_INET6 : AF_INET);
+	socklen_t len = sizeof(int);
+	int mark = 0;
+
+	if (fd < 0) {
+		fail(fd);
+		return;
+	}
+	getsockopt(fd, SOL_SOCKET, SO_MARK, &mark, &len);
+	printf("%#x\n", (unsigned int)mark);
+	close(fd);
+}
+
+static void do_sweep(void)
+{
+	int rc = dataplane_sweep(dp);
+
+	if (rc)
+		fail(rc);
+	else
+		puts("0");
+}
+
+static void obey(char *line)
+{
+	static const struct { const char *name; void (*fn)(void); } commands[] = {
+		{ "service", do_service }, { "backend", do_backend }, { "fill", do_fill },
+		{ "get", do_get }, { "state", do_state }, { "reasons", do_reasons },
+		{ "counts", do_counts }, { "interfaces", do_interfaces }, { "socket", do_socket },
+		{ "sweep", do_sweep },
+	};
+	char *name = strtok(line, " \n");
+
+	for (size_t i = 0; name && i < sizeof(commands) / sizeof(*commands); i++) {
+		if (strcmp(commands[i].name, name))
+			continue;
+		commands[i].fn();
+		return;
+	}
+	puts("error unknown command");
+}
+
+int main(int argc, char **argv)
+{
+	static char *interfaces[MANY], *decap[MANY];
+	static struct addr_prefix from[MANY];
+	const struct priv_user user = { 65534, 65534 };
+	struct conf_agent conf = { .pin = "/sys/fs/bpf/weir", .drain_us = 310000000, .mark = 0x77,
+				   .interfaces = interfaces };
+	bool take_down = false;
+	char line[4096];
+	int c, rc;
+
+	conf.decap.interfaces = decap;
+	conf.decap.from = from;
+	while ((c = getopt(argc, argv, "a:m:p:i:d:f:t:x")) != -1) {
+		switch (c) {
+		case 'a': conf.attach = strcmp(optarg, "link") ? CONF_ATTACH_DISPATCHER : CONF_ATTACH_LINK; break;
+		case 'm': conf.mode = !strcmp(optarg, "native") ? CONF_MODE_NATIVE :
+				      !strcmp(optarg, "generic") ? CONF_MODE_GENERIC : CONF_MODE_AUTO; break;
+		case 'p': conf.pin = optarg; break;
+		case 'i': interfaces[conf.ninterfaces++] = optarg; break;
+		case 'd': decap[conf.decap.ninterfaces++] = optarg; break;
+		case 'f': addr_prefix_parse(&from[conf.decap.nfrom++], optarg); break;
+		case 't': conf.drain_us = strtoull(optarg, NULL, 10) * 1000000; break;
+		case 'x': take_down = true; break;
+		default: return 2;
+		}
+	}
+	log_open("dp_tool", LOG_LEVEL_INFO);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (take_down)
+		return dataplane_detach(&conf);
+	rc = dataplane_open(&dp, &conf, &user);
+	if (rc) {
+		fprintf(stderr, "dp_tool: cannot open: %s\n", strerror(-rc));
+		return 1;
+	}
+	puts("ready");
+	while (fgets(line, sizeof(line), stdin))
+		obey(line);
+	dataplane_close(dp);
+	return 0;
+}
