@@ -57,6 +57,7 @@ bpf_tests    := test_decap test_forward test_icmp test_transition
 # main files: one a program
 programs     :=
 programs     += weir-endpoint
+programs     += weir-registry
 
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
 unit_lib      :=

@@ -300,7 +300,7 @@ static void derive(struct loader *l, const char *path)
 	if (!*conf->domain)
 		memcpy(conf->domain, conf->node, sizeof(conf->domain));
 	if (!conf->registry.url && conf->run)
-		conf->registry.url = arena_format(l, "unix:%s/registry.sock", conf->run);
+		conf->registry.url = arena_format(l, "unix:%s/registry.socket", conf->run);
 	if (server->enabled && !server->nlisten && conf->run) {
 		server->listen = conf_alloc(&l->file->arena, sizeof(*server->listen));
 		if (!server->listen) {
@@ -308,7 +308,7 @@ static void derive(struct loader *l, const char *path)
 			return;
 		}
 		server->nlisten = 1;
-		snprintf(server->listen->path, sizeof(server->listen->path), "%s/registry.sock", conf->run);
+		snprintf(server->listen->path, sizeof(server->listen->path), "%s/registry.socket", conf->run);
 	}
 }
 

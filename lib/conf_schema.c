@@ -28,7 +28,7 @@ static const char *const words_check[] = { "none", "tcp", "http", NULL };
 static const struct conf_key registry_keys[] = {
 	{ "url", CONF_URL, AT(conf_registry, url),
 	  .doc = "Where the registry listens: unix:PATH, http://HOST:PORT on loopback, or "
-		 "https://HOST:PORT. Default: unix:RUN/registry.sock." },
+		 "https://HOST:PORT. Default: unix:RUN/registry.socket." },
 	{ "user", CONF_TEXT, AT(conf_registry, user), .doc = "User name for a real etcd." },
 	{ "password", CONF_FILE, AT(conf_registry, password_file),
 	  .doc = "File that holds the user's password." },
@@ -51,7 +51,7 @@ SUB(tls, conf_tls, CONF_NO_FLAG);
 
 static const struct conf_key registry_server_keys[] = {
 	{ "listen", CONF_LISTEN, MANY(conf_registry_server, listen),
-	  .doc = "Unix sockets, or TCP on loopback (with a token). Default: unix:RUN/registry.sock." },
+	  .doc = "Unix sockets, or TCP on loopback (with a token). Default: unix:RUN/registry.socket." },
 	{ "token", CONF_FILE, AT(conf_registry_server, token_file),
 	  .doc = "File with the token that TCP clients must show." },
 };

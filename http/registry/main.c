@@ -67,10 +67,16 @@ static int read_token(struct program *p, const char *path)
 
 static int bind_one(struct program *p, const struct daemon *d, const struct addr_port *ap)
 {
-	char text[ADDR_PORT_STRLEN];
+	char text[ADDR_PORT_STRLEN], ctl[4096];
 	int fd;
 
 	addr_port_format(ap, text, sizeof(text));
+	conf_ctl_path(d->conf, "registry", ctl, sizeof(ctl));
+	if (!strcmp(ap->path, ctl)) {
+		log_error("registry_server: %s is the control socket's path; take another, as unix:%s/registry.socket",
+			  text, d->conf->run);
+		return -EINVAL;
+	}
 	if (!addr_port_is_local(ap) || (!ap->path[0] && !d->conf->registry_server.token_file)) {
 		log_error("registry_server: %s: TCP is served on loopback only, and with a `token`; for several machines "
 			  "run etcd", text);
@@ -91,16 +97,9 @@ static int prepare(struct daemon *d)
 {
 	static struct program program;
 	const struct conf_registry_server *conf = &d->conf->registry_server;
-	char folder[4096];
 	int rc = 0;
 
 	d->state = &program;
-	conf_state_path(d->conf, "registry", folder, sizeof(folder));
-	rc = priv_folder(folder, &d->user, 0700);
-	if (rc) {
-		log_error("%s cannot be made: %s; `state` must name a folder that may be written", folder, strerror(-rc));
-		return rc;
-	}
 	if (conf->nlisten > sizeof(program.fds) / sizeof(program.fds[0])) {
 		log_error("registry_server: at most 16 listeners");
 		return -EINVAL;
@@ -202,6 +201,8 @@ static void stop(struct daemon *d)
 {
 	struct program *p = d->state;
 
+	if (!p)
+		return;
 	if (p->ticking) {
 		pthread_mutex_lock(&p->lock);
 		p->stop = true;

@@ -37,6 +37,7 @@ struct call {
 	size_t len, room;
 	unsigned int failed;            /* a status: the body is read to its end, then refused */
 	struct timespec began;
+	struct watch *watch;
 };
 
 /* ---- who ---- */
@@ -184,16 +185,17 @@ static enum http_next on_watch(struct http_req *req, void *arg)
 	count(c, status);
 	if (status != 200)
 		return http_reply_json(req, status, answer);
-	return watches_reply(s->watches, req, &wanted);
+	return watches_reply(s->watches, req, &wanted, &c->watch);
 }
 
 static void on_done(struct http_req *req, void *arg)
 {
+	struct server *s = arg;
 	struct call *c = http_state(req);
 
-	(void)arg;
 	if (!c)
 		return;
+	watches_detach(s->watches, &c->watch);
 	if (c->body)
 		explicit_bzero(c->body, c->len);
 	free(c->body);

@@ -16,7 +16,8 @@
 
 struct watch {
 	struct watches *hub;
-	struct watch *next_watch, **at;
+	struct watch *next_watch, **at; /* at NULL: not in the hub's list any more */
+	struct watch **slot;            /* the request's, or NULL when that is over */
 	struct http_req *req;
 	struct request_watch wanted;
 	_Atomic int64_t next;   /* revision at which it goes on */
@@ -166,20 +167,42 @@ static ssize_t watch_read(void *ctx, uint64_t pos, char *buf, size_t max)
 	return (ssize_t)n;
 }
 
+/* With the hub's lock held: nobody wakes it any more. */
+static void unlist(struct watch *w)
+{
+	if (!w->at)
+		return;
+	*w->at = w->next_watch;
+	if (w->next_watch)
+		w->next_watch->at = w->at;
+	w->at = NULL;
+	w->hub->count--;
+}
+
+/* The stream's end and the request's come in either order. */
 static void watch_free(void *ctx)
 {
 	struct watch *w = ctx;
 
 	pthread_mutex_lock(&w->hub->lock);
-	*w->at = w->next_watch;
-	if (w->next_watch)
-		w->next_watch->at = w->at;
-	w->hub->count--;
+	unlist(w);
+	if (w->slot)
+		*w->slot = NULL;
 	pthread_mutex_unlock(&w->hub->lock);
 	free(w->wanted.key);
 	free(w->wanted.end);
 	free(w->line);
 	free(w);
+}
+
+void watches_detach(struct watches *ws, struct watch **slot)
+{
+	pthread_mutex_lock(&ws->lock);
+	if (*slot) {
+		unlist(*slot);
+		(*slot)->slot = NULL;
+	}
+	pthread_mutex_unlock(&ws->lock);
 }
 
 /* ---- the hub ---- */
@@ -256,7 +279,8 @@ static bool watch_add(struct watches *ws, struct watch *w)
 	return fits;
 }
 
-enum http_next watches_reply(struct watches *ws, struct http_req *req, struct request_watch *wanted)
+enum http_next watches_reply(struct watches *ws, struct http_req *req, struct request_watch *wanted,
+			     struct watch **slot)
 {
 	struct watch *w = calloc(1, sizeof(*w));
 	int64_t revision = store_revision(ws->store);
@@ -264,6 +288,8 @@ enum http_next watches_reply(struct watches *ws, struct http_req *req, struct re
 	if (w) {
 		w->hub = ws;
 		w->req = req;
+		w->slot = slot;
+		*slot = w;
 		w->wanted = *wanted;
 		atomic_init(&w->next, wanted->start ? wanted->start : revision + 1);
 		set_line(w, json_pack("{s:o,s:b}", "header", request_header(ws->store, revision), "created", 1));
@@ -272,6 +298,7 @@ enum http_next watches_reply(struct watches *ws, struct http_req *req, struct re
 		return http_reply_stream(req, 200, "application/json", UINT64_MAX, watch_read, watch_free, w);
 	free(wanted->key);
 	free(wanted->end);
+	*slot = NULL;
 	if (w)
 		free(w->line);
 	free(w);
