@@ -62,7 +62,7 @@ programs     += weir-registry
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
 unit_lib      :=
 unit_lib      += test_load test_orca
-unit_lib      += test_addr test_ctl test_hash test_log test_loop
+unit_lib      += test_addr test_conf test_ctl test_hash test_log test_loop test_priv
 
 unit_agent    :=
 unit_agent    += test_health test_publish test_ring test_weight

@@ -345,14 +345,16 @@ static const char *event_fault(const yaml_event_t *event, size_t *depth, size_t 
 
 static void syntax_fault(const yaml_parser_t *parser, size_t line, struct conf_faults *faults)
 {
-	char sentence[CONF_WHY_MAX];
+	char sentence[CONF_WHY_MAX], context[120] = "";
 
+	if (parser->context)
+		snprintf(context, sizeof(context), " %.80s from line %zu", parser->context,
+			 parser->context_mark.line + 1);
 	/* libyaml's own place is better than the last event's, where it has one. */
 	if (parser->problem_mark.line + 1 > line)
 		line = parser->problem_mark.line + 1;
-	snprintf(sentence, sizeof(sentence), "%s%s%s; indent with spaces, and put texts with \": \", \"#\" or "
-		 "brackets in quotes", parser->problem ? parser->problem : "is not text",
-		 parser->context ? " " : "", parser->context ? parser->context : "");
+	snprintf(sentence, sizeof(sentence), "%s%s; indent with spaces, close brackets, and put texts with "
+		 "\": \", \"#\" or brackets in quotes", parser->problem ? parser->problem : "is not text", context);
 	conf_fault_at(faults, line, "syntax", sentence);
 }
 

@@ -170,13 +170,13 @@ static int set_file(const char *text, const char *folder, struct conf_arena *are
 	err = put_path(arena, &path, "", folder, text);
 	if (err)
 		return err;
+	*at = path; /* also when it is refused: the key is there, checks of pairs need not complain as well */
 	/* Only what is certain is a fault: a folder closed to this user says nothing. */
 	if (stat(path, &st) && (errno == ENOENT || errno == ENOTDIR))
 		return refuse(why, "there is no file %.180s; make it or correct the path (relative paths "
 			      "begin at the configuration's folder)", path);
 	if (!stat(path, &st) && S_ISDIR(st.st_mode))
 		return refuse(why, "%.180s is a folder; name a file", path);
-	*at = path;
 	return 0;
 }
 
