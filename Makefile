@@ -83,6 +83,7 @@ unit_weir     :=
 # ---- programs that test scripts run (tests/net/NAME.c), with lib ------------------------------
 net_programs  :=
 net_programs  += agent_tool registry_conformance
+net_programs  += http_files
 
 # ---- fuzzers (tests/fuzz/NAME.c, clang and libFuzzer), by archive ----------------------------
 fuzz_lib      :=
@@ -215,9 +216,6 @@ unit: $(unit_tests)
 
 check: unit ## unit tests, no root needed (SAN=address,undefined for the sanitizers)
 	@tests/run $(unit_tests) tests/unit/*.sh
-
-$(BUILD)/tests/bench/http_files: $(BUILD)/tests/bench/http_files.o $(BUILD)/lib.a
-	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 
 fuzz: $(fuzzers) ## run every fuzzer for FUZZ_SECONDS (20)
 	@tests/fuzz/run $(fuzzers)

@@ -3,7 +3,7 @@
 """Malformed requests on raw sockets: each is refused, or read in the one way that RFC 9112 allows; a refused
 request ends its connection, so no byte behind it is ever taken for a second request; the server goes on.
 
-Usage: http_malformed.py HOST PORT   (of tests/bench/http_files; /count says how many requests were routed)
+Usage: http_malformed.py HOST PORT   (of tests/net/http_files; /count says how many requests were routed)
 """
 import json
 import socket
