@@ -58,6 +58,7 @@ bpf_tests    := test_decap test_forward test_icmp test_transition
 programs     :=
 programs     += weir-endpoint
 programs     += weir-registry
+programs     += weir weir-agent weir-gateway
 
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
 unit_lib      :=
