@@ -30,6 +30,7 @@ struct gateway {
 	atomic_bool listening;                  /* off loopback too */
 	atomic_llong token_ttl_s;
 	atomic_ullong redirected, refused, no_endpoint;
+	struct metric_series *counted[3];       /* the same, for the metrics page */
 };
 
 /* redirect.c: /b/BUCKET/KEY and /o/SHA256 → 307 to a ranked endpoint with a short token; arg is the gateway. */

@@ -32,6 +32,26 @@ static const struct http_route routes[] = {
 	{ .path = NULL },
 };
 
+static void collect(void *arg)
+{
+	struct gateway *gw = arg;
+
+	metric_set(gw->counted[0], (double)gw->redirected);
+	metric_set(gw->counted[1], (double)gw->refused);
+	metric_set(gw->counted[2], (double)gw->no_endpoint);
+}
+
+static int add_metrics(struct gateway *gw)
+{
+	static const char *const results[] = { "redirected", "refused", "no_endpoint" };
+	struct metric *m = metric_add(gw->daemon->metrics, METRIC_COUNTER, "gateway_requests_total",
+				      "Requests for objects: sent on to an endpoint, refused for lack of rights, or without an endpoint alive.", "result");
+
+	for (size_t i = 0; m && i < 3; i++)
+		gw->counted[i] = metric_series(m, results[i], NULL);
+	return m ? metrics_on_collect(gw->daemon->metrics, collect, gw) : -ENOMEM;
+}
+
 static bool enabled(const struct conf *conf)
 {
 	return conf->gateway.enabled;
@@ -61,6 +81,8 @@ static int prepare(struct daemon *d)
 		rc = inside_client(&client, d->conf, "weir-gateway/" WEIR_VERSION);
 	if (!rc)
 		rc = load_new(&gw->load);
+	if (!rc)
+		rc = add_metrics(gw);
 	if (!rc)
 		rc = console_open(&gw->console, gw, client);
 	return rc;
