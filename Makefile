@@ -64,6 +64,7 @@ programs     += weir weir-agent weir-gateway
 unit_lib      :=
 unit_lib      += test_load test_orca
 unit_lib      += test_addr test_conf test_ctl test_hash test_log test_loop test_priv
+unit_lib      += test_httpd_text
 
 unit_agent    :=
 unit_agent    += test_health test_publish test_ring test_weight
@@ -88,6 +89,7 @@ net_programs  += http_files
 
 # ---- fuzzers (tests/fuzz/NAME.c, clang and libFuzzer), by archive ----------------------------
 fuzz_lib      :=
+fuzz_lib      += fuzz_http_range
 fuzz_lib      += fuzz_orca
 
 fuzz_agent    :=

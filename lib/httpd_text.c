@@ -221,6 +221,23 @@ int http_route_match(const char *pattern, const char *path, size_t path_len,
 	}
 }
 
+/* Digits of any number; past 64 bits they say "more than there is". */
+static int range_number(uint64_t *out, const char *text, size_t len)
+{
+	uint64_t n = 0;
+	bool over = false;
+
+	if (len == 0)
+		return -EINVAL;
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return -EINVAL;
+		over |= __builtin_mul_overflow(n, 10u, &n) || __builtin_add_overflow(n, (unsigned)(text[i] - '0'), &n);
+	}
+	*out = over ? UINT64_MAX : n;
+	return 0;
+}
+
 int http_range_parse(struct http_range *out, const char *header, uint64_t size)
 {
 	uint64_t first = 0, last = 0;
@@ -236,7 +253,7 @@ int http_range_parse(struct http_range *out, const char *header, uint64_t size)
 	dash = memchr(header, '-', (size_t)(end - header));
 	if (!dash)
 		return 0;
-	if (dash + 1 < end && http_length_parse(&last, dash + 1, (size_t)(end - dash - 1)))
+	if (dash + 1 < end && range_number(&last, dash + 1, (size_t)(end - dash - 1)))
 		return 0;
 	if (dash == header) {           /* the last so many bytes */
 		if (dash + 1 == end)
@@ -247,7 +264,7 @@ int http_range_parse(struct http_range *out, const char *header, uint64_t size)
 		out->first = size - out->len;
 		return 1;
 	}
-	if (http_length_parse(&first, header, (size_t)(dash - header)))
+	if (range_number(&first, header, (size_t)(dash - header)))
 		return 0;
 	if (dash + 1 == end)
 		last = UINT64_MAX;
