@@ -65,6 +65,7 @@ unit_lib      :=
 unit_lib      += test_load test_orca
 unit_lib      += test_addr test_conf test_ctl test_hash test_log test_loop test_priv
 unit_lib      += test_httpd_text
+unit_lib      += test_addr test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
 
 unit_agent    :=
 unit_agent    += test_health test_publish test_ring test_weight
