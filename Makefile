@@ -92,6 +92,7 @@ net_programs  += http_files
 fuzz_lib      :=
 fuzz_lib      += fuzz_http_range
 fuzz_lib      += fuzz_orca
+fuzz_lib      += fuzz_addr fuzz_conf
 
 fuzz_agent    :=
 

@@ -263,6 +263,8 @@ static int prepare_and_start(struct daemon *d)
 		err = d->program->prepare(d);
 	if (!err)
 		err = drop(d);
+	if (!err)
+		d->began = true;
 	if (!err && d->program->start)
 		err = d->program->start(d);
 	if (err)
@@ -292,13 +294,16 @@ static int run(const struct daemon_program *program, struct conf *conf, bool ver
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	d.started_us = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 	err = prepare_and_start(&d);
-	if (err) {
+	if (err && d.began) {
 		/* Threads of the program may run and hold what release() frees: only the socket is removed. */
 		ctl_free(d.ctl);
-		return err == -EINVAL ? EXIT_USAGE : EXIT_FAILURE;
+	} else if (err) {
+		release(&d);
 	}
+	if (err)
+		return err == -EINVAL ? EXIT_USAGE : EXIT_FAILURE;
 	loop_on_reload(d.loop, on_reload, &d);
-	log_info("%s %s runs as node %s of site %s", program->name, WEIR_VERSION, conf->node, conf->site);
+	log_info("%s runs as node %s of site %s", WEIR_VERSION, conf->node, conf->site);
 	code = loop_run(d.loop);
 	sd_notify(0, "STOPPING=1");
 	if (program->stop)

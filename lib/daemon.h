@@ -36,6 +36,7 @@ struct daemon {
 	struct ctl *ctl;
 	struct ctl_command *commands;   /* status, reload and the program's */
 	uint64_t started_us;            /* CLOCK_MONOTONIC */
+	bool began;                     /* start was called: threads may run */
 	bool verbose;                   /* -v: the configured level of the log does not count */
 };
 
