@@ -45,13 +45,13 @@ check $? "a damaged head: the client gets the right bytes"
 whole() { head -c "$(stat -c %s "$work/large")" "$(version_file "$first" "$version")" | cmp -s - "$work/large" && [ "$(code "$first" /b/data/large)" = 200 ] && [ "$(header X-Weir-From)" = "$first" ]; }
 until_ok 10 whole
 check $? "and the version was fetched anew"
-file=$(version_file "$second" "$version")
-flip "$file" 30000000
 lack=$(without "$work/answer")
+for e in "$first" "$second"; do flip "$(version_file "$e" "$version")" $([ "$e" = "$first" ] && echo 30000000 || echo 10000000); done
 [ "$(code "$lack" /b/data/large)" = 200 ] && cmp -s "$work/body" "$work/large"
-check $? "a damaged holder behind a fetch-through: the client gets the right bytes"
-for e in "$first" "$second"; do echo '{"do":"scrub"}' | socat -t 5 - "UNIX-CONNECT:$work/$e/run/endpoint.sock" >/dev/null; done
-scrubbed() { head -c "$(stat -c %s "$work/large")" "$(version_file "$second" "$version")" | cmp -s - "$work/large"; }
+check $? "two damaged holders behind a fetch-through: the client gets the right bytes"
+for e in "$first" "$second"; do ctl "$e" scrub | grep -q '"ok": *true' || echo "# scrub at $e failed"; done
+scrubbed() { local e; for e in "$first" "$second"; do
+	head -c "$(stat -c %s "$work/large")" "$(version_file "$e" "$version")" | cmp -s - "$work/large" || return 1; done; }
 until_ok 30 scrubbed
 check $? "the scrubber repairs what nobody reads"
 [ "$(code "$lack" /b/data/middle -T "$work/middle")" = 201 ]
@@ -59,7 +59,10 @@ v=$(jq -r .version "$work/body") f=$(jq -r '.endpoints[0]' "$work/body")
 rm "$(version_file "$f" "$v")"
 [ "$(code "$f" /b/data/middle)" = 200 ] && cmp -s "$work/body" "$work/middle"
 check $? "a file that vanished: fetched through"
-echo '{"do":"scrub"}' | socat -t 5 - "UNIX-CONNECT:$work/$f/run/endpoint.sock" >/dev/null
+ctl "$f" scrub >/dev/null
+restored() { [ -n "$(version_file "$f" "$v")" ]; }
+until_ok 20 restored
+check $? "and fetched again by the scrubber"
 
 # ---- a holder dies in mid-stream
 curl -s -o "$work/slow" -w '%{http_code}' -H "$auth" --limit-rate 12M "$(url "$lack" /b/data/large)" >"$work/code" &
