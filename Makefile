@@ -29,7 +29,8 @@ agent_src    += user/agent/agent.c user/agent/exchange.c user/agent/service.c us
 agent_src    += user/agent/health.c user/agent/model.c user/agent/publish.c user/agent/report.c user/agent/rates.c user/agent/ring.c user/agent/weight.c
 
 ns_src       :=
-ns_src       += dns/blob.c dns/compile.c dns/pick.c dns/query.c dns/wire.c dns/zone.c
+ns_src       += dns/blob.c dns/compile.c dns/model.c dns/pick.c dns/probe.c dns/publish.c dns/query.c
+ns_src       += dns/report.c dns/server.c dns/state.c dns/tcp.c dns/view.c dns/wire.c dns/zone.c dns/zones.c
 
 store_src    :=
 store_src    += http/store/buckets.c http/store/chunks.c http/store/commit.c http/store/endpoint.c http/store/held.c
@@ -58,6 +59,7 @@ bpf_tests    := test_decap test_forward test_icmp test_transition
 programs     :=
 programs     += weir-endpoint
 programs     += weir-registry
+programs     += weir-ns
 programs     += weir weir-agent weir-gateway
 
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
