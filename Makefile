@@ -77,7 +77,7 @@ unit_ns       += test_ns_query
 
 unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement
-unit_store    += test_names_db
+unit_store    += test_names_cluster test_names_db
 
 unit_gateway  := test_rank
 
@@ -218,6 +218,9 @@ build/fuzz/$(2): tests/fuzz/$(2).c $($(1)_src) $(lib_src)
 endef
 $(foreach a,$(archives),$(foreach t,$(fuzz_$(a)),$(eval $(call fuzz_rule,$(a),$(t)))))
 fuzzers := $(foreach a,$(archives),$(fuzz_$(a):%=build/fuzz/%))
+
+# these start a real registry
+$(BUILD)/unit/test_names_cluster: | $(BUILD)/bin/weir-registry
 
 unit: $(unit_tests)
 

@@ -299,18 +299,18 @@ static void batch_targets(struct names *n, struct names_batch *batch)
 	free(nodes);
 }
 
-/* Puts writes back in front, marked: the secondary may have them. */
-static void round_give_back(struct round *r)
+/* Puts writes back in front; maybe: the secondary may have them. */
+static void round_give_back(struct round *r, bool maybe)
 {
 	struct write *last = r->writes;
 
 	if (!last)
 		return;
 	pthread_mutex_lock(&r->n->lock);
-	last->maybe = true;
+	last->maybe = maybe;
 	while (last->next) {
 		last = last->next;
-		last->maybe = true;
+		last->maybe = maybe;
 	}
 	for (struct write *w = r->writes; w; w = w->next)
 		r->b->nqueue++;
@@ -325,11 +325,13 @@ static void round_give_back(struct round *r)
 static int round_write(struct round *r)
 {
 	struct bucket_view v;
+	bool refused;
 	int rc = 0;
 
 	bucket_view(r->n, r->b, &v);
 	if (v.meta.secondary[0])
 		rc = second_append(r->n, r->b, &r->batch);
+	refused = rc == -ENOTCONN || rc == -ESTALE || rc == -EINVAL;
 	if (rc == -ENOSPC)
 		return rc;
 	if (!rc)
@@ -340,7 +342,7 @@ static int round_write(struct round *r)
 			pthread_mutex_lock(&r->n->lock);
 			r->b->ready = false;
 			pthread_mutex_unlock(&r->n->lock);
-			round_give_back(r);
+			round_give_back(r, !refused);
 			return -ERESTART;
 		}
 		names_fail("the names of bucket %s cannot be written: %s", r->b->name, strerror(-rc));
@@ -360,6 +362,7 @@ static int round_run(struct names *n, struct bucket *b)
 	uint64_t seen[NAMES_BATCH_MAX] = { 0 };
 	int rc;
 
+	bucket_expire(n, b, false);     /* this program may have been stopped for long */
 	pthread_mutex_lock(&n->lock);
 	r.writes = queue_take(b, is_first_of_key, seen, NAMES_BATCH_MAX);
 	r.batch.epoch = b->meta.epoch;

@@ -1,0 +1,695 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * names_cluster.h -- a small installation for tests: one real weir-registry and nodes as child processes that can be
+ * killed, stopped and cut off. Everything of a node goes through a relay (its inside listener as the others
+ * see it, and its way to the registry), so that a cut is a closed connection.
+ *
+ * The data of a version is an empty file DIR/data/VERSION: forget() removes it, fetch() makes it when a holder
+ * has it.
+ */
+#ifndef WEIR_TESTS_NAMES_CLUSTER_H
+#define WEIR_TESTS_NAMES_CLUSTER_H
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "http/store/names_int.h"
+#include "lib/hash.h"
+#include "tests/unit/unit.h"
+
+#define NODES_MAX  4
+#define LEASE_S    2
+#define CONNS_MAX  256
+
+static int64_t clock_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void rest_ms(int ms)
+{
+	poll(NULL, 0, ms);
+}
+
+/* ---- a node: what the child process runs ---- */
+struct child {
+	char name[16], dir[128], top[64];
+	struct registry *registry;
+	struct reg_lease *lease;
+	struct names *names;
+	struct httpd *inside, *control;
+};
+
+static int child_forget(void *arg, const char *version)
+{
+	struct child *c = arg;
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/data/%s", c->dir, version);
+	return unlink(path) && errno != ENOENT ? -errno : 0;
+}
+
+static int child_fetch(void *arg, const char *bucket, const struct name_entry *e)
+{
+	struct child *c = arg;
+	char path[256];
+	int fd;
+
+	(void)bucket;
+	for (unsigned int i = 0; i < e->nholders; i++) {
+		snprintf(path, sizeof(path), "%s/%s/data/%s", c->top, e->holders[i], e->version);
+		if (access(path, F_OK))
+			continue;
+		snprintf(path, sizeof(path), "%s/data/%s", c->dir, e->version);
+		fd = open(path, O_CREAT | O_WRONLY, 0600);
+		close(fd);
+		return fd < 0 ? -EIO : 0;
+	}
+	return -ENOENT;
+}
+
+static enum http_next child_inside(struct http_req *req, void *arg)
+{
+	return names_http(((struct child *)arg)->names, req);
+}
+
+struct gather { json_t *list; };
+
+static int gather_entry(void *arg, const char *bucket, const struct name_entry *e)
+{
+	json_t *o = names_entry_encode(e);
+
+	json_object_set_new(o, "bucket", json_string(bucket));
+	return json_array_append_new(arg, o);
+}
+
+static const char *text_of(const json_t *o, const char *member)
+{
+	return json_string_value(json_object_get(o, member));
+}
+
+static int child_put(struct child *c, const json_t *q, json_t *a)
+{
+	const char *ideal[NAMES_HOLDERS_MAX];
+	const json_t *v, *list = json_object_get(q, "ideal");
+	struct name_entry e = { .size = 5 };
+	bool replaced = false;
+	size_t n = 0, i;
+	int rc;
+
+	snprintf(e.key, sizeof(e.key), "%s", text_of(q, "key"));
+	snprintf(e.version, sizeof(e.version), "%s", text_of(q, "version"));
+	sha256_once(e.version, 32, e.sha256);
+	json_array_foreach(json_object_get(q, "holders"), i, v)
+		strcpy(e.holders[e.nholders++], json_string_value(v));
+	json_array_foreach(list, i, v)
+		ideal[n++] = json_string_value(v);
+	rc = names_put(c->names, text_of(q, "bucket"), &e, ideal, n, text_of(q, "if_match"),
+		       text_of(q, "if_none_match"), &replaced);
+	json_object_set_new(a, "replaced", json_boolean(replaced));
+	return rc;
+}
+
+static int child_do(struct child *c, const char *what, const json_t *q, json_t *a)
+{
+	json_t *list = json_array();
+	struct name_entry e;
+	uint8_t sha[32];
+	bool more = false;
+	int rc;
+
+	json_object_set_new(a, "entries", list);
+	if (!strcmp(what, "put"))
+		return child_put(c, q, a);
+	if (!strcmp(what, "get")) {
+		rc = names_get(c->names, text_of(q, "bucket"), text_of(q, "key"), &e);
+		if (!rc)
+			json_object_set_new(a, "entry", names_entry_encode(&e));
+		return rc;
+	}
+	if (!strcmp(what, "delete"))
+		return names_delete(c->names, text_of(q, "bucket"), text_of(q, "key"), text_of(q, "if_match"));
+	if (!strcmp(what, "list")) {
+		rc = names_list(c->names, text_of(q, "bucket"), text_of(q, "prefix"), text_of(q, "after"),
+				(unsigned int)json_integer_value(json_object_get(q, "limit")), gather_entry, list, &more);
+		json_object_set_new(a, "more", json_boolean(more));
+		return rc;
+	}
+	if (!strcmp(what, "hash")) {
+		sha256_once(text_of(q, "version"), 32, sha);
+		return names_by_hash_all(c->names, sha, gather_entry, list);
+	}
+	if (!strcmp(what, "each"))
+		return names_each(c->names, gather_entry, list);
+	json_object_set_new(a, "status", names_status(c->names));
+	return 0;
+}
+
+static void child_work(struct http_req *req, void *arg)
+{
+	json_t *a = json_object(), *q;
+	size_t len;
+	const void *body = http_body(req, &len);
+	int rc;
+
+	q = json_loadb(body, len, 0, NULL);
+	rc = child_do(arg, http_param(req, "do"), q, a);
+	json_object_set_new(a, "rc", json_integer(rc));
+	json_object_set_new(a, "why", json_string(rc ? names_error() : ""));
+	http_reply_json(req, 200, a);
+	json_decref(q);
+}
+
+static enum http_next child_control(struct http_req *req, void *arg)
+{
+	return http_work(req, child_work, arg);
+}
+
+static const struct http_route inside_routes[] = {
+	{ 1u << HTTP_POST, NAMES_ROUTE, NAMES_BODY_MAX, NULL, NULL, child_inside, NULL },
+	{ .path = NULL },
+};
+static const struct http_route control_routes[] = {
+	{ 1u << HTTP_POST, "/t/:do", 65536, NULL, NULL, child_control, NULL },
+	{ .path = NULL },
+};
+
+static int child_listen(struct httpd **out, const struct http_route *routes, unsigned int workers, struct child *c)
+{
+	struct httpd_options o = { .name = "test", .threads = 2, .workers = workers };
+	struct addr_port at;
+	struct sockaddr_in sin;
+	socklen_t len = sizeof(sin);
+	int fd;
+
+	assert_int_equal(addr_port_parse(&at, "127.0.0.1:0"), 0);
+	fd = addr_bind(&at, SOCK_STREAM, 128, false, 0);
+	assert_true(fd >= 0);
+	getsockname(fd, (struct sockaddr *)&sin, &len);
+	assert_int_equal(httpd_start(out, &o, &fd, 1, routes, c), 0);
+	return ntohs(sin.sin_port);
+}
+
+/* argv: node NAME SITE TOP REGISTRY INSIDE. Serves until standard input ends; says its ports on standard output. */
+static int child_main(char **argv)
+{
+	struct child c = { .names = NULL };
+	struct conf_registry reg = { .url = argv[5], .timeout_us = 1000000 };
+	struct httpc_options ho = { .connect_ms = 1000, .stall_ms = 4000 };
+	struct names_options o = { .node = argv[2], .site = argv[3], .domain = argv[2],
+				   .forget = child_forget, .fetch = child_fetch, .arg = &c };
+	char dir[160], key[64], value[256];
+	int inside, control;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGPIPE, SIG_IGN);
+	snprintf(c.name, sizeof(c.name), "%s", argv[2]);
+	snprintf(c.top, sizeof(c.top), "%s", argv[4]);
+	snprintf(c.dir, sizeof(c.dir), "%s/%s", argv[4], argv[2]);
+	mkdir(c.dir, 0700);
+	snprintf(dir, sizeof(dir), "%s/data", c.dir);
+	mkdir(dir, 0700);
+	snprintf(dir, sizeof(dir), "%s/names", c.dir);
+	log_open(c.name, getenv("NAMES_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
+	assert_int_equal(registry_open(&c.registry, &reg), 0);
+	assert_int_equal(httpc_new(&o.httpc, &ho), 0);
+	o.dir = dir;
+	o.registry = c.registry;
+	assert_int_equal(names_open(&c.names, &o), 0);
+	inside = child_listen(&c.inside, inside_routes, 4, &c);
+	control = child_listen(&c.control, control_routes, 24, &c);
+	snprintf(value, sizeof(value), "{\"node\":\"%s\",\"site\":\"%s\",\"domain\":\"%s\",\"url\":\"\",\"inside\":\"127.0.0.1:%s\"}",
+		 c.name, argv[3], c.name, argv[6]);
+	/* The relay must know the port before anybody is told of the node. */
+	printf("%d %d\n", inside, control);
+	fflush(stdout);
+	snprintf(key, sizeof(key), REG_ENDPOINTS "%s", c.name);
+	registry_put(c.registry, key, value, 0);
+	registry_lease(c.registry, &c.lease, LEASE_S, NULL, NULL);
+	snprintf(key, sizeof(key), REG_MEMBERS "endpoint/%s", c.name);
+	registry_lease_put(c.lease, key, value);
+	names_set_lease(c.names, c.lease);
+	while (read(0, value, sizeof(value)) > 0)
+		;
+	names_stop(c.names);
+	httpd_stop(c.control, 1000);
+	httpd_stop(c.inside, 1000);
+	names_close(c.names);
+	registry_lease_end(c.lease, true);
+	registry_close(c.registry);
+	httpc_free(o.httpc);
+	return 0;
+}
+
+/* ---- relays ---- */
+struct relay {
+	int listener;
+	int port;                       /* of the TCP listener */
+	char path[128];                 /* of the Unix listener */
+	_Atomic int to_port;            /* 0: not running */
+	char to_path[128];
+	_Atomic bool cut;
+	pthread_mutex_t lock;
+	int fds[CONNS_MAX];             /* all open sockets, -1 free */
+};
+
+struct pump { struct relay *r; int a, b; };
+
+static bool relay_note(struct relay *r, int fd)
+{
+	bool noted = false;
+
+	pthread_mutex_lock(&r->lock);
+	for (int i = 0; i < CONNS_MAX && !noted && !r->cut; i++)
+		if (r->fds[i] < 0) {
+			r->fds[i] = fd;
+			noted = true;
+		}
+	pthread_mutex_unlock(&r->lock);
+	return noted;
+}
+
+static void relay_close(struct relay *r, int fd)
+{
+	pthread_mutex_lock(&r->lock);
+	for (int i = 0; i < CONNS_MAX; i++)
+		if (r->fds[i] == fd)
+			r->fds[i] = -1;
+	pthread_mutex_unlock(&r->lock);
+	close(fd);
+}
+
+static int pump_one(int from, int to)
+{
+	char buf[16384];
+	ssize_t n = read(from, buf, sizeof(buf)), done = 0;
+
+	while (done < n) {
+		ssize_t w = write(to, buf + done, (size_t)(n - done));
+
+		if (w <= 0)
+			return -1;
+		done += w;
+	}
+	return n > 0 ? 0 : -1;
+}
+
+static void *pump_run(void *arg)
+{
+	struct pump p = *(struct pump *)arg;
+	struct pollfd fds[2] = { { .fd = p.a, .events = POLLIN }, { .fd = p.b, .events = POLLIN } };
+	int rc = 0;
+
+	free(arg);
+	while (!rc && poll(fds, 2, -1) > 0 && !p.r->cut) {
+		if (fds[0].revents)
+			rc = pump_one(p.a, p.b);
+		if (!rc && fds[1].revents)
+			rc = pump_one(p.b, p.a);
+	}
+	relay_close(p.r, p.a);
+	relay_close(p.r, p.b);
+	return NULL;
+}
+
+static int relay_dial(struct relay *r)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons((uint16_t)r->to_port),
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	int fd = socket(r->to_path[0] ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), rc;
+
+	memcpy(un.sun_path, r->to_path, sizeof(un.sun_path));
+	rc = r->to_path[0] ? connect(fd, (struct sockaddr *)&un, sizeof(un)) :
+			     connect(fd, (struct sockaddr *)&in, sizeof(in));
+	if (!rc)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static void *relay_run(void *arg)
+{
+	struct relay *r = arg;
+
+	for (;;) {
+		int a = accept4(r->listener, NULL, NULL, SOCK_CLOEXEC), b;
+		struct pump *p;
+		pthread_t t;
+
+		if (a < 0)
+			return NULL;
+		b = r->cut ? -1 : relay_dial(r);
+		p = malloc(sizeof(*p));
+		*p = (struct pump){ r, a, b };
+		if (b < 0 || !relay_note(r, a) || !relay_note(r, b) || pthread_create(&t, NULL, pump_run, p)) {
+			relay_close(r, a);
+			if (b >= 0)
+				relay_close(r, b);
+			free(p);
+			continue;
+		}
+		pthread_detach(t);
+	}
+}
+
+static void relay_start(struct relay *r, const char *path)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	socklen_t len = sizeof(in);
+	pthread_t t;
+
+	pthread_mutex_init(&r->lock, NULL);
+	memset(r->fds, -1, sizeof(r->fds));
+	r->listener = socket(path ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (path) {
+		snprintf(r->path, sizeof(r->path), "%s", path);
+		snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+		assert_int_equal(bind(r->listener, (struct sockaddr *)&un, sizeof(un)), 0);
+	} else {
+		assert_int_equal(bind(r->listener, (struct sockaddr *)&in, sizeof(in)), 0);
+		getsockname(r->listener, (struct sockaddr *)&in, &len);
+		r->port = ntohs(in.sin_port);
+	}
+	listen(r->listener, 64);
+	pthread_create(&t, NULL, relay_run, r);
+	pthread_detach(t);
+}
+
+static void relay_cut(struct relay *r, bool cut)
+{
+	pthread_mutex_lock(&r->lock);
+	r->cut = cut;
+	for (int i = 0; i < CONNS_MAX && cut; i++)
+		if (r->fds[i] >= 0)
+			shutdown(r->fds[i], SHUT_RDWR);
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* ---- the installation ---- */
+struct cluster_node {
+	char name[16], site[8];
+	struct relay inside, registry;
+	pid_t pid;                      /* 0: not running */
+	int in;                         /* its standard input */
+	_Atomic int control;            /* its port */
+};
+
+struct cluster {
+	char top[64], self[512], socket[128];
+	pid_t registry;
+	unsigned int n;
+	struct cluster_node nodes[NODES_MAX];
+	struct httpc *httpc;
+};
+
+static void wait_for_socket(const char *path)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	int64_t until = clock_ms() + 10000;
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	for (;;) {
+		int fd = socket(AF_UNIX, SOCK_STREAM, 0), rc = connect(fd, (struct sockaddr *)&un, sizeof(un));
+
+		close(fd);
+		if (!rc)
+			return;
+		assert_true(clock_ms() < until);
+		rest_ms(10);
+	}
+}
+
+static void registry_start(struct cluster *c)
+{
+	char conf[160], bin[600], *slash;
+	FILE *f;
+
+	snprintf(conf, sizeof(conf), "%s/registry.yaml", c->top);
+	f = fopen(conf, "w");
+	fprintf(f, "node: reg\nsite: t\nuser: \"%d\"\nstate: %s/state\nrun: %s/run\nlog: error\nregistry_server: {listen: [\"unix:%s\"]}\n",
+		(int)geteuid(), c->top, c->top, c->socket);
+	fclose(f);
+	snprintf(bin, sizeof(bin), "%s", c->self);
+	slash = strrchr(bin, '/');
+	strcpy(slash, "/../bin/weir-registry");
+	if (access(bin, X_OK)) {
+		printf("1..0 # SKIP weir-registry is not built (%s)\n", bin);
+		exit(77);
+	}
+	c->registry = fork();
+	if (!c->registry) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		execl(bin, bin, "-c", conf, (char *)NULL);
+		_exit(127);
+	}
+	wait_for_socket(c->socket);
+}
+
+static void node_start(struct cluster *c, unsigned int i)
+{
+	struct cluster_node *n = &c->nodes[i];
+	char url[160], port[8], said[64] = "";
+	int in[2], out[2], inside, control;
+	size_t len = 0;
+
+	assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	snprintf(url, sizeof(url), "unix:%s", n->registry.path);
+	snprintf(port, sizeof(port), "%d", n->inside.port);
+	n->pid = fork();
+	if (!n->pid) {
+		dup2(in[0], 0);
+		dup2(out[1], 1);
+		execl(c->self, c->self, "node", n->name, n->site, c->top, url, port, (char *)NULL);
+		_exit(127);
+	}
+	close(in[0]);
+	close(out[1]);
+	n->in = in[1];
+	while (!strchr(said, '\n')) {
+		ssize_t got = read(out[0], said + len, sizeof(said) - 1 - len);
+
+		assert_true(got > 0);
+		len += (size_t)got;
+	}
+	close(out[0]);
+	assert_int_equal(sscanf(said, "%d %d", &inside, &control), 2);
+	n->inside.to_port = inside;
+	n->control = control;
+}
+
+static void node_kill(struct cluster *c, unsigned int i)
+{
+	struct cluster_node *n = &c->nodes[i];
+
+	n->control = 0;
+	n->inside.to_port = 0;
+	kill(n->pid, SIGKILL);
+	waitpid(n->pid, NULL, 0);
+	close(n->in);
+	n->pid = 0;
+}
+
+/* Ends it in good order; its exit code. */
+static int node_end(struct cluster *c, unsigned int i)
+{
+	struct cluster_node *n = &c->nodes[i];
+	int status;
+
+	n->control = 0;
+	close(n->in);
+	waitpid(n->pid, &status, 0);
+	n->pid = 0;
+	n->inside.to_port = 0;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+/* Sites a b a b. */
+static void cluster_start(struct cluster *c, unsigned int n)
+{
+	struct httpc_options ho = { .connect_ms = 1000, .stall_ms = 20000 };
+	ssize_t len;
+
+	memset(c, 0, sizeof(*c));
+	signal(SIGPIPE, SIG_IGN);
+	len = readlink("/proc/self/exe", c->self, sizeof(c->self) - 1);
+	assert_true(len > 0);
+	unit_folder(c->top, sizeof(c->top));
+	snprintf(c->socket, sizeof(c->socket), "%s/registry.sock", c->top);
+	registry_start(c);
+	assert_int_equal(httpc_new(&c->httpc, &ho), 0);
+	c->n = n;
+	for (unsigned int i = 0; i < n; i++) {
+		struct cluster_node *node = &c->nodes[i];
+		char path[128];
+
+		snprintf(node->name, sizeof(node->name), "ep-%u", i);
+		strcpy(node->site, i % 2 ? "b" : "a");
+		snprintf(path, sizeof(path), "%s/reg-%u.sock", c->top, i);
+		memcpy(node->registry.to_path, c->socket, sizeof(c->socket));
+		relay_start(&node->registry, path);
+		relay_start(&node->inside, NULL);
+		node_start(c, i);
+	}
+}
+
+static void cluster_end(struct cluster *c)
+{
+	for (unsigned int i = 0; i < c->n; i++)
+		if (c->nodes[i].pid)
+			assert_int_equal(node_end(c, i), 0);
+	for (unsigned int i = 0; i < c->n; i++) {
+		shutdown(c->nodes[i].inside.listener, SHUT_RDWR);
+		shutdown(c->nodes[i].registry.listener, SHUT_RDWR);
+	}
+	httpc_free(c->httpc);
+	if (c->registry) {
+		kill(c->registry, SIGKILL);
+		waitpid(c->registry, NULL, 0);
+	}
+	unit_folder_remove(c->top);
+}
+
+/* Asks a node (takes q). The result of the call there, -ENOTCONN when the node does not answer; *answer may be NULL. */
+static int ask(struct cluster *c, unsigned int i, const char *what, json_t *q, json_t **answer)
+{
+	struct httpc_call call = { .method = "POST", .body_max = 16u << 20, .timeout_ms = 25000 };
+	struct httpc_answer a = { 0 };
+	char url[64], *text = json_dumps(q, JSON_COMPACT);
+	int rc = -ENOTCONN;
+	json_t *o;
+
+	json_decref(q);
+	if (answer)
+		*answer = NULL;
+	snprintf(url, sizeof(url), "http://127.0.0.1:%d/t/%s", c->nodes[i].control, what);
+	call.url = url;
+	call.body = text;
+	call.body_len = strlen(text);
+	if (c->nodes[i].control && !httpc_do(c->httpc, &call, &a) && a.status == 200) {
+		o = json_loadb(a.body, a.len, 0, NULL);
+		rc = (int)json_integer_value(json_object_get(o, "rc"));
+		if (rc && getenv("NAMES_LOG"))
+			fprintf(stderr, "%s at ep-%u: %d %s\n", what, i, rc, text_of(o, "why"));
+		if (answer)
+			*answer = o;
+		else
+			json_decref(o);
+	}
+	httpc_answer_free(&a);
+	free(text);
+	return rc;
+}
+
+static void new_version(char out[33])
+{
+	uint8_t bytes[16];
+
+	random_bytes(bytes, sizeof(bytes));
+	hex_encode(bytes, 16, out);
+}
+
+/* The file that stands for the data. */
+static bool data_at(struct cluster *c, unsigned int i, const char *version)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s/data/%s", c->top, c->nodes[i].name, version);
+	return access(path, F_OK) == 0;
+}
+
+static void data_make(struct cluster *c, unsigned int i, const char *version)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s/data/%s", c->top, c->nodes[i].name, version);
+	close(open(path, O_CREAT | O_WRONLY, 0600));
+}
+
+static int put(struct cluster *c, unsigned int i, const char *bucket, const char *key, const char *version)
+{
+	return ask(c, i, "put", json_pack("{s:s s:s s:s s:[] s:[]}", "bucket", bucket, "key", key, "version", version,
+					  "holders", "ideal"), NULL);
+}
+
+static int get(struct cluster *c, unsigned int i, const char *bucket, const char *key, char version[33])
+{
+	json_t *a;
+	int rc = ask(c, i, "get", json_pack("{s:s s:s}", "bucket", bucket, "key", key), &a);
+
+	if (!rc)
+		snprintf(version, 33, "%s", text_of(json_object_get(a, "entry"), "version"));
+	json_decref(a);
+	return rc;
+}
+
+static int del(struct cluster *c, unsigned int i, const char *bucket, const char *key)
+{
+	return ask(c, i, "delete", json_pack("{s:s s:s}", "bucket", bucket, "key", key), NULL);
+}
+
+/* A bucket's line in the status of node i: a new reference or NULL. */
+static json_t *bucket_line(struct cluster *c, unsigned int i, const char *bucket)
+{
+	json_t *a, *line, *found = NULL;
+	size_t k;
+
+	ask(c, i, "status", json_object(), &a);
+	json_array_foreach(json_object_get(json_object_get(a, "status"), "buckets"), k, line)
+		if (!strcmp(text_of(line, "name"), bucket))
+			found = json_incref(line);
+	json_decref(a);
+	return found;
+}
+
+/* The number of the node in a role as node i sees it, -1. */
+static int role_of(struct cluster *c, unsigned int i, const char *bucket, const char *role)
+{
+	json_t *line = bucket_line(c, i, bucket);
+	const char *node = text_of(line, role);
+	int number = node ? node[3] - '0' : -1;
+
+	json_decref(line);
+	return number;
+}
+
+static uint64_t outbox_of(struct cluster *c, unsigned int i)
+{
+	json_t *a;
+	uint64_t n;
+
+	if (ask(c, i, "status", json_object(), &a))
+		return UINT64_MAX;
+	n = (uint64_t)json_integer_value(json_object_get(json_object_get(a, "status"), "outbox"));
+	json_decref(a);
+	return n;
+}
+
+/* Waits until the expression is true; fails after so many seconds. */
+#define wait_until(seconds, expression)                                 \
+	do {                                                            \
+		int64_t until_ = clock_ms() + (seconds) * 1000;         \
+		while (!(expression)) {                                 \
+			if (clock_ms() > until_)                        \
+				fail_msg("not within %d s: %s", (seconds), #expression); \
+			rest_ms(20);                                    \
+		}                                                       \
+	} while (0)
+
+#endif
