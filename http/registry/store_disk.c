@@ -12,14 +12,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "http/registry/store_internal.h"
 #include "lib/hash.h"
 
 /* Live keys, the history, and room for the pages that a commit replaces. */
-#define MAP_BYTES (1ull << 30)
-#define FORMAT    1u
+#define MAP_BYTES  (1ull << 30)
+#define FORMAT     1u
+/* Less than this left: a write of the largest transaction may not fit. */
+#define FULL_BYTES (8u << 20)
 
 struct record {
 	int64_t create_revision, mod_revision, version, lease;
@@ -34,8 +37,18 @@ struct meta {
 };
 _Static_assert(sizeof(struct meta) == 32, "the record is a file format");
 
-static int disk_errno(int rc)
+/* LMDB says EIO for a write that was cut short, which is what a full disk does to large ones. */
+static bool disk_full(const struct disk *disk)
 {
+	struct statvfs st;
+
+	return !fstatvfs(disk->lock_fd, &st) && (uint64_t)st.f_bavail * st.f_frsize < FULL_BYTES;
+}
+
+static int disk_errno(const struct disk *disk, int rc)
+{
+	if (rc == EIO && disk_full(disk))
+		return -ENOSPC;
 	if (rc == MDB_MAP_FULL || rc == ENOSPC || rc == EDQUOT || rc == MDB_TXN_FULL)
 		return -ENOSPC;
 	return rc == ENOMEM ? -ENOMEM : -EIO;
@@ -142,7 +155,7 @@ int disk_commit(struct store *s, const struct changes *changes, size_t forget)
 	int rc = mdb_txn_begin(s->disk.env, NULL, 0, &txn);
 
 	if (rc)
-		return disk_errno(rc);
+		return disk_errno(&s->disk, rc);
 	for (size_t i = 0; i < changes->n && !rc; i++)
 		rc = write_change(&s->disk, txn, &changes->list[i], (uint32_t)i, history);
 	if (!rc)
@@ -155,7 +168,7 @@ int disk_commit(struct store *s, const struct changes *changes, size_t forget)
 		rc = mdb_txn_commit(txn);
 	else
 		mdb_txn_abort(txn);
-	return rc ? disk_errno(rc) : 0;
+	return rc ? disk_errno(&s->disk, rc) : 0;
 }
 
 int disk_compact(struct store *s, size_t forget, int64_t oldest)
@@ -164,7 +177,7 @@ int disk_compact(struct store *s, size_t forget, int64_t oldest)
 	int rc = mdb_txn_begin(s->disk.env, NULL, 0, &txn);
 
 	if (rc)
-		return disk_errno(rc);
+		return disk_errno(&s->disk, rc);
 	rc = forget_oldest(s, txn, forget);
 	if (!rc)
 		rc = write_meta(s, txn, s->revision, oldest);
@@ -172,7 +185,7 @@ int disk_compact(struct store *s, size_t forget, int64_t oldest)
 		rc = mdb_txn_commit(txn);
 	else
 		mdb_txn_abort(txn);
-	return rc ? disk_errno(rc) : 0;
+	return rc ? disk_errno(&s->disk, rc) : 0;
 }
 
 /* ---- loading ---- */
@@ -341,7 +354,7 @@ int disk_open(struct store *s, const char *folder, char *err, size_t err_len)
 	if (!rc)
 		return 0;
 	snprintf(err, err_len, "the database in %s cannot be opened: %s", folder, mdb_strerror(rc));
-	return disk_errno(rc);
+	return disk_errno(&s->disk, rc);
 }
 
 void disk_close(struct disk *disk)
