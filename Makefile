@@ -65,7 +65,6 @@ programs     += weir weir-agent weir-gateway
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
 unit_lib      :=
 unit_lib      += test_load test_orca
-unit_lib      += test_addr test_conf test_ctl test_hash test_log test_loop test_priv
 unit_lib      += test_httpd_text
 unit_lib      += test_addr test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
 
@@ -191,8 +190,8 @@ $(BUILD)/unit/$(2): $(BUILD)/tests/unit/$(2).o $(BUILD)/$(1).a $(BUILD)/lib.a
 	@mkdir -p $$(@D)
 	$$(call say,LINK)$$(CC) -o $$@ $$< $(if $(filter lib,$(1)),,$(BUILD)/$(1).a) $(BUILD)/lib.a $$(ldflags) -lcmocka $$(libs)
 endef
-$(foreach a,$(archives),$(foreach t,$(unit_$(a)),$(eval $(call unit_rule,$(a),$(t)))))
-unit_tests := $(foreach a,$(archives),$(unit_$(a):%=$(BUILD)/unit/%))
+$(foreach a,$(archives),$(foreach t,$(sort $(unit_$(a))),$(eval $(call unit_rule,$(a),$(t)))))
+unit_tests := $(foreach a,$(archives),$(patsubst %,$(BUILD)/unit/%,$(sort $(unit_$(a)))))
 
 bpf_tests_bin := $(bpf_tests:%=build/tests/bpf/%)
 $(bpf_tests_bin) build/tests/bpf/frame.o build/tests/bpf/edge.o: cflags += -Ibuild
