@@ -72,7 +72,7 @@ unit_agent    :=
 unit_agent    += test_health test_publish test_ring test_weight
 
 unit_ns       :=
-unit_ns       += test_ns_query
+unit_ns       += test_ns_pick test_ns_query test_ns_wire test_ns_zone
 
 unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement
@@ -98,6 +98,7 @@ fuzz_lib      += fuzz_addr fuzz_conf
 fuzz_agent    :=
 
 fuzz_ns       :=
+fuzz_ns       += fuzz_dns_query fuzz_dns_zone
 
 fuzz_store    :=
 fuzz_store    += fuzz_store_manifest
