@@ -76,7 +76,7 @@ unit_ns       += test_ns_pick test_ns_query test_ns_wire test_ns_zone
 
 unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement
-unit_store    += test_names_cluster test_names_db
+unit_store    += test_names_chaos test_names_cluster test_names_db
 
 unit_gateway  := test_rank
 
@@ -220,7 +220,7 @@ $(foreach a,$(archives),$(foreach t,$(fuzz_$(a)),$(eval $(call fuzz_rule,$(a),$(
 fuzzers := $(foreach a,$(archives),$(fuzz_$(a):%=build/fuzz/%))
 
 # these start a real registry
-$(BUILD)/unit/test_names_cluster: | $(BUILD)/bin/weir-registry
+$(BUILD)/unit/test_names_chaos $(BUILD)/unit/test_names_cluster: | $(BUILD)/bin/weir-registry
 
 unit: $(unit_tests)
 

@@ -404,6 +404,7 @@ static int primary_prepare(struct names *n, struct bucket *b)
 		return nodes_others(n) ? second_find(n, b, "") : 0;
 	if (v.ready && !node_gone(n, v.meta.secondary))
 		return 0;
+	names_fail("%s, which has the second copy of the names of bucket %s, is gone", v.meta.secondary, b->name);
 	rc = node_gone(n, v.meta.secondary) ? -ENOTCONN : second_agree(n, b);
 	if (!rc) {
 		pthread_mutex_lock(&n->lock);
@@ -420,7 +421,7 @@ static int primary_prepare(struct names *n, struct bucket *b)
 		b->failing_since = now_ms();
 	since = b->failing_since;
 	pthread_mutex_unlock(&n->lock);
-	if (!node_gone(n, v.meta.secondary) && now_ms() - since < NAMES_SECOND_MS)
+	if (now_ms() - since < NAMES_SECOND_MS) /* it may just be starting, like this node */
 		return -EAGAIN;
 	return second_find(n, b, v.meta.secondary);
 }

@@ -184,7 +184,8 @@ static int write_route(struct names *n, const char *bucket, struct write *w)
 			return rc;
 		/* Refused for certain, or not: then a later certain refusal says nothing about this try. */
 		maybe |= rc != -EAGAIN && rc != -ENOTCONN;
-	} while (pause_next(n, &p));
+		/* Nothing is begun after the caller's time, also when this program was stopped meanwhile. */
+	} while (pause_next(n, &p) && now_ms() < p.deadline);
 	return maybe ? -ETIMEDOUT : -EAGAIN;
 }
 

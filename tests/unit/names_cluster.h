@@ -616,13 +616,14 @@ static bool data_at(struct cluster *c, unsigned int i, const char *version)
 
 static void data_make(struct cluster *c, unsigned int i, const char *version)
 {
+
 	char path[256];
 
 	snprintf(path, sizeof(path), "%s/%s/data/%s", c->top, c->nodes[i].name, version);
 	close(open(path, O_CREAT | O_WRONLY, 0600));
 }
 
-static int put(struct cluster *c, unsigned int i, const char *bucket, const char *key, const char *version)
+static inline int put(struct cluster *c, unsigned int i, const char *bucket, const char *key, const char *version)
 {
 	return ask(c, i, "put", json_pack("{s:s s:s s:s s:[] s:[]}", "bucket", bucket, "key", key, "version", version,
 					  "holders", "ideal"), NULL);
@@ -639,7 +640,7 @@ static int get(struct cluster *c, unsigned int i, const char *bucket, const char
 	return rc;
 }
 
-static int del(struct cluster *c, unsigned int i, const char *bucket, const char *key)
+static inline int del(struct cluster *c, unsigned int i, const char *bucket, const char *key)
 {
 	return ask(c, i, "delete", json_pack("{s:s s:s}", "bucket", bucket, "key", key), NULL);
 }
