@@ -243,6 +243,24 @@ bench-%: all
 	@mkdir -p build/bench
 	@tests/bench/bench-$*
 
+# ---- install: what is there of these; @PREFIX@ in units and scripts becomes PREFIX ------------
+role_files   := user/agent/weir-agent dns/weir-ns http/gateway/weir-gateway http/store/weir-endpoint http/registry/weir-registry
+man_pages    := $(wildcard tools/weir.1 lib/weir.yaml.5 $(role_files:%=%.8))
+units        := $(wildcard $(role_files:%=%.service) tools/weir.service tools/weir.target)
+examples     := $(wildcard examples/one-box.yaml examples/one-box.zone examples/two-site.yaml)
+root         := $(DESTDIR)$(PREFIX)
+
+install: all $(bpf_obj) ## copy programs, pages, units, the BPF object (PREFIX, DESTDIR)
+	$(Q)install -d $(root)/bin $(root)/lib/weir $(root)/lib/systemd/system $(root)/share/doc/weir/examples \
+		$(root)/share/bash-completion/completions $(foreach n,1 5 8,$(root)/share/man/man$(n))
+	$(Q)install -m 755 $(programs:%=$(BUILD)/bin/%) $(root)/bin/
+	$(Q)install -m 644 $(bpf_obj) $(root)/lib/weir/
+	$(Q)$(if $(wildcard tools/lab.sh),install -m 755 tools/lab.sh $(root)/lib/weir/)
+	$(Q)$(foreach m,$(man_pages),install -m 644 $(m) $(root)/share/man/man$(subst .,,$(suffix $(m)))/ &&) true
+	$(Q)$(foreach u,$(units),sed 's|@PREFIX@|$(PREFIX)|g; s|/usr/local/bin/|$(PREFIX)/bin/|g' $(u) >$(root)/lib/systemd/system/$(notdir $(u)) &&) true
+	$(Q)$(if $(wildcard tools/weir.bash),install -m 644 tools/weir.bash $(root)/share/bash-completion/completions/weir)
+	$(Q)$(if $(examples),install -m 644 $(examples) $(root)/share/doc/weir/examples/)
+
 compile_commands.json: $(MAKEFILE_LIST)
 	@$(MAKE) --no-print-directory -Bn CC='$(CC)' | awk -v d='$(CURDIR)' '/ -c [^ ]*\.c -o /{ \
 		match($$0, / -c [^ ]*\.c/); f=substr($$0, RSTART+4, RLENGTH-4); sub(/^.*;/, ""); gsub(/["\\]/, "\\\\&"); \

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# `make install` into an empty DESTDIR: what a package would hold, nothing elsewhere, and it works from there.
+# Needs no root; builds what is not built. TAP.
+set -u
+cd "${WEIR_TOP:-$(dirname "$0")/../..}" || exit 1
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+n=0 failed=0
+check() { # WHAT COMMAND...
+	local what=$1 out
+	shift
+	n=$((n + 1))
+	if out=$("$@" 2>&1); then echo "ok $n - $what"; else failed=$((failed + 1)); echo "not ok $n - $what"; echo "$out" | sed 's/^/# /'; fi
+}
+dest=$work/dest prefix=/opt/weir root=$work/dest/opt/weir
+if ! make -s -j2 install DESTDIR="$dest" PREFIX=$prefix >"$work/out" 2>&1; then
+	tail -n 20 "$work/out" | sed 's/^/# /'
+	echo "not ok 1 - make install"
+	echo "1..1"
+	exit 1
+fi
+check "everything is below the prefix" [ "$(find "$dest" -type f | grep -vc "^$root/")" = 0 ]
+for program in weir weir-agent weir-ns weir-gateway weir-endpoint weir-registry; do
+	check "$program runs from there" "$root/bin/$program" --version
+done
+check "the BPF object is an object" sh -c "head -c 4 '$root/lib/weir/edge.bpf.o' | grep -q ELF"
+check "no page has errors" sh -c "command -v mandoc >/dev/null || exit 0; find '$root/share/man' -type f | xargs mandoc -Tlint -Werror"
+check "weir.yaml(5) is there" [ -s "$root/share/man/man5/weir.yaml.5" ]
+check "each daemon has a page and a unit" sh -c "for p in '$root'/bin/weir-*; do
+	b=\$(basename \$p); [ -s '$root/share/man/man8/'\$b.8 ] && [ -s '$root/lib/systemd/system/'\$b.service ] || { echo \$b; exit 1; }; done"
+check "units name the programs that were installed" sh -c "! grep -rn '@PREFIX@' '$root/lib/systemd' &&
+	grep -rhoE '^ExecStart=[^ ]+' '$root/lib/systemd' | cut -d= -f2 | sort -u | while read -r p; do [ -x '$dest'\$p ] || { echo \$p; exit 1; }; done"
+check "files are for everybody to read, programs to run" [ -z "$(find "$root" \( -type f ! -perm -444 \) -o \( -path '*/bin/*' ! -perm -555 \))" ]
+examples=$root/share/doc/weir/examples
+check "the example is fine where it was installed" sh -c "'$root/bin/weir' check -c '$examples/one-box.yaml'"
+echo "1..$n"
+[ $failed = 0 ]
