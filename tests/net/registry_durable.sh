@@ -45,7 +45,7 @@ big=$(head -c 200000 /dev/urandom | base64 -w0)
 acked=0
 for i in $(seq 60); do
 	post /v3/kv/put "{\"key\":\"$(b64 "fill/$i")\",\"value\":\"$big\"}" >"$work/answer"
-	grep -q '"error"' "$work/answer" && { sed 's/^/# /' "$work/answer"; break; }
+	grep -q '"error"' "$work/answer" && { sed 's/^/# /' "$work/answer"; echo; break; }
 	acked=$i
 done
 grep -q 'database space exceeded.*free' "$work/answer"; check $? "a full disk is an error that says what to do (after $acked)"
