@@ -64,6 +64,7 @@ programs     += weir weir-agent weir-gateway
 
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
 unit_lib      :=
+unit_lib      += test_token
 unit_lib      += test_load test_orca
 unit_lib      += test_httpd_text
 unit_lib      += test_addr test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
@@ -80,7 +81,7 @@ unit_store    += test_names_chaos test_names_cluster test_names_db
 
 unit_gateway  := test_rank
 
-unit_registry :=
+unit_registry := test_users
 
 unit_weir     :=
 

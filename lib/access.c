@@ -34,6 +34,8 @@ static int identify(struct http_req *req, struct users *users, struct token_scop
 {
 	const char *header = http_header(req, "Authorization"), *token = http_query(req, "t");
 
+	if (http_header_repeated(req, "Authorization"))
+		return -EINVAL;         /* two answers to one question */
 	if (header)
 		return users_authorize(users, header, time(NULL), who);
 	return token ? users_verify(users, token, time(NULL), who) : -ENOENT;

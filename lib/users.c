@@ -21,8 +21,10 @@
 #include "lib/token.h"
 #include "lib/user_edit.h"
 
-#define KEYS_MAX     16         /* signing keys */
+#define KEYS_MAX     64         /* signing keys; the oldest go */
 #define BASIC_MAX    512
+#define MAKE_TRIES   3
+#define FIRST_KID    "first"
 
 enum { USERS, SIGNING, BUCKETS, PREFIXES };
 static const char *const prefixes[PREFIXES] = { REG_USERS, REG_SIGNING, REG_BUCKETS };
@@ -36,10 +38,12 @@ struct source {
 struct users {
 	pthread_rwlock_t lock;
 	struct registry *reg;
-	json_t *known[PREFIXES];        /* rest of the key → value */
+	json_t *known[PREFIXES];        /* rest of the key → value; none for signing keys, which are kept in `keys` */
+	json_t *ids;                    /* key id → user's name */
 	struct token_key keys[KEYS_MAX];
 	int64_t created[KEYS_MAX];
 	size_t nkeys;                   /* newest first */
+	bool signing_synced;
 	struct source sources[PREFIXES];
 	void (*on_change)(void *arg);
 	void *arg;
@@ -47,62 +51,106 @@ struct users {
 
 /* ---- what the registry says ------------------------------------------------------------------ */
 
-/* Called with the lock held: the newest KEYS_MAX keys, newest first. */
-static void read_signing(struct users *u)
+/* All these are called with the lock held for writing. */
+
+static void signing_remove(struct users *u, const char *kid)
 {
-	const char *kid;
-	json_t *value;
-
-	u->nkeys = 0;
-	json_object_foreach(u->known[SIGNING], kid, value) {
-		const char *text = json_string_value(json_object_get(value, "secret"));
-		int64_t created = json_integer_value(json_object_get(value, "created"));
-		struct token_key key = { { 0 }, { 0 } };
-		size_t at = 0;
-
-		if (!text || strlen(kid) >= sizeof(key.kid) ||
-		    base64url_decode(text, strlen(text), key.secret, sizeof(key.secret)) != sizeof(key.secret))
+	for (size_t i = 0; i < u->nkeys; i++) {
+		if (strcmp(u->keys[i].kid, kid))
 			continue;
-		memcpy(key.kid, kid, strlen(kid));
-		while (at < u->nkeys && (u->created[at] > created || (u->created[at] == created && strcmp(u->keys[at].kid, kid) > 0)))
-			at++;
-		if (at == KEYS_MAX)
-			continue;
-		if (u->nkeys < KEYS_MAX)
-			u->nkeys++;
-		memmove(&u->keys[at + 1], &u->keys[at], (u->nkeys - at - 1) * sizeof(key));
-		memmove(&u->created[at + 1], &u->created[at], (u->nkeys - at - 1) * sizeof(created));
-		u->keys[at] = key;
-		u->created[at] = created;
+		u->nkeys--;
+		memmove(&u->keys[i], &u->keys[i + 1], (u->nkeys - i) * sizeof(u->keys[0]));
+		memmove(&u->created[i], &u->created[i + 1], (u->nkeys - i) * sizeof(u->created[0]));
+		OPENSSL_cleanse(&u->keys[u->nkeys], sizeof(u->keys[0]));
+		return;
 	}
 }
 
-/* The first who needs one makes it; when two do at once, one of them wins and both use it. */
-static void make_signing_key(struct users *u)
+/* Newest first, so that all daemons sign with the same one. */
+static void signing_add(struct users *u, const char *kid, json_t *value)
 {
-	uint8_t id[8], secret[TOKEN_KEY_BYTES];
-	char kid[17], text[64], key[128];
-	struct reg_cond absent = { REG_SIGNING "first", 0 };
-	struct reg_change changes[2] = { { REG_SIGNING "first", "{\"marker\":true}", 0 }, { key, NULL, 0 } };
+	char *text = (char *)json_string_value(json_object_get(value, "secret"));
+	int64_t created = json_integer_value(json_object_get(value, "created"));
+	struct token_key key = { { 0 }, { 0 } };
+	size_t at = 0, last;
+
+	if (!text || strlen(kid) >= sizeof(key.kid) ||
+	    base64url_decode(text, strlen(text), key.secret, sizeof(key.secret)) != sizeof(key.secret))
+		return;
+	memcpy(key.kid, kid, strlen(kid));
+	OPENSSL_cleanse(text, strlen(text));    /* jansson's copy */
+	while (at < u->nkeys && (u->created[at] > created || (u->created[at] == created && strcmp(u->keys[at].kid, kid) > 0)))
+		at++;
+	if (at < KEYS_MAX) {
+		last = u->nkeys < KEYS_MAX ? u->nkeys++ : KEYS_MAX - 1;
+		memmove(&u->keys[at + 1], &u->keys[at], (last - at) * sizeof(key));
+		memmove(&u->created[at + 1], &u->created[at], (last - at) * sizeof(created));
+		u->keys[at] = key;
+		u->created[at] = created;
+	}
+	OPENSSL_cleanse(&key, sizeof(key));
+}
+
+/* Enters or removes the ids of a user's keys. */
+static void index_user(struct users *u, const char *name, bool enter)
+{
+	const json_t *key;
+	size_t i;
+
+	json_array_foreach(json_object_get(json_object_get(u->known[USERS], name), "keys"), i, key) {
+		const char *id = json_string_value(json_object_get(key, "id"));
+
+		if (id && enter)
+			json_object_set_new(u->ids, id, json_string(name));
+		else if (id)
+			json_object_del(u->ids, id);
+	}
+}
+
+static void take_change(struct users *u, int which, const char *rest, json_t *value)
+{
+	if (which == SIGNING) {
+		signing_remove(u, rest);
+		if (value)
+			signing_add(u, rest, value);
+		return;
+	}
+	if (which == USERS)
+		index_user(u, rest, false);
+	if (value)
+		json_object_set(u->known[which], rest, value);
+	else
+		json_object_del(u->known[which], rest);
+	if (which == USERS && value)
+		index_user(u, rest, true);
+}
+
+/* The first who needs one makes it, under one name: when two do at once, one of them wins and both use it. */
+static int make_signing_key(struct users *u)
+{
+	uint8_t secret[TOKEN_KEY_BYTES];
+	char text[64];
+	struct reg_cond absent = { REG_SIGNING FIRST_KID, 0 };
+	struct reg_change change = { REG_SIGNING FIRST_KID, NULL, 0 };
 	json_t *value;
 	char *dump;
+	int rc;
 
-	random_bytes(id, sizeof(id));
 	random_bytes(secret, sizeof(secret));
-	hex_encode(id, sizeof(id), kid);
 	base64url_encode(secret, sizeof(secret), text);
-	snprintf(key, sizeof(key), REG_SIGNING "%s", kid);
-	value = json_pack("{s:s, s:s, s:I}", "kid", kid, "secret", text, "created", (json_int_t)time(NULL));
+	value = json_pack("{s:s, s:s, s:I}", "kid", FIRST_KID, "secret", text, "created", (json_int_t)time(NULL));
 	dump = json_dumps(value, JSON_COMPACT);
 	json_decref(value);
-	changes[1].value = dump;
-	if (registry_txn(u->reg, &absent, 1, changes, 2, NULL) == 0)
-		log_info("made the installation's first signing key %s", kid);
+	change.value = dump;
+	rc = dump ? registry_txn(u->reg, &absent, 1, &change, 1, NULL) : -ENOMEM;
+	if (!rc)
+		log_info("made the installation's first signing key");
 	if (dump)
 		OPENSSL_cleanse(dump, strlen(dump));
 	free(dump);
 	OPENSSL_cleanse(secret, sizeof(secret));
 	OPENSSL_cleanse(text, sizeof(text));
+	return rc == -EAGAIN ? 0 : rc;
 }
 
 static void changed(void *arg, enum reg_event event, const struct reg_kv *kv)
@@ -110,26 +158,27 @@ static void changed(void *arg, enum reg_event event, const struct reg_kv *kv)
 	struct source *source = arg;
 	struct users *u = source->users;
 	const char *rest = kv ? kv->key + strlen(prefixes[source->which]) : NULL;
+	json_t *value = NULL;
 	bool no_key;
 
-	pthread_rwlock_wrlock(&u->lock);
 	if (event == REG_PUT) {
-		json_t *value = json_loadb(kv->value, kv->value_len, 0, NULL);
-
-		if (json_is_object(value))
-			json_object_set(u->known[source->which], rest, value);
-		else
-			log_limited(LOG_LEVEL_WARN, 6, "the registry's %s is not a JSON object; it is ignored", kv->key);
-		json_decref(value);
-	} else if (event == REG_DELETE) {
-		json_object_del(u->known[source->which], rest);
+		value = json_loadb(kv->value, kv->value_len, 0, NULL);
+		if (!json_is_object(value)) {
+			log_limited(LOG_LEVEL_WARN, 6, "the registry's %s is not a JSON object; it counts as absent", kv->key);
+			json_decref(value);
+			value = NULL;
+		}
 	}
-	if (source->which == SIGNING)
-		read_signing(u);
-	no_key = u->nkeys == 0;
+	pthread_rwlock_wrlock(&u->lock);
+	if (event != REG_SYNCED)
+		take_change(u, source->which, rest, value);
+	else if (source->which == SIGNING)
+		u->signing_synced = true;
+	no_key = source->which == SIGNING && u->signing_synced && u->nkeys == 0;
 	pthread_rwlock_unlock(&u->lock);
-	if (source->which == SIGNING && event == REG_SYNCED && no_key)
-		make_signing_key(u);
+	json_decref(value);
+	for (int i = 0; no_key && i < MAKE_TRIES && make_signing_key(u); i++)
+		;
 	if (u->on_change)
 		u->on_change(u->arg);
 }
@@ -147,6 +196,7 @@ int users_open(struct users **out, struct registry *reg, void (*on_change)(void 
 	u->arg = arg;
 	for (int i = 0; i < PREFIXES; i++)
 		u->known[i] = json_object();
+	u->ids = json_object();
 	*out = u;               /* on_change may come before this returns */
 	for (int i = 0; i < PREFIXES && !rc; i++) {
 		u->sources[i] = (struct source){ .users = u, .which = i };
@@ -167,6 +217,7 @@ void users_close(struct users *u)
 		registry_unwatch(u->sources[i].watch);
 	for (int i = 0; i < PREFIXES; i++)
 		json_decref(u->known[i]);
+	json_decref(u->ids);
 	OPENSSL_cleanse(u->keys, sizeof(u->keys));
 	pthread_rwlock_destroy(&u->lock);
 	free(u);
@@ -212,23 +263,22 @@ static unsigned int all_rights(const json_t *user)
 	return rights;
 }
 
-/* Held: whose key is it? The hash is compared in constant time. */
-static const json_t *find_key(const struct users *u, const char *id, const char *secret)
+/* Held: the name of the user whose key it is. The hash is compared in constant time. */
+static const char *find_key(const struct users *u, const char *id, const char *secret)
 {
-	const char *name;
-	json_t *user, *key;
+	const char *name = json_string_value(json_object_get(u->ids, id));
+	const json_t *user = name ? active_user(u, name) : NULL, *key;
 	char hash[65];
 	size_t i;
 
-	json_object_foreach(u->known[USERS], name, user)
-		json_array_foreach(json_object_get(user, "keys"), i, key) {
-			const char *known = text_of(key, "hash");
+	json_array_foreach(json_object_get(user, "keys"), i, key) {
+		const char *known = text_of(key, "hash");
 
-			if (strcmp(text_of(key, "id"), id))
-				continue;
-			user_key_hash(text_of(key, "salt"), secret, hash);
-			return strlen(known) == 64 && !CRYPTO_memcmp(known, hash, 64) ? active_user(u, name) : NULL;
-		}
+		if (strcmp(text_of(key, "id"), id))
+			continue;
+		user_key_hash(text_of(key, "salt"), secret, hash);
+		return strlen(known) == 64 && !CRYPTO_memcmp(known, hash, 64) ? name : NULL;
+	}
 	return NULL;
 }
 
@@ -236,7 +286,7 @@ static int authorize_key(struct users *u, const char *base64, struct token_scope
 {
 	char text[BASIC_MAX], *colon;
 	long n = base64_decode(base64, strlen(base64), text, sizeof(text) - 1);
-	const json_t *user;
+	const char *name;
 	int rc = -EACCES;
 
 	if (n < 0)
@@ -247,11 +297,11 @@ static int authorize_key(struct users *u, const char *base64, struct token_scope
 		return -EINVAL;
 	*colon = '\0';
 	pthread_rwlock_rdlock(&u->lock);
-	user = find_key(u, text, colon + 1);
-	if (user && strlen(text_of(user, "name")) < sizeof(out->user)) {
-		struct token_scope scope = { .bucket = "*", .rights = all_rights(user) };
+	name = find_key(u, text, colon + 1);
+	if (name && strlen(name) < sizeof(out->user)) {
+		struct token_scope scope = { .bucket = "*", .rights = all_rights(active_user(u, name)) };
 
-		memcpy(scope.user, text_of(user, "name"), strlen(text_of(user, "name")));
+		memcpy(scope.user, name, strlen(name));
 		*out = scope;
 		rc = 0;
 	}
