@@ -102,6 +102,7 @@ fuzz_ns       :=
 fuzz_ns       += fuzz_dns_query fuzz_dns_zone
 
 fuzz_store    :=
+fuzz_store    += fuzz_names_wire
 fuzz_store    += fuzz_store_manifest
 
 # ---- flags -----------------------------------------------------------------------------------
