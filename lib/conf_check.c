@@ -134,6 +134,7 @@ struct listener {
 struct listeners {
 	struct listener list[256];
 	size_t n;
+	const struct conf *conf;
 	struct conf_faults *faults;
 };
 
@@ -146,8 +147,25 @@ static bool collide(const struct addr_port *a, const struct addr_port *b)
 	return addr_equal(&a->addr, &b->addr) || is_any(&a->addr) || is_any(&b->addr);
 }
 
+/* Is it RUN/ROLE.sock, which the role's daemon makes for itself? */
+static bool is_ctl(const struct conf *conf, const struct addr_port *ap)
+{
+	static const char *const roles[] = { "agent", "ns", "gateway", "endpoint", "registry" };
+	char path[sizeof(ap->path)];
+
+	for (size_t i = 0; conf->run && ap->path[0] && i < 5; i++)
+		if (!strcmp(conf_ctl_path(conf, roles[i], path, sizeof(path)), ap->path))
+			return true;
+	return false;
+}
+
 static void listener_add(struct listeners *all, const char *path, const struct addr_port *ap)
 {
+	if (is_set(ap) && is_ctl(all->conf, ap)) {
+		conf_fault(all->faults, path, "is a control socket of weir itself; take another name, such as "
+			   "registry.socket");
+		return;
+	}
 	if (!is_set(ap) || all->n == sizeof(all->list) / sizeof(all->list[0]))
 		return;
 	for (size_t i = 0; i < all->n; i++) {
@@ -175,6 +193,7 @@ static void check_listeners(const struct conf *conf, struct conf_faults *faults)
 
 	if (!all)
 		return; /* bind(2) will say it later */
+	all->conf = conf;
 	all->faults = faults;
 	listeners_add(all, "registry_server.listen", conf->registry_server.listen, conf->registry_server.nlisten);
 	listener_add(all, "agent.inside", &conf->agent.inside);

@@ -119,7 +119,7 @@ static void the_documented_example(void **state)
 	snprintf(want, sizeof(want), "%s/ca.pem", folder);
 	assert_string_equal(conf->tls.ca, want);
 	assert_int_equal(conf->registry.timeout_us, 2000000);
-	assert_string_equal(conf->registry_server.listen[0].path, "/run/weir/registry.sock");
+	assert_string_equal(conf->registry_server.listen[0].path, "/run/weir/registry.socket");
 	assert_true(conf->agent.enabled && conf->ns.enabled && conf->gateway.enabled && conf->endpoint.enabled);
 	assert_string_equal(conf->agent.interfaces[0], "eth1");
 	assert_int_equal(conf->agent.drain_us, 310000000);
