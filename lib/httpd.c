@@ -68,7 +68,7 @@ static int take_options(struct httpd *server, const struct httpd_options *given,
 		opt->name = "http";
 	opt->connections_max = opt->connections_max ? opt->connections_max : 4096;
 	opt->header_bytes_max = opt->header_bytes_max ? opt->header_bytes_max : 16 << 10;
-	opt->upload_chunk = opt->upload_chunk ? opt->upload_chunk : 64 << 10;
+	opt->upload_chunk = opt->upload_chunk ? opt->upload_chunk : 16 << 10;
 	opt->idle_s = opt->idle_s ? opt->idle_s : 30;
 	opt->header_s = opt->header_s ? opt->header_s : 10;
 	opt->workers = opt->workers ? opt->workers : 4;
@@ -85,8 +85,7 @@ static int take_options(struct httpd *server, const struct httpd_options *given,
 static int socket_start(struct httpd *server, struct httpd_socket *s)
 {
 	const struct httpd_options *opt = &server->opt;
-	/* The pool holds a head twice (text and parsed) beside the upload's pieces. */
-	size_t memory = 2 * opt->header_bytes_max + opt->upload_chunk;
+	size_t memory = opt->header_bytes_max + opt->upload_chunk;        /* a connection's pool */
 	unsigned int flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC;
 	struct MHD_OptionItem more[12];
 	int n = 0;

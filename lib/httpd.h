@@ -54,7 +54,7 @@ struct httpd_options {
 	unsigned int connections_max;   /* 0: 4096 */
 	unsigned int per_address_max;   /* connections of one client address; 0: no limit */
 	size_t header_bytes_max;        /* 0: 16 KiB; larger: 431 */
-	size_t upload_chunk;            /* memory for one upload's pieces; 0: 64 KiB. libmicrohttpd clears it after
+	size_t upload_chunk;            /* memory for one upload's pieces; 0: 16 KiB. libmicrohttpd clears it after
 					 * every request: small requests get slower when it is large */
 	unsigned int idle_s;            /* connection time-out; 0: 30 */
 	unsigned int header_s;          /* for a whole request head, from its connection's begin; 0: 10 */

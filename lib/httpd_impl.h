@@ -53,7 +53,7 @@ struct http_req {
 
 	enum http_method method;
 	enum http_phase phase;
-	bool has_body, draining, in_flight, refused;
+	bool has_body, draining, in_flight, refused, corked;
 	uint64_t content_length;        /* UINT64_MAX: chunked */
 	uint64_t received;
 	int64_t started_us;
@@ -185,6 +185,8 @@ void http_resume_all(struct httpd *server);
 /* httpd_reply.c */
 enum MHD_Result http_queue(struct http_req *req);
 void http_drop_answer(struct http_req *req);
+/* Holds back what does not fill a segment, while a file is sent; off sends the rest. */
+void http_cork(struct http_req *req, bool on);
 
 /* httpd_events.c */
 void http_events_tick(struct httpd *server);

@@ -97,6 +97,8 @@ void http_on_done(void *arg, struct MHD_Connection *mhd, void **slot, enum MHD_R
 	if (!req)
 		return;
 	*slot = NULL;
+	if (req->corked)
+		http_cork(req, false);
 	took_us = (uint64_t)(now_us() - req->started_us);
 	http_listener_gone(req);
 	if (req->in_flight && req->route->done)
