@@ -4,11 +4,17 @@
  *
  *   agent_tool serve ADDR:PORT...              a backend: /_/health with its real load, /work burns 2 ms of CPU
  *   agent_tool load ADDR:PORT PER_SECOND SECONDS   that many connections a second, GET /work each
+ *   agent_tool pass INTERFACE...               attaches an XDP program that passes everything
  *   agent_tool hold ADDR:PORT N FILE           N connections, a GET /small on each every 100 ms, until FILE is gone
  *
  * load and hold print "ok N failed N". A request that took over 3 s has failed.
  */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/bpf.h>
+#include <linux/if_link.h>
+#include <net/if.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -200,21 +206,21 @@ static void turn(const char *path, int wait_ms, bool again)
 
 static void send_load(double per_second, double seconds)
 {
-	int64_t begun = now_us(CLOCK_MONOTONIC), passed = 0;
-	double due = 0;
+	int64_t begun = now_us(CLOCK_MONOTONIC);
+	double total = per_second * seconds, started = 0;
 	bool busy = true;
 
-	while (passed < (int64_t)(seconds * 1e6) || busy) {
+	while (started < total || busy) {
+		double due = per_second * (double)(now_us(CLOCK_MONOTONIC) - begun) / 1e6;
+
 		busy = false;
-		passed = now_us(CLOCK_MONOTONIC) - begun;
 		for (int i = 0; i < SOCKETS_MAX; i++) {
+			if (requests[i].fd < 0 && started < total && started < due) {
+				started++;
+				if (!dial(&requests[i]))
+					hang_up(&requests[i], false);
+			}
 			busy |= requests[i].fd >= 0;
-			if (requests[i].fd >= 0 || passed >= (int64_t)(seconds * 1e6) ||
-			    due >= per_second * (double)passed / 1e6)
-				continue;
-			due++;
-			if (!dial(&requests[i]))
-				hang_up(&requests[i], false);
 		}
 		turn("/work", 2, false);
 	}
@@ -239,6 +245,29 @@ static void hold(int n, const char *file)
 	}
 }
 
+/* What the XDP program of one end of a veth pair sends back (XDP_TX) waits in the other end's ring until
+ * something else wakes that end, unless it has an XDP program too (drivers/net/veth.c,
+ * veth_xdp_flush). The other end of each node's link gets one. */
+static int pass(char **names, int n)
+{
+	static const struct bpf_insn insns[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "pass", "GPL", insns, 2, NULL);
+
+	for (int i = 0; i < n; i++) {
+		int err = fd < 0 ? fd : bpf_xdp_attach((int)if_nametoindex(names[i]), fd,
+						       XDP_FLAGS_DRV_MODE, NULL);
+
+		if (err < 0) {
+			fprintf(stderr, "%s: %s\n", names[i], strerror(-err));
+			return 1;
+		}
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	log_open("agent_tool", LOG_LEVEL_WARN);
@@ -246,8 +275,11 @@ int main(int argc, char **argv)
 		requests[i].fd = -1;
 	if (argc >= 3 && strcmp(argv[1], "serve") == 0)
 		return serve(argv + 2, argc - 2);
+	if (argc >= 3 && strcmp(argv[1], "pass") == 0)
+		return pass(argv + 2, argc - 2);
 	if (argc != 5 || addr_port_parse(&target, argv[2]) < 0) {
 		fprintf(stderr, "usage: agent_tool serve ADDR:PORT... | load ADDR:PORT RATE SECONDS | "
+				"pass INTERFACE... | "
 				"hold ADDR:PORT N FILE\n");
 		return 2;
 	}

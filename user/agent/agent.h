@@ -78,6 +78,11 @@ size_t service_healthy(const struct service *service);
 /* A backend's share of the slots in force. */
 double service_applied(const struct service *service, size_t i);
 
+/* ---- what a restart goes on from (saved.c) --------------------------------------------------------- */
+
+int saved_write(const struct service *service); /* its rates in force; 0 or -errno */
+int saved_read(const struct service *service, struct rates **out);      /* 0, -ENOENT, -EINVAL … */
+
 /* ---- the registry (exchange.c) ---------------------------------------------------------------------- */
 
 struct exchange;

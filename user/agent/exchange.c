@@ -19,6 +19,7 @@
 
 #define LEASE_S      5
 #define SILENT_US    5000000    /* not a word for so long: the registry is silent */
+#define WAIT_US      2000000    /* … or none has ever answered: start without */
 #define CLAIM_TICKS  2          /* seconds between attempts to become a publisher */
 #define RETRY_S      1
 
@@ -322,7 +323,7 @@ enum exchange_state exchange_state(const struct exchange *x)
 	if (!x)
 		return EXCHANGE_NONE;
 	if (!x->synced)
-		return now - x->started_us < SILENT_US ? EXCHANGE_WAITING : EXCHANGE_SILENT;
+		return now - x->started_us < WAIT_US ? EXCHANGE_WAITING : EXCHANGE_SILENT;
 	return now - x->heard_us < SILENT_US ? EXCHANGE_OK : EXCHANGE_SILENT;
 }
 

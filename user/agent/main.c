@@ -24,7 +24,7 @@ int main(int argc, char **argv)
 		.role = "agent",
 		.summary = "balance services with XDP, by learned load",
 		.enabled = enabled,
-		.profile = PRIV_NET,
+		.profile = PRIV_NET_FILES,        /* saved.c writes into the state folder */
 		.prepare = agent_prepare,
 		.start = agent_start,
 		.stop = agent_stop,

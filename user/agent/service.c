@@ -125,6 +125,11 @@ static int apply(struct service *service, const struct rates *rates)
 		service->rates = copy;
 		service->slots = count;
 		weight_changed(service->weight);
+		err = saved_write(service);
+		if (err)
+			log_limited(LOG_LEVEL_WARN, 1, "service %s: the rates could not be saved, a restart will "
+				    "move slots: %s", service->name, strerror(-err));
+		err = 0;
 		log_debug("service %s: generation %llu in force, %u slots moved", service->name,
 			  (unsigned long long)copy->generation, service->moved);
 	} else {
@@ -397,6 +402,23 @@ static int set_publish(struct service *service, const struct conf_service *conf,
 	return 0;
 }
 
+/* After a restart: what was saved is in force again when it is what the maps hold. */
+static void restore(struct service *service)
+{
+	struct dataplane_service_state state;
+	struct rates *rates;
+
+	if (saved_read(service, &rates) < 0)
+		return;
+	if (rates->slots == service->conf->slots &&
+	    (service->number < 0 ||
+	     (dataplane_service_state(service->agent->dp, service->number, &state) == 0 &&
+	      state.generation == (uint32_t)rates->generation)) &&
+	    publish_adopt(service->publish, rates) == 0)
+		apply(service, rates);
+	rates_free(rates);
+}
+
 static struct service *service_new(struct agent *agent, const char *name)
 {
 	struct service *service = calloc(1, sizeof(*service));
@@ -457,9 +479,11 @@ int service_set(struct agent *agent, struct service **out, const struct conf_ser
 			service_free(service);
 		return err;
 	}
+	if (made)
+		restore(service);
 	if (made && exchange_rates(agent->exchange, conf->name))
 		service_published(service, exchange_rates(agent->exchange, conf->name));
-	else if (service->rates && service->rates->slots == conf->slots)
+	else if (!made && service->rates && service->rates->slots == conf->slots)
 		apply(service, service->rates);         /* backends may have other indexes now */
 	*out = service;
 	return 0;

@@ -20,7 +20,9 @@
 #define FLOOR        0.05       /* of the share that the configured size gives */
 #define DEAD_BAND    0.05       /* relative; one that moves goes on until SETTLED */
 #define SETTLED      0.01
-#define STEP_PER_S   0.15       /* relative to the larger of share and its floor */
+#define STEP_PER_S   0.15       /* relative to the share, */
+#define STEP_FROM    0.3        /* … taken as so much of an equal share at least */
+#define STEP_S       3.0        /* a step after a blackout makes up for so many seconds */
 #define SLOW_START_S 30.0
 #define SLOW_BEGIN   0.1
 #define BLACKOUT_S   2.0        /* reports need so long to show a change of the slots */
@@ -42,7 +44,7 @@ struct weight {
 	struct model model;
 	struct backend *backends;
 	size_t n;
-	double age_s, blackout_s;       /* age_s: since the first tick */
+	double age_s, blackout_s, still_s;      /* since the first tick; left; since a step was allowed */
 	double *scratch;                /* [2 n] */
 };
 
@@ -379,14 +381,14 @@ static void allocate(struct weight *w)
 
 /* ---- from wanted to applied --------------------------------------------------------------------- */
 
-static double step(const struct weight *w, struct backend *b, double goal, double dt)
+static double step(const struct weight *w, struct backend *b, double goal)
 {
-	double floor = FLOOR / (double)w->n, off = goal - b->state.target;
-	double most = STEP_PER_S * dt * fmax(b->state.target, floor);
+	double least = STEP_FROM / (double)w->n, off = goal - b->state.target;
+	double most = STEP_PER_S * w->still_s * fmax(b->state.target, least);
 	double size = fmax(goal, b->state.target);
 
-	if (b->state.failing)
-		return goal;
+	if (b->state.failing || (slow_start(b) < 1 && off > 0))
+		return goal;            /* a slow start is a bounded step of its own */
 	if (fabs(off) <= (b->moving ? SETTLED : DEAD_BAND) * size) {
 		b->moving = false;
 		if (fabs(off) > SETTLED * size)
@@ -415,16 +417,19 @@ static void shape(struct weight *w, const struct weight_input *in, double dt)
 		had += b->was_up ? b->state.target : 0;
 	}
 	normalise(goal, w->n);
+	w->still_s = fmin(STEP_S, w->still_s + dt);
 	for (size_t i = 0; i < w->n; i++) {
 		struct backend *b = &w->backends[i];
 
 		b->state.target = b->was_up && had > 0 ? b->state.target / had : 0;
 		/* Nothing to step from: straight to the goal. */
-		next[i] = !b->was_up ? 0 : had > 0 ? step(w, b, goal[i], dt) : goal[i];
+		next[i] = !b->was_up ? 0 : had > 0 ? step(w, b, goal[i]) : goal[i];
 		if (b->was_up && slow_start(b) < 1)
 			b->state.why = "slow start";
 	}
 	normalise(next, w->n);
+	if (w->blackout_s <= 0)
+		w->still_s = 0;
 	for (size_t i = 0; i < w->n; i++) {
 		struct backend *b = &w->backends[i];
 
