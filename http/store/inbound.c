@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -16,6 +17,7 @@ struct entry {
 	struct entry *next;
 	struct version version;
 	struct staged *staged;
+	char from[NODE_MAX];
 	time_t used;
 	bool lent, dropped;
 };
@@ -77,7 +79,7 @@ void inbound_free(struct inbound *in)
 	free(in);
 }
 
-static int add(struct inbound *in, const struct version *v, struct entry **p)
+static int add(struct inbound *in, const struct version *v, const char *from, struct entry **p)
 {
 	struct entry *e;
 	int rc;
@@ -93,12 +95,14 @@ static int add(struct inbound *in, const struct version *v, struct entry **p)
 		return rc;
 	}
 	e->version = *v;
+	snprintf(e->from, sizeof(e->from), "%s", from);
 	*p = e;
 	in->count++;
 	return 0;
 }
 
-int inbound_take(struct inbound *in, const struct version *v, uint64_t number, struct staged **out)
+int inbound_take(struct inbound *in, const struct version *v, const char *from, uint64_t number,
+		 struct staged **out)
 {
 	struct entry **p;
 	int rc = 0;
@@ -108,7 +112,7 @@ int inbound_take(struct inbound *in, const struct version *v, uint64_t number, s
 	if (*p && (*p)->lent)
 		rc = -EBUSY;
 	else if (!*p)
-		rc = number ? -ESTALE : add(in, v, p);
+		rc = number ? -ESTALE : add(in, v, from, p);
 	if (!rc) {
 		(*p)->lent = true;
 		*out = (*p)->staged;
@@ -145,20 +149,30 @@ void inbound_forget(struct inbound *in, const struct version *v)
 	pthread_mutex_unlock(&in->lock);
 }
 
-void inbound_expire(struct inbound *in, unsigned int seconds)
+/* Drops what `from` (NULL: anybody) last touched before `limit`. */
+static void drop_many(struct inbound *in, const char *from, time_t limit)
 {
-	time_t limit = now_s() - (time_t)seconds;
-
 	pthread_mutex_lock(&in->lock);
 	for (int i = 0; i < BUCKETS; i++) {
 		struct entry **p = &in->bucket[i];
 
 		while (*p) {
-			if (!(*p)->lent && (*p)->used < limit)
+			if (!(*p)->lent && (*p)->used < limit &&
+			    (!from || !strcmp((*p)->from, from)))
 				drop(in, p);
 			else
 				p = &(*p)->next;
 		}
 	}
 	pthread_mutex_unlock(&in->lock);
+}
+
+void inbound_expire(struct inbound *in, unsigned int seconds)
+{
+	drop_many(in, NULL, now_s() - (time_t)seconds);
+}
+
+void inbound_forget_from(struct inbound *in, const char *from)
+{
+	drop_many(in, from, now_s() + 1);
 }

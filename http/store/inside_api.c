@@ -61,7 +61,8 @@ static bool number_parse(const char *text, uint64_t *out)
 
 static enum http_next chunk_begin(struct http_req *req, void *arg)
 {
-	const char *sha = http_header(req, "X-Weir-Sha256");
+	const char *sha = http_header(req, "X-Weir-Sha256"),
+		   *from = http_header(req, "X-Weir-From");
 	struct endpoint *ep = arg;
 	struct arrival *a = calloc(1, sizeof(*a));
 	int rc;
@@ -79,7 +80,8 @@ static enum http_next chunk_begin(struct http_req *req, void *arg)
 					     ? CHUNK_SIZE
 					     : http_content_length(req));
 	if (!rc)
-		rc = inbound_take(ep->inbound, &a->version, a->number, &a->staged);
+		rc = inbound_take(ep->inbound, &a->version, from ? from : "", a->number,
+				  &a->staged);
 	if (!rc)
 		rc = staged_chunk_begin(a->staged, a->number);
 	return rc ? reply_failure(req, rc) : HTTP_CONTINUE;
@@ -179,6 +181,17 @@ static enum http_next forget_begin(struct http_req *req, void *arg)
 	return http_work(req, forget_work, arg);
 }
 
+static void restarted_work(struct http_req *req, void *arg)
+{
+	inbound_forget_from(((struct endpoint *)arg)->inbound, http_param(req, "node"));
+	http_reply(req, 204, NULL, NULL, 0);
+}
+
+static enum http_next restarted_begin(struct http_req *req, void *arg)
+{
+	return http_work(req, restarted_work, arg);
+}
+
 /* Opens a version for a request; false: answered. */
 static bool open_version(struct endpoint *ep, struct http_req *req, struct version *v,
 			 struct held **held)
@@ -261,6 +274,7 @@ const struct http_route inside_api_routes[] = {
 	{ 1u << HTTP_PUT, "/i/chunk/:version/:number", CHUNK_SIZE, chunk_begin, chunk_body,
 	  chunk_end, chunk_done },
 	{ 1u << HTTP_DELETE, "/i/version/:version", 0, forget_begin, NULL, NULL, NULL },
+	{ 1u << HTTP_DELETE, "/i/from/:node", 0, restarted_begin, NULL, NULL, NULL },
 	{ 1u << HTTP_GET, "/i/manifest/:version", 0, manifest_begin, NULL, NULL, NULL },
 	{ 1u << HTTP_GET, "/i/data/:version", 0, data_begin, NULL, NULL, NULL },
 	{ 1u << HTTP_POST, NAMES_ROUTE, NAMES_BODY_MAX, NULL, NULL, names_end, NULL },

@@ -270,7 +270,8 @@ static void serve_local(struct endpoint *ep, struct http_req *req, struct held *
 }
 
 /* Sends what a name stands for: from here, or from a holder. */
-static void serve(struct endpoint *ep, struct http_req *req, const struct name_entry *entry)
+static void serve(struct endpoint *ep, struct http_req *req, const char *bucket,
+		  const struct name_entry *entry)
 {
 	struct call *call = http_state(req);
 	struct held *held = NULL;
@@ -307,6 +308,8 @@ static void serve(struct endpoint *ep, struct http_req *req, const struct name_e
 	}
 	if (rc == -EBADMSG)
 		repair_queue(ep->repair, &job.version);
+	else if (rc == -ENOENT)
+		repair_missing(ep->repair, bucket, entry);
 	add_headers(req, etag, sha);
 	reader_reply_relay(ep, req, &job);
 }
@@ -314,13 +317,14 @@ static void serve(struct endpoint *ep, struct http_req *req, const struct name_e
 static void get_work(struct http_req *req, void *arg)
 {
 	struct endpoint *ep = arg;
+	const char *bucket = http_param(req, "bucket");
 	struct name_entry entry;
-	int rc = names_get(ep->names, http_param(req, "bucket"), http_param(req, "key"), &entry);
+	int rc = names_get(ep->names, bucket, http_param(req, "key"), &entry);
 
 	if (rc)
 		endpoint_reply_names(req, rc);
 	else
-		serve(ep, req, &entry);
+		serve(ep, req, bucket, &entry);
 }
 
 /* ---- listing ---- */
@@ -404,7 +408,7 @@ static int found_hash(void *arg, const char *bucket, const struct name_entry *en
 
 /* The first of those found that the caller may read and that its name still stands for. */
 static int pick_by_hash(struct endpoint *ep, const struct call *call, const struct by_hash *found,
-			struct name_entry *out)
+			struct name_entry *out, const char **bucket)
 {
 	int rc = -ENOENT;
 
@@ -415,6 +419,7 @@ static int pick_by_hash(struct endpoint *ep, const struct call *call, const stru
 				 found->entry[i].key))
 			continue;
 		got = names_get(ep->names, found->bucket[i], found->entry[i].key, out);
+		*bucket = found->bucket[i];
 		if (!got && !memcmp(out->sha256, found->entry[i].sha256, 32))
 			return 0;
 		if (got && got != -ENOENT)
@@ -429,6 +434,7 @@ static void hash_work(struct http_req *req, void *arg)
 	struct call *call = http_state(req);
 	struct endpoint *ep = arg;
 	struct name_entry entry;
+	const char *bucket = NULL;
 	uint8_t sha256[32];
 	int rc;
 
@@ -436,16 +442,16 @@ static void hash_work(struct http_req *req, void *arg)
 	if (!rc)
 		rc = names_by_hash_all(ep->names, sha256, found_hash, found);
 	if (!rc)
-		rc = pick_by_hash(ep, call, found, &entry);
-	free(found);
+		rc = pick_by_hash(ep, call, found, &entry, &bucket);
 	/* Nobody in particular is asked for a token; what exists stays unsaid. */
 	if (rc == -ENOENT && !call->who.user[0] &&
 	    !access_check(req, ep->users, RIGHT_READ, NULL, NULL, &call->who))
-		return;
-	if (rc)
+		rc = 0; /* answered */
+	else if (rc)
 		endpoint_reply_names(req, rc);
 	else
-		serve(ep, req, &entry);
+		serve(ep, req, bucket, &entry);
+	free(found);
 }
 
 static enum http_next hash_begin(struct http_req *req, void *arg)

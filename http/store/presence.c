@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "http/store/presence.h"
+#include "http/store/transfer.h"
 #include "lib/log.h"
 
 #define LEASE_TTL_S 5
@@ -94,6 +95,21 @@ static int register_all(struct presence *p)
 	return rc;
 }
 
+/* Nothing that the last run was sending will be finished: the others may drop it. Before the
+ * first upload of this run, else not at all (then it is dropped after an hour). */
+static void tell_restart(struct presence *p)
+{
+	struct peer *list;
+	size_t n;
+
+	if (p->ep->server || peers_list(p->ep->peers, &list, &n))
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (list[i].live && !list[i].self && list[i].base[0])
+			transfer_restarted(p->ep->httpc, &list[i], p->ep->node);
+	free(list);
+}
+
 static bool wait_s(struct presence *p, unsigned int seconds)
 {
 	struct timespec until;
@@ -117,6 +133,7 @@ static void *presence_main(void *arg)
 	while (register_all(p))
 		if (!wait_s(p, RETRY_S))
 			return NULL;
+	tell_restart(p);
 	pthread_mutex_lock(&p->lock);
 	p->registered = true;
 	pthread_cond_broadcast(&p->changed);

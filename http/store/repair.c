@@ -3,7 +3,7 @@
  * repair.c -- fetching, mending (repair.h). The scrubber is scrub.c.
  */
 #include <errno.h>
-#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "http/store/repair.h"
@@ -244,6 +244,49 @@ void repair_queue(struct repair *r, const struct version *v)
 	*job = (struct mending){ r->ep, *v };
 	if (jobs_add(r->jobs, mend_job, job))
 		free(job);
+}
+
+struct missing {
+	struct endpoint *ep;
+	char bucket[BUCKET_MAX];
+	struct name_entry entry;
+};
+
+static void missing_job(void *arg)
+{
+	struct missing *job = arg;
+	struct name_entry now;
+	struct version v;
+	int rc, got;
+
+	if (version_parse(&v, job->entry.version) || chunks_has(job->ep->chunks, &v))
+		goto out;
+	rc = repair_fetch(job->ep, &v, job->entry.holders, job->entry.nholders);
+	log_warn("version %s should be here and was missing: %s", job->entry.version,
+		 rc ? strerror(-rc) : "fetched");
+	/* Deleted or replaced meanwhile: nobody would tell this endpoint once more. */
+	got = rc ? rc : names_get(job->ep->names, job->bucket, job->entry.key, &now);
+	if (!rc && (got == -ENOENT || (!got && strcmp(now.version, job->entry.version))))
+		chunks_forget(job->ep->chunks, &v);
+out:
+	free(job);
+}
+
+void repair_missing(struct repair *r, const char *bucket, const struct name_entry *entry)
+{
+	struct missing *job;
+
+	for (unsigned int i = 0; i < entry->nholders; i++) {
+		if (strcmp(entry->holders[i], r->ep->node))
+			continue;
+		job = malloc(sizeof(*job));
+		if (!job)
+			return;
+		*job = (struct missing){ .ep = r->ep, .entry = *entry };
+		snprintf(job->bucket, sizeof(job->bucket), "%s", bucket);
+		if (jobs_add(r->jobs, missing_job, job))
+			free(job);
+	}
 }
 
 int repair_new(struct repair **out, struct endpoint *ep)

@@ -70,6 +70,13 @@ void staged_free(struct staged *s)
 	free(s);
 }
 
+void staged_discard(struct staged *s)
+{
+	unlinkat(chunks_root(s->chunks), s->job.from, 0);
+	if (ftruncate(s->fd, 0))
+		return; /* the space comes back with the descriptor's end */
+}
+
 static int write_all(int fd, const void *data, size_t len, uint64_t offset)
 {
 	const uint8_t *p = data;

@@ -17,6 +17,9 @@ int staged_new(struct staged **out, struct chunks *c, const struct version *v);
 /* Removes what was not committed. Accepts NULL. */
 void staged_free(struct staged *s);
 
+/* Gives its disk space back at once; every later call but staged_free() fails. */
+void staged_discard(struct staged *s);
+
 /* Either a whole stream: appended, cut into chunks here, hashed as a whole too, sealed. Writes go
  * to the page cache. */
 int staged_append(struct staged *s, const void *data, size_t len);

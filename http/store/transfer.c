@@ -71,14 +71,15 @@ static ssize_t send_more(void *arg, char *buf, size_t max)
 	return n;
 }
 
-int transfer_chunk(struct httpc *c, const struct peer *to, const struct version *v,
-		   const struct staged *s, uint64_t number, const char *last)
+int transfer_chunk(struct httpc *c, const struct peer *to, const char *self,
+		   const struct version *v, const struct staged *s, uint64_t number,
+		   const char *last)
 {
 	uint64_t first = number * CHUNK_SIZE, size = staged_size(s);
 	uint64_t left = first < size ? size - first : 0;
 	struct sending sending = { s, first, first + (left < CHUNK_SIZE ? left : CHUNK_SIZE) };
-	char hex[VERSION_STRLEN], sha[65], url[256], hash_line[96], *last_line = NULL;
-	const char *headers[4] = { hash_line, "Expect:" };
+	char hex[VERSION_STRLEN], sha[65], url[256], hash_line[96], from[96], *last_line = NULL;
+	const char *headers[5] = { hash_line, from, "Expect:" };
 	struct httpc_call call = { .method = "PUT", .url = url, .headers = headers };
 	struct httpc_answer answer = { 0 };
 	uint8_t hash[32];
@@ -89,7 +90,8 @@ int transfer_chunk(struct httpc *c, const struct peer *to, const struct version 
 		return rc;
 	if (last && asprintf(&last_line, "X-Weir-Manifest: %s", last) < 0)
 		return -ENOMEM;
-	headers[2] = last_line;
+	headers[3] = last_line;
+	snprintf(from, sizeof(from), "X-Weir-From: %s", self);
 	snprintf(hash_line, sizeof(hash_line), "X-Weir-Sha256: %s", hex_encode(hash, 32, sha));
 	snprintf(url, sizeof(url), "%s/i/chunk/%s/%" PRIu64, to->base, version_format(v, hex),
 		 number);
@@ -102,17 +104,29 @@ int transfer_chunk(struct httpc *c, const struct peer *to, const struct version 
 	return rc;
 }
 
-int transfer_forget(struct httpc *c, const struct peer *to, const struct version *v)
+static int ask_to_delete(struct httpc *c, const struct peer *to, const char *what, const char *name)
 {
-	char hex[VERSION_STRLEN], url[256];
+	char url[256];
 	struct httpc_call call = { .method = "DELETE", .url = url, .timeout_ms = SMALL_TIMEOUT_MS };
 	struct httpc_answer answer = { 0 };
 	int rc;
 
-	snprintf(url, sizeof(url), "%s/i/version/%s", to->base, version_format(v, hex));
+	snprintf(url, sizeof(url), "%s/i/%s/%s", to->base, what, name);
 	rc = outcome(to, httpc_do(c, &call, &answer), &answer);
 	httpc_answer_free(&answer);
 	return rc;
+}
+
+int transfer_forget(struct httpc *c, const struct peer *to, const struct version *v)
+{
+	char hex[VERSION_STRLEN];
+
+	return ask_to_delete(c, to, "version", version_format(v, hex));
+}
+
+int transfer_restarted(struct httpc *c, const struct peer *to, const char *self)
+{
+	return ask_to_delete(c, to, "from", self);
 }
 
 int transfer_manifest(struct httpc *c, const struct peer *from, const struct version *v,

@@ -2,10 +2,11 @@
 /*
  * transfer.h -- what one endpoint asks another over its inside listener:
  *
- *	PUT    /i/chunk/VERSION/NUMBER   a chunk for a version under way; X-Weir-Sha256 is its hash; the
- *	                                 last one carries X-Weir-Manifest (JSON) and is answered 201 when the
+ *	PUT    /i/chunk/VERSION/NUMBER   a chunk for a version under way; X-Weir-Sha256 is its hash,
+ *	                                 X-Weir-From the sender; the last one carries X-Weir-Manifest (JSON) and is answered 201 when the
  *	                                 whole version is on stable storage
  *	DELETE /i/version/VERSION        forget it, finished or not
+ *	DELETE /i/from/NODE              forget what NODE was sending: it has started anew
  *	GET    /i/manifest/VERSION       the manifest, as JSON
  *	GET    /i/data/VERSION           the data, or a range of it
  *
@@ -21,8 +22,10 @@
 
 /* Sends chunk `number` of s; last: the manifest's JSON, then the peer commits (an empty object has
  * only this). -ENOSPC: its disk is full. */
-int transfer_chunk(struct httpc *c, const struct peer *to, const struct version *v,
-		   const struct staged *s, uint64_t number, const char *last);
+int transfer_chunk(struct httpc *c, const struct peer *to, const char *self,
+		   const struct version *v, const struct staged *s, uint64_t number,
+		   const char *last);
+int transfer_restarted(struct httpc *c, const struct peer *to, const char *self);
 int transfer_forget(struct httpc *c, const struct peer *to, const struct version *v);
 int transfer_manifest(struct httpc *c, const struct peer *from, const struct version *v,
 		      struct manifest *out);

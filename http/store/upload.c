@@ -148,8 +148,8 @@ static int target_push(struct upload *up, struct target *t, const char *last)
 		uint64_t number = t->sent < chunks ? t->sent : chunks ? chunks - 1 : 0;
 		bool end = last && number + 1 >= chunks;
 
-		rc = transfer_chunk(up->ep->httpc, &t->peer, &up->version, up->staged, number,
-				    end ? last : NULL);
+		rc = transfer_chunk(up->ep->httpc, &t->peer, up->ep->node, &up->version, up->staged,
+				    number, end ? last : NULL);
 		if (!rc) {
 			t->sent = number + 1;
 			t->stored = end;
@@ -368,8 +368,9 @@ static enum http_next reply_not_stored(const struct upload *up, struct http_req 
 {
 	switch (rc) {
 	case -ENOSPC:
-		return http_reply_error(req, 507, "full",
-					"The disk is full, but for its reserve; nothing was stored.");
+		return http_reply_error(
+			req, 507, "full",
+			"The disk is full, but for its reserve; nothing was stored.");
 	case -EFBIG:
 		return http_reply_error(req, 413, "size",
 					"The object is larger than this endpoint takes.");
@@ -379,13 +380,15 @@ static enum http_next reply_not_stored(const struct upload *up, struct http_req 
 			"No second endpoint could take a copy (%s); nothing was stored, try again.",
 			up->why[0] ? up->why : "none is there");
 	default:
-		return http_reply_error(req, 500, "disk", "The disk failed (%s); nothing was stored.",
-					strerror(-rc));
+		return http_reply_error(req, 500, "disk",
+					"The disk failed (%s); nothing was stored.", strerror(-rc));
 	}
 }
 
-enum http_next upload_refuse(const struct upload *up, struct http_req *req)
+enum http_next upload_refuse(struct upload *up, struct http_req *req)
 {
+	/* The client may take its time to hear it. */
+	staged_discard(up->staged);
 	return reply_not_stored(up, req, up->rc);
 }
 

@@ -15,7 +15,7 @@ int upload_new(struct upload **out, struct endpoint *ep, const char *bucket, con
 	       const char *owner, uint64_t announced);
 /* A piece of the body; never blocks for a peer. 0, or -errno: then upload_refuse() answers. */
 int upload_add(struct upload *up, const void *data, size_t len);
-enum http_next upload_refuse(const struct upload *up, struct http_req *req);
+enum http_next upload_refuse(struct upload *up, struct http_req *req);
 /* On a worker thread: commits, names, replies; true when it answered 2xx. */
 bool upload_finish(struct upload *up, struct http_req *req);
 /* The request is over: what was not finished vanishes, here and elsewhere. Accepts NULL. */

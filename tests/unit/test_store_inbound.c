@@ -48,24 +48,24 @@ static void test_lent_to_one(void **state)
 
 	(void)state;
 	assert_int_equal(inbound_new(&in, chunks), 0);
-	assert_int_equal(inbound_take(in, &a, 1, &s), -ESTALE);
-	assert_int_equal(inbound_take(in, &a, 0, &s), 0);
-	assert_int_equal(inbound_take(in, &a, 0, &again), -EBUSY);
-	assert_int_equal(inbound_take(in, &b, 0, &again), 0);
+	assert_int_equal(inbound_take(in, &a, "ep-1", 1, &s), -ESTALE);
+	assert_int_equal(inbound_take(in, &a, "ep-1", 0, &s), 0);
+	assert_int_equal(inbound_take(in, &a, "ep-1", 0, &again), -EBUSY);
+	assert_int_equal(inbound_take(in, &b, "ep-1", 0, &again), 0);
 	inbound_give(in, &b, false);
 	assert_int_equal(staged_chunk_begin(s, 0), 0);
 	assert_int_equal(staged_chunk_add(s, "abc", 3), 0);
 	assert_int_equal(staged_chunk_end(s, sha), 0);
 	inbound_give(in, &a, true);
 	/* The same one comes back, with what it had. */
-	assert_int_equal(inbound_take(in, &a, 0, &again), 0);
+	assert_int_equal(inbound_take(in, &a, "ep-1", 0, &again), 0);
 	assert_ptr_equal(again, s);
 	assert_int_equal(staged_size(s), 3);
 	/* Forgotten while it is lent: gone when it comes back. */
 	inbound_forget(in, &a);
 	assert_int_equal(staged_size(s), 3);
 	inbound_give(in, &a, true);
-	assert_int_equal(inbound_take(in, &a, 1, &s), -ESTALE);
+	assert_int_equal(inbound_take(in, &a, "ep-1", 1, &s), -ESTALE);
 	inbound_free(in);
 }
 
@@ -77,19 +77,26 @@ static void test_expire(void **state)
 
 	(void)state;
 	assert_int_equal(inbound_new(&in, chunks), 0);
-	assert_int_equal(inbound_take(in, &a, 0, &s), 0);
+	assert_int_equal(inbound_take(in, &a, "ep-1", 0, &s), 0);
 	inbound_give(in, &a, true);
-	assert_int_equal(inbound_take(in, &b, 0, &s), 0);
+	assert_int_equal(inbound_take(in, &b, "ep-1", 0, &s), 0);
 	inbound_expire(in, 100);
-	assert_int_equal(inbound_take(in, &a, 1, &s), 0);
+	assert_int_equal(inbound_take(in, &a, "ep-1", 1, &s), 0);
 	inbound_give(in, &a, true);
 	inbound_expire(in, 0);
 	/* What was used in this very second stays, and what is lent. */
-	assert_int_equal(inbound_take(in, &a, 1, &s), 0);
+	assert_int_equal(inbound_take(in, &a, "ep-1", 1, &s), 0);
 	inbound_give(in, &a, true);
 	inbound_give(in, &b, true);
-	assert_int_equal(inbound_take(in, &b, 1, &s), 0);
+	assert_int_equal(inbound_take(in, &b, "ep-1", 1, &s), 0);
 	inbound_give(in, &b, true);
+	/* The sender started anew. */
+	inbound_forget_from(in, "ep-2");
+	assert_int_equal(inbound_take(in, &b, "ep-1", 1, &s), 0);
+	inbound_give(in, &b, true);
+	inbound_forget_from(in, "ep-1");
+	assert_int_equal(inbound_take(in, &b, "ep-1", 1, &s), -ESTALE);
+	assert_int_equal(inbound_take(in, &a, "ep-1", 1, &s), -ESTALE);
 	inbound_free(in);
 }
 
