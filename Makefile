@@ -82,7 +82,7 @@ unit_store    += test_names_chaos test_names_cluster test_names_db
 
 unit_gateway  := test_rank
 
-unit_registry := test_users
+unit_registry := test_registry_store test_users
 
 unit_weir     :=
 
@@ -92,7 +92,10 @@ net_programs  += agent_tool registry_conformance
 net_programs  += http_files
 
 # ---- fuzzers (tests/fuzz/NAME.c, clang and libFuzzer), by archive ----------------------------
+fuzz_registry := fuzz_registry_request
+
 fuzz_lib      :=
+fuzz_lib      += fuzz_token
 fuzz_lib      += fuzz_http_range
 fuzz_lib      += fuzz_orca
 fuzz_lib      += fuzz_addr fuzz_conf
