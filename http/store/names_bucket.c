@@ -475,6 +475,14 @@ static bool is_primary(struct names *n, struct bucket *b)
 	if (v.has_meta && v.meta.state == NAMES_STATE_COMPLETE && v.meta.epoch == v.record.epoch &&
 	    !strcmp(v.meta.primary, n->node))
 		return true;
+	/* Only the registry's own word makes a primary. */
+	if (!v.mod_revision && record_refresh(n, b)) {
+		bucket_later(n, b, 5 * NAMES_TICK_MS);
+		return false;
+	}
+	bucket_view(n, b, &v);
+	if (strcmp(v.record.primary, n->node))
+		return false;
 	pthread_mutex_lock(&b->change);
 	rc = record_become(n, b);
 	pthread_mutex_unlock(&b->change);

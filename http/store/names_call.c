@@ -64,16 +64,10 @@ static int route(struct names *n, const char *name, bool create, struct bucket *
 	return rc;
 }
 
-/* Another node's refusal may tell who the primary is; else the registry is asked. */
+/* Another node's refusal may tell who the primary is; the registry knows better. */
 static void route_again(struct names *n, struct bucket *b, const json_t *answer)
 {
-	const json_t *o = json_object_get(answer, "record");
-	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
-	struct names_record r;
-
-	if (text && !names_record_decode(&r, text, strlen(text)))
-		record_learn(n, b, &r, 0);
-	free(text);
+	record_hear(n, b, answer);
 	record_refresh(n, b);
 }
 

@@ -22,7 +22,8 @@ enum http_next reply_failure(struct names *n, struct http_req *req, const char *
 	if (b)
 		bucket_view(n, b, &v);
 	o = json_pack("{s:s s:s}", "error", rc == -ESTALE ? "moved" : "refused", "message", names_error());
-	if (v.known) {
+	/* A second copy's own idea of who is primary may be of a configuration that never came to be. */
+	if (v.known && (v.mod_revision || !strcmp(v.record.primary, n->node))) {
 		record = names_record_encode(&v.record);
 		json_object_set_new(o, "record", json_loads(record ? record : "null", JSON_DECODE_ANY, NULL));
 		free(record);

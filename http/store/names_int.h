@@ -170,6 +170,8 @@ int node_post(struct names *n, const char *node, const char *what, json_t *body,
 /* names_record.c */
 int record_refresh(struct names *n, struct bucket *b);   /* reads the registry; -ENOENT none (b->absent) */
 void record_learn(struct names *n, struct bucket *b, const struct names_record *r, int64_t mod_revision);
+/* Another node's refusal may say who the primary is. */
+void record_hear(struct names *n, struct bucket *b, const json_t *answer);
 int record_create(struct names *n, struct bucket *b);
 /* {epoch + 1, this node, second}: 0 done and the local copy follows, -ESTALE somebody else changed it, else unsure. */
 int record_change_second(struct names *n, struct bucket *b, const char *second);

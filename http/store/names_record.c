@@ -39,10 +39,8 @@ void record_learn(struct names *n, struct bucket *b, const struct names_record *
 	bool newer;
 
 	pthread_mutex_lock(&n->lock);
-	newer = !b->known || r->epoch > b->record.epoch;
-	if (mod_revision)
-		newer = b->mod_revision ? mod_revision >= b->mod_revision :
-					  newer || r->epoch == b->record.epoch;
+	/* What was only heard yields to anything that the registry says. */
+	newer = mod_revision ? mod_revision >= b->mod_revision : !b->known || r->epoch > b->record.epoch;
 	if (newer) {
 		if (!b->known || r->epoch != b->record.epoch) {
 			b->ready = false;
@@ -57,6 +55,17 @@ void record_learn(struct names *n, struct bucket *b, const struct names_record *
 	}
 	pthread_cond_broadcast(&n->changed);
 	pthread_mutex_unlock(&n->lock);
+}
+
+void record_hear(struct names *n, struct bucket *b, const json_t *answer)
+{
+	const json_t *o = json_object_get(answer, "record");
+	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	struct names_record r;
+
+	if (text && !names_record_decode(&r, text, strlen(text)))
+		record_learn(n, b, &r, 0);
+	free(text);
 }
 
 int record_refresh(struct names *n, struct bucket *b)

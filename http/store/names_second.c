@@ -20,10 +20,26 @@ static json_t *greeting(struct names *n, struct bucket *b, uint64_t epoch)
 	return json_pack("{s:s s:s s:I}", "bucket", b->name, "primary", n->node, "epoch", (json_int_t)epoch);
 }
 
+/* node_post(), and a refusal may bring the news that this node was replaced. */
+static int second_post(struct names *n, struct bucket *b, const char *second, const char *what, json_t *body,
+		       json_t **answer, unsigned int timeout_ms)
+{
+	json_t *said;
+	int rc = node_post(n, second, what, body, &said, timeout_ms);
+
+	if (rc == -ESTALE)
+		record_hear(n, b, said);
+	if (answer)
+		*answer = said;
+	else
+		json_decref(said);
+	return rc;
+}
+
 static int position_ask(struct names *n, struct bucket *b, const char *second, uint64_t epoch, struct position *p)
 {
 	json_t *answer;
-	int rc = node_post(n, second, "position", greeting(n, b, epoch), &answer, NAMES_APPEND_MS);
+	int rc = second_post(n, b, second, "position", greeting(n, b, epoch), &answer, NAMES_APPEND_MS);
 
 	if (!rc && (names_json_u64(answer, "state", &p->state) || names_json_u64(answer, "epoch", &p->epoch) ||
 		    names_json_u64(answer, "seq", &p->seq) || names_json_u64(answer, "seq_epoch", &p->seq_epoch) ||
@@ -81,7 +97,7 @@ static int send_pages(struct names *n, struct bucket *b, const char *second, uin
 		}
 		json_object_set_new(o, "session", json_integer((json_int_t)session));
 		json_object_set_new(o, "page", x->page);
-		rc = node_post(n, second, "page", o, NULL, NAMES_COPY_MS);
+		rc = second_post(n, b, second, "page", o, NULL, NAMES_COPY_MS);
 	}
 	return rc;
 }
@@ -101,7 +117,7 @@ static int copy_to(struct names *n, struct bucket *b, const char *second, uint64
 	o = greeting(n, b, epoch);
 	json_object_set_new(o, "session", json_integer((json_int_t)session));
 	json_object_set_new(o, "from", json_integer((json_int_t)x.from));
-	rc = node_post(n, second, "begin", o, NULL, NAMES_COPY_MS);
+	rc = second_post(n, b, second, "begin", o, NULL, NAMES_COPY_MS);
 	if (!rc)
 		rc = send_pages(n, b, second, epoch, session, &x);
 	if (rc)
@@ -110,7 +126,7 @@ static int copy_to(struct names *n, struct bucket *b, const char *second, uint64
 	json_object_set_new(o, "session", json_integer((json_int_t)session));
 	json_object_set_new(o, "seq", json_integer((json_int_t)x.meta.seq));
 	json_object_set_new(o, "seq_epoch", json_integer((json_int_t)x.meta.seq_epoch));
-	rc = node_post(n, second, "end", o, NULL, NAMES_COPY_MS);
+	rc = second_post(n, b, second, "end", o, NULL, NAMES_COPY_MS);
 	if (!rc)
 		log_info("bucket %s: copied to %s, operations %llu to %llu", b->name, second,
 			 (unsigned long long)x.from + 1, (unsigned long long)x.meta.seq);
@@ -165,7 +181,7 @@ static int pull(struct names *n, struct bucket *b, const struct names_meta *meta
 
 		json_object_set_new(o, "from", json_integer((json_int_t)meta->seq));
 		json_object_set_new(o, "cursor", json_string(cursor));
-		rc = node_post(n, meta->secondary, "pull", o, &answer, NAMES_COPY_MS);
+		rc = second_post(n, b, meta->secondary, "pull", o, &answer, NAMES_COPY_MS);
 		last = json_is_true(json_object_get(answer, "last"));
 		if (!rc && (names_json_text(answer, "cursor", cursor, sizeof(cursor)) ||
 			    json_array_append(m.pages, json_object_get(answer, "page")) || pages > 100000))
@@ -210,12 +226,12 @@ int second_append(struct names *n, struct bucket *b, const struct names_batch *b
 	struct bucket_view v;
 
 	bucket_view(n, b, &v);
-	return node_post(n, v.meta.secondary, "append", names_batch_encode(batch), NULL, NAMES_APPEND_MS);
+	return second_post(n, b, v.meta.secondary, "append", names_batch_encode(batch), NULL, NAMES_APPEND_MS);
 }
 
 int second_confirm(struct names *n, struct bucket *b, const char *second, uint64_t epoch)
 {
-	return node_post(n, second, "confirm", greeting(n, b, epoch), NULL, NAMES_APPEND_MS);
+	return second_post(n, b, second, "confirm", greeting(n, b, epoch), NULL, NAMES_APPEND_MS);
 }
 
 /* ---- choosing ---- */
