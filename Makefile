@@ -82,7 +82,7 @@ unit_store    += test_names_chaos test_names_cluster test_names_db
 
 unit_gateway  := test_rank
 
-unit_registry := test_registry_store test_users
+unit_registry := test_access test_registry_store test_users
 
 unit_weir     :=
 

@@ -358,9 +358,9 @@ bool users_allow(struct users *u, const struct token_scope *scope, unsigned int 
 	const json_t *user;
 	bool allowed;
 
-	if (!*scope->user)
-		return right == RIGHT_READ && bucket && users_bucket_public(u, bucket);
-	if (!token_allows(scope, right, bucket, key))
+	if (right == RIGHT_READ && bucket && users_bucket_public(u, bucket))
+		return true;            /* what nobody in particular may, everybody may */
+	if (!*scope->user || !token_allows(scope, right, bucket, key))
 		return false;
 	pthread_rwlock_rdlock(&u->lock);
 	user = active_user(u, scope->user);
