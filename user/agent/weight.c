@@ -30,7 +30,7 @@
 #define EJECT_S      3.0        /* for so long, at one request a second and more */
 #define SHRINK       0.1        /* capacities are drawn towards the configured sizes by so much, */
 #define SHRINK_COUNT 10.0       /* and more while only a handful of requests was seen */
-#define LOAD_MIN     0.002
+#define LOAD_MIN     0.03       /* … and while there is little load: what differs then is mostly noise */
 
 struct backend {
 	struct weight_state state;
@@ -254,8 +254,8 @@ static void judge(struct weight *w)
 {
 	double mean_load, mean_rate, known = 0, sizes = 0, prior;
 	double per_size = rate_per_size(w, &mean_load, &mean_rate);
-	/* So much load at the configured capacity is mixed in: it keeps what is unknown from being
-	 * taken for small, and a share that feeds itself from running away. */
+	/* So much load at the configured capacity is mixed in. It keeps what is unknown from being taken
+	 * for small, and a share that feeds itself (more traffic, so more capacity) from running away. */
 	double mix = mean_load * (SHRINK + SHRINK_COUNT / (1 + mean_rate * 2 * SMOOTH_S)) + LOAD_MIN;
 
 	for (size_t i = 0; i < w->n; i++) {
