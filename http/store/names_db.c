@@ -49,6 +49,8 @@ int names_errno(int mdb)
 		return -ENOENT;
 	case MDB_MAP_FULL:
 	case MDB_TXN_FULL:
+	case EDQUOT:
+	case EFBIG:
 		return -ENOSPC;
 	case MDB_READERS_FULL:
 		return -EAGAIN;
@@ -159,7 +161,9 @@ static int group_run(struct names_db *db, struct waiter *list)
 		mdb_txn_abort(t.txn);
 		return rc;
 	}
-	return names_errno(mdb_txn_commit(t.txn));
+	rc = names_errno(mdb_txn_commit(t.txn));
+	/* LMDB says EIO for a write that was cut short: by a full disk, as a rule. */
+	return rc == -EIO && names_db_room(db) < (1u << 20) ? -ENOSPC : rc;
 }
 
 /* All together; when that fails, each on its own, so that one does not spoil the others. */

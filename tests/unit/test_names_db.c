@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -581,6 +582,39 @@ static void killed_writer(void **state)
 	names_db_close(db);
 }
 
+/* No room: a clear error, what was there is there, and with room again it goes on. */
+static void full_disk(void **state)
+{
+	struct rlimit all, little = { 512 * 1024, RLIM_INFINITY };
+	struct names_db *db = open_at("full");
+	struct names_op op = { .kind = NAMES_OP_PUT, .epoch = 1, .entry = { .epoch = 1 } };
+	struct names_meta meta;
+	int rc = 0, n = 0;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &all);
+	little.rlim_max = all.rlim_max;
+	setrlimit(RLIMIT_FSIZE, &little);
+	for (; !rc && n < 5000; n++) {
+		snprintf(op.entry.key, sizeof(op.entry.key), "%0400d", n);
+		version_new(op.entry.version);
+		rc = names_db_write(db, apply_fn, &op);
+	}
+	/* A write that the limit cuts short is EIO for LMDB; on a file system without room it is told apart. */
+	assert_true(rc == -EIO || rc == -ENOSPC);
+	assert_int_equal(names_db_write(db, apply_fn, &op), rc);
+	setrlimit(RLIMIT_FSIZE, &all);
+	assert_int_equal(names_db_read(db, position_fn, &meta), 0);
+	assert_int_equal(meta.seq, n - 1);
+	assert_int_equal(names_db_write(db, apply_fn, &op), 0);
+	names_db_close(db);
+	db = open_at("full");
+	assert_int_equal(names_db_read(db, position_fn, &meta), 0);
+	assert_int_equal(meta.objects, n);
+	names_db_close(db);
+}
+
 /* ---- values ---- */
 static void conditions(void **state)
 {
@@ -695,6 +729,7 @@ int main(void)
 		cmocka_unit_test(copy_whole_and_difference),
 		cmocka_unit_test(writers_share_and_do_not_spoil),
 		cmocka_unit_test(killed_writer),
+		cmocka_unit_test(full_disk),
 		cmocka_unit_test(conditions),
 		cmocka_unit_test(names_valid),
 		cmocka_unit_test(messages_round_trip),
