@@ -27,7 +27,8 @@ static bool site_is_in(struct pick_site *s)
 	if (lease_gone)
 		s->why = "no agent holds a lease for it, but it answers from here";
 	else if (s->probe == PICK_PROBE_DOWN)
-		s->why = "it does not answer from here, but its agent is alive";
+		s->why = s->registry_known ? "it does not answer from here, but its agent is alive"
+					   : "it does not answer from here, but the registry was not heard yet";
 	else
 		s->why = s->published ? "healthy" : "no capacity published yet";
 	return true;
