@@ -143,6 +143,7 @@ int main(int argc, char **argv)
 		.role = "ns",
 		.summary = "authoritative name server that steers by learned capacity",
 		.enabled = ns_enabled,
+		.check = publish_check,
 		.profile = PRIV_NET_FILES,
 		.prepare = ns_prepare,
 		.start = ns_start,

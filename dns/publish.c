@@ -434,6 +434,16 @@ int publish_new(struct publish **out, const struct conf *conf)
 	return 0;
 }
 
+int publish_check(const struct conf *conf)
+{
+	struct publish p = { 0 };
+	int rc = load_all(&p, conf);
+
+	zones_free(&p.zones);
+	free_steers(p.steers, p.nsteers);
+	return rc;
+}
+
 int publish_start(struct publish *p, struct loop *loop, struct views *views, struct registry *registry,
 		  struct metrics *metrics)
 {

@@ -20,6 +20,8 @@ struct publish;
 
 /* Loads the zones (faults are logged; -EINVAL) and what an earlier life remembered. */
 int publish_new(struct publish **out, const struct conf *conf);
+/* Only checks zones and steered names, as publish_new() would; faults are logged. 0 or -errno. */
+int publish_check(const struct conf *conf);
 /* Makes the first view, then listens to the registry (NULL: there is none) and probes. */
 int publish_start(struct publish *p, struct loop *loop, struct views *views, struct registry *registry,
 		  struct metrics *metrics);

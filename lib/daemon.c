@@ -326,9 +326,11 @@ int daemon_main(const struct daemon_program *program, int argc, char **argv)
 	if (load(program, opt.path, &conf))
 		return EXIT_USAGE;
 	if (opt.check) {
-		printf("%s: fine\n", opt.path);
+		code = program->check && program->check(conf) ? EXIT_USAGE : EXIT_SUCCESS;
+		if (code == EXIT_SUCCESS)
+			printf("%s: fine\n", opt.path);
 		conf_free(conf);
-		return EXIT_SUCCESS;
+		return code;
 	}
 	log_level_set(opt.verbose ? LOG_LEVEL_DEBUG : conf->log_level);
 	if (opt.action) {

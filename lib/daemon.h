@@ -56,6 +56,8 @@ struct daemon_program {
 	/* Adds the role's members to `status`. */
 	void (*status)(struct daemon *d, json_t *answer);
 	const struct ctl_command *commands;     /* more than status and reload; may be NULL; arg is the daemon */
+	/* -n: more than weir.yaml itself to check (zone files); says the faults and returns 0 or -errno. May be NULL. */
+	int (*check)(const struct conf *conf);
 	/* A long option that does one thing instead of running the daemon ("detach"); NULL: none. Returns
 	 * the exit code. */
 	const char *action_name, *action_help;
