@@ -8,7 +8,14 @@
 
 static __always_inline enum xdp_action output(const struct xdp_md *ctx, __u32 ifindex)
 {
-	return ifindex == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(ifindex, 0);
+	const struct weir_settings *set;
+
+	if (ifindex == ctx->ingress_ifindex) {
+		set = settings_get();
+		if (!set || !(set->off & WEIR_OFF_TX))
+			return XDP_TX;
+	}
+	return bpf_redirect(ifindex, 0);
 }
 
 static __always_inline void fib_fill4(struct bpf_fib_lookup *fib, const struct iphdr *ip)

@@ -72,7 +72,7 @@ static __always_inline int echo_answer(struct xdp_md *ctx, struct packet *p)
 		echo6(data + ETH_HLEN, data + ETH_HLEN + sizeof(struct ipv6hdr));
 	}
 	swap_link_addresses(data);
-	return leave(p, XDP_TX, WEIR_REASON_ECHO);
+	return leave(p, output(ctx, ctx->ingress_ifindex), WEIR_REASON_ECHO);
 }
 
 /* Reads a quoted packet (from a service to a client) and turns it into the client's flow. The
@@ -238,7 +238,7 @@ __weak __noinline int stage_too_big(struct xdp_md *ctx, struct packet *p, int mt
 	rc = p->flow.family == WEIR_FAMILY_4 ? too_big4(ctx, p, mtu) : too_big6(ctx, p, mtu);
 	if (rc)
 		return leave(p, XDP_DROP, WEIR_REASON_TOO_BIG_QUIET);
-	return leave(p, XDP_TX, WEIR_REASON_TOO_BIG);
+	return leave(p, output(ctx, ctx->ingress_ifindex), WEIR_REASON_TOO_BIG);
 }
 
 #endif

@@ -37,6 +37,8 @@ enum weir_off {                         /* features that can be switched off */
 	WEIR_OFF_TOO_BIG = 1 << 1,      /* "fragmentation needed", "packet too big" */
 	WEIR_OFF_RELAY   = 1 << 2,      /* passing strangers' connections on to earlier owners */
 	WEIR_OFF_ERRORS  = 1 << 3,      /* ICMP errors to the backend of the flow they quote */
+	WEIR_OFF_TX      = 1 << 4,      /* XDP_TX: redirect to the same interface instead (veth wakes a
+					   peer without an XDP program by the latter alone) */
 };
 
 struct weir_settings {

@@ -445,6 +445,16 @@ static int start_change(struct loader *l, const struct conf_agent *conf)
 	return change(l, conf->drain_us, conf->mark, conf->decap.from, conf->decap.nfrom, ifindex, n);
 }
 
+/* On veth a frame sent back by XDP_TX lies in the peer's ring until something else wakes it. */
+static int start_tx(struct loader *l, const struct conf_agent *conf)
+{
+	bool veth = false;
+
+	for (size_t i = 0; i < conf->ninterfaces; i++)
+		veth |= netlink_is_veth(l->nl, if_nametoindex(conf->interfaces[i]));
+	return mapset_off(&l->fds, veth ? WEIR_OFF_TX : 0, veth ? 0 : WEIR_OFF_TX);
+}
+
 static int start(struct loader *l, const struct conf_agent *conf, const struct priv_user *user)
 {
 	int rc = attach_open(&l->path, conf);
@@ -457,6 +467,8 @@ static int start(struct loader *l, const struct conf_agent *conf, const struct p
 		rc = netlink_open(&l->nl);
 	if (!rc)
 		rc = start_change(l, conf);
+	if (!rc)
+		rc = start_tx(l, conf);
 	if (rc) {
 		log_error("the packet path's maps cannot be used: %s", strerror(-rc));
 		return rc;

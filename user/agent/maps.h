@@ -67,6 +67,8 @@ uint32_t maps_in_transition(const struct maps *m, int service);
 /* ---- without state (mapset.c) ---- */
 /* Sums an entry of a per-CPU counter map. */
 int mapset_count(int map, uint32_t index, struct weir_count *out);
+/* Switches features off and on (enum weir_off), leaving other settings as they are. */
+int mapset_off(const struct maps_fds *fds, uint32_t off, uint32_t on);
 /* Replace what the maps hold by these. */
 int mapset_decap_sources(const struct maps_fds *fds, const struct addr_prefix *from, size_t n);
 int mapset_decap_ifaces(const struct maps_fds *fds, const uint32_t *ifindex, size_t n);

@@ -34,6 +34,17 @@ int mapset_count(int map, uint32_t index, struct weir_count *out)
 	return rc;
 }
 
+int mapset_off(const struct maps_fds *fds, uint32_t off, uint32_t on)
+{
+	struct weir_settings s;
+	uint32_t zero = 0;
+
+	if (bpf_map_lookup_elem(fds->settings, &zero, &s))
+		return -errno;
+	s.off = (s.off | off) & ~on;
+	return bpf_map_update_elem(fds->settings, &zero, &s, BPF_ANY) ? -errno : 0;
+}
+
 static bool member(const void *keys, size_t n, size_t size, const void *key)
 {
 	for (size_t i = 0; i < n; i++)

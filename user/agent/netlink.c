@@ -239,7 +239,18 @@ static int route_get(struct netlink *nl, const struct addr *to, struct route *r)
 struct link {
 	uint8_t mac[6];
 	uint32_t mtu, flags;
+	bool veth;
 };
+
+static void link_kind(struct link *l, const struct rtattr *nest)
+{
+	const struct rtattr *a = RTA_DATA(nest);
+	int left = (int)RTA_PAYLOAD(nest);
+
+	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
+		if (a->rta_type == IFLA_INFO_KIND && RTA_PAYLOAD(a) >= 4)
+			l->veth = !memcmp(RTA_DATA(a), "veth", 4);
+}
 
 static void link_read(void *arg, const struct nlmsghdr *head)
 {
@@ -256,6 +267,8 @@ static void link_read(void *arg, const struct nlmsghdr *head)
 			memcpy(l->mac, RTA_DATA(a), sizeof(l->mac));
 		else if (a->rta_type == IFLA_MTU)
 			memcpy(&l->mtu, RTA_DATA(a), sizeof(l->mtu));
+		else if (a->rta_type == IFLA_LINKINFO)
+			link_kind(l, a);
 	}
 }
 
@@ -267,6 +280,13 @@ static int link_get(struct netlink *nl, uint32_t ifindex, struct link *l)
 	question_init(&q, RTM_GETLINK, 0, sizeof(q.link));
 	q.link.ifi_index = (int)ifindex;
 	return ask(nl, &q, link_read, l);
+}
+
+bool netlink_is_veth(struct netlink *nl, uint32_t ifindex)
+{
+	struct link l;
+
+	return !link_get(nl, ifindex, &l) && l.veth;
 }
 
 struct neighbour {

@@ -38,6 +38,9 @@ int netlink_way(struct netlink *nl, const struct addr *to, struct netlink_way *w
 /* Lets the kernel confirm an entry that it may think unused: XDP's packets do not refresh it. */
 int netlink_confirm(struct netlink *nl, const struct addr *to);
 
+/* Is the interface one end of a veth pair? */
+bool netlink_is_veth(struct netlink *nl, uint32_t ifindex);
+
 /* Calls fn for each address of this network namespace. */
 typedef void netlink_address_fn(void *arg, const struct addr *address);
 int netlink_addresses(struct netlink *nl, netlink_address_fn *fn, void *arg);
