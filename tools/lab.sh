@@ -90,12 +90,15 @@ use_resolver() {
 	mkdir -p "$(dirname "$real")" && touch "$real" && mount --bind /run/lab/resolv.conf "$real"
 }
 
-start_node() { in_net "$1" "$bin/weir" up -c "$examples/$1.yaml" --ready /run/lab/ready >>"/run/lab/log/$1" 2>&1 & }
+start_node() {
+	{ in_net "$1" "$bin/weir" up -c "$examples/$1.yaml" --ready /run/lab/ready >>"/run/lab/log/$1" 2>&1 || echo "failed $1" >&7; } &
+}
 
 await() {       # so many nodes
 	local n=$1 name
 	while [ "$n" -gt 0 ]; do
 		read -r -t 30 name <&7 || return 1
+		case $name in failed*) cat "/run/lab/log/${name#failed }" >&2; return 1 ;; esac
 		n=$((n - 1))
 	done
 }
@@ -113,9 +116,9 @@ hold() {        # STATE-FOLDER: runs as the first process of the namespaces
 	make_certificates || die "cannot make certificates"
 	use_resolver
 	start_node reg
-	await 1 || { cat /run/lab/log/reg >&2; die "the registry did not become ready"; }
+	await 1 || die "the registry did not become ready"
 	for node in $nodes; do [ "$node" = reg ] || start_node "$node"; done
-	await 10 || { tail -n 5 /run/lab/log/* >&2; die "not every node became ready within 30 s"; }
+	await 10 || die "not every node became ready"
 	echo ready >&8
 	exec 8>&-
 	while :; do wait -n 2>/dev/null || read -r -t 3600 _ <&7; done
