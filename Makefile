@@ -25,7 +25,7 @@ lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 
 agent_src    := user/agent/attach.c user/agent/dataplane.c user/agent/loader.c user/agent/maps.c
 agent_src    += user/agent/mapset.c user/agent/netlink.c user/agent/slot.c
-agent_src    += user/agent/agent.c user/agent/exchange.c user/agent/saved.c user/agent/service.c user/agent/status.c
+agent_src    += user/agent/agent.c user/agent/exchange.c user/agent/saved.c user/agent/service.c user/agent/status.c user/agent/swap.c
 agent_src    += user/agent/health.c user/agent/model.c user/agent/publish.c user/agent/report.c user/agent/rates.c user/agent/ring.c user/agent/weight.c
 
 ns_src       :=

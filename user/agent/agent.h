@@ -50,6 +50,8 @@ struct service {
 	struct rates *rates;            /* in force; NULL: none yet */
 	struct ring *ring;              /* tables for rates->slots */
 	uint32_t *slots;                /* [n] slots of each backend in the ring in force */
+	uint16_t *owner;                /* [nowner] that ring, in the data plane's indexes; NULL: none */
+	uint32_t nowner;
 	char *published;                /* the registry's rates, JSON; NULL: none */
 	bool publisher;
 	bool forked;                    /* the registry is silent and we took dead backends out ourselves */
@@ -77,6 +79,13 @@ const char *service_why(const struct service *service, size_t i);
 size_t service_healthy(const struct service *service);
 /* A backend's share of the slots in force. */
 double service_applied(const struct service *service, size_t i);
+
+/* ---- rates into the maps (swap.c) --------------------------------------------------------------------- */
+
+/* Builds the ring of these rates and swaps it in; they are in force then. 0 or -errno, logged. */
+int service_apply(struct service *service, const struct rates *rates);
+/* The backend of that name and its place in the list, or NULL. */
+struct backend *service_backend(const struct service *service, const char *name, size_t *at);
 
 /* ---- what a restart goes on from (saved.c) --------------------------------------------------------- */
 

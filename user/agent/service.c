@@ -39,108 +39,6 @@ double service_applied(const struct service *service, size_t i)
 	return service->rates ? (double)service->slots[i] / service->rates->slots : 0;
 }
 
-/* ---- rates into the ring ---------------------------------------------------------------------- */
-
-static struct backend *find_backend(const struct service *service, const char *name, size_t *at)
-{
-	for (size_t i = 0; i < service->n; i++) {
-		if (strcmp(service->backends[i]->name, name) == 0) {
-			*at = i;
-			return service->backends[i];
-		}
-	}
-	return NULL;
-}
-
-/* Translates ring owners (indexes of rates entries) to the data plane's, and counts. */
-static int fill_slots(struct service *service, const struct rates *rates, const uint32_t *ring,
-		      uint16_t *owner, uint32_t *count)
-{
-	uint16_t *index = calloc(rates->n ? rates->n : 1, sizeof(*index));
-	size_t *at = calloc(rates->n ? rates->n : 1, sizeof(*at));
-	int err = index && at ? 0 : -ENOMEM;
-
-	for (size_t i = 0; err == 0 && i < rates->n; i++) {
-		struct backend *b = find_backend(service, rates->entries[i].name, &at[i]);
-
-		if (!b) {
-			at[i] = SIZE_MAX;
-			log_limited(LOG_LEVEL_WARN, 6, "service %s: the published rates name the backend %s, "
-				    "which %s has not; its slots stay empty here", service->name,
-				    rates->entries[i].name, service->agent->d->conf->path);
-			continue;
-		}
-		index[i] = (uint16_t)b->index;
-	}
-	for (uint32_t slot = 0; err == 0 && slot < rates->slots; slot++) {
-		owner[slot] = ring[slot] == RING_NONE ? 0 : index[ring[slot]];
-		if (ring[slot] != RING_NONE && at[ring[slot]] != SIZE_MAX)
-			count[at[ring[slot]]]++;
-	}
-	free(index);
-	free(at);
-	return err;
-}
-
-static int fit_ring(struct service *service, uint32_t slots)
-{
-	struct ring *ring;
-	int err;
-
-	if (service->ring && ring_slots(service->ring) == slots)
-		return 0;
-	err = ring_new(&ring, slots);
-	if (err)
-		return err;
-	ring_free(service->ring);
-	service->ring = ring;
-	return 0;
-}
-
-/* Puts rates in force: the ring is built and swapped into the maps. */
-static int apply(struct service *service, const struct rates *rates)
-{
-	struct agent *agent = service->agent;
-	uint16_t *owner = malloc(rates->slots * sizeof(*owner));
-	uint32_t *ring = NULL, *count = calloc(service->n ? service->n : 1, sizeof(*count));
-	struct rates *copy = NULL;
-	int err = owner && count ? fit_ring(service, rates->slots) : -ENOMEM;
-
-	if (err == 0)
-		err = rates_ring(rates, service->ring, &ring);
-	if (err == 0)
-		err = fill_slots(service, rates, ring, owner, count);
-	if (err == 0)
-		err = rates_copy(&copy, rates);
-	if (err == 0 && service->number >= 0) {
-		err = dataplane_slots_set(agent->dp, service->number, owner, rates->slots,
-					  (uint32_t)rates->generation, &service->moved);
-		if (err)
-			log_limited(LOG_LEVEL_ERROR, 6, "service %s: the new ring could not be put into the "
-				    "maps, the old one stays: %s", service->name, dataplane_error(agent->dp));
-	}
-	if (err == 0) {
-		rates_free(service->rates);
-		free(service->slots);
-		service->rates = copy;
-		service->slots = count;
-		weight_changed(service->weight);
-		err = saved_write(service);
-		if (err)
-			log_limited(LOG_LEVEL_WARN, 1, "service %s: the rates could not be saved, a restart will "
-				    "move slots: %s", service->name, strerror(-err));
-		err = 0;
-		log_debug("service %s: generation %llu in force, %u slots moved", service->name,
-			  (unsigned long long)copy->generation, service->moved);
-	} else {
-		rates_free(copy);
-		free(count);
-	}
-	free(owner);
-	free(ring);
-	return err;
-}
-
 /* ---- what the registry says -------------------------------------------------------------------- */
 
 /* Takes the registry's rates as the state to go on from. */
@@ -160,7 +58,7 @@ static void adopt(struct service *service)
 	if (err)
 		log_error("service %s: rates could not be taken over: %s", service->name, strerror(-err));
 	else if (rates->slots == service->conf->slots)
-		apply(service, rates);
+		service_apply(service, rates);
 	else if (!service->publisher)
 		log_limited(LOG_LEVEL_WARN, 6, "service %s: published with %u slots, but %s says %u: the "
 			    "old ring stays", service->name, rates->slots,
@@ -199,7 +97,7 @@ void service_set_publisher(struct service *service, bool publisher)
 void service_set_drain(struct service *service, const char *node, bool draining)
 {
 	size_t at;
-	struct backend *b = find_backend(service, node, &at);
+	struct backend *b = service_backend(service, node, &at);
 
 	if (!b || b->draining == draining)
 		return;
@@ -341,7 +239,7 @@ static int set_backends(struct service *service, const struct conf_service *conf
 
 	for (size_t i = 0; err == 0 && i < conf->nbackends; i++) {
 		size_t at;
-		struct backend *b = find_backend(service, conf->backends[i].name, &at);
+		struct backend *b = service_backend(service, conf->backends[i].name, &at);
 
 		if (b) {
 			slots[i] = service->slots ? service->slots[at] : 0;
@@ -415,7 +313,7 @@ static void restore(struct service *service)
 	     (dataplane_service_state(service->agent->dp, service->number, &state) == 0 &&
 	      state.generation == (uint32_t)rates->generation)) &&
 	    publish_adopt(service->publish, rates) == 0)
-		apply(service, rates);
+		service_apply(service, rates);
 	rates_free(rates);
 }
 
@@ -484,7 +382,7 @@ int service_set(struct agent *agent, struct service **out, const struct conf_ser
 	if (made && exchange_rates(agent->exchange, conf->name))
 		service_published(service, exchange_rates(agent->exchange, conf->name));
 	else if (!made && service->rates && service->rates->slots == conf->slots)
-		apply(service, service->rates);         /* backends may have other indexes now */
+		service_apply(service, service->rates);         /* backends may have other indexes now */
 	*out = service;
 	return 0;
 }
@@ -497,6 +395,7 @@ void service_free(struct service *service)
 		backend_free(service->backends[i]);
 	free(service->backends);
 	free(service->slots);
+	free(service->owner);
 	free(service->inputs);
 	free(service->wants);
 	free(service->published);
@@ -573,7 +472,7 @@ static void publish_own(struct service *service, double dt, bool only_urgent)
 	if (rc != 1)
 		return;
 	service->forked = only_urgent;
-	if (apply(service, publish_rates(service->publish)) == 0 && service->publisher)
+	if (service_apply(service, publish_rates(service->publish)) == 0 && service->publisher)
 		exchange_put_rates(service->agent->exchange, publish_rates(service->publish),
 				   service->name);
 }
