@@ -8,6 +8,9 @@
  *						"opened O answered A broken B"
  *	dp_flows udp ADDRESS PORT N INTERVAL_US	N numbered datagrams; prints "sent S received R"
  *
+ *	dp_flows bulk ADDRESS PORT BYTES SECONDS	sends so many bytes over one connection while reading
+ *						them back; prints how many came
+ *
  * Broken: reset, closed early, or without an answer for 5 s. Each server's answer is the question, so
  * a connection that reached another server would not be noticed by content, but by the reset.
  */
@@ -85,9 +88,19 @@ static void serve_tcp(int fd)
 	char buf[4096];
 	ssize_t got = recv(fd, buf, sizeof(buf), 0);
 
+	for (ssize_t sent = 0, n; sent < got; sent += n) {
+		struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+		n = send(fd, buf + sent, (size_t)(got - sent), MSG_NOSIGNAL);
+		if (n < 0 && errno != EAGAIN)
+			break;
+		if (n < 0 && poll(&p, 1, 2000) <= 0)
+			break;
+		n = n < 0 ? 0 : n;
+	}
 	if (got > 0)
-		send(fd, buf, (size_t)got, MSG_NOSIGNAL);
-	else if (got == 0 || errno != EAGAIN)
+		return;
+	if (got == 0 || errno != EAGAIN)
 		close(fd);
 }
 
@@ -300,6 +313,35 @@ static int load_udp(int n, int interval_us)
 	return sent != received;
 }
 
+/* ---- bulk ---- */
+
+static int load_bulk(long bytes, int seconds)
+{
+	int64_t end = now_us() + seconds * 1000000LL;
+	int fd = socket(to.ss_family, SOCK_STREAM, 0);
+	struct pollfd p = { .fd = fd };
+	long sent = 0, came = 0;
+	static char buf[16384];
+
+	if (fd < 0 || connect(fd, (struct sockaddr *)&to, to_len))
+		return 1;
+	while (came < bytes && now_us() < end) {
+		long part = bytes - sent < (long)sizeof(buf) ? bytes - sent : (long)sizeof(buf);
+		ssize_t n;
+
+		p.events = POLLIN | (part ? POLLOUT : 0);
+		if (poll(&p, 1, 100) < 0)
+			break;
+		n = p.revents & POLLIN ? recv(fd, buf, sizeof(buf), MSG_DONTWAIT) : 0;
+		came += n > 0 ? n : 0;
+		n = p.revents & POLLOUT ? send(fd, buf, (size_t)part, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+		sent += n > 0 ? n : 0;
+	}
+	close(fd);
+	printf("%ld\n", came);
+	return came != bytes;
+}
+
 int main(int argc, char **argv)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -311,5 +353,7 @@ int main(int argc, char **argv)
 	to_len = target(&to, argv[2], argv[3]);
 	if (!strcmp(argv[1], "udp"))
 		return load_udp(atoi(argv[4]), atoi(argv[5]));
+	if (!strcmp(argv[1], "bulk"))
+		return load_bulk(atol(argv[4]), atoi(argv[5]));
 	return atoi(argv[4]) <= FLOWS_MAX ? load_tcp(atoi(argv[4]), atoi(argv[5])) : 2;
 }

@@ -3,7 +3,7 @@
 # Real connections through the edge program to backends that decapsulate in XDP: each encapsulation, both
 # families, UDP, a large packet that must be told the right size, and counters that add up.
 # Needs root. Exit: 0 pass, 1 fail, 77 skip.
-. "$(dirname "$0")/dp_lib.sh"
+. "$(dirname "$0")/dp_lib"
 
 for b in 1 2 3; do backend b$b || { echo "not ok 1 - b$b's data plane opens"; exit 1; }; done
 check "the edge's data plane opens" tool edge -i eth0
@@ -36,11 +36,10 @@ check "GUE: IPv4 in IPv6" tcp $VIP
 check "GUE: IPv6 in IPv6" tcp $VIP6
 check "every backend had packets" sh -c "for n in $(ask edge counts "${six[@]}"); do [ \$n -gt 100 ] || exit 1; done"
 
-check "echo to the service" in_ns client busybox ping -c3 -i0.2 -W2 -q $VIP >/dev/null
-check "echo to the service, IPv6" in_ns client busybox ping -c3 -i0.2 -W2 -q $VIP6 >/dev/null
+check "echo to the service" ok in_ns client busybox ping -c3 -W2 -q $VIP
+check "echo to the service, IPv6" ok in_ns client busybox ping -c3 -W2 -q $VIP6
 pmtu() { in_ns client ip route get "$1" | grep -o 'mtu [0-9]*'; }
-big() { in_ns client busybox ping -c1 -W1 -M do -s 1460 "$1" >/dev/null 2>&1; }
-send_big() { head -c 200000 /dev/zero | in_ns client timeout 5 bash -c "exec 3<>/dev/tcp/$1/80; cat >&3 & head -c 200000 <&3 | wc -c"; }
+send_big() { in_ns client $FLOWS bulk "$1" 80 200000 20; }
 check "200 kB through TCP: the client learns what fits" is "$(send_big $VIP)" 200000
 check "by a route exception" is "$(pmtu $VIP)" "mtu $((1500 - 104))"
 check "the same by IPv6" is "$(send_big $VIP6)" 200000
