@@ -212,9 +212,10 @@ build/tests/net/dp_flows: build/tests/net/dp_flows.o
 build/bpf-tests: $(bpf_tests_bin) build/tests/net/dp_tool build/tests/net/dp_flows
 	@touch $@
 
+$(BUILD)/net/registry_conformance: $(BUILD)/tests/net/registry_live.o
 $(net_programs:%=$(BUILD)/net/%): $(BUILD)/net/%: $(BUILD)/tests/net/%.o $(BUILD)/lib.a
 	@mkdir -p $(@D)
-	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
+	$(call say,LINK)$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(ldflags) $(libs)
 
 define fuzz_rule
 build/fuzz/$(2): tests/fuzz/$(2).c $($(1)_src) $(lib_src)

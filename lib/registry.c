@@ -2,8 +2,8 @@
 /*
  * registry.c -- the client's simple part: opening, reading, writing, transactions.
  *
- * Requests and answers are those of etcd's JSON gateway (etcd v3.4, rpc.proto); what both servers share
- * is written down in registry_internal.h.
+ * Requests and answers are those of etcd's JSON gateway (etcd v3.4, rpc.proto); what both servers
+ * share is written down in registry_internal.h.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,10 +15,10 @@
 #include "lib/hash.h"
 #include "lib/registry_internal.h"
 
-#define SECRET_FILE_MAX  2048
-#define CA_FILE_MAX      (1u << 20)
-#define VALUE_MAX        (2u << 20)     /* decoded, of an answer; servers allow 1 to 1.5 MiB */
-#define LIST_TRIES       5
+#define SECRET_FILE_MAX 2048
+#define CA_FILE_MAX	(1u << 20)
+#define VALUE_MAX	(2u << 20) /* decoded, of an answer; servers allow 1 to 1.5 MiB */
+#define LIST_TRIES	5
 
 /* ---- encodings ---- */
 
@@ -127,7 +127,7 @@ void reg_kv_free(struct reg_kv *kv)
 	if (!kv)
 		return;
 	if (kv->value)
-		explicit_bzero(kv->value, kv->value_len);       /* it may be a signing key */
+		explicit_bzero(kv->value, kv->value_len); /* it may be a signing key */
 	free(kv->key);
 	free(kv->value);
 	memset(kv, 0, sizeof(*kv));
@@ -196,7 +196,8 @@ static int parse_url(struct registry *reg, const char *url)
 			reg->base[n - 1] = '\0';
 		return strlen(reg->base) < 512 ? 0 : -EINVAL;
 	}
-	reg_error_set("`registry: url` is \"%s\"; write unix:/path, http://host:port or https://host:port",
+	reg_error_set("`registry: url` is \"%s\"; write unix:/path, http://host:port or "
+		      "https://host:port",
 		      url ? url : "");
 	return -EINVAL;
 }
@@ -216,7 +217,8 @@ static int read_secrets(struct registry *reg, const struct conf_registry *conf)
 		return -EINVAL;
 	}
 	reg->user = strdup(conf->user);
-	return reg->user ? read_text(&reg->password, conf->password_file, SECRET_FILE_MAX, true) : -ENOMEM;
+	return reg->user ? read_text(&reg->password, conf->password_file, SECRET_FILE_MAX, true)
+			 : -ENOMEM;
 }
 
 static void curl_begin(void)
@@ -314,7 +316,7 @@ static int listing_add(struct listing *l, const json_t *kvs)
 	const json_t *kv;
 	size_t i;
 
-	json_array_foreach(kvs, i, kv) {
+	json_array_foreach (kvs, i, kv) {
 		if (l->n == l->room) {
 			size_t room = l->room ? l->room * 2 : 64;
 			struct reg_kv *more = reallocarray(l->kvs, room, sizeof(*more));
@@ -324,15 +326,16 @@ static int listing_add(struct listing *l, const json_t *kvs)
 			l->kvs = more;
 			l->room = room;
 		}
-		if (!reg_kv_parse(&l->kvs[l->n], kv))   /* a key with NUL bytes is nobody's here */
+		if (!reg_kv_parse(&l->kvs[l->n], kv)) /* a key with NUL bytes is nobody's here */
 			l->n++;
 	}
 	return 0;
 }
 
-/* One page that starts at from (NULL: at the prefix). *more says whether another follows, after *last. */
-static int list_page(struct registry *reg, const char *prefix, const json_t *from, struct listing *l,
-		     json_t **last)
+/* One page that starts at from (NULL: at the prefix). *more says whether another follows, after
+ * *last. */
+static int list_page(struct registry *reg, const char *prefix, const json_t *from,
+		     struct listing *l, json_t **last)
 {
 	json_t *request = json_object(), *answer = NULL, *kvs, *key;
 	bool more;
@@ -348,7 +351,8 @@ static int list_page(struct registry *reg, const char *prefix, const json_t *fro
 			json_decref(request);
 			return -EPROTO;
 		}
-		reg_set_bytes(request, "key", start, len + 1);  /* the terminator makes it the next key */
+		reg_set_bytes(request, "key", start,
+			      len + 1); /* the terminator makes it the next key */
 		reg_set_i64(request, "revision", l->revision);
 		free(start);
 	}
@@ -399,7 +403,8 @@ int reg_list(struct registry *reg, const char *prefix, struct reg_kv **out, size
 	return 0;
 }
 
-int registry_list(struct registry *reg, const char *prefix, struct reg_kv **out, size_t *n, int64_t *revision)
+int registry_list(struct registry *reg, const char *prefix, struct reg_kv **out, size_t *n,
+		  int64_t *revision)
 {
 	return reg_list(reg, prefix, out, n, revision, NULL);
 }
@@ -499,7 +504,8 @@ int registry_txn(struct registry *reg, const struct reg_cond *conds, size_t ncon
 	if (rc)
 		return rc;
 	if (!json_is_true(json_object_get(answer, "succeeded"))) {
-		reg_error_set("somebody else changed %s in between", nconds ? conds[0].key : "the keys");
+		reg_error_set("somebody else changed %s in between",
+			      nconds ? conds[0].key : "the keys");
 		rc = -EAGAIN;
 	} else if (revision) {
 		*revision = reg_i64(json_object_get(answer, "header"), "revision");

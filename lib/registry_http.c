@@ -2,8 +2,9 @@
 /*
  * registry_http.c -- one exchange with the registry: libcurl handles, login, errors as sentences.
  *
- * Handles are kept with their connections and used by one thread at a time. A token that the registry
- * no longer knows (etcd forgets its simple tokens at a restart) is fetched anew once for each call.
+ * Handles are kept with their connections and used by one thread at a time. A token that the
+ * registry no longer knows (etcd forgets its simple tokens at a restart) is fetched anew once for
+ * each call.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -80,7 +81,7 @@ static CURL *handle_take(struct registry *reg)
 
 static void handle_give(struct registry *reg, CURL *h)
 {
-	curl_easy_reset(h);     /* keeps the connection */
+	curl_easy_reset(h); /* keeps the connection */
 	pthread_mutex_lock(&reg->lock);
 	if (reg->nidle < REG_IDLE_MAX) {
 		reg->idle[reg->nidle++] = h;
@@ -122,12 +123,16 @@ int reg_curl_failed(struct registry *reg, CURLcode rc)
 	atomic_store(&reg->reachable, false);
 	switch (rc) {
 	case CURLE_OPERATION_TIMEDOUT:
-		reg_error_set("the registry at %s did not answer within %ld ms; is it running, and is the "
-			      "path to it open?", reg->shown, reg->timeout_ms);
+		reg_error_set("the registry at %s did not answer within %ld ms; is it running, and "
+			      "is the "
+			      "path to it open?",
+			      reg->shown, reg->timeout_ms);
 		return -ETIMEDOUT;
 	case CURLE_COULDNT_CONNECT:
-		reg_error_set("nothing listens at %s, or this user may not connect; start weir-registry or "
-			      "etcd there, or correct `registry: url`", reg->shown);
+		reg_error_set("nothing listens at %s, or this user may not connect; start "
+			      "weir-registry or "
+			      "etcd there, or correct `registry: url`",
+			      reg->shown);
 		return -ECONNREFUSED;
 	case CURLE_COULDNT_RESOLVE_HOST:
 		reg_error_set("the host in %s is not known; correct `registry: url`", reg->shown);
@@ -135,8 +140,10 @@ int reg_curl_failed(struct registry *reg, CURLcode rc)
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CONNECT_ERROR:
 	case CURLE_SSL_CACERT_BADFILE:
-		reg_error_set("TLS with %s failed: %s; `registry: ca` must hold the CA that signed its "
-			      "certificate", reg->shown, curl_easy_strerror(rc));
+		reg_error_set(
+			"TLS with %s failed: %s; `registry: ca` must hold the CA that signed its "
+			"certificate",
+			reg->shown, curl_easy_strerror(rc));
 		return -EPROTO;
 	case CURLE_OUT_OF_MEMORY:
 		reg_error_set("out of memory while asking the registry");
@@ -179,7 +186,8 @@ static int code_errno(int code)
 static bool login_stale(long status, const char *message)
 {
 	return status == 401 || strstr(message, "invalid auth token") ||
-	       strstr(message, "revision of auth store is old") || strstr(message, "user name is empty");
+	       strstr(message, "revision of auth store is old") ||
+	       strstr(message, "user name is empty");
 }
 
 static void login_forget(struct registry *reg)
@@ -194,7 +202,7 @@ int reg_refused(struct registry *reg, const char *path, long status, const char 
 {
 	json_t *root = body ? json_loadb(body, len, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
 	json_t *inner = json_object_get(root, "error");
-	const json_t *holder = json_is_object(inner) ? inner : root;    /* streams wrap it */
+	const json_t *holder = json_is_object(inner) ? inner : root; /* streams wrap it */
 	const char *message = json_string_value(json_object_get(holder, "message"));
 	json_t *code = json_object_get(holder, json_is_object(inner) ? "grpc_code" : "code");
 	int err = -EPROTO;
@@ -209,9 +217,13 @@ int reg_refused(struct registry *reg, const char *path, long status, const char 
 		login_forget(reg);
 		err = -EACCES;
 	}
-	reg_error_set("the registry at %s refused %s (status %ld): %s%s", reg->shown, path, status, message,
-		      err == -EACCES ? "; check `registry: user`, `password` and `token`, or run as root or "
-				       "as the daemons' user" : "");
+	reg_error_set(
+		"the registry at %s refused %s (status %ld): %s%s", reg->shown, path, status,
+		message,
+		err == -EACCES
+			? "; check `registry: user`, `password` and `token`, or run as root or "
+			  "as the daemons' user"
+			: "");
 	json_decref(root);
 	return err;
 }
@@ -331,11 +343,14 @@ static int call_once(struct registry *reg, const char *path, const char *body, u
 		rc = reg_refused(reg, path, status, out.data, out.len);
 	if (!rc) {
 		/* keepalive answers a stream of one object, so more may follow the first */
-		*answer = out.data ? json_loadb(out.data, out.len, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
+		*answer = out.data ? json_loadb(out.data, out.len, JSON_DISABLE_EOF_CHECK, NULL)
+				   : NULL;
 		if (!json_is_object(*answer)) {
 			json_decref(*answer);
-			reg_error_set("what answers at %s is no registry (no JSON object for %s); correct "
-				      "`registry: url`", reg->shown, path);
+			reg_error_set("what answers at %s is no registry (no JSON object for %s); "
+				      "correct "
+				      "`registry: url`",
+				      reg->shown, path);
 			rc = -EPROTO;
 		}
 	}
@@ -344,7 +359,8 @@ static int call_once(struct registry *reg, const char *path, const char *body, u
 	return rc;
 }
 
-int reg_call(struct registry *reg, const char *path, json_t *request, unsigned int flags, json_t **answer)
+int reg_call(struct registry *reg, const char *path, json_t *request, unsigned int flags,
+	     json_t **answer)
 {
 	char *body = request ? json_dumps(request, JSON_COMPACT) : NULL;
 	json_t *got = NULL;
@@ -364,7 +380,7 @@ int reg_call(struct registry *reg, const char *path, json_t *request, unsigned i
 		pthread_mutex_lock(&reg->lock);
 		had_token = reg->auth_token != NULL;
 		pthread_mutex_unlock(&reg->lock);
-		if (!had_token)         /* it was refused and forgotten: log in again */
+		if (!had_token) /* it was refused and forgotten: log in again */
 			rc = call_once(reg, path, body, flags, &got);
 	}
 	free(body);
@@ -373,7 +389,8 @@ int reg_call(struct registry *reg, const char *path, json_t *request, unsigned i
 	return rc;
 }
 
-CURL *reg_stream_new(struct registry *reg, const char *path, const char *body, struct curl_slist **headers)
+CURL *reg_stream_new(struct registry *reg, const char *path, const char *body,
+		     struct curl_slist **headers)
 {
 	char header[REG_AUTH_MAX];
 	struct curl_slist *list;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * registry_lease.c -- leases that stay: a thread keeps one alive, makes a new one when it was lost, and
- * puts its keys again; locks are keys that are claimed once and never taken back by themselves.
+ * registry_lease.c -- leases that stay: a thread keeps one alive, makes a new one when it was lost,
+ * and puts its keys again; locks are keys that are claimed once and never taken back by themselves.
  *
- * `busy` serialises what talks to the registry about one lease; `lock` guards the fields and is never
- * held across a call, so that registry_lease_holds() does not wait.
+ * `busy` serialises what talks to the registry about one lease; `lock` guards the fields and is
+ * never held across a call, so that registry_lease_holds() does not wait.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -15,12 +15,12 @@
 #include "lib/addr.h"
 #include "lib/registry_internal.h"
 
-#define RETRY_MS 200            /* first wait after a failure; doubles up to a third of the TTL */
+#define RETRY_MS 200 /* first wait after a failure; doubles up to a third of the TTL */
 
 struct leased_key {
 	char *key, *value;
 	bool lock;
-	bool held;              /* lock: mine, as long as the lease lives */
+	bool held; /* lock: mine, as long as the lease lives */
 };
 
 struct reg_lease {
@@ -33,12 +33,12 @@ struct reg_lease {
 
 	pthread_mutex_t busy;
 
-	pthread_mutex_t lock;   /* all below */
+	pthread_mutex_t lock; /* all below */
 	pthread_cond_t wake;
 	bool stop;
-	int64_t id;             /* 0: none now */
-	uint64_t term;          /* leases granted so far */
-	int64_t sure_until_ms;  /* the registry cannot have let the lease lapse before */
+	int64_t id;	       /* 0: none now */
+	uint64_t term;	       /* leases granted so far */
+	int64_t sure_until_ms; /* the registry cannot have let the lease lapse before */
 	struct leased_key *keys;
 	size_t nkeys;
 };
@@ -233,7 +233,7 @@ int registry_lease(struct registry *reg, struct reg_lease **out, unsigned int tt
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&lease->wake, &attr);
 	pthread_condattr_destroy(&attr);
-	(void)grant(lease);     /* when the registry is silent the thread goes on asking */
+	(void)grant(lease); /* when the registry is silent the thread goes on asking */
 	rc = -pthread_create(&lease->thread, NULL, lease_run, lease);
 	if (rc) {
 		lease_free(lease);
@@ -248,7 +248,8 @@ int registry_lease(struct registry *reg, struct reg_lease **out, unsigned int tt
 }
 
 /* Finds or adds the key and gives it the value. */
-static struct leased_key *remember(struct reg_lease *lease, const char *key, const char *value, bool lock)
+static struct leased_key *remember(struct reg_lease *lease, const char *key, const char *value,
+				   bool lock)
 {
 	struct leased_key *k = NULL, *more;
 	char *copy = strdup(value);
@@ -291,7 +292,7 @@ int registry_lease_put(struct reg_lease *lease, const char *key, const char *val
 		rc = lease_ensure(lease);
 		if (!rc)
 			rc = registry_put(lease->reg, key, value, lease_id(lease));
-		if (rc == -ENOENT) {    /* the lease lapsed without our knowing */
+		if (rc == -ENOENT) { /* the lease lapsed without our knowing */
 			lease_forget(lease);
 			rc = lease_ensure(lease);
 		}
@@ -359,7 +360,8 @@ bool registry_lease_holds(struct reg_lease *lease, const char *key)
 	pthread_mutex_lock(&lease->lock);
 	if (lease->id && reg_now_ms() < lease->sure_until_ms)
 		for (size_t i = 0; i < lease->nkeys && !held; i++)
-			held = lease->keys[i].lock && lease->keys[i].held && !strcmp(lease->keys[i].key, key);
+			held = lease->keys[i].lock && lease->keys[i].held &&
+			       !strcmp(lease->keys[i].key, key);
 	pthread_mutex_unlock(&lease->lock);
 	return held;
 }
@@ -416,7 +418,8 @@ static const struct addr_port *inside_of(const struct conf *conf, const char *ro
 	return !strcmp(role, "endpoint") ? &conf->endpoint.inside : NULL;
 }
 
-int registry_announce(struct reg_lease *lease, const struct conf *conf, const char *role, const char *extra_json)
+int registry_announce(struct reg_lease *lease, const struct conf *conf, const char *role,
+		      const char *extra_json)
 {
 	const struct addr_port *inside = inside_of(conf, role);
 	json_t *value = extra_json ? json_loads(extra_json, 0, NULL) : json_object();
@@ -435,12 +438,14 @@ int registry_announce(struct reg_lease *lease, const struct conf *conf, const ch
 	json_object_set_new(value, "domain", json_string(conf->domain));
 	json_object_set_new(value, "role", json_string(role));
 	json_object_set_new(value, "pid", json_integer(getpid()));
-	json_object_set_new(value, "inside", inside ? json_string(addr_port_format(inside, where, sizeof(where)))
-						    : json_null());
-	json_object_set_new(value, "tls", json_boolean(conf->tls.cert && inside &&
-						       !addr_port_is_local(inside)));
+	json_object_set_new(value, "inside",
+			    inside ? json_string(addr_port_format(inside, where, sizeof(where)))
+				   : json_null());
+	json_object_set_new(value, "tls",
+			    json_boolean(conf->tls.cert && inside && !addr_port_is_local(inside)));
 	text = json_dumps(value, JSON_COMPACT);
-	if (text && (size_t)snprintf(key, sizeof(key), REG_MEMBERS "%s/%s", role, conf->node) < sizeof(key))
+	if (text &&
+	    (size_t)snprintf(key, sizeof(key), REG_MEMBERS "%s/%s", role, conf->node) < sizeof(key))
 		rc = registry_lease_put(lease, key, text);
 	free(text);
 	json_decref(value);

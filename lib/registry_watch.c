@@ -2,10 +2,10 @@
 /*
  * registry_watch.c -- watching a prefix: list, then follow; after a gap tell the difference only.
  *
- * A thread for each watch keeps a sorted table of what its user was told (key, revision, hash of the
- * value). When the connection breaks it resumes at the next revision. When that is compacted away, or
- * when what answers is another or an older store, it lists again and tells what differs from the table.
- * While nothing answers, nothing is told.
+ * A thread for each watch keeps a sorted table of what its user was told (key, revision, hash of
+ * the value). When the connection breaks it resumes at the next revision. When that is compacted
+ * away, or when what answers is another or an older store, it lists again and tells what differs
+ * from the table. While nothing answers, nothing is told.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -36,11 +36,11 @@ struct reg_watch {
 	atomic_bool stop;
 
 	/* the thread's own */
-	struct known **known;           /* sorted by key */
+	struct known **known; /* sorted by key */
 	size_t nknown, room;
 	bool synced;
 	uint64_t cluster;
-	int64_t next;                   /* revision to resume at; 0: list first */
+	int64_t next; /* revision to resume at; 0: list first */
 
 	/* the present stream */
 	bool created, broken;
@@ -129,8 +129,10 @@ static void tell_delete(struct reg_watch *w, size_t at, int64_t revision)
 
 /* ---- listing ---- */
 
-/* Both lists are in key order: what is only in the table was deleted, what is new or other is put. */
-static int tell_difference(struct reg_watch *w, const struct reg_kv *kvs, size_t n, int64_t revision)
+/* Both lists are in key order: what is only in the table was deleted, what is new or other is put.
+ */
+static int tell_difference(struct reg_watch *w, const struct reg_kv *kvs, size_t n,
+			   int64_t revision)
 {
 	size_t at = 0;
 	int rc = 0;
@@ -186,10 +188,10 @@ static int on_event(struct reg_watch *w, const json_t *event)
 	int rc = reg_kv_parse(&kv, json_object_get(event, "kv"));
 
 	if (rc)
-		return rc == -EPROTO ? 0 : rc;  /* a key with NUL bytes is nobody's here */
+		return rc == -EPROTO ? 0 : rc; /* a key with NUL bytes is nobody's here */
 	at = known_find(w, kv.key, &found);
 	if (found && w->known[at]->mod_revision >= kv.mod_revision)
-		rc = 0;                         /* the listing had it already */
+		rc = 0; /* the listing had it already */
 	else if (!type || strcmp(type, "DELETE"))
 		rc = tell_put(w, &kv);
 	else if (found)
@@ -220,7 +222,8 @@ static int on_created(struct reg_watch *w, uint64_t cluster, int64_t revision)
 /* etcd answers so when it does not know our token any more; taking it for that costs one login. */
 static int on_canceled(struct reg_watch *w, const json_t *result)
 {
-	json_t *error = json_pack("{s:O?,s:i}", "message", json_object_get(result, "cancel_reason"), "code", 16);
+	json_t *error = json_pack("{s:O?,s:i}", "message", json_object_get(result, "cancel_reason"),
+				  "code", 16);
 	char *text = error ? json_dumps(error, JSON_COMPACT) : NULL;
 	int rc = reg_refused(w->reg, "/v3/watch", 401, text, text ? strlen(text) : 0);
 
@@ -244,8 +247,8 @@ static int on_result(struct reg_watch *w, const json_t *result)
 	if (json_is_true(json_object_get(result, "created")))
 		rc = on_created(w, reg_u64(header, "cluster_id"), revision);
 	else if (!json_array_size(events) && revision >= w->next)
-		w->next = revision + 1;         /* progress: nothing up to there was ours */
-	json_array_foreach(events, i, event) {
+		w->next = revision + 1; /* progress: nothing up to there was ours */
+	json_array_foreach (events, i, event) {
 		if (rc || atomic_load(&w->stop))
 			break;
 		rc = on_event(w, event);
@@ -278,7 +281,7 @@ static size_t on_stream(char *data, size_t size, size_t n, void *arg)
 		char *more = room <= LINE_MAX_BYTES ? realloc(w->line, room) : NULL;
 
 		if (!more) {
-			watch_restart(w);       /* too much at once: a listing comes in pages */
+			watch_restart(w); /* too much at once: a listing comes in pages */
 			return 0;
 		}
 		w->line = more;
@@ -406,7 +409,8 @@ static void watch_free(struct reg_watch *w)
 	free(w);
 }
 
-int registry_watch(struct registry *reg, struct reg_watch **out, const char *prefix, reg_watch_fn *fn, void *arg)
+int registry_watch(struct registry *reg, struct reg_watch **out, const char *prefix,
+		   reg_watch_fn *fn, void *arg)
 {
 	struct reg_watch *w = calloc(1, sizeof(*w));
 	int rc = -ENOMEM;

@@ -58,7 +58,7 @@ const json_t *fields_get(const json_t *object, const char *name)
 	json_t *other;
 
 	if (!value && strchr(name, '_'))
-		json_object_foreach((json_t *)object, member, other)
+		json_object_foreach ((json_t *)object, member, other)
 			if (same_name(member, name))
 				value = other;
 	return json_is_null(value) ? NULL : value;
@@ -95,7 +95,8 @@ bool fields_bool(struct fields *f, const json_t *object, const char *name)
 	return json_is_true(v);
 }
 
-const char *fields_bytes(struct fields *f, const json_t *object, const char *name, size_t max, size_t *len)
+const char *fields_bytes(struct fields *f, const json_t *object, const char *name, size_t max,
+			 size_t *len)
 {
 	const json_t *v = fields_get(object, name);
 	size_t text_len = json_string_length(v), room = text_len / 4 * 3;
@@ -110,7 +111,9 @@ const char *fields_bytes(struct fields *f, const json_t *object, const char *nam
 		return "";
 	}
 	if (room > max + 3) {
-		fields_fault(f, CODE_INVALID, "etcdserver: request is too large (%s has at most %zu bytes)", name, max);
+		fields_fault(f, CODE_INVALID,
+			     "etcdserver: request is too large (%s has at most %zu bytes)", name,
+			     max);
 		return "";
 	}
 	blob = malloc(room + 4);
@@ -126,7 +129,9 @@ const char *fields_bytes(struct fields *f, const json_t *object, const char *nam
 	if (n < 0)
 		fields_fault(f, CODE_INVALID, "%s is not base64 with padding", name);
 	else if ((size_t)n > max)
-		fields_fault(f, CODE_INVALID, "etcdserver: request is too large (%s has at most %zu bytes)", name, max);
+		fields_fault(f, CODE_INVALID,
+			     "etcdserver: request is too large (%s has at most %zu bytes)", name,
+			     max);
 	else
 		*len = (size_t)n;
 	return blob;
@@ -157,12 +162,13 @@ void fields_only(struct fields *f, const json_t *object, const char *const *name
 		fields_fault(f, CODE_INVALID, "a JSON object is expected");
 		return;
 	}
-	json_object_foreach((json_t *)object, member, value) {
+	json_object_foreach ((json_t *)object, member, value) {
 		bool known = false;
 
 		for (size_t i = 0; names[i] && !known; i++)
 			known = same_name(member, names[i]);
 		if (!known)
-			fields_fault(f, CODE_UNIMPLEMENTED, "weir-registry does not know the member %.60s here", member);
+			fields_fault(f, CODE_UNIMPLEMENTED,
+				     "weir-registry does not know the member %.60s here", member);
 	}
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * main.c -- weir-registry: the embedded registry of one machine, speaking a part of etcd v3's JSON API.
+ * main.c -- weir-registry: the embedded registry of one machine, speaking a part of etcd v3's JSON
+ * API.
  *
- * Requests that may wait for the disk run on the HTTP server's worker threads; keep-alives of leases
- * do not, so that a slow disk ends no lease. A thread of its own lets the leases' clock run.
+ * Requests that may wait for the disk run on the HTTP server's worker threads; keep-alives of
+ * leases do not, so that a slow disk ends no lease. A thread of its own lets the leases' clock run.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,10 +19,10 @@
 #include "http/registry/store.h"
 #include "lib/daemon.h"
 
-#define TICK_MS     200
-#define TICK_MAX_MS 1000        /* more than this means that we did not run: not counted */
+#define TICK_MS	    200
+#define TICK_MAX_MS 1000 /* more than this means that we did not run: not counted */
 #define PROGRESS_MS 10000
-#define STOP_MS     500
+#define STOP_MS	    500
 
 struct program {
 	int fds[16];
@@ -49,8 +50,9 @@ static int read_token(struct program *p, const char *path)
 	ssize_t n;
 
 	if (fd < 0) {
-		log_error("%s cannot be read: %s; `registry_server: token` names the file with TCP's token", path,
-			  strerror(-rc));
+		log_error("%s cannot be read: %s; `registry_server: token` names the file with "
+			  "TCP's token",
+			  path, strerror(-rc));
 		return rc;
 	}
 	n = read(fd, p->options.token, sizeof(p->options.token) - 1);
@@ -58,7 +60,8 @@ static int read_token(struct program *p, const char *path)
 	while (n > 0 && strchr("\r\n", p->options.token[n - 1]))
 		p->options.token[--n] = '\0';
 	if (n < 16) {
-		log_error("%s must hold a token of 16 to %zu characters in one line; `openssl rand -hex 32` makes one",
+		log_error("%s must hold a token of 16 to %zu characters in one line; `openssl rand "
+			  "-hex 32` makes one",
 			  path, sizeof(p->options.token) - 1);
 		return -EINVAL;
 	}
@@ -73,13 +76,16 @@ static int bind_one(struct program *p, const struct daemon *d, const struct addr
 	addr_port_format(ap, text, sizeof(text));
 	conf_ctl_path(d->conf, "registry", ctl, sizeof(ctl));
 	if (!strcmp(ap->path, ctl)) {
-		log_error("registry_server: %s is the control socket's path; take another, as unix:%s/registry.socket",
+		log_error("registry_server: %s is the control socket's path; take another, as "
+			  "unix:%s/registry.socket",
 			  text, d->conf->run);
 		return -EINVAL;
 	}
 	if (!addr_port_is_local(ap) || (!ap->path[0] && !d->conf->registry_server.token_file)) {
-		log_error("registry_server: %s: TCP is served on loopback only, and with a `token`; for several machines "
-			  "run etcd", text);
+		log_error("registry_server: %s: TCP is served on loopback only, and with a "
+			  "`token`; for several machines "
+			  "run etcd",
+			  text);
 		return -EINVAL;
 	}
 	fd = addr_bind(ap, SOCK_STREAM, 1024, false, 0660);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * request.c -- see request.h. The messages are etcd's own (server/etcdserver/api/v3rpc/rpctypes), with a
- * hint where one helps, so that clients that know them find them.
+ * request.c -- see request.h. The messages are etcd's own (server/etcdserver/api/v3rpc/rpctypes),
+ * with a hint where one helps, so that clients that know them find them.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,8 +15,14 @@
 
 /* grpc/codes */
 enum {
-	CODE_INVALID = 3, CODE_NOT_FOUND = 5, CODE_DENIED = 7, CODE_EXHAUSTED = 8, CODE_PRECONDITION = 9,
-	CODE_RANGE = 11, CODE_UNIMPLEMENTED = 12, CODE_INTERNAL = 13
+	CODE_INVALID = 3,
+	CODE_NOT_FOUND = 5,
+	CODE_DENIED = 7,
+	CODE_EXHAUSTED = 8,
+	CODE_PRECONDITION = 9,
+	CODE_RANGE = 11,
+	CODE_UNIMPLEMENTED = 12,
+	CODE_INTERNAL = 13
 };
 
 /* The first key after all users. */
@@ -128,17 +134,25 @@ static unsigned int store_failed(int rc, json_t **answer)
 {
 	switch (rc) {
 	case -EEXIST:
-		return refuse(CODE_INVALID, "etcdserver: duplicate key given in txn request", answer);
+		return refuse(CODE_INVALID, "etcdserver: duplicate key given in txn request",
+			      answer);
 	case -ENOKEY:
 		return refuse(CODE_NOT_FOUND, "etcdserver: requested lease not found", answer);
 	case -ENOSPC:
-		return refuse(CODE_EXHAUSTED, "etcdserver: mvcc: database space exceeded; nothing was changed: free "
-			      "space on the disk of weir-registry's state folder, or delete keys", answer);
+		return refuse(
+			CODE_EXHAUSTED,
+			"etcdserver: mvcc: database space exceeded; nothing was changed: free "
+			"space on the disk of weir-registry's state folder, or delete keys",
+			answer);
 	case -ENOMEM:
-		return refuse(CODE_EXHAUSTED, "weir-registry is out of memory; nothing was changed", answer);
+		return refuse(CODE_EXHAUSTED, "weir-registry is out of memory; nothing was changed",
+			      answer);
 	default:
-		return refuse(CODE_INTERNAL, "weir-registry cannot write to its disk; nothing was changed: see the "
-			      "kernel's log for the disk's errors", answer);
+		return refuse(
+			CODE_INTERNAL,
+			"weir-registry cannot write to its disk; nothing was changed: see the "
+			"kernel's log for the disk's errors",
+			answer);
 	}
 }
 
@@ -154,8 +168,10 @@ static void parse_span(struct fields *f, const json_t *o, struct span *span)
 
 static void parse_range(struct fields *f, const json_t *o, struct store_op *op)
 {
-	static const char *const known[] = { "key", "range_end", "limit", "revision", "keys_only", "count_only",
-					     "serializable", "sort_order", "sort_target", NULL };
+	static const char *const known[] = {
+		"key",	      "range_end",    "limit",	    "revision",	   "keys_only",
+		"count_only", "serializable", "sort_order", "sort_target", NULL
+	};
 	static const char *const orders[] = { "NONE", "ASCEND", NULL };
 	static const char *const targets[] = { "KEY", NULL };
 
@@ -165,7 +181,8 @@ static void parse_range(struct fields *f, const json_t *o, struct store_op *op)
 	op->limit = fields_i64(f, o, "limit");
 	op->keys_only = fields_bool(f, o, "keys_only");
 	op->count_only = fields_bool(f, o, "count_only");
-	(void)fields_i64(f, o, "revision");     /* the present one is answered, and said in the header */
+	(void)fields_i64(f, o,
+			 "revision"); /* the present one is answered, and said in the header */
 	(void)fields_bool(f, o, "serializable");
 	(void)fields_enum(f, o, "sort_order", orders);
 	(void)fields_enum(f, o, "sort_target", targets);
@@ -198,11 +215,14 @@ static void parse_delete(struct fields *f, const json_t *o, struct store_op *op)
 
 static void parse_compare(struct fields *f, const json_t *o, struct store_compare *c)
 {
-	static const char *const known[] = { "result", "target", "key", "range_end", "version", "create_revision",
-					     "mod_revision", "value", "lease", NULL };
+	static const char *const known[] = {
+		"result",	   "target",	   "key",   "range_end", "version",
+		"create_revision", "mod_revision", "value", "lease",	 NULL
+	};
 	static const char *const targets[] = { "VERSION", "CREATE", "MOD", "VALUE", "LEASE", NULL };
 	static const char *const results[] = { "EQUAL", "GREATER", "LESS", "NOT_EQUAL", NULL };
-	static const char *const operands[] = { "version", "create_revision", "mod_revision", "value", "lease" };
+	static const char *const operands[] = { "version", "create_revision", "mod_revision",
+						"value", "lease" };
 
 	fields_only(f, o, known);
 	parse_span(f, o, &c->span);
@@ -216,7 +236,8 @@ static void parse_compare(struct fields *f, const json_t *o, struct store_compar
 
 static void parse_op(struct fields *f, const json_t *o, struct store_op *op)
 {
-	static const char *const known[] = { "request_range", "request_put", "request_delete_range", NULL };
+	static const char *const known[] = { "request_range", "request_put", "request_delete_range",
+					     NULL };
 	const json_t *inner;
 
 	fields_only(f, o, known);
@@ -227,7 +248,9 @@ static void parse_op(struct fields *f, const json_t *o, struct store_op *op)
 	else if ((inner = fields_get(o, "request_delete_range")))
 		parse_delete(f, inner, op);
 	else
-		fields_fault(f, CODE_INVALID, "an operation needs request_range, request_put or request_delete_range");
+		fields_fault(
+			f, CODE_INVALID,
+			"an operation needs request_range, request_put or request_delete_range");
 }
 
 static const json_t *parse_list(struct fields *f, const json_t *o, const char *name, size_t *n)
@@ -259,11 +282,15 @@ static bool permitted(enum request_power power, const struct store_op *ops, size
 
 static unsigned int deny(json_t **answer)
 {
-	return refuse(CODE_DENIED, "etcdserver: permission denied; users are changed by root or with weir-registry's "
-		      "token, everything else also by the daemons' user", answer);
+	return refuse(
+		CODE_DENIED,
+		"etcdserver: permission denied; users are changed by root or with weir-registry's "
+		"token, everything else also by the daemons' user",
+		answer);
 }
 
-static unsigned int run_op(struct store *s, enum request_power power, struct store_op *op, json_t **answer)
+static unsigned int run_op(struct store *s, enum request_power power, struct store_op *op,
+			   json_t **answer)
 {
 	struct store_txn txn = { .then = op, .nthen = 1 };
 	int rc;
@@ -280,10 +307,12 @@ static unsigned int run_op(struct store *s, enum request_power power, struct sto
 
 static json_t *txn_answer(const struct store *s, const struct store_txn *txn)
 {
-	static const char *const names[] = { "response_range", "response_put", "response_delete_range" };
+	static const char *const names[] = { "response_range", "response_put",
+					     "response_delete_range" };
 	const struct store_op *ops = txn->succeeded ? txn->then : txn->otherwise;
 	size_t n = txn->succeeded ? txn->nthen : txn->notherwise;
-	json_t *out = json_pack("{s:o}", "header", request_header(s, txn->revision)), *list = json_array();
+	json_t *out = json_pack("{s:o}", "header", request_header(s, txn->revision)),
+	       *list = json_array();
 
 	if (txn->succeeded)
 		json_object_set_new(out, "succeeded", json_true());
@@ -302,7 +331,8 @@ struct txn_room {
 	struct store_op then[STORE_OPS_MAX], otherwise[STORE_OPS_MAX];
 };
 
-static void parse_txn(struct fields *f, const json_t *o, struct store_txn *txn, struct txn_room *room)
+static void parse_txn(struct fields *f, const json_t *o, struct store_txn *txn,
+		      struct txn_room *room)
 {
 	static const char *const known[] = { "compare", "success", "failure", NULL };
 	const json_t *list;
@@ -322,8 +352,8 @@ static void parse_txn(struct fields *f, const json_t *o, struct store_txn *txn, 
 		parse_op(f, json_array_get(list, i), &txn->otherwise[i]);
 }
 
-static unsigned int run_txn(struct store *s, enum request_power power, struct fields *f, const json_t *o,
-			    json_t **answer)
+static unsigned int run_txn(struct store *s, enum request_power power, struct fields *f,
+			    const json_t *o, json_t **answer)
 {
 	struct txn_room *room = calloc(1, sizeof(*room));
 	struct store_txn txn = { 0 };
@@ -335,7 +365,8 @@ static unsigned int run_txn(struct store *s, enum request_power power, struct fi
 	parse_txn(f, o, &txn, room);
 	if (f->fault[0]) {
 		status = refuse(f->code, f->fault, answer);
-	} else if (!permitted(power, txn.then, txn.nthen) || !permitted(power, txn.otherwise, txn.notherwise)) {
+	} else if (!permitted(power, txn.then, txn.nthen) ||
+		   !permitted(power, txn.otherwise, txn.notherwise)) {
 		status = deny(answer);
 	} else if ((rc = store_run(s, &txn))) {
 		status = store_failed(rc, answer);
@@ -361,9 +392,11 @@ static unsigned int run_compact(struct store *s, struct fields *f, const json_t 
 		return refuse(f->code, f->fault, answer);
 	rc = store_compact(s, revision);
 	if (rc == -ESTALE)
-		return refuse(CODE_RANGE, "etcdserver: mvcc: required revision has been compacted", answer);
+		return refuse(CODE_RANGE, "etcdserver: mvcc: required revision has been compacted",
+			      answer);
 	if (rc == -ERANGE)
-		return refuse(CODE_RANGE, "etcdserver: mvcc: required revision is a future revision", answer);
+		return refuse(CODE_RANGE,
+			      "etcdserver: mvcc: required revision is a future revision", answer);
 	if (rc)
 		return store_failed(rc, answer);
 	*answer = json_pack("{s:o}", "header", request_header(s, store_revision(s)));
@@ -380,7 +413,8 @@ static unsigned int run_grant(struct store *s, struct fields *f, const json_t *o
 	if (ttl > STORE_LEASE_TTL_MAX)
 		fields_fault(f, CODE_RANGE, "etcdserver: too large lease TTL");
 	if (ttl < 1 || id < 0)
-		fields_fault(f, CODE_INVALID, "a lease needs a TTL of at least one second, and no negative ID");
+		fields_fault(f, CODE_INVALID,
+			     "a lease needs a TTL of at least one second, and no negative ID");
 	if (f->fault[0])
 		return refuse(f->code, f->fault, answer);
 	rc = store_lease_grant(s, &id, ttl);
@@ -394,7 +428,8 @@ static unsigned int run_grant(struct store *s, struct fields *f, const json_t *o
 	return 200;
 }
 
-static unsigned int run_lease(struct store *s, bool keep, struct fields *f, const json_t *o, json_t **answer)
+static unsigned int run_lease(struct store *s, bool keep, struct fields *f, const json_t *o,
+			      json_t **answer)
 {
 	static const char *const known[] = { "ID", NULL };
 	int64_t id = fields_i64(f, o, "ID");
@@ -411,7 +446,8 @@ static unsigned int run_lease(struct store *s, bool keep, struct fields *f, cons
 		*answer = json_pack("{s:o}", "header", request_header(s, store_revision(s)));
 		return 200;
 	}
-	/* without the revision: it would have to wait for a change that is on its way to the disk */
+	/* without the revision: it would have to wait for a change that is on its way to the disk
+	 */
 	result = json_pack("{s:o}", "header", request_header(s, 0));
 	set_i64(result, "ID", id);
 	set_i64(result, "TTL", store_lease_keep(s, id));
@@ -425,7 +461,8 @@ static json_t *parse_body(struct fields *f, const char *body, size_t len)
 	json_t *o = json_loadb(body, len, JSON_REJECT_DUPLICATES, &error);
 
 	if (!json_is_object(o))
-		fields_fault(f, CODE_INVALID, "the body is no JSON object: %.80s", o ? "another value" : error.text);
+		fields_fault(f, CODE_INVALID, "the body is no JSON object: %.80s",
+			     o ? "another value" : error.text);
 	return o;
 }
 
@@ -474,10 +511,14 @@ unsigned int request_run(struct store *s, enum request_kind kind, enum request_p
 const char *request_path(enum request_kind kind)
 {
 	static const char *const paths[REQUEST_KINDS] = {
-		[REQUEST_RANGE] = "/v3/kv/range",         [REQUEST_PUT] = "/v3/kv/put",
-		[REQUEST_DELETE] = "/v3/kv/deleterange",  [REQUEST_TXN] = "/v3/kv/txn",
-		[REQUEST_COMPACT] = "/v3/kv/compaction",  [REQUEST_GRANT] = "/v3/lease/grant",
-		[REQUEST_REVOKE] = "/v3/lease/revoke",    [REQUEST_KEEPALIVE] = "/v3/lease/keepalive",
+		[REQUEST_RANGE] = "/v3/kv/range",
+		[REQUEST_PUT] = "/v3/kv/put",
+		[REQUEST_DELETE] = "/v3/kv/deleterange",
+		[REQUEST_TXN] = "/v3/kv/txn",
+		[REQUEST_COMPACT] = "/v3/kv/compaction",
+		[REQUEST_GRANT] = "/v3/lease/grant",
+		[REQUEST_REVOKE] = "/v3/lease/revoke",
+		[REQUEST_KEEPALIVE] = "/v3/lease/keepalive",
 	};
 
 	return paths[kind];
@@ -496,10 +537,12 @@ static char *copy(const char *data, size_t len)
 	return out;
 }
 
-unsigned int request_watch_parse(struct request_watch *out, const char *body, size_t len, json_t **answer)
+unsigned int request_watch_parse(struct request_watch *out, const char *body, size_t len,
+				 json_t **answer)
 {
 	static const char *const outer[] = { "create_request", NULL };
-	static const char *const known[] = { "key", "range_end", "start_revision", "progress_notify", NULL };
+	static const char *const known[] = { "key", "range_end", "start_revision",
+					     "progress_notify", NULL };
 	struct fields f = { 0 };
 	json_t *o = parse_body(&f, body, len);
 	const json_t *create = fields_get(o, "create_request");
@@ -510,7 +553,7 @@ unsigned int request_watch_parse(struct request_watch *out, const char *body, si
 	fields_only(&f, create, known);
 	parse_span(&f, create, &span);
 	*out = (struct request_watch){ .start = fields_i64(&f, create, "start_revision") };
-	(void)fields_bool(&f, create, "progress_notify");       /* progress is always told */
+	(void)fields_bool(&f, create, "progress_notify"); /* progress is always told */
 	if (out->start < 0)
 		fields_fault(&f, CODE_INVALID, "start_revision is negative");
 	if (!f.fault[0]) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * server.c -- see server.h. Bodies are gathered here, because a value of 1 MiB is 1.4 MiB in base64.
+ * server.c -- see server.h. Bodies are gathered here, because a value of 1 MiB is 1.4 MiB in
+ * base64.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -24,18 +25,18 @@ struct server {
 	struct httpd *httpd;
 	struct server_options options;
 	uint8_t token_digest[32];
-	uid_t uid;                      /* the daemons' user: ours */
+	uid_t uid; /* the daemons' user: ours */
 	struct metric *requests, *seconds;
 };
 
 /* One request's own. */
 struct call {
 	struct server *server;
-	enum request_kind kind;         /* REQUEST_KINDS: a watch */
+	enum request_kind kind; /* REQUEST_KINDS: a watch */
 	enum request_power power;
 	char *body;
 	size_t len, room;
-	unsigned int failed;            /* a status: the body is read to its end, then refused */
+	unsigned int failed; /* a status: the body is read to its end, then refused */
 	struct timespec began;
 	struct watch *watch;
 };
@@ -71,15 +72,20 @@ static enum http_next refuse(struct server *s, struct http_req *req)
 	int64_t uid = http_peer_uid(req);
 
 	if (uid < 0) {
-		log_limited(LOG_LEVEL_WARN, 6, "a request over TCP came without the registry's token");
+		log_limited(LOG_LEVEL_WARN, 6,
+			    "a request over TCP came without the registry's token");
 		http_add_header(req, "WWW-Authenticate", "Bearer");
-		return http_reply_json(req, 401, request_error(16, "etcdserver: invalid auth token; send `Authorization: "
-							       "Bearer` with the token of `registry_server: token`"));
+		return http_reply_json(
+			req, 401,
+			request_error(16, "etcdserver: invalid auth token; send `Authorization: "
+					  "Bearer` with the token of `registry_server: token`"));
 	}
 	log_limited(LOG_LEVEL_WARN, 6, "user %lld may not use the registry", (long long)uid);
 	(void)s;
-	return http_reply_json(req, 403, request_error(7, "etcdserver: permission denied; run as root or as the "
-						       "daemons' user"));
+	return http_reply_json(req, 403,
+			       request_error(7,
+					     "etcdserver: permission denied; run as root or as the "
+					     "daemons' user"));
 }
 
 /* ---- a request's way ---- */
@@ -98,16 +104,17 @@ static void count(struct call *c, unsigned int status)
 	if (c->kind == REQUEST_KINDS)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	metric_observe(metric_series(s->seconds, kind, NULL), (double)(now.tv_sec - c->began.tv_sec) +
-		       (double)(now.tv_nsec - c->began.tv_nsec) / 1e9);
+	metric_observe(metric_series(s->seconds, kind, NULL),
+		       (double)(now.tv_sec - c->began.tv_sec) +
+			       (double)(now.tv_nsec - c->began.tv_nsec) / 1e9);
 }
 
 static void run(struct http_req *req, void *arg)
 {
 	struct call *c = arg;
 	json_t *answer = NULL;
-	unsigned int status = request_run(c->server->store, c->kind, c->power, c->body ? c->body : "", c->len,
-					  &answer);
+	unsigned int status = request_run(c->server->store, c->kind, c->power,
+					  c->body ? c->body : "", c->len, &answer);
 
 	count(c, status);
 	http_reply_json(req, status, answer);
@@ -123,7 +130,8 @@ static enum http_next on_begin(struct http_req *req, void *arg)
 		return refuse(s, req);
 	c = calloc(1, sizeof(*c));
 	if (!c)
-		return http_reply_json(req, 503, request_error(8, "weir-registry is out of memory"));
+		return http_reply_json(req, 503,
+				       request_error(8, "weir-registry is out of memory"));
 	c->server = s;
 	c->power = power;
 	for (c->kind = 0; c->kind < REQUEST_KINDS; c->kind++)
@@ -134,7 +142,8 @@ static enum http_next on_begin(struct http_req *req, void *arg)
 	return HTTP_CONTINUE;
 }
 
-static enum http_next on_body(struct http_req *req, void *arg, const void *data, size_t len, size_t *taken)
+static enum http_next on_body(struct http_req *req, void *arg, const void *data, size_t len,
+			      size_t *taken)
 {
 	struct call *c = http_state(req);
 
@@ -166,8 +175,11 @@ static enum http_next on_end(struct http_req *req, void *arg)
 
 	(void)arg;
 	if (c->failed)
-		return http_reply_json(req, c->failed, request_error(c->failed == 413 ? 3 : 8, c->failed == 413 ?
-				       "etcdserver: request is too large" : "weir-registry is out of memory"));
+		return http_reply_json(req, c->failed,
+				       request_error(c->failed == 413 ? 3 : 8,
+						     c->failed == 413
+							     ? "etcdserver: request is too large"
+							     : "weir-registry is out of memory"));
 	if (c->kind != REQUEST_KEEPALIVE)
 		return http_work(req, run, c);
 	run(req, c);
@@ -222,9 +234,11 @@ static enum http_next on_metrics(struct http_req *req, void *arg)
 	return http_reply_owned(req, 200, "text/plain; version=0.0.4", page, len);
 }
 
-#define POST_ROUTE(path_, max_, end_)                                                                       \
-	{ .methods = 1u << HTTP_POST, .path = (path_), .body_max = (max_), .begin = on_begin, .body = on_body, \
-	  .end = (end_), .done = on_done }
+#define POST_ROUTE(path_, max_, end_)                                                              \
+	{                                                                                          \
+		.methods = 1u << HTTP_POST, .path = (path_), .body_max = (max_),                   \
+		.begin = on_begin, .body = on_body, .end = (end_), .done = on_done                 \
+	}
 
 static const struct http_route routes[] = {
 	POST_ROUTE("/v3/kv/range", REQUEST_BODY_MAX, on_end),
@@ -269,8 +283,9 @@ static struct metric_series *gauge(struct metrics *m, const char *name, const ch
 
 static int add_metrics(struct server *s)
 {
-	static struct gauges g;         /* one server a process has metrics */
-	static const double bounds[] = { .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5 };
+	static struct gauges g; /* one server a process has metrics */
+	static const double bounds[] = { .0005, .001, .0025, .005, .01, .025,
+					 .05,	.1,   .25,   .5,   1,	2.5 };
 	struct metrics *m = s->options.metrics;
 
 	if (!m)
@@ -297,7 +312,9 @@ int server_start(struct server **out, struct store *store, const int *fds, size_
 		 const struct server_options *options)
 {
 	struct server *s = calloc(1, sizeof(*s));
-	struct httpd_options http = { .name = "registry", .threads = 2, .workers = 8, .idle_s = 300 };
+	struct httpd_options http = {
+		.name = "registry", .threads = 2, .workers = 8, .idle_s = 300
+	};
 	int rc;
 
 	if (!s)

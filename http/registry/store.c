@@ -38,7 +38,7 @@ void kv_put(struct kv *kv)
 {
 	if (!kv || atomic_fetch_sub(&kv->refs, 1) != 1)
 		return;
-	explicit_bzero(kv->data + kv->key_len, kv->value_len);  /* it may be a signing key */
+	explicit_bzero(kv->data + kv->key_len, kv->value_len); /* it may be a signing key */
 	free(kv);
 }
 
@@ -67,7 +67,8 @@ bool span_has(const struct span *span, const char *key, size_t key_len)
 
 	if (!span->end_len)
 		return !from;
-	return from >= 0 && (span_open(span) || key_order(key, key_len, span->end, span->end_len) < 0);
+	return from >= 0 &&
+	       (span_open(span) || key_order(key, key_len, span->end, span->end_len) < 0);
 }
 
 bool span_overlaps(const struct span *span, const char *from, const char *to)
@@ -112,7 +113,8 @@ static void span_bounds(const struct store *s, const struct span *span, size_t *
 {
 	*from = keys_at(s, span->key, span->key_len);
 	if (!span->end_len)
-		*to = *from + (*from < s->nkeys && span_has(span, s->keys[*from]->data, s->keys[*from]->key_len));
+		*to = *from + (*from < s->nkeys &&
+			       span_has(span, s->keys[*from]->data, s->keys[*from]->key_len));
 	else
 		*to = span_open(span) ? s->nkeys : keys_at(s, span->end, span->end_len);
 	if (*to < *from)
@@ -178,7 +180,8 @@ static size_t history_excess(struct store *s, size_t more, uint64_t more_bytes)
 	uint64_t bytes = s->history_bytes + more_bytes;
 	size_t n = 0;
 
-	while (n < s->nhistory && (s->nhistory - n + more > STORE_HISTORY_MAX || bytes > STORE_HISTORY_BYTES))
+	while (n < s->nhistory &&
+	       (s->nhistory - n + more > STORE_HISTORY_MAX || bytes > STORE_HISTORY_BYTES))
 		bytes -= kv_bytes(store_past(s, n++)->kv);
 	while (n && n < s->nhistory &&
 	       store_past(s, n)->kv->mod_revision == store_past(s, n - 1)->kv->mod_revision)
@@ -321,7 +324,7 @@ static bool compare_one(const struct store_compare *c, const struct kv *kv)
 
 	if (c->target == TARGET_VALUE) {
 		if (!kv)
-			return false;   /* as in etcd: an absent key has no value to compare */
+			return false; /* as in etcd: an absent key has no value to compare */
 		order = key_order(kv_value(kv), kv->value_len, c->value, c->value_len);
 	}
 	switch (c->relation) {
@@ -362,7 +365,8 @@ static int op_keep(struct store_op *op, size_t from, size_t to, const struct sto
 	return 0;
 }
 
-static int op_delete(struct store *s, struct store_op *op, struct changes *changes, size_t from, size_t to)
+static int op_delete(struct store *s, struct store_op *op, struct changes *changes, size_t from,
+		     size_t to)
 {
 	int rc = op->want_prev ? op_keep(op, from, to, s) : 0;
 
@@ -433,8 +437,8 @@ void store_tell(struct store *s, struct kv **list, size_t n, int64_t revision)
 }
 
 /* With the lock held, for writing when the transaction may change something. */
-static int run_locked(struct store *s, struct store_txn *txn, struct changes *changes, struct kv ***told,
-		      size_t *ntold)
+static int run_locked(struct store *s, struct store_txn *txn, struct changes *changes,
+		      struct kv ***told, size_t *ntold)
 {
 	struct store_op *ops;
 	size_t n;

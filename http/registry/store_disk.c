@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * store_disk.c -- the store in LMDB: one write transaction for each change, synced before it is answered.
+ * store_disk.c -- the store in LMDB: one write transaction for each change, synced before it is
+ * answered.
  *
- * LMDB's keys end at 511 bytes and ours at 4 KiB, so a key is stored under its SHA-256; order is memory's
- * business. LMDB never overwrites what the last commit refers to: a crash or a full disk leaves that
- * commit. Locking is ours (one process, one writer), hence MDB_NOLOCK and a locked file beside it.
+ * LMDB's keys end at 511 bytes and ours at 4 KiB, so a key is stored under its SHA-256; order is
+ * memory's business. LMDB never overwrites what the last commit refers to: a crash or a full disk
+ * leaves that commit. Locking is ours (one process, one writer), hence MDB_NOLOCK and a locked file
+ * beside it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,8 +21,8 @@
 #include "lib/hash.h"
 
 /* Live keys, the history, and room for the pages that a commit replaces. */
-#define MAP_BYTES  (1ull << 30)
-#define FORMAT     1u
+#define MAP_BYTES (1ull << 30)
+#define FORMAT	  1u
 /* Less than this left: a write of the largest transaction may not fit. */
 #define FULL_BYTES (8u << 20)
 
@@ -67,8 +69,8 @@ static void history_key(uint8_t out[12], int64_t revision, uint32_t sub)
 
 static int put_record(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, const struct kv *kv)
 {
-	struct record r = { kv->create_revision, kv->mod_revision, kv->version, kv->lease,
-			    kv->key_len, kv->value_len };
+	struct record r = { kv->create_revision, kv->mod_revision, kv->version,
+			    kv->lease,		 kv->key_len,	   kv->value_len };
 	MDB_val value = { sizeof(r) + kv->key_len + kv->value_len, NULL };
 	int rc = mdb_put(txn, dbi, key, &value, MDB_RESERVE);
 
@@ -79,7 +81,8 @@ static int put_record(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, const struct kv *
 	return 0;
 }
 
-static int write_change(struct disk *disk, MDB_txn *txn, const struct change *c, uint32_t sub, bool history)
+static int write_change(struct disk *disk, MDB_txn *txn, const struct change *c, uint32_t sub,
+			bool history)
 {
 	uint8_t digest[32], place[12];
 	MDB_val key = { sizeof(digest), digest }, past = { sizeof(place), place };
@@ -230,8 +233,9 @@ static int load_past(struct store *s, const MDB_val *key, const MDB_val *value)
 		kv_put(kv);
 		return MDB_CORRUPTED;
 	}
-	store_history_add(s, kv, (uint32_t)place[8] << 24 | (uint32_t)place[9] << 16 |
-				 (uint32_t)place[10] << 8 | place[11]);
+	store_history_add(s, kv,
+			  (uint32_t)place[8] << 24 | (uint32_t)place[9] << 16 |
+				  (uint32_t)place[10] << 8 | place[11]);
 	kv_put(kv);
 	return 0;
 }
@@ -278,7 +282,7 @@ static int load(struct store *s, MDB_txn *txn)
 	struct meta meta;
 	int rc = mdb_get(txn, s->disk.meta, &key, &value);
 
-	if (rc == MDB_NOTFOUND) {               /* a new store; etcd's first revision is 1 too */
+	if (rc == MDB_NOTFOUND) { /* a new store; etcd's first revision is 1 too */
 		random_bytes(&s->cluster, sizeof(s->cluster));
 		s->revision = 1;
 		s->oldest = 1;
@@ -334,12 +338,14 @@ int disk_open(struct store *s, const char *folder, char *err, size_t err_len)
 	s->disk.lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (s->disk.lock_fd < 0) {
 		rc = -errno;
-		snprintf(err, err_len, "%s cannot be made: %s; the folder must belong to the daemons' user",
-			 path, strerror(-rc));
+		snprintf(err, err_len,
+			 "%s cannot be made: %s; the folder must belong to the daemons' user", path,
+			 strerror(-rc));
 		return rc;
 	}
 	if (flock(s->disk.lock_fd, LOCK_EX | LOCK_NB)) {
-		snprintf(err, err_len, "%s is in use by another weir-registry; stop that one first", folder);
+		snprintf(err, err_len, "%s is in use by another weir-registry; stop that one first",
+			 folder);
 		return -EBUSY;
 	}
 	rc = mdb_env_create(&s->disk.env);

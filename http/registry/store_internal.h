@@ -15,12 +15,12 @@
 
 struct lease {
 	int64_t id, ttl;
-	int64_t ends_ms;        /* on the lease clock */
+	int64_t ends_ms; /* on the lease clock */
 };
 
 struct past {
 	struct kv *kv;
-	uint32_t sub;           /* place within its revision */
+	uint32_t sub; /* place within its revision */
 };
 
 struct disk {
@@ -31,15 +31,15 @@ struct disk {
 
 struct store {
 	pthread_rwlock_t lock;
-	struct kv **keys;       /* in key order */
+	struct kv **keys; /* in key order */
 	size_t nkeys, room;
-	uint64_t live;          /* bytes of keys and values */
+	uint64_t live; /* bytes of keys and values */
 	int64_t revision;
 	uint64_t cluster;
-	struct past *history;   /* ring of STORE_HISTORY_MAX */
+	struct past *history; /* ring of STORE_HISTORY_MAX */
 	size_t first, nhistory;
 	uint64_t history_bytes;
-	int64_t oldest;         /* the first revision that a watch can start at */
+	int64_t oldest; /* the first revision that a watch can start at */
 	struct disk disk;
 	store_changed_fn *changed;
 	void *changed_arg;
@@ -52,19 +52,19 @@ struct store {
 
 /* What one transaction changes. Revisions and versions are set. */
 struct change {
-	struct kv *old;         /* or NULL */
-	struct kv *now;         /* version 0: deleted */
+	struct kv *old; /* or NULL */
+	struct kv *now; /* version 0: deleted */
 };
 struct changes {
 	struct change *list;
 	size_t n, room;
 	int64_t revision;
 	const struct lease *lease_new;
-	int64_t lease_gone;     /* 0: none */
+	int64_t lease_gone; /* 0: none */
 };
 
-/* With the lock held for writing. Puts the changes on disk, then into the history, and drops their old
- * versions; when the disk fails it undoes them in memory. Frees changes->list. */
+/* With the lock held for writing. Puts the changes on disk, then into the history, and drops their
+ * old versions; when the disk fails it undoes them in memory. Frees changes->list. */
 int store_commit(struct store *s, struct changes *changes);
 /* With the lock held for writing: deletes the key in memory and notes it. */
 int store_delete_at(struct store *s, struct changes *changes, size_t at);

@@ -2,8 +2,9 @@
 /*
  * store_lease.c -- leases of the store, and what is left of it: opening, closing, reading changes.
  *
- * Leases end on a clock of their own, which the caller moves: time in which the registry did not run does
- * not count against those who could not reach it. At a start every lease gets its whole TTL again.
+ * Leases end on a clock of their own, which the caller moves: time in which the registry did not
+ * run does not count against those who could not reach it. At a start every lease gets its whole
+ * TTL again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 #include "lib/hash.h"
 #include "lib/log.h"
 
-#define TICK_REVOKES 256        /* leases that one tick looks at */
+#define TICK_REVOKES 256 /* leases that one tick looks at */
 
 /* ---- the table; lease_lock held ---- */
 
@@ -98,7 +99,8 @@ int store_lease_grant(struct store *s, int64_t *id, int64_t ttl)
 }
 
 /* With the lock held for writing. */
-static int revoke_locked(struct store *s, int64_t id, struct changes *changes, struct kv ***told, size_t *ntold)
+static int revoke_locked(struct store *s, int64_t id, struct changes *changes, struct kv ***told,
+			 size_t *ntold)
 {
 	int rc = 0;
 
@@ -184,8 +186,10 @@ void store_lease_tick(struct store *s, int64_t elapsed_ms)
 	for (size_t i = 0; i < n; i++) {
 		rc = revoke(s, ended[i], true);
 		if (rc && rc != -ENOKEY)
-			log_limited(LOG_LEVEL_ERROR, 6, "a lease that ended cannot be removed: %s; its keys stay "
-				    "until that is mended", strerror(-rc));
+			log_limited(LOG_LEVEL_ERROR, 6,
+				    "a lease that ended cannot be removed: %s; its keys stay "
+				    "until that is mended",
+				    strerror(-rc));
 	}
 }
 
@@ -217,7 +221,8 @@ static int collect(struct store *s, const struct span *span, int64_t *next, size
 	for (size_t i = history_at(s, *next); i < s->nhistory; i++) {
 		struct kv *kv = store_past(s, i)->kv;
 
-		if (bytes >= bytes_max && count && list[count - 1]->mod_revision != kv->mod_revision) {
+		if (bytes >= bytes_max && count &&
+		    list[count - 1]->mod_revision != kv->mod_revision) {
 			last = kv->mod_revision - 1;
 			break;
 		}
@@ -275,7 +280,8 @@ int store_compact(struct store *s, int64_t revision)
 		forget = history_at(s, revision);
 		rc = disk_compact(s, forget, revision);
 		for (; !rc && forget; forget--) {
-			s->history_bytes -= store_past(s, 0)->kv->key_len + store_past(s, 0)->kv->value_len;
+			s->history_bytes -=
+				store_past(s, 0)->kv->key_len + store_past(s, 0)->kv->value_len;
 			kv_put(store_past(s, 0)->kv);
 			s->first = (s->first + 1) % STORE_HISTORY_MAX;
 			s->nhistory--;
@@ -355,6 +361,7 @@ int64_t store_revision(struct store *s)
 void store_counts(struct store *s, struct store_counts *out)
 {
 	pthread_rwlock_rdlock(&s->lock);
-	*out = (struct store_counts){ s->revision, s->oldest, s->nkeys, s->nleases, s->nhistory, s->live };
+	*out = (struct store_counts){ s->revision, s->oldest,	s->nkeys,
+				      s->nleases,  s->nhistory, s->live };
 	pthread_rwlock_unlock(&s->lock);
 }

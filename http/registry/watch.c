@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * watch.c -- see watch.h. The store tells the hub of changes; the hub wakes the streams whose span was
- * touched; a stream's reader takes what is new from the store.
+ * watch.c -- see watch.h. The store tells the hub of changes; the hub wakes the streams whose span
+ * was touched; a stream's reader takes what is new from the store.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -10,19 +10,20 @@
 
 #include "http/registry/watch.h"
 
-/* A stream that nothing concerned is woken all the same before the history forgets where it stands. */
-#define LAG_MAX     4096
-#define LINE_BYTES  (256u << 10)        /* of keys and values, about, in one line */
+/* A stream that nothing concerned is woken all the same before the history forgets where it stands.
+ */
+#define LAG_MAX	   4096
+#define LINE_BYTES (256u << 10) /* of keys and values, about, in one line */
 
 struct watch {
 	struct watches *hub;
 	struct watch *next_watch, **at; /* at NULL: not in the hub's list any more */
-	struct watch **slot;            /* the request's, or NULL when that is over */
+	struct watch **slot;		/* the request's, or NULL when that is over */
 	struct http_req *req;
 	struct request_watch wanted;
-	_Atomic int64_t next;   /* revision at which it goes on */
-	bool waiting;           /* hub's lock: the reader said LATER */
-	bool progress;          /* hub's lock: say how far we are */
+	_Atomic int64_t next; /* revision at which it goes on */
+	bool waiting;	      /* hub's lock: the reader said LATER */
+	bool progress;	      /* hub's lock: say how far we are */
 	bool ended;
 	char *line;
 	size_t len, pos;
@@ -49,9 +50,10 @@ static void set_line(struct watch *w, json_t *result)
 	w->pos = 0;
 	w->len = text ? strlen(text) : 0;
 	if (text)
-		text[w->len++] = '\n';  /* in the terminator's place: lines are counted, not terminated */
+		text[w->len++] =
+			'\n'; /* in the terminator's place: lines are counted, not terminated */
 	else
-		w->ended = true;        /* without memory: the client comes again */
+		w->ended = true; /* without memory: the client comes again */
 }
 
 static void line_progress(struct watch *w, int64_t revision)
@@ -61,8 +63,9 @@ static void line_progress(struct watch *w, int64_t revision)
 
 static void line_too_old(struct watch *w, int64_t oldest)
 {
-	json_t *result = json_pack("{s:o,s:b}", "header", request_header(w->hub->store,
-				   store_revision(w->hub->store)), "canceled", 1);
+	json_t *result = json_pack("{s:o,s:b}", "header",
+				   request_header(w->hub->store, store_revision(w->hub->store)),
+				   "canceled", 1);
 	char text[24];
 
 	snprintf(text, sizeof(text), "%lld", (long long)oldest);
@@ -84,8 +87,9 @@ static void line_events(struct watch *w, struct kv **kvs, size_t n)
 			json_object_set_new(event, "type", json_string("DELETE"));
 		json_array_append_new(events, event);
 	}
-	set_line(w, json_pack("{s:o,s:o}", "header", request_header(w->hub->store, kvs[n - 1]->mod_revision),
-			      "events", events));
+	set_line(w, json_pack("{s:o,s:o}", "header",
+			      request_header(w->hub->store, kvs[n - 1]->mod_revision), "events",
+			      events));
 }
 
 /* The next line, if there is something to say. */
@@ -127,7 +131,8 @@ static bool next_line(struct watch *w)
 
 /* ---- the stream ---- */
 
-/* Nothing to say. Says so to the hub first and then looks again, so that no change falls in between. */
+/* Nothing to say. Says so to the hub first and then looks again, so that no change falls in
+ * between. */
 static bool fall_asleep(struct watch *w)
 {
 	bool asleep;
@@ -138,7 +143,7 @@ static bool fall_asleep(struct watch *w)
 	asleep = store_revision(w->hub->store) < atomic_load(&w->next);
 	pthread_mutex_lock(&w->hub->lock);
 	if (!asleep || w->hub->stopping || w->progress) {
-		asleep = !w->waiting;   /* woken meanwhile: http_resume() is on its way */
+		asleep = !w->waiting; /* woken meanwhile: http_resume() is on its way */
 		w->waiting = false;
 	} else {
 		asleep = true;
@@ -224,7 +229,8 @@ static void on_change(void *arg, struct kv *const *changes, size_t n, int64_t re
 		bool touched = revision - atomic_load(&w->next) > LAG_MAX;
 
 		for (size_t i = 0; i < n && !touched; i++)
-			touched = span_has(&w->wanted.span, kv_key(changes[i]), changes[i]->key_len);
+			touched =
+				span_has(&w->wanted.span, kv_key(changes[i]), changes[i]->key_len);
 		if (touched)
 			wake(w);
 	}
@@ -292,17 +298,20 @@ enum http_next watches_reply(struct watches *ws, struct http_req *req, struct re
 		*slot = w;
 		w->wanted = *wanted;
 		atomic_init(&w->next, wanted->start ? wanted->start : revision + 1);
-		set_line(w, json_pack("{s:o,s:b}", "header", request_header(ws->store, revision), "created", 1));
+		set_line(w, json_pack("{s:o,s:b}", "header", request_header(ws->store, revision),
+				      "created", 1));
 	}
 	if (w && watch_add(ws, w))
-		return http_reply_stream(req, 200, "application/json", UINT64_MAX, watch_read, watch_free, w);
+		return http_reply_stream(req, 200, "application/json", UINT64_MAX, watch_read,
+					 watch_free, w);
 	free(wanted->key);
 	free(wanted->end);
 	*slot = NULL;
 	if (w)
 		free(w->line);
 	free(w);
-	return http_reply_json(req, 429, request_error(8, "weir-registry has 1024 watches already; end some"));
+	return http_reply_json(
+		req, 429, request_error(8, "weir-registry has 1024 watches already; end some"));
 }
 
 int watches_new(struct watches **out, struct store *store)

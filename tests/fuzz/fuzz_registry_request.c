@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any body for any request: always a status and an answer, the daemons' user never touches a user, revisions only grow,
- * keys stay in order. The first byte chooses the request and who asks. */
+/* Any body for any request: always a status and an answer, the daemons' user never touches a user,
+ * revisions only grow, keys stay in order. The first byte chooses the request and who asks. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -29,7 +29,10 @@ static void run(struct store_op *op)
 
 static void start(void)
 {
-	struct store_op op = { .verb = OP_PUT, .span = { "/weir/v1/users/a", "", 16, 0 }, .value = "x", .value_len = 1 };
+	struct store_op op = { .verb = OP_PUT,
+			       .span = { "/weir/v1/users/a", "", 16, 0 },
+			       .value = "x",
+			       .value_len = 1 };
 	char err[256];
 
 	snprintf(folder, sizeof(folder), "/dev/shm/weir-fuzz.XXXXXX");
@@ -100,8 +103,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		}
 	} else {
 		before = store_revision(store);
-		status = request_run(store, kind, data[0] & 0x80 ? POWER_NONE : POWER_DAEMON, (const char *)data + 1, size - 1,
-				     &answer);
+		status = request_run(store, kind, data[0] & 0x80 ? POWER_NONE : POWER_DAEMON,
+				     (const char *)data + 1, size - 1, &answer);
 		require(answer && status >= 200 && status < 600 && status != 500);
 		require(!(data[0] & 0x80) || status == 403);
 		require(store_revision(store) >= before && store_revision(store) <= before + 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A stranger's token: no crash, nothing accepted that was not signed; and the same text rightly signed either parses to a
- * scope that signs to the same meaning, or is refused. */
+/* A stranger's token: no crash, nothing accepted that was not signed; and the same text rightly
+ * signed either parses to a scope that signs to the same meaning, or is refused. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -37,9 +37,10 @@ static void as_payload(const uint8_t *data, size_t size)
 		return;
 	require(scope.expires > 0);
 	require(!token_sign(second, &scope, &key) && !token_verify(&again, second, &key, 1, 0));
-	require(!memcmp(&scope, &again, sizeof(scope)) || (!strcmp(scope.user, again.user) &&
-		!strcmp(scope.bucket, again.bucket) && !strcmp(scope.prefix, again.prefix) &&
-		scope.exact == again.exact && scope.rights == again.rights && scope.expires == again.expires));
+	require(!memcmp(&scope, &again, sizeof(scope)) ||
+		(!strcmp(scope.user, again.user) && !strcmp(scope.bucket, again.bucket) &&
+		 !strcmp(scope.prefix, again.prefix) && scope.exact == again.exact &&
+		 scope.rights == again.rights && scope.expires == again.expires));
 	token_allows(&scope, RIGHT_READ, "bucket", "key");
 }
 

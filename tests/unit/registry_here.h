@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * registry_here.h -- a registry inside the test: store and server in a private folder, and a client of it.
+ * registry_here.h -- a registry inside the test: store and server in a private folder, and a client
+ * of it.
  */
 #ifndef WEIR_TESTS_REGISTRY_HERE_H
 #define WEIR_TESTS_REGISTRY_HERE_H
@@ -26,7 +27,9 @@ struct registry_here {
 static inline void registry_here_start(struct registry_here *h)
 {
 	struct server_options options = { .token = "0123456789abcdef" };
-	struct conf_registry conf = { .url = h->url, .token_file = h->token_file, .timeout_us = 2000000 };
+	struct conf_registry conf = { .url = h->url,
+				      .token_file = h->token_file,
+				      .timeout_us = 2000000 };
 	struct addr_port ap;
 	struct sockaddr_in in;
 	socklen_t len = sizeof(in);
@@ -61,12 +64,12 @@ static inline void registry_here_stop(struct registry_here *h)
 }
 
 /* Polls until the condition holds; a test fails after five seconds. */
-#define eventually(condition)                                                    \
-	do {                                                                     \
-		int left_ = 500;                                                 \
-		while (!(condition) && left_--)                                  \
-			nanosleep(&(struct timespec){ 0, 10000000 }, NULL);      \
-		assert_true(condition);                                          \
+#define eventually(condition)                                                                      \
+	do {                                                                                       \
+		int left_ = 500;                                                                   \
+		while (!(condition) && left_--)                                                    \
+			nanosleep(&(struct timespec){ 0, 10000000 }, NULL);                        \
+		assert_true(condition);                                                            \
 	} while (0)
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Requests against the rights: 401, 403 and 200 for headers, keys, redirect tokens and public buckets; who listens where. */
+/* Requests against the rights: 401, 403 and 200 for headers, keys, redirect tokens and public
+ * buckets; who listens where. */
 #include "tests/unit/registry_here.h"
 
 #include <errno.h>
@@ -19,8 +20,8 @@ static enum http_next object(struct http_req *req, void *arg)
 	struct token_scope who;
 
 	(void)arg;
-	if (!access_check(req, users, http_method(req) == HTTP_PUT ? RIGHT_WRITE : RIGHT_READ, http_param(req, "bucket"),
-			  http_param(req, "key"), &who))
+	if (!access_check(req, users, http_method(req) == HTTP_PUT ? RIGHT_WRITE : RIGHT_READ,
+			  http_param(req, "bucket"), http_param(req, "key"), &who))
 		return HTTP_ANSWERED;
 	return http_reply(req, 200, "text/plain", who.user, strlen(who.user));
 }
@@ -56,7 +57,9 @@ static int setup(void **state)
 	assert_int_equal(users_open(&users, here.reg, NULL, NULL), 0);
 	assert_int_equal(user_add(here.reg, "ann", &grant, &key), 0);
 	snprintf(key_pair, sizeof(key_pair), "%s:%s", key.id, key.secret);
-	assert_int_equal(registry_put(here.reg, REG_BUCKETS "pub", "{\"name\":\"pub\",\"public\":true}", 0), 0);
+	assert_int_equal(
+		registry_put(here.reg, REG_BUCKETS "pub", "{\"name\":\"pub\",\"public\":true}", 0),
+		0);
 	eventually(users_count(users) == 1 && users_bucket_public(users, "pub"));
 	assert_int_equal(addr_port_parse(&ap, "127.0.0.1:1"), 0);
 	ap.port = 0;
@@ -77,7 +80,10 @@ static int teardown(void **state)
 	return 0;
 }
 
-struct asked { char headers[2048], body[1024]; size_t headers_len, body_len; };
+struct asked {
+	char headers[2048], body[1024];
+	size_t headers_len, body_len;
+};
 
 static size_t on_header(char *data, size_t size, size_t n, void *arg)
 {
@@ -102,7 +108,8 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 }
 
 /* The status; header and second may be NULL. */
-static long get(const char *path, const char *header, const char *second, const char *userpwd, struct asked *a)
+static long get(const char *path, const char *header, const char *second, const char *userpwd,
+		struct asked *a)
 {
 	struct curl_slist *list = header ? curl_slist_append(NULL, header) : NULL;
 	CURL *h = curl_easy_init();
@@ -160,7 +167,11 @@ static void test_key(void **state)
 
 static void test_token(void **state)
 {
-	struct token_scope s = { .user = "ann", .bucket = "data", .prefix = "k", .exact = true, .rights = RIGHT_READ,
+	struct token_scope s = { .user = "ann",
+				 .bucket = "data",
+				 .prefix = "k",
+				 .exact = true,
+				 .rights = RIGHT_READ,
 				 .expires = time(NULL) + 60 };
 	char token[TOKEN_MAX], header[TOKEN_MAX + 32], path[TOKEN_MAX + 64];
 	struct asked a;
@@ -205,7 +216,10 @@ static void test_listen(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nobody), cmocka_unit_test(test_key), cmocka_unit_test(test_token), cmocka_unit_test(test_listen),
+		cmocka_unit_test(test_nobody),
+		cmocka_unit_test(test_key),
+		cmocka_unit_test(test_token),
+		cmocka_unit_test(test_listen),
 	};
 
 	return cmocka_run_group_tests_name("access", tests, setup, teardown);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The registry's store without HTTP: order, revisions, history, leases, what a restart keeps, what a refusal leaves. */
+/* The registry's store without HTTP: order, revisions, history, leases, what a restart keeps, what
+ * a refusal leaves. */
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -51,8 +52,11 @@ static int one(struct store_op *op, int64_t *revision)
 
 static int put(const char *key, const char *value, int64_t lease)
 {
-	struct store_op op = { .verb = OP_PUT, .span = { key, "", strlen(key), 0 }, .value = value,
-			       .value_len = strlen(value), .lease = lease };
+	struct store_op op = { .verb = OP_PUT,
+			       .span = { key, "", strlen(key), 0 },
+			       .value = value,
+			       .value_len = strlen(value),
+			       .lease = lease };
 
 	return one(&op, NULL);
 }
@@ -75,8 +79,9 @@ static const char *range(const char *key, const char *end)
 	assert_int_equal(one(&op, NULL), 0);
 	text[0] = '\0';
 	for (size_t i = 0; i < op.nkvs && len < sizeof(text); i++)
-		len += (size_t)snprintf(text + len, sizeof(text) - len, "%.*s=%.*s ", (int)op.kvs[i]->key_len,
-					kv_key(op.kvs[i]), (int)op.kvs[i]->value_len, kv_value(op.kvs[i]));
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%.*s=%.*s ",
+					(int)op.kvs[i]->key_len, kv_key(op.kvs[i]),
+					(int)op.kvs[i]->value_len, kv_value(op.kvs[i]));
 	store_ops_clear(&op, 1);
 	return text;
 }
@@ -95,10 +100,12 @@ static const char *changes(int64_t from, int64_t *next)
 		return "too old";
 	for (size_t i = 0; i < n; i++) {
 		if (kvs[i]->version)
-			len += (size_t)snprintf(text + len, sizeof(text) - len, "%.*s=%.*s ", (int)kvs[i]->key_len,
-						kv_key(kvs[i]), (int)kvs[i]->value_len, kv_value(kvs[i]));
+			len += (size_t)snprintf(text + len, sizeof(text) - len, "%.*s=%.*s ",
+						(int)kvs[i]->key_len, kv_key(kvs[i]),
+						(int)kvs[i]->value_len, kv_value(kvs[i]));
 		else
-			len += (size_t)snprintf(text + len, sizeof(text) - len, "-%.*s ", (int)kvs[i]->key_len, kv_key(kvs[i]));
+			len += (size_t)snprintf(text + len, sizeof(text) - len, "-%.*s ",
+						(int)kvs[i]->key_len, kv_key(kvs[i]));
 		kv_put(kvs[i]);
 	}
 	free(kvs);
@@ -177,7 +184,8 @@ static void test_history_bound(void **state)
 	assert_string_equal(changes(2, &next), "too old");
 	reopen();
 	store_counts(s, &counts);
-	assert_true(counts.history <= 64 && counts.keys == 1 && counts.bytes == STORE_VALUE_MAX + 3);
+	assert_true(counts.history <= 64 && counts.keys == 1 &&
+		    counts.bytes == STORE_VALUE_MAX + 3);
 	free(big);
 }
 
@@ -200,7 +208,7 @@ static void test_leases(void **state)
 	assert_string_equal(range("a", "z"), "c=1 ");
 	assert_int_equal(store_revision(s), revision + 1);
 	assert_int_equal(store_lease_keep(s, id), 0);
-	reopen();       /* its whole time again */
+	reopen(); /* its whole time again */
 	store_lease_tick(s, 4900);
 	assert_string_equal(range("a", "z"), "c=1 ");
 	store_lease_tick(s, 200);
@@ -213,7 +221,11 @@ static void test_refused_txn_undone(void **state)
 	struct store_op ops[3] = {
 		{ .verb = OP_PUT, .span = { "a", "", 1, 0 }, .value = "9", .value_len = 1 },
 		{ .verb = OP_DELETE, .span = { "b", "z", 1, 1 } },
-		{ .verb = OP_PUT, .span = { "0", "", 1, 0 }, .value = "9", .value_len = 1, .lease = 4711 },
+		{ .verb = OP_PUT,
+		  .span = { "0", "", 1, 0 },
+		  .value = "9",
+		  .value_len = 1,
+		  .lease = 4711 },
 	};
 	struct store_txn txn = { .then = ops, .nthen = 3 };
 	int64_t revision, next;
@@ -274,7 +286,11 @@ static unsigned int ask(enum request_kind kind, enum request_power power, const 
 
 static void test_requests(void **state)
 {
-	static const struct { enum request_kind kind; const char *body; unsigned int status; } cases[] = {
+	static const struct {
+		enum request_kind kind;
+		const char *body;
+		unsigned int status;
+	} cases[] = {
 		{ REQUEST_PUT, "{\"key\":\"YQ==\",\"value\":\"YQ==\"}", 200 },
 		{ REQUEST_PUT, "{\"key\":\"YQ==\",\"value\":null}", 200 },
 		{ REQUEST_PUT, "{}", 400 },
@@ -290,7 +306,8 @@ static void test_requests(void **state)
 		{ REQUEST_RANGE, "{\"key\":\"YQ==\",\"limit\":3,\"sort_order\":\"ASCEND\"}", 200 },
 		{ REQUEST_RANGE, "{\"key\":\"YQ==\",\"sort_order\":\"DESCEND\"}", 400 },
 		{ REQUEST_RANGE, "{\"key\":\"YQ==\",\"limit\":1.5}", 400 },
-		{ REQUEST_DELETE, "{\"key\":\"L3dlaXIvdjEvdXNlcnMv\",\"rangeEnd\":\"L3dlaXIvdjEvdXNlcnMw\"}", 403 },
+		{ REQUEST_DELETE,
+		  "{\"key\":\"L3dlaXIvdjEvdXNlcnMv\",\"rangeEnd\":\"L3dlaXIvdjEvdXNlcnMw\"}", 403 },
 		{ REQUEST_DELETE, "{\"key\":\"AA==\",\"range_end\":\"AA==\"}", 403 },
 		{ REQUEST_DELETE, "{\"key\":\"YQ==\"}", 200 },
 		{ REQUEST_TXN, "{}", 200 },
@@ -299,7 +316,9 @@ static void test_requests(void **state)
 		{ REQUEST_TXN, "{\"compare\":[{\"key\":\"YQ==\",\"target\":\"AGE\"}]}", 400 },
 		{ REQUEST_TXN, "{\"success\":[{}]}", 400 },
 		{ REQUEST_TXN, "{\"success\":[{\"request_txn\":{}}]}", 501 },
-		{ REQUEST_TXN, "{\"compare\":[{\"key\":\"YQ==\",\"target\":0,\"result\":3,\"version\":\"5\"}]}", 200 },
+		{ REQUEST_TXN,
+		  "{\"compare\":[{\"key\":\"YQ==\",\"target\":0,\"result\":3,\"version\":\"5\"}]}",
+		  200 },
 		{ REQUEST_GRANT, "{\"TTL\":0}", 400 },
 		{ REQUEST_GRANT, "{\"TTL\":\"9000000001\"}", 400 },
 		{ REQUEST_GRANT, "{\"TTL\":5,\"ID\":-1}", 400 },
@@ -316,8 +335,10 @@ static void test_requests(void **state)
 		if (ask(cases[i].kind, POWER_DAEMON, cases[i].body) != cases[i].status)
 			fail_msg("%s", cases[i].body);
 	assert_int_equal(ask(REQUEST_RANGE, POWER_NONE, "{\"key\":\"YQ==\"}"), 403);
-	assert_int_equal(ask(REQUEST_PUT, POWER_ALL, "{\"key\":\"L3dlaXIvdjEvdXNlcnMvYQ==\"}"), 200);
-	assert_int_equal(ask(REQUEST_PUT, POWER_DAEMON, "{\"key\":\"L3dlaXIvdjEvdXNlcnMvYQ==\"}"), 403);
+	assert_int_equal(ask(REQUEST_PUT, POWER_ALL, "{\"key\":\"L3dlaXIvdjEvdXNlcnMvYQ==\"}"),
+			 200);
+	assert_int_equal(ask(REQUEST_PUT, POWER_DAEMON, "{\"key\":\"L3dlaXIvdjEvdXNlcnMvYQ==\"}"),
+			 403);
 }
 
 int main(void)

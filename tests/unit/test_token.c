@@ -8,8 +8,12 @@
 #include "lib/token.h"
 
 static const struct token_key keys[2] = { { "one", { 1, 2, 3 } }, { "two", { 4, 5, 6 } } };
-static const struct token_scope scope = { .user = "ann", .bucket = "data", .prefix = "2026/", .exact = false,
-					  .rights = RIGHT_READ | RIGHT_LIST, .expires = 1000 };
+static const struct token_scope scope = { .user = "ann",
+					  .bucket = "data",
+					  .prefix = "2026/",
+					  .exact = false,
+					  .rights = RIGHT_READ | RIGHT_LIST,
+					  .expires = 1000 };
 
 static void signed_here(char out[TOKEN_MAX], const struct token_scope *s, int key)
 {
@@ -53,7 +57,7 @@ static void test_round(void **state)
 		assert_int_equal(out.rights, RIGHT_READ | RIGHT_LIST);
 		assert_int_equal(out.expires, 1000);
 	}
-	memset(odd.prefix, '"', sizeof(odd.prefix) - 1);        /* the longest key, every byte escaped */
+	memset(odd.prefix, '"', sizeof(odd.prefix) - 1); /* the longest key, every byte escaped */
 	odd.exact = true;
 	signed_here(text, &odd, 0);
 	assert_int_equal(token_verify(&out, text, keys, 2, 999), 0);
@@ -121,22 +125,35 @@ static void test_every_byte(void **state)
 static void test_strict(void **state)
 {
 	static const char *const bad[] = {
-		"", "null", "[]", "{}", "{\"k\":\"one\"}",
+		"",
+		"null",
+		"[]",
+		"{}",
+		"{\"k\":\"one\"}",
 		"{\"k\":\"one\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\"}",
-		"{\"k\":\"one\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\",\"e\":\"1000\"}",
+		"{\"k\":\"one\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\",\"e\":"
+		"\"1000\"}",
 		"{\"k\":\"one\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":0,\"r\":\"r\",\"e\":1000}",
-		"{\"k\":\"one\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"rz\",\"e\":1000}",
-		"{\"k\":\"one\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\",\"e\":1000.5}",
-		"{\"k\":\"one\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\",\"e\":1000,\"z\":1}",
-		"{\"k\":\"one\",\"u\":\"a\",\"u\":\"b\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\",\"e\":1000}",
-		"{\"k\":\"one\",\"u\":\"a\\u0000b\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\",\"e\":1000}",
-		"{\"k\":\"a kid of more than sixteen\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\",\"e\":1000}",
-		"{\"k\":\"one\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\",\"e\":1000}x",
+		"{\"k\":\"one\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"rz\",\"e\":"
+		"1000}",
+		"{\"k\":\"one\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\",\"e\":"
+		"1000.5}",
+		"{\"k\":\"one\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\",\"e\":"
+		"1000,\"z\":1}",
+		"{\"k\":\"one\",\"u\":\"a\",\"u\":\"b\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":"
+		"\"r\",\"e\":1000}",
+		"{\"k\":\"one\",\"u\":\"a\\u0000b\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\","
+		"\"e\":1000}",
+		"{\"k\":\"a kid of more than "
+		"sixteen\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\",\"e\":1000}",
+		"{\"k\":\"one\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\",\"e\":"
+		"1000}x",
 	};
 	char text[TOKEN_MAX];
 
 	(void)state;
-	forge(text, "{\"k\":\"one\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\",\"e\":1000}");
+	forge(text, "{\"k\":\"one\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,\"r\":\"r\","
+		    "\"e\":1000}");
 	assert_int_equal(verify(text), 0);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		forge(text, bad[i]);
@@ -159,7 +176,9 @@ static void test_rights(void **state)
 
 static void test_allows(void **state)
 {
-	struct token_scope exact = { .bucket = "data", .prefix = "a", .exact = true, .rights = RIGHT_READ };
+	struct token_scope exact = {
+		.bucket = "data", .prefix = "a", .exact = true, .rights = RIGHT_READ
+	};
 	struct token_scope all = { .bucket = "*", .rights = RIGHT_READ | RIGHT_LIST };
 
 	(void)state;
@@ -182,8 +201,9 @@ static void test_allows(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round),   cmocka_unit_test(test_sign_refuses), cmocka_unit_test(test_reasons),
-		cmocka_unit_test(test_every_byte), cmocka_unit_test(test_strict),     cmocka_unit_test(test_rights),
+		cmocka_unit_test(test_round),	cmocka_unit_test(test_sign_refuses),
+		cmocka_unit_test(test_reasons), cmocka_unit_test(test_every_byte),
+		cmocka_unit_test(test_strict),	cmocka_unit_test(test_rights),
 		cmocka_unit_test(test_allows),
 	};
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Users as daemons know them: keys, tokens, grants, disabling, public buckets; changes arrive by the watch. */
+/* Users as daemons know them: keys, tokens, grants, disabling, public buckets; changes arrive by
+ * the watch. */
 #include "tests/unit/registry_here.h"
 
 #include <errno.h>
@@ -45,7 +46,8 @@ static int try_key(const char *id, const char *secret, struct token_scope *who)
 	return users_authorize(users, header, 100, who);
 }
 
-static int add(const char *name, const char *bucket, const char *prefix, const char *rights, struct user_key *key)
+static int add(const char *name, const char *bucket, const char *prefix, const char *rights,
+	       struct user_key *key)
 {
 	struct user_grant grant = { bucket, prefix, rights };
 
@@ -54,7 +56,9 @@ static int add(const char *name, const char *bucket, const char *prefix, const c
 
 static void test_signing_key(void **state)
 {
-	struct token_scope s = { .user = "x", .bucket = "*", .rights = RIGHT_READ, .expires = 1000 };
+	struct token_scope s = {
+		.user = "x", .bucket = "*", .rights = RIGHT_READ, .expires = 1000
+	};
 	struct users *other;
 	struct reg_kv *kvs;
 	char one[TOKEN_MAX], two[TOKEN_MAX];
@@ -132,8 +136,14 @@ static void test_grants(void **state)
 /* A token never gives more than its user has, nor more than it says. */
 static void test_tokens(void **state)
 {
-	struct token_scope wide = { .user = "cat", .bucket = "*", .rights = RIGHT_READ | RIGHT_WRITE, .expires = 1000 };
-	struct token_scope narrow = { .user = "cat", .bucket = "data", .prefix = "k", .exact = true, .rights = RIGHT_READ,
+	struct token_scope wide = {
+		.user = "cat", .bucket = "*", .rights = RIGHT_READ | RIGHT_WRITE, .expires = 1000
+	};
+	struct token_scope narrow = { .user = "cat",
+				      .bucket = "data",
+				      .prefix = "k",
+				      .exact = true,
+				      .rights = RIGHT_READ,
 				      .expires = 1000 };
 	char text[TOKEN_MAX], header[TOKEN_MAX + 16];
 	struct token_scope who;
@@ -167,8 +177,12 @@ static void test_public(void **state)
 
 	(void)state;
 	assert_false(users_bucket_public(users, "pub"));
-	assert_int_equal(registry_put(here.reg, REG_BUCKETS "pub", "{\"name\":\"pub\",\"public\":true}", 0), 0);
-	assert_int_equal(registry_put(here.reg, REG_BUCKETS "priv", "{\"name\":\"priv\",\"public\":false}", 0), 0);
+	assert_int_equal(
+		registry_put(here.reg, REG_BUCKETS "pub", "{\"name\":\"pub\",\"public\":true}", 0),
+		0);
+	assert_int_equal(registry_put(here.reg, REG_BUCKETS "priv",
+				      "{\"name\":\"priv\",\"public\":false}", 0),
+			 0);
 	assert_int_equal(registry_put(here.reg, REG_BUCKETS "odd", "no json", 0), 0);
 	eventually(users_bucket_public(users, "pub"));
 	assert_true(users_allow(users, &nobody, RIGHT_READ, "pub", "k"));
@@ -184,15 +198,22 @@ static void test_public(void **state)
 /* A new signing key is used at once; what the old one signed stays valid until that is deleted. */
 static void test_rotation(void **state)
 {
-	struct token_scope s = { .user = "dan", .bucket = "*", .rights = RIGHT_READ, .expires = 1000 }, who;
+	struct token_scope s = { .user = "dan",
+				 .bucket = "*",
+				 .rights = RIGHT_READ,
+				 .expires = 1000 },
+			   who;
 	char old[TOKEN_MAX], new[TOKEN_MAX] = "";
 	struct user_key key;
 
 	(void)state;
 	assert_int_equal(add("dan", "*", "", "r", &key), 0);
 	eventually(!users_sign(users, &s, old) && !users_verify(users, old, 999, &who));
-	assert_int_equal(registry_put(here.reg, REG_SIGNING "second", "{\"kid\":\"second\",\"created\":99999999999,"
-				      "\"secret\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}", 0), 0);
+	assert_int_equal(registry_put(here.reg, REG_SIGNING "second",
+				      "{\"kid\":\"second\",\"created\":99999999999,"
+				      "\"secret\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}",
+				      0),
+			 0);
 	eventually(!users_sign(users, &s, new) && strcmp(old, new));
 	assert_int_equal(users_verify(users, old, 999, &who), 0);
 	assert_int_equal(users_verify(users, new, 999, &who), 0);
@@ -225,8 +246,9 @@ static void test_names_and_list(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_signing_key), cmocka_unit_test(test_key),    cmocka_unit_test(test_grants),
-		cmocka_unit_test(test_tokens),      cmocka_unit_test(test_public), cmocka_unit_test(test_rotation),
+		cmocka_unit_test(test_signing_key),    cmocka_unit_test(test_key),
+		cmocka_unit_test(test_grants),	       cmocka_unit_test(test_tokens),
+		cmocka_unit_test(test_public),	       cmocka_unit_test(test_rotation),
 		cmocka_unit_test(test_names_and_list),
 	};
 
