@@ -246,6 +246,9 @@ nightly: all ## what takes longer than `make test` may
 demo: ## the main job, for real, in namespaces (root)
 	@tests/demo
 
+$(BUILD)/tests/bench/agent_times: $(BUILD)/tests/bench/agent_times.o $(BUILD)/agent.a $(BUILD)/lib.a
+	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
+
 bench-%: all
 	@mkdir -p build/bench
 	@tests/bench/bench-$*
