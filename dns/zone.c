@@ -286,12 +286,10 @@ static void add_parsed(struct dns_zone *zone, const ldns_rr *parsed, int line, s
 /* ldns's own words, and for the common slips what would be right. */
 static void fault_status(struct faults *f, int line, ldns_status status)
 {
-	const char *hint = "see zone files in RFC 1035 section 5";
+	const char *hint = "a record is NAME [TTL] [IN] TYPE DATA, for example: www 300 IN A 198.18.1.10";
 
 	if (status == LDNS_STATUS_SYNTAX_INCLUDE || status == LDNS_STATUS_SYNTAX_INCLUDE_ERR_NOTIMPL)
 		hint = "$INCLUDE is not supported: put the records into this file";
-	else if (status == LDNS_STATUS_SYNTAX_TYPE_ERR)
-		hint = "a record is NAME [TTL] [IN] TYPE DATA";
 	else if (status == LDNS_STATUS_INVALID_IP4 || status == LDNS_STATUS_INVALID_IP6)
 		hint = "A takes an IPv4 address such as 198.18.1.10, AAAA an IPv6 address such as 2001:db8::1";
 	fault(f, line, "%s; %s", ldns_get_errorstr_by_id(status), hint);
