@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#define POINTER     0xc000u
+#define POINTER 0xc000u
 /* Highest offset that a pointer may name when the question grows to its longest. */
 #define POINTER_MAX (0x3fffu - DNS_NAME_MAX)
 
@@ -59,7 +59,7 @@ void blob_start(struct blob_writer *w, enum blob_base base, const uint8_t *name,
 	w->overflow = false;
 	w->nnames = 0;
 	w->len = w->nshift = 0;
-	/* The label "*" stands for what the client sends: only what follows it can be pointed to. */
+	/* The label "*" stands for what the client sends: only what follows can be pointed to. */
 	if (base == BLOB_WILDCARD)
 		at += 1u + name[0];
 	for (; name[at]; at += 1u + name[at])
@@ -178,7 +178,8 @@ static void put_record(struct blob_writer *w, const struct dns_rr *rr, uint32_t 
 	dns_put16(fixed + 8, (unsigned int)(w->len - start));
 }
 
-void blob_rrset(struct blob_writer *w, uint16_t owner, struct dns_rr *const *rr, size_t n, uint32_t ttl)
+void blob_rrset(struct blob_writer *w, uint16_t owner, struct dns_rr *const *rr, size_t n,
+		uint32_t ttl)
 {
 	for (size_t i = 0; i < n; i++) {
 		put_pointer(w, owner);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * compile.c -- the table: every existing name (empty non-terminals too) with its blobs, found by one
- * hash of the lower-case name.
+ * compile.c -- the table: every existing name (empty non-terminals too) with its blobs, found by
+ * one hash of the lower-case name.
  *
  * All memory of a table lies in one arena, so that freeing it after a swap is a few calls.
  */
@@ -15,17 +15,24 @@
 #include "lib/hash.h"
 
 #define ARENA_CHUNK (256u * 1024)
-#define CHAIN_MAX   8   /* aliases followed in one answer */
+#define CHAIN_MAX   8 /* aliases followed in one answer */
 
-struct arena_chunk { struct arena_chunk *next; size_t used, size; _Alignas(16) uint8_t data[]; };
+struct arena_chunk {
+	struct arena_chunk *next;
+	size_t used, size;
+	_Alignas(16) uint8_t data[];
+};
 
 struct dns_table {
 	struct arena_chunk *arena;
 	size_t bytes;
 	uint64_t seed;
 	unsigned int labels;
-	size_t nnodes, nslots;          /* nslots is a power of two, at most half of it used */
-	struct table_slot { uint64_t hash; struct dns_node *node; } *slots;
+	size_t nnodes, nslots; /* nslots is a power of two, at most half of it used */
+	struct table_slot {
+		uint64_t hash;
+		struct dns_node *node;
+	} * slots;
 	const struct dns_table_zone **zones;
 	size_t nzones;
 	const struct dns_blob *any;
@@ -33,9 +40,9 @@ struct dns_table {
 
 struct compiler {
 	struct dns_table *t;
-	const struct dns_zone *const *zones;    /* the longest names first */
+	const struct dns_zone *const *zones; /* the longest names first */
 	size_t nzones;
-	const struct dns_zone *zone;            /* the one being compiled */
+	const struct dns_zone *zone; /* the one being compiled */
 	struct dns_table_zone *tz;
 	const struct dns_steer *steers;
 	size_t nsteers;
@@ -72,9 +79,10 @@ static const void *arena_copy(struct dns_table *t, const void *data, size_t len)
 	return p && len ? memcpy(p, data, len) : p;
 }
 
-/* ---- names ------------------------------------------------------------------------------------- */
+/* ---- names --------------------------------------------------------------------------- */
 
-static struct table_slot *slot_of(const struct dns_table *t, const uint8_t *name, size_t len, uint64_t hash)
+static struct table_slot *slot_of(const struct dns_table *t, const uint8_t *name, size_t len,
+				  uint64_t hash)
 {
 	size_t i = hash & (t->nslots - 1);
 
@@ -92,7 +100,8 @@ const struct dns_node *dns_table_find(const struct dns_table *t, const uint8_t *
 static int table_grow(struct dns_table *t)
 {
 	size_t old_n = t->nslots;
-	struct table_slot *old = t->slots, *bigger = calloc(old_n ? old_n * 2 : 64, sizeof(*bigger));
+	struct table_slot *old = t->slots,
+			  *bigger = calloc(old_n ? old_n * 2 : 64, sizeof(*bigger));
 
 	if (!bigger)
 		return -ENOMEM;
@@ -174,12 +183,13 @@ static int add_names(struct compiler *c)
 	for (size_t i = 0; i < c->zone->n && !rc; i++)
 		rc = add_name_up(c, c->zone->rr[i]->name, c->zone->rr[i]->name_len);
 	for (size_t i = 0; i < c->nsteers && !rc; i++)
-		if (dns_name_under(c->steers[i].name, c->steers[i].name_len, c->zone->name, c->zone->name_len))
+		if (dns_name_under(c->steers[i].name, c->steers[i].name_len, c->zone->name,
+				   c->zone->name_len))
 			rc = add_name_up(c, c->steers[i].name, c->steers[i].name_len);
 	return rc;
 }
 
-/* ---- blobs ------------------------------------------------------------------------------------- */
+/* ---- blobs --------------------------------------------------------------------------- */
 
 static struct dns_blob *blob_take(struct compiler *c)
 {
@@ -201,11 +211,13 @@ static struct dns_blob *blob_take(struct compiler *c)
 	return b->body && b->shift ? b : NULL;
 }
 
-/* The SOA for the authority section: its TTL is the lesser of its own and the minimum (RFC 2308 section 3). */
+/* The SOA for the authority section: its TTL is the lesser of its own and the minimum (RFC 2308
+ * section 3). */
 static size_t write_negative_soa(struct compiler *c)
 {
 	size_t n;
-	struct dns_rr *const *soa = dns_zone_find(c->zone, c->zone->name, c->zone->name_len, DNS_SOA, &n);
+	struct dns_rr *const *soa =
+		dns_zone_find(c->zone, c->zone->name, c->zone->name_len, DNS_SOA, &n);
 	uint32_t minimum;
 
 	if (!soa)
@@ -249,7 +261,8 @@ static const struct dns_blob *referral_blob(struct compiler *c, const struct dns
 		if (!dns_name_under(target, len, node->name, node->name_len))
 			continue;
 		for (size_t t = 0; t < 2; t++) {
-			struct dns_rr *const *a = dns_zone_find(c->zone, target, len, types[t], &count);
+			struct dns_rr *const *a =
+				dns_zone_find(c->zone, target, len, types[t], &count);
 
 			for (size_t j = 0; a && j < count; j++, glue++)
 				blob_rr_named(c->w, a[j], a[j]->ttl);
@@ -277,7 +290,8 @@ static int steer_index(const struct compiler *c, const struct dns_node *node, ui
 
 /* The node that answers for an alias's target: itself or the wildcard that covers it; NULL with
  * *outside when the answer is not this zone's to give, without it when the name does not exist. */
-static const struct dns_node *target_node(const struct compiler *c, const uint8_t *name, size_t len, bool *outside)
+static const struct dns_node *target_node(const struct compiler *c, const uint8_t *name, size_t len,
+					  bool *outside)
 {
 	const struct dns_node *node;
 	size_t at = 0;
@@ -294,16 +308,17 @@ static const struct dns_node *target_node(const struct compiler *c, const uint8_
 	}
 	if (node && at)
 		node = node->wildcard;
-	if (node && (node->zone != c->tz || dns_zone_find(c->zone, node->name, node->name_len, DNS_NS, NULL)))
+	if (node && (node->zone != c->tz ||
+		     dns_zone_find(c->zone, node->name, node->name_len, DNS_NS, NULL)))
 		*outside = node->zone != c->tz || node->name_len != c->zone->name_len;
 	return *outside ? NULL : node;
 }
 
 struct chain {
-	const struct dns_node *node;    /* where the aliases lead; NULL: nowhere, or outside */
+	const struct dns_node *node; /* where the aliases lead; NULL: nowhere, or outside */
 	bool outside;
-	uint16_t owner;                 /* message offset of the name there */
-	uint16_t answers;               /* CNAME records written */
+	uint16_t owner;	  /* message offset of the name there */
+	uint16_t answers; /* CNAME records written */
 };
 
 /* Writes the aliases from node on and says where they lead. */
@@ -312,7 +327,8 @@ static struct chain write_aliases(struct compiler *c, const struct dns_node *nod
 	struct chain ch = { .node = node, .owner = BLOB_OWNER_QUESTION };
 
 	while (follow && ch.node && ch.answers < CHAIN_MAX) {
-		struct dns_rr *const *cname = dns_zone_find(c->zone, ch.node->name, ch.node->name_len, DNS_CNAME, NULL);
+		struct dns_rr *const *cname =
+			dns_zone_find(c->zone, ch.node->name, ch.node->name_len, DNS_CNAME, NULL);
 		uint8_t target[DNS_NAME_MAX];
 		size_t len;
 
@@ -333,9 +349,12 @@ static struct chain write_aliases(struct compiler *c, const struct dns_node *nod
 	return ch;
 }
 
-static const struct dns_blob *answer_blob(struct compiler *c, const struct dns_node *node, uint16_t type, bool steered)
+static const struct dns_blob *answer_blob(struct compiler *c, const struct dns_node *node,
+					  uint16_t type, bool steered)
 {
-	enum blob_base base = node->name_len > 2 && node->name[0] == 1 && node->name[1] == '*' ? BLOB_WILDCARD : BLOB_EXACT;
+	enum blob_base base = node->name_len > 2 && node->name[0] == 1 && node->name[1] == '*'
+				      ? BLOB_WILDCARD
+				      : BLOB_EXACT;
 	struct dns_rr *const *rr = NULL;
 	struct chain ch;
 	struct dns_blob *b;
@@ -346,7 +365,8 @@ static const struct dns_blob *answer_blob(struct compiler *c, const struct dns_n
 	ch = write_aliases(c, node, type != DNS_CNAME);
 	index = ch.node && steered ? steer_index(c, ch.node, type) : -1;
 	if (ch.node && index < 0)
-		rr = dns_zone_find(c->zone, ch.node->name, ch.node->name_len, type ? type : 0xffff, &n);
+		rr = dns_zone_find(c->zone, ch.node->name, ch.node->name_len, type ? type : 0xffff,
+				   &n);
 	if (rr)
 		blob_rrset(c->w, ch.owner, rr, n, rr[0]->ttl);
 	else if (!ch.outside && index < 0)
@@ -367,9 +387,9 @@ static const struct dns_blob *answer_blob(struct compiler *c, const struct dns_n
 	return b;
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------- */
+/* ---- nodes --------------------------------------------------------------------------- */
 
-#define TYPES_MAX 256   /* different types at one name */
+#define TYPES_MAX 256 /* different types at one name */
 
 static size_t type_note(uint16_t *types, size_t n, uint16_t type)
 {
@@ -468,7 +488,8 @@ static int compile_zone(struct compiler *c)
 		    node->name[0] != 1 || node->name[1] != '*')
 			continue;
 		parent = slot_of(t, node->name + 2, node->name_len - 2u,
-				 hash64(node->name + 2, node->name_len - 2u, t->seed))->node;
+				 hash64(node->name + 2, node->name_len - 2u, t->seed))
+				 ->node;
 		if (parent)
 			parent->wildcard = node;
 	}
@@ -481,8 +502,9 @@ static int compile_zone(struct compiler *c)
 static const struct dns_blob *any_blob(struct compiler *c)
 {
 	/* CPU "RFC8482", empty OS; an hour. */
-	static const uint8_t hinfo[] = { 0xc0, 12, 0, DNS_HINFO, 0, 1, 0, 0, 0x0e, 0x10, 0, 9,
-					 7, 'R', 'F', 'C', '8', '4', '8', '2', 0 };
+	static const uint8_t hinfo[] = { 0xc0, 12,   0,	   DNS_HINFO, 0,   1,	0,
+					 0,    0x0e, 0x10, 0,	      9,   7,	'R',
+					 'F',  'C',  '8',  '4',	      '8', '2', 0 };
 	struct dns_blob *b = arena_take(c->t, sizeof(*b));
 
 	if (!b)
@@ -497,7 +519,8 @@ static const struct dns_blob *any_blob(struct compiler *c)
 
 static int longer_first(const void *pa, const void *pb)
 {
-	const struct dns_zone *a = *(const struct dns_zone *const *)pa, *b = *(const struct dns_zone *const *)pb;
+	const struct dns_zone *a = *(const struct dns_zone *const *)pa,
+			      *b = *(const struct dns_zone *const *)pb;
 
 	return (int)b->name_len - (int)a->name_len;
 }

@@ -2,8 +2,9 @@
 /*
  * main.c -- weir-ns: an authoritative name server that steers.
  *
- * Sockets are bound and zones read while privileged; then only sockets, threads, the state folder and
- * reading zone files remain. Workers answer; the main thread listens to the registry and swaps views.
+ * Sockets are bound and zones read while privileged; then only sockets, threads, the state folder
+ * and reading zone files remain. Workers answer; the main thread listens to the registry and swaps
+ * views.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,7 +40,8 @@ static int ns_prepare(struct daemon *d)
 		return -ENOMEM;
 	d->state = ns;
 	if (!d->conf->ns.nlisten) {
-		log_error("%s: ns.listen: it is empty; name at least one address, for example [\"198.18.1.10:53\"]",
+		log_error("%s: ns.listen: it is empty; name at least one address, for example "
+			  "[\"198.18.1.10:53\"]",
 			  d->conf->path);
 		return -EINVAL;
 	}
@@ -60,7 +62,8 @@ static void announce(struct daemon *d, struct ns *ns)
 	char text[ADDR_PORT_STRLEN], *json;
 
 	for (size_t i = 0; i < d->conf->ns.nlisten; i++)
-		json_array_append_new(listen, json_string(addr_port_format(&d->conf->ns.listen[i], text, sizeof(text))));
+		json_array_append_new(listen, json_string(addr_port_format(&d->conf->ns.listen[i],
+									   text, sizeof(text))));
 	json = json_dumps(extra, JSON_COMPACT);
 	if (registry_lease(d->registry, &ns->lease, LEASE_S, NULL, NULL))
 		log_warn("no lease for this node's member key: it is not announced");
@@ -76,7 +79,8 @@ static int ns_start(struct daemon *d)
 	int rc = report_new(&ns->report, d->metrics, ns->server);
 
 	if (!rc)
-		rc = publish_start(ns->publish, d->loop, server_views(ns->server), d->registry, d->metrics);
+		rc = publish_start(ns->publish, d->loop, server_views(ns->server), d->registry,
+				   d->metrics);
 	if (!rc)
 		rc = server_start(ns->server, report_latency(ns->report));
 	if (!rc && ns->inside)
@@ -112,7 +116,8 @@ static bool same_listeners(const struct conf_ns *a, const struct conf_ns *b)
 	bool same = a->nlisten == b->nlisten && a->workers == b->workers;
 
 	for (size_t i = 0; same && i < a->nlisten; i++)
-		same = a->listen[i].port == b->listen[i].port && addr_equal(&a->listen[i].addr, &b->listen[i].addr);
+		same = a->listen[i].port == b->listen[i].port &&
+		       addr_equal(&a->listen[i].addr, &b->listen[i].addr);
 	return same;
 }
 
@@ -121,8 +126,11 @@ static int ns_reload(struct daemon *d, const struct conf *old)
 	struct ns *ns = d->state;
 
 	if (!same_listeners(&d->conf->ns, &old->ns))
-		log_warn("%s: ns.listen or ns.workers changed: that takes a restart; the rest is taken over", d->conf->path);
-	server_limits(ns->server, d->conf->ns.limits.tcp_connections, d->conf->ns.limits.tcp_idle_us);
+		log_warn("%s: ns.listen or ns.workers changed: that takes a restart; the rest is "
+			 "taken over",
+			 d->conf->path);
+	server_limits(ns->server, d->conf->ns.limits.tcp_connections,
+		      d->conf->ns.limits.tcp_idle_us);
 	return publish_reload(ns->publish, d->conf);
 }
 

@@ -14,8 +14,8 @@
 #define REG_AGENTS REG_MEMBERS "agent/"
 
 struct model {
-	json_t *values;         /* key → parsed object */
-	json_t *unconfirmed;    /* keys known only from an earlier life */
+	json_t *values;	     /* key → parsed object */
+	json_t *unconfirmed; /* keys known only from an earlier life */
 	bool agents_known;
 };
 
@@ -84,7 +84,7 @@ unsigned int model_synced(struct model *m, const char *prefix)
 	json_t *unused;
 	void *next;
 
-	json_object_foreach_safe(m->unconfirmed, next, key, unused) {
+	json_object_foreach_safe (m->unconfirmed, next, key, unused) {
 		/* model_delete() frees the key that it is given. */
 		char *copy = has_prefix(key, prefix) ? strdup(key) : NULL;
 
@@ -104,7 +104,7 @@ json_t *model_remember(const struct model *m)
 	json_t *out = json_object(), *value;
 	const char *key;
 
-	json_object_foreach(m->values, key, value)
+	json_object_foreach (m->values, key, value)
 		if (!has_prefix(key, REG_MEMBERS))
 			(void)json_object_set(out, key, value);
 	return out;
@@ -116,8 +116,9 @@ unsigned int model_restore(struct model *m, const json_t *remembered)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)(uintptr_t)remembered, key, value) {
-		bool ours = has_prefix(key, REG_SERVICES) || has_prefix(key, REG_CAPACITY) || has_prefix(key, REG_RECORDS);
+	json_object_foreach ((json_t *)(uintptr_t)remembered, key, value) {
+		bool ours = has_prefix(key, REG_SERVICES) || has_prefix(key, REG_CAPACITY) ||
+			    has_prefix(key, REG_RECORDS);
 
 		if (!ours || !json_is_object(value) || json_object_get(m->values, key))
 			continue;
@@ -128,7 +129,7 @@ unsigned int model_restore(struct model *m, const json_t *remembered)
 	return change;
 }
 
-/* ---- sites ------------------------------------------------------------------------------------- */
+/* ---- sites --------------------------------------------------------------------------- */
 
 static const json_t *value_of(const struct model *m, const char *prefix, const char *name)
 {
@@ -145,10 +146,10 @@ static bool is_leased(const struct model *m, const char *service)
 	json_t *value, *name;
 	size_t i;
 
-	json_object_foreach(m->values, key, value) {
+	json_object_foreach (m->values, key, value) {
 		if (!has_prefix(key, REG_AGENTS))
 			continue;
-		json_array_foreach(json_object_get(value, "services"), i, name)
+		json_array_foreach (json_object_get(value, "services"), i, name)
 			if (json_is_string(name) && strcmp(json_string_value(name), service) == 0)
 				return true;
 	}
@@ -170,7 +171,7 @@ static void site_addresses(const json_t *addresses, struct pick_site *out)
 	size_t i;
 
 	out->n4 = out->n6 = 0;
-	json_array_foreach(addresses, i, text) {
+	json_array_foreach (addresses, i, text) {
 		struct addr_port ap;
 
 		if (!json_is_string(text) || addr_port_parse(&ap, json_string_value(text)))
@@ -182,17 +183,21 @@ static void site_addresses(const json_t *addresses, struct pick_site *out)
 	}
 }
 
-void model_site(const struct model *m, const char *service, const char *own_site, struct pick_site *out,
-		const char **site, const json_t **addresses)
+void model_site(const struct model *m, const char *service, const char *own_site,
+		struct pick_site *out, const char **site, const json_t **addresses)
 {
-	const json_t *s = value_of(m, REG_SERVICES, service), *c = value_of(m, REG_CAPACITY, service);
-	const json_t *capacity = json_object_get(c, "capacity"), *healthy = json_object_get(c, "healthy");
+	const json_t *s = value_of(m, REG_SERVICES, service),
+		     *c = value_of(m, REG_CAPACITY, service);
+	const json_t *capacity = json_object_get(c, "capacity"),
+		     *healthy = json_object_get(c, "healthy");
 	const char *where = json_string_value(json_object_get(s ? s : c, "site"));
 
 	out->own = where && strcmp(where, own_site) == 0;
 	out->published = json_is_number(capacity) && json_is_integer(healthy);
 	out->capacity = out->published ? json_number_value(capacity) : 0;
-	out->healthy = out->published && json_integer_value(healthy) > 0 ? (unsigned int)json_integer_value(healthy) : 0;
+	out->healthy = out->published && json_integer_value(healthy) > 0
+			       ? (unsigned int)json_integer_value(healthy)
+			       : 0;
 	out->total = (unsigned int)json_integer_value(json_object_get(c, "total"));
 	out->registry_known = m->agents_known;
 	out->leased = is_leased(m, service);
@@ -208,7 +213,8 @@ bool model_probe_address(const struct model *m, const char *service, struct addr
 	json_t *text;
 	size_t i;
 
-	json_array_foreach(json_object_get(value_of(m, REG_SERVICES, service), "addresses"), i, text) {
+	json_array_foreach (json_object_get(value_of(m, REG_SERVICES, service), "addresses"), i,
+			    text) {
 		struct addr_port ap;
 
 		if (!json_is_string(text) || addr_port_parse(&ap, json_string_value(text)))
@@ -221,7 +227,7 @@ bool model_probe_address(const struct model *m, const char *service, struct addr
 	return false;
 }
 
-/* ---- records ----------------------------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------------------- */
 
 static bool parse_record(const json_t *value, uint32_t *ttl, const char ***values, size_t *n)
 {
@@ -238,7 +244,7 @@ static bool parse_record(const json_t *value, uint32_t *ttl, const char ***value
 	*values = calloc(*n + 1, sizeof(**values));
 	if (!*values)
 		return false;
-	json_array_foreach(list, i, text) {
+	json_array_foreach (list, i, text) {
 		if (!json_is_string(text)) {
 			free(*values);
 			return false;
@@ -248,7 +254,8 @@ static bool parse_record(const json_t *value, uint32_t *ttl, const char ***value
 	return true;
 }
 
-/* key is "…/records/ZONE/NAME/TYPE"; name and type are cut out of `rest`, a copy of what follows ZONE/. */
+/* key is "…/records/ZONE/NAME/TYPE"; name and type are cut out of `rest`, a copy of what follows
+ * ZONE/. */
 static void merge_one(struct dns_zone *zone, char *rest, const char *key, const json_t *value,
 		      void (*refused)(void *arg, const char *key, const char *why), void *arg)
 {
@@ -280,7 +287,7 @@ void model_merge(const struct model *m, struct dns_zone *zone, const char *zone_
 
 	while (len > 1 && zone_name[len - 1] == '.')
 		len--;
-	json_object_foreach(m->values, key, value) {
+	json_object_foreach (m->values, key, value) {
 		const char *rest = key + strlen(REG_RECORDS);
 		char *copy;
 

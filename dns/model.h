@@ -19,8 +19,8 @@ struct model;
 
 enum model_change { MODEL_NOTHING = 0, MODEL_STEERING = 1, MODEL_RECORDS = 2 };
 
-struct model *model_new(void);          /* NULL without memory */
-void model_free(struct model *model);   /* accepts NULL */
+struct model *model_new(void);	      /* NULL without memory */
+void model_free(struct model *model); /* accepts NULL */
 
 /* The prefixes to watch, ended by NULL. */
 extern const char *const model_prefixes[];
@@ -36,13 +36,14 @@ unsigned int model_synced(struct model *model, const char *prefix);
 json_t *model_remember(const struct model *model);
 unsigned int model_restore(struct model *model, const json_t *remembered);
 
-/* The facts of one service; probe is left as it is. addresses, may be NULL: the key's array, borrowed. */
-void model_site(const struct model *model, const char *service, const char *own_site, struct pick_site *out,
-		const char **site, const json_t **addresses);
+/* The facts of one service; probe is left as it is. addresses, may be NULL: the key's array,
+ * borrowed. */
+void model_site(const struct model *model, const char *service, const char *own_site,
+		struct pick_site *out, const char **site, const json_t **addresses);
 /* The TCP address to probe; false when there is none. */
 bool model_probe_address(const struct model *model, const char *service, struct addr_port *out);
 
-/* Merges the records of `zone_name` over the zone; refused(arg, key, why) for each that cannot be. */
+/* Merges the records of `zone_name` over the zone; refused(arg, key, why) for each that is not. */
 void model_merge(const struct model *model, struct dns_zone *zone, const char *zone_name,
 		 void (*refused)(void *arg, const char *key, const char *why), void *arg);
 

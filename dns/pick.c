@@ -28,13 +28,14 @@ static bool site_is_in(struct pick_site *s)
 		s->why = "no agent holds a lease for it, but it answers from here";
 	else if (s->probe == PICK_PROBE_DOWN)
 		s->why = s->registry_known ? "it does not answer from here, but its agent is alive"
-					   : "it does not answer from here, but the registry was not heard yet";
+					   : "it does not answer from here, but the registry was "
+					     "not heard yet";
 	else
 		s->why = s->published ? "healthy" : "no capacity published yet";
 	return true;
 }
 
-/* The share before normalising. Who has published nothing yet counts like the mean of the others. */
+/* The share before normalising. Who has published nothing counts like the mean of the others. */
 static double site_capacity(const struct pick_site *s, double mean)
 {
 	return s->published ? s->capacity : mean;
@@ -108,7 +109,8 @@ static void family_fill(struct steer_family *f, const struct pick_site *sites, s
 		unsigned int count = six ? s->n6 : s->n4;
 		struct pick_choice *c = &f->choice[f->n];
 
-		/* A family that only sites without weight have is still answered by the ones that are up. */
+		/* A family that only sites without weight have is still answered by the ones that
+		 * are up. */
 		if (!count || (positive ? s->weight <= 0 : !s->up))
 			continue;
 		upto += positive ? s->weight / total : 0;

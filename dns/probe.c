@@ -15,7 +15,7 @@ struct probe {
 	struct loop *loop;
 	struct loop_timer *timer;
 	struct loop_fd *watch;
-	int fd;                 /* a connection under way, or -1 */
+	int fd; /* a connection under way, or -1 */
 	bool has_target;
 	struct addr_port target;
 	struct probe_verdict verdict;
@@ -88,7 +88,7 @@ static void start_attempt(void *arg)
 	len = addr_port_sockaddr(&p->target, &ss);
 	p->fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (p->fd < 0)
-		return;         /* our own lack of descriptors says nothing about the site */
+		return; /* our own lack of descriptors says nothing about the site */
 	if (connect(p->fd, (struct sockaddr *)&ss, len) == 0)
 		outcome(p, true);
 	else if (errno != EINPROGRESS)
@@ -108,7 +108,8 @@ int probe_new(struct probe **out, struct loop *loop, loop_fn *changed, void *arg
 	p->fd = -1;
 	p->changed = changed;
 	p->arg = arg;
-	rc = loop_every(loop, &p->timer, PROBE_INTERVAL_US, PROBE_INTERVAL_US / 10, start_attempt, p);
+	rc = loop_every(loop, &p->timer, PROBE_INTERVAL_US, PROBE_INTERVAL_US / 10, start_attempt,
+			p);
 	if (rc)
 		free(p);
 	else

@@ -18,12 +18,15 @@
 #include "dns/zones.h"
 #include "lib/log.h"
 
-#define GATHER_US   20000u      /* changes that come together become one view */
-#define REMEMBER_US 2000000u    /* the state file is written at most so often */
-#define ANEW        4u          /* beside enum model_change: zones were read again */
+#define GATHER_US   20000u   /* changes that come together become one view */
+#define REMEMBER_US 2000000u /* the state file is written at most so often */
+#define ANEW	    4u	     /* beside enum model_change: zones were read again */
 
 /* Answers may serve several views, as long as only choices change. */
-struct shared_table { struct dns_table *table; unsigned int refs; };
+struct shared_table {
+	struct dns_table *table;
+	unsigned int refs;
+};
 
 struct publish_view {
 	struct view view;
@@ -34,7 +37,7 @@ struct publish_view {
 struct steer_source {
 	const struct conf_steer *conf;
 	uint8_t name[DNS_NAME_MAX], name_len;
-	size_t n;                       /* services */
+	size_t n; /* services */
 	struct pick_site site[PICK_SITES_MAX];
 	struct probe *probe[PICK_SITES_MAX];
 };
@@ -49,14 +52,14 @@ struct publish {
 	struct steer_source *steers;
 	size_t nsteers;
 	struct shared_table *answers;
-	json_t *serials;                /* zone → {"digest","serial"} of an earlier life */
+	json_t *serials; /* zone → {"digest","serial"} of an earlier life */
 	struct loop_timer *gather, *remember;
 	struct reg_watch **watches;
 	size_t nwatches;
-	pthread_mutex_t lock;           /* for first, last */
-	struct heard *first, **last;    /* told by the watches, not yet applied */
+	pthread_mutex_t lock;	     /* for first, last */
+	struct heard *first, **last; /* told by the watches, not yet applied */
 	unsigned int dirty;
-	bool forgetful;                 /* the state file does not hold what is known */
+	bool forgetful; /* the state file does not hold what is known */
 	char state_path[PATH_MAX];
 	struct metric *weight, *up;
 };
@@ -78,8 +81,10 @@ static int compile_answers(struct publish *p)
 
 	if (steers && answers) {
 		for (size_t i = 0; i < p->nsteers; i++)
-			steers[i] = (struct dns_steer){ p->steers[i].name, p->steers[i].name_len, (int16_t)i };
-		rc = zones_compile(&p->zones, p->model, p->serials, steers, p->nsteers, &answers->table);
+			steers[i] = (struct dns_steer){ p->steers[i].name, p->steers[i].name_len,
+							(int16_t)i };
+		rc = zones_compile(&p->zones, p->model, p->serials, steers, p->nsteers,
+				   &answers->table);
 	}
 	free(steers);
 	if (rc) {
@@ -92,14 +97,15 @@ static int compile_answers(struct publish *p)
 	return 0;
 }
 
-/* ---- steering ---------------------------------------------------------------------------------- */
+/* ---- steering ------------------------------------------------------------------------ */
 
 static void site_metrics(struct publish *p, const struct steer_source *s)
 {
 	for (size_t i = 0; i < s->n && p->weight; i++) {
 		const char *service = s->conf->services[i];
 
-		metric_set(metric_series(p->weight, s->conf->name, service, NULL), s->site[i].weight);
+		metric_set(metric_series(p->weight, s->conf->name, service, NULL),
+			   s->site[i].weight);
 		metric_set(metric_series(p->up, s->conf->name, service, NULL), s->site[i].up);
 	}
 }
@@ -108,8 +114,8 @@ static void log_site_changes(const struct steer_source *s, const bool *was, bool
 {
 	for (size_t i = 0; i < s->n; i++)
 		if (!first && was[i] != s->site[i].up)
-			log_at(s->site[i].up ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "%s: site of %s is %s: %s",
-			       s->conf->name, s->conf->services[i],
+			log_at(s->site[i].up ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+			       "%s: site of %s is %s: %s", s->conf->name, s->conf->services[i],
 			       s->site[i].up ? "answered again" : "withdrawn", s->site[i].why);
 }
 
@@ -124,8 +130,11 @@ static void weigh_name(struct publish *p, struct steer_source *s)
 		was[i] = site->up;
 		model_site(p->model, s->conf->services[i], p->conf->site, site, NULL, NULL);
 		if (s->probe[i])
-			probe_target(s->probe[i], !site->own && model_probe_address(p->model, s->conf->services[i], &target) ?
-				     &target : NULL);
+			probe_target(s->probe[i],
+				     !site->own && model_probe_address(
+							   p->model, s->conf->services[i], &target)
+					     ? &target
+					     : NULL);
 		site->probe = probe_state(s->probe[i]);
 	}
 	pick_weigh(s->site, s->n);
@@ -142,17 +151,17 @@ static struct steering *make_steering(struct publish *p)
 	out->n = (unsigned int)p->nsteers;
 	for (size_t i = 0; i < p->nsteers; i++) {
 		weigh_name(p, &p->steers[i]);
-		steer_name_fill(&out->name[i], (uint32_t)(p->steers[i].conf->ttl_us / 1000000), p->steers[i].site,
-				p->steers[i].n);
+		steer_name_fill(&out->name[i], (uint32_t)(p->steers[i].conf->ttl_us / 1000000),
+				p->steers[i].site, p->steers[i].n);
 	}
 	return out;
 }
 
-/* ---- views ------------------------------------------------------------------------------------- */
+/* ---- views --------------------------------------------------------------------------- */
 
 static void release_view(struct view *view)
 {
-	struct publish_view *v = (struct publish_view *)view;   /* its first member */
+	struct publish_view *v = (struct publish_view *)view; /* its first member */
 
 	table_unref(v->answers);
 	free(v->steering);
@@ -207,7 +216,7 @@ static void probe_changed(void *arg)
 	changed(arg, MODEL_STEERING);
 }
 
-/* ---- what the registry says ---------------------------------------------------------------------- */
+/* ---- what the registry says ---------------------------------------------------------- */
 
 struct heard {
 	struct heard *next;
@@ -216,7 +225,10 @@ struct heard {
 	char *key, *value;
 };
 
-struct watched { struct publish *publish; const char *prefix; };
+struct watched {
+	struct publish *publish;
+	const char *prefix;
+};
 
 static void free_heard(struct heard *h)
 {
@@ -307,7 +319,7 @@ static int start_watches(struct publish *p)
 	return rc;
 }
 
-/* ---- the state file ------------------------------------------------------------------------------ */
+/* ---- the state file ------------------------------------------------------------------ */
 
 static void remember(void *arg)
 {
@@ -320,10 +332,13 @@ static void remember(void *arg)
 	if (!p->forgetful)
 		return;
 	p->forgetful = false;
-	state = json_pack("{s:o, s:o}", "registry", model_remember(p->model), "serials", zones_remember(&p->zones));
+	state = json_pack("{s:o, s:o}", "registry", model_remember(p->model), "serials",
+			  zones_remember(&p->zones));
 	rc = state ? state_write(p->state_path, state) : -ENOMEM;
 	if (rc)
-		log_limited(LOG_LEVEL_WARN, 1, "%s cannot be written: %s; a restart while the registry is silent would not know the capacities",
+		log_limited(LOG_LEVEL_WARN, 1,
+			    "%s cannot be written: %s; a restart while the registry is silent "
+			    "would not know the capacities",
 			    p->state_path, strerror(-rc));
 	json_decref(state);
 }
@@ -343,7 +358,7 @@ static void recall(struct publish *p)
 	json_decref(state);
 }
 
-/* ---- configuration, life ------------------------------------------------------------------------- */
+/* ---- configuration, life ------------------------------------------------------------- */
 
 static void free_steers(struct steer_source *list, size_t n)
 {
@@ -354,7 +369,8 @@ static void free_steers(struct steer_source *list, size_t n)
 }
 
 /* The steered names of conf, which must lie in `zones`. */
-static int load_steers(struct steer_source **out, const struct zones *zones, const struct conf *conf)
+static int load_steers(struct steer_source **out, const struct zones *zones,
+		       const struct conf *conf)
 {
 	struct steer_source *list = calloc(conf->ns.nsteer + 1, sizeof(*list));
 
@@ -364,8 +380,10 @@ static int load_steers(struct steer_source **out, const struct zones *zones, con
 		const struct conf_steer *c = &conf->ns.steer[i];
 		int len = dns_name_parse(list[i].name, c->name);
 
-		if (len < 0 || !zones_hold(zones, list[i].name, (size_t)len) || c->nservices > PICK_SITES_MAX) {
-			log_error("%s: ns.steer: %s must be a name in one of ns.zones, with at most %d services",
+		if (len < 0 || !zones_hold(zones, list[i].name, (size_t)len) ||
+		    c->nservices > PICK_SITES_MAX) {
+			log_error("%s: ns.steer: %s must be a name in one of ns.zones, with at "
+				  "most %d services",
 				  conf->path, c->name, PICK_SITES_MAX);
 			free(list);
 			return -EINVAL;
@@ -444,8 +462,8 @@ int publish_check(const struct conf *conf)
 	return rc;
 }
 
-int publish_start(struct publish *p, struct loop *loop, struct views *views, struct registry *registry,
-		  struct metrics *metrics)
+int publish_start(struct publish *p, struct loop *loop, struct views *views,
+		  struct registry *registry, struct metrics *metrics)
 {
 	int rc;
 
@@ -453,9 +471,11 @@ int publish_start(struct publish *p, struct loop *loop, struct views *views, str
 	p->views = views;
 	p->registry = registry;
 	p->weight = metric_add(metrics, METRIC_GAUGE, "ns_site_weight_ratio",
-			       "Share of a steered name's answers that name this service's site.", "name,service");
+			       "Share of a steered name's answers that name this service's site.",
+			       "name,service");
 	p->up = metric_add(metrics, METRIC_GAUGE, "ns_site_up",
-			   "1 when the site of this service is answered for the name, else 0.", "name,service");
+			   "1 when the site of this service is answered for the name, else 0.",
+			   "name,service");
 	if (!p->weight || !p->up)
 		return -ENOMEM;
 	rc = start_probes(p);
@@ -489,10 +509,10 @@ static json_t *site_status(const struct publish *p, const struct steer_source *s
 	const char *site = NULL;
 
 	model_site(p->model, s->conf->services[i], p->conf->site, &unused, &site, &addresses);
-	return json_pack("{s:s, s:s?, s:o, s:f, s:b, s:s}", "service", s->conf->services[i], "site", site,
-			 "addresses", addresses ? json_deep_copy(addresses) : json_array(),
-			 "weight", s->site[i].weight, "up", s->site[i].up,
-			 "why", s->site[i].why ? s->site[i].why : "not known yet");
+	return json_pack("{s:s, s:s?, s:o, s:f, s:b, s:s}", "service", s->conf->services[i], "site",
+			 site, "addresses", addresses ? json_deep_copy(addresses) : json_array(),
+			 "weight", s->site[i].weight, "up", s->site[i].up, "why",
+			 s->site[i].why ? s->site[i].why : "not known yet");
 }
 
 void publish_status(const struct publish *p, json_t *answer)
@@ -504,7 +524,8 @@ void publish_status(const struct publish *p, json_t *answer)
 	for (size_t i = 0; i < n; i++) {
 		char name[DNS_TEXT_MAX];
 
-		json_array_append_new(zones, json_pack("{s:s, s:I, s:I}", "name", dns_name_format(list[i]->name, name),
+		json_array_append_new(zones, json_pack("{s:s, s:I, s:I}", "name",
+						       dns_name_format(list[i]->name, name),
 						       "serial", (json_int_t)list[i]->serial,
 						       "records", (json_int_t)list[i]->records));
 	}
@@ -513,7 +534,8 @@ void publish_status(const struct publish *p, json_t *answer)
 
 		for (size_t j = 0; j < p->steers[i].n; j++)
 			json_array_append_new(sites, site_status(p, &p->steers[i], j));
-		json_array_append_new(steer, json_pack("{s:s, s:o}", "name", p->steers[i].conf->name, "sites", sites));
+		json_array_append_new(steer, json_pack("{s:s, s:o}", "name",
+						       p->steers[i].conf->name, "sites", sites));
 	}
 	json_object_set_new(answer, "zones", zones);
 	json_object_set_new(answer, "steer", steer);

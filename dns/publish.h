@@ -23,10 +23,11 @@ int publish_new(struct publish **out, const struct conf *conf);
 /* Only checks zones and steered names, as publish_new() would; faults are logged. 0 or -errno. */
 int publish_check(const struct conf *conf);
 /* Makes the first view, then listens to the registry (NULL: there is none) and probes. */
-int publish_start(struct publish *p, struct loop *loop, struct views *views, struct registry *registry,
-		  struct metrics *metrics);
-/* Zones and steered names anew. A zone that cannot be read keeps its old records, and a sentence is logged;
- * nothing else fails. conf is the new one and must live as long as the publisher or until the next reload. */
+int publish_start(struct publish *p, struct loop *loop, struct views *views,
+		  struct registry *registry, struct metrics *metrics);
+/* Zones and steered names anew. A zone that cannot be read keeps its old records, and a sentence is
+ * logged; nothing else fails. conf is the new one and must live as long as the publisher or until
+ * the next reload. */
 int publish_reload(struct publish *p, const struct conf *conf);
 /* Adds "zones" and "steer" to a status answer. */
 void publish_status(const struct publish *p, json_t *answer);

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-/* Which blob answers (RFC 1034 section 4.3.2, RFC 4592 section 3.3.1): the exact name; else, at the closest
- * encloser, a referral, the wildcard below it, or NXDOMAIN. NULL: no zone of ours. */
+/* Which blob answers (RFC 1034 section 4.3.2, RFC 4592 section 3.3.1): the exact name; else, at the
+ * closest encloser, a referral, the wildcard below it, or NXDOMAIN. NULL: no zone of ours. */
 static const struct dns_blob *find_blob(const struct dns_table *t, const struct dns_question *q)
 {
 	unsigned int deepest = dns_table_labels(t), label = 0;
@@ -31,7 +31,8 @@ static const struct dns_blob *find_blob(const struct dns_table *t, const struct 
 		node = node->wildcard;
 		if (!node)
 			return dns_table_find(t, q->qname + q->label_at[label],
-					      q->qname_len - q->label_at[label])->zone->nxdomain;
+					      q->qname_len - q->label_at[label])
+				->zone->nxdomain;
 	}
 	if (node->cut && q->qtype != DNS_DS)
 		return node->other;
@@ -43,9 +44,9 @@ static const struct dns_blob *find_blob(const struct dns_table *t, const struct 
 	return node->cut ? node->zone->nodata : node->other;
 }
 
-/* The header, in place: id, opcode, RD and CD stay the client's (RFC 1035 section 4.1.1, RFC 4035). */
-static void put_header(uint8_t *msg, const struct dns_question *q, unsigned int set, unsigned int rcode,
-		       bool question)
+/* The header, in place: id, opcode, RD and CD stay the client's (RFC 1035 section 4.1.1). */
+static void put_header(uint8_t *msg, const struct dns_question *q, unsigned int set,
+		       unsigned int rcode, bool question)
 {
 	unsigned int keep = q->flags & (0x7800u | DNS_FLAG_RD | DNS_FLAG_CD);
 
@@ -72,7 +73,8 @@ static size_t put_opt(uint8_t *msg, size_t at, const struct dns_question *q, uns
 }
 
 /* Without records: errors and truncated answers. */
-static size_t answer_bare(uint8_t *msg, const struct dns_question *q, unsigned int flags, unsigned int rcode)
+static size_t answer_bare(uint8_t *msg, const struct dns_question *q, unsigned int flags,
+			  unsigned int rcode)
 {
 	size_t at = DNS_HEADER_LEN + (q->qname_len ? q->qname_len + 4u : 0);
 
@@ -92,7 +94,8 @@ static size_t answer_limit(const struct dns_question *q, size_t room, enum dns_t
 }
 
 /* Appends the drawn site's addresses. */
-static size_t put_choice(uint8_t *p, const struct pick_choice *choice, uint16_t type, uint32_t ttl, size_t owner)
+static size_t put_choice(uint8_t *p, const struct pick_choice *choice, uint16_t type, uint32_t ttl,
+			 size_t owner)
 {
 	size_t size = type == DNS_A ? 4 : 16;
 	uint8_t *start = p;
@@ -109,8 +112,9 @@ static size_t put_choice(uint8_t *p, const struct pick_choice *choice, uint16_t 
 }
 
 /* The addresses for a steered blob, or NULL when nothing is known of the name. */
-static const struct pick_choice *draw_choice(const struct steering *steering, const struct dns_blob *blob,
-					     uint16_t type, uint32_t *sequence, uint32_t *ttl)
+static const struct pick_choice *draw_choice(const struct steering *steering,
+					     const struct dns_blob *blob, uint16_t type,
+					     uint32_t *sequence, uint32_t *ttl)
 {
 	const struct steer_name *name;
 
@@ -142,15 +146,17 @@ static size_t put_blob(uint8_t *msg, const struct dns_question *q, const struct 
 		}
 	at += blob->len;
 	if (choice) {
-		size_t owner = blob->steer_owner + (blob->steer_owner == DNS_HEADER_LEN ? 0 : delta);
+		size_t owner =
+			blob->steer_owner + (blob->steer_owner == DNS_HEADER_LEN ? 0 : delta);
 
 		at += put_choice(msg + at, choice, q->qtype, ttl, owner);
 	}
 	return put_opt(msg, at, q, blob->rcode);
 }
 
-static size_t answer_question(const struct dns_view *view, const struct dns_question *q, uint8_t *msg,
-			      size_t limit, uint32_t *sequence, struct dns_answered *what)
+static size_t answer_question(const struct dns_view *view, const struct dns_question *q,
+			      uint8_t *msg, size_t limit, uint32_t *sequence,
+			      struct dns_answered *what)
 {
 	bool refused = q->qclass != 1 || (q->qtype >= DNS_TKEY && q->qtype <= DNS_MAILA);
 	const struct dns_blob *blob = refused ? NULL : find_blob(view->table, q);
@@ -172,7 +178,8 @@ static size_t answer_question(const struct dns_view *view, const struct dns_ques
 	       (choice ? choice->n * (q->qtype == DNS_A ? 16u : 28u) : 0);
 	if (need > limit) {
 		what->truncated = true;
-		return answer_bare(msg, q, DNS_FLAG_TC | (blob->authoritative ? DNS_FLAG_AA : 0), blob->rcode);
+		return answer_bare(msg, q, DNS_FLAG_TC | (blob->authoritative ? DNS_FLAG_AA : 0),
+				   blob->rcode);
 	}
 	return put_blob(msg, q, blob, choice, ttl);
 }

@@ -10,7 +10,8 @@
 struct report {
 	struct metrics *metrics;
 	const struct server *server;
-	struct metric_series *queries[DNS_TRANSPORTS][SERVER_TYPES_N], *answers[DNS_TRANSPORTS][DNS_RCODES];
+	struct metric_series *queries[DNS_TRANSPORTS][SERVER_TYPES_N],
+		*answers[DNS_TRANSPORTS][DNS_RCODES];
 	struct metric_series *truncated, *ignored, *send_failed, *latency;
 	struct metric_series *tcp_refused, *tcp_evicted, *tcp_idle, *tcp_open;
 };
@@ -19,8 +20,8 @@ static const char *const transport_names[DNS_TRANSPORTS] = { "udp", "tcp" };
 
 /* RFC 1035 section 4.1.1 and RFC 6891; NULL: never answered. */
 static const char *const rcode_names[DNS_RCODES] = {
-	[DNS_NOERROR] = "NOERROR", [DNS_FORMERR] = "FORMERR", [DNS_SERVFAIL] = "SERVFAIL",
-	[DNS_NXDOMAIN] = "NXDOMAIN", [DNS_NOTIMP] = "NOTIMP", [DNS_REFUSED] = "REFUSED",
+	[DNS_NOERROR] = "NOERROR",   [DNS_FORMERR] = "FORMERR", [DNS_SERVFAIL] = "SERVFAIL",
+	[DNS_NXDOMAIN] = "NXDOMAIN", [DNS_NOTIMP] = "NOTIMP",	[DNS_REFUSED] = "REFUSED",
 	[DNS_BADVERS] = "BADVERS",
 };
 
@@ -48,9 +49,11 @@ static void collect(void *arg)
 
 static int add_latency(struct report *r)
 {
-	static const double bounds[] = { 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 2.5e-2 };
-	struct metric *m = metric_add(r->metrics, METRIC_HISTOGRAM, "ns_batch_seconds",
-				      "Time from a batch of UDP questions read to all its answers sent.", NULL);
+	static const double bounds[] = { 5e-6,	 1e-5, 2.5e-5, 5e-5, 1e-4,
+					 2.5e-4, 5e-4, 1e-3,   5e-3, 2.5e-2 };
+	struct metric *m = metric_add(
+		r->metrics, METRIC_HISTOGRAM, "ns_batch_seconds",
+		"Time from a batch of UDP questions read to all its answers sent.", NULL);
 
 	if (!m)
 		return -ENOMEM;
@@ -60,16 +63,21 @@ static int add_latency(struct report *r)
 
 static int add_families(struct report *r)
 {
-	struct metric *queries = metric_add(r->metrics, METRIC_COUNTER, "ns_queries_total",
-					    "Questions answered, by type and transport.", "type,transport");
-	struct metric *answers = metric_add(r->metrics, METRIC_COUNTER, "ns_answers_total",
-					    "Answers, by response code and transport.", "rcode,transport");
-	struct metric *dropped = metric_add(r->metrics, METRIC_COUNTER, "ns_dropped_total",
-					    "Messages without an answer, and answers that could not be sent, by reason.", "reason");
+	struct metric *queries =
+		metric_add(r->metrics, METRIC_COUNTER, "ns_queries_total",
+			   "Questions answered, by type and transport.", "type,transport");
+	struct metric *answers =
+		metric_add(r->metrics, METRIC_COUNTER, "ns_answers_total",
+			   "Answers, by response code and transport.", "rcode,transport");
+	struct metric *dropped = metric_add(
+		r->metrics, METRIC_COUNTER, "ns_dropped_total",
+		"Messages without an answer, and answers that could not be sent, by reason.",
+		"reason");
 	struct metric *truncated = metric_add(r->metrics, METRIC_COUNTER, "ns_truncated_total",
 					      "Answers that did not fit and said TC.", NULL);
-	struct metric *closed = metric_add(r->metrics, METRIC_COUNTER, "ns_tcp_closed_total",
-					   "TCP connections that were closed by a limit, by reason.", "reason");
+	struct metric *closed =
+		metric_add(r->metrics, METRIC_COUNTER, "ns_tcp_closed_total",
+			   "TCP connections that were closed by a limit, by reason.", "reason");
 	struct metric *open = metric_add(r->metrics, METRIC_GAUGE, "ns_tcp_connections",
 					 "TCP connections open now.", NULL);
 
@@ -77,10 +85,12 @@ static int add_families(struct report *r)
 		return -ENOMEM;
 	for (unsigned int p = 0; p < DNS_TRANSPORTS; p++) {
 		for (unsigned int i = 0; i < SERVER_TYPES_N; i++)
-			r->queries[p][i] = metric_series(queries, server_type_name(i), transport_names[p], NULL);
+			r->queries[p][i] = metric_series(queries, server_type_name(i),
+							 transport_names[p], NULL);
 		for (unsigned int i = 0; i < DNS_RCODES; i++)
 			if (rcode_names[i])
-				r->answers[p][i] = metric_series(answers, rcode_names[i], transport_names[p], NULL);
+				r->answers[p][i] = metric_series(answers, rcode_names[i],
+								 transport_names[p], NULL);
 	}
 	r->ignored = metric_series(dropped, "not_a_question", NULL);
 	r->send_failed = metric_series(dropped, "send_failed", NULL);

@@ -13,7 +13,7 @@ struct report;
 
 /* Registers the families; they are filled when the page is asked for. 0 or -errno. */
 int report_new(struct report **out, struct metrics *metrics, const struct server *server);
-void report_free(struct report *report);        /* accepts NULL; before the server goes */
+void report_free(struct report *report); /* accepts NULL; before the server goes */
 /* The histogram for server_start(). */
 struct metric_series *report_latency(struct report *report);
 /* Adds "queries" and "answers". */

@@ -18,19 +18,19 @@
 #include "lib/hash.h"
 #include "lib/log.h"
 
-#define BATCH       64          /* messages a system call */
-/* A question is at most 282 bytes without EDNS options, an answer 1232. Not a power of two: the starts of all
- * buffers would share a few sets of the first-level cache. */
-#define BUFFER      (2048 + 64)
+#define BATCH 64 /* messages a system call */
+/* A question is at most 282 bytes without EDNS options, an answer 1232. Not a power of two: the
+ * starts of all buffers would share a few sets of the first-level cache. */
+#define BUFFER	    (2048 + 64)
 #define TCP_BACKLOG 256
-#define RCVBUF      (4 << 20)   /* bytes: what may wait while a worker is off the CPU */
+#define RCVBUF	    (4 << 20) /* bytes: what may wait while a worker is off the CPU */
 
 struct udp_worker {
 	struct server *server;
 	struct view_reader *reader;
 	struct metric_series *latency;
 	int fd;
-	bool any_address;       /* bound to the wildcard: the reply's source is taken from the query */
+	bool any_address; /* bound to the wildcard: the reply's source is taken from the query */
 	bool started;
 	uint32_t sequence;
 	pthread_t thread;
@@ -73,8 +73,11 @@ void server_count_answer(struct server_counts *counts, const struct dns_answered
 	unsigned int index = SERVER_TYPE_OTHER;
 
 	switch (what->qtype) {
-#define X(name) case DNS_##name: index = SERVER_TYPE_##name; break;
-	SERVER_TYPES(X)
+#define X(name)                                                                                    \
+	case DNS_##name:                                                                           \
+		index = SERVER_TYPE_##name;                                                        \
+		break;
+		SERVER_TYPES(X)
 #undef X
 	}
 	bump(&counts->queries[index]);
@@ -89,13 +92,13 @@ const char *server_type_name(unsigned int index)
 #define X(name) #name,
 		SERVER_TYPES(X)
 #undef X
-		"other",
+			"other",
 	};
 
 	return names[index < SERVER_TYPES_N ? index : SERVER_TYPE_OTHER];
 }
 
-/* ---- the UDP loop ------------------------------------------------------------------------------ */
+/* ---- the UDP loop -------------------------------------------------------------------- */
 
 static void batch_prepare(struct batch *b, bool any_address)
 {
@@ -135,14 +138,16 @@ static void release_interface(struct msghdr *h)
 }
 
 /* Answers message i in place; true when it goes into the outgoing batch at place `o`. */
-static bool answer_one(struct udp_worker *w, const struct dns_view *view, struct batch *b, unsigned int i, unsigned int o)
+static bool answer_one(struct udp_worker *w, const struct dns_view *view, struct batch *b,
+		       unsigned int i, unsigned int o)
 {
 	struct msghdr *in = &b->in[i].msg_hdr, *out = &b->out[o].msg_hdr;
 	struct dns_answered what;
 	size_t len = 0;
 
 	if (!(in->msg_flags & MSG_TRUNC))
-		len = dns_answer(view, b->buffer[i], b->in[i].msg_len, BUFFER, DNS_UDP, &w->sequence, &what);
+		len = dns_answer(view, b->buffer[i], b->in[i].msg_len, BUFFER, DNS_UDP,
+				 &w->sequence, &what);
 	if (len) {
 		server_count_answer(&w->counts, &what);
 		b->out_vec[o].iov_base = b->buffer[i];
@@ -202,7 +207,7 @@ static void *udp_loop(void *arg)
 		unsigned int out = 0;
 
 		if (n <= 0)
-			continue;       /* EINTR, an ICMP error of an earlier reply, or the end */
+			continue; /* EINTR, an ICMP error of an earlier reply, or the end */
 		clock_gettime(CLOCK_MONOTONIC, &start);
 		view = view_hold(&w->server->views, w->reader);
 		for (unsigned int i = 0; i < (unsigned int)n; i++)
@@ -216,7 +221,7 @@ static void *udp_loop(void *arg)
 	return NULL;
 }
 
-/* ---- binding ----------------------------------------------------------------------------------- */
+/* ---- binding ------------------------------------------------------------------------- */
 
 static bool is_any(const struct addr *a)
 {
@@ -225,30 +230,37 @@ static bool is_any(const struct addr *a)
 	return memcmp(a->bytes, zero, a->family == AF_INET6 ? 16 : 4) == 0;
 }
 
+static int set_int(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) ? -errno : 0;
+}
+
+/* Forged "too big" messages must not fragment answers that fit anyway (RFC 9715). */
+static int set_options(int fd, bool six, bool any_address)
+{
+	int rc = six ? set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_OMIT)
+		     : set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
+
+	if (rc || !any_address)
+		return rc;
+	return six ? set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+		   : set_int(fd, IPPROTO_IP, IP_PKTINFO, 1);
+}
+
 /* A blocking socket: the worker sleeps in recvmmsg. */
 static int bind_udp(const struct addr_port *listen)
 {
-	int fd = addr_bind(listen, SOCK_DGRAM, 0, true, 0), size = RCVBUF, on = 1, rc = 0;
-	int mtu = listen->addr.family == AF_INET6 ? IPV6_PMTUDISC_OMIT : IP_PMTUDISC_OMIT;
+	int fd = addr_bind(listen, SOCK_DGRAM, 0, true, 0), rc = 0;
 
 	if (fd < 0)
 		return fd;
 	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK))
 		rc = -errno;
-	/* Forged "too big" messages must not shrink or fragment our answers below what fits anyway. */
-	if (listen->addr.family == AF_INET6)
-		rc = rc ? rc : setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &mtu, sizeof(mtu)) ? -errno : 0;
-	else
-		rc = rc ? rc : setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &mtu, sizeof(mtu)) ? -errno : 0;
-	if (!rc && is_any(&listen->addr)) {
-		if (listen->addr.family == AF_INET6)
-			rc = setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)) ? -errno : 0;
-		else
-			rc = setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) ? -errno : 0;
-	}
+	if (!rc)
+		rc = set_options(fd, listen->addr.family == AF_INET6, is_any(&listen->addr));
 	/* Beyond the system's limit only with privilege; less is slower, not wrong. */
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
-		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	if (set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, RCVBUF))
+		(void)set_int(fd, SOL_SOCKET, SO_RCVBUF, RCVBUF);
 	if (rc) {
 		close(fd);
 		return rc;
@@ -286,7 +298,8 @@ static int bind_listener(struct server *s, const struct addr_port *listen, unsig
 	for (unsigned int i = 0; i < workers; i++) {
 		fd = bind_udp(listen);
 		if (fd < 0) {
-			log_error("cannot listen on %s (UDP): %s; is another name server running there?",
+			log_error("cannot listen on %s (UDP): %s; is another name server running "
+				  "there?",
 				  addr_port_format(listen, text, sizeof(text)), strerror(-fd));
 			return fd;
 		}
@@ -307,7 +320,8 @@ int server_bind(struct server **out, const struct conf_ns *conf)
 		return -ENOMEM;
 	memset(s, 0, sizeof(*s));
 	if (workers * conf->nlisten > VIEW_READERS_MAX - 1)
-		workers = (unsigned int)((VIEW_READERS_MAX - 1) / (conf->nlisten ? conf->nlisten : 1));
+		workers = (unsigned int)((VIEW_READERS_MAX - 1) /
+					 (conf->nlisten ? conf->nlisten : 1));
 	s->tcp_connections = conf->limits.tcp_connections;
 	s->tcp_idle_us = conf->limits.tcp_idle_us;
 	s->workers = calloc(workers * conf->nlisten + 1, sizeof(*s->workers));
@@ -350,7 +364,8 @@ void server_limits(struct server *s, unsigned int connections, uint64_t idle_us)
 	tcp_limits(s->tcp, connections, idle_us);
 }
 
-static void add_counts(struct server_totals *out, const struct server_counts *c, enum dns_transport t)
+static void add_counts(struct server_totals *out, const struct server_counts *c,
+		       enum dns_transport t)
 {
 	for (unsigned int i = 0; i < SERVER_TYPES_N; i++)
 		out->queries[t][i] += atomic_load_explicit(&c->queries[i], memory_order_relaxed);

@@ -14,14 +14,14 @@
 #include "lib/metrics.h"
 
 /* The types that are counted by name; the rest is "other". */
-#define SERVER_TYPES(X)                                                                            \
-	X(A) X(AAAA) X(NS) X(SOA) X(TXT) X(CNAME) X(MX) X(SRV) X(CAA) X(DS) X(ANY)
+#define SERVER_TYPES(X) X(A) X(AAAA) X(NS) X(SOA) X(TXT) X(CNAME) X(MX) X(SRV) X(CAA) X(DS) X(ANY)
 
 enum server_type_index {
 #define X(name) SERVER_TYPE_##name,
 	SERVER_TYPES(X)
 #undef X
-	SERVER_TYPE_OTHER, SERVER_TYPES_N,
+		SERVER_TYPE_OTHER,
+	SERVER_TYPES_N,
 };
 
 struct server_counts {
@@ -39,14 +39,15 @@ struct server;
 
 /* Binds UDP and TCP on every listen address; logs its failures. 0 or -errno. */
 int server_bind(struct server **out, const struct conf_ns *conf);
-/* The first view must be there. latency (may be NULL) observes seconds from a batch read to its answers sent. */
+/* The first view must be there. latency (may be NULL) observes seconds from a batch read to its
+ * answers sent. */
 int server_start(struct server *server, struct metric_series *latency);
 struct views *server_views(struct server *server);
 void server_count(const struct server *server, struct server_totals *out);
 const char *server_type_name(unsigned int index);
 /* May be called from the main thread at any time, for connections to come. */
 void server_limits(struct server *server, unsigned int connections, uint64_t idle_us);
-void server_stop(struct server *server);        /* joins; accepts NULL */
+void server_stop(struct server *server); /* joins; accepts NULL */
 
 /* Counts one message; for the threads. */
 void server_count_answer(struct server_counts *counts, const struct dns_answered *what);

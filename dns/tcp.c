@@ -2,9 +2,9 @@
 /*
  * tcp.c -- the TCP thread: epoll, one small buffer a connection, answers straight to the socket.
  *
- * Memory a client can hold: the buffer, and the answers to one buffer of questions while it does not
- * read them (no more is read from it until then). Time it can hold: the idle limit since its last
- * whole question or its last read answer.
+ * Memory a client can hold: the buffer, and the answers to one buffer of questions while it does
+ * not read them (no more is read from it until then). Time it can hold: the idle limit since its
+ * last whole question or its last read answer.
  */
 #include "dns/tcp.h"
 
@@ -22,18 +22,18 @@
 
 #include "lib/hash.h"
 
-
-#define QUESTION_MAX  4096u     /* with any EDNS options that make sense; longer ones end the connection */
-#define OUT_MAX       (256u * 1024)     /* answers gathered before a send */
-#define EVENTS        64
-#define NETWORK_SHARE 4         /* one client network may hold a quarter of the connections */
+#define QUESTION_MAX                                                                               \
+	4096u /* with any EDNS options that make sense; longer ones end the connection */
+#define OUT_MAX	      (256u * 1024) /* answers gathered before a send */
+#define EVENTS	      64
+#define NETWORK_SHARE 4 /* one client network may hold a quarter of the connections */
 
 struct connection {
 	struct connection *prev, *next; /* by last activity, the oldest first */
 	int fd;
 	uint64_t active_ms;
-	struct addr network;            /* the address; for IPv6 its /64 */
-	uint8_t *pending;               /* answers that the socket did not take; NULL: none */
+	struct addr network; /* the address; for IPv6 its /64 */
+	uint8_t *pending;    /* answers that the socket did not take; NULL: none */
 	size_t pending_len, pending_sent;
 	size_t have;
 	uint8_t in[2 + QUESTION_MAX];
@@ -51,7 +51,7 @@ struct tcp {
 	_Atomic unsigned int max;
 	_Atomic uint64_t idle_ms;
 	_Atomic bool stopping;
-	struct connection first;        /* list head */
+	struct connection first; /* list head */
 	unsigned int n;
 	struct tcp_counts counts;
 	size_t out_len;
@@ -97,7 +97,7 @@ static void close_connection(struct tcp *t, struct connection *c)
 	atomic_store(&t->counts.open, t->n);
 }
 
-/* ---- answers ----------------------------------------------------------------------------------- */
+/* ---- answers ------------------------------------------------------------------------- */
 
 static int watch(struct tcp *t, struct connection *c, uint32_t events)
 {
@@ -106,7 +106,7 @@ static int watch(struct tcp *t, struct connection *c, uint32_t events)
 	return epoll_ctl(t->epoll, EPOLL_CTL_MOD, c->fd, &ev);
 }
 
-/* Hands t->out to the socket; what it does not take waits, and so does the client's next question. */
+/* Hands t->out to the socket; what it does not take waits, and so does the next question. */
 static int flush(struct tcp *t, struct connection *c)
 {
 	ssize_t sent = 0;
@@ -136,7 +136,8 @@ static int flush(struct tcp *t, struct connection *c)
 	return 0;
 }
 
-static int answer_one(struct tcp *t, struct connection *c, const struct dns_view *view, const uint8_t *question, size_t len)
+static int answer_one(struct tcp *t, struct connection *c, const struct dns_view *view,
+		      const uint8_t *question, size_t len)
 {
 	struct dns_answered what;
 	uint8_t *at;
@@ -228,7 +229,7 @@ static int on_writable(struct tcp *t, struct connection *c)
 	return answer_buffer(t, c);
 }
 
-/* ---- connections ------------------------------------------------------------------------------- */
+/* ---- connections --------------------------------------------------------------------- */
 
 static struct addr network_of(const struct sockaddr_storage *peer)
 {
@@ -251,7 +252,8 @@ static unsigned int held_by(const struct tcp *t, const struct addr *network)
 
 static void add_connection(struct tcp *t, int fd, const struct sockaddr_storage *peer)
 {
-	unsigned int max = atomic_load(&t->max), share = max / NETWORK_SHARE ? max / NETWORK_SHARE : 1;
+	unsigned int max = atomic_load(&t->max),
+		     share = max / NETWORK_SHARE ? max / NETWORK_SHARE : 1;
 	struct addr network = network_of(peer);
 	struct epoll_event ev = { .events = EPOLLIN };
 	struct connection *c;
@@ -262,7 +264,8 @@ static void add_connection(struct tcp *t, int fd, const struct sockaddr_storage 
 		close(fd);
 		return;
 	}
-	/* Full: the longest silent one makes room (RFC 7766 section 6.2.3 lets a server close idle ones). */
+	/* Full: the longest silent one makes room (RFC 7766 section 6.2.3 lets a server close idle
+	 * ones). */
 	while (t->n >= max && t->n) {
 		bump(&t->counts.evicted);
 		close_connection(t, t->first.next);
@@ -289,7 +292,8 @@ static void accept_all(struct tcp *t, int listener)
 	for (;;) {
 		struct sockaddr_storage peer;
 		socklen_t len = sizeof(peer);
-		int fd = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int fd = accept4(listener, (struct sockaddr *)&peer, &len,
+				 SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd < 0)
 			return;
@@ -348,7 +352,8 @@ static void *tcp_loop(void *arg)
 	return NULL;
 }
 
-int tcp_start(struct tcp **out, const int *fds, size_t nfds, struct views *views, struct view_reader *reader)
+int tcp_start(struct tcp **out, const int *fds, size_t nfds, struct views *views,
+	      struct view_reader *reader)
 {
 	struct tcp *t = calloc(1, sizeof(*t));
 	struct epoll_event ev = { .events = EPOLLIN };

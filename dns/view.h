@@ -3,7 +3,8 @@
  * view.h -- the answers that are served, swapped as one pointer while workers read them.
  *
  * A worker announces what it reads for the time of one batch (a hazard pointer); the main thread
- * swaps and frees an old view once nobody announces it. No lock and no shared write on the hot path.
+ * swaps and frees an old view once nobody announces it. No lock and no shared write on the hot
+ * path.
  */
 #ifndef WEIR_DNS_VIEW_H
 #define WEIR_DNS_VIEW_H
@@ -16,11 +17,13 @@
 
 struct view {
 	struct dns_view answers;
-	void (*release)(struct view *view);     /* frees it; called by the main thread */
-	struct view *next;                      /* among the retired */
+	void (*release)(struct view *view); /* frees it; called by the main thread */
+	struct view *next;		    /* among the retired */
 };
 
-struct view_reader { _Alignas(64) _Atomic(struct view *) held; };
+struct view_reader {
+	_Alignas(64) _Atomic(struct view *) held;
+};
 
 struct views {
 	_Atomic(struct view *) current;

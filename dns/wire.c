@@ -251,11 +251,13 @@ static const struct {
 	uint16_t type;
 	const char *name;
 } type_names[] = {
-	{ DNS_A, "A" }, { DNS_NS, "NS" }, { DNS_CNAME, "CNAME" }, { DNS_SOA, "SOA" },
-	{ DNS_HINFO, "HINFO" }, { DNS_MX, "MX" }, { DNS_TXT, "TXT" }, { DNS_AAAA, "AAAA" },
-	{ DNS_SRV, "SRV" }, { DNS_DNAME, "DNAME" }, { DNS_DS, "DS" }, { DNS_ANY, "ANY" },
-	{ DNS_CAA, "CAA" }, { DNS_AXFR, "AXFR" }, { DNS_IXFR, "IXFR" }, { 12, "PTR" },
-	{ 35, "NAPTR" }, { 44, "SSHFP" }, { 48, "DNSKEY" }, { 52, "TLSA" }, { 64, "SVCB" },
+	{ DNS_A, "A" },		{ DNS_NS, "NS" },	{ DNS_CNAME, "CNAME" },
+	{ DNS_SOA, "SOA" },	{ DNS_HINFO, "HINFO" }, { DNS_MX, "MX" },
+	{ DNS_TXT, "TXT" },	{ DNS_AAAA, "AAAA" },	{ DNS_SRV, "SRV" },
+	{ DNS_DNAME, "DNAME" }, { DNS_DS, "DS" },	{ DNS_ANY, "ANY" },
+	{ DNS_CAA, "CAA" },	{ DNS_AXFR, "AXFR" },	{ DNS_IXFR, "IXFR" },
+	{ 12, "PTR" },		{ 35, "NAPTR" },	{ 44, "SSHFP" },
+	{ 48, "DNSKEY" },	{ 52, "TLSA" },		{ 64, "SVCB" },
 	{ 65, "HTTPS" },
 };
 

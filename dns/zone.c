@@ -11,8 +11,8 @@
 
 #include <ldns/ldns.h>
 
-#define FAULTS_MAX 50           /* then the rest is left out: a file of another kind has millions */
-#define TTL_MAX    0x7fffffffu  /* RFC 2181 section 8 */
+#define FAULTS_MAX 50	       /* then the rest is left out: a file of another kind has millions */
+#define TTL_MAX	   0x7fffffffu /* RFC 2181 section 8 */
 
 static int rr_compare_name(const struct dns_rr *a, const uint8_t *name, size_t len)
 {
@@ -77,8 +77,8 @@ static void zone_settle(struct dns_zone *zone)
 	zone->n = kept;
 }
 
-struct dns_rr *const *dns_zone_find(const struct dns_zone *zone, const uint8_t *name, size_t name_len,
-			      uint16_t type, size_t *count)
+struct dns_rr *const *dns_zone_find(const struct dns_zone *zone, const uint8_t *name,
+				    size_t name_len, uint16_t type, size_t *count)
 {
 	size_t low = 0, high = zone->n, end;
 
@@ -149,7 +149,7 @@ static struct dns_rr *rr_from_ldns(const ldns_rr *in)
 	return rr;
 }
 
-/* ---- faults ------------------------------------------------------------------------------------ */
+/* ---- faults -------------------------------------------------------------------------- */
 
 struct faults {
 	FILE *out;
@@ -178,7 +178,7 @@ static void fault(struct faults *f, int line, const char *fmt, ...)
 	fputc('\n', f->out);
 }
 
-/* ---- checks ------------------------------------------------------------------------------------ */
+/* ---- checks -------------------------------------------------------------------------- */
 
 /* Is there a delegation at the name or between it and the apex? Then its records are not ours. */
 static bool under_cut(const struct dns_zone *zone, const uint8_t *name, size_t len)
@@ -203,13 +203,16 @@ static void check_ns(const struct dns_zone *zone, const struct dns_rr *rr, struc
 	if (!dns_name_under(target, rr->rdata_len, zone->name, zone->name_len))
 		return;
 	if (dns_zone_find(zone, target, rr->rdata_len, DNS_CNAME, NULL))
-		fault(f, rr->line, "name server %s is an alias (CNAME); name one that has A or AAAA records",
+		fault(f, rr->line,
+		      "name server %s is an alias (CNAME); name one that has A or AAAA records",
 		      dns_name_format(target, text));
 	else if (!dns_zone_find(zone, target, rr->rdata_len, DNS_A, NULL) &&
 		 !dns_zone_find(zone, target, rr->rdata_len, DNS_AAAA, NULL) &&
-		 (rr->name_len == zone->name_len || dns_name_under(target, rr->rdata_len, rr->name, rr->name_len)) &&
+		 (rr->name_len == zone->name_len ||
+		  dns_name_under(target, rr->rdata_len, rr->name, rr->name_len)) &&
 		 !(rr->name_len == zone->name_len && under_cut(zone, target, rr->rdata_len)))
-		fault(f, rr->line, "name server %s has no address in this zone; add an A or AAAA record for it",
+		fault(f, rr->line,
+		      "name server %s has no address in this zone; add an A or AAAA record for it",
 		      dns_name_format(target, text));
 }
 
@@ -221,7 +224,9 @@ static void check_apex(struct dns_zone *zone, struct faults *f)
 
 	dns_name_format(zone->name, text);
 	if (n == 0)
-		fault(f, 0, "zone %s has no SOA record; add one at its top: @ SOA ns1 hostmaster 1 3600 900 604800 60",
+		fault(f, 0,
+		      "zone %s has no SOA record; add one at its top: @ SOA ns1 hostmaster 1 3600 "
+		      "900 604800 60",
 		      text);
 	else if (n > 1)
 		fault(f, soa[1]->line, "a second SOA record; a zone has exactly one");
@@ -240,7 +245,8 @@ static void check_zone(struct dns_zone *zone, struct faults *f)
 		char text[DNS_TEXT_MAX];
 
 		if (rr->type == DNS_SOA && rr->name_len != zone->name_len)
-			fault(f, rr->line, "an SOA record at %s, below the zone's apex; only the apex has one",
+			fault(f, rr->line,
+			      "an SOA record at %s, below the zone's apex; only the apex has one",
 			      dns_name_format(rr->name, text));
 		if (rr->type == DNS_NS)
 			check_ns(zone, rr, f);
@@ -250,13 +256,15 @@ static void check_zone(struct dns_zone *zone, struct faults *f)
 		dns_zone_find(zone, rr->name, rr->name_len, DNS_CNAME, &same);
 		if (beside > 1 && (i == 0 || zone->rr[i - 1]->type != DNS_CNAME ||
 				   rr_compare_name(zone->rr[i - 1], rr->name, rr->name_len)))
-			fault(f, rr->line, same > 1 ? "%s has several CNAME records; an alias has one target" :
-			      "%s has a CNAME beside other records; an alias may have nothing else (RFC 2181 section 10.1)",
+			fault(f, rr->line,
+			      same > 1 ? "%s has several CNAME records; an alias has one target"
+				       : "%s has a CNAME beside other records; an alias may have "
+					 "nothing else (RFC 2181 section 10.1)",
 			      dns_name_format(rr->name, text));
 	}
 }
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------- */
 
 static void add_parsed(struct dns_zone *zone, const ldns_rr *parsed, int line, struct faults *f)
 {
@@ -271,13 +279,17 @@ static void add_parsed(struct dns_zone *zone, const ldns_rr *parsed, int line, s
 	if (ldns_rr_get_class(parsed) != LDNS_RR_CLASS_IN)
 		fault(f, line, "the class is not IN; only Internet records are served");
 	else if (!dns_name_under(rr->name, rr->name_len, zone->name, zone->name_len))
-		fault(f, line, "%s is outside the zone %s; a name without a final dot is relative to $ORIGIN",
+		fault(f, line,
+		      "%s is outside the zone %s; a name without a final dot is relative to "
+		      "$ORIGIN",
 		      dns_name_format(rr->name, text), dns_name_format(zone->name, zone_text));
 	else if (!rdata_valid(rr))
-		fault(f, line, "the data of the %s record of %s is incomplete or malformed", dns_type_format(rr->type, type),
-		      dns_name_format(rr->name, text));
-	else if (rr->type == DNS_OPT || (rr->type >= DNS_TKEY && rr->type <= DNS_ANY) || rr->type == DNS_DNAME)
-		fault(f, line, "records of type %s cannot be served", dns_type_format(rr->type, type));
+		fault(f, line, "the data of the %s record of %s is incomplete or malformed",
+		      dns_type_format(rr->type, type), dns_name_format(rr->name, text));
+	else if (rr->type == DNS_OPT || (rr->type >= DNS_TKEY && rr->type <= DNS_ANY) ||
+		 rr->type == DNS_DNAME)
+		fault(f, line, "records of type %s cannot be served",
+		      dns_type_format(rr->type, type));
 	else if (zone_append(zone, rr) == 0)
 		return;
 	free(rr);
@@ -286,12 +298,15 @@ static void add_parsed(struct dns_zone *zone, const ldns_rr *parsed, int line, s
 /* ldns's own words, and for the common slips what would be right. */
 static void fault_status(struct faults *f, int line, ldns_status status)
 {
-	const char *hint = "a record is NAME [TTL] [IN] TYPE DATA, for example: www 300 IN A 198.18.1.10";
+	const char *hint =
+		"a record is NAME [TTL] [IN] TYPE DATA, for example: www 300 IN A 198.18.1.10";
 
-	if (status == LDNS_STATUS_SYNTAX_INCLUDE || status == LDNS_STATUS_SYNTAX_INCLUDE_ERR_NOTIMPL)
+	if (status == LDNS_STATUS_SYNTAX_INCLUDE ||
+	    status == LDNS_STATUS_SYNTAX_INCLUDE_ERR_NOTIMPL)
 		hint = "$INCLUDE is not supported: put the records into this file";
 	else if (status == LDNS_STATUS_INVALID_IP4 || status == LDNS_STATUS_INVALID_IP6)
-		hint = "A takes an IPv4 address such as 198.18.1.10, AAAA an IPv6 address such as 2001:db8::1";
+		hint = "A takes an IPv4 address such as 198.18.1.10, AAAA an IPv6 address such as "
+		       "2001:db8::1";
 	fault(f, line, "%s; %s", ldns_get_errorstr_by_id(status), hint);
 }
 
@@ -307,7 +322,8 @@ static void read_records(struct dns_zone *zone, FILE *in, ldns_rdf *origin, stru
 		long before = ftell(in);
 		ldns_status status = ldns_rr_new_frm_fp_l(&rr, in, &ttl, &own_origin, &prev, &line);
 
-		/* A record's line is counted by ldns up to its end, which the next one starts after. */
+		/* A record's line is counted by ldns up to its end, which the next one starts
+		 * after. */
 		if (status == LDNS_STATUS_OK)
 			add_parsed(zone, rr, line - 1, f);
 		else if (status != LDNS_STATUS_SYNTAX_TTL && status != LDNS_STATUS_SYNTAX_ORIGIN &&
@@ -321,7 +337,8 @@ static void read_records(struct dns_zone *zone, FILE *in, ldns_rdf *origin, stru
 	ldns_rdf_deep_free(prev);
 }
 
-int dns_zone_read(struct dns_zone **out, const char *name, FILE *in, const char *label, FILE *faults)
+int dns_zone_read(struct dns_zone **out, const char *name, FILE *in, const char *label,
+		  FILE *faults)
 {
 	struct faults f = { .out = faults, .label = label };
 	struct dns_zone *zone = calloc(1, sizeof(*zone));
@@ -360,7 +377,8 @@ int dns_zone_load(struct dns_zone **out, const char *name, const char *path, FIL
 	if (!in) {
 		rc = -errno;
 		if (faults)
-			fprintf(faults, "%s: the file of zone %s cannot be read: %s\n", path, name, strerror(-rc));
+			fprintf(faults, "%s: the file of zone %s cannot be read: %s\n", path, name,
+				strerror(-rc));
 		return rc;
 	}
 	rc = dns_zone_read(out, name, in, path, faults);
@@ -409,7 +427,7 @@ void dns_zone_set_serial(struct dns_zone *zone, uint32_t serial)
 		dns_put32((*soa)->rdata + (*soa)->rdata_len - 20, serial);
 }
 
-/* ---- records that come and go ------------------------------------------------------------------- */
+/* ---- records that come and go -------------------------------------------------------- */
 
 /* owner, relative to the zone, as a lower wire name; its length or -EINVAL. */
 static int merge_owner(const struct dns_zone *zone, const char *owner, uint8_t name[DNS_NAME_MAX])
@@ -452,13 +470,14 @@ static struct dns_rr *merge_value(const struct dns_zone *zone, const uint8_t *na
 	return out;
 }
 
-static bool merge_allowed(const struct dns_zone *zone, const uint8_t *name, size_t len, uint16_t type,
-			  char *err, size_t err_len)
+static bool merge_allowed(const struct dns_zone *zone, const uint8_t *name, size_t len,
+			  uint16_t type, char *err, size_t err_len)
 {
 	bool apex = len == zone->name_len;
 	size_t all, own;
 
-	if (type == DNS_SOA || type == DNS_OPT || type == DNS_DNAME || (type >= DNS_TKEY && type <= DNS_ANY) ||
+	if (type == DNS_SOA || type == DNS_OPT || type == DNS_DNAME ||
+	    (type >= DNS_TKEY && type <= DNS_ANY) ||
 	    (apex && (type == DNS_NS || type == DNS_CNAME))) {
 		snprintf(err, err_len, "this type cannot be set here by the registry");
 		return false;
@@ -466,7 +485,8 @@ static bool merge_allowed(const struct dns_zone *zone, const uint8_t *name, size
 	dns_zone_find(zone, name, len, 0, &all);
 	dns_zone_find(zone, name, len, type == DNS_CNAME ? type : DNS_CNAME, &own);
 	if (type == DNS_CNAME ? all != own : own > 0) {
-		snprintf(err, err_len, "a CNAME cannot stand beside other records of the same name");
+		snprintf(err, err_len,
+			 "a CNAME cannot stand beside other records of the same name");
 		return false;
 	}
 	return true;
@@ -487,7 +507,9 @@ int dns_zone_merge(struct dns_zone *zone, const char *owner, const char *type, u
 	if (!merge_allowed(zone, name, (size_t)len, t, err, err_len))
 		return -EINVAL;
 	if (n == 0 || ttl > TTL_MAX || (t == DNS_CNAME && n > 1)) {
-		snprintf(err, err_len, "it needs at least one value (a CNAME exactly one) and a ttl up to %u", TTL_MAX);
+		snprintf(err, err_len,
+			 "it needs at least one value (a CNAME exactly one) and a ttl up to %u",
+			 TTL_MAX);
 		return -EINVAL;
 	}
 	for (size_t i = 0; i < n; i++) {
@@ -497,7 +519,8 @@ int dns_zone_merge(struct dns_zone *zone, const char *owner, const char *type, u
 			free(rr);
 			while (zone->n > before)
 				free(zone->rr[--zone->n]);
-			snprintf(err, err_len, "'%.200s' is not a value of type %s", values[i], type);
+			snprintf(err, err_len, "'%.200s' is not a value of type %s", values[i],
+				 type);
 			return -EINVAL;
 		}
 	}

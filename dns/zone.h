@@ -15,17 +15,17 @@
 
 struct dns_rr {
 	uint16_t type, rdata_len;
-	uint32_t ttl;           /* seconds; the same for all records of an RRset */
-	int line;               /* in the zone file; 0: not from there */
+	uint32_t ttl; /* seconds; the same for all records of an RRset */
+	int line;     /* in the zone file; 0: not from there */
 	uint8_t name_len;
-	uint8_t name[DNS_NAME_MAX];     /* lower */
-	uint8_t rdata[];        /* uncompressed */
+	uint8_t name[DNS_NAME_MAX]; /* lower */
+	uint8_t rdata[];	    /* uncompressed */
 };
 
 struct dns_zone {
 	uint8_t name[DNS_NAME_MAX], name_len;
-	uint32_t serial;        /* of the SOA as it will be answered */
-	struct dns_rr **rr;     /* sorted by (name, type, rdata), without duplicates */
+	uint32_t serial;    /* of the SOA as it will be answered */
+	struct dns_rr **rr; /* sorted by (name, type, rdata), without duplicates */
 	size_t n, room;
 };
 
@@ -33,16 +33,17 @@ struct dns_zone {
  * no CNAME beside other data, name servers inside the zone with an address. name is the zone's,
  * label names the source in faults (the path). *out is untouched unless 0 is returned; -EINVAL when
  * there were faults, or -errno. dns_zone_load() opens path. */
-int dns_zone_read(struct dns_zone **out, const char *name, FILE *in, const char *label, FILE *faults);
+int dns_zone_read(struct dns_zone **out, const char *name, FILE *in, const char *label,
+		  FILE *faults);
 int dns_zone_load(struct dns_zone **out, const char *name, const char *path, FILE *faults);
-void dns_zone_free(struct dns_zone *zone);      /* accepts NULL */
+void dns_zone_free(struct dns_zone *zone); /* accepts NULL */
 /* A deep copy; NULL without memory. */
 struct dns_zone *dns_zone_copy(const struct dns_zone *zone);
 
 /* Replaces the RRset (name, type) by `values` in the presentation form of the type ("198.18.9.1",
- * "10 mail.edge.example.", relative names are the zone's). owner is relative to the zone, "@" its apex.
- * 0, or -EINVAL and a sentence in err: nothing changed then. SOA and the apex's NS cannot be replaced,
- * nor can a CNAME stand beside other data. */
+ * "10 mail.edge.example.", relative names are the zone's). owner is relative to the zone, "@" its
+ * apex. 0, or -EINVAL and a sentence in err: nothing changed then. SOA and the apex's NS cannot be
+ * replaced, nor can a CNAME stand beside other data. */
 int dns_zone_merge(struct dns_zone *zone, const char *owner, const char *type, uint32_t ttl,
 		   const char *const *values, size_t n, char *err, size_t err_len);
 
@@ -50,7 +51,7 @@ int dns_zone_merge(struct dns_zone *zone, const char *owner, const char *type, u
 void dns_zone_set_serial(struct dns_zone *zone, uint32_t serial);
 
 /* First record of the RRset and its count, or NULL. type 0: any type. */
-struct dns_rr *const *dns_zone_find(const struct dns_zone *zone, const uint8_t *name, size_t name_len,
-			      uint16_t type, size_t *count);
+struct dns_rr *const *dns_zone_find(const struct dns_zone *zone, const uint8_t *name,
+				    size_t name_len, uint16_t type, size_t *count);
 
 #endif

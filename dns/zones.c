@@ -16,8 +16,10 @@ static void log_faults(const char *text, bool fatal)
 {
 	char *copy = strdup(text), *save = NULL;
 
-	for (char *line = copy ? strtok_r(copy, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
-		log_at(LOG_LEVEL_ERROR, "%s%s", line, fatal ? "" : " (the zone's old records stay)");
+	for (char *line = copy ? strtok_r(copy, "\n", &save) : NULL; line;
+	     line = strtok_r(NULL, "\n", &save))
+		log_at(LOG_LEVEL_ERROR, "%s%s", line,
+		       fatal ? "" : " (the zone's old records stay)");
 	free(copy);
 }
 
@@ -85,7 +87,8 @@ void zones_free(struct zones *zones)
 bool zones_hold(const struct zones *zones, const uint8_t *name, size_t len)
 {
 	for (size_t i = 0; i < zones->n; i++)
-		if (dns_name_under(name, len, zones->list[i].zone->name, zones->list[i].zone->name_len))
+		if (dns_name_under(name, len, zones->list[i].zone->name,
+				   zones->list[i].zone->name_len))
 			return true;
 	return false;
 }
@@ -109,13 +112,14 @@ static uint64_t zone_digest(const struct dns_zone *zone)
 	return digest;
 }
 
-static bool serial_newer(uint32_t a, uint32_t b)        /* RFC 1982 section 3.2 */
+static bool serial_newer(uint32_t a, uint32_t b) /* RFC 1982 section 3.2 */
 {
 	return (int32_t)(a - b) > 0;
 }
 
 /* The serial grows when the content changes, and follows the file when that is ahead. */
-static void follow_serial(struct zone_source *source, struct dns_zone *zone, const json_t *remembered)
+static void follow_serial(struct zone_source *source, struct dns_zone *zone,
+			  const json_t *remembered)
 {
 	uint64_t digest = zone_digest(zone);
 	uint32_t file = source->zone->serial;
@@ -157,7 +161,8 @@ int zones_compile(struct zones *zones, const struct model *model, const json_t *
 		follow_serial(&zones->list[i], merged[i], remembered);
 	}
 	if (!rc)
-		rc = dns_compile(out, (const struct dns_zone *const *)merged, zones->n, steers, nsteers, seed);
+		rc = dns_compile(out, (const struct dns_zone *const *)merged, zones->n, steers,
+				 nsteers, seed);
 	for (size_t i = 0; i < zones->n && merged; i++)
 		dns_zone_free(merged[i]);
 	free(merged);
@@ -170,7 +175,8 @@ json_t *zones_remember(const struct zones *zones)
 
 	for (size_t i = 0; i < zones->n; i++)
 		(void)json_object_set_new(out, zones->list[i].conf->name,
-					  json_pack("{s:I, s:I}", "digest", (json_int_t)zones->list[i].digest,
-						    "serial", (json_int_t)zones->list[i].serial));
+					  json_pack("{s:I, s:I}", "digest",
+						    (json_int_t)zones->list[i].digest, "serial",
+						    (json_int_t)zones->list[i].serial));
 	return out;
 }

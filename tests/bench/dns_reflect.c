@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dns_reflect.c -- the floor for bench-dns: reads UDP datagrams in batches, sets QR and sends them back.
- * usage: dns_reflect ADDRESS PORT
+ * dns_reflect.c -- the floor for bench-dns: reads UDP datagrams in batches, sets QR and sends them
+ * back. usage: dns_reflect ADDRESS PORT
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -34,8 +34,10 @@ int main(int argc, char **argv)
 
 		for (int i = 0; i < BATCH; i++) {
 			vec[i] = (struct iovec){ buffer[i], sizeof(buffer[i]) };
-			msgs[i].msg_hdr = (struct msghdr){ .msg_name = &peer[i], .msg_namelen = sizeof(peer[i]),
-							   .msg_iov = &vec[i], .msg_iovlen = 1 };
+			msgs[i].msg_hdr = (struct msghdr){ .msg_name = &peer[i],
+							   .msg_namelen = sizeof(peer[i]),
+							   .msg_iov = &vec[i],
+							   .msg_iovlen = 1 };
 		}
 		n = recvmmsg(fd, msgs, BATCH, MSG_WAITFORONE, NULL);
 		for (int i = 0; i < n; i++) {

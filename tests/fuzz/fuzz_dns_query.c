@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any message, over UDP and TCP, to a small but varied zone: nothing is read or written out of bounds, no answer
- * is larger than its limit, and an answer is one (QR set, id and question as sent).
+ * Any message, over UDP and TCP, to a small but varied zone: nothing is read or written out of
+ * bounds, no answer is larger than its limit, and an answer is one (QR set, id and question as
+ * sent).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char zone_text[] =
 	"$TTL 300\n@ SOA n h 1 2 3 4 5\n@ NS n\nn A 192.0.2.1\nw A 192.0.2.2\nw AAAA 2001:db8::1\n"
-	"c CNAME w\n*.c CNAME f\n*.x TXT \"y\"\nf A 192.0.2.3\ns NS n.s\nn.s A 192.0.2.4\ns DS 1 13 2 "
+	"c CNAME w\n*.c CNAME f\n*.x TXT \"y\"\nf A 192.0.2.3\ns NS n.s\nn.s A 192.0.2.4\ns DS 1 "
+	"13 2 "
 	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\na.b.d MX 1 w\n";
 
 static struct dns_view view;
@@ -52,7 +54,8 @@ static void ask(const uint8_t *data, size_t size, enum dns_transport transport, 
 		abort();
 	memcpy(msg, data, size);
 	got = dns_answer(&view, msg, size, room, transport, &sequence, &what);
-	if (got && (got < DNS_HEADER_LEN || got > limit || !(msg[2] & 0x80) || memcmp(msg, data, 2)))
+	if (got &&
+	    (got < DNS_HEADER_LEN || got > limit || !(msg[2] & 0x80) || memcmp(msg, data, 2)))
 		abort();
 	if (got && dns_get16(msg + 4) && memcmp(msg + 12, data + 12, 5))
 		abort();

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any text as a zone file: it is refused with words, or it is compiled and answers for every name that it holds.
+ * Any text as a zone file: it is refused with words, or it is compiled and answers for every name
+ * that it holds.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,8 @@ static void ask_each(const struct dns_zone *zone, const struct dns_table *table)
 		memcpy(msg + DNS_HEADER_LEN, rr->name, rr->name_len);
 		dns_put16(msg + DNS_HEADER_LEN + rr->name_len, rr->type);
 		dns_put16(msg + DNS_HEADER_LEN + rr->name_len + 2, 1);
-		if (!dns_answer(&view, msg, DNS_HEADER_LEN + rr->name_len + 4u, sizeof(msg), DNS_TCP, &sequence, &what))
+		if (!dns_answer(&view, msg, DNS_HEADER_LEN + rr->name_len + 4u, sizeof(msg),
+				DNS_TCP, &sequence, &what))
 			abort();
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ns.h -- for the name server's unit tests: a table from a zone's text, a question as bytes, and the
- * answer as one line of text, decoded by ldns so that nothing of ours judges itself:
+ * ns.h -- for the name server's unit tests: a table from a zone's text, a question as bytes, and
+ *the answer as one line of text, decoded by ldns so that nothing of ours judges itself:
  *
  *	"NOERROR aa | www.edge.example. 60 IN A 198.18.1.1 | AUTHORITY… | ADDITIONAL…"
  */
@@ -75,7 +75,8 @@ static inline struct dns_table *ns_table(const struct dns_zone *zone, const char
 }
 
 /* A question with RD, in the letter case given. payload 0: no EDNS. */
-static inline size_t ns_question(uint8_t *msg, const char *name, uint16_t type, unsigned int payload)
+static inline size_t ns_question(uint8_t *msg, const char *name, uint16_t type,
+				 unsigned int payload)
 {
 	size_t at = DNS_HEADER_LEN, label = at++;
 
@@ -154,8 +155,8 @@ static inline char *ns_ask_view(const struct dns_view *view, const char *name, u
 	static uint32_t sequence;
 	static char silence[] = "silence";
 	struct dns_answered what;
-	size_t len = dns_answer(view, msg, ns_question(msg, name, type, payload), sizeof(msg), transport,
-				&sequence, &what);
+	size_t len = dns_answer(view, msg, ns_question(msg, name, type, payload), sizeof(msg),
+				transport, &sequence, &what);
 
 	return len ? ns_text(msg, len) : silence;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* ns pick: weights of sites, the two witnesses, splits that follow the capacities, what the registry said. */
+/* ns pick: weights of sites, the two witnesses, splits that follow the capacities, what the
+ * registry said. */
 #include <math.h>
 
 #include "dns/model.h"
@@ -10,8 +11,15 @@
 static struct pick_site site(double capacity, unsigned int healthy)
 {
 	return (struct pick_site){
-		.published = true, .capacity = capacity, .healthy = healthy, .total = 2, .registry_known = true,
-		.leased = true, .probe = PICK_PROBE_UP, .n4 = 1, .v4 = { { AF_INET, { 198, 18, 1, 1 } } },
+		.published = true,
+		.capacity = capacity,
+		.healthy = healthy,
+		.total = 2,
+		.registry_known = true,
+		.leased = true,
+		.probe = PICK_PROBE_UP,
+		.n4 = 1,
+		.v4 = { { AF_INET, { 198, 18, 1, 1 } } },
 	};
 }
 
@@ -89,7 +97,7 @@ static void the_own_site_is_not_probed_away(void **state)
 	s[0].probe = PICK_PROBE_DOWN;
 	pick_weigh(s, 2);
 	assert_true(s[0].up);
-	s[0].healthy = 0;       /* its own word counts */
+	s[0].healthy = 0; /* its own word counts */
 	pick_weigh(s, 2);
 	assert_false(s[0].up);
 }
@@ -239,7 +247,7 @@ static void probes_rise_and_fall(void **state)
 	assert_int_equal(v.state, PICK_PROBE_UP);
 }
 
-#define SERVICE "/weir/v1/services/files-a"
+#define SERVICE	 "/weir/v1/services/files-a"
 #define CAPACITY "/weir/v1/capacity/files-a"
 
 static void the_model_reads_the_contracts(void **state)
@@ -250,11 +258,18 @@ static void the_model_reads_the_contracts(void **state)
 	struct addr_port probe;
 
 	(void)state;
-	assert_int_equal(model_put(m, SERVICE, "{\"site\":\"a\",\"slots\":4099,\"addresses\":[\"198.18.1.100:80/tcp\","
-					       "\"198.18.1.100:443/tcp\",\"[2001:db8::1]:80/tcp\"],\"backends\":[]}"), MODEL_STEERING);
-	assert_int_equal(model_put(m, CAPACITY, "{\"site\":\"a\",\"capacity\":12.5,\"healthy\":2,\"total\":3,\"generation\":7}"),
+	assert_int_equal(
+		model_put(m, SERVICE,
+			  "{\"site\":\"a\",\"slots\":4099,\"addresses\":[\"198.18.1.100:80/tcp\","
+			  "\"198.18.1.100:443/tcp\",\"[2001:db8::1]:80/tcp\"],\"backends\":[]}"),
+		MODEL_STEERING);
+	assert_int_equal(model_put(m, CAPACITY,
+				   "{\"site\":\"a\",\"capacity\":12.5,\"healthy\":2,\"total\":3,"
+				   "\"generation\":7}"),
 			 MODEL_STEERING);
-	assert_int_equal(model_put(m, CAPACITY, "{\"site\":\"a\",\"capacity\":12.5,\"healthy\":2,\"total\":3,\"generation\":7}"),
+	assert_int_equal(model_put(m, CAPACITY,
+				   "{\"site\":\"a\",\"capacity\":12.5,\"healthy\":2,\"total\":3,"
+				   "\"generation\":7}"),
 			 MODEL_NOTHING);
 	model_site(m, "files-a", "a", &s, &where, NULL);
 	assert_string_equal(where, "a");
@@ -265,7 +280,9 @@ static void the_model_reads_the_contracts(void **state)
 	assert_float_equal(s.capacity, 12.5, 1e-9);
 	assert_true(model_probe_address(m, "files-a", &probe));
 	assert_int_equal(probe.port, 80);
-	assert_int_equal(model_put(m, "/weir/v1/members/agent/edge-a", "{\"node\":\"edge-a\",\"services\":[\"files-a\"]}"), MODEL_STEERING);
+	assert_int_equal(model_put(m, "/weir/v1/members/agent/edge-a",
+				   "{\"node\":\"edge-a\",\"services\":[\"files-a\"]}"),
+			 MODEL_STEERING);
 	assert_int_equal(model_synced(m, "/weir/v1/members/agent/"), MODEL_STEERING);
 	model_site(m, "files-a", "b", &s, NULL, NULL);
 	assert_true(!s.own && s.leased && s.registry_known);
@@ -277,7 +294,9 @@ static void the_model_reads_the_contracts(void **state)
 
 static void odd_values_are_ignored(void **state)
 {
-	static const char *const odd[] = { "", "[]", "{", "{\"addresses\":7}", "{\"addresses\":[1,null,\"nope\"]}", "\"x\"" };
+	static const char *const odd[] = {
+		"", "[]", "{", "{\"addresses\":7}", "{\"addresses\":[1,null,\"nope\"]}", "\"x\""
+	};
 	struct model *m = model_new();
 
 	(void)state;
@@ -311,7 +330,9 @@ static void memory_counts_until_the_registry_speaks(void **state)
 	model_site(again, "files-a", "b", &s, NULL, NULL);
 	assert_true(s.published && !s.registry_known && s.n4 == 1);
 	/* The registry tells one of the two again: the other went meanwhile. */
-	assert_int_equal(model_put(again, SERVICE, "{\"site\":\"a\",\"addresses\":[\"198.18.1.100:80/tcp\"]}"), MODEL_NOTHING);
+	assert_int_equal(model_put(again, SERVICE,
+				   "{\"site\":\"a\",\"addresses\":[\"198.18.1.100:80/tcp\"]}"),
+			 MODEL_NOTHING);
 	assert_int_equal(model_synced(again, "/weir/v1/services/"), MODEL_NOTHING);
 	assert_int_equal(model_synced(again, "/weir/v1/capacity/"), MODEL_STEERING);
 	model_site(again, "files-a", "b", &s, NULL, NULL);
@@ -337,8 +358,11 @@ static void records_of_a_zone_are_merged(void **state)
 	struct model *m = model_new();
 
 	(void)state;
-	assert_int_equal(model_put(m, "/weir/v1/records/edge.example/origin/A", "{\"ttl\":60,\"values\":[\"198.18.9.1\"]}"), MODEL_RECORDS);
-	model_put(m, "/weir/v1/records/other.example/origin/A", "{\"ttl\":60,\"values\":[\"198.18.9.2\"]}");
+	assert_int_equal(model_put(m, "/weir/v1/records/edge.example/origin/A",
+				   "{\"ttl\":60,\"values\":[\"198.18.9.1\"]}"),
+			 MODEL_RECORDS);
+	model_put(m, "/weir/v1/records/other.example/origin/A",
+		  "{\"ttl\":60,\"values\":[\"198.18.9.2\"]}");
 	model_put(m, "/weir/v1/records/edge.example/bad/A", "{\"ttl\":60,\"values\":[\"x\"]}");
 	model_put(m, "/weir/v1/records/edge.example/bad/TXT", "{\"ttl\":-1,\"values\":[\"x\"]}");
 	model_put(m, "/weir/v1/records/edge.example/lonely", "{\"ttl\":1,\"values\":[\"x\"]}");
@@ -346,7 +370,8 @@ static void records_of_a_zone_are_merged(void **state)
 	model_merge(m, zone, "Edge.Example.", count_refusal, NULL);
 	assert_int_equal(refusals, 3);
 	table = ns_table(zone, NULL);
-	assert_string_equal(ns_ask(table, "origin.edge.example", DNS_A), "NOERROR aa | origin.edge.example. 60 IN A 198.18.9.1 | |");
+	assert_string_equal(ns_ask(table, "origin.edge.example", DNS_A),
+			    "NOERROR aa | origin.edge.example. 60 IN A 198.18.9.1 | |");
 	dns_table_free(table);
 	dns_zone_free(zone);
 	model_free(m);

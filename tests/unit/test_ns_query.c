@@ -2,7 +2,8 @@
 /* ns query: what a name and a type are answered with, decoded by ldns. */
 #include "tests/unit/ns.h"
 
-#define SOA_NEGATIVE "edge.example. 60 IN SOA ns1.edge.example. hostmaster.edge.example. 7 3600 900 604800 60"
+#define SOA_NEGATIVE                                                                               \
+	"edge.example. 60 IN SOA ns1.edge.example. hostmaster.edge.example. 7 3600 900 604800 60"
 
 static struct dns_zone *zone;
 static struct dns_table *table;
@@ -29,24 +30,31 @@ static void plain_records(void **state)
 {
 	(void)state;
 	answers("www.edge.example", DNS_A,
-		"NOERROR aa | www.edge.example. 60 IN A 198.18.1.1, www.edge.example. 60 IN A 198.18.1.2 | |");
-	answers("ns1.edge.example", DNS_AAAA, "NOERROR aa | ns1.edge.example. 300 IN AAAA 2001:db8:1::10 | |");
+		"NOERROR aa | www.edge.example. 60 IN A 198.18.1.1, www.edge.example. 60 IN A "
+		"198.18.1.2 | |");
+	answers("ns1.edge.example", DNS_AAAA,
+		"NOERROR aa | ns1.edge.example. 300 IN AAAA 2001:db8:1::10 | |");
 	answers("text.edge.example", DNS_TXT,
 		"NOERROR aa | text.edge.example. 300 IN TXT \"hello world\" \"second\" | |");
 	answers("edge.example", DNS_NS,
-		"NOERROR aa | edge.example. 300 IN NS ns1.edge.example., edge.example. 300 IN NS ns2.other.example. | |");
+		"NOERROR aa | edge.example. 300 IN NS ns1.edge.example., edge.example. 300 IN NS "
+		"ns2.other.example. | |");
 	answers("edge.example", DNS_SOA,
-		"NOERROR aa | edge.example. 3600 IN SOA ns1.edge.example. hostmaster.edge.example. 7 3600 900 604800 60 | |");
+		"NOERROR aa | edge.example. 3600 IN SOA ns1.edge.example. hostmaster.edge.example. "
+		"7 3600 900 604800 60 | |");
 }
 
 static void other_types_pass_through(void **state)
 {
 	(void)state;
-	answers("edge.example", DNS_MX, "NOERROR aa | edge.example. 300 IN MX 10 mail.edge.example. | |");
-	answers("edge.example", DNS_CAA, "NOERROR aa | edge.example. 300 IN CAA 0 issue \"ca.example\" | |");
+	answers("edge.example", DNS_MX,
+		"NOERROR aa | edge.example. 300 IN MX 10 mail.edge.example. | |");
+	answers("edge.example", DNS_CAA,
+		"NOERROR aa | edge.example. 300 IN CAA 0 issue \"ca.example\" | |");
 	answers("_sip._tcp.edge.example", DNS_SRV,
 		"NOERROR aa | _sip._tcp.edge.example. 300 IN SRV 1 2 5060 www.edge.example. | |");
-	answers("odd.edge.example", 65280, "NOERROR aa | odd.edge.example. 300 IN TYPE65280 \\# 3 010203 | |");
+	answers("odd.edge.example", 65280,
+		"NOERROR aa | odd.edge.example. 300 IN TYPE65280 \\# 3 010203 | |");
 }
 
 static void negatives(void **state)
@@ -80,11 +88,13 @@ static void aliases_are_chased(void **state)
 	answers("alias.edge.example", DNS_CNAME,
 		"NOERROR aa | alias.edge.example. 300 IN CNAME www.edge.example. | |");
 	answers("alias.edge.example", DNS_TXT,
-		"NOERROR aa | alias.edge.example. 300 IN CNAME www.edge.example. | " SOA_NEGATIVE " |");
+		"NOERROR aa | alias.edge.example. 300 IN CNAME www.edge.example. | " SOA_NEGATIVE
+		" |");
 	answers("away.edge.example", DNS_A,
 		"NOERROR aa | away.edge.example. 300 IN CNAME www.elsewhere.example. | |");
 	answers("dangling.edge.example", DNS_A,
-		"NXDOMAIN aa | dangling.edge.example. 300 IN CNAME nothing-there.edge.example. | " SOA_NEGATIVE " |");
+		"NXDOMAIN aa | dangling.edge.example. 300 IN CNAME nothing-there.edge.example. "
+		"| " SOA_NEGATIVE " |");
 	answers("to-wild.edge.example", DNS_A,
 		"NOERROR aa | to-wild.edge.example. 300 IN CNAME x.wild.edge.example., "
 		"x.wild.edge.example. 300 IN A 198.18.1.77 | |");
@@ -93,7 +103,8 @@ static void aliases_are_chased(void **state)
 static void alias_loops_end(void **state)
 {
 	(void)state;
-	assert_non_null(strstr(ns_ask(table, "loop-a.edge.example", DNS_A), "loop-b.edge.example. 300 IN CNAME"));
+	assert_non_null(strstr(ns_ask(table, "loop-a.edge.example", DNS_A),
+			       "loop-b.edge.example. 300 IN CNAME"));
 	assert_null(strstr(ns_ask(table, "loop-a.edge.example", DNS_A), "unreadable"));
 }
 
@@ -101,27 +112,33 @@ static void alias_loops_end(void **state)
 static void wildcards(void **state)
 {
 	(void)state;
-	answers("x.wild.edge.example", DNS_A, "NOERROR aa | x.wild.edge.example. 300 IN A 198.18.1.77 | |");
+	answers("x.wild.edge.example", DNS_A,
+		"NOERROR aa | x.wild.edge.example. 300 IN A 198.18.1.77 | |");
 	answers("very.long.name.of.many.labels.wild.edge.example", DNS_A,
-		"NOERROR aa | very.long.name.of.many.labels.wild.edge.example. 300 IN A 198.18.1.77 | |");
+		"NOERROR aa | very.long.name.of.many.labels.wild.edge.example. 300 IN A "
+		"198.18.1.77 | |");
 	answers("x.wild.edge.example", DNS_AAAA, "NOERROR aa | | " SOA_NEGATIVE " |");
-	answers("fixed.wild.edge.example", DNS_A, "NOERROR aa | fixed.wild.edge.example. 300 IN A 198.18.1.78 | |");
+	answers("fixed.wild.edge.example", DNS_A,
+		"NOERROR aa | fixed.wild.edge.example. 300 IN A 198.18.1.78 | |");
 	answers("fixed.wild.edge.example", DNS_TXT, "NOERROR aa | | " SOA_NEGATIVE " |");
 	answers("x.fixed.wild.edge.example", DNS_A, "NXDOMAIN aa | | " SOA_NEGATIVE " |");
 	answers("x.below.wild.edge.example", DNS_A, "NXDOMAIN aa | | " SOA_NEGATIVE " |");
-	answers("*.wild.edge.example", DNS_A, "NOERROR aa | *.wild.edge.example. 300 IN A 198.18.1.77 | |");
+	answers("*.wild.edge.example", DNS_A,
+		"NOERROR aa | *.wild.edge.example. 300 IN A 198.18.1.77 | |");
 	answers("some.thing.walias.edge.example", DNS_A,
 		"NOERROR aa | some.thing.walias.edge.example. 300 IN CNAME www.edge.example., "
 		"www.edge.example. 60 IN A 198.18.1.1, www.edge.example. 60 IN A 198.18.1.2 | |");
 	answers("some.thing.walias.edge.example", DNS_TXT,
-		"NOERROR aa | some.thing.walias.edge.example. 300 IN CNAME www.edge.example. | " SOA_NEGATIVE " |");
+		"NOERROR aa | some.thing.walias.edge.example. 300 IN CNAME www.edge.example. "
+		"| " SOA_NEGATIVE " |");
 }
 
 static void referrals_are_minimal(void **state)
 {
-	const char *glue = " sub.edge.example. 300 IN NS ns.sub.edge.example., sub.edge.example. 300 IN NS "
-			   "ns2.other.example. | ns.sub.edge.example. 300 IN A 198.18.2.53, "
-			   "ns.sub.edge.example. 300 IN AAAA 2001:db8:2::53";
+	const char *glue =
+		" sub.edge.example. 300 IN NS ns.sub.edge.example., sub.edge.example. 300 IN NS "
+		"ns2.other.example. | ns.sub.edge.example. 300 IN A 198.18.2.53, "
+		"ns.sub.edge.example. 300 IN AAAA 2001:db8:2::53";
 	char want[512];
 
 	(void)state;
@@ -132,7 +149,8 @@ static void referrals_are_minimal(void **state)
 	answers("host.sub.edge.example", DNS_A, want);
 	answers("ns.sub.edge.example", DNS_A, want);
 	answers("a.b.c.sub.edge.example", DNS_MX, want);
-	assert_non_null(strstr(ns_ask(table, "sub.edge.example", DNS_DS), "NOERROR aa | sub.edge.example. 300 IN DS"));
+	assert_non_null(strstr(ns_ask(table, "sub.edge.example", DNS_DS),
+			       "NOERROR aa | sub.edge.example. 300 IN DS"));
 }
 
 static void any_is_one_hinfo(void **state)
@@ -159,7 +177,8 @@ static void outside_is_refused(void **state)
 static void steered_falls_back_to_the_zone(void **state)
 {
 	(void)state;
-	answers("files.edge.example", DNS_A, "NOERROR aa | files.edge.example. 300 IN A 198.18.1.100 | |");
+	answers("files.edge.example", DNS_A,
+		"NOERROR aa | files.edge.example. 300 IN A 198.18.1.100 | |");
 	answers("files.edge.example", DNS_AAAA, "NOERROR aa | | " SOA_NEGATIVE " |");
 	answers("to-steer.edge.example", DNS_A,
 		"NOERROR aa | to-steer.edge.example. 300 IN CNAME files.edge.example., "
@@ -169,9 +188,13 @@ static void steered_falls_back_to_the_zone(void **state)
 static void steered_names(void **state)
 {
 	static const struct pick_site site = {
-		.up = true, .weight = 1, .n4 = 1, .n6 = 2,
+		.up = true,
+		.weight = 1,
+		.n4 = 1,
+		.n6 = 2,
 		.v4 = { { AF_INET, { 198, 18, 9, 9 } } },
-		.v6 = { { AF_INET6, { 0x20, 1, 0xd, 0xb8, 0, 9, [15] = 1 } }, { AF_INET6, { 0x20, 1, 0xd, 0xb8, 0, 9, [15] = 2 } } },
+		.v6 = { { AF_INET6, { 0x20, 1, 0xd, 0xb8, 0, 9, [15] = 1 } },
+			{ AF_INET6, { 0x20, 1, 0xd, 0xb8, 0, 9, [15] = 2 } } },
 	};
 	struct steering *s = calloc(1, sizeof(*s) + sizeof(s->name[0]));
 	struct dns_view view = { table, s };
@@ -187,9 +210,10 @@ static void steered_names(void **state)
 	assert_string_equal(ns_ask_view(&view, "to-steer.edge.example", DNS_A, DNS_UDP, 0),
 			    "NOERROR aa | to-steer.edge.example. 300 IN CNAME files.edge.example., "
 			    "files.edge.example. 5 IN A 198.18.9.9 | |");
-	assert_string_equal(ns_ask_view(&view, "some.where.wsteer.edge.example", DNS_A, DNS_UDP, 0),
-			    "NOERROR aa | some.where.wsteer.edge.example. 300 IN CNAME files.edge.example., "
-			    "files.edge.example. 5 IN A 198.18.9.9 | |");
+	assert_string_equal(
+		ns_ask_view(&view, "some.where.wsteer.edge.example", DNS_A, DNS_UDP, 0),
+		"NOERROR aa | some.where.wsteer.edge.example. 300 IN CNAME files.edge.example., "
+		"files.edge.example. 5 IN A 198.18.9.9 | |");
 	assert_string_equal(ns_ask_view(&view, "files.edge.example", DNS_TXT, DNS_UDP, 0),
 			    "NOERROR aa | | " SOA_NEGATIVE " |");
 	free(s);
@@ -215,14 +239,18 @@ static void letter_case_is_echoed(void **state)
 
 static void longer_zone_wins(void **state)
 {
-	struct dns_zone *inner = ns_zone("in.edge.example", "@ 60 SOA n h 1 1 1 1 30\n@ 60 NS ns1.other.example.\na 60 A 192.0.2.1\n");
+	struct dns_zone *inner =
+		ns_zone("in.edge.example",
+			"@ 60 SOA n h 1 1 1 1 30\n@ 60 NS ns1.other.example.\na 60 A 192.0.2.1\n");
 	const struct dns_zone *both[2] = { zone, inner };
 	struct dns_table *t = NULL;
 
 	(void)state;
 	assert_int_equal(dns_compile(&t, both, 2, NULL, 0, 1), 0);
-	assert_string_equal(ns_ask(t, "a.in.edge.example", DNS_A), "NOERROR aa | a.in.edge.example. 60 IN A 192.0.2.1 | |");
-	assert_non_null(strstr(ns_ask(t, "b.in.edge.example", DNS_A), "NXDOMAIN aa | | in.edge.example. 30 IN SOA"));
+	assert_string_equal(ns_ask(t, "a.in.edge.example", DNS_A),
+			    "NOERROR aa | a.in.edge.example. 60 IN A 192.0.2.1 | |");
+	assert_non_null(strstr(ns_ask(t, "b.in.edge.example", DNS_A),
+			       "NXDOMAIN aa | | in.edge.example. 30 IN SOA"));
 	assert_non_null(strstr(ns_ask(t, "www.edge.example", DNS_A), "198.18.1.1"));
 	assert_int_equal(dns_table_zones(t, NULL), 2);
 	dns_table_free(t);

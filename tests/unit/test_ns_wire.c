@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* ns wire: one question is read strictly, names go to wire and back, malformed messages get the right answer. */
+/* ns wire: one question is read strictly, names go to wire and back, malformed messages get the
+ * right answer. */
 #include "tests/unit/ns.h"
 
 static struct dns_zone *zone;
@@ -32,7 +33,7 @@ static const char *raw(uint8_t *msg, size_t len)
 	return len ? ns_text(msg, len) : "silence";
 }
 
-#define WWW "www.edge.example. 60 IN A 198.18.1.1, www.edge.example. 60 IN A 198.18.1.2"
+#define WWW  "www.edge.example. 60 IN A 198.18.1.1, www.edge.example. 60 IN A 198.18.1.2"
 #define FINE "NOERROR aa | " WWW " | |"
 
 static void silence_for_answers_and_scraps(void **state)
@@ -63,7 +64,10 @@ static void every_cut_is_formerr(void **state)
 
 static void counts_are_strict(void **state)
 {
-	static const struct { size_t at; uint16_t value; } bad[] = {
+	static const struct {
+		size_t at;
+		uint16_t value;
+	} bad[] = {
 		{ 4, 0 }, { 4, 2 }, { 4, 0xffff }, { 6, 1 }, { 8, 1 }, { 10, 1 }, { 10, 2 },
 	};
 	uint8_t msg[2048];
@@ -110,7 +114,7 @@ static void a_record_that_is_no_opt_is_refused(void **state)
 	msg[len - DNS_OPT_LEN + 2] = 1; /* an A record instead */
 	assert_non_null(strstr(raw(msg, len), "FORMERR"));
 	len = ns_question(msg, "www.edge.example", DNS_A, 1232);
-	msg[len - DNS_OPT_LEN] = 1;     /* an owner other than the root */
+	msg[len - DNS_OPT_LEN] = 1; /* an owner other than the root */
 	assert_non_null(strstr(raw(msg, len), "FORMERR"));
 }
 
@@ -222,7 +226,7 @@ static void options_are_ignored_when_whole(void **state)
 	len = ns_question(msg, "www.edge.example", DNS_A, 1232);
 	memcpy(msg + len, cookie, sizeof(cookie));
 	dns_put16(msg + len - 2, sizeof(cookie));
-	msg[len + 3] = 9;       /* the option says more than there is */
+	msg[len + 3] = 9; /* the option says more than there is */
 	assert_non_null(strstr(raw(msg, len + sizeof(cookie)), "FORMERR"));
 }
 
@@ -243,8 +247,10 @@ static void truncation(void **state)
 	big = ns_zone("big.example", text);
 	t = ns_table(big, NULL);
 	view = (struct dns_view){ .table = t };
-	assert_string_equal(ns_ask_view(&view, "some.big.example", DNS_A, DNS_UDP, 0), "NOERROR aa tc | | |");
-	assert_string_equal(ns_ask_view(&view, "some.big.example", DNS_A, DNS_UDP, 100), "NOERROR aa tc | | |");
+	assert_string_equal(ns_ask_view(&view, "some.big.example", DNS_A, DNS_UDP, 0),
+			    "NOERROR aa tc | | |");
+	assert_string_equal(ns_ask_view(&view, "some.big.example", DNS_A, DNS_UDP, 100),
+			    "NOERROR aa tc | | |");
 	got = ns_ask_view(&view, "some.big.example", DNS_A, DNS_UDP, 600);
 	assert_null(strstr(got, "tc"));
 	assert_non_null(strstr(got, "192.0.2.29"));
@@ -271,14 +277,20 @@ static void the_clamp_holds(void **state)
 	big = ns_zone("big.example", text);
 	t = ns_table(big, NULL);
 	view = (struct dns_view){ .table = t };
-	assert_string_equal(ns_ask_view(&view, "many.big.example", DNS_A, DNS_UDP, 65535), "NOERROR aa tc | | |");
+	assert_string_equal(ns_ask_view(&view, "many.big.example", DNS_A, DNS_UDP, 65535),
+			    "NOERROR aa tc | | |");
 	dns_table_free(t);
 	dns_zone_free(big);
 }
 
 static void names_to_wire_and_back(void **state)
 {
-	static const char *const good[] = { ".", "a", "edge.example", "*.wild.edge.example", "a\\.b.example", "\\000\\255.x",
+	static const char *const good[] = { ".",
+					    "a",
+					    "edge.example",
+					    "*.wild.edge.example",
+					    "a\\.b.example",
+					    "\\000\\255.x",
 					    "_sip._tcp.edge.example" };
 	uint8_t name[DNS_NAME_MAX];
 	char text[DNS_TEXT_MAX];
@@ -297,8 +309,12 @@ static void names_to_wire_and_back(void **state)
 
 static void bad_names_are_refused(void **state)
 {
-	static const char *const bad[] = { "", "..", ".a", "a..b", "a\\", "a\\25", "a\\999",
-		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
+	static const char *const bad[] = {
+		"",	  "..",
+		".a",	  "a..b",
+		"a\\",	  "a\\25",
+		"a\\999", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	};
 	uint8_t name[DNS_NAME_MAX];
 	char longest[300];
 

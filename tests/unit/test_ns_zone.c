@@ -10,7 +10,8 @@
 static const char *faults_of(const char *text)
 {
 	static char out[8192];
-	FILE *in = fmemopen((void *)(uintptr_t)text, strlen(text), "r"), *faults = fmemopen(out, sizeof(out), "w");
+	FILE *in = fmemopen((void *)(uintptr_t)text, strlen(text), "r"),
+	     *faults = fmemopen(out, sizeof(out), "w");
 	struct dns_zone *zone = NULL;
 	int rc = dns_zone_read(&zone, "edge.example", in, "z", faults);
 
@@ -24,17 +25,19 @@ static const char *faults_of(const char *text)
 	return out;
 }
 
-#define has_fault(text, words) do {                                             \
-		const char *faults_ = faults_of(text);                          \
-		if (!strstr(faults_, words))                                    \
-			fail_msg("wanted '%s' in '%s'", words, faults_);        \
+#define has_fault(text, words)                                                                     \
+	do {                                                                                       \
+		const char *faults_ = faults_of(text);                                             \
+		if (!strstr(faults_, words))                                                       \
+			fail_msg("wanted '%s' in '%s'", words, faults_);                           \
 	} while (0)
 
 static void whole_zones_are_read(void **state)
 {
 	(void)state;
 	assert_string_equal(faults_of(TOP), "fine");
-	assert_string_equal(faults_of("$TTL 5m\n$ORIGIN edge.example.\n@ SOA ns1 h (\n 1 ; serial\n 2 3 4 5 )\n@ NS ns1\nns1 A 192.0.2.1\n"),
+	assert_string_equal(faults_of("$TTL 5m\n$ORIGIN edge.example.\n@ SOA ns1 h (\n 1 ; "
+				      "serial\n 2 3 4 5 )\n@ NS ns1\nns1 A 192.0.2.1\n"),
 			    "fine");
 	assert_string_equal(faults_of(ns_zone_text), "fine");
 }
@@ -54,7 +57,8 @@ static void lines_are_named(void **state)
 	has_fault(TOP "www 60 A 300.1.2.3\n", "z:4: ");
 	has_fault(TOP "\n; comment\nwww 60 AAAA 192.0.2.1\n", "z:6: ");
 	has_fault(TOP "www 60 NOTATYPE x\n", "z:4: ");
-	has_fault(TOP "www.example.net. 60 A 192.0.2.1\n", "z:4: www.example.net is outside the zone edge.example");
+	has_fault(TOP "www.example.net. 60 A 192.0.2.1\n",
+		  "z:4: www.example.net is outside the zone edge.example");
 	has_fault(TOP "www 60 CH A 192.0.2.1\n", "z:4: ");
 	has_fault(TOP "$INCLUDE other.zone\n", "$INCLUDE is not supported");
 }
@@ -72,7 +76,8 @@ static void every_fault_is_named(void **state)
 static void aliases_stand_alone(void **state)
 {
 	(void)state;
-	has_fault(TOP "a 60 CNAME b\na 60 TXT x\n", "a.edge.example has a CNAME beside other records");
+	has_fault(TOP "a 60 CNAME b\na 60 TXT x\n",
+		  "a.edge.example has a CNAME beside other records");
 	has_fault(TOP "a 60 CNAME b\na 60 CNAME c\n", "a.edge.example has several CNAME records");
 	has_fault(TOP "a 60 CNAME b\n@ 60 NS a\n", "name server a.edge.example is an alias");
 }
@@ -80,7 +85,8 @@ static void aliases_stand_alone(void **state)
 static void name_servers_need_addresses(void **state)
 {
 	(void)state;
-	has_fault("@ 60 SOA ns1 h 1 2 3 4 5\n@ 60 NS ns1\n", "name server ns1.edge.example has no address");
+	has_fault("@ 60 SOA ns1 h 1 2 3 4 5\n@ 60 NS ns1\n",
+		  "name server ns1.edge.example has no address");
 	has_fault(TOP "sub 60 NS ns.sub\n", "name server ns.sub.edge.example has no address");
 	assert_string_equal(faults_of(TOP "sub 60 NS ns.other.example.\n"), "fine");
 }
@@ -116,23 +122,27 @@ static void an_absent_file_is_said(void **state)
 	(void)state;
 	assert_int_equal(dns_zone_load(&zone, "edge.example", "/nonexistent/z", faults), -ENOENT);
 	fclose(faults);
-	assert_non_null(strstr(out, "/nonexistent/z: the file of zone edge.example cannot be read"));
+	assert_non_null(
+		strstr(out, "/nonexistent/z: the file of zone edge.example cannot be read"));
 	assert_null(zone);
 }
 
 static void one_ttl_a_set(void **state)
 {
-	struct dns_zone *zone = ns_zone("edge.example", TOP "w 100 A 192.0.2.1\nw 50 A 192.0.2.2\nw 70 A 192.0.2.2\n");
+	struct dns_zone *zone = ns_zone("edge.example", TOP
+					"w 100 A 192.0.2.1\nw 50 A 192.0.2.2\nw 70 A 192.0.2.2\n");
 	struct dns_table *table = ns_table(zone, NULL);
 
 	(void)state;
 	assert_string_equal(ns_ask(table, "w.edge.example", DNS_A),
-			    "NOERROR aa | w.edge.example. 50 IN A 192.0.2.1, w.edge.example. 50 IN A 192.0.2.2 | |");
+			    "NOERROR aa | w.edge.example. 50 IN A 192.0.2.1, w.edge.example. 50 IN "
+			    "A 192.0.2.2 | |");
 	dns_table_free(table);
 	dns_zone_free(zone);
 }
 
-static int merge(struct dns_zone *zone, const char *owner, const char *type, const char *value, char *err)
+static int merge(struct dns_zone *zone, const char *owner, const char *type, const char *value,
+		 char *err)
 {
 	return dns_zone_merge(zone, owner, type, 30, &value, 1, err, 256);
 }
@@ -149,9 +159,11 @@ static void records_are_merged(void **state)
 	assert_int_equal(merge(zone, "@", "MX", "5 mail", err), 0);
 	assert_int_equal(merge(zone, "tunnel", "CNAME", "www", err), 0);
 	table = ns_table(zone, NULL);
-	assert_string_equal(ns_ask(table, "www.edge.example", DNS_A), "NOERROR aa | www.edge.example. 30 IN A 198.18.9.1 | |");
+	assert_string_equal(ns_ask(table, "www.edge.example", DNS_A),
+			    "NOERROR aa | www.edge.example. 30 IN A 198.18.9.1 | |");
 	assert_non_null(strstr(ns_ask(table, "new.deep.edge.example", DNS_TXT), "\"v=1\""));
-	assert_string_equal(ns_ask(table, "edge.example", DNS_MX), "NOERROR aa | edge.example. 30 IN MX 5 mail.edge.example. | |");
+	assert_string_equal(ns_ask(table, "edge.example", DNS_MX),
+			    "NOERROR aa | edge.example. 30 IN MX 5 mail.edge.example. | |");
 	assert_non_null(strstr(ns_ask(table, "tunnel.edge.example", DNS_A), "198.18.9.1"));
 	dns_table_free(table);
 	dns_zone_free(zone);
@@ -201,7 +213,8 @@ static void serials_are_set(void **state)
 	assert_int_equal(zone->serial, 7);
 	dns_zone_set_serial(copy, 4294967295u);
 	table = ns_table(copy, NULL);
-	assert_non_null(strstr(ns_ask(table, "edge.example", DNS_SOA), "hostmaster.edge.example. 4294967295 3600"));
+	assert_non_null(strstr(ns_ask(table, "edge.example", DNS_SOA),
+			       "hostmaster.edge.example. 4294967295 3600"));
 	assert_int_equal(zone->serial, 7);
 	dns_table_free(table);
 	dns_zone_free(copy);
