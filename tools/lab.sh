@@ -56,14 +56,13 @@ make_node() {
 	in_net router ethtool -K "r-$node" tx off tso off gso off gro on >/dev/null 2>&1
 	in_net "$node" sh -c 'for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >"$f"; done'
 	in_net router sh -c "echo 0 >/proc/sys/net/ipv4/conf/r-$node/rp_filter"
-	in_net "$node" ip link set eth0 up
-	in_net router ip link set "r-$node" up
+	in_net "$node" sh -c 'echo 1 >/proc/sys/net/ipv6/conf/eth0/keep_addr_on_down'
 	in_net "$node" ip addr add "198.18.$site.$host/32" dev eth0
 	in_net "$node" ip addr add "2001:db8:$site::$host/128" dev eth0 nodad
+	in_net router ip link set "r-$node" up
+	plug "$node"
 	in_net router ip route add "198.18.$site.$host" dev "r-$node"
 	in_net router ip route add "2001:db8:$site::$host" dev "r-$node"
-	in_net "$node" ip route add default via 198.18.0.1 dev eth0 onlink
-	in_net "$node" ip route add default via 2001:db8::1 dev eth0 onlink
 	case $node in
 	edge-*) in_net router ip route add "198.18.$site.100" via "198.18.$site.1" dev "r-$node" onlink
 		in_net router ip route add "2001:db8:$site::100" via "2001:db8:$site::1" dev "r-$node" onlink ;;
@@ -71,6 +70,13 @@ make_node() {
 		in_net "$node" ip addr add "2001:db8:$site::100/128" dev lo nodad ;;
 	client) in_net "$node" ip link set eth0 mtu 1500 ;;
 	esac
+}
+
+# The cable: a node that was pulled off lost its default routes.
+plug() {
+	in_net "$1" ip link set eth0 up
+	in_net "$1" ip route replace default via 198.18.0.1 dev eth0 onlink
+	in_net "$1" ip route replace default via 2001:db8::1 dev eth0 onlink
 }
 
 make_certificates() {
@@ -168,15 +174,18 @@ lab_exec() {
 		WEIR_CONFIG="$(readlink -f "$examples")/$node.yaml" "$@"
 }
 
-# A power cut: every process of the node at once, nothing is said to anybody.
+# A power cut: the link goes and every process of the node, at once; nothing is said to anybody.
 lab_kill() {
 	local pids
+	[ "$1" = reg ] || lab_exec "$1" ip link set eth0 down || die "$1 has no link"
 	pids=$(lab_exec "$1" ip netns pids "$1" | grep -vx "$$") || die "$1 runs nothing"
 	lab_exec router sh -c 'kill -9 "$@" 2>/dev/null; exit 0' sh $pids
 }
 
 lab_start() {
 	local ready=/run/lab/ready-$1
+	[ "$1" = reg ] || lab_exec "$1" sh -c 'ip link set eth0 up; ip route replace default via 198.18.0.1 dev eth0 onlink
+		ip route replace default via 2001:db8::1 dev eth0 onlink' || die "cannot plug $1 in"
 	lab_exec router sh -c 'rm -f "$1"; mkfifo -m 600 "$1"' sh "$ready" || die "cannot prepare $1"
 	lab_exec "$1" sh -c 'setsid weir up --ready "$1" >>"/run/lab/log/$2" 2>&1 </dev/null &' sh "$ready" "$1"
 	lab_exec router timeout 30 head -n 1 "$ready" >/dev/null || die "$1 was not ready within 30 s (weir lab exec $1 tail /run/lab/log/$1)"

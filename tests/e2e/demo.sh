@@ -8,7 +8,7 @@ cd "$top" || exit 1
 out=$(mktemp) n=0 bad=0
 trap 'rm -f "$out"' EXIT
 check() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; bad=$((bad + 1)); fi; }
-traces() { ip netns list; mount | sort; pgrep -c '^weir'; ls -d /run/weir-lab /var/tmp/weir-* /sys/fs/cgroup/cpu/weir-* 2>/dev/null; bpftool net show; }
+traces() { ip netns list; mount | sort; pgrep -f "$PWD/build/bin/weir"; ls -d /run/weir-lab /var/tmp/weir-demo.* /var/tmp/weir-lab.* /sys/fs/cgroup/cpu/weir-* 2>/dev/null; bpftool net show; }
 
 before=$(traces)
 begun=$SECONDS
