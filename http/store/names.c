@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names.c -- the ordered names of this endpoint: opening and closing, the buckets in memory, time, status.
+ * names.c -- the ordered names of this endpoint: opening and closing, the buckets in memory, time,
+ * status.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -81,8 +82,10 @@ struct bucket *bucket_find(struct names *n, const char *name)
 	return b;
 }
 
-/* Calls fn for each bucket that was there when asked; buckets are never freed while names are open. */
-void buckets_each(struct names *n, void (*fn)(struct names *n, struct bucket *b, void *arg), void *arg)
+/* Calls fn for each bucket that was there when asked; buckets are never freed while names are open.
+ */
+void buckets_each(struct names *n, void (*fn)(struct names *n, struct bucket *b, void *arg),
+		  void *arg)
 {
 	struct bucket **all;
 	unsigned int count = 0;
@@ -102,8 +105,14 @@ void bucket_view(struct names *n, struct bucket *b, struct bucket_view *v)
 {
 	pthread_mutex_lock(&n->lock);
 	*v = (struct bucket_view){
-		.known = b->known, .absent = b->absent, .has_meta = b->has_meta, .ready = b->ready,
-		.unsure = b->unsure, .taking = b->taking, .record = b->record, .meta = b->meta,
+		.known = b->known,
+		.absent = b->absent,
+		.has_meta = b->has_meta,
+		.ready = b->ready,
+		.unsure = b->unsure,
+		.taking = b->taking,
+		.record = b->record,
+		.meta = b->meta,
 		.mod_revision = b->mod_revision,
 	};
 	pthread_mutex_unlock(&n->lock);
@@ -127,13 +136,17 @@ void bucket_meta_set(struct names *n, struct bucket *b, const struct names_meta 
 {
 	pthread_mutex_lock(&n->lock);
 	if (!b->has_meta || meta->epoch > b->meta.epoch ||
-	    (meta->epoch == b->meta.epoch && (meta->seq >= b->meta.seq || meta->state != b->meta.state)))
+	    (meta->epoch == b->meta.epoch &&
+	     (meta->seq >= b->meta.seq || meta->state != b->meta.state)))
 		b->meta = *meta;
 	b->has_meta = true;
 	pthread_mutex_unlock(&n->lock);
 }
 
-struct load_meta { const char *bucket; struct names_meta meta; };
+struct load_meta {
+	const char *bucket;
+	struct names_meta meta;
+};
 
 static int load_txn(struct names_txn *t, void *arg)
 {
@@ -199,7 +212,8 @@ static void on_record(void *arg, enum reg_event event, const struct reg_kv *kv)
 		return;
 	}
 	if (names_record_decode(&r, kv->value, kv->value_len)) {
-		log_limited(LOG_LEVEL_ERROR, 2, "the registry's %s is not understood: %s", kv->key, kv->value);
+		log_limited(LOG_LEVEL_ERROR, 2, "the registry's %s is not understood: %s", kv->key,
+			    kv->value);
 		return;
 	}
 	record_learn(n, b, &r, kv->mod_revision);
@@ -224,7 +238,8 @@ static void bucket_tick(struct names *n, struct bucket *b, void *arg)
 	pthread_mutex_unlock(&n->lock);
 	if (second && node_gone(n, v.record.primary))
 		work = true;
-	if (mine && (!v.ready || (v.meta.secondary[0] ? node_gone(n, v.meta.secondary) : nodes_others(n) > 0)))
+	if (mine && (!v.ready ||
+		     (v.meta.secondary[0] ? node_gone(n, v.meta.secondary) : nodes_others(n) > 0)))
 		work = true;
 	if (!work)
 		return;
@@ -365,7 +380,11 @@ void names_close(struct names *n)
 
 /* ---- status ---- */
 
-struct status { json_t *list; uint64_t objects, outbox; bool lone; };
+struct status {
+	json_t *list;
+	uint64_t objects, outbox;
+	bool lone;
+};
 
 static void bucket_status(struct names *n, struct bucket *b, void *arg)
 {
@@ -388,12 +407,14 @@ static void bucket_status(struct names *n, struct bucket *b, void *arg)
 	} else if (!strcmp(v.record.secondary, n->node)) {
 		role = "secondary";
 	}
-	json_array_append_new(s->list, json_pack(
-		"{s:s s:s s:I s:s s:s? s:I s:I s:s}", "name", b->name, "role", role,
-		"epoch", (json_int_t)v.record.epoch, "primary", v.record.primary,
-		"secondary", v.record.secondary[0] ? v.record.secondary : NULL,
-		"objects", (json_int_t)(*role == 'n' ? 0 : v.meta.objects),
-		"bytes", (json_int_t)(*role == 'n' ? 0 : v.meta.bytes), "writes", why[0] ? why : "ok"));
+	json_array_append_new(s->list,
+			      json_pack("{s:s s:s s:I s:s s:s? s:I s:I s:s}", "name", b->name,
+					"role", role, "epoch", (json_int_t)v.record.epoch,
+					"primary", v.record.primary, "secondary",
+					v.record.secondary[0] ? v.record.secondary : NULL,
+					"objects", (json_int_t)(*role == 'n' ? 0 : v.meta.objects),
+					"bytes", (json_int_t)(*role == 'n' ? 0 : v.meta.bytes),
+					"writes", why[0] ? why : "ok"));
 }
 
 json_t *names_status(struct names *n)
@@ -405,7 +426,8 @@ json_t *names_status(struct names *n)
 	o = json_pack("{s:o s:I s:I}", "buckets", s.list, "objects", (json_int_t)s.objects,
 		      "outbox", (json_int_t)s.outbox);
 	if (s.lone)
-		json_object_set_new(o, "note", json_string("names of some buckets have no second copy"));
+		json_object_set_new(o, "note",
+				    json_string("names of some buckets have no second copy"));
 	return o;
 }
 
@@ -438,7 +460,11 @@ static int walk_txn(struct names_txn *t, void *arg)
 	return names_scan(t, meta.id, p->bucket, "", p->after, 128, walk_keep, p, &more);
 }
 
-struct walk_all { names_entry_fn *fn; void *arg; int rc; };
+struct walk_all {
+	names_entry_fn *fn;
+	void *arg;
+	int rc;
+};
 
 static void walk_bucket(struct names *n, struct bucket *b, void *arg)
 {

@@ -17,7 +17,8 @@ struct row_head {
 };
 _Static_assert(sizeof(struct row_head) == 80, "layout");
 _Static_assert(sizeof(struct row_head) + NAMES_KEY_MAX + 1 + NAMES_HOLDERS_MAX * CONF_NAME_MAX <=
-	       NAMES_ROW_MAX, "a row fits");
+		       NAMES_ROW_MAX,
+	       "a row fits");
 
 void kb_task(struct keybuf *k, uint32_t id, enum names_task_kind kind, const char *node)
 {
@@ -42,8 +43,11 @@ void kb_name(struct keybuf *key, struct keybuf *rest, uint32_t id, const char *n
 size_t names_row_pack(const struct name_entry *e, unsigned char *out)
 {
 	struct row_head h = {
-		.epoch = e->epoch, .size = e->size, .modified = e->modified,
-		.deleted = e->deleted, .nholders = (uint8_t)e->nholders,
+		.epoch = e->epoch,
+		.size = e->size,
+		.modified = e->modified,
+		.deleted = e->deleted,
+		.nholders = (uint8_t)e->nholders,
 	};
 	size_t len = sizeof(h);
 
@@ -95,7 +99,8 @@ int names_row_unpack(struct name_entry *e, const MDB_val *val, uint64_t seq)
 	return 0;
 }
 
-static int put(struct names_txn *t, enum names_table table, struct keybuf *k, const void *data, size_t len)
+static int put(struct names_txn *t, enum names_table table, struct keybuf *k, const void *data,
+	       size_t len)
 {
 	MDB_val key = kb_val(k), val = { len, (void *)data };
 
@@ -124,7 +129,8 @@ static int index_change(struct names_txn *t, uint32_t id, const struct name_entr
 		return rc;
 	kb_add(&hash, e->sha256, 32);
 	kb_place(&place, id, e->seq);
-	return add ? put(t, T_HASHES, &hash, place.bytes, place.len) : del(t, T_HASHES, &hash, &place);
+	return add ? put(t, T_HASHES, &hash, place.bytes, place.len)
+		   : del(t, T_HASHES, &hash, &place);
 }
 
 int names_row_drop(struct names_txn *t, struct names_meta *meta, const struct name_entry *e)
@@ -218,7 +224,8 @@ int names_history_add(struct names_txn *t, uint32_t id, uint64_t seq, const stru
 	return put(t, T_VERSIONS, &version, &v, sizeof(v));
 }
 
-int names_version_find(struct names_txn *t, uint32_t id, const char *version, uint64_t *seq, bool *replaced)
+int names_version_find(struct names_txn *t, uint32_t id, const char *version, uint64_t *seq,
+		       bool *replaced)
 {
 	struct version_value v;
 	struct keybuf k;
@@ -412,8 +419,8 @@ int names_apply(struct names_txn *t, struct names_meta *meta, const struct names
 	} else {
 		rc = names_history_add(t, meta->id, op->seq, &h);
 		if (!rc)
-			rc = op->kind == NAMES_OP_FETCHED ? apply_fetched(t, meta, op) :
-							    apply_forgotten(t, meta, op);
+			rc = op->kind == NAMES_OP_FETCHED ? apply_fetched(t, meta, op)
+							  : apply_forgotten(t, meta, op);
 	}
 	if (rc)
 		return rc;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_bucket.c -- a node's work on one bucket, one thread at a time: be what the registry says, keep a synced
- * second copy, order the writes that wait.
+ * names_bucket.c -- a node's work on one bucket, one thread at a time: be what the registry says,
+ * keep a synced second copy, order the writes that wait.
  *
- * A batch of writes is evaluated against the local copy, written by the secondary, then here, then answered. When the
- * secondary's answer is missing the writes go back to the queue marked `maybe`: once primary and secondary agree
- * again, or another secondary is recorded, they are evaluated anew, and those that had been written are found
- * by their version.
+ * A batch of writes is evaluated against the local copy, written by the secondary, then here, then
+ * answered. When the secondary's answer is missing the writes go back to the queue marked `maybe`:
+ * once primary and secondary agree again, or another secondary is recorded, they are evaluated
+ * anew, and those that had been written are found by their version.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -65,7 +65,8 @@ void bucket_enqueue(struct names *n, struct bucket *b, struct write *w)
 }
 
 /* Takes the writes that match out of the queue. */
-static struct write *queue_take(struct bucket *b, bool (*match)(const struct write *w, const void *arg),
+static struct write *queue_take(struct bucket *b,
+				bool (*match)(const struct write *w, const void *arg),
 				const void *arg, unsigned int max)
 {
 	struct write *taken = NULL, **end = &taken, **p = &b->queue;
@@ -112,7 +113,9 @@ void bucket_expire(struct names *n, struct bucket *b, bool all)
 
 	pthread_mutex_lock(&n->lock);
 	list = queue_take(b, is_expired, &limit, UINT32_MAX);
-	strcpy(why, b->why[0] ? b->why : all ? "this endpoint is stopping" : "the write waited too long");
+	strcpy(why, b->why[0] ? b->why
+		    : all     ? "this endpoint is stopping"
+			      : "the write waited too long");
 	pthread_mutex_unlock(&n->lock);
 	end_all(list, -EAGAIN, why);
 }
@@ -139,7 +142,7 @@ static void bucket_refuse(struct names *n, struct bucket *b)
 struct round {
 	struct names *n;
 	struct bucket *b;
-	struct write *writes;           /* in order */
+	struct write *writes; /* in order */
 	struct names_batch batch;
 	struct names_meta meta;
 	int64_t now_s;
@@ -173,8 +176,10 @@ static void plan_fetch(const struct write *w, struct names_op *op)
 	}
 }
 
-/* What a put or delete does to the key as it is now: 1 an operation is to be logged, 0 nothing to do, -errno refused. */
-static int plan_write(struct names_txn *t, const struct round *r, struct write *w, struct names_op *op)
+/* What a put or delete does to the key as it is now: 1 an operation is to be logged, 0 nothing to
+ * do, -errno refused. */
+static int plan_write(struct names_txn *t, const struct round *r, struct write *w,
+		      struct names_op *op)
 {
 	struct name_entry old;
 	char etag[35];
@@ -187,7 +192,8 @@ static int plan_write(struct names_txn *t, const struct round *r, struct write *
 	if (rc && rc != -ENOENT)
 		return rc;
 	live = !rc && !old.deleted;
-	rc = names_conditions(w->if_match, w->if_none_match, live ? names_etag(old.sha256, etag) : NULL);
+	rc = names_conditions(w->if_match, w->if_none_match,
+			      live ? names_etag(old.sha256, etag) : NULL);
 	if (rc)
 		return rc;
 	if (w->kind == WRITE_DELETE && !live)
@@ -208,7 +214,8 @@ static int plan_write(struct names_txn *t, const struct round *r, struct write *
 }
 
 static const char *const plan_words[] = {
-	"the object is not what the condition asks for", "there is no such object",
+	"the object is not what the condition asks for",
+	"there is no such object",
 };
 
 static int plan_txn(struct names_txn *t, void *arg)
@@ -226,7 +233,7 @@ static int plan_txn(struct names_txn *t, void *arg)
 
 		next = w->next;
 		w->next = NULL;
-		w->maybe = false;       /* what an earlier try had done is in this copy, or nowhere */
+		w->maybe = false; /* what an earlier try had done is in this copy, or nowhere */
 		memset(op, 0, sizeof(*op));
 		if (w->kind == WRITE_FORGOTTEN || w->kind == WRITE_FETCHED)
 			*op = w->done;
@@ -234,8 +241,11 @@ static int plan_txn(struct names_txn *t, void *arg)
 		op->seq = r->meta.seq + r->batch.nops + 1;
 		rc = w->kind == WRITE_PUT || w->kind == WRITE_DELETE ? plan_write(t, r, w, op) : 1;
 		if (rc <= 0) {
-			write_end(w, rc, rc == -ECANCELED ? plan_words[0] : rc == -ENOENT ? plan_words[1] :
-					 rc ? strerror(-rc) : "");
+			write_end(w, rc,
+				  rc == -ECANCELED ? plan_words[0]
+				  : rc == -ENOENT  ? plan_words[1]
+				  : rc		   ? strerror(-rc)
+						   : "");
 			continue;
 		}
 		r->batch.nops++;
@@ -345,7 +355,8 @@ static int round_write(struct round *r)
 			round_give_back(r, !refused);
 			return -ERESTART;
 		}
-		names_fail("the names of bucket %s cannot be written: %s", r->b->name, strerror(-rc));
+		names_fail("the names of bucket %s cannot be written: %s", r->b->name,
+			   strerror(-rc));
 		return rc == -ENOSPC ? rc : -EAGAIN;
 	}
 	bucket_meta_set(r->n, r->b, &r->meta);
@@ -354,15 +365,15 @@ static int round_write(struct round *r)
 	return 0;
 }
 
-/* Takes what waits, orders it, answers. 0 something was done, -ENODATA nothing waits, -ERESTART the secondary must be
- * agreed with first. */
+/* Takes what waits, orders it, answers. 0 something was done, -ENODATA nothing waits, -ERESTART the
+ * secondary must be agreed with first. */
 static int round_run(struct names *n, struct bucket *b)
 {
 	struct round r = { .n = n, .b = b, .now_s = time(NULL) };
 	uint64_t seen[NAMES_BATCH_MAX] = { 0 };
 	int rc;
 
-	bucket_expire(n, b, false);     /* this program may have been stopped for long */
+	bucket_expire(n, b, false); /* this program may have been stopped for long */
 	pthread_mutex_lock(&n->lock);
 	r.writes = queue_take(b, is_first_of_key, seen, NAMES_BATCH_MAX);
 	r.batch.epoch = b->meta.epoch;
@@ -392,7 +403,8 @@ static int round_run(struct names *n, struct bucket *b)
 
 /* ---- being what the registry says ---- */
 
-/* A synced second copy before any write, or the right to go without: 0, -EAGAIN later, -ESTALE look again. */
+/* A synced second copy before any write, or the right to go without: 0, -EAGAIN later, -ESTALE look
+ * again. */
 static int primary_prepare(struct names *n, struct bucket *b)
 {
 	struct bucket_view v;
@@ -404,7 +416,8 @@ static int primary_prepare(struct names *n, struct bucket *b)
 		return nodes_others(n) ? second_find(n, b, "") : 0;
 	if (v.ready && !node_gone(n, v.meta.secondary))
 		return 0;
-	names_fail("%s, which has the second copy of the names of bucket %s, is gone", v.meta.secondary, b->name);
+	names_fail("%s, which has the second copy of the names of bucket %s, is gone",
+		   v.meta.secondary, b->name);
 	rc = node_gone(n, v.meta.secondary) ? -ENOTCONN : second_agree(n, b);
 	if (!rc) {
 		pthread_mutex_lock(&n->lock);
@@ -459,11 +472,12 @@ static void primary_run(struct names *n, struct bucket *b)
 			rc = 0;
 	}
 	pthread_mutex_lock(&n->lock);
-	b->again = true;        /* others' turn */
+	b->again = true; /* others' turn */
 	pthread_mutex_unlock(&n->lock);
 }
 
-/* Does the copy here belong to this node as primary of the recorded configuration? Makes it so when it may. */
+/* Does the copy here belong to this node as primary of the recorded configuration? Makes it so when
+ * it may. */
 static bool is_primary(struct names *n, struct bucket *b)
 {
 	struct bucket_view v;
@@ -503,7 +517,9 @@ static void bucket_step(struct names *n, struct bucket *b)
 		return;
 	}
 	bucket_view(n, b, &v);
-	if (v.known && (v.taking || (!strcmp(v.record.secondary, n->node) && node_gone(n, v.record.primary))) &&
+	if (v.known &&
+	    (v.taking ||
+	     (!strcmp(v.record.secondary, n->node) && node_gone(n, v.record.primary))) &&
 	    record_take_over(n, b))
 		bucket_later(n, b, 5 * NAMES_TICK_MS);
 	bucket_view(n, b, &v);
@@ -513,7 +529,10 @@ static void bucket_step(struct names *n, struct bucket *b)
 		bucket_refuse(n, b);
 }
 
-struct step { struct names *n; struct bucket *b; };
+struct step {
+	struct names *n;
+	struct bucket *b;
+};
 
 static void bucket_job(void *arg)
 {
@@ -544,7 +563,7 @@ void bucket_schedule_locked(struct names *n, struct bucket *b)
 		*s = (struct step){ n, b };
 	if (!s || pool_add(n->writers, bucket_job, s)) {
 		b->running = false;
-		b->again = true;        /* the tick tries again */
+		b->again = true; /* the tick tries again */
 		free(s);
 	}
 }

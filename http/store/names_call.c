@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_call.c -- what callers ask: found out who orders the bucket, done here or asked there, tried again while
- * the installation rearranges itself and time is left.
+ * names_call.c -- what callers ask: found out who orders the bucket, done here or asked there,
+ * tried again while the installation rearranges itself and time is left.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,9 +11,11 @@
 #include "http/store/names_int.h"
 #include "lib/hash.h"
 
-#define TRY_MS 4000             /* one try at another node; a stopped one must not use up all the time */
+#define TRY_MS 4000 /* one try at another node; a stopped one must not use up all the time */
 
-struct pause { int64_t deadline, ms; };
+struct pause {
+	int64_t deadline, ms;
+};
 
 /* Waits a little before the next try; false: the time is over. */
 static bool pause_next(struct names *n, struct pause *p)
@@ -38,7 +40,8 @@ static struct pause pause_begin(void)
 }
 
 /* The bucket and its record; with create it is made when there is none. */
-static int route(struct names *n, const char *name, bool create, struct bucket **b, struct bucket_view *v)
+static int route(struct names *n, const char *name, bool create, struct bucket **b,
+		 struct bucket_view *v)
 {
 	int rc = 0;
 
@@ -103,7 +106,7 @@ int write_here(struct names *n, struct bucket *b, struct write *w)
 		if (s.done || !stopping)
 			continue;
 		pthread_mutex_unlock(&n->lock);
-		bucket_expire(n, b, true);      /* nobody else looks after the queue any more */
+		bucket_expire(n, b, true); /* nobody else looks after the queue any more */
 		pthread_mutex_lock(&n->lock);
 	}
 	pthread_mutex_unlock(&n->lock);
@@ -118,13 +121,14 @@ static json_t *write_encode(const struct bucket *b, const struct write *w, int64
 
 	if (w->kind == WRITE_DELETE)
 		return json_pack("{s:s s:s s:s s:s? s:I}", "bucket", b->name, "key", w->entry.key,
-				 "version", w->entry.version, "if_match", w->if_match, "wait_ms", (json_int_t)wait_ms);
+				 "version", w->entry.version, "if_match", w->if_match, "wait_ms",
+				 (json_int_t)wait_ms);
 	ideal = json_array();
 	for (unsigned int i = 0; i < w->nideal; i++)
 		json_array_append_new(ideal, json_string(w->ideal[i]));
-	o = json_pack("{s:s s:o s:o s:s? s:s? s:I}", "bucket", b->name, "entry", names_entry_encode(&w->entry),
-		      "ideal", ideal, "if_match", w->if_match, "if_none_match", w->if_none_match,
-		      "wait_ms", (json_int_t)wait_ms);
+	o = json_pack("{s:s s:o s:o s:s? s:s? s:I}", "bucket", b->name, "entry",
+		      names_entry_encode(&w->entry), "ideal", ideal, "if_match", w->if_match,
+		      "if_none_match", w->if_none_match, "wait_ms", (json_int_t)wait_ms);
 	return o;
 }
 
@@ -139,8 +143,8 @@ static int write_there(struct names *n, struct bucket *b, const char *primary, s
 
 	if (wait < 100)
 		wait = 100;
-	rc = node_post(n, primary, w->kind == WRITE_PUT ? "put" : "delete", write_encode(b, w, wait - 50), &answer,
-		       (unsigned int)wait);
+	rc = node_post(n, primary, w->kind == WRITE_PUT ? "put" : "delete",
+		       write_encode(b, w, wait - 50), &answer, (unsigned int)wait);
 	if (!rc) {
 		rc = names_entry_decode(&e, json_object_get(answer, "entry")) ? -EPROTO : 0;
 		if (!rc) {
@@ -176,9 +180,11 @@ static int write_route(struct names *n, const char *bucket, struct write *w)
 			rc = write_there(n, b, v.record.primary, w);
 		if (!rc || rc == -ECANCELED || rc == -ENOENT || rc == -EINVAL || rc == -ENOSPC)
 			return rc;
-		/* Refused for certain, or not: then a later certain refusal says nothing about this try. */
+		/* Refused for certain, or not: then a later certain refusal says nothing about this
+		 * try. */
 		maybe |= rc != -EAGAIN && rc != -ENOTCONN;
-		/* Nothing is begun after the caller's time, also when this program was stopped meanwhile. */
+		/* Nothing is begun after the caller's time, also when this program was stopped
+		 * meanwhile. */
 	} while (pause_next(n, &p) && now_ms() < p.deadline);
 	return maybe ? -ETIMEDOUT : -EAGAIN;
 }
@@ -191,8 +197,9 @@ static int write_conditions(struct write *w, const char *if_match, const char *i
 	return 0;
 }
 
-int names_put(struct names *n, const char *bucket, struct name_entry *entry, const char *const *ideal, size_t nideal,
-	      const char *if_match, const char *if_none_match, bool *replaced)
+int names_put(struct names *n, const char *bucket, struct name_entry *entry,
+	      const char *const *ideal, size_t nideal, const char *if_match,
+	      const char *if_none_match, bool *replaced)
 {
 	struct write *w = write_new(WRITE_PUT);
 	int rc = w ? write_conditions(w, if_match, if_none_match) : -ENOMEM;
@@ -242,8 +249,9 @@ int names_delete(struct names *n, const char *bucket, const char *key, const cha
 
 /* ---- reads ---- */
 
-/* The lease that is now certain may be a new one: others may have taken over while it was lost. Reads the
- * membership first: while it is there nobody can take over, so the record read after it is the present one. */
+/* The lease that is now certain may be a new one: others may have taken over while it was lost.
+ * Reads the membership first: while it is there nobody can take over, so the record read after it
+ * is the present one. */
 static int read_verify(struct names *n, struct bucket *b, uint64_t term, uint64_t epoch)
 {
 	char key[160];
@@ -307,7 +315,8 @@ int read_certain(struct names *n, struct bucket *b)
 		return rc;
 	}
 	if (rc)
-		names_fail("neither the registry nor %s can be asked who orders bucket %s", v.record.secondary, b->name);
+		names_fail("neither the registry nor %s can be asked who orders bucket %s",
+			   v.record.secondary, b->name);
 	return rc ? -EAGAIN : 0;
 }
 
@@ -330,8 +339,8 @@ static int read_txn(struct names_txn *t, void *arg)
 	if (rc || meta.state != NAMES_STATE_COMPLETE || strcmp(meta.primary, r->n->node))
 		return rc && rc != -ENOENT ? rc : -ESTALE;
 	if (r->list)
-		return names_scan(t, meta.id, r->bucket, r->list->prefix, r->list->after, r->list->limit, r->fn,
-				  r->arg, r->more);
+		return names_scan(t, meta.id, r->bucket, r->list->prefix, r->list->after,
+				  r->list->limit, r->fn, r->arg, r->more);
 	rc = names_row_find(t, meta.id, r->key, r->entry);
 	return !rc && r->entry->deleted ? -ENOENT : rc;
 }
@@ -357,17 +366,20 @@ int read_local(struct names *n, const char *bucket, const char *key, struct name
 	return read_run(&r);
 }
 
-int list_local(struct names *n, const char *bucket, const struct listing *l, names_entry_fn *fn, void *arg, bool *more)
+int list_local(struct names *n, const char *bucket, const struct listing *l, names_entry_fn *fn,
+	       void *arg, bool *more)
 {
 	struct read r = { .n = n, .bucket = bucket, .list = l, .fn = fn, .arg = arg, .more = more };
 
 	return read_run(&r);
 }
 
-static int get_there(struct names *n, struct bucket *b, const char *primary, const char *key, struct name_entry *entry)
+static int get_there(struct names *n, struct bucket *b, const char *primary, const char *key,
+		     struct name_entry *entry)
 {
 	json_t *answer;
-	int rc = node_post(n, primary, "get", json_pack("{s:s s:s}", "bucket", b->name, "key", key), &answer, TRY_MS);
+	int rc = node_post(n, primary, "get", json_pack("{s:s s:s}", "bucket", b->name, "key", key),
+			   &answer, TRY_MS);
 
 	if (!rc && names_entry_decode(entry, json_object_get(answer, "entry")))
 		rc = -EPROTO;
@@ -412,7 +424,7 @@ static int entries_tell(const json_t *list, const char *bucket, names_entry_fn *
 	const json_t *value;
 	size_t i;
 
-	json_array_foreach(list, i, value) {
+	json_array_foreach (list, i, value) {
 		struct name_entry e;
 		int rc = names_entry_decode(&e, value);
 
@@ -425,8 +437,9 @@ static int entries_tell(const json_t *list, const char *bucket, names_entry_fn *
 }
 
 /* *told: fn saw something, so the page cannot be asked for again. */
-static int list_there(struct names *n, struct bucket *b, const char *primary, const struct listing *l,
-		      names_entry_fn *fn, void *arg, bool *more, bool *told)
+static int list_there(struct names *n, struct bucket *b, const char *primary,
+		      const struct listing *l, names_entry_fn *fn, void *arg, bool *more,
+		      bool *told)
 {
 	json_t *answer, *o = json_pack("{s:s s:s s:s s:I}", "bucket", b->name, "prefix", l->prefix,
 				       "after", l->after, "limit", (json_int_t)l->limit);
@@ -445,7 +458,11 @@ static int list_there(struct names *n, struct bucket *b, const char *primary, co
 	return rc;
 }
 
-struct tell { names_entry_fn *fn; void *arg; bool told; };
+struct tell {
+	names_entry_fn *fn;
+	void *arg;
+	bool told;
+};
 
 static int tell_one(void *arg, const char *bucket, const struct name_entry *e)
 {
@@ -455,8 +472,8 @@ static int tell_one(void *arg, const char *bucket, const struct name_entry *e)
 	return t->fn(t->arg, bucket, e);
 }
 
-int names_list(struct names *n, const char *bucket, const char *prefix, const char *after, unsigned int limit,
-	       names_entry_fn *fn, void *arg, bool *more)
+int names_list(struct names *n, const char *bucket, const char *prefix, const char *after,
+	       unsigned int limit, names_entry_fn *fn, void *arg, bool *more)
 {
 	struct pause p = pause_begin();
 	struct tell t = { .fn = fn, .arg = arg };
@@ -464,7 +481,8 @@ int names_list(struct names *n, const char *bucket, const char *prefix, const ch
 	int rc;
 
 	*more = false;
-	if ((prefix && strlen(prefix) > NAMES_KEY_MAX) || (after && strlen(after) > NAMES_KEY_MAX)) {
+	if ((prefix && strlen(prefix) > NAMES_KEY_MAX) ||
+	    (after && strlen(after) > NAMES_KEY_MAX)) {
 		names_fail("prefix and after are at most %d bytes long", NAMES_KEY_MAX);
 		return -EINVAL;
 	}
@@ -487,96 +505,4 @@ int names_list(struct names *n, const char *bucket, const char *prefix, const ch
 			return rc;
 	} while (pause_next(n, &p));
 	return -EAGAIN;
-}
-
-/* ---- by hash ---- */
-#define HASH_MAX 64
-
-struct found {
-	unsigned int count;
-	struct { char bucket[NAMES_BUCKET_MAX + 1]; struct name_entry entry; } at[HASH_MAX];
-};
-
-static int found_add(void *arg, const char *bucket, const struct name_entry *e)
-{
-	struct found *f = arg;
-
-	for (unsigned int i = 0; i < f->count; i++)
-		if (!strcmp(f->at[i].bucket, bucket) && !strcmp(f->at[i].entry.key, e->key)) {
-			if (e->seq > f->at[i].entry.seq)
-				f->at[i].entry = *e;
-			return 0;
-		}
-	if (f->count < HASH_MAX) {
-		strcpy(f->at[f->count].bucket, bucket);
-		f->at[f->count++].entry = *e;
-	}
-	return 0;
-}
-
-struct hash_read { const uint8_t *sha256; struct found *found; };
-
-static int hash_txn(struct names_txn *t, void *arg)
-{
-	struct hash_read *h = arg;
-
-	return names_scan_hash(t, h->sha256, HASH_MAX, found_add, h->found);
-}
-
-static int found_tell(const struct found *f, names_entry_fn *fn, void *arg)
-{
-	int rc = 0;
-
-	for (unsigned int i = 0; i < f->count && !rc; i++)
-		rc = fn(arg, f->at[i].bucket, &f->at[i].entry);
-	return rc;
-}
-
-int names_by_hash(struct names *n, const uint8_t sha256[32], names_entry_fn *fn, void *arg)
-{
-	struct found *f = calloc(1, sizeof(*f));
-	struct hash_read h = { sha256, f };
-	int rc = f ? names_db_read(n->db, hash_txn, &h) : -ENOMEM;
-
-	if (!rc)
-		rc = found_tell(f, fn, arg);
-	free(f);
-	return rc;
-}
-
-static void hash_there(struct names *n, const char *node, const uint8_t sha256[32], struct found *f)
-{
-	char hex[65], bucket[NAMES_BUCKET_MAX + 1];
-	json_t *answer;
-	const json_t *value;
-	size_t i;
-
-	if (!node_post(n, node, "hash", json_pack("{s:s}", "sha256", hex_encode(sha256, 32, hex)), &answer, TRY_MS))
-		json_array_foreach(json_object_get(answer, "entries"), i, value) {
-			struct name_entry e;
-
-			if (!names_json_text(value, "bucket", bucket, sizeof(bucket)) && names_bucket_valid(bucket) &&
-			    !names_entry_decode(&e, json_object_get(value, "entry")) &&
-			    !memcmp(e.sha256, sha256, 32))
-				found_add(f, bucket, &e);
-		}
-	json_decref(answer);
-}
-
-int names_by_hash_all(struct names *n, const uint8_t sha256[32], names_entry_fn *fn, void *arg)
-{
-	struct found *f = calloc(1, sizeof(*f));
-	struct hash_read h = { sha256, f };
-	struct node *nodes = NULL;
-	unsigned int count = nodes_copy(n, &nodes);
-	int rc = f ? names_db_read(n->db, hash_txn, &h) : -ENOMEM;
-
-	for (unsigned int i = 0; i < count && !rc; i++)
-		if (nodes[i].alive && strcmp(nodes[i].name, n->node))
-			hash_there(n, nodes[i].name, sha256, f);
-	if (!rc)
-		rc = found_tell(f, fn, arg);
-	free(nodes);
-	free(f);
-	return rc;
 }

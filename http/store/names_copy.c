@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_copy.c -- a bucket's content as pages: all of it, or what came after a position that both sides
- * have in their history. First the outbox (always whole), then the rows in order, then the history.
+ * names_copy.c -- a bucket's content as pages: all of it, or what came after a position that both
+ * sides have in their history. First the outbox (always whole), then the rows in order, then the
+ * history.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -21,7 +22,7 @@ struct walk {
 	uint32_t id;
 	unsigned int room;
 	json_t *list;
-	unsigned char last[NAMES_CURSOR_MAX / 2 - 2];    /* key of the last entry told */
+	unsigned char last[NAMES_CURSOR_MAX / 2 - 2]; /* key of the last entry told */
 	size_t last_len;
 };
 
@@ -31,9 +32,9 @@ static json_t *task_json(const MDB_val *k, const MDB_val *v)
 	char version[33], key[NAMES_KEY_MAX + 1] = "";
 
 	memcpy(key, (char *)v->mv_data + 16, v->mv_size - 16);
-	return json_pack("{s:i s:s s:I s:s s:s}", "kind", ((unsigned char *)k->mv_data)[4],
-			 "node", node, "seq", (json_int_t)get_u64(node + strlen(node) + 1),
-			 "version", hex_encode(v->mv_data, 16, version), "key", key);
+	return json_pack("{s:i s:s s:I s:s s:s}", "kind", ((unsigned char *)k->mv_data)[4], "node",
+			 node, "seq", (json_int_t)get_u64(node + strlen(node) + 1), "version",
+			 hex_encode(v->mv_data, 16, version), "key", key);
 }
 
 static json_t *row_json(const MDB_val *k, const MDB_val *v)
@@ -51,8 +52,8 @@ static json_t *history_json(const MDB_val *k, const MDB_val *v)
 	char version[33];
 
 	memcpy(&h, v->mv_data, sizeof(h));
-	return json_pack("[I I s b]", (json_int_t)get_u64((char *)k->mv_data + 4), (json_int_t)h.epoch,
-			 hex_encode(h.version, 16, version), h.replaced);
+	return json_pack("[I I s b]", (json_int_t)get_u64((char *)k->mv_data + 4),
+			 (json_int_t)h.epoch, hex_encode(h.version, 16, version), h.replaced);
 }
 
 static int walk_table(struct walk *w, enum names_table table, struct keybuf *from, bool beyond,
@@ -97,7 +98,8 @@ static const struct part {
 #define PARTS (sizeof(parts) / sizeof(parts[0]))
 
 /* The cursor: the part's letter and the last key in hex; only the letter at a part's beginning. */
-static int cursor_read(const char *cursor, uint32_t id, uint64_t from, size_t *part, struct keybuf *key, bool *beyond)
+static int cursor_read(const char *cursor, uint32_t id, uint64_t from, size_t *part,
+		       struct keybuf *key, bool *beyond)
 {
 	size_t len;
 
@@ -122,8 +124,8 @@ static int cursor_read(const char *cursor, uint32_t id, uint64_t from, size_t *p
 	return 0;
 }
 
-int names_export(struct names_txn *t, const struct names_meta *meta, uint64_t from, char cursor[NAMES_CURSOR_MAX],
-		 json_t **page, bool *last)
+int names_export(struct names_txn *t, const struct names_meta *meta, uint64_t from,
+		 char cursor[NAMES_CURSOR_MAX], json_t **page, bool *last)
 {
 	struct walk w = { .t = t, .id = meta->id };
 	struct keybuf key = { .len = 0 };
@@ -140,7 +142,8 @@ int names_export(struct names_txn *t, const struct names_meta *meta, uint64_t fr
 		json_decref(w.list);
 		return rc;
 	}
-	*page = json_pack("{s:o s:I}", parts[part].member, w.list, "purged", (json_int_t)meta->purged);
+	*page = json_pack("{s:o s:I}", parts[part].member, w.list, "purged",
+			  (json_int_t)meta->purged);
 	*last = !rc && part + 1 == PARTS;
 	cursor[0] = parts[rc || *last ? part : part + 1].letter;
 	cursor[1] = '\0';
@@ -207,7 +210,8 @@ static int hashes_wipe(struct names_txn *t, uint32_t id)
 
 int names_bucket_wipe(struct names_txn *t, struct names_meta *meta)
 {
-	static const enum names_table tables[] = { T_NAMES, T_ROWS, T_HISTORY, T_VERSIONS, T_TASKS, T_PENDING };
+	static const enum names_table tables[] = { T_NAMES,    T_ROWS,	T_HISTORY,
+						   T_VERSIONS, T_TASKS, T_PENDING };
 	int rc = hashes_wipe(t, meta->id);
 
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]) && !rc; i++)
@@ -269,7 +273,8 @@ static int history_import(struct names_txn *t, struct names_meta *meta, const js
 	const char *version;
 	int replaced;
 
-	if (json_unpack_ex((json_t *)value, NULL, JSON_STRICT, "[I I s b]", &seq, &epoch, &version, &replaced) ||
+	if (json_unpack_ex((json_t *)value, NULL, JSON_STRICT, "[I I s b]", &seq, &epoch, &version,
+			   &replaced) ||
 	    seq < 1 || epoch < 1 || names_version_pack(h.version, version))
 		return -EINVAL;
 	h.epoch = (uint64_t)epoch;
@@ -279,8 +284,11 @@ static int history_import(struct names_txn *t, struct names_meta *meta, const js
 
 int names_import(struct names_txn *t, struct names_meta *meta, const json_t *page)
 {
-	static int (*const imports[PARTS])(struct names_txn *, struct names_meta *, const json_t *) = {
-		task_import, row_import, history_import,
+	static int (*const imports[PARTS])(struct names_txn *, struct names_meta *,
+					   const json_t *) = {
+		task_import,
+		row_import,
+		history_import,
 	};
 	uint64_t purged;
 
@@ -290,7 +298,7 @@ int names_import(struct names_txn *t, struct names_meta *meta, const json_t *pag
 		const json_t *list = json_object_get(page, parts[i].member), *value;
 		size_t at;
 
-		json_array_foreach(list, at, value) {
+		json_array_foreach (list, at, value) {
 			int rc = imports[i](t, meta, value);
 
 			if (rc)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_db.c -- the LMDB environment of the names: opening, transactions shared by many writers, and what
- * is known of each bucket. See names_db.h for the tables.
+ * names_db.c -- the LMDB environment of the names: opening, transactions shared by many writers,
+ * and what is known of each bucket. See names_db.h for the tables.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -12,7 +12,7 @@
 #include "http/store/names_db_internal.h"
 
 /* Address space, not disk: the file grows as needed. */
-#define MAP_SIZE ((size_t)1 << 38)
+#define MAP_SIZE    ((size_t)1 << 38)
 #define READERS_MAX 512
 /* Writers that share one transaction. */
 #define GROUP_MAX 64
@@ -32,7 +32,7 @@ struct names_db {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct waiter *first, **tail;
-	bool led;                       /* a waiter is writing for the others */
+	bool led; /* a waiter is writing for the others */
 };
 
 MDB_dbi names_table(const struct names_db *db, enum names_table table)
@@ -61,11 +61,14 @@ int names_errno(int mdb)
 
 static int tables_open(struct names_db *db)
 {
-	static const struct { const char *name; unsigned int flags; } tables[T_TABLES] = {
-		[T_BUCKETS] = { "buckets", 0 },   [T_NAMES] = { "names", MDB_DUPSORT },
-		[T_ROWS] = { "rows", 0 },         [T_HASHES] = { "hashes", MDB_DUPSORT },
-		[T_HISTORY] = { "history", 0 },   [T_VERSIONS] = { "versions", 0 },
-		[T_TASKS] = { "tasks", 0 },       [T_PENDING] = { "pending", 0 },
+	static const struct {
+		const char *name;
+		unsigned int flags;
+	} tables[T_TABLES] = {
+		[T_BUCKETS] = { "buckets", 0 }, [T_NAMES] = { "names", MDB_DUPSORT },
+		[T_ROWS] = { "rows", 0 },	[T_HASHES] = { "hashes", MDB_DUPSORT },
+		[T_HISTORY] = { "history", 0 }, [T_VERSIONS] = { "versions", 0 },
+		[T_TASKS] = { "tasks", 0 },	[T_PENDING] = { "pending", 0 },
 		[T_NODES] = { "nodes", 0 },
 	};
 	MDB_txn *txn;
@@ -74,7 +77,8 @@ static int tables_open(struct names_db *db)
 	if (rc)
 		return names_errno(rc);
 	for (int i = 0; i < T_TABLES && !rc; i++)
-		rc = mdb_dbi_open(txn, tables[i].name, tables[i].flags | MDB_CREATE, &db->tables[i]);
+		rc = mdb_dbi_open(txn, tables[i].name, tables[i].flags | MDB_CREATE,
+				  &db->tables[i]);
 	if (rc) {
 		mdb_txn_abort(txn);
 		return names_errno(rc);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_db.h -- this node's copy of the names, in LMDB: what a key is now, by hash, the recent order of
- * operations, and the outbox of tasks for other nodes.
+ * names_db.h -- this node's copy of the names, in LMDB: what a key is now, by hash, the recent
+ * order of operations, and the outbox of tasks for other nodes.
  *
- * Every change of a bucket is one names_op, applied in order in a transaction; the same operations give
- * the same content on every node. Writers wait for the disk and share transactions: names_db_write()
- * from many threads costs few syncs. Returns 0 or -errno (-ENOSPC: the disk is full, nothing was
- * written). Nothing here logs.
+ * Every change of a bucket is one names_op, applied in order in a transaction; the same operations
+ * give the same content on every node. Writers wait for the disk and share transactions:
+ * names_db_write() from many threads costs few syncs. Returns 0 or -errno (-ENOSPC: the disk is
+ * full, nothing was written). Nothing here logs.
  *
  * Tables (numbers big-endian, so that order is numeric; `id` is the bucket's, 4 bytes):
  *   buckets   name → struct names_meta
@@ -15,8 +15,8 @@
  *   rows      id, seq → the entry that this operation wrote, while it is the key's newest
  *   hashes    SHA-256 → id, seq (sorted duplicates), live entries only
  *   history   id, seq → epoch and version of the last NAMES_HISTORY operations
- *   versions  id, version → seq and whether it replaced an object (the same operations): what makes a
- *             retried write harmless
+ *   versions  id, version → seq and whether it replaced an object, of the same operations: what
+ *             makes a retried write harmless
  *   tasks     id, kind, node, 0, seq → version and key: the outbox
  *   pending   id, seq → how many nodes have not yet confirmed that they forgot
  *   nodes     name → endpoints/NODE as last heard
@@ -28,21 +28,21 @@
 
 #include "http/store/names_op.h"
 
-#define NAMES_HISTORY 65536             /* operations of a bucket that can be told from new ones */
+#define NAMES_HISTORY 65536 /* operations of a bucket that can be told from new ones */
 
 enum names_state {
-	NAMES_STATE_NEW,                /* nothing here yet */
-	NAMES_STATE_COMPLETE,           /* everything up to seq */
-	NAMES_STATE_SYNCING,            /* a copy is being received: good for nothing */
+	NAMES_STATE_NEW,      /* nothing here yet */
+	NAMES_STATE_COMPLETE, /* everything up to seq */
+	NAMES_STATE_SYNCING,  /* a copy is being received: good for nothing */
 };
 
 /* What this node knows of a bucket, durably. Host byte order: the files stay on one machine. */
 struct names_meta {
 	uint32_t id;
 	uint32_t state;
-	uint64_t epoch;                 /* of the configuration that the copy belongs to */
-	uint64_t seq, seq_epoch;        /* the last operation applied */
-	uint64_t purged;                /* the newest tombstone that was removed */
+	uint64_t epoch;		 /* of the configuration that the copy belongs to */
+	uint64_t seq, seq_epoch; /* the last operation applied */
+	uint64_t purged;	 /* the newest tombstone that was removed */
 	uint64_t objects, bytes, tasks;
 	char primary[CONF_NAME_MAX];
 	char secondary[CONF_NAME_MAX];
@@ -50,7 +50,7 @@ struct names_meta {
 
 struct names_db;
 int names_db_open(struct names_db **out, const char *dir);
-void names_db_close(struct names_db *db);               /* accepts NULL */
+void names_db_close(struct names_db *db); /* accepts NULL */
 
 /* One transaction. Writing happens inside a names_txn_fn alone. */
 struct names_txn {
@@ -58,8 +58,9 @@ struct names_txn {
 	MDB_txn *txn;
 };
 
-/* Runs fn in a write transaction and waits until it is on stable storage. A result other than 0 undoes what fn did.
- * fn may run more than once (its effects count once): it must not keep state between runs. */
+/* Runs fn in a write transaction and waits until it is on stable storage. A result other than 0
+ * undoes what fn did. fn may run more than once (its effects count once): it must not keep state
+ * between runs. */
 typedef int names_txn_fn(struct names_txn *t, void *arg);
 int names_db_write(struct names_db *db, names_txn_fn *fn, void *arg);
 /* A consistent snapshot. */
@@ -88,12 +89,13 @@ int names_apply(struct names_txn *t, struct names_meta *meta, const struct names
 int names_row_find(struct names_txn *t, uint32_t id, const char *key, struct name_entry *entry);
 int names_row_get(struct names_txn *t, uint32_t id, uint64_t seq, struct name_entry *entry);
 /* Has this version been applied (among the last NAMES_HISTORY operations)? 0 or -ENOENT. */
-int names_version_find(struct names_txn *t, uint32_t id, const char *version, uint64_t *seq, bool *replaced);
+int names_version_find(struct names_txn *t, uint32_t id, const char *version, uint64_t *seq,
+		       bool *replaced);
 /* Was (epoch, seq) applied here? Position 0 always was. */
 bool names_history_has(struct names_txn *t, uint32_t id, uint64_t epoch, uint64_t seq);
 
-int names_scan(struct names_txn *t, uint32_t id, const char *bucket, const char *prefix, const char *after,
-	       unsigned int limit, names_entry_fn *fn, void *arg, bool *more);
+int names_scan(struct names_txn *t, uint32_t id, const char *bucket, const char *prefix,
+	       const char *after, unsigned int limit, names_entry_fn *fn, void *arg, bool *more);
 int names_scan_hash(struct names_txn *t, const uint8_t sha256[32], unsigned int limit,
 		    names_entry_fn *fn, void *arg);
 
@@ -101,7 +103,7 @@ int names_scan_hash(struct names_txn *t, const uint8_t sha256[32], unsigned int 
 struct names_task {
 	enum names_task_kind kind;
 	char node[CONF_NAME_MAX];
-	uint64_t seq;                   /* of the operation that made it */
+	uint64_t seq; /* of the operation that made it */
 	char version[33];
 	char key[NAMES_KEY_MAX + 1];
 };
@@ -113,14 +115,16 @@ int names_tasks_nodes(struct names_txn *t, uint32_t id, enum names_task_kind kin
 		      char (*out)[CONF_NAME_MAX], unsigned int max);
 
 /* ---- copying a bucket to another node, see names_copy.c ---- */
-/* A page of the bucket's content: tasks first, then rows and history after `from`. *cursor starts as "" and is
- * the place to go on; *last says that it was the final page. The page is a new reference. */
+/* A page of the bucket's content: tasks first, then rows and history after `from`. *cursor starts
+ * as "" and is the place to go on; *last says that it was the final page. The page is a new
+ * reference. */
 #define NAMES_CURSOR_MAX 256
-int names_export(struct names_txn *t, const struct names_meta *meta, uint64_t from, char cursor[NAMES_CURSOR_MAX],
-		 json_t **page, bool *last);
+int names_export(struct names_txn *t, const struct names_meta *meta, uint64_t from,
+		 char cursor[NAMES_CURSOR_MAX], json_t **page, bool *last);
 /* Before the first page: removes the tasks (and with from 0 everything). */
 int names_import_begin(struct names_txn *t, struct names_meta *meta, uint64_t from);
-/* -EINVAL: the page is malformed. The counters of meta follow; its position is set by the caller after the last. */
+/* -EINVAL: the page is malformed. The counters of meta follow; its position is set by the caller
+ * after the last. */
 int names_import(struct names_txn *t, struct names_meta *meta, const json_t *page);
 
 #endif

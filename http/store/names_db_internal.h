@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_db_internal.h -- what the files of the local copy (names_db.c, names_apply.c, names_scan.c, names_copy.c) share:
- * the tables, and how their keys are composed.
+ * names_db_internal.h -- what the files of the local copy (names_db.c, names_apply.c, names_scan.c,
+ * names_copy.c) share: the tables, and how their keys are composed.
  */
 #ifndef WEIR_STORE_NAMES_DB_INTERNAL_H
 #define WEIR_STORE_NAMES_DB_INTERNAL_H
@@ -12,14 +12,23 @@
 #include "http/store/names_db.h"
 
 enum names_table {
-	T_BUCKETS, T_NAMES, T_ROWS, T_HASHES, T_HISTORY, T_VERSIONS, T_TASKS, T_PENDING, T_NODES, T_TABLES
+	T_BUCKETS,
+	T_NAMES,
+	T_ROWS,
+	T_HASHES,
+	T_HISTORY,
+	T_VERSIONS,
+	T_TASKS,
+	T_PENDING,
+	T_NODES,
+	T_TABLES
 };
 
 MDB_dbi names_table(const struct names_db *db, enum names_table table);
 /* LMDB's results as -errno. */
 int names_errno(int mdb);
 
-#define NAMES_SPLIT 496                 /* bytes of a key that are in the index key */
+#define NAMES_SPLIT 496 /* bytes of a key that are in the index key */
 
 /* A key composed of numbers and bytes. */
 struct keybuf {
@@ -79,7 +88,7 @@ static inline void kb_place(struct keybuf *k, uint32_t id, uint64_t seq)
 /* history's value; versions' is struct version_value */
 struct history_value {
 	uint64_t epoch;
-	uint8_t version[16];            /* zero: the operation has none */
+	uint8_t version[16]; /* zero: the operation has none */
 	uint8_t replaced, pad[7];
 };
 struct version_value {
@@ -99,10 +108,12 @@ void kb_name(struct keybuf *key, struct keybuf *rest, uint32_t id, const char *n
 size_t names_row_pack(const struct name_entry *e, unsigned char *out);
 int names_row_unpack(struct name_entry *e, const MDB_val *val, uint64_t seq);
 
-/* Puts e at e->seq as the key's newest, removing what was there before from all tables and counters. */
+/* Puts e at e->seq as the key's newest, removing what was there before from all tables and
+ * counters. */
 int names_row_write(struct names_txn *t, struct names_meta *meta, const struct name_entry *e);
 int names_row_drop(struct names_txn *t, struct names_meta *meta, const struct name_entry *e);
-int names_history_add(struct names_txn *t, uint32_t id, uint64_t seq, const struct history_value *h);
+int names_history_add(struct names_txn *t, uint32_t id, uint64_t seq,
+		      const struct history_value *h);
 int names_task_add(struct names_txn *t, struct names_meta *meta, const struct names_task *task);
 int names_pending_add(struct names_txn *t, uint32_t id, uint64_t seq, uint32_t n);
 

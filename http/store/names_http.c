@@ -2,8 +2,8 @@
 /*
  * names_http.c -- the messages' way in: /i/names/WHAT on the inside listener.
  *
- * Requests that wait for other nodes (writes, reads) never hold one of the listener's workers: the workers answer primaries,
- * which must not wait for a node that waits for them.
+ * Requests that wait for other nodes (writes, reads) never hold one of the listener's workers: the
+ * workers answer primaries, which must not wait for a node that waits for them.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -21,11 +21,14 @@ enum http_next reply_failure(struct names *n, struct http_req *req, const char *
 
 	if (b)
 		bucket_view(n, b, &v);
-	o = json_pack("{s:s s:s}", "error", rc == -ESTALE ? "moved" : "refused", "message", names_error());
-	/* A second copy's own idea of who is primary may be of a configuration that never came to be. */
+	o = json_pack("{s:s s:s}", "error", rc == -ESTALE ? "moved" : "refused", "message",
+		      names_error());
+	/* A second copy's own idea of who is primary may be of a configuration that never came to
+	 * be. */
 	if (v.known && (v.mod_revision || !strcmp(v.record.primary, n->node))) {
 		record = names_record_encode(&v.record);
-		json_object_set_new(o, "record", json_loads(record ? record : "null", JSON_DECODE_ANY, NULL));
+		json_object_set_new(o, "record",
+				    json_loads(record ? record : "null", JSON_DECODE_ANY, NULL));
 		free(record);
 	}
 	return http_reply_json(req, (unsigned int)status_of(rc), o);
@@ -50,7 +53,11 @@ static void job_run(void *arg)
 }
 
 /* ---- writes ---- */
-struct asked { struct names *n; struct http_req *req; char bucket[NAMES_BUCKET_MAX + 1]; };
+struct asked {
+	struct names *n;
+	struct http_req *req;
+	char bucket[NAMES_BUCKET_MAX + 1];
+};
 
 static void asked_complete(struct write *w)
 {
@@ -60,8 +67,9 @@ static void asked_complete(struct write *w)
 		names_fail("%s", w->why);
 		reply_failure(a->n, a->req, a->bucket, w->rc);
 	} else {
-		http_reply_json(a->req, 200, json_pack("{s:o s:b}", "entry", names_entry_encode(&w->entry),
-						       "replaced", w->replaced));
+		http_reply_json(a->req, 200,
+				json_pack("{s:o s:b}", "entry", names_entry_encode(&w->entry),
+					  "replaced", w->replaced));
 	}
 	http_resume(a->req);
 	write_free(w);
@@ -89,7 +97,7 @@ static int put_decode(const json_t *body, struct write *w)
 	    optional_text(body, "if_none_match", &w->if_none_match) || !json_is_array(ideal) ||
 	    json_array_size(ideal) > NAMES_HOLDERS_MAX)
 		return -EINVAL;
-	json_array_foreach(ideal, i, value) {
+	json_array_foreach (ideal, i, value) {
 		if (!json_is_string(value) || !names_node_valid(json_string_value(value)))
 			return -EINVAL;
 		strcpy(w->ideal[w->nideal++], json_string_value(value));
@@ -101,7 +109,8 @@ static int delete_decode(const json_t *body, struct write *w)
 {
 	uint8_t version[16];
 
-	if (names_json_text(body, "key", w->entry.key, sizeof(w->entry.key)) || !names_key_valid(w->entry.key) ||
+	if (names_json_text(body, "key", w->entry.key, sizeof(w->entry.key)) ||
+	    !names_key_valid(w->entry.key) ||
 	    names_json_text(body, "version", w->entry.version, sizeof(w->entry.version)) ||
 	    names_version_pack(version, w->entry.version))
 		return -EINVAL;
@@ -109,7 +118,8 @@ static int delete_decode(const json_t *body, struct write *w)
 }
 
 /* The fuzzer calls it too. */
-int names_write_decode(const json_t *body, bool put, char bucket[NAMES_BUCKET_MAX + 1], struct write **w)
+int names_write_decode(const json_t *body, bool put, char bucket[NAMES_BUCKET_MAX + 1],
+		       struct write **w)
 {
 	uint64_t wait_ms;
 	int rc;
@@ -117,19 +127,25 @@ int names_write_decode(const json_t *body, bool put, char bucket[NAMES_BUCKET_MA
 	*w = write_new(put ? WRITE_PUT : WRITE_DELETE);
 	if (!*w)
 		return -ENOMEM;
-	rc = names_json_text(body, "bucket", bucket, NAMES_BUCKET_MAX + 1) || !names_bucket_valid(bucket) ||
-	     names_json_u64(body, "wait_ms", &wait_ms) || optional_text(body, "if_match", &(*w)->if_match) ?
-	     -EINVAL : put ? put_decode(body, *w) : delete_decode(body, *w);
+	rc = names_json_text(body, "bucket", bucket, NAMES_BUCKET_MAX + 1) ||
+			     !names_bucket_valid(bucket) ||
+			     names_json_u64(body, "wait_ms", &wait_ms) ||
+			     optional_text(body, "if_match", &(*w)->if_match)
+		     ? -EINVAL
+	     : put ? put_decode(body, *w)
+		   : delete_decode(body, *w);
 	if (rc) {
 		write_free(*w);
 		*w = NULL;
 		return rc;
 	}
-	(*w)->deadline = now_ms() + (int64_t)(wait_ms < NAMES_TIMEOUT_MS ? wait_ms : NAMES_TIMEOUT_MS);
+	(*w)->deadline =
+		now_ms() + (int64_t)(wait_ms < NAMES_TIMEOUT_MS ? wait_ms : NAMES_TIMEOUT_MS);
 	return 0;
 }
 
-static enum http_next write_begin(struct names *n, struct http_req *req, const json_t *body, bool put)
+static enum http_next write_begin(struct names *n, struct http_req *req, const json_t *body,
+				  bool put)
 {
 	struct asked *a = calloc(1, sizeof(*a));
 	struct bucket_view v = { .known = false };
@@ -172,8 +188,9 @@ static void get_run(struct job *j)
 	int rc = -EINVAL;
 
 	names_fail("the request is not understood");
-	if (!names_json_text(j->body, "bucket", bucket, sizeof(bucket)) && names_bucket_valid(bucket) &&
-	    !names_json_text(j->body, "key", key, sizeof(key)) && names_key_valid(key))
+	if (!names_json_text(j->body, "bucket", bucket, sizeof(bucket)) &&
+	    names_bucket_valid(bucket) && !names_json_text(j->body, "key", key, sizeof(key)) &&
+	    names_key_valid(key))
 		rc = read_local(j->n, bucket, key, &e);
 	else
 		bucket[0] = '\0';
@@ -199,7 +216,8 @@ static void list_run(struct job *j)
 	int rc = -EINVAL;
 
 	names_fail("the request is not understood");
-	if (!names_json_text(j->body, "bucket", bucket, sizeof(bucket)) && names_bucket_valid(bucket) &&
+	if (!names_json_text(j->body, "bucket", bucket, sizeof(bucket)) &&
+	    names_bucket_valid(bucket) &&
 	    !names_json_text(j->body, "prefix", l.prefix, sizeof(l.prefix)) &&
 	    !names_json_text(j->body, "after", l.after, sizeof(l.after)) &&
 	    !names_json_u64(j->body, "limit", &limit) && limit >= 1 && limit <= NAMES_LIST_MAX) {
@@ -216,8 +234,10 @@ static void list_run(struct job *j)
 
 static int hash_append(void *arg, const char *bucket, const struct name_entry *e)
 {
-	return json_array_append_new(arg, json_pack("{s:s s:o}", "bucket", bucket, "entry", names_entry_encode(e))) ?
-	       -ENOMEM : 0;
+	return json_array_append_new(arg, json_pack("{s:s s:o}", "bucket", bucket, "entry",
+						    names_entry_encode(e)))
+		       ? -ENOMEM
+		       : 0;
 }
 
 static void hash_run(struct job *j)
@@ -228,7 +248,8 @@ static void hash_run(struct job *j)
 	int rc = -EINVAL;
 
 	names_fail("the request is not understood");
-	if (!names_json_text(j->body, "sha256", hex, sizeof(hex)) && strlen(hex) == 64 && !hex_decode(hex, sha256, 32))
+	if (!names_json_text(j->body, "sha256", hex, sizeof(hex)) && strlen(hex) == 64 &&
+	    !hex_decode(hex, sha256, 32))
 		rc = names_by_hash(j->n, sha256, hash_append, entries);
 	if (rc) {
 		json_decref(entries);
@@ -242,8 +263,8 @@ static void hash_run(struct job *j)
 
 struct message {
 	const char *what;
-	void (*run)(struct job *j);     /* on the names' own readers */
-	void (*work)(struct names *n, struct http_req *req, const json_t *body);        /* on a worker */
+	void (*run)(struct job *j); /* on the names' own readers */
+	void (*work)(struct names *n, struct http_req *req, const json_t *body); /* on a worker */
 };
 
 static const struct message messages[] = {
@@ -292,7 +313,8 @@ static void message_work(struct http_req *req, void *arg)
 	json_decref(body);
 }
 
-static enum http_next job_begin(struct names *n, struct http_req *req, const struct message *m, json_t *body)
+static enum http_next job_begin(struct names *n, struct http_req *req, const struct message *m,
+				json_t *body)
 {
 	struct job *j = malloc(sizeof(*j));
 	int rc = -ENOMEM;

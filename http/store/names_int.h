@@ -3,28 +3,33 @@
  * names_int.h -- what the files of the ordered names share.
  *
  * How it fits together:
- *   names_call.c      what callers ask, routed to the bucket's primary (this node or another); reads
+ *   names_call.c      what callers ask, here or at the bucket's primary; reads
+ *   names_hash.c      retrieval by the hash of the data
  *   names_bucket.c    a primary's work on one bucket: batches of writes, one at a time
- *   names_second.c    a primary's talk with its secondary: agree, send operations, copy the bucket
- *   names_record.c    names/BUCKET in the registry: creating, taking over, changing, all by compare-and-swap
- *   names_replica.c   the other side: answers to a primary, always checked against the epoch
- *   names_outbox.c    tasks for other nodes (forget, fetch) and doing one's own
+ *   names_second.c    a primary's talk with its secondary: agree, send operations, copy
+ *   names_record.c    names/BUCKET in the registry: created, taken over, changed by CAS
+ *   names_replica.c   the other side: answers to a primary, checked against the epoch
+ *   names_outbox.c    tasks for other nodes (forget, fetch), and doing one's own
  *   names_nodes.c     who the endpoints are
  *   names_http.c      the messages' way in
  *   names.c           opening, closing, time, status
  *
  * What makes it safe:
- *   - names_meta in the local database says which configuration (epoch, primary) the copy belongs to. Every
- *     operation checks it in the transaction that applies it: an old primary's message changes nothing.
- *   - The secondary writes first, so it has everything that the primary has. Whoever takes over is the
- *     recorded secondary, by a compare-and-swap that holds only while the primary's membership is gone.
- *   - A primary answers reads alone only while its own membership is certain (nobody can have taken over);
- *     else it asks the secondary whether it took over.
- *   - A compare-and-swap whose outcome is unknown is repeated until it is known; until then nothing relies on
- *     either outcome.
  *
- * Locks: names.lock guards the memory (buckets, queues, nodes) and is never held across a transaction or a message.
- * bucket.change is held while the copy's right to be primary is decided (taking over, or being overwritten by a sync).
+ * 1. names_meta in the local database says which configuration (epoch, primary) the copy belongs
+ *    to. Every operation checks it in the transaction that applies it: an old primary's message
+ *    changes nothing.
+ * 2. The secondary writes first, so it has everything that the primary has. Who takes over is the
+ *    recorded secondary, by a compare-and-swap that holds only while the primary's membership is
+ *    gone.
+ * 3. A primary answers reads alone only while its own membership is certain (nobody can have
+ *    taken over); else it asks the secondary whether it took over.
+ * 4. A compare-and-swap whose outcome is unknown is repeated until it is known; until then nothing
+ *    relies on either outcome.
+ *
+ * Locks: names.lock guards the memory (buckets, queues, nodes) and is never held across a
+ * transaction or a message. bucket.change is held while the copy's right to be primary is decided
+ * (taking over, or being overwritten by a copy).
  */
 #ifndef WEIR_STORE_NAMES_INT_H
 #define WEIR_STORE_NAMES_INT_H
@@ -34,36 +39,36 @@
 #include "http/store/names_db.h"
 #include "lib/log.h"
 
-#define NAMES_TICK_MS       100         /* waiting work is looked at again so often */
-#define NAMES_SECOND_MS     2000        /* a secondary may fail so long before another is chosen */
-#define NAMES_APPEND_MS     3000        /* a message with operations may take so long */
-#define NAMES_COPY_MS       10000       /* a page of a copy */
-#define NAMES_ROOM_MIN      (16u << 20) /* bytes; with less room on the disk nothing is begun */
-#define NAMES_QUEUE_MAX     4096        /* writes that wait for one bucket */
-#define NAMES_BUCKETS_MAX   100000
+#define NAMES_TICK_MS	  100	      /* waiting work is looked at again so often */
+#define NAMES_SECOND_MS	  2000	      /* a secondary may fail so long before another is chosen */
+#define NAMES_APPEND_MS	  3000	      /* a message with operations may take so long */
+#define NAMES_COPY_MS	  10000	      /* a page of a copy */
+#define NAMES_ROOM_MIN	  (16u << 20) /* bytes; with less room on the disk nothing is begun */
+#define NAMES_QUEUE_MAX	  4096	      /* writes that wait for one bucket */
+#define NAMES_BUCKETS_MAX 100000
 
 /* ---- threads that run jobs in order of arrival ---- */
 struct pool;
-int  pool_new(struct pool **out, unsigned int threads);
+int pool_new(struct pool **out, unsigned int threads);
 /* -EAGAIN: more than 10,000 jobs wait already. */
-int  pool_add(struct pool *pool, void (*fn)(void *arg), void *arg);
-void pool_free(struct pool *pool);      /* runs what waits, then joins; accepts NULL */
+int pool_add(struct pool *pool, void (*fn)(void *arg), void *arg);
+void pool_free(struct pool *pool); /* runs what waits, then joins; accepts NULL */
 
 /* ---- a write on its way ---- */
 enum write_kind { WRITE_PUT, WRITE_DELETE, WRITE_FORGOTTEN, WRITE_FETCHED };
 
 struct write {
 	enum write_kind kind;
-	struct name_entry entry;        /* delete: key, and version = the deletion's own */
+	struct name_entry entry; /* delete: key, and version = the deletion's own */
 	unsigned int nideal;
 	char ideal[NAMES_HOLDERS_MAX][CONF_NAME_MAX];
 	char *if_match, *if_none_match; /* NULL: no condition; freed with the write */
-	struct names_op done;           /* forgotten, fetched: node, seqs, holds */
-	int64_t deadline;               /* now_ms() */
+	struct names_op done;		/* forgotten, fetched: node, seqs, holds */
+	int64_t deadline;		/* now_ms() */
 
 	int rc;
 	bool replaced;
-	bool maybe;                     /* a secondary may have it: a failure is not certain any more */
+	bool maybe; /* a secondary may have it: a failure is not certain any more */
 	char why[256];
 	/* Called once, on any thread, without locks; owns the write from then on. */
 	void (*complete)(struct write *w);
@@ -78,36 +83,36 @@ struct bucket {
 	struct bucket *next;
 	char name[NAMES_BUCKET_MAX + 1];
 	/* from the registry */
-	bool known;                     /* record is set */
-	bool absent;                    /* the registry said that there is none */
+	bool known;  /* record is set */
+	bool absent; /* the registry said that there is none */
 	struct names_record record;
-	int64_t mod_revision;           /* 0: the record is from the local copy or another node's word */
+	int64_t mod_revision; /* 0: the record is from the local copy or another node's word */
 	/* the local copy's configuration as last written; the database decides */
 	struct names_meta meta;
 	bool has_meta;
 	/* being primary */
-	bool ready;                     /* agreed with the secondary since this program became primary */
-	int64_t failing_since;          /* the secondary does not answer since; 0: it does */
-	bool taking;                    /* a take-over was sent to the registry, outcome not known */
-	bool unsure;                    /* a change of secondary was sent, outcome not known */
+	bool ready;	       /* agreed with the secondary since this program became primary */
+	int64_t failing_since; /* the secondary does not answer since; 0: it does */
+	bool taking;	       /* a take-over was sent to the registry, outcome not known */
+	bool unsure;	       /* a change of secondary was sent, outcome not known */
 	struct names_record proposed;
-	uint64_t verified_term;         /* of the lease for which the record was read; 0: never */
-	char why[256];                  /* writes do not work because … */
-	int64_t not_before;             /* the next try of what failed */
+	uint64_t verified_term; /* of the lease for which the record was read; 0: never */
+	char why[256];		/* writes do not work because … */
+	int64_t not_before;	/* the next try of what failed */
 	/* work */
 	bool running, again;
 	struct write *queue, **queue_tail;
 	unsigned int nqueue;
 	pthread_mutex_t change;
-	uint64_t session;               /* of the copy being received; 0: none */
+	uint64_t session; /* of the copy being received; 0: none */
 };
 
 /* ---- endpoints ---- */
 struct node {
 	char name[CONF_NAME_MAX], site[CONF_NAME_MAX], domain[CONF_NAME_MAX];
-	char inside[160];               /* "host:port" */
+	char inside[160]; /* "host:port" */
 	bool tls, registered, alive;
-	bool told;                      /* by the registry, since this program started */
+	bool told; /* by the registry, since this program started */
 };
 
 #define BUCKET_HASH 4096
@@ -122,7 +127,7 @@ struct names {
 	struct names_db *db;
 
 	pthread_mutex_t lock;
-	pthread_cond_t changed;         /* a bucket's state or a write's end; CLOCK_MONOTONIC */
+	pthread_cond_t changed; /* a bucket's state or a write's end; CLOCK_MONOTONIC */
 	struct reg_lease *lease;
 	bool stopping;
 	struct bucket *buckets[BUCKET_HASH];
@@ -137,66 +142,83 @@ struct names {
 	bool tick_runs, outbox_runs, inbox_runs;
 	bool outbox_wanted;
 	pthread_cond_t outbox_wake, inbox_wake;
-	struct fetching *fetching;      /* data being fetched for others' tasks, see names_outbox.c */
+	struct fetching *fetching; /* data being fetched for others' tasks, see names_outbox.c */
 };
 
-int64_t now_ms(void);                   /* CLOCK_BOOTTIME: also through suspend */
-void names_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));     /* sets names_error() */
+int64_t now_ms(void); /* CLOCK_BOOTTIME: also through suspend */
+void names_fail(const char *fmt, ...)
+	__attribute__((format(printf, 1, 2))); /* sets names_error() */
 
 /* names.c */
-struct bucket *bucket_find(struct names *n, const char *name);           /* takes the lock; makes it; NULL: too many */
-int bucket_meta_load(struct names *n, struct bucket *b);                 /* database → b->meta; 0 or -errno */
+struct bucket *bucket_find(struct names *n,
+			   const char *name); /* takes the lock; makes it; NULL: too many */
+int bucket_meta_load(struct names *n, struct bucket *b); /* database → b->meta; 0 or -errno */
 /* The fields that others change, copied under the lock. */
-struct bucket_view { bool known, absent, has_meta, ready, unsure, taking; struct names_record record;
-		     struct names_meta meta; int64_t mod_revision; };
+struct bucket_view {
+	bool known, absent, has_meta, ready, unsure, taking;
+	struct names_record record;
+	struct names_meta meta;
+	int64_t mod_revision;
+};
 void bucket_view(struct names *n, struct bucket *b, struct bucket_view *v);
-void bucket_why(struct names *n, struct bucket *b, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void bucket_why(struct names *n, struct bucket *b, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 void bucket_meta_set(struct names *n, struct bucket *b, const struct names_meta *meta);
-void buckets_each(struct names *n, void (*fn)(struct names *n, struct bucket *b, void *arg), void *arg);
-void names_wait(struct names *n, int64_t until_ms);      /* on n->changed, lock held */
+void buckets_each(struct names *n, void (*fn)(struct names *n, struct bucket *b, void *arg),
+		  void *arg);
+void names_wait(struct names *n, int64_t until_ms); /* on n->changed, lock held */
 
 /* names_nodes.c */
-int  nodes_open(struct names *n);                        /* from the database, then by watches */
+int nodes_open(struct names *n); /* from the database, then by watches */
 void nodes_close(struct names *n);
 bool node_find(struct names *n, const char *name, struct node *out);
-unsigned int nodes_others(struct names *n);              /* registered endpoints besides this one */
-bool node_gone(struct names *n, const char *name);       /* the registry said that it has no lease */
-unsigned int nodes_copy(struct names *n, struct node **out);     /* malloc'ed */
-/* Posts a message to another node's inside listener; body's reference is taken. Answers 0 and *answer (may be
- * NULL to drop it), the node's refusal (-EINVAL -ENOENT -ESTALE -ECANCELED -EAGAIN -ETIMEDOUT -ENOSPC -EPROTO), -ENOTCONN:
- * it was not reached and nothing happened, -ETIMEDOUT: unknown. names_error() says more. */
-int node_post(struct names *n, const char *node, const char *what, json_t *body, json_t **answer, unsigned int timeout_ms);
+unsigned int nodes_others(struct names *n);	   /* registered endpoints besides this one */
+bool node_gone(struct names *n, const char *name); /* the registry said that it has no lease */
+unsigned int nodes_copy(struct names *n, struct node **out); /* malloc'ed */
+/* Posts a message to another node's inside listener; body's reference is taken. Answers 0 and
+ * *answer (may be NULL to drop it), the node's refusal (-EINVAL -ENOENT -ESTALE -ECANCELED -EAGAIN
+ * -ETIMEDOUT -ENOSPC -EPROTO), -ENOTCONN: it was not reached and nothing happened, -ETIMEDOUT:
+ * unknown. names_error() says more. */
+int node_post(struct names *n, const char *node, const char *what, json_t *body, json_t **answer,
+	      unsigned int timeout_ms);
 
 /* names_record.c */
-int record_refresh(struct names *n, struct bucket *b);   /* reads the registry; -ENOENT none (b->absent) */
-void record_learn(struct names *n, struct bucket *b, const struct names_record *r, int64_t mod_revision);
+int record_refresh(struct names *n,
+		   struct bucket *b); /* reads the registry; -ENOENT none (b->absent) */
+void record_learn(struct names *n, struct bucket *b, const struct names_record *r,
+		  int64_t mod_revision);
 /* Another node's refusal may say who the primary is. */
 void record_hear(struct names *n, struct bucket *b, const json_t *answer);
 int record_create(struct names *n, struct bucket *b);
-/* {epoch + 1, this node, second}: 0 done and the local copy follows, -ESTALE somebody else changed it, else unsure. */
+/* {epoch + 1, this node, second}: 0 done and the local copy follows, -ESTALE somebody else changed
+ * it, else unsure. */
 int record_change_second(struct names *n, struct bucket *b, const char *second);
-int record_resolve(struct names *n, struct bucket *b);   /* makes an unsure change certain; same results */
+int record_resolve(struct names *n,
+		   struct bucket *b); /* makes an unsure change certain; same results */
 int record_take_over(struct names *n, struct bucket *b);
 int record_abdicate(struct names *n, struct bucket *b);
-/* The registry says that this node is primary: the local copy becomes the primary's. -ESTALE: it is not fit. */
+/* The registry says that this node is primary: the local copy becomes the primary's. -ESTALE: it is
+ * not fit. */
 int record_become(struct names *n, struct bucket *b);
 
 /* names_bucket.c */
-void bucket_schedule(struct names *n, struct bucket *b);         /* takes the lock */
+void bucket_schedule(struct names *n, struct bucket *b); /* takes the lock */
 void bucket_schedule_locked(struct names *n, struct bucket *b);
-void bucket_enqueue(struct names *n, struct bucket *b, struct write *w); /* completes it when it cannot */
+void bucket_enqueue(struct names *n, struct bucket *b,
+		    struct write *w);				 /* completes it when it cannot */
 void bucket_expire(struct names *n, struct bucket *b, bool all); /* fails what waits too long */
 
 /* names_second.c */
-int second_agree(struct names *n, struct bucket *b);     /* with the recorded secondary */
-int second_find(struct names *n, struct bucket *b, const char *except);  /* a new one, copied and recorded */
+int second_agree(struct names *n, struct bucket *b); /* with the recorded secondary */
+int second_find(struct names *n, struct bucket *b,
+		const char *except); /* a new one, copied and recorded */
 /* 0 it has them on disk; -ENOSPC, -ESTALE: it has not; else unknown. */
 int second_append(struct names *n, struct bucket *b, const struct names_batch *batch);
 void second_newest(struct names *n, struct bucket *b, char best[CONF_NAME_MAX], uint64_t *epoch);
 int second_confirm(struct names *n, struct bucket *b, const char *second, uint64_t epoch);
 
 /* names_replica.c: each answers req. Those marked * do not block. */
-enum http_next replica_confirm(struct names *n, struct http_req *req, const json_t *body);    /* * */
+enum http_next replica_confirm(struct names *n, struct http_req *req, const json_t *body); /* * */
 void replica_append(struct names *n, struct http_req *req, const json_t *body);
 void replica_position(struct names *n, struct http_req *req, const json_t *body);
 void replica_begin(struct names *n, struct http_req *req, const json_t *body);
@@ -205,7 +227,7 @@ void replica_end(struct names *n, struct http_req *req, const json_t *body);
 void replica_pull(struct names *n, struct http_req *req, const json_t *body);
 
 /* names_outbox.c */
-int  outbox_open(struct names *n);
+int outbox_open(struct names *n);
 void outbox_close(struct names *n);
 void outbox_wake(struct names *n);
 void outbox_tasks(struct names *n, struct http_req *req, const json_t *body);
@@ -213,15 +235,21 @@ void outbox_tasks(struct names *n, struct http_req *req, const json_t *body);
 /* names_call.c */
 /* Queues the write here and waits for its end; the write stays the caller's. */
 int write_here(struct names *n, struct bucket *b, struct write *w);
-/* Is this node's word on the bucket current? 0; -ESTALE it is not the primary; -EAGAIN cannot say. */
+/* Is this node's word on the bucket current? 0; -ESTALE it is not the primary; -EAGAIN cannot say.
+ */
 int read_certain(struct names *n, struct bucket *b);
 int read_local(struct names *n, const char *bucket, const char *key, struct name_entry *entry);
-struct listing { char prefix[NAMES_KEY_MAX + 1], after[NAMES_KEY_MAX + 1]; unsigned int limit; };
-int list_local(struct names *n, const char *bucket, const struct listing *l, names_entry_fn *fn, void *arg, bool *more);
+struct listing {
+	char prefix[NAMES_KEY_MAX + 1], after[NAMES_KEY_MAX + 1];
+	unsigned int limit;
+};
+int list_local(struct names *n, const char *bucket, const struct listing *l, names_entry_fn *fn,
+	       void *arg, bool *more);
 
 /* names_http.c */
 /* A put or delete as a message; *w is NULL after a failure (-EINVAL). */
-int names_write_decode(const json_t *body, bool put, char bucket[NAMES_BUCKET_MAX + 1], struct write **w);
+int names_write_decode(const json_t *body, bool put, char bucket[NAMES_BUCKET_MAX + 1],
+		       struct write **w);
 /* The answer for a failed call: the status of rc, the sentence of names_error(). */
 enum http_next reply_failure(struct names *n, struct http_req *req, const char *bucket, int rc);
 int status_of(int rc);

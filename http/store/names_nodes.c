@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_nodes.c -- who the endpoints are: all that ever registered (endpoints/NODE, also kept in the local
- * database, so that a silent registry at start changes nothing), and which of them live now
- * (members/endpoint/NODE, leased).
+ * names_nodes.c -- who the endpoints are: all that ever registered (endpoints/NODE, also kept in
+ * the local database, so that a silent registry at start changes nothing), and which of them live
+ * now (members/endpoint/NODE, leased).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -45,7 +45,8 @@ static void node_read(struct node *node, const json_t *o)
 
 	names_json_text(o, "site", node->site, sizeof(node->site));
 	names_json_text(o, "domain", node->domain, sizeof(node->domain));
-	if (!names_json_text(o, "inside", inside, sizeof(inside)) && !addr_port_parse(&at, inside)) {
+	if (!names_json_text(o, "inside", inside, sizeof(inside)) &&
+	    !addr_port_parse(&at, inside)) {
 		strcpy(node->inside, inside);
 		/* The rule of the house: plain on loopback, certificates elsewhere. */
 		node->tls = json_is_boolean(tls) ? json_is_true(tls) : !addr_port_is_local(&at);
@@ -71,7 +72,9 @@ static int stored_read(struct names_txn *t, void *arg)
 	return names_node_each(t, stored_fn, arg);
 }
 
-struct stored { const char *name, *text; };
+struct stored {
+	const char *name, *text;
+};
 
 static int stored_write(struct names_txn *t, void *arg)
 {
@@ -98,7 +101,8 @@ static void on_endpoint(void *arg, enum reg_event event, const struct reg_kv *kv
 		o = json_loadb(kv->value, kv->value_len, 0, NULL);
 	pthread_mutex_lock(&n->lock);
 	if (event == REG_SYNCED) {
-		/* What only the local database remembers was taken off the list while this node was away. */
+		/* What only the local database remembers was taken off the list while this node was
+		 * away. */
 		for (unsigned int i = 0; i < n->nnodes; i++)
 			n->nodes[i].registered &= n->nodes[i].told;
 		n->endpoints_synced = true;
@@ -119,7 +123,8 @@ static void on_endpoint(void *arg, enum reg_event event, const struct reg_kv *kv
 	pthread_mutex_unlock(&n->lock);
 	json_decref(o);
 	if (s.name && names_db_write(n->db, stored_write, &s))
-		log_limited(LOG_LEVEL_ERROR, 2, "names: the list of endpoints cannot be written to the disk");
+		log_limited(LOG_LEVEL_ERROR, 2,
+			    "names: the list of endpoints cannot be written to the disk");
 }
 
 static void on_member(void *arg, enum reg_event event, const struct reg_kv *kv)
@@ -152,9 +157,11 @@ int nodes_open(struct names *n)
 	int rc = names_db_read(n->db, stored_read, n);
 
 	if (!rc)
-		rc = registry_watch(n->registry, &n->watch_endpoints, REG_ENDPOINTS, on_endpoint, n);
+		rc = registry_watch(n->registry, &n->watch_endpoints, REG_ENDPOINTS, on_endpoint,
+				    n);
 	if (!rc)
-		rc = registry_watch(n->registry, &n->watch_members, REG_MEMBERS "endpoint/", on_member, n);
+		rc = registry_watch(n->registry, &n->watch_members, REG_MEMBERS "endpoint/",
+				    on_member, n);
 	return rc;
 }
 
@@ -216,9 +223,12 @@ unsigned int nodes_copy(struct names *n, struct node **out)
 
 /* ---- messages ---- */
 
-static const struct { long status; int rc; } statuses[] = {
-	{ 200, 0 }, { 400, -EINVAL }, { 404, -ENOENT }, { 409, -ESTALE }, { 412, -ECANCELED },
-	{ 503, -EAGAIN }, { 504, -ETIMEDOUT }, { 507, -ENOSPC },
+static const struct {
+	long status;
+	int rc;
+} statuses[] = {
+	{ 200, 0 },	     { 400, -EINVAL }, { 404, -ENOENT },    { 409, -ESTALE },
+	{ 412, -ECANCELED }, { 503, -EAGAIN }, { 504, -ETIMEDOUT }, { 507, -ENOSPC },
 };
 
 int status_of(int rc)
@@ -241,7 +251,8 @@ static int answer_read(const char *node, const struct httpc_answer *a, json_t **
 	if (!json_is_object(o) && !rc)
 		rc = -EPROTO;
 	if (rc)
-		names_fail("%s (said by %s)", message ? message : "an answer that is not understood", node);
+		names_fail("%s (said by %s)",
+			   message ? message : "an answer that is not understood", node);
 	if (answer)
 		*answer = o;
 	else
@@ -253,7 +264,9 @@ int node_post(struct names *n, const char *name, const char *what, json_t *body,
 	      unsigned int timeout_ms)
 {
 	static const char *const headers[] = { "Content-Type: application/json", NULL };
-	struct httpc_call call = { .method = "POST", .headers = headers, .body_max = 4 * NAMES_BODY_MAX,
+	struct httpc_call call = { .method = "POST",
+				   .headers = headers,
+				   .body_max = 4 * NAMES_BODY_MAX,
 				   .timeout_ms = timeout_ms };
 	struct httpc_answer a = { 0 };
 	struct node node;
@@ -272,7 +285,8 @@ int node_post(struct names *n, const char *name, const char *what, json_t *body,
 		names_fail("the address of endpoint %s is not known", name);
 		return -ENOTCONN;
 	}
-	snprintf(url, sizeof(url), "%s://%s/i/names/%s", node.tls ? "https" : "http", node.inside, what);
+	snprintf(url, sizeof(url), "%s://%s/i/names/%s", node.tls ? "https" : "http", node.inside,
+		 what);
 	call.url = url;
 	call.body = text;
 	call.body_len = strlen(text);
@@ -281,7 +295,8 @@ int node_post(struct names *n, const char *name, const char *what, json_t *body,
 		rc = answer_read(name, &a, answer);
 	} else {
 		names_fail("endpoint %s does not answer: %s", name, a.error);
-		rc = rc == -ECONNREFUSED || rc == -EHOSTUNREACH || rc == -ENETUNREACH ? -ENOTCONN : -ETIMEDOUT;
+		rc = rc == -ECONNREFUSED || rc == -EHOSTUNREACH || rc == -ENETUNREACH ? -ENOTCONN
+										      : -ETIMEDOUT;
 	}
 	httpc_answer_free(&a);
 	free(text);

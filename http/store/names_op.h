@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_op.h -- one step in a bucket's order, as it is logged, sent and applied; and the rules that need
- * no state: what a valid name is, whether a condition holds, what the messages look like.
+ * names_op.h -- one step in a bucket's order, as it is logged, sent and applied; and the rules that
+ * need no state: what a valid name is, whether a condition holds, what the messages look like.
  *
  * Pure: values in, values out. An operation carries everything that applying it needs, so that
  * the primary and the secondary come to the same content.
@@ -11,15 +11,17 @@
 
 #include "http/store/names.h"
 
-#define NAMES_TARGETS_MAX 256           /* endpoints that ever registered */
-#define NAMES_BATCH_MAX   200           /* operations of one message: below NAMES_BODY_MAX at the longest keys */
-#define NAMES_DONE_MAX    64            /* tasks confirmed by one operation */
+#define NAMES_TARGETS_MAX 256 /* endpoints that ever registered */
+#define NAMES_BATCH_MAX                                                                            \
+	200		  /* operations of one message: below NAMES_BODY_MAX at the longest keys */
+#define NAMES_DONE_MAX 64 /* tasks confirmed by one operation */
 
 enum names_op_kind {
 	NAMES_OP_PUT = 1,
 	NAMES_OP_DELETE,
-	NAMES_OP_FORGOTTEN,             /* `node` has forgotten the versions that the operations `seqs` replaced */
-	NAMES_OP_FETCHED,               /* `node` has the data of entry.key, entry.version now, or gave up */
+	NAMES_OP_FORGOTTEN, /* `node` has forgotten the versions that the operations `seqs` replaced
+			     */
+	NAMES_OP_FETCHED,   /* `node` has the data of entry.key, entry.version now, or gave up */
 };
 
 enum names_task_kind { NAMES_TASK_FORGET = 1, NAMES_TASK_FETCH };
@@ -27,14 +29,14 @@ enum names_task_kind { NAMES_TASK_FORGET = 1, NAMES_TASK_FETCH };
 struct names_op {
 	enum names_op_kind kind;
 	uint64_t epoch, seq;
-	struct name_entry entry;        /* put, delete: what is written; fetched: key and version */
-	bool replaced;                  /* there was a live object before */
-	char forget[33];                /* the version that every target is to forget, or "" */
-	unsigned int nfetch;            /* put: these nodes are to fetch the data */
+	struct name_entry entry; /* put, delete: what is written; fetched: key and version */
+	bool replaced;		 /* there was a live object before */
+	char forget[33];	 /* the version that every target is to forget, or "" */
+	unsigned int nfetch;	 /* put: these nodes are to fetch the data */
 	char fetch[NAMES_HOLDERS_MAX][CONF_NAME_MAX];
-	char node[CONF_NAME_MAX];       /* forgotten, fetched */
-	bool holds;                     /* fetched: it has the data */
-	unsigned int nseqs;             /* forgotten; fetched: the one task's */
+	char node[CONF_NAME_MAX]; /* forgotten, fetched */
+	bool holds;		  /* fetched: it has the data */
+	unsigned int nseqs;	  /* forgotten; fetched: the one task's */
 	uint64_t seqs[NAMES_DONE_MAX];
 };
 
@@ -43,14 +45,14 @@ struct names_batch {
 	char bucket[NAMES_BUCKET_MAX + 1];
 	char primary[CONF_NAME_MAX];
 	uint64_t epoch;
-	uint64_t prev_epoch, prev_seq;  /* the operation before the first */
+	uint64_t prev_epoch, prev_seq; /* the operation before the first */
 	unsigned int ntargets;
 	char (*targets)[CONF_NAME_MAX]; /* who must forget what was replaced */
 	unsigned int nops;
 	struct names_op *ops;
 };
 
-void names_batch_free(struct names_batch *batch);        /* its members */
+void names_batch_free(struct names_batch *batch); /* its members */
 
 /* Does the object (etag NULL: there is none) meet If-Match and If-None-Match? 0 or -ECANCELED
  * (RFC 9110 sections 13.1.1 and 13.1.2). Headers may be NULL. */
@@ -62,8 +64,9 @@ bool names_node_valid(const char *node);
 /* All fields that a writer gives. 0 or -EINVAL. */
 int names_entry_check(const struct name_entry *entry);
 
-/* JSON and back. Encoders return a new reference (NULL without memory); decoders are strict and return 0 or
- * -EINVAL with the output undefined, names_batch_decode() leaves nothing to free then. */
+/* JSON and back. Encoders return a new reference (NULL without memory); decoders are strict and
+ * return 0 or -EINVAL with the output undefined, names_batch_decode() leaves nothing to free then.
+ */
 json_t *names_entry_encode(const struct name_entry *entry);
 int names_entry_decode(struct name_entry *out, const json_t *value);
 json_t *names_op_encode(const struct names_op *op);
@@ -79,9 +82,9 @@ int names_json_u64(const json_t *object, const char *member, uint64_t *out);
 struct names_record {
 	uint64_t epoch;
 	char primary[CONF_NAME_MAX];
-	char secondary[CONF_NAME_MAX];  /* "": none */
+	char secondary[CONF_NAME_MAX]; /* "": none */
 };
-char *names_record_encode(const struct names_record *record);           /* malloc'ed */
+char *names_record_encode(const struct names_record *record); /* malloc'ed */
 int names_record_decode(struct names_record *out, const char *text, size_t len);
 
 #endif

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_outbox.c -- tasks for other nodes: forget a version, fetch a version. The primary tells them, oldest first,
- * until they are confirmed; a confirmation is an operation like any other, so the secondary knows it too. After a change
- * of primary some tasks are told twice: both kinds may be.
+ * names_outbox.c -- tasks for other nodes: forget a version, fetch a version. The primary tells
+ * them, oldest first, until they are confirmed; a confirmation is an operation like any other, so
+ * the secondary knows it too. After a change of primary some tasks are told twice: both kinds may
+ * be.
  *
- * A node does what it is told: forgetting at once, fetching one version at a time on a thread of its own, of
- * which the primary asks again how far it is.
+ * A node does what it is told: forgetting at once, fetching one version at a time on a thread of
+ * its own, of which the primary asks again how far it is.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,9 +14,9 @@
 
 #include "http/store/names_int.h"
 
-#define REST_MS    1000         /* everything is looked through again so often */
-#define POLL_MS    200          /* … while a fetch is under way */
-#define FETCH_MAX  4            /* fetches that one node is told of at a time */
+#define REST_MS	   1000 /* everything is looked through again so often */
+#define POLL_MS	   200	/* … while a fetch is under way */
+#define FETCH_MAX  4	/* fetches that one node is told of at a time */
 #define INBOX_MAX  1000
 #define FAILED_MAX 16
 
@@ -88,14 +89,14 @@ static int do_fetch(struct names *n, const char *bucket, const struct name_entry
 		rc = f->state == FETCH_DONE ? 0 : -ENOENT;
 		fetching_drop(p);
 	} else if (f && f->state == FETCH_FAILED) {
-		f->entry = *entry;      /* others may hold it by now */
+		f->entry = *entry; /* others may hold it by now */
 		f->state = FETCH_WAITS;
 	} else if (!f && waiting < INBOX_MAX) {
 		f = calloc(1, sizeof(*f));
 		if (f) {
 			strcpy(f->bucket, bucket);
 			f->entry = *entry;
-			*p = f;         /* fetching_find() stopped at the end */
+			*p = f; /* fetching_find() stopped at the end */
 		}
 	}
 	pthread_cond_signal(&n->inbox_wake);
@@ -122,10 +123,12 @@ static const char *fetch_word(int rc)
 	return !rc ? "done" : rc == -ENOENT ? "gone" : "later";
 }
 
-/* A primary tells: {"forget":[versions]} → {"forgot":[bool]}, {"fetch":{"bucket","entry"}} → {"fetch":word}. */
+/* A primary tells: {"forget":[versions]} → {"forgot":[bool]}, {"fetch":{"bucket","entry"}} →
+ * {"fetch":word}. */
 void outbox_tasks(struct names *n, struct http_req *req, const json_t *body)
 {
-	const json_t *forget = json_object_get(body, "forget"), *fetch = json_object_get(body, "fetch"), *value;
+	const json_t *forget = json_object_get(body, "forget"),
+		     *fetch = json_object_get(body, "fetch"), *value;
 	json_t *answer = json_object(), *forgot;
 	char bucket[NAMES_BUCKET_MAX + 1];
 	struct name_entry e;
@@ -134,26 +137,28 @@ void outbox_tasks(struct names *n, struct http_req *req, const json_t *body)
 
 	if (json_is_array(forget)) {
 		forgot = json_array();
-		json_array_foreach(forget, i, value) {
-			bool ok = json_is_string(value) && !names_version_pack(version, json_string_value(value)) &&
+		json_array_foreach (forget, i, value) {
+			bool ok = json_is_string(value) &&
+				  !names_version_pack(version, json_string_value(value)) &&
 				  i < NAMES_DONE_MAX && !do_forget(n, json_string_value(value));
 
 			json_array_append_new(forgot, json_boolean(ok));
 		}
 		json_object_set_new(answer, "forgot", forgot);
 	}
-	if (!names_json_text(fetch, "bucket", bucket, sizeof(bucket)) && names_bucket_valid(bucket) &&
-	    !names_entry_decode(&e, json_object_get(fetch, "entry")))
-		json_object_set_new(answer, "fetch", json_string(fetch_word(do_fetch(n, bucket, &e))));
+	if (!names_json_text(fetch, "bucket", bucket, sizeof(bucket)) &&
+	    names_bucket_valid(bucket) && !names_entry_decode(&e, json_object_get(fetch, "entry")))
+		json_object_set_new(answer, "fetch",
+				    json_string(fetch_word(do_fetch(n, bucket, &e))));
 	http_reply_json(req, 200, answer);
 }
 
 /* ---- telling ---- */
 struct pass {
 	struct names *n;
-	char failed[FAILED_MAX][CONF_NAME_MAX];         /* did not answer in this pass */
+	char failed[FAILED_MAX][CONF_NAME_MAX]; /* did not answer in this pass */
 	unsigned int nfailed;
-	bool again;                                     /* a fetch is under way */
+	bool again; /* a fetch is under way */
 };
 
 struct tasks {
@@ -163,7 +168,7 @@ struct tasks {
 	int nnodes;
 	const char *node;
 	struct names_task list[NAMES_DONE_MAX];
-	struct name_entry rows[FETCH_MAX];              /* fetch: the keys as they are now */
+	struct name_entry rows[FETCH_MAX]; /* fetch: the keys as they are now */
 	bool current[FETCH_MAX];
 	int count;
 };
@@ -189,7 +194,8 @@ static int list_txn(struct names_txn *t, void *arg)
 	s->count = names_tasks_of(t, meta.id, s->kind, s->node, s->list,
 				  s->kind == NAMES_TASK_FETCH ? FETCH_MAX : NAMES_DONE_MAX);
 	for (int i = 0; s->kind == NAMES_TASK_FETCH && i < s->count; i++)
-		s->current[i] = !names_row_find(t, meta.id, s->list[i].key, &s->rows[i]) && !s->rows[i].deleted &&
+		s->current[i] = !names_row_find(t, meta.id, s->list[i].key, &s->rows[i]) &&
+				!s->rows[i].deleted &&
 				!strcmp(s->rows[i].version, s->list[i].version);
 	return s->count < 0 ? s->count : 0;
 }
@@ -221,7 +227,8 @@ static bool dismissed(struct names *n, const char *name)
 }
 
 /* Logs what was done; 0 or why not. */
-static int confirm(struct names *n, struct bucket *b, enum write_kind kind, const struct names_op *done)
+static int confirm(struct names *n, struct bucket *b, enum write_kind kind,
+		   const struct names_op *done)
 {
 	struct write *w = write_new(kind);
 	int rc = w ? 0 : -ENOMEM;
@@ -248,7 +255,8 @@ static int tell_forget(struct pass *p, const struct tasks *s, bool *ok)
 	list = json_array();
 	for (int i = 0; i < s->count; i++)
 		json_array_append_new(list, json_string(s->list[i].version));
-	rc = node_post(p->n, s->node, "tasks", json_pack("{s:o}", "forget", list), &answer, NAMES_APPEND_MS);
+	rc = node_post(p->n, s->node, "tasks", json_pack("{s:o}", "forget", list), &answer,
+		       NAMES_APPEND_MS);
 	forgot = json_object_get(answer, "forgot");
 	for (int i = 0; i < s->count; i++)
 		ok[i] = !rc && json_is_true(json_array_get(forgot, (size_t)i));
@@ -288,12 +296,17 @@ static int tell_fetch(struct pass *p, const struct tasks *s, int i)
 		return -ENOENT;
 	if (!strcmp(s->node, p->n->node))
 		return do_fetch(p->n, s->bucket, &s->rows[i]);
-	rc = node_post(p->n, s->node, "tasks", json_pack("{s:{s:s s:o}}", "fetch", "bucket", s->bucket, "entry",
-							 names_entry_encode(&s->rows[i])), &answer, NAMES_APPEND_MS);
+	rc = node_post(p->n, s->node, "tasks",
+		       json_pack("{s:{s:s s:o}}", "fetch", "bucket", s->bucket, "entry",
+				 names_entry_encode(&s->rows[i])),
+		       &answer, NAMES_APPEND_MS);
 	if (rc)
 		pass_failed(p, s->node);
 	word = json_string_value(json_object_get(answer, "fetch"));
-	rc = rc || !word ? -EAGAIN : !strcmp(word, "done") ? 0 : !strcmp(word, "gone") ? -ENOENT : -EAGAIN;
+	rc = rc || !word	     ? -EAGAIN
+	     : !strcmp(word, "done") ? 0
+	     : !strcmp(word, "gone") ? -ENOENT
+				     : -EAGAIN;
 	json_decref(answer);
 	return rc;
 }
@@ -303,7 +316,9 @@ static void fetch_node(struct pass *p, struct bucket *b, struct tasks *s)
 	if (names_db_read(p->n->db, list_txn, s))
 		return;
 	for (int i = 0; i < s->count && !pass_skips(p, s->node); i++) {
-		struct names_op done = { .kind = NAMES_OP_FETCHED, .nseqs = 1, .seqs = { s->list[i].seq } };
+		struct names_op done = { .kind = NAMES_OP_FETCHED,
+					 .nseqs = 1,
+					 .seqs = { s->list[i].seq } };
 		int rc = tell_fetch(p, s, i);
 
 		if (rc && rc != -ENOENT) {
@@ -315,7 +330,7 @@ static void fetch_node(struct pass *p, struct bucket *b, struct tasks *s)
 		strcpy(done.entry.key, s->list[i].key);
 		strcpy(done.entry.version, s->list[i].version);
 		if (!confirm(p->n, b, WRITE_FETCHED, &done))
-			p->again = true;        /* there may be more behind it */
+			p->again = true; /* there may be more behind it */
 	}
 }
 

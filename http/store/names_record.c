@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_record.c -- names/BUCKET in the registry: who orders a bucket. Every change is a compare-and-swap that
- * raises the epoch; the local copy follows once the outcome is certain.
+ * names_record.c -- names/BUCKET in the registry: who orders a bucket. Every change is a
+ * compare-and-swap that raises the epoch; the local copy follows once the outcome is certain.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,7 +10,9 @@
 
 #include "http/store/names_int.h"
 
-struct key_text { char text[160]; };
+struct key_text {
+	char text[160];
+};
 
 static struct key_text names_key(const char *bucket)
 {
@@ -30,17 +32,20 @@ static struct key_text member_key(const char *node)
 
 static bool same_record(const struct names_record *a, const struct names_record *b)
 {
-	return a->epoch == b->epoch && !strcmp(a->primary, b->primary) && !strcmp(a->secondary, b->secondary);
+	return a->epoch == b->epoch && !strcmp(a->primary, b->primary) &&
+	       !strcmp(a->secondary, b->secondary);
 }
 
 /* mod_revision 0: another node's word, good for finding the primary. Older news change nothing. */
-void record_learn(struct names *n, struct bucket *b, const struct names_record *r, int64_t mod_revision)
+void record_learn(struct names *n, struct bucket *b, const struct names_record *r,
+		  int64_t mod_revision)
 {
 	bool newer;
 
 	pthread_mutex_lock(&n->lock);
 	/* What was only heard yields to anything that the registry says. */
-	newer = mod_revision ? mod_revision >= b->mod_revision : !b->known || r->epoch > b->record.epoch;
+	newer = mod_revision ? mod_revision >= b->mod_revision
+			     : !b->known || r->epoch > b->record.epoch;
 	if (newer) {
 		if (!b->known || r->epoch != b->record.epoch) {
 			b->ready = false;
@@ -50,7 +55,8 @@ void record_learn(struct names *n, struct bucket *b, const struct names_record *
 		b->record = *r;
 		b->known = true;
 		b->absent = false;
-		/* Without a revision of its own a record cannot be swapped: the next change reads it first. */
+		/* Without a revision of its own a record cannot be swapped: the next change reads
+		 * it first. */
 		b->mod_revision = mod_revision;
 	}
 	pthread_cond_broadcast(&n->changed);
@@ -90,7 +96,8 @@ int record_refresh(struct names *n, struct bucket *b)
 	}
 	rc = names_record_decode(&r, kv.value, kv.value_len);
 	if (rc) {
-		log_limited(LOG_LEVEL_ERROR, 2, "the registry's %s is not understood: %s", key.text, kv.value);
+		log_limited(LOG_LEVEL_ERROR, 2, "the registry's %s is not understood: %s", key.text,
+			    kv.value);
 		names_fail("the registry's record of bucket %s is damaged", b->name);
 		rc = -EAGAIN;
 	} else {
@@ -141,20 +148,23 @@ int record_become(struct names *n, struct bucket *b)
 	pthread_mutex_unlock(&n->lock);
 	rc = names_db_write(n->db, become_txn, &c);
 	if (rc) {
-		names_fail("node %s is recorded as primary of bucket %s but its copy is not usable", n->node, b->name);
+		names_fail("node %s is recorded as primary of bucket %s but its copy is not usable",
+			   n->node, b->name);
 		return rc;
 	}
 	bucket_meta_set(n, b, &c.meta);
 	log_info("bucket %s: primary in epoch %llu, second copy at %s", b->name,
-		 (unsigned long long)c.record.epoch, c.record.secondary[0] ? c.record.secondary : "nobody");
+		 (unsigned long long)c.record.epoch,
+		 c.record.secondary[0] ? c.record.secondary : "nobody");
 	return 0;
 }
 
 /* ---- compare and swap ---- */
 
-/* Tries to make the record `r`. 0 it is r, -ESTALE it is something else, -EINPROGRESS unknown. gone: only
- * while that node has no membership. */
-static int record_swap(struct names *n, struct bucket *b, const struct names_record *r, const char *gone)
+/* Tries to make the record `r`. 0 it is r, -ESTALE it is something else, -EINPROGRESS unknown.
+ * gone: only while that node has no membership. */
+static int record_swap(struct names *n, struct bucket *b, const struct names_record *r,
+		       const char *gone)
 {
 	struct key_text key = names_key(b->name), member = member_key(gone ? gone : "");
 	struct reg_cond conds[2] = { { .key = key.text }, { .key = member.text } };
@@ -167,7 +177,8 @@ static int record_swap(struct names *n, struct bucket *b, const struct names_rec
 	if (!value)
 		return -ENOMEM;
 	bucket_view(n, b, &v);
-	/* Only what it was derived from may be replaced: not what somebody else made of that meanwhile. */
+	/* Only what it was derived from may be replaced: not what somebody else made of that
+	 * meanwhile. */
 	if (v.known && (v.record.epoch >= r->epoch || r->epoch - v.record.epoch > 1)) {
 		free(value);
 		return same_record(&v.record, r) ? 0 : -ESTALE;
@@ -180,7 +191,8 @@ static int record_swap(struct names *n, struct bucket *b, const struct names_rec
 		record_learn(n, b, r, revision);
 		return 0;
 	}
-	names_fail("the registry did not take the change of bucket %s: %s", b->name, registry_error());
+	names_fail("the registry did not take the change of bucket %s: %s", b->name,
+		   registry_error());
 	if (rc != -EAGAIN)
 		return -EINPROGRESS;
 	/* Refused: or was it our own earlier try that changed it? */
@@ -207,7 +219,8 @@ int record_create(struct names *n, struct bucket *b)
 	int rc;
 
 	bucket_view(n, b, &v);
-	/* A registry that lost its data: whoever has the newest copy goes on, behind its numbers. */
+	/* A registry that lost its data: whoever has the newest copy goes on, behind its numbers.
+	 */
 	if (v.has_meta && v.meta.state == NAMES_STATE_COMPLETE)
 		r.epoch = v.meta.epoch;
 	strcpy(r.primary, n->node);
@@ -216,7 +229,7 @@ int record_create(struct names *n, struct bucket *b)
 	rc = record_swap(n, b, &r, NULL);
 	if (rc == -EINPROGRESS)
 		return -EAGAIN;
-	return rc == -ESTALE ? 0 : rc;  /* somebody else made it */
+	return rc == -ESTALE ? 0 : rc; /* somebody else made it */
 }
 
 int record_resolve(struct names *n, struct bucket *b)
@@ -291,7 +304,8 @@ int record_take_over(struct names *n, struct bucket *b)
 	return rc;
 }
 
-/* Recorded as primary without a usable copy (the disk was replaced): the secondary has everything. */
+/* Recorded as primary without a usable copy (the disk was replaced): the secondary has everything.
+ */
 int record_abdicate(struct names *n, struct bucket *b)
 {
 	struct names_record r = { 0 };
@@ -302,15 +316,20 @@ int record_abdicate(struct names *n, struct bucket *b)
 		return rc;
 	bucket_view(n, b, &v);
 	if (strcmp(v.record.primary, n->node) || !v.record.secondary[0]) {
-		bucket_why(n, b, "this node is recorded as the only one with the names of bucket %s, and has no copy of them",
+		bucket_why(n, b,
+			   "this node is recorded as the only one with the names of bucket %s, and "
+			   "has no copy of them",
 			   b->name);
-		log_limited(LOG_LEVEL_ERROR, 1, "bucket %s: recorded as the only copy, but %s has none: restore its state folder",
+		log_limited(LOG_LEVEL_ERROR, 1,
+			    "bucket %s: recorded as the only copy, but %s has none: restore its "
+			    "state folder",
 			    b->name, n->node);
 		return -EAGAIN;
 	}
 	r.epoch = v.record.epoch + 1;
 	strcpy(r.primary, v.record.secondary);
-	log_warn("bucket %s: this node's copy is not usable, handing over to %s", b->name, r.primary);
+	log_warn("bucket %s: this node's copy is not usable, handing over to %s", b->name,
+		 r.primary);
 	rc = record_swap(n, b, &r, NULL);
 	return rc == -EINPROGRESS ? -EAGAIN : rc;
 }

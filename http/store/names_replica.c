@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_replica.c -- answers to a bucket's primary, from the node that has (or shall have) the second copy. What a
- * message may do is decided in the transaction that does it, from the copy's own epoch: a primary that was replaced
- * changes nothing here.
+ * names_replica.c -- answers to a bucket's primary, from the node that has (or shall have) the
+ * second copy. What a message may do is decided in the transaction that does it, from the copy's
+ * own epoch: a primary that was replaced changes nothing here.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,9 +20,11 @@ struct hello {
 
 static int hello_read(struct names *n, const json_t *body, struct hello *h)
 {
-	if (names_json_text(body, "bucket", h->bucket, sizeof(h->bucket)) || !names_bucket_valid(h->bucket) ||
-	    names_json_text(body, "primary", h->primary, sizeof(h->primary)) || !names_node_valid(h->primary) ||
-	    names_json_u64(body, "epoch", &h->epoch) || h->epoch < 1) {
+	if (names_json_text(body, "bucket", h->bucket, sizeof(h->bucket)) ||
+	    !names_bucket_valid(h->bucket) ||
+	    names_json_text(body, "primary", h->primary, sizeof(h->primary)) ||
+	    !names_node_valid(h->primary) || names_json_u64(body, "epoch", &h->epoch) ||
+	    h->epoch < 1) {
 		names_fail("the message is not understood");
 		return -EINVAL;
 	}
@@ -50,13 +52,18 @@ static void reply(struct names *n, struct http_req *req, const struct hello *h, 
 /* Is the copy one that takes orders from this primary in this epoch? */
 static int orders(const struct names_meta *meta, const char *primary, uint64_t epoch)
 {
-	return meta->state == NAMES_STATE_COMPLETE && meta->epoch == epoch && !strcmp(meta->primary, primary) ?
-	       0 : -ESTALE;
+	return meta->state == NAMES_STATE_COMPLETE && meta->epoch == epoch &&
+			       !strcmp(meta->primary, primary)
+		       ? 0
+		       : -ESTALE;
 }
 
 /* ---- reads of the primary ---- */
 
-struct meta_read { const char *bucket; struct names_meta meta; };
+struct meta_read {
+	const char *bucket;
+	struct names_meta meta;
+};
 
 static int meta_read_txn(struct names_txn *t, void *arg)
 {
@@ -85,8 +92,8 @@ enum http_next replica_confirm(struct names *n, struct http_req *req, const json
 	}
 	if (rc) {
 		if (rc == -ESTALE)
-			names_fail("%s is not the primary of bucket %s in epoch %llu any more", h.primary, h.bucket,
-				   (unsigned long long)h.epoch);
+			names_fail("%s is not the primary of bucket %s in epoch %llu any more",
+				   h.primary, h.bucket, (unsigned long long)h.epoch);
 		return reply_failure(n, req, h.bucket, rc);
 	}
 	return http_reply_json(req, 200, json_object());
@@ -137,8 +144,9 @@ void replica_append(struct names *n, struct http_req *req, const json_t *body)
 	} else {
 		rc = names_db_write(n->db, append_txn, &a);
 		if (rc == -ESTALE)
-			names_fail("the copy of bucket %s at %s does not follow %s in epoch %llu", batch.bucket, n->node,
-				   batch.primary, (unsigned long long)batch.epoch);
+			names_fail("the copy of bucket %s at %s does not follow %s in epoch %llu",
+				   batch.bucket, n->node, batch.primary,
+				   (unsigned long long)batch.epoch);
 		else if (rc)
 			names_fail("%s cannot write its names: %s", n->node, strerror(-rc));
 	}
@@ -167,9 +175,11 @@ void replica_position(struct names *n, struct http_req *req, const json_t *body)
 		reply(n, req, &h, rc);
 		return;
 	}
-	http_reply_json(req, 200, json_pack("{s:I s:I s:I s:I s:s}", "state", (json_int_t)r.meta.state,
-					    "epoch", (json_int_t)r.meta.epoch, "seq", (json_int_t)r.meta.seq,
-					    "seq_epoch", (json_int_t)r.meta.seq_epoch, "primary", r.meta.primary));
+	http_reply_json(req, 200,
+			json_pack("{s:I s:I s:I s:I s:s}", "state", (json_int_t)r.meta.state,
+				  "epoch", (json_int_t)r.meta.epoch, "seq", (json_int_t)r.meta.seq,
+				  "seq_epoch", (json_int_t)r.meta.seq_epoch, "primary",
+				  r.meta.primary));
 }
 
 struct pull {
@@ -208,8 +218,9 @@ void replica_pull(struct names *n, struct http_req *req, const json_t *body)
 	if (rc)
 		reply(n, req, &p.h, rc);
 	else
-		http_reply_json(req, 200, json_pack("{s:s s:b s:o}", "cursor", p.cursor, "last", p.last,
-						    "page", p.page));
+		http_reply_json(req, 200,
+				json_pack("{s:s s:b s:o}", "cursor", p.cursor, "last", p.last,
+					  "page", p.page));
 }
 
 /* ---- receiving a copy ---- */
@@ -257,7 +268,8 @@ static int copy_txn(struct names_txn *t, void *arg)
 	return rc ? rc : names_meta_put(t, c->h.bucket, meta);
 }
 
-/* The registry decides who may overwrite a copy: the present primary, for its present or next configuration. */
+/* The registry decides who may overwrite a copy: the present primary, for its present or next
+ * configuration. */
 static int copy_allowed(struct names *n, const struct copy *c)
 {
 	struct bucket_view v;
@@ -269,8 +281,9 @@ static int copy_allowed(struct names *n, const struct copy *c)
 	if (v.taking || strcmp(v.record.primary, c->h.primary) ||
 	    (c->h.epoch != v.record.epoch + 1 &&
 	     (c->h.epoch != v.record.epoch || strcmp(v.record.secondary, n->node)))) {
-		names_fail("the registry does not name %s as the primary of bucket %s for epoch %llu", c->h.primary,
-			   c->h.bucket, (unsigned long long)c->h.epoch);
+		names_fail(
+			"the registry does not name %s as the primary of bucket %s for epoch %llu",
+			c->h.primary, c->h.bucket, (unsigned long long)c->h.epoch);
 		return -ESTALE;
 	}
 	return 0;
@@ -300,7 +313,8 @@ static int copy_run(struct names *n, struct copy *c)
 	if (!rc)
 		bucket_meta_set(n, c->h.b, &c->meta);
 	else
-		names_fail("%s cannot take the copy of bucket %s: %s", n->node, c->h.bucket, strerror(-rc));
+		names_fail("%s cannot take the copy of bucket %s: %s", n->node, c->h.bucket,
+			   strerror(-rc));
 	return rc;
 }
 
@@ -328,7 +342,8 @@ void replica_begin(struct names *n, struct http_req *req, const json_t *body)
 	reply(n, req, &c.h, rc);
 }
 
-/* Pages come one after the other in one session: a page of an older one, or after a restart, is refused. */
+/* Pages come one after the other in one session: a page of an older one, or after a restart, is
+ * refused. */
 static void copy_go_on(struct names *n, struct http_req *req, struct copy *c)
 {
 	bool current;
@@ -368,7 +383,8 @@ void replica_end(struct names *n, struct http_req *req, const json_t *body)
 	struct copy c = { .page = NULL };
 	int rc = copy_read(n, body, &c);
 
-	if (!rc && (names_json_u64(body, "seq", &c.seq) || names_json_u64(body, "seq_epoch", &c.seq_epoch)))
+	if (!rc && (names_json_u64(body, "seq", &c.seq) ||
+		    names_json_u64(body, "seq_epoch", &c.seq_epoch)))
 		rc = -EINVAL;
 	if (rc)
 		reply(n, req, &c.h, rc);

@@ -37,7 +37,8 @@ int names_row_find(struct names_txn *t, uint32_t id, const char *name, struct na
 	kb_name(&key, &rest, id, name);
 	k = kb_val(&key);
 	v = kb_val(&rest);
-	/* The value begins with the rest of the key and its end: the smallest such is the only one. */
+	/* The value begins with the rest of the key and its end: the smallest such is the only one.
+	 */
 	rc = names_errno(mdb_cursor_get(c, &k, &v, MDB_GET_BOTH_RANGE));
 	if (!rc && (v.mv_size != rest.len + 9 || memcmp(v.mv_data, rest.bytes, rest.len)))
 		rc = -ENOENT;
@@ -47,20 +48,23 @@ int names_row_find(struct names_txn *t, uint32_t id, const char *name, struct na
 	return rc;
 }
 
-/* Places the cursor on the first index entry that may be told: at or after `from`, or after it when `beyond`. */
-static int scan_start(MDB_cursor *c, uint32_t id, const char *from, bool beyond, MDB_val *k, MDB_val *v)
+/* Places the cursor on the first index entry that may be told: at or after `from`, or after it when
+ * `beyond`. */
+static int scan_start(MDB_cursor *c, uint32_t id, const char *from, bool beyond, MDB_val *k,
+		      MDB_val *v)
 {
 	struct keybuf key, rest;
 	int rc;
 
 	kb_name(&key, &rest, id, from);
 	if (beyond)
-		rest.bytes[rest.len - 1] = 1;   /* keys hold no byte below 0x20: behind `from` itself, before all longer */
+		rest.bytes[rest.len - 1] = 1; /* keys hold no byte below 0x20: behind `from` itself,
+						 before all longer */
 	*k = kb_val(&key);
 	*v = kb_val(&rest);
 	rc = mdb_cursor_get(c, k, v, MDB_GET_BOTH_RANGE);
 	if (!rc)
-		return mdb_cursor_get(c, k, v, MDB_GET_CURRENT);        /* k becomes LMDB's */
+		return mdb_cursor_get(c, k, v, MDB_GET_CURRENT); /* k becomes LMDB's */
 	if (rc != MDB_NOTFOUND)
 		return rc;
 	*k = kb_val(&key);
@@ -92,7 +96,8 @@ static int scan_one(struct scan *s, const MDB_val *k, const MDB_val *v)
 		return 1;
 	if (k->mv_size - 4 < head || memcmp((char *)k->mv_data + 4, s->prefix, head))
 		return 1;
-	if (plen > head && (v->mv_size - 10 < plen - head || memcmp(v->mv_data, s->prefix + head, plen - head)))
+	if (plen > head &&
+	    (v->mv_size - 10 < plen - head || memcmp(v->mv_data, s->prefix + head, plen - head)))
 		return 1;
 	if (seq[8])
 		return 0;
@@ -107,11 +112,16 @@ static int scan_one(struct scan *s, const MDB_val *k, const MDB_val *v)
 	return s->fn(s->arg, s->bucket, &e);
 }
 
-int names_scan(struct names_txn *t, uint32_t id, const char *bucket, const char *prefix, const char *after,
-	       unsigned int limit, names_entry_fn *fn, void *arg, bool *more)
+int names_scan(struct names_txn *t, uint32_t id, const char *bucket, const char *prefix,
+	       const char *after, unsigned int limit, names_entry_fn *fn, void *arg, bool *more)
 {
-	struct scan s = { .t = t, .id = id, .bucket = bucket, .prefix = prefix ? prefix : "",
-			  .limit = limit, .fn = fn, .arg = arg };
+	struct scan s = { .t = t,
+			  .id = id,
+			  .bucket = bucket,
+			  .prefix = prefix ? prefix : "",
+			  .limit = limit,
+			  .fn = fn,
+			  .arg = arg };
 	bool beyond = after && *after && strcmp(after, s.prefix) >= 0;
 	MDB_cursor *c;
 	MDB_val k, v;
@@ -216,7 +226,8 @@ int names_tasks_of(struct names_txn *t, uint32_t id, enum names_task_kind kind, 
 	kb_task(&from, id, kind, node);
 	k = kb_val(&from);
 	rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
-	while (!rc && n < max && k.mv_size == from.len + 8 && !memcmp(k.mv_data, from.bytes, from.len)) {
+	while (!rc && n < max && k.mv_size == from.len + 8 &&
+	       !memcmp(k.mv_data, from.bytes, from.len)) {
 		rc = task_unpack(&out[n++], &k, &v);
 		if (!rc)
 			rc = mdb_cursor_get(c, &k, &v, MDB_NEXT);
@@ -251,7 +262,7 @@ int names_tasks_nodes(struct names_txn *t, uint32_t id, enum names_task_kind kin
 		if (rc)
 			break;
 		strcpy(out[n++], task.node);
-		kb_task(&next, id, kind, task.node);    /* behind all of this node's */
+		kb_task(&next, id, kind, task.node); /* behind all of this node's */
 		kb_u64(&next, UINT64_MAX);
 		k = kb_val(&next);
 		rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);

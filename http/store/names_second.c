@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_second.c -- a primary's talk with the second copy of a bucket: agreeing after a start or a failure,
- * sending operations, copying the bucket to a new one.
+ * names_second.c -- a primary's talk with the second copy of a bucket: agreeing after a start or a
+ * failure, sending operations, copying the bucket to a new one.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,12 +17,13 @@ struct position {
 
 static json_t *greeting(struct names *n, struct bucket *b, uint64_t epoch)
 {
-	return json_pack("{s:s s:s s:I}", "bucket", b->name, "primary", n->node, "epoch", (json_int_t)epoch);
+	return json_pack("{s:s s:s s:I}", "bucket", b->name, "primary", n->node, "epoch",
+			 (json_int_t)epoch);
 }
 
 /* node_post(), and a refusal may bring the news that this node was replaced. */
-static int second_post(struct names *n, struct bucket *b, const char *second, const char *what, json_t *body,
-		       json_t **answer, unsigned int timeout_ms)
+static int second_post(struct names *n, struct bucket *b, const char *second, const char *what,
+		       json_t *body, json_t **answer, unsigned int timeout_ms)
 {
 	json_t *said;
 	int rc = node_post(n, second, what, body, &said, timeout_ms);
@@ -36,14 +37,18 @@ static int second_post(struct names *n, struct bucket *b, const char *second, co
 	return rc;
 }
 
-static int position_ask(struct names *n, struct bucket *b, const char *second, uint64_t epoch, struct position *p)
+static int position_ask(struct names *n, struct bucket *b, const char *second, uint64_t epoch,
+			struct position *p)
 {
 	json_t *answer;
-	int rc = second_post(n, b, second, "position", greeting(n, b, epoch), &answer, NAMES_APPEND_MS);
+	int rc = second_post(n, b, second, "position", greeting(n, b, epoch), &answer,
+			     NAMES_APPEND_MS);
 
-	if (!rc && (names_json_u64(answer, "state", &p->state) || names_json_u64(answer, "epoch", &p->epoch) ||
-		    names_json_u64(answer, "seq", &p->seq) || names_json_u64(answer, "seq_epoch", &p->seq_epoch) ||
-		    names_json_text(answer, "primary", p->primary, sizeof(p->primary)))) {
+	if (!rc &&
+	    (names_json_u64(answer, "state", &p->state) ||
+	     names_json_u64(answer, "epoch", &p->epoch) || names_json_u64(answer, "seq", &p->seq) ||
+	     names_json_u64(answer, "seq_epoch", &p->seq_epoch) ||
+	     names_json_text(answer, "primary", p->primary, sizeof(p->primary)))) {
 		names_fail("%s answers what is not understood", second);
 		rc = -EPROTO;
 	}
@@ -52,7 +57,7 @@ static int position_ask(struct names *n, struct bucket *b, const char *second, u
 }
 
 /* ---- copying to another node ---- */
-struct export {
+struct copy_out {
 	const char *bucket;
 	const struct position *there;
 	uint64_t from;
@@ -65,25 +70,28 @@ struct export {
 /* Only what is missing, when the other side's position is one that this history has. */
 static int export_from(struct names_txn *t, void *arg)
 {
-	struct export *x = arg;
+	struct copy_out *x = arg;
 	const struct position *p = x->there;
 	int rc = names_meta_get(t, x->bucket, &x->meta);
 
 	if (!rc)
-		x->from = p->state == NAMES_STATE_COMPLETE && p->seq <= x->meta.seq && p->seq >= x->meta.purged &&
-			  names_history_has(t, x->meta.id, p->seq_epoch, p->seq) ? p->seq : 0;
+		x->from = p->state == NAMES_STATE_COMPLETE && p->seq <= x->meta.seq &&
+					  p->seq >= x->meta.purged &&
+					  names_history_has(t, x->meta.id, p->seq_epoch, p->seq)
+				  ? p->seq
+				  : 0;
 	return rc;
 }
 
 static int export_page(struct names_txn *t, void *arg)
 {
-	struct export *x = arg;
+	struct copy_out *x = arg;
 
 	return names_export(t, &x->meta, x->from, x->cursor, &x->page, &x->last);
 }
 
-static int send_pages(struct names *n, struct bucket *b, const char *second, uint64_t epoch, uint64_t session,
-		      struct export *x)
+static int send_pages(struct names *n, struct bucket *b, const char *second, uint64_t epoch,
+		      uint64_t session, struct copy_out *x)
 {
 	int rc = 0;
 
@@ -102,10 +110,12 @@ static int send_pages(struct names *n, struct bucket *b, const char *second, uin
 	return rc;
 }
 
-/* After 0 `second` has the bucket as it is here, as a copy that belongs to `epoch`. Nothing may change meanwhile. */
-static int copy_to(struct names *n, struct bucket *b, const char *second, uint64_t epoch, const struct position *there)
+/* After 0 `second` has the bucket as it is here, as a copy that belongs to `epoch`. Nothing may
+ * change meanwhile. */
+static int copy_to(struct names *n, struct bucket *b, const char *second, uint64_t epoch,
+		   const struct position *there)
 {
-	struct export x = { .bucket = b->name, .there = there };
+	struct copy_out x = { .bucket = b->name, .there = there };
 	uint64_t session;
 	json_t *o;
 	int rc = names_db_read(n->db, export_from, &x);
@@ -113,7 +123,7 @@ static int copy_to(struct names *n, struct bucket *b, const char *second, uint64
 	if (rc)
 		return rc;
 	random_bytes(&session, sizeof(session));
-	session = (session >> 2) + 1;   /* a JSON integer, not 0 */
+	session = (session >> 2) + 1; /* a JSON integer, not 0 */
 	o = greeting(n, b, epoch);
 	json_object_set_new(o, "session", json_integer((json_int_t)session));
 	json_object_set_new(o, "from", json_integer((json_int_t)x.from));
@@ -134,26 +144,27 @@ static int copy_to(struct names *n, struct bucket *b, const char *second, uint64
 }
 
 /* ---- taking what the secondary has more ---- */
-struct import {
+struct take_back {
 	const char *bucket;
-	struct names_meta meta;         /* expected, then the new one */
+	struct names_meta meta; /* expected, then the new one */
 	uint64_t seq, seq_epoch;
 	json_t *pages;
 };
 
 static int import_txn(struct names_txn *t, void *arg)
 {
-	struct import *m = arg;
+	struct take_back *m = arg;
 	struct names_meta meta;
 	json_t *page;
 	size_t i;
 	int rc = names_meta_get(t, m->bucket, &meta);
 
-	if (!rc && (meta.epoch != m->meta.epoch || meta.seq != m->meta.seq || meta.state != NAMES_STATE_COMPLETE))
+	if (!rc && (meta.epoch != m->meta.epoch || meta.seq != m->meta.seq ||
+		    meta.state != NAMES_STATE_COMPLETE))
 		rc = -ESTALE;
 	if (!rc)
 		rc = names_import_begin(t, &meta, meta.seq ? meta.seq : 0);
-	json_array_foreach(m->pages, i, page) {
+	json_array_foreach (m->pages, i, page) {
 		if (!rc)
 			rc = names_import(t, &meta, page);
 	}
@@ -167,10 +178,15 @@ static int import_txn(struct names_txn *t, void *arg)
 	return rc;
 }
 
-/* Operations that the secondary wrote and this node did not: a batch at most, cut off by a failure. */
-static int pull(struct names *n, struct bucket *b, const struct names_meta *meta, const struct position *p)
+/* Operations that the secondary wrote and this node did not: a batch at most, cut off by a failure.
+ */
+static int pull(struct names *n, struct bucket *b, const struct names_meta *meta,
+		const struct position *p)
 {
-	struct import m = { .bucket = b->name, .meta = *meta, .seq = p->seq, .seq_epoch = p->seq_epoch,
+	struct take_back m = { .bucket = b->name,
+			    .meta = *meta,
+			    .seq = p->seq,
+			    .seq_epoch = p->seq_epoch,
 			    .pages = json_array() };
 	char cursor[NAMES_CURSOR_MAX] = "";
 	bool last = false;
@@ -183,8 +199,9 @@ static int pull(struct names *n, struct bucket *b, const struct names_meta *meta
 		json_object_set_new(o, "cursor", json_string(cursor));
 		rc = second_post(n, b, meta->secondary, "pull", o, &answer, NAMES_COPY_MS);
 		last = json_is_true(json_object_get(answer, "last"));
-		if (!rc && (names_json_text(answer, "cursor", cursor, sizeof(cursor)) ||
-			    json_array_append(m.pages, json_object_get(answer, "page")) || pages > 100000))
+		if (!rc &&
+		    (names_json_text(answer, "cursor", cursor, sizeof(cursor)) ||
+		     json_array_append(m.pages, json_object_get(answer, "page")) || pages > 100000))
 			rc = -EPROTO;
 		json_decref(answer);
 	}
@@ -213,9 +230,10 @@ int second_agree(struct names *n, struct bucket *b)
 		names_fail("%s has seen a newer primary of bucket %s", v.meta.secondary, b->name);
 		return -ESTALE;
 	}
-	if (p.state != NAMES_STATE_COMPLETE || p.epoch != v.meta.epoch || strcmp(p.primary, n->node) ||
-	    p.seq < v.meta.seq) {
-		log_warn("bucket %s: the copy at %s is not complete, sending it", b->name, v.meta.secondary);
+	if (p.state != NAMES_STATE_COMPLETE || p.epoch != v.meta.epoch ||
+	    strcmp(p.primary, n->node) || p.seq < v.meta.seq) {
+		log_warn("bucket %s: the copy at %s is not complete, sending it", b->name,
+			 v.meta.secondary);
 		return copy_to(n, b, v.meta.secondary, v.meta.epoch, &p);
 	}
 	return p.seq == v.meta.seq ? 0 : pull(n, b, &v.meta, &p);
@@ -226,7 +244,8 @@ int second_append(struct names *n, struct bucket *b, const struct names_batch *b
 	struct bucket_view v;
 
 	bucket_view(n, b, &v);
-	return second_post(n, b, v.meta.secondary, "append", names_batch_encode(batch), NULL, NAMES_APPEND_MS);
+	return second_post(n, b, v.meta.secondary, "append", names_batch_encode(batch), NULL,
+			   NAMES_APPEND_MS);
 }
 
 int second_confirm(struct names *n, struct bucket *b, const char *second, uint64_t epoch)
@@ -247,7 +266,7 @@ static int distance(const struct names *n, const struct node *node)
 struct candidate {
 	struct node node;
 	int distance;
-	uint64_t draw;                  /* spreads the buckets over equals */
+	uint64_t draw; /* spreads the buckets over equals */
 };
 
 static int candidate_order(const void *a, const void *b)
@@ -259,7 +278,8 @@ static int candidate_order(const void *a, const void *b)
 	return x->draw < y->draw ? -1 : x->draw > y->draw;
 }
 
-static unsigned int candidates(struct names *n, struct bucket *b, const char *except, struct candidate **out)
+static unsigned int candidates(struct names *n, struct bucket *b, const char *except,
+			       struct candidate **out)
 {
 	struct node *nodes;
 	unsigned int all = nodes_copy(n, &nodes), count = 0;
@@ -289,7 +309,8 @@ int second_find(struct names *n, struct bucket *b, const char *except)
 	int rc = -EAGAIN;
 
 	if (!count)
-		names_fail("no other endpoint is alive that could hold the second copy of the names of bucket %s",
+		names_fail("no other endpoint is alive that could hold the second copy of the "
+			   "names of bucket %s",
 			   b->name);
 	for (unsigned int i = 0; i < count && i < 3; i++) {
 		struct bucket_view v;
@@ -308,7 +329,8 @@ int second_find(struct names *n, struct bucket *b, const char *except)
 	return rc;
 }
 
-/* Who has the newest copy of a bucket that the registry does not know? `best` and *epoch are this node's on entry. */
+/* Who has the newest copy of a bucket that the registry does not know? `best` and *epoch are this
+ * node's on entry. */
 void second_newest(struct names *n, struct bucket *b, char best[CONF_NAME_MAX], uint64_t *epoch)
 {
 	struct candidate *c;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_wire.c -- the messages among endpoints as JSON, strictly: an unknown kind, a missing member, a
- * number out of range or a name that could not have been stored refuses the whole message.
+ * names_wire.c -- the messages among endpoints as JSON, strictly: an unknown kind, a missing
+ * member, a number out of range or a name that could not have been stored refuses the whole
+ * message.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -11,8 +12,10 @@
 #include "lib/hash.h"
 
 static const char *const kind_names[] = {
-	[NAMES_OP_PUT] = "put", [NAMES_OP_DELETE] = "delete",
-	[NAMES_OP_FORGOTTEN] = "forgotten", [NAMES_OP_FETCHED] = "fetched",
+	[NAMES_OP_PUT] = "put",
+	[NAMES_OP_DELETE] = "delete",
+	[NAMES_OP_FORGOTTEN] = "forgotten",
+	[NAMES_OP_FETCHED] = "fetched",
 };
 
 int names_json_text(const json_t *object, const char *member, char *out, size_t room)
@@ -69,14 +72,13 @@ static int nodes_decode(const json_t *list, char (*out)[CONF_NAME_MAX], unsigned
 json_t *names_entry_encode(const struct name_entry *entry)
 {
 	char sha[65];
-	json_t *holders = nodes_encode((char (*)[CONF_NAME_MAX])entry->holders, entry->nholders);
+	json_t *holders = nodes_encode((char(*)[CONF_NAME_MAX])entry->holders, entry->nholders);
 
-	return json_pack("{s:s s:s s:I s:s s:I s:o s:b s:I s:I}", "key", entry->key,
-			 "version", entry->version, "size", (json_int_t)entry->size,
-			 "sha256", hex_encode(entry->sha256, 32, sha),
-			 "modified", (json_int_t)entry->modified, "holders", holders,
-			 "deleted", entry->deleted, "epoch", (json_int_t)entry->epoch,
-			 "seq", (json_int_t)entry->seq);
+	return json_pack("{s:s s:s s:I s:s s:I s:o s:b s:I s:I}", "key", entry->key, "version",
+			 entry->version, "size", (json_int_t)entry->size, "sha256",
+			 hex_encode(entry->sha256, 32, sha), "modified",
+			 (json_int_t)entry->modified, "holders", holders, "deleted", entry->deleted,
+			 "epoch", (json_int_t)entry->epoch, "seq", (json_int_t)entry->seq);
 }
 
 int names_entry_decode(struct name_entry *out, const json_t *value)
@@ -103,16 +105,16 @@ int names_entry_decode(struct name_entry *out, const json_t *value)
 
 json_t *names_op_encode(const struct names_op *op)
 {
-	json_t *o = json_pack("{s:s s:I s:I}", "do", kind_names[op->kind],
-			      "epoch", (json_int_t)op->epoch, "seq", (json_int_t)op->seq);
+	json_t *o = json_pack("{s:s s:I s:I}", "do", kind_names[op->kind], "epoch",
+			      (json_int_t)op->epoch, "seq", (json_int_t)op->seq);
 	json_t *seqs;
 
 	if (op->kind == NAMES_OP_PUT || op->kind == NAMES_OP_DELETE) {
 		json_object_set_new(o, "entry", names_entry_encode(&op->entry));
 		json_object_set_new(o, "replaced", json_boolean(op->replaced));
 		json_object_set_new(o, "forget", json_string(op->forget));
-		json_object_set_new(o, "fetch", nodes_encode((char (*)[CONF_NAME_MAX])op->fetch,
-							     op->nfetch));
+		json_object_set_new(o, "fetch",
+				    nodes_encode((char(*)[CONF_NAME_MAX])op->fetch, op->nfetch));
 		return o;
 	}
 	if (op->kind == NAMES_OP_FETCHED) {
@@ -137,7 +139,8 @@ static int write_decode(struct names_op *out, const json_t *value)
 	    !json_is_boolean(replaced) ||
 	    names_json_text(value, "forget", out->forget, sizeof(out->forget)) ||
 	    (out->forget[0] && names_version_pack(version, out->forget)) ||
-	    nodes_decode(json_object_get(value, "fetch"), out->fetch, NAMES_HOLDERS_MAX, &out->nfetch))
+	    nodes_decode(json_object_get(value, "fetch"), out->fetch, NAMES_HOLDERS_MAX,
+			 &out->nfetch))
 		return -EINVAL;
 	out->replaced = json_is_true(replaced);
 	if (out->entry.epoch != out->epoch || out->entry.seq != out->seq ||
@@ -181,8 +184,8 @@ int names_op_decode(struct names_op *out, const json_t *value)
 
 	memset(out, 0, sizeof(*out));
 	if (names_json_text(value, "do", kind, sizeof(kind)) ||
-	    names_json_u64(value, "epoch", &out->epoch) || names_json_u64(value, "seq", &out->seq) ||
-	    out->seq < 1)
+	    names_json_u64(value, "epoch", &out->epoch) ||
+	    names_json_u64(value, "seq", &out->seq) || out->seq < 1)
 		return -EINVAL;
 	for (int k = NAMES_OP_PUT; k <= NAMES_OP_FETCHED; k++)
 		if (!strcmp(kind, kind_names[k]))
@@ -204,10 +207,9 @@ json_t *names_batch_encode(const struct names_batch *batch)
 
 	for (unsigned int i = 0; i < batch->nops; i++)
 		json_array_append_new(ops, names_op_encode(&batch->ops[i]));
-	return json_pack("{s:s s:s s:I s:I s:I s:o s:o}", "bucket", batch->bucket,
-			 "primary", batch->primary, "epoch", (json_int_t)batch->epoch,
-			 "prev_epoch", (json_int_t)batch->prev_epoch,
-			 "prev_seq", (json_int_t)batch->prev_seq,
+	return json_pack("{s:s s:s s:I s:I s:I s:o s:o}", "bucket", batch->bucket, "primary",
+			 batch->primary, "epoch", (json_int_t)batch->epoch, "prev_epoch",
+			 (json_int_t)batch->prev_epoch, "prev_seq", (json_int_t)batch->prev_seq,
 			 "targets", nodes_encode(batch->targets, batch->ntargets), "ops", ops);
 }
 
@@ -254,9 +256,9 @@ int names_batch_decode(struct names_batch *out, const json_t *value)
 
 char *names_record_encode(const struct names_record *record)
 {
-	json_t *o = json_pack("{s:I s:s s:s?}", "epoch", (json_int_t)record->epoch,
-			      "primary", record->primary,
-			      "secondary", record->secondary[0] ? record->secondary : NULL);
+	json_t *o = json_pack("{s:I s:s s:s?}", "epoch", (json_int_t)record->epoch, "primary",
+			      record->primary, "secondary",
+			      record->secondary[0] ? record->secondary : NULL);
 	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 
 	json_decref(o);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_names_wire.c -- the messages of ordered names from bytes: what is accepted must come out of an encoder as it
- * went in, and must be applied to (or refused by) a real local copy without harm.
+ * fuzz_names_wire.c -- the messages of ordered names from bytes: what is accepted must come out of
+ * an encoder as it went in, and must be applied to (or refused by) a real local copy without harm.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -39,7 +39,9 @@ static void must(bool holds)
 static int try_batch(struct names_txn *t, void *arg)
 {
 	struct names_batch *b = arg;
-	struct names_meta meta = { .state = NAMES_STATE_COMPLETE, .epoch = b->epoch, .seq = b->prev_seq,
+	struct names_meta meta = { .state = NAMES_STATE_COMPLETE,
+				   .epoch = b->epoch,
+				   .seq = b->prev_seq,
 				   .seq_epoch = b->prev_epoch };
 	struct name_entry e;
 	int rc = names_meta_put(t, b->bucket, &meta);
@@ -78,7 +80,8 @@ static void one_batch(const json_t *value)
 		return;
 	back = names_batch_encode(&batch);
 	must(!names_batch_decode(&again, back));
-	must(again.nops == batch.nops && !memcmp(again.ops, batch.ops, batch.nops * sizeof(*batch.ops)));
+	must(again.nops == batch.nops &&
+	     !memcmp(again.ops, batch.ops, batch.nops * sizeof(*batch.ops)));
 	json_decref(back);
 	names_batch_free(&again);
 	names_db_write(db, try_batch, &batch);
@@ -92,7 +95,8 @@ static void one_write(const json_t *value, bool is_put)
 
 	if (!names_write_decode(value, is_put, bucket, &w)) {
 		must(names_bucket_valid(bucket) && names_key_valid(w->entry.key));
-		names_conditions(w->if_match, w->if_none_match, "\"00112233445566778899aabbccddeeff\"");
+		names_conditions(w->if_match, w->if_none_match,
+				 "\"00112233445566778899aabbccddeeff\"");
 	}
 	write_free(w);
 }

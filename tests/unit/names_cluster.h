@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_cluster.h -- a small installation for tests: one real weir-registry and nodes as child processes that can be
- * killed, stopped and cut off. Everything of a node goes through a relay (its inside listener as the others
- * see it, and its way to the registry), so that a cut is a closed connection.
+ * names_cluster.h -- a small installation for tests: one real weir-registry and nodes as child
+ * processes that can be killed, stopped and cut off. Everything of a node goes through a relay (its
+ * inside listener as the others see it, and its way to the registry), so that a cut is a closed
+ * connection.
  *
- * The data of a version is an empty file DIR/data/VERSION: forget() removes it, fetch() makes it when a holder
- * has it.
+ * The data of a version is an empty file DIR/data/VERSION: forget() removes it, fetch() makes it
+ * when a holder has it.
  */
 #ifndef WEIR_TESTS_NAMES_CLUSTER_H
 #define WEIR_TESTS_NAMES_CLUSTER_H
@@ -28,9 +29,9 @@
 #include "lib/hash.h"
 #include "tests/unit/unit.h"
 
-#define NODES_MAX  4
-#define LEASE_S    2
-#define CONNS_MAX  256
+#define NODES_MAX 4
+#define LEASE_S	  2
+#define CONNS_MAX 256
 
 static int64_t clock_ms(void)
 {
@@ -87,7 +88,9 @@ static enum http_next child_inside(struct http_req *req, void *arg)
 	return names_http(((struct child *)arg)->names, req);
 }
 
-struct gather { json_t *list; };
+struct gather {
+	json_t *list;
+};
 
 static int gather_entry(void *arg, const char *bucket, const struct name_entry *e)
 {
@@ -114,9 +117,9 @@ static int child_put(struct child *c, const json_t *q, json_t *a)
 	snprintf(e.key, sizeof(e.key), "%s", text_of(q, "key"));
 	snprintf(e.version, sizeof(e.version), "%s", text_of(q, "version"));
 	sha256_once(e.version, 32, e.sha256);
-	json_array_foreach(json_object_get(q, "holders"), i, v)
+	json_array_foreach (json_object_get(q, "holders"), i, v)
 		strcpy(e.holders[e.nholders++], json_string_value(v));
-	json_array_foreach(list, i, v)
+	json_array_foreach (list, i, v)
 		ideal[n++] = json_string_value(v);
 	rc = names_put(c->names, text_of(q, "bucket"), &e, ideal, n, text_of(q, "if_match"),
 		       text_of(q, "if_none_match"), &replaced);
@@ -142,10 +145,13 @@ static int child_do(struct child *c, const char *what, const json_t *q, json_t *
 		return rc;
 	}
 	if (!strcmp(what, "delete"))
-		return names_delete(c->names, text_of(q, "bucket"), text_of(q, "key"), text_of(q, "if_match"));
+		return names_delete(c->names, text_of(q, "bucket"), text_of(q, "key"),
+				    text_of(q, "if_match"));
 	if (!strcmp(what, "list")) {
-		rc = names_list(c->names, text_of(q, "bucket"), text_of(q, "prefix"), text_of(q, "after"),
-				(unsigned int)json_integer_value(json_object_get(q, "limit")), gather_entry, list, &more);
+		rc = names_list(c->names, text_of(q, "bucket"), text_of(q, "prefix"),
+				text_of(q, "after"),
+				(unsigned int)json_integer_value(json_object_get(q, "limit")),
+				gather_entry, list, &more);
 		json_object_set_new(a, "more", json_boolean(more));
 		return rc;
 	}
@@ -188,7 +194,8 @@ static const struct http_route control_routes[] = {
 	{ .path = NULL },
 };
 
-static int child_listen(struct httpd **out, const struct http_route *routes, unsigned int workers, struct child *c)
+static int child_listen(struct httpd **out, const struct http_route *routes, unsigned int workers,
+			struct child *c)
 {
 	struct httpd_options o = { .name = "test", .threads = 2, .workers = workers };
 	struct addr_port at;
@@ -204,14 +211,19 @@ static int child_listen(struct httpd **out, const struct http_route *routes, uns
 	return ntohs(sin.sin_port);
 }
 
-/* argv: node NAME SITE TOP REGISTRY INSIDE. Serves until standard input ends; says its ports on standard output. */
+/* argv: node NAME SITE TOP REGISTRY INSIDE. Serves until standard input ends; says its ports on
+ * standard output. */
 static int child_main(char **argv)
 {
 	struct child c = { .names = NULL };
 	struct conf_registry reg = { .url = argv[5], .timeout_us = 1000000 };
 	struct httpc_options ho = { .connect_ms = 1000, .stall_ms = 4000 };
-	struct names_options o = { .node = argv[2], .site = argv[3], .domain = argv[2],
-				   .forget = child_forget, .fetch = child_fetch, .arg = &c };
+	struct names_options o = { .node = argv[2],
+				   .site = argv[3],
+				   .domain = argv[2],
+				   .forget = child_forget,
+				   .fetch = child_fetch,
+				   .arg = &c };
 	char dir[160], key[64], value[256];
 	int inside, control;
 
@@ -232,7 +244,9 @@ static int child_main(char **argv)
 	assert_int_equal(names_open(&c.names, &o), 0);
 	inside = child_listen(&c.inside, inside_routes, 4, &c);
 	control = child_listen(&c.control, control_routes, 24, &c);
-	snprintf(value, sizeof(value), "{\"node\":\"%s\",\"site\":\"%s\",\"domain\":\"%s\",\"url\":\"\",\"inside\":\"127.0.0.1:%s\"}",
+	snprintf(value, sizeof(value),
+		 "{\"node\":\"%s\",\"site\":\"%s\",\"domain\":\"%s\",\"url\":\"\",\"inside\":\"127."
+		 "0.0.1:%s\"}",
 		 c.name, argv[3], c.name, argv[6]);
 	/* The relay must know the port before anybody is told of the node. */
 	printf("%d %d\n", inside, control);
@@ -258,16 +272,19 @@ static int child_main(char **argv)
 /* ---- relays ---- */
 struct relay {
 	int listener;
-	int port;                       /* of the TCP listener */
-	char path[128];                 /* of the Unix listener */
-	_Atomic int to_port;            /* 0: not running */
+	int port;	     /* of the TCP listener */
+	char path[128];	     /* of the Unix listener */
+	_Atomic int to_port; /* 0: not running */
 	char to_path[128];
 	_Atomic bool cut;
 	pthread_mutex_t lock;
-	int fds[CONNS_MAX];             /* all open sockets, -1 free */
+	int fds[CONNS_MAX]; /* all open sockets, -1 free */
 };
 
-struct pump { struct relay *r; int a, b; };
+struct pump {
+	struct relay *r;
+	int a, b;
+};
 
 static bool relay_note(struct relay *r, int fd)
 {
@@ -328,14 +345,15 @@ static void *pump_run(void *arg)
 
 static int relay_dial(struct relay *r)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons((uint16_t)r->to_port),
+	struct sockaddr_in in = { .sin_family = AF_INET,
+				  .sin_port = htons((uint16_t)r->to_port),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	int fd = socket(r->to_path[0] ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), rc;
 
 	memcpy(un.sun_path, r->to_path, sizeof(un.sun_path));
-	rc = r->to_path[0] ? connect(fd, (struct sockaddr *)&un, sizeof(un)) :
-			     connect(fd, (struct sockaddr *)&in, sizeof(in));
+	rc = r->to_path[0] ? connect(fd, (struct sockaddr *)&un, sizeof(un))
+			   : connect(fd, (struct sockaddr *)&in, sizeof(in));
 	if (!rc)
 		return fd;
 	close(fd);
@@ -356,7 +374,8 @@ static void *relay_run(void *arg)
 		b = r->cut ? -1 : relay_dial(r);
 		p = malloc(sizeof(*p));
 		*p = (struct pump){ r, a, b };
-		if (b < 0 || !relay_note(r, a) || !relay_note(r, b) || pthread_create(&t, NULL, pump_run, p)) {
+		if (b < 0 || !relay_note(r, a) || !relay_note(r, b) ||
+		    pthread_create(&t, NULL, pump_run, p)) {
 			relay_close(r, a);
 			if (b >= 0)
 				relay_close(r, b);
@@ -369,7 +388,8 @@ static void *relay_run(void *arg)
 
 static void relay_start(struct relay *r, const char *path)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in in = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	socklen_t len = sizeof(in);
 	pthread_t t;
@@ -405,9 +425,9 @@ static void relay_cut(struct relay *r, bool cut)
 struct cluster_node {
 	char name[16], site[8];
 	struct relay inside, registry;
-	pid_t pid;                      /* 0: not running */
-	int in;                         /* its standard input */
-	_Atomic int control;            /* its port */
+	pid_t pid;	     /* 0: not running */
+	int in;		     /* its standard input */
+	_Atomic int control; /* its port */
 };
 
 struct cluster {
@@ -425,7 +445,8 @@ static void wait_for_socket(const char *path)
 
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
 	for (;;) {
-		int fd = socket(AF_UNIX, SOCK_STREAM, 0), rc = connect(fd, (struct sockaddr *)&un, sizeof(un));
+		int fd = socket(AF_UNIX, SOCK_STREAM, 0),
+		    rc = connect(fd, (struct sockaddr *)&un, sizeof(un));
 
 		close(fd);
 		if (!rc)
@@ -442,7 +463,9 @@ static void registry_start(struct cluster *c)
 
 	snprintf(conf, sizeof(conf), "%s/registry.yaml", c->top);
 	f = fopen(conf, "w");
-	fprintf(f, "node: reg\nsite: t\nuser: \"%d\"\nstate: %s/state\nrun: %s/run\nlog: error\nregistry_server: {listen: [\"unix:%s\"]}\n",
+	fprintf(f,
+		"node: reg\nsite: t\nuser: \"%d\"\nstate: %s/state\nrun: %s/run\nlog: "
+		"error\nregistry_server: {listen: [\"unix:%s\"]}\n",
 		(int)geteuid(), c->top, c->top, c->socket);
 	fclose(f);
 	snprintf(bin, sizeof(bin), "%s", c->self);
@@ -566,7 +589,8 @@ static void cluster_end(struct cluster *c)
 	unit_folder_remove(c->top);
 }
 
-/* Asks a node (takes q). The result of the call there, -ENOTCONN when the node does not answer; *answer may be NULL. */
+/* Asks a node (takes q). The result of the call there, -ENOTCONN when the node does not answer;
+ * *answer may be NULL. */
 static int ask(struct cluster *c, unsigned int i, const char *what, json_t *q, json_t **answer)
 {
 	struct httpc_call call = { .method = "POST", .body_max = 16u << 20, .timeout_ms = 25000 };
@@ -623,13 +647,17 @@ static void data_make(struct cluster *c, unsigned int i, const char *version)
 	close(open(path, O_CREAT | O_WRONLY, 0600));
 }
 
-static inline int put(struct cluster *c, unsigned int i, const char *bucket, const char *key, const char *version)
+static inline int put(struct cluster *c, unsigned int i, const char *bucket, const char *key,
+		      const char *version)
 {
-	return ask(c, i, "put", json_pack("{s:s s:s s:s s:[] s:[]}", "bucket", bucket, "key", key, "version", version,
-					  "holders", "ideal"), NULL);
+	return ask(c, i, "put",
+		   json_pack("{s:s s:s s:s s:[] s:[]}", "bucket", bucket, "key", key, "version",
+			     version, "holders", "ideal"),
+		   NULL);
 }
 
-static int get(struct cluster *c, unsigned int i, const char *bucket, const char *key, char version[33])
+static int get(struct cluster *c, unsigned int i, const char *bucket, const char *key,
+	       char version[33])
 {
 	json_t *a;
 	int rc = ask(c, i, "get", json_pack("{s:s s:s}", "bucket", bucket, "key", key), &a);
@@ -652,7 +680,7 @@ static json_t *bucket_line(struct cluster *c, unsigned int i, const char *bucket
 	size_t k;
 
 	ask(c, i, "status", json_object(), &a);
-	json_array_foreach(json_object_get(json_object_get(a, "status"), "buckets"), k, line)
+	json_array_foreach (json_object_get(json_object_get(a, "status"), "buckets"), k, line)
 		if (!strcmp(text_of(line, "name"), bucket))
 			found = json_incref(line);
 	json_decref(a);
@@ -683,14 +711,14 @@ static uint64_t outbox_of(struct cluster *c, unsigned int i)
 }
 
 /* Waits until the expression is true; fails after so many seconds. */
-#define wait_until(seconds, expression)                                 \
-	do {                                                            \
-		int64_t until_ = clock_ms() + (seconds) * 1000;         \
-		while (!(expression)) {                                 \
-			if (clock_ms() > until_)                        \
-				fail_msg("not within %d s: %s", (seconds), #expression); \
-			rest_ms(20);                                    \
-		}                                                       \
+#define wait_until(seconds, expression)                                                            \
+	do {                                                                                       \
+		int64_t until_ = clock_ms() + (seconds)*1000;                                      \
+		while (!(expression)) {                                                            \
+			if (clock_ms() > until_)                                                   \
+				fail_msg("not within %d s: %s", (seconds), #expression);           \
+			rest_ms(20);                                                               \
+		}                                                                                  \
 	} while (0)
 
 #endif

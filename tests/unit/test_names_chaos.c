@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_names_chaos.c -- random writes, deletions and reads through random nodes while nodes are killed, stopped and
- * cut off and the registry dies: every key stays linearizable, nothing acknowledged is lost, nothing deleted
- * comes back, every endpoint forgets what it has to, and both copies end equal.
+ * test_names_chaos.c -- random writes, deletions and reads through random nodes while nodes are
+ * killed, stopped and cut off and the registry dies: every key stays linearizable, nothing
+ * acknowledged is lost, nothing deleted comes back, every endpoint forgets what it has to, and both
+ * copies end equal.
  *
  * CHAOS_SECONDS (20) and CHAOS_SEED say how long and which.
  */
 #include "tests/unit/names_cluster.h"
 
-#define NODES    4
-#define KEYS     10
-#define READERS  4
-#define STATES   20000
-#define READS    100000
+#define NODES	4
+#define KEYS	10
+#define READERS 4
+#define STATES	20000
+#define READS	100000
 
 static struct cluster cluster;
 static _Atomic bool over, failed;
@@ -32,7 +33,7 @@ static void violated(const char *fmt, ...)
 /* What a key was, in the order of its only writer. version "" is deleted. */
 struct was {
 	char version[33];
-	int64_t begun, done;            /* of the write that made it so; done 0: not yet */
+	int64_t begun, done; /* of the write that made it so; done 0: not yet */
 };
 
 struct key {
@@ -83,8 +84,10 @@ static void write_put(struct key *k, unsigned int holder)
 		snprintf(a, sizeof(a), "ep-%u", holder % NODES);
 		snprintf(b, sizeof(b), "ep-%u", (holder + 1) % NODES);
 		snprintf(ideal, sizeof(ideal), "ep-%u", (holder + 2) % NODES);
-		rc = ask(&cluster, at, "put", json_pack("{s:s s:s s:s s:[ss] s:[s]}", "bucket", k->bucket, "key", k->key,
-							"version", version, "holders", a, b, "ideal", ideal), NULL);
+		rc = ask(&cluster, at, "put",
+			 json_pack("{s:s s:s s:s s:[ss] s:[s]}", "bucket", k->bucket, "key", k->key,
+				   "version", version, "holders", a, b, "ideal", ideal),
+			 NULL);
 		if (!rc || failed)
 			break;
 		writes_failed++;
@@ -96,7 +99,8 @@ static void write_put(struct key *k, unsigned int holder)
 	writes_done++;
 }
 
-/* Until it is certain that this version is deleted: If-Match, so that a late try hits no later version. */
+/* Until it is certain that this version is deleted: If-Match, so that a late try hits no later
+ * version. */
 static void write_delete(struct key *k, const char *version)
 {
 	bool unknown = false;
@@ -110,13 +114,15 @@ static void write_delete(struct key *k, const char *version)
 	w = was_begin(k, "");
 	for (;;) {
 		rc = ask(&cluster, (unsigned int)rand_r(&k->seed) % NODES, "delete",
-			 json_pack("{s:s s:s s:s}", "bucket", k->bucket, "key", k->key, "if_match", names_etag(sha, etag)),
+			 json_pack("{s:s s:s s:s}", "bucket", k->bucket, "key", k->key, "if_match",
+				   names_etag(sha, etag)),
 			 NULL);
 		if (!rc || failed)
 			break;
 		if (rc == -ECANCELED) {
 			if (!unknown)
-				violated("the acknowledged %s of %s/%s is lost", old, k->bucket, k->key);
+				violated("the acknowledged %s of %s/%s is lost", old, k->bucket,
+					 k->key);
 			break;
 		}
 		writes_failed++;
@@ -152,7 +158,8 @@ static void *reader_run(void *arg)
 	while (!over && !failed) {
 		int i = rand_r(&seed) % KEYS, at;
 		struct seen s = { .key = i, .begun = clock_ms() };
-		int rc = get(&cluster, (unsigned int)rand_r(&seed) % NODES, keys[i].bucket, keys[i].key, s.version);
+		int rc = get(&cluster, (unsigned int)rand_r(&seed) % NODES, keys[i].bucket,
+			     keys[i].key, s.version);
 
 		s.done = clock_ms();
 		if (rc == -ENOENT)
@@ -173,7 +180,8 @@ static void *reader_run(void *arg)
 
 static void trouble(unsigned int *seed)
 {
-	unsigned int i = (unsigned int)rand_r(seed) % NODES, k = (i + 1 + (unsigned int)rand_r(seed) % (NODES - 1)) % NODES;
+	unsigned int i = (unsigned int)rand_r(seed) % NODES,
+		     k = (i + 1 + (unsigned int)rand_r(seed) % (NODES - 1)) % NODES;
 	int ms = rand_r(seed) % 4000;
 
 	switch (rand_r(seed) % 7) {
@@ -228,8 +236,9 @@ static int by_end(const void *a, const void *b)
 	return x->done < y->done ? -1 : x->done > y->done;
 }
 
-/* Is there an order in which every read sees the key's state of that moment? The earliest possible state of each
- * read is taken; a read that begins after another ended sees the same or a later one. */
+/* Is there an order in which every read sees the key's state of that moment? The earliest possible
+ * state of each read is taken; a read that begins after another ended sees the same or a later one.
+ */
 static void check_key(int key, int n)
 {
 	struct key *k = &keys[key];
@@ -254,9 +263,10 @@ static void check_key(int key, int n)
 		for (j = low; j <= high && strcmp(k->was[j].version, s->version); j++)
 			;
 		if (j > high) {
-			violated("%s/%s: a read of [%lld, %lld] saw \"%s\", states %d to %d were possible, \"%s\" to \"%s\"",
-				 k->bucket, k->key, (long long)s->begun, (long long)s->done, s->version, low, high,
-				 k->was[low].version, k->was[high].version);
+			violated("%s/%s: a read of [%lld, %lld] saw \"%s\", states %d to %d were "
+				 "possible, \"%s\" to \"%s\"",
+				 k->bucket, k->key, (long long)s->begun, (long long)s->done,
+				 s->version, low, high, k->was[low].version, k->was[high].version);
 			break;
 		}
 		chosen[i] = j;
@@ -270,7 +280,7 @@ static json_t *copy_of(unsigned int node, const char *bucket)
 	size_t i;
 
 	ask(&cluster, node, "each", json_object(), &a);
-	json_array_foreach(json_object_get(a, "entries"), i, e)
+	json_array_foreach (json_object_get(a, "entries"), i, e)
 		if (!strcmp(text_of(e, "bucket"), bucket))
 			json_object_set(out, text_of(e, "key"), e);
 	json_decref(a);
@@ -280,7 +290,8 @@ static json_t *copy_of(unsigned int node, const char *bucket)
 static bool copies_equal(const char *bucket)
 {
 	int primary = role_of(&cluster, 0, bucket, "primary");
-	int second = primary < 0 ? -1 : role_of(&cluster, (unsigned int)primary, bucket, "secondary");
+	int second =
+		primary < 0 ? -1 : role_of(&cluster, (unsigned int)primary, bucket, "secondary");
 	json_t *a, *b;
 	bool same;
 
@@ -303,7 +314,8 @@ static void check_end(void)
 			const char *want = keys[i].was[keys[i].nwas - 1].version;
 
 			got[0] = '\0';
-			wait_until(30, (get(&cluster, at, keys[i].bucket, keys[i].key, got) == 0) == (*want != '\0'));
+			wait_until(30, (get(&cluster, at, keys[i].bucket, keys[i].key, got) == 0) ==
+					       (*want != '\0'));
 			assert_string_equal(got, want);
 		}
 	for (unsigned int at = 0; at < NODES; at++)
@@ -311,8 +323,10 @@ static void check_end(void)
 	for (int i = 0; i < KEYS; i++)
 		for (int j = 0; j < keys[i].nwas; j++)
 			for (unsigned int at = 0; at < NODES && keys[i].was[j].version[0]; at++)
-				if (j != keys[i].nwas - 1 && data_at(&cluster, at, keys[i].was[j].version))
-					violated("ep-%u still has %s of %s", at, keys[i].was[j].version, keys[i].key);
+				if (j != keys[i].nwas - 1 &&
+				    data_at(&cluster, at, keys[i].was[j].version))
+					violated("ep-%u still has %s of %s", at,
+						 keys[i].was[j].version, keys[i].key);
 	wait_until(20, copies_equal("bucket-0"));
 	wait_until(20, copies_equal("bucket-1"));
 }
@@ -320,7 +334,8 @@ static void check_end(void)
 static void chaos(void **state)
 {
 	const char *seconds = getenv("CHAOS_SECONDS"), *wanted = getenv("CHAOS_SEED");
-	unsigned int seed = wanted ? (unsigned int)atoi(wanted) : (unsigned int)getpid(), seeds[READERS];
+	unsigned int seed = wanted ? (unsigned int)atoi(wanted) : (unsigned int)getpid(),
+		     seeds[READERS];
 	int64_t until = clock_ms() + (seconds ? atoi(seconds) : 20) * 1000;
 	pthread_t readers[READERS];
 	int n, troubles = 0;
@@ -334,7 +349,7 @@ static void chaos(void **state)
 		snprintf(keys[i].key, sizeof(keys[i].key), "key-%d", i);
 		keys[i].seed = seed + (unsigned int)i;
 		keys[i].was = calloc(STATES, sizeof(struct was));
-		keys[i].nwas = 1;               /* not there */
+		keys[i].nwas = 1; /* not there */
 		keys[i].was[0].done = 1;
 		pthread_create(&keys[i].writer, NULL, writer_run, &keys[i]);
 	}
@@ -357,8 +372,8 @@ static void chaos(void **state)
 	qsort(seen, (size_t)n, sizeof(*seen), by_end);
 	for (int i = 0; i < KEYS && !failed; i++)
 		check_key(i, n);
-	printf("# %d troubles, %u writes (%u tries failed), %d reads (%u failed)\n", troubles, writes_done, writes_failed,
-	       n, reads_failed);
+	printf("# %d troubles, %u writes (%u tries failed), %d reads (%u failed)\n", troubles,
+	       writes_done, writes_failed, n, reads_failed);
 	if (failed)
 		fail_msg("%s", failure);
 	assert_true(writes_done > 50 && n > 100);
@@ -367,8 +382,18 @@ static void chaos(void **state)
 	free(seen);
 }
 
-static int up(void **s) { (void)s; cluster_start(&cluster, NODES); return 0; }
-static int down(void **s) { (void)s; cluster_end(&cluster); return 0; }
+static int up(void **s)
+{
+	(void)s;
+	cluster_start(&cluster, NODES);
+	return 0;
+}
+static int down(void **s)
+{
+	(void)s;
+	cluster_end(&cluster);
+	return 0;
+}
 
 int main(int argc, char **argv)
 {

@@ -1,21 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_names_cluster.c -- ordered names over a real registry and real sockets, with nodes that die, stop and
- * are cut off: one story each.
+ * test_names_cluster.c -- ordered names over a real registry and real sockets, with nodes that die,
+ * stop and are cut off: one story each.
  */
 #include "tests/unit/names_cluster.h"
 
 static struct cluster cluster;
 
-static int up1(void **s) { (void)s; cluster_start(&cluster, 1); return 0; }
-static int up2(void **s) { (void)s; cluster_start(&cluster, 2); return 0; }
-static int up3(void **s) { (void)s; cluster_start(&cluster, 3); return 0; }
-static int down(void **s) { (void)s; cluster_end(&cluster); return 0; }
-
-static json_t *put_json(const char *key, const char *version, const char *if_match, const char *if_none_match)
+static int up1(void **s)
 {
-	return json_pack("{s:s s:s s:s s:s? s:s? s:[s] s:[]}", "bucket", "photos", "key", key, "version", version,
-			 "if_match", if_match, "if_none_match", if_none_match, "holders", "ep-0", "ideal");
+	(void)s;
+	cluster_start(&cluster, 1);
+	return 0;
+}
+static int up2(void **s)
+{
+	(void)s;
+	cluster_start(&cluster, 2);
+	return 0;
+}
+static int up3(void **s)
+{
+	(void)s;
+	cluster_start(&cluster, 3);
+	return 0;
+}
+static int down(void **s)
+{
+	(void)s;
+	cluster_end(&cluster);
+	return 0;
+}
+
+static json_t *put_json(const char *key, const char *version, const char *if_match,
+			const char *if_none_match)
+{
+	return json_pack("{s:s s:s s:s s:s? s:s? s:[s] s:[]}", "bucket", "photos", "key", key,
+			 "version", version, "if_match", if_match, "if_none_match", if_none_match,
+			 "holders", "ep-0", "ideal");
 }
 
 /* A lone endpoint: everything works, with one copy. */
@@ -86,9 +108,12 @@ static void listing(void **state)
 		json_t *a, *e;
 		size_t i;
 
-		assert_int_equal(ask(c, told % 3, "list", json_pack("{s:s s:s s:s s:i}", "bucket", "photos", "prefix",
-				 "d1/", "after", after, "limit", 4), &a), 0);
-		json_array_foreach(json_object_get(a, "entries"), i, e) {
+		assert_int_equal(ask(c, told % 3, "list",
+				     json_pack("{s:s s:s s:s s:i}", "bucket", "photos", "prefix",
+					       "d1/", "after", after, "limit", 4),
+				     &a),
+				 0);
+		json_array_foreach (json_object_get(a, "entries"), i, e) {
 			snprintf(key, sizeof(key), "d1/%03d", told * 2 + 1);
 			assert_string_equal(text_of(e, "key"), key);
 			strcpy(after, key);
@@ -98,8 +123,11 @@ static void listing(void **state)
 		json_decref(a);
 	}
 	assert_int_equal(told, 15);
-	assert_int_equal(ask(c, 0, "list", json_pack("{s:s s:s s:s s:i}", "bucket", "unknown", "prefix", "", "after", "",
-						     "limit", 4), NULL), -ENOENT);
+	assert_int_equal(ask(c, 0, "list",
+			     json_pack("{s:s s:s s:s s:i}", "bucket", "unknown", "prefix", "",
+				       "after", "", "limit", 4),
+			     NULL),
+			 -ENOENT);
 }
 
 /* The primary dies: the second copy takes over with everything, and a third gets a copy. */
@@ -184,7 +212,8 @@ static void silent_registry(void **state)
 		relay_cut(&c->nodes[i].registry, true);
 		assert_int_equal(get(c, i, "photos", "k", got), 0);
 	}
-	rest_ms((LEASE_S + 1) * 1000);  /* until no lease is certain: nothing else marks that moment */
+	rest_ms((LEASE_S + 1) *
+		1000); /* until no lease is certain: nothing else marks that moment */
 	for (unsigned int i = 0; i < 3; i++) {
 		new_version(v);
 		assert_int_equal(put(c, i, "photos", "k", v), 0);
@@ -222,7 +251,8 @@ static void no_second_copy_no_write(void **state)
 	primary = role_of(c, 0, "photos", "primary");
 	second = 1 - primary;
 	node_kill(c, (unsigned int)second);
-	/* The first may have been on its way to the dead one: unknown. The next is refused for certain. */
+	/* The first may have been on its way to the dead one: unknown. The next is refused for
+	 * certain. */
 	assert_int_not_equal(put(c, (unsigned int)primary, "photos", "j", v2), 0);
 	assert_int_equal(put(c, (unsigned int)primary, "photos", "k", v2), -EAGAIN);
 	assert_int_equal(get(c, (unsigned int)primary, "photos", "k", got), 0);
@@ -279,11 +309,17 @@ static void ideal_holder_fetches(void **state)
 	new_version(v);
 	data_make(c, 0, v);
 	data_make(c, 1, v);
-	assert_int_equal(ask(c, 0, "put", json_pack("{s:s s:s s:s s:[ss] s:[ss]}", "bucket", "photos", "key", "k", "version", v,
-						    "holders", "ep-0", "ep-1", "ideal", "ep-0", "ep-2"), NULL), 0);
+	assert_int_equal(
+		ask(c, 0, "put",
+		    json_pack("{s:s s:s s:s s:[ss] s:[ss]}", "bucket", "photos", "key", "k",
+			      "version", v, "holders", "ep-0", "ep-1", "ideal", "ep-0", "ep-2"),
+		    NULL),
+		0);
 	wait_until(10, data_at(c, 2, v));
 	for (int64_t until = clock_ms() + 10000; holders != 3 && clock_ms() < until; rest_ms(20)) {
-		assert_int_equal(ask(c, 1, "get", json_pack("{s:s s:s}", "bucket", "photos", "key", "k"), &a), 0);
+		assert_int_equal(ask(c, 1, "get",
+				     json_pack("{s:s s:s}", "bucket", "photos", "key", "k"), &a),
+				 0);
 		holders = json_array_size(json_object_get(json_object_get(a, "entry"), "holders"));
 		json_decref(a);
 	}
@@ -294,7 +330,11 @@ static void ideal_holder_fetches(void **state)
 }
 
 /* Many at once create the same key: one of them. */
-struct racer { unsigned int i; char version[33]; int rc; };
+struct racer {
+	unsigned int i;
+	char version[33];
+	int rc;
+};
 
 static void *race(void *arg)
 {

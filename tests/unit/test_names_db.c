@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_names_db.c -- the local copy of the names against a model: random operations, listings, the hash
- * index, the outbox, retried versions, copies by pages, shared commits, a killed writer.
+ * test_names_db.c -- the local copy of the names against a model: random operations, listings, the
+ * hash index, the outbox, retried versions, copies by pages, shared commits, a killed writer.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -56,7 +56,8 @@ static void model_fill(void)
 			int len = i % 3 == 1 ? 496 : 500;
 
 			memset(m->key, i % 2 ? 'x' : 'y', (size_t)len);
-			snprintf(m->key + len, sizeof(m->key) - (size_t)len, "%0*d", i % 5 ? 12 : 3, i);
+			snprintf(m->key + len, sizeof(m->key) - (size_t)len, "%0*d", i % 5 ? 12 : 3,
+				 i);
 		}
 	}
 }
@@ -262,7 +263,9 @@ static int check_fn(struct names_txn *t, void *arg)
 		const char *after = rnd(3) ? model[rnd(KEYS)].key : NULL;
 
 		x.after = after ? after : "";
-		assert_int_equal(names_scan(t, meta.id, BUCKET, x.prefix, after, limit, expect_next, &x, &more), 0);
+		assert_int_equal(names_scan(t, meta.id, BUCKET, x.prefix, after, limit, expect_next,
+					    &x, &more),
+				 0);
 		for (; x.at < x.end; x.at++)
 			if (x.at->live && strcmp(x.at->key, x.after) > 0 &&
 			    !strncmp(x.at->key, x.prefix, strlen(x.prefix)))
@@ -370,7 +373,9 @@ static int retried_fn(struct names_txn *t, void *arg)
 	assert_true(names_history_has(t, meta.id, 1, 2));
 	assert_false(names_history_has(t, meta.id, 2, 2));
 	assert_false(names_history_has(t, meta.id, 1, 3));
-	assert_int_equal(names_version_find(t, meta.id, "00112233445566778899aabbccddeeff", &seq, &replaced), -ENOENT);
+	assert_int_equal(
+		names_version_find(t, meta.id, "00112233445566778899aabbccddeeff", &seq, &replaced),
+		-ENOENT);
 	return 0;
 }
 
@@ -601,7 +606,8 @@ static void full_disk(void **state)
 		version_new(op.entry.version);
 		rc = names_db_write(db, apply_fn, &op);
 	}
-	/* A write that the limit cuts short is EIO for LMDB; on a file system without room it is told apart. */
+	/* A write that the limit cuts short is EIO for LMDB; on a file system without room it is
+	 * told apart. */
 	assert_true(rc == -EIO || rc == -ENOSPC);
 	assert_int_equal(names_db_write(db, apply_fn, &op), rc);
 	setrlimit(RLIMIT_FSIZE, &all);
@@ -659,16 +665,37 @@ static void names_valid(void **state)
 static void messages_round_trip(void **state)
 {
 	struct names_op ops[2] = {
-		{ .kind = NAMES_OP_PUT, .epoch = 3, .seq = 8, .replaced = true, .nfetch = 1,
-		  .fetch = { "ep-3" }, .forget = "00112233445566778899aabbccddeeff",
-		  .entry = { .key = "k\xc3\xa4\"\\", .version = "ffeeddccbbaa99887766554433221100",
-			     .size = 1ull << 42, .modified = 1700000000, .nholders = 1,
-			     .holders = { "ep-1" }, .epoch = 3, .seq = 8 } },
-		{ .kind = NAMES_OP_FORGOTTEN, .epoch = 3, .seq = 9, .node = "ep-2", .nseqs = 2,
+		{ .kind = NAMES_OP_PUT,
+		  .epoch = 3,
+		  .seq = 8,
+		  .replaced = true,
+		  .nfetch = 1,
+		  .fetch = { "ep-3" },
+		  .forget = "00112233445566778899aabbccddeeff",
+		  .entry = { .key = "k\xc3\xa4\"\\",
+			     .version = "ffeeddccbbaa99887766554433221100",
+			     .size = 1ull << 42,
+			     .modified = 1700000000,
+			     .nholders = 1,
+			     .holders = { "ep-1" },
+			     .epoch = 3,
+			     .seq = 8 } },
+		{ .kind = NAMES_OP_FORGOTTEN,
+		  .epoch = 3,
+		  .seq = 9,
+		  .node = "ep-2",
+		  .nseqs = 2,
 		  .seqs = { 4, 5 } },
 	};
-	struct names_batch b = { .bucket = BUCKET, .primary = "ep-1", .epoch = 3, .prev_epoch = 2,
-				 .prev_seq = 7, .ntargets = 3, .targets = targets, .nops = 2, .ops = ops };
+	struct names_batch b = { .bucket = BUCKET,
+				 .primary = "ep-1",
+				 .epoch = 3,
+				 .prev_epoch = 2,
+				 .prev_seq = 7,
+				 .ntargets = 3,
+				 .targets = targets,
+				 .nops = 2,
+				 .ops = ops };
 	struct names_batch back;
 	json_t *j = names_batch_encode(&b);
 
@@ -698,8 +725,11 @@ static void record_text(void **state)
 	assert_memory_equal(&r, &back, sizeof(r));
 	free(text);
 	for (size_t i = 0; i < 5; i++) {
-		static const char *const bad[] = { "", "[]", "{\"epoch\":0,\"primary\":\"a\",\"secondary\":null}",
-			"{\"epoch\":1,\"primary\":\"a\",\"secondary\":\"a\"}", "{\"epoch\":1,\"primary\":\"a/b\"}" };
+		static const char *const bad[] = {
+			"", "[]", "{\"epoch\":0,\"primary\":\"a\",\"secondary\":null}",
+			"{\"epoch\":1,\"primary\":\"a\",\"secondary\":\"a\"}",
+			"{\"epoch\":1,\"primary\":\"a/b\"}"
+		};
 
 		assert_int_equal(names_record_decode(&back, bad[i], strlen(bad[i])), -EINVAL);
 	}
