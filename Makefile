@@ -67,7 +67,7 @@ programs     += weir-agent
 unit_lib      :=
 unit_lib      += test_token
 unit_lib      += test_load test_orca
-unit_lib      += test_httpc test_httpd test_httpd_text
+unit_lib      += test_httpc test_httpd test_httpd_text test_inside
 unit_lib      += test_addr test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
 
 unit_agent    :=

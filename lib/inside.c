@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <openssl/crypto.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 
 #define PEM_MAX        (1u << 20)
 #define STATUS_WAIT_S  5
+#define STATUS_LOOK_MS 50               /* how often the asker looks whether the program ends */
 
 struct inside {
 	int fd;
@@ -32,6 +34,7 @@ struct inside {
 };
 
 static struct inside *one;
+static _Atomic bool ending;             /* the main thread is in inside_stop(), after its loop: nothing posted is run any more */
 
 /* ---- status, asked of the main thread -------------------------------------------------------- */
 
@@ -73,7 +76,6 @@ static void answer_status(void *arg)
 json_t *daemon_status(struct daemon *d)
 {
 	struct question *q = calloc(1, sizeof(*q));
-	struct timespec until;
 	json_t *answer = NULL;
 
 	if (!q)
@@ -82,17 +84,26 @@ json_t *daemon_status(struct daemon *d)
 	pthread_cond_init(&q->answered, NULL);
 	q->daemon = d;
 	q->holders = 2;
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += STATUS_WAIT_S;
 	if (loop_post(d->loop, answer_status, q)) {
 		free(q);
 		return NULL;
 	}
 	pthread_mutex_lock(&q->lock);
-	while (!q->done && pthread_cond_timedwait(&q->answered, &q->lock, &until) == 0)
-		;
+	for (int looks = STATUS_WAIT_S * 1000 / STATUS_LOOK_MS; !q->done && !ending && looks > 0; looks--) {
+		struct timespec until;
+
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += STATUS_LOOK_MS * 1000000;
+		if (until.tv_nsec >= 1000000000) {
+			until.tv_nsec -= 1000000000;
+			until.tv_sec++;
+		}
+		pthread_cond_timedwait(&q->answered, &q->lock, &until);
+	}
 	answer = q->answer;
 	q->answer = NULL;
+	if (ending && !q->done)         /* the loop has run for the last time: nobody else holds it */
+		q->holders = 1;
 	release(q);
 	return answer;
 }
@@ -255,7 +266,9 @@ void inside_stop(struct inside *in)
 {
 	if (!in)
 		return;
+	ending = true;
 	httpd_stop(in->server, 2000);
+	ending = false;
 	if (!in->server && in->fd >= 0)
 		close(in->fd);
 	wipe(in->key);
