@@ -2,9 +2,10 @@
 /*
  * httpc.c -- see httpc.h.
  *
- * libcurl's easy handles are kept in a stack: the one that was used last has the warmest connections. A handle belongs to one
- * call at a time, so that nothing but the stack needs a lock. Certificates are kept in memory, so that a
- * daemon that gave up its privileges can still open connections.
+ * libcurl's easy handles are kept in a stack: the one that was used last has the warmest
+ * connections. A handle belongs to one call at a time, so that nothing but the stack needs a lock.
+ * Certificates are kept in memory, so that a daemon that gave up its privileges can still open
+ * connections.
  */
 #include "lib/httpc.h"
 
@@ -19,10 +20,13 @@
 #include <strings.h>
 #include <unistd.h>
 
-#define FILE_MAX     (1u << 20)         /* of a certificate or key */
+#define FILE_MAX     (1u << 20) /* of a certificate or key */
 #define BODY_DEFAULT (1u << 20)
 
-struct blob { char *data; size_t len; };
+struct blob {
+	char *data;
+	size_t len;
+};
 
 struct httpc {
 	pthread_mutex_t lock;
@@ -40,7 +44,7 @@ struct run {
 	struct httpc_answer *answer;
 	size_t body_max;
 	bool head_told;
-	int rc;                         /* of a callback that aborted, or -EMSGSIZE */
+	int rc; /* of a callback that aborted, or -EMSGSIZE */
 };
 
 static int read_blob(struct blob *out, const char *path)
@@ -131,7 +135,7 @@ static CURL *take_handle(struct httpc *c)
 
 static void give_handle(struct httpc *c, CURL *curl)
 {
-	curl_easy_reset(curl);          /* keeps connections */
+	curl_easy_reset(curl); /* keeps connections */
 	pthread_mutex_lock(&c->lock);
 	if (c->nidle < c->idle_max) {
 		c->idle[c->nidle++] = curl;
@@ -167,9 +171,11 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
 	if (len > 5 && !strncasecmp(line, "ETag:", 5)) {
 		while (at < len && line[at] == ' ')
 			at++;
-		while (len > at && (line[len - 1] == '\r' || line[len - 1] == '\n' || line[len - 1] == ' '))
+		while (len > at &&
+		       (line[len - 1] == '\r' || line[len - 1] == '\n' || line[len - 1] == ' '))
 			len--;
-		snprintf(r->answer->etag, sizeof(r->answer->etag), "%.*s", (int)(len - at), line + at);
+		snprintf(r->answer->etag, sizeof(r->answer->etag), "%.*s", (int)(len - at),
+			 line + at);
 	}
 	return size * n;
 }
@@ -220,18 +226,33 @@ static int errno_of(CURLcode code, CURL *curl)
 	long os = 0;
 
 	switch (code) {
-	case CURLE_OK: return 0;
+	case CURLE_OK:
+		return 0;
 	case CURLE_COULDNT_CONNECT:
 		curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &os);
 		return os ? -(int)os : -ECONNREFUSED;
-	case CURLE_COULDNT_RESOLVE_HOST: return -EHOSTUNREACH;
-	case CURLE_OPERATION_TIMEDOUT: return -ETIMEDOUT;
-	case CURLE_SSL_CONNECT_ERROR: case CURLE_PEER_FAILED_VERIFICATION: case CURLE_SSL_CERTPROBLEM:
-	case CURLE_SSL_CACERT_BADFILE: case CURLE_SSL_CIPHER: return -EPROTO;
-	case CURLE_SEND_ERROR: case CURLE_RECV_ERROR: case CURLE_GOT_NOTHING: case CURLE_PARTIAL_FILE: return -ECONNRESET;
-	case CURLE_OUT_OF_MEMORY: return -ENOMEM;
-	case CURLE_URL_MALFORMAT: case CURLE_UNSUPPORTED_PROTOCOL: return -EINVAL;
-	default: return -EIO;
+	case CURLE_COULDNT_RESOLVE_HOST:
+		return -EHOSTUNREACH;
+	case CURLE_OPERATION_TIMEDOUT:
+		return -ETIMEDOUT;
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_SSL_CIPHER:
+		return -EPROTO;
+	case CURLE_SEND_ERROR:
+	case CURLE_RECV_ERROR:
+	case CURLE_GOT_NOTHING:
+	case CURLE_PARTIAL_FILE:
+		return -ECONNRESET;
+	case CURLE_OUT_OF_MEMORY:
+		return -ENOMEM;
+	case CURLE_URL_MALFORMAT:
+	case CURLE_UNSUPPORTED_PROTOCOL:
+		return -EINVAL;
+	default:
+		return -EIO;
 	}
 }
 
@@ -255,7 +276,8 @@ static int set_url(CURL *curl, const char *url)
 	if (!colon || (size_t)(colon - url - 5) >= sizeof(path))
 		return -EINVAL;
 	snprintf(path, sizeof(path), "%.*s", (int)(colon - url - 5), url + 5);
-	if (snprintf(target, sizeof(target), "http://localhost%s", colon + 1) >= (int)sizeof(target))
+	if (snprintf(target, sizeof(target), "http://localhost%s", colon + 1) >=
+	    (int)sizeof(target))
 		return -EINVAL;
 	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, path);
 	return curl_easy_setopt(curl, CURLOPT_URL, target) ? -ENOMEM : 0;
@@ -269,7 +291,9 @@ static void set_body(CURL *curl, const struct httpc_call *call, struct run *r)
 		curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
 		curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_read);
 		curl_easy_setopt(curl, CURLOPT_READDATA, r);
-		curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, call->read_len == UINT64_MAX ? (curl_off_t)-1 : (curl_off_t)call->read_len);
+		curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE,
+				 call->read_len == UINT64_MAX ? (curl_off_t)-1
+							      : (curl_off_t)call->read_len);
 	} else if (call->body || !strcmp(method, "POST") || !strcmp(method, "PUT")) {
 		curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_len);
 		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, call->body ? call->body : "");
@@ -281,9 +305,9 @@ static void set_body(CURL *curl, const struct httpc_call *call, struct run *r)
 
 static struct curl_slist *set_headers(CURL *curl, const struct httpc_call *call)
 {
-	struct curl_slist *list = curl_slist_append(NULL, "Expect:");  /* no pause before a body */
+	struct curl_slist *list = curl_slist_append(NULL, "Expect:"); /* no pause before a body */
 
-	if (!call->read)        /* libcurl's own for POSTFIELDS would be a form */
+	if (!call->read) /* libcurl's own for POSTFIELDS would be a form */
 		list = curl_slist_append(list, "Content-Type: application/json");
 	for (size_t i = 0; call->headers && call->headers[i]; i++)
 		list = curl_slist_append(list, call->headers[i]);
@@ -322,7 +346,9 @@ static void set_options(struct httpc *c, CURL *curl, const struct httpc_call *ca
 
 int httpc_do(struct httpc *c, const struct httpc_call *call, struct httpc_answer *answer)
 {
-	struct run r = { .call = call, .answer = answer, .body_max = call->body_max ? call->body_max : BODY_DEFAULT };
+	struct run r = { .call = call,
+			 .answer = answer,
+			 .body_max = call->body_max ? call->body_max : BODY_DEFAULT };
 	struct curl_slist *headers;
 	CURLcode code;
 	int rc;
@@ -341,13 +367,16 @@ int httpc_do(struct httpc *c, const struct httpc_call *call, struct httpc_answer
 		if (code == CURLE_OK && !tell_head(&r))
 			code = CURLE_WRITE_ERROR;
 		if (code != CURLE_OK && !*answer->error)
-			snprintf(answer->error, sizeof(answer->error), "%s", curl_easy_strerror(code));
+			snprintf(answer->error, sizeof(answer->error), "%s",
+				 curl_easy_strerror(code));
 		rc = r.rc ? r.rc == -EMSGSIZE ? -EMSGSIZE : -ECANCELED : errno_of(code, r.curl);
 	} else {
-		snprintf(answer->error, sizeof(answer->error), "%s is not a URL that can be used", call->url);
+		snprintf(answer->error, sizeof(answer->error), "%s is not a URL that can be used",
+			 call->url);
 	}
 	if (rc == -EMSGSIZE)
-		snprintf(answer->error, sizeof(answer->error), "the answer is longer than %zu bytes", r.body_max);
+		snprintf(answer->error, sizeof(answer->error),
+			 "the answer is longer than %zu bytes", r.body_max);
 	if (!rc)
 		answer->error[0] = '\0';
 	else

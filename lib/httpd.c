@@ -19,7 +19,7 @@
 
 /* TLS 1.2 and later, and no cipher below 128 bits. */
 #define TLS_PRIORITIES "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
-#define BACKLOG 1024
+#define BACKLOG	       1024
 
 /* libmicrohttpd's own decoding would change the target that http_target_parse() reads. */
 static size_t keep_escapes(void *arg, struct MHD_Connection *mhd, char *text)
@@ -85,36 +85,39 @@ static int take_options(struct httpd *server, const struct httpd_options *given,
 static int socket_start(struct httpd *server, struct httpd_socket *s)
 {
 	const struct httpd_options *opt = &server->opt;
-	size_t memory = opt->header_bytes_max + opt->upload_chunk;        /* a connection's pool */
+	size_t memory = opt->header_bytes_max + opt->upload_chunk; /* a connection's pool */
 	unsigned int flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC;
 	struct MHD_OptionItem more[12];
 	int n = 0;
 
 	more[n++] = (struct MHD_OptionItem){ MHD_OPTION_LISTEN_SOCKET, s->fd, NULL };
 	if (server->threads_each > 1)
-		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_THREAD_POOL_SIZE, server->threads_each, NULL };
+		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_THREAD_POOL_SIZE,
+						     server->threads_each, NULL };
 	if (opt->per_address_max)
-		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_PER_IP_CONNECTION_LIMIT, opt->per_address_max, NULL };
+		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+						     opt->per_address_max, NULL };
 	if (opt->tls_cert && opt->tls_key) {
 		flags |= MHD_USE_TLS;
-		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)opt->tls_cert };
-		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)opt->tls_key };
-		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)TLS_PRIORITIES };
+		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_CERT, 0,
+						     (void *)opt->tls_cert };
+		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_KEY, 0,
+						     (void *)opt->tls_key };
+		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_PRIORITIES, 0,
+						     (void *)TLS_PRIORITIES };
 		if (opt->tls_client_ca)
 			more[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_TRUST, 0,
 							     (void *)opt->tls_client_ca };
 	}
 	more[n] = (struct MHD_OptionItem){ MHD_OPTION_END, 0, NULL };
-	s->mhd = MHD_start_daemon(flags, 0, NULL, NULL, http_on_request, server,
-				  MHD_OPTION_ARRAY, more,
-				  MHD_OPTION_CONNECTION_LIMIT, opt->connections_max,
-				  MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
-				  MHD_OPTION_CONNECTION_TIMEOUT, opt->idle_s,
-				  MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-				  MHD_OPTION_URI_LOG_CALLBACK, http_on_target, server,
-				  MHD_OPTION_NOTIFY_COMPLETED, http_on_done, server,
-				  MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, server,
-				  MHD_OPTION_END);
+	s->mhd = MHD_start_daemon(
+		flags, 0, NULL, NULL, http_on_request, server, MHD_OPTION_ARRAY, more,
+		MHD_OPTION_CONNECTION_LIMIT, opt->connections_max,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_CONNECTION_TIMEOUT,
+		opt->idle_s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+		MHD_OPTION_URI_LOG_CALLBACK, http_on_target, server, MHD_OPTION_NOTIFY_COMPLETED,
+		http_on_done, server, MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, server,
+		MHD_OPTION_END);
 	return s->mhd ? 0 : errno ? -errno : -EIO;
 }
 
@@ -198,7 +201,8 @@ int httpd_start(struct httpd **out, const struct httpd_options *opt, const int *
 	if (!err)
 		err = start_threads(server, false);
 	if (err) {
-		for (size_t i = 0; i < server->nsockets; i++)   /* on failure they stay the caller's */
+		for (size_t i = 0; i < server->nsockets;
+		     i++) /* on failure they stay the caller's */
 			if (!server->sockets[i].mhd)
 				server->sockets[i].fd = -1;
 		httpd_stop(server, 0);

@@ -27,23 +27,30 @@ struct load;
 struct httpd;           /* a server: listeners, routes, pool */
 struct http_req;        /* one request, owned by the server */
 
-enum http_method { HTTP_GET, HTTP_HEAD, HTTP_PUT, HTTP_POST, HTTP_DELETE, HTTP_PATCH, HTTP_OPTIONS, HTTP_METHODS };
+enum http_method {
+	HTTP_GET, HTTP_HEAD, HTTP_PUT, HTTP_POST, HTTP_DELETE, HTTP_PATCH, HTTP_OPTIONS,
+	HTTP_METHODS
+};
 
 /* What a handler returns: an answer was queued (any http_reply function returns this), the request
- * goes on (begin: the body is wanted), or the answer comes later from http_work() or http_resume(). */
+ * goes on (begin: the body is wanted), or the answer comes later from http_work() or
+ * http_resume(). */
 enum http_next { HTTP_ANSWERED, HTTP_CONTINUE, HTTP_LATER };
 
 struct http_route {
 	unsigned int methods;           /* bit set of 1u << HTTP_GET, …; HEAD is implied by GET */
-	const char *path;               /* "/_/health", "/o/:sha256", "/b/:bucket/" and "*key": the rest, may be empty */
-	uint64_t body_max;              /* bytes; larger announced bodies get 413 at once. 0: no body allowed */
+	/* "/_/health", "/o/:sha256", "/b/:bucket/" and "*key": the rest, may be empty */
+	const char *path;
+	uint64_t body_max;              /* bytes; larger ones get 413. 0: no body allowed */
 	enum http_next (*begin)(struct http_req *req, void *arg);
-	/* Takes all of len bytes (*taken is len already), or says by *taken that fewer fit now: then the client is
-	 * not read until http_resume() and the rest is handed in again. A reply from here is sent when the rest of the
-	 * body was read and dropped (10 s at most, then the connection is cut). Returns CONTINUE, ANSWERED, or LATER
-	 * (took all of it, but wants no more before http_resume()).
-	 * NULL: the body is gathered in memory (body_max at most 1 MiB then), see http_body(). */
-	enum http_next (*body)(struct http_req *req, void *arg, const void *data, size_t len, size_t *taken);
+	/* Takes all of len bytes (*taken is len already), or says by *taken that fewer fit now:
+	 * then the client is not read until http_resume() and the rest is handed in again. A reply
+	 * from here is sent when the rest of the body was read and dropped (10 s at most, then the
+	 * connection is cut). Returns CONTINUE, ANSWERED, or LATER (took all of it, but wants no
+	 * more before http_resume()). NULL: the body is gathered in memory (body_max at most 1 MiB
+	 * then), see http_body(). */
+	enum http_next (*body)(struct http_req *req, void *arg, const void *data, size_t len,
+			       size_t *taken);
 	enum http_next (*end)(struct http_req *req, void *arg);   /* NULL: begin answers */
 	void (*done)(struct http_req *req, void *arg);            /* may be NULL */
 };
@@ -54,10 +61,11 @@ struct httpd_options {
 	unsigned int connections_max;   /* 0: 4096 */
 	unsigned int per_address_max;   /* connections of one client address; 0: no limit */
 	size_t header_bytes_max;        /* 0: 16 KiB; larger: 431 */
-	size_t upload_chunk;            /* memory for one upload's pieces; 0: 16 KiB. libmicrohttpd clears it after
-					 * every request: small requests get slower when it is large */
+	size_t upload_chunk;            /* memory for one upload's pieces; 0: 16 KiB. libmicrohttpd
+					 * clears it after every request: when it is large, small
+					 * requests get slower */
 	unsigned int idle_s;            /* connection time-out; 0: 30 */
-	unsigned int header_s;          /* for a whole request head, from its connection's begin; 0: 10 */
+	unsigned int header_s;          /* for a whole request head; 0: 10 */
 	unsigned int workers;           /* threads for http_work(); 0: 4 */
 	struct metrics *metrics;        /* may be NULL */
 	struct load *load;              /* told of each request and connection; may be NULL */
@@ -70,25 +78,26 @@ struct httpd_options {
  * routes ends with a NULL path and is kept. The first match wins. arg goes to every handler. */
 int httpd_start(struct httpd **out, const struct httpd_options *opt, const int *fds, size_t nfds,
 		const struct http_route *routes, void *arg);
-/* Begins to listen on the sockets that did not yet (nothing happens for the others). 0 or -errno. */
+/* Begins to listen on the sockets that do not yet; the others are left alone. 0 or -errno. */
 int httpd_listen(struct httpd *server);
 /* Stops accepting, lets running requests end for at most grace_ms, then closes. Accepts NULL. */
 void httpd_stop(struct httpd *server, unsigned int grace_ms);
 
 /* ---- what the request says: valid until done; NULL when absent ---- */
 enum http_method http_method(const struct http_req *req);
-const char *http_path(const struct http_req *req);              /* percent-encoded, as sent, without query */
-const char *http_param(const struct http_req *req, const char *name);   /* from the route, decoded; never contains NUL */
+const char *http_path(const struct http_req *req);      /* still encoded, without query */
+/* From the route, decoded; never contains NUL. */
+const char *http_param(const struct http_req *req, const char *name);
 const char *http_query(const struct http_req *req, const char *name);   /* decoded */
 const char *http_header(const struct http_req *req, const char *name);
 bool http_header_repeated(const struct http_req *req, const char *name);
-uint64_t http_content_length(const struct http_req *req);       /* UINT64_MAX when unknown (chunked) */
+uint64_t http_content_length(const struct http_req *req);       /* UINT64_MAX: chunked */
 const char *http_peer_name(const struct http_req *req);         /* CN of the client certificate */
 const struct addr_port *http_peer(const struct http_req *req);
 /* The user at the other end of a Unix socket (SO_PEERCRED), -1 on other sockets. */
 int64_t http_peer_uid(const struct http_req *req);
-const char *http_id(const struct http_req *req);                /* 16 hex digits, also sent as X-Request-Id */
-bool http_is_local(const struct http_req *req);                 /* came over loopback or a Unix socket */
+const char *http_id(const struct http_req *req);        /* 16 hex digits; X-Request-Id */
+bool http_is_local(const struct http_req *req);         /* came over loopback or a Unix socket */
 const void *http_body(const struct http_req *req, size_t *len); /* the gathered body, in end */
 /* A place for the handler's own state. */
 void http_set_state(struct http_req *req, void *state);
@@ -101,43 +110,48 @@ int http_add_header(struct http_req *req, const char *name, const char *value);
 enum http_next http_reply(struct http_req *req, unsigned int status, const char *type,
 			  const void *data, size_t len);                /* data is copied */
 enum http_next http_reply_owned(struct http_req *req, unsigned int status, const char *type,
-				void *data, size_t len);                /* data is freed by the server */
-enum http_next http_reply_json(struct http_req *req, unsigned int status, json_t *value); /* takes the reference */
-/* {"error": code, "message": sentence, "request": id}. Closes the connection when a body is still unread. */
+				void *data, size_t len);        /* data is freed by the server */
+/* Takes the reference. */
+enum http_next http_reply_json(struct http_req *req, unsigned int status, json_t *value);
+/* {"error": code, "message": sentence, "request": id}. What is unread of a body is dropped when it is
+ * small and ends the connection otherwise. */
 enum http_next http_reply_error(struct http_req *req, unsigned int status, const char *code,
 				const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* Bytes [offset, offset+len) of a file by sendfile; fd is closed by the server. */
 enum http_next http_reply_fd(struct http_req *req, unsigned int status, const char *type,
 			     int fd, uint64_t offset, uint64_t len);
-/* A body that comes in pieces. read: up to max bytes into buf from position pos; returns the count,
- * HTTP_READ_LATER (call http_resume() when there is more), HTTP_READ_END, or HTTP_READ_FAIL (the
- * connection is cut, so that the client sees that it is short). length UINT64_MAX: chunked. free(ctx)
- * is called once at the end, also when the client went away. */
+/* A body that comes in pieces. read: up to max bytes into buf from position pos; returns the
+ * count, HTTP_READ_LATER (call http_resume() when there is more), HTTP_READ_END, or HTTP_READ_FAIL
+ * (the connection is cut, so that the client sees that it is short). length UINT64_MAX: chunked.
+ * free(ctx) is called once at the end, also when the client went away. */
 #define HTTP_READ_LATER (-1)
 #define HTTP_READ_END   (-2)
 #define HTTP_READ_FAIL  (-3)
 typedef ssize_t http_read_fn(void *ctx, uint64_t pos, char *buf, size_t max);
 enum http_next http_reply_stream(struct http_req *req, unsigned int status, const char *type,
-				 uint64_t length, http_read_fn *read, void (*free_ctx)(void *), void *ctx);
+				 uint64_t length, http_read_fn *read, void (*free_ctx)(void *),
+				 void *ctx);
 
-/* A small answer kept and sent many times (status, type, headers, body); freed by http_cached_free()
- * also while it is being sent. */
+/* A small answer kept and sent many times (status, type, headers, body); freed by
+ * http_cached_free() also while it is being sent. header_pairs: name, value, …, NULL; or NULL.
+ * Such an answer has no request id, and headers added to the request are left out. */
 struct http_cached;
-struct http_cached *http_cached_new(unsigned int status, const char *type, const void *data, size_t len,
-				    const char *const *header_pairs /* name, value, …, NULL */);
+struct http_cached *http_cached_new(unsigned int status, const char *type, const void *data,
+				    size_t len, const char *const *header_pairs);
 void http_cached_free(struct http_cached *cached);
 enum http_next http_reply_cached(struct http_req *req, struct http_cached *cached);
 
 /* ---- waiting ---- */
 /* Runs fn(req, arg) on a worker thread; there it may block, and replies. The request cannot be
- * freed before; the client going away does not stop fn. Returns HTTP_LATER, or answers 503 when the
- * queue (1,024) is full. May be called from begin and end, as their last act: `return http_work(…)`. When fn was
- * called from begin and did not reply, the body is wanted, as with HTTP_CONTINUE. */
+ * freed before; the client going away does not stop fn. Returns HTTP_LATER, or answers 503 when
+ * the queue (1,024) is full. May be called from begin and end, as their last act: `return
+ * http_work(…)`. When fn was called from begin and did not reply, the body is wanted, as with
+ * HTTP_CONTINUE. */
 typedef void http_work_fn(struct http_req *req, void *arg);
 enum http_next http_work(struct http_req *req, http_work_fn *fn, void *arg);
 /* From any thread: a body function that took too little, a reader that said LATER, or a handler
- * that returned HTTP_LATER of itself (then the thread that replied calls it, after its reply) goes on.
- * Too many calls do no harm, calls after `done` do: `done` must end whoever might call. */
+ * that returned HTTP_LATER of itself (then the thread that replied calls it, after its reply) goes
+ * on. Too many calls do no harm, calls after `done` do: `done` must end whoever might call. */
 void http_resume(struct http_req *req);
 
 /* ---- server-sent events ---- */
@@ -146,20 +160,20 @@ struct http_topic *http_topic_new(struct httpd *server, unsigned int listeners_m
 void http_topic_free(struct http_topic *topic);
 size_t http_topic_listeners(struct http_topic *topic);
 enum http_next http_reply_events(struct http_req *req, struct http_topic *topic);
-/* Thread-safe. event may be NULL; data is one JSON text. A listener that is 256 KiB behind is closed
- * (its browser reconnects). The last event of each name is sent to new listeners first. */
+/* Thread-safe. event may be NULL; data is one JSON text. A listener that is 256 KiB behind is
+ * closed (its browser reconnects). The last event of each name is sent to new listeners first. */
 void http_topic_send(struct http_topic *topic, const char *event, const char *data);
 
 /* ---- helpers ---- */
 struct http_range { uint64_t first, len; };
-/* RFC 9110 section 14: one range of `bytes=`. Returns 1 and fills *out, 0 when there is none or it is
- * to be ignored (several ranges, other unit, malformed), -ERANGE when it cannot be satisfied (416). */
+/* RFC 9110 section 14: one range of `bytes=`. Returns 1 and fills *out, 0 when there is none or it
+ * is to be ignored (several ranges, other unit, malformed), -ERANGE when it cannot be satisfied
+ * (416). */
 int http_range_parse(struct http_range *out, const char *header, uint64_t size);
-/* If-Match / If-None-Match against a strong etag (NULL: the object does not exist): 0 go on, 304, or 412. */
+/* If-Match / If-None-Match against a strong etag (NULL: the object does not exist): 0 go on, 304,
+ * or 412. */
 int http_conditions(const struct http_req *req, const char *etag);
 /* Appends percent-encoded text ('/' is kept when keep_slash). */
 char *http_percent_encode(const char *text, bool keep_slash);   /* malloc'ed */
-
-/* "/_/health" (with the ORCA report), "/_/metrics" as ready-made route functions, see httpd_common.h. */
 
 #endif

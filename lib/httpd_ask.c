@@ -13,7 +13,7 @@ enum http_method http_method(const struct http_req *req)
 
 const char *http_path(const struct http_req *req)
 {
-	struct http_req *own = (struct http_req *)req;          /* made at first use */
+	struct http_req *own = (struct http_req *)req; /* made at first use */
 
 	if (!own->path)
 		own->path = strndup(req->target.path, req->target.path_len);
@@ -32,7 +32,7 @@ const char *http_param(const struct http_req *req, const char *name)
 			continue;
 		if (!own->param_value[i]) {
 			own->param_value[i] = malloc(at->len + 1);
-			if (own->param_value[i])        /* the target's escapes were checked */
+			if (own->param_value[i]) /* the target's escapes were checked */
 				http_percent_decode(at->text, at->len, own->param_value[i], false);
 		}
 		return own->param_value[i];
@@ -56,7 +56,8 @@ static void parse_query(struct http_req *req)
 
 		if (n >= 0) {
 			out += n + 1;
-			m = name_len < len ? http_percent_decode(at + name_len + 1, len - name_len - 1, out, true)
+			m = name_len < len ? http_percent_decode(at + name_len + 1,
+								 len - name_len - 1, out, true)
 					   : http_percent_decode("", 0, out, true);
 			out += m + 1;
 		}
@@ -86,9 +87,14 @@ const char *http_header(const struct http_req *req, const char *name)
 	return MHD_lookup_connection_value(req->mhd, MHD_HEADER_KIND, name);
 }
 
-struct named { const char *name; unsigned int count; char *joined; };
+struct named {
+	const char *name;
+	unsigned int count;
+	char *joined;
+};
 
-static enum MHD_Result count_named(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
+static enum MHD_Result count_named(void *arg, enum MHD_ValueKind kind, const char *name,
+				   const char *value)
 {
 	struct named *named = arg;
 
@@ -152,7 +158,8 @@ void *http_state(const struct http_req *req)
 	return req->state;
 }
 
-static enum MHD_Result join_named(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
+static enum MHD_Result join_named(void *arg, enum MHD_ValueKind kind, const char *name,
+				  const char *value)
 {
 	struct named *named = arg;
 	size_t len = named->joined ? strlen(named->joined) : 0;

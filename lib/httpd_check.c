@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * httpd_check.c -- what a request's head must be before anybody acts on it (RFC 9112). libmicrohttpd lets
- * a good deal through; what is refused here also ends the connection, so that bytes whose meaning was in
- * doubt are never read as a second request (RFC 9112 section 11.2).
+ * httpd_check.c -- what a request's head must be before anybody acts on it (RFC 9112).
+ * libmicrohttpd lets a good deal through; what is refused here also ends the connection, so that
+ * bytes whose meaning was in doubt are never read as a second request (RFC 9112 section 11.2).
  */
 #include <string.h>
 #include <strings.h>
@@ -12,20 +12,21 @@
 #define HEADERS_MAX 128
 
 /*
- * What the header lines said. libmicrohttpd parses in place: between the end of a value and the next name there
- * are the two bytes of CR LF, and four before the body. Anything else is a byte that it read as nobody else
- * might: a bare LF, a NUL, or a line that begins with a colon (it ends the head there, and the rest would be
- * the next request). So every byte of the head is accounted for, by the distance between pointers.
+ * What the header lines said. libmicrohttpd parses in place: between the end of a value and the
+ * next name there are the two bytes of CR LF, and four before the body. Anything else is a byte
+ * that it read as nobody else might: a bare LF, a NUL, or a line that begins with a colon (it ends
+ * the head there, and the rest would be the next request). So every byte of the head is accounted
+ * for, by the distance between pointers.
  */
 struct seen {
 	unsigned int count, host, length, encoding;
 	const char *host_value, *length_value, *encoding_value;
-	const char *at;                 /* where the line before ended */
+	const char *at; /* where the line before ended */
 	bool bad_name, bad_value, stray;
 };
 
-static enum MHD_Result see_header(void *arg, enum MHD_ValueKind kind, const char *name, size_t name_len,
-				  const char *value, size_t value_len)
+static enum MHD_Result see_header(void *arg, enum MHD_ValueKind kind, const char *name,
+				  size_t name_len, const char *value, size_t value_len)
 {
 	struct seen *seen = arg;
 
@@ -57,8 +58,9 @@ static enum MHD_Result see_header(void *arg, enum MHD_ValueKind kind, const char
 static bool parse_method(struct http_req *req, const char *method)
 {
 	static const char *const names[HTTP_METHODS] = {
-		[HTTP_GET] = "GET", [HTTP_HEAD] = "HEAD", [HTTP_PUT] = "PUT", [HTTP_POST] = "POST",
-		[HTTP_DELETE] = "DELETE", [HTTP_PATCH] = "PATCH", [HTTP_OPTIONS] = "OPTIONS",
+		[HTTP_GET] = "GET",	    [HTTP_HEAD] = "HEAD",     [HTTP_PUT] = "PUT",
+		[HTTP_POST] = "POST",	    [HTTP_DELETE] = "DELETE", [HTTP_PATCH] = "PATCH",
+		[HTTP_OPTIONS] = "OPTIONS",
 	};
 
 	for (int m = 0; m < HTTP_METHODS; m++) {
@@ -76,19 +78,20 @@ static bool parse_framing(struct http_req *req, const struct seen *seen)
 	if (seen->encoding) {
 		req->content_length = UINT64_MAX;
 		req->has_body = true;
-		return seen->encoding == 1 && !seen->length && !strcasecmp(seen->encoding_value, "chunked");
+		return seen->encoding == 1 && !seen->length &&
+		       !strcasecmp(seen->encoding_value, "chunked");
 	}
 	if (seen->length > 1)
 		return false;
-	if (seen->length && http_length_parse(&req->content_length, seen->length_value,
-					      strlen(seen->length_value)))
+	if (seen->length &&
+	    http_length_parse(&req->content_length, seen->length_value, strlen(seen->length_value)))
 		return false;
 	req->has_body = req->content_length > 0;
 	return true;
 }
 
-/* libmicrohttpd ends the target with a NUL in place of the space before the version: any other distance
- * between the two means that the target itself held a NUL, or more spaces than one. */
+/* libmicrohttpd ends the target with a NUL in place of the space before the version: any other
+ * distance between the two means that the target itself held a NUL, or more spaces than one. */
 static bool target_is_whole(const struct http_req *req, const char *version)
 {
 	return version == req->target_at + strlen(req->raw) + 1;
@@ -106,7 +109,10 @@ static bool host_ok(const char *host)
 	return !host[strcspn(host, " \t/?#@\\,")];
 }
 
-struct refusal { const char *reason, *sentence; unsigned int status; };
+struct refusal {
+	const char *reason, *sentence;
+	unsigned int status;
+};
 
 static struct refusal refusal_of(struct http_req *req, const struct seen *seen, const char *method,
 				 const char *version)
@@ -119,15 +125,21 @@ static struct refusal refusal_of(struct http_req *req, const struct seen *seen, 
 	if (size && size->header_size > req->server->opt.header_bytes_max)
 		return (struct refusal){ "head_size", "the request's head is too large", 431 };
 	if (seen->count > HEADERS_MAX)
-		return (struct refusal){ "head_count", "the request has too many header lines", 431 };
+		return (struct refusal){ "head_count", "the request has too many header lines",
+					 431 };
 	if (seen->bad_name)
 		return (struct refusal){ "header_name", "a header line's name is malformed", 400 };
 	if (seen->bad_value)
-		return (struct refusal){ "header_value", "a header line holds control characters", 400 };
+		return (struct refusal){ "header_value", "a header line holds control characters",
+					 400 };
 	if (seen->stray || rest != 4)
-		return (struct refusal){ "line_end", "every line of the head must end with CR LF", 400 };
+		return (struct refusal){ "line_end", "every line of the head must end with CR LF",
+					 400 };
 	if (!parse_framing(req, seen) || (seen->encoding && !v11))
-		return (struct refusal){ "framing", "Content-Length and Transfer-Encoding must say one thing, once", 400 };
+		return (struct refusal){
+			"framing", "Content-Length and Transfer-Encoding must say one thing, once",
+			400
+		};
 	if (seen->host > 1 || (v11 && !seen->host) || (seen->host && !host_ok(seen->host_value)))
 		return (struct refusal){ "host", "there must be one Host line with one host", 400 };
 	if (!target_is_whole(req, version) || http_target_parse(&req->target, req->raw) ||

@@ -2,11 +2,11 @@
 /*
  * httpd_conn.c -- connections, and the thread that watches over them.
  *
- * libmicrohttpd's own time-out starts again with every byte, so a client that trickles its head keeps a
- * connection for ever: the watcher cuts connections that miss the deadline of their head. It also
- * lingers: a connection that is closed while its client still sends would be reset, and a reset may
- * destroy the answer before the client has read it (RFC 9112 section 9.6); so a duplicate of the socket is
- * kept and read for a moment after libmicrohttpd closed its own.
+ * libmicrohttpd's own time-out starts again with every byte, so a client that trickles its head
+ * keeps a connection for ever: the watcher cuts connections that miss the deadline of their head.
+ * It also lingers: a connection that is closed while its client still sends would be reset, and a
+ * reset may destroy the answer before the client has read it (RFC 9112 section 9.6); so a
+ * duplicate of the socket is kept and read for a moment after libmicrohttpd closed its own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,8 +24,8 @@
 #include "lib/load.h"
 #include "lib/log.h"
 
-#define TICK_MS   250
-#define EVENTS_MS 15000         /* between keep-alive comments of event streams */
+#define TICK_MS	  250
+#define EVENTS_MS 15000 /* between keep-alive comments of event streams */
 
 int64_t http_now_ms(void)
 {
@@ -51,13 +51,15 @@ static int64_t peer_uid(int fd)
 
 static void conn_open(struct httpd *server, struct MHD_Connection *mhd, void **slot)
 {
-	const union MHD_ConnectionInfo *fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-	const union MHD_ConnectionInfo *addr = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	const union MHD_ConnectionInfo *fd =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const union MHD_ConnectionInfo *addr =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	struct http_conn *conn = calloc(1, sizeof(*conn));
 
 	if (!conn || !fd) {
 		free(conn);
-		return;         /* its requests are refused for the lack of it */
+		return; /* its requests are refused for the lack of it */
 	}
 	conn->server = server;
 	conn->fd = fd->connect_fd;
@@ -134,7 +136,8 @@ static int common_name(gnutls_session_t session, char *out, size_t len)
 		return -EACCES;
 	err = gnutls_x509_crt_import(crt, &chain[0], GNUTLS_X509_FMT_DER);
 	if (!err)
-		err = gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, out, &len);
+		err = gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, out,
+						    &len);
 	gnutls_x509_crt_deinit(crt);
 	return err ? -EACCES : 0;
 }
@@ -151,7 +154,8 @@ bool http_conn_trusted(struct http_conn *conn, struct MHD_Connection *mhd)
 	conn->tls_checked = true;
 	info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
 	conn->tls_ok = info && info->tls_session &&
-		       !gnutls_certificate_verify_peers2(info->tls_session, &status) && status == 0 &&
+		       !gnutls_certificate_verify_peers2(info->tls_session, &status) &&
+		       status == 0 &&
 		       !common_name(info->tls_session, conn->peer_name, sizeof(conn->peer_name));
 	return conn->tls_ok;
 }
@@ -187,7 +191,8 @@ static void linger_read(struct httpd *server, int64_t now)
 	for (size_t i = 0; i < server->nlinger; i++) {
 		ssize_t n = recv(server->linger[i].fd, buf, sizeof(buf), MSG_DONTWAIT);
 
-		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) || server->linger[i].until_ms < now)
+		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) ||
+		    server->linger[i].until_ms < now)
 			close(server->linger[i].fd);
 		else
 			server->linger[kept++] = server->linger[i];
@@ -198,7 +203,8 @@ static void linger_read(struct httpd *server, int64_t now)
 
 static void watcher_sleep(struct httpd *server)
 {
-	struct pollfd fds[1 + HTTP_LINGER_MAX] = { { .fd = server->watcher_wake, .events = POLLIN } };
+	struct pollfd fds[1 + HTTP_LINGER_MAX] = { { .fd = server->watcher_wake,
+						     .events = POLLIN } };
 	nfds_t n = 1;
 	uint64_t count;
 

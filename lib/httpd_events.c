@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * httpd_events.c -- server-sent events (HTML Living Standard, section 9.2): one topic, many listeners,
- * each with its own bounded buffer.
+ * httpd_events.c -- server-sent events (HTML Living Standard, section 9.2): one topic, many
+ * listeners, each with its own bounded buffer.
  *
- * Locks: topics_lock, then a topic's, then a request's. A listener lives until its request is done.
+ * Locks: topics_lock, then a topic's, then a request's. A listener lives until its request is
+ * done.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,8 +14,8 @@
 
 #include "lib/httpd_impl.h"
 
-#define BEHIND_MAX  (256u << 10)
-#define LAST_MAX    64                  /* names of events that new listeners get */
+#define BEHIND_MAX (256u << 10)
+#define LAST_MAX   64 /* names of events that new listeners get */
 
 struct http_listener {
 	struct http_listener *next, *prev;
@@ -25,11 +26,14 @@ struct http_listener {
 	bool closed;
 };
 
-struct last_event { char *name, *text; size_t len; };
+struct last_event {
+	char *name, *text;
+	size_t len;
+};
 
 struct http_topic {
 	struct http_topic *next, *prev;
-	struct httpd *server;           /* NULL after its end */
+	struct httpd *server; /* NULL after its end */
 	pthread_mutex_t lock;
 	struct http_listener *listeners;
 	unsigned int nlisteners, listeners_max;
@@ -101,7 +105,7 @@ void http_topic_free(struct http_topic *topic)
 	}
 	empty = !topic->listeners;
 	pthread_mutex_unlock(&topic->lock);
-	if (empty)      /* else the last listener's end frees it */
+	if (empty) /* else the last listener's end frees it */
 		topic_destroy(topic);
 }
 
@@ -178,7 +182,8 @@ enum http_next http_reply_events(struct http_req *req, struct http_topic *topic)
 	struct http_listener *l = calloc(1, sizeof(*l));
 
 	if (!l)
-		return http_reply_error(req, 503, "memory", "there is no memory for another listener");
+		return http_reply_error(req, 503, "memory",
+					"there is no memory for another listener");
 	l->topic = topic;
 	l->req = req;
 	pthread_mutex_lock(&topic->lock);
@@ -193,7 +198,7 @@ enum http_next http_reply_events(struct http_req *req, struct http_topic *topic)
 	topic->listeners = l;
 	topic->nlisteners++;
 	req->listener = l;
-	listener_add(l, ":\n\n", 3);    /* the head goes out now, not with the first event */
+	listener_add(l, ":\n\n", 3); /* the head goes out now, not with the first event */
 	for (size_t i = 0; i < topic->nlast; i++)
 		listener_add(l, topic->last[i].text, topic->last[i].len);
 	pthread_mutex_unlock(&topic->lock);

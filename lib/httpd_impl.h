@@ -20,7 +20,7 @@
 
 #define HTTP_GATHER_MAX (1u << 20)      /* a body kept in memory */
 #define HTTP_DRAIN_MS   10000           /* a refused body is read to its end for so long */
-#define HTTP_DRAIN_SMALL (1u << 20)     /* … at once when announced so small: the connection lives on */
+#define HTTP_DRAIN_SMALL (1u << 20)     /* … if it is so small, else cut */
 #define HTTP_QUEUE_MAX  1024
 #define HTTP_LINGER_MAX 256
 #define HTTP_LINGER_MS  2000
@@ -30,12 +30,12 @@ struct http_conn {
 	struct http_conn *next, *prev;
 	struct httpd *server;
 	int fd;
-	_Atomic int64_t deadline_ms;    /* monotonic; the watcher cuts the connection after it; 0: none */
+	_Atomic int64_t deadline_ms;    /* monotonic; then the watcher cuts it; 0: none */
 	struct addr_port peer;
 	bool local;
 	int64_t uid;                    /* of a Unix socket's peer; -1 */
 	bool tls_checked, tls_ok;
-	bool linger;                    /* answered before its body was read: do not reset, see httpd_conn.c */
+	bool linger;                    /* answered before its body was read: see httpd_conn.c */
 	char peer_name[128];
 };
 
@@ -84,7 +84,7 @@ struct http_req {
 	bool in_work;                   /* a worker has it: nobody else resumes it */
 	bool answered;
 	pthread_t answered_by;
-	bool working;                   /* the pool thread's own: this handler's LATER is http_work()'s */
+	bool working;                   /* the pool thread's own: LATER is http_work()'s */
 	bool pause_next;                /* … its own: body said LATER */
 	struct http_req *next_work;
 	struct http_req *all_next, *all_prev;   /* every live request of the server */
@@ -92,7 +92,7 @@ struct http_req {
 	void *work_arg;
 
 	struct http_listener *listener; /* of an event stream */
-	const char *target_at;          /* where libmicrohttpd has the target; compared, never read */
+	const char *target_at;          /* where libmicrohttpd has it; compared, never read */
 	char raw[];                     /* the target as sent */
 };
 
@@ -176,7 +176,8 @@ int http_workers_start(struct httpd *server);
 void http_workers_stop(struct httpd *server);
 /* Forgets resumes that came before; called before a handler or reader is. */
 void http_arm(struct http_req *req);
-/* Suspends (return to libmicrohttpd at once), unless a resume came first or the server stops. On a pool thread. */
+/* Suspends (return to libmicrohttpd at once), unless a resume came first or the server stops. On a
+ * pool thread. */
 enum http_waited { HTTP_WAIT_SUSPENDED, HTTP_WAIT_GO, HTTP_WAIT_STOP };
 enum http_waited http_wait(struct http_req *req, bool for_answer);
 /* Resumes everything that waits. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * httpd_metrics.c -- what the HTTP server counts. A route's pattern is its class: what strangers can
- * choose never becomes a label.
+ * httpd_metrics.c -- what the HTTP server counts. A route's pattern is its class: what strangers
+ * can choose never becomes a label.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -13,7 +13,8 @@
 
 #define STATUSES 600
 
-static const double seconds[] = { .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60 };
+static const double seconds[] = { .0005, .001, .0025, .005, .01, .025, .05, .1,
+				  .25, .5, 1, 2.5, 5, 10, 30, 60 };
 
 struct httpd_counts {
 	struct metric *requests, *refused;
@@ -44,16 +45,22 @@ int http_counts_new(struct httpd *server)
 		return -ENOMEM;
 	server->counts = c;
 	c->requests = metric_add(m, METRIC_COUNTER, "http_requests_total",
-				 "HTTP requests answered, by server, route and status.", "server,route,status");
+				 "HTTP requests answered, by server, route and status.",
+				 "server,route,status");
 	c->refused = metric_add(m, METRIC_COUNTER, "http_refused_total",
-				"HTTP requests and connections refused before a route saw them.", "server,reason");
+				"HTTP requests and connections refused before a route saw them.",
+				"server,reason");
 	took = metric_add(m, METRIC_HISTOGRAM, "http_request_seconds",
 			  "Time from a request's first line to its end.", "server");
-	in = metric_add(m, METRIC_COUNTER, "http_received_bytes_total", "Bytes of request bodies.", "server");
+	in = metric_add(m, METRIC_COUNTER, "http_received_bytes_total", "Bytes of request bodies.",
+			"server");
 	out = metric_add(m, METRIC_COUNTER, "http_sent_bytes_total",
-			 "Bytes of answers' bodies of known length that were sent whole.", "server");
-	in_flight = metric_add(m, METRIC_GAUGE, "http_requests_in_flight", "Requests being served.", "server");
-	connections = metric_add(m, METRIC_GAUGE, "http_connections", "Open connections.", "server");
+			 "Bytes of answers' bodies of known length that were sent whole.",
+			 "server");
+	in_flight = metric_add(m, METRIC_GAUGE, "http_requests_in_flight", "Requests being served.",
+			       "server");
+	connections =
+		metric_add(m, METRIC_GAUGE, "http_connections", "Open connections.", "server");
 	if (!c->requests || !c->refused || !took || !in || !out || !in_flight || !connections)
 		return -ENOMEM;
 	metric_buckets(took, seconds, sizeof(seconds) / sizeof(*seconds));
@@ -109,5 +116,6 @@ void http_count_end(struct http_req *req, bool complete, uint64_t took_us)
 void http_count_refusal(struct httpd *server, const char *reason)
 {
 	if (server->counts)
-		metric_inc(metric_series(server->counts->refused, server->opt.name, reason, NULL), 1);
+		metric_inc(metric_series(server->counts->refused, server->opt.name, reason, NULL),
+			   1);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * httpd_reply.c -- answers: built by whoever replies (a pool thread or a worker), queued by the pool
- * thread that owns the connection.
+ * httpd_reply.c -- answers: built by whoever replies (a pool thread or a worker), queued by the
+ * pool thread that owns the connection.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,10 +15,10 @@
 #include "lib/httpd_impl.h"
 #include "lib/log.h"
 
-#define STREAM_BLOCK (128u << 10)       /* of a stream with a known length */
-/* Up to here a file is read and sent with its head in one call: one packet and one wake-up of the client
- * instead of two, which costs more than copying. */
-#define SMALL_FILE   (64u << 10)
+#define STREAM_BLOCK (128u << 10) /* of a stream with a known length */
+/* Up to here a file is read and sent with its head in one call: one packet and one wake-up of the
+ * client instead of two, which costs more than copying. */
+#define SMALL_FILE (64u << 10)
 
 /* A stream's reader, which may wait. */
 struct stream {
@@ -52,9 +52,11 @@ static enum http_next answer(struct http_req *req, unsigned int status, const ch
 {
 	if (!response) {
 		if (!req->cached)
-			log_limited(LOG_LEVEL_ERROR, 10, "%s: no memory for an answer", req->server->opt.name);
+			log_limited(LOG_LEVEL_ERROR, 10, "%s: no memory for an answer",
+				    req->server->opt.name);
 	} else if (req->answered) {
-		log_limited(LOG_LEVEL_ERROR, 10, "%s: request %s was answered twice", req->server->opt.name, req->id);
+		log_limited(LOG_LEVEL_ERROR, 10, "%s: request %s was answered twice",
+			    req->server->opt.name, req->id);
 		MHD_destroy_response(response);
 		return HTTP_ANSWERED;
 	} else {
@@ -76,15 +78,17 @@ static enum http_next answer(struct http_req *req, unsigned int status, const ch
 	return HTTP_ANSWERED;
 }
 
-enum http_next http_reply(struct http_req *req, unsigned int status, const char *type, const void *data,
-			  size_t len)
+enum http_next http_reply(struct http_req *req, unsigned int status, const char *type,
+			  const void *data, size_t len)
 {
 	return answer(req, status, type,
-		      MHD_create_response_from_buffer(len, (void *)(len ? data : ""), MHD_RESPMEM_MUST_COPY), len);
+		      MHD_create_response_from_buffer(len, (void *)(len ? data : ""),
+						      MHD_RESPMEM_MUST_COPY),
+		      len);
 }
 
-enum http_next http_reply_owned(struct http_req *req, unsigned int status, const char *type, void *data,
-				size_t len)
+enum http_next http_reply_owned(struct http_req *req, unsigned int status, const char *type,
+				void *data, size_t len)
 {
 	struct MHD_Response *response =
 		MHD_create_response_from_buffer_with_free_callback(len, data, free);
@@ -104,8 +108,8 @@ enum http_next http_reply_json(struct http_req *req, unsigned int status, json_t
 	return http_reply_owned(req, status, "application/json", text, strlen(text));
 }
 
-enum http_next http_reply_error(struct http_req *req, unsigned int status, const char *code, const char *fmt,
-				...)
+enum http_next http_reply_error(struct http_req *req, unsigned int status, const char *code,
+				const char *fmt, ...)
 {
 	char sentence[512];
 	json_t *message;
@@ -121,8 +125,9 @@ enum http_next http_reply_error(struct http_req *req, unsigned int status, const
 			*c = '?';
 	if (!message)
 		message = json_string(sentence);
-	return http_reply_json(req, status, json_pack("{s:s, s:o, s:s}", "error", code, "message", message,
-						      "request", req->id));
+	return http_reply_json(req, status,
+			       json_pack("{s:s, s:o, s:s}", "error", code, "message", message,
+					 "request", req->id));
 }
 
 void http_cork(struct http_req *req, bool on)
@@ -133,8 +138,8 @@ void http_cork(struct http_req *req, bool on)
 	req->corked = on;
 }
 
-static enum http_next reply_small_file(struct http_req *req, unsigned int status, const char *type, int fd,
-				       uint64_t offset, size_t len)
+static enum http_next reply_small_file(struct http_req *req, unsigned int status, const char *type,
+				       int fd, uint64_t offset, size_t len)
 {
 	char *data = malloc(len);
 	ssize_t n = data ? pread(fd, data, len, (off_t)offset) : -1;
@@ -200,16 +205,18 @@ static void stream_free(void *arg)
 	free(stream);
 }
 
-enum http_next http_reply_stream(struct http_req *req, unsigned int status, const char *type, uint64_t length,
-				 http_read_fn *read, void (*free_ctx)(void *), void *ctx)
+enum http_next http_reply_stream(struct http_req *req, unsigned int status, const char *type,
+				 uint64_t length, http_read_fn *read, void (*free_ctx)(void *),
+				 void *ctx)
 {
 	struct stream *stream = malloc(sizeof(*stream));
 	struct MHD_Response *response = NULL;
 
 	if (stream) {
 		*stream = (struct stream){ req, read, free_ctx, ctx };
-		response = MHD_create_response_from_callback(length == UINT64_MAX ? MHD_SIZE_UNKNOWN : length,
-							     STREAM_BLOCK, stream_read, stream, stream_free);
+		response = MHD_create_response_from_callback(
+			length == UINT64_MAX ? MHD_SIZE_UNKNOWN : length, STREAM_BLOCK, stream_read,
+			stream, stream_free);
 	}
 	if (!response) {
 		free(stream);
@@ -219,8 +226,8 @@ enum http_next http_reply_stream(struct http_req *req, unsigned int status, cons
 	return answer(req, status, type, response, length == UINT64_MAX ? 0 : length);
 }
 
-struct http_cached *http_cached_new(unsigned int status, const char *type, const void *data, size_t len,
-				    const char *const *header_pairs)
+struct http_cached *http_cached_new(unsigned int status, const char *type, const void *data,
+				    size_t len, const char *const *header_pairs)
 {
 	struct http_cached *cached = calloc(1, sizeof(*cached));
 
@@ -229,7 +236,8 @@ struct http_cached *http_cached_new(unsigned int status, const char *type, const
 	cached->status = status;
 	cached->len = len;
 	cached->refs = 1;
-	cached->response = MHD_create_response_from_buffer(len, (void *)(len ? data : ""), MHD_RESPMEM_MUST_COPY);
+	cached->response = MHD_create_response_from_buffer(len, (void *)(len ? data : ""),
+							   MHD_RESPMEM_MUST_COPY);
 	if (!cached->response) {
 		free(cached);
 		return NULL;

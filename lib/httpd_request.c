@@ -2,14 +2,14 @@
 /*
  * httpd_request.c -- a request's way through its route, called by libmicrohttpd:
  *
- *	http_on_target     once, with the target as sent
- *	http_on_request    when the head is there; for each piece of a body; when the request is complete
- *	http_on_done       at the end, whatever it was
+ * 	http_on_target     once, with the target as sent
+ * 	http_on_request    when the head is there; for each piece of a body; when the request is complete
+ * 	http_on_done       at the end, whatever it was
  *
  * libmicrohttpd repeats the call during which a connection was suspended, so each phase asks first
- * what was already done. Two of its habits shape the code: an answer queued in the first call ends the
- * connection, so a request without a body is answered in its last call; and in the middle of a body no
- * answer can be queued at all, so a refused body is read to its end.
+ * what was already done. Two of its habits shape the code: an answer queued in the first call ends
+ * the connection, so a request without a body is answered in its last call; and in the middle of a
+ * body no answer can be queued at all, so a refused body is read to its end.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -33,7 +33,8 @@ static int64_t now_us(void)
 /* Different for each request, not guessable from the last one's look alone (splitmix64). */
 static void make_id(struct http_req *req)
 {
-	uint64_t x = req->server->id_seed + 0x9e3779b97f4a7c15u * atomic_fetch_add(&req->server->next_id, 1);
+	uint64_t x = req->server->id_seed +
+		     0x9e3779b97f4a7c15u * atomic_fetch_add(&req->server->next_id, 1);
 
 	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
 	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
@@ -42,7 +43,8 @@ static void make_id(struct http_req *req)
 
 void *http_on_target(void *arg, const char *target, struct MHD_Connection *mhd)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 	struct http_conn *conn = info ? info->socket_context : NULL;
 	size_t len = target ? strlen(target) : 0;
 	struct http_req *req = calloc(1, sizeof(*req) + len + 1);
@@ -50,7 +52,7 @@ void *http_on_target(void *arg, const char *target, struct MHD_Connection *mhd)
 
 	if (!req || !conn) {
 		free(req);
-		return NULL;    /* the next call refuses it */
+		return NULL; /* the next call refuses it */
 	}
 	memcpy(req->raw, target ? target : "", len);
 	req->target_at = target;
@@ -87,7 +89,8 @@ static void unlink_request(struct http_req *req)
 	pthread_mutex_unlock(&server->reqs_lock);
 }
 
-void http_on_done(void *arg, struct MHD_Connection *mhd, void **slot, enum MHD_RequestTerminationCode why)
+void http_on_done(void *arg, struct MHD_Connection *mhd, void **slot,
+		  enum MHD_RequestTerminationCode why)
 {
 	struct http_req *req = *slot;
 	struct httpd *server = arg;
@@ -104,7 +107,7 @@ void http_on_done(void *arg, struct MHD_Connection *mhd, void **slot, enum MHD_R
 	if (req->in_flight && req->route->done)
 		req->route->done(req, server->arg);
 	if (req->phase == PHASE_HEAD && why == MHD_REQUEST_TERMINATED_COMPLETED_OK)
-		http_count_refusal(server, "syntax");    /* libmicrohttpd's own 4xx */
+		http_count_refusal(server, "syntax"); /* libmicrohttpd's own 4xx */
 	if (req->phase != PHASE_HEAD)
 		http_count_end(req, why == MHD_REQUEST_TERMINATED_COMPLETED_OK, took_us);
 	if (req->in_flight) {
@@ -138,7 +141,8 @@ static void find_route(struct http_req *req)
 		int n;
 
 		route = &req->server->routes[i];
-		n = http_route_match(route->path, req->target.path, req->target.path_len, req->param);
+		n = http_route_match(route->path, req->target.path, req->target.path_len,
+				     req->param);
 		if (n < 0)
 			continue;
 		allowed |= route->methods;
@@ -178,7 +182,8 @@ static void read_head(struct http_req *req, const char *method, const char *vers
 	if (!http_conn_trusted(req->conn, req->mhd)) {
 		req->refused = true;
 		http_count_refusal(req->server, "certificate");
-		http_reply_error(req, 403, "certificate", "a client certificate of this installation is required");
+		http_reply_error(req, 403, "certificate",
+				 "a client certificate of this installation is required");
 		return;
 	}
 	find_route(req);
@@ -186,7 +191,7 @@ static void read_head(struct http_req *req, const char *method, const char *vers
 
 /* ---- handlers ---- */
 
-/* What a handler of begin or end returned. True: go on (look at req->answered), false: suspended. */
+/* What begin or end returned. True: go on (look at req->answered), false: suspended. */
 static bool settle(struct http_req *req, enum http_next next, bool *cut)
 {
 	bool by_work = req->working;
@@ -207,8 +212,8 @@ static bool settle(struct http_req *req, enum http_next next, bool *cut)
 	}
 }
 
-/* Answers a request whose body was not read: at once when the client waits for it or has much to send,
- * else after the body was dropped, so that the connection lives on. */
+/* Answers a request whose body was not read: at once when the client waits for it or has much to
+ * send, else after the body was dropped, so that the connection lives on. */
 static enum MHD_Result answer_early(struct http_req *req)
 {
 	bool expects = http_header(req, "Expect") != NULL;
@@ -233,8 +238,9 @@ static enum MHD_Result refuse_body(struct http_req *req)
 static bool gather(struct http_req *req, const char *data, size_t len)
 {
 	if (req->gathered_len + len > req->gathered_size) {
-		size_t size = req->content_length <= HTTP_GATHER_MAX ? (size_t)req->content_length
-								     : (req->gathered_len + len) * 2;
+		size_t size = req->content_length <= HTTP_GATHER_MAX
+				      ? (size_t)req->content_length
+				      : (req->gathered_len + len) * 2;
 		char *grown = realloc(req->gathered, size + 1);
 
 		if (!grown)
@@ -284,7 +290,8 @@ static enum MHD_Result take_body(struct http_req *req, const char *data, size_t 
 	uint64_t max = req->route ? req->route->body_max : HTTP_DRAIN_SMALL;
 
 	if (!req->draining && req->received + len > max) {
-		http_reply_error(req, 413, "too_large", "the body may have %llu bytes", (unsigned long long)max);
+		http_reply_error(req, 413, "too_large", "the body may have %llu bytes",
+				 (unsigned long long)max);
 		refuse_body(req);
 	}
 	if (!req->draining && req->route->body)
@@ -296,8 +303,10 @@ static enum MHD_Result take_body(struct http_req *req, const char *data, size_t 
 		return refuse_body(req);
 	}
 	/* What is dropped has a bound in time, and in bytes when its length was not announced. */
-	return req->draining && req->content_length == UINT64_MAX && req->received > max + HTTP_DRAIN_SMALL
-		? MHD_NO : MHD_YES;
+	return req->draining && req->content_length == UINT64_MAX &&
+			       req->received > max + HTTP_DRAIN_SMALL
+		       ? MHD_NO
+		       : MHD_YES;
 }
 
 /* Calls begin once. True: go on. */
@@ -351,12 +360,14 @@ static enum MHD_Result last_call(struct http_req *req)
 	if (cut)
 		return MHD_NO;
 	if (!req->answered)
-		http_reply_error(req, 500, "no_answer", "the server had nothing to say to this request");
+		http_reply_error(req, 500, "no_answer",
+				 "the server had nothing to say to this request");
 	return http_queue(req);
 }
 
-enum MHD_Result http_on_request(void *arg, struct MHD_Connection *mhd, const char *url, const char *method,
-				const char *version, const char *data, size_t *size, void **slot)
+enum MHD_Result http_on_request(void *arg, struct MHD_Connection *mhd, const char *url,
+				const char *method, const char *version, const char *data,
+				size_t *size, void **slot)
 {
 	struct http_req *req = *slot;
 	bool cut = false;
@@ -368,13 +379,13 @@ enum MHD_Result http_on_request(void *arg, struct MHD_Connection *mhd, const cha
 		return MHD_NO;
 	if (req->phase == PHASE_HEAD) {
 		read_head(req, method, version);
-		if (req->refused) {             /* whatever body follows, or does not: it ends here */
+		if (req->refused) { /* whatever body follows, or does not: it ends here */
 			req->phase = PHASE_END;
 			req->conn->linger = true;
 			return http_queue(req);
 		}
 		if (!req->has_body)
-			return MHD_YES;         /* the last call comes at once */
+			return MHD_YES; /* the last call comes at once */
 	}
 	if (req->phase == PHASE_BEGIN && !req->answered && !begin(req, &cut))
 		return MHD_YES;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* httpd_text.c -- the HTTP server's pure part (see httpd_text.h); ranges and percent encoding of httpd.h. */
+/* httpd_text.c -- the HTTP server's pure part (see httpd_text.h); ranges and percent encoding of
+ * httpd.h. */
 #include "lib/httpd_text.h"
 
 #include <errno.h>
@@ -193,15 +194,16 @@ static const char *segment_end(const char *at, const char *end)
 int http_route_match(const char *pattern, const char *path, size_t path_len,
 		     struct http_param_at params[HTTP_PARAMS_MAX])
 {
-	const char *p = pattern, *p_end = pattern + strlen(pattern), *t = path, *end = path + path_len;
+	const char *p = pattern, *p_end = pattern + strlen(pattern), *t = path,
+		   *end = path + path_len;
 	int n = 0;
 
 	for (;;) {
 		const char *p_seg, *t_seg;
 
 		if (*p == '*' && n < HTTP_PARAMS_MAX) {
-			params[n++] = (struct http_param_at){ p + 1, (size_t)(p_end - p - 1),
-							      t, (size_t)(end - t) };
+			params[n++] = (struct http_param_at){ p + 1, (size_t)(p_end - p - 1), t,
+							      (size_t)(end - t) };
 			return n;
 		}
 		p_seg = segment_end(p, p_end);
@@ -209,8 +211,8 @@ int http_route_match(const char *pattern, const char *path, size_t path_len,
 		if (*p == ':' && n < HTTP_PARAMS_MAX) {
 			if (t_seg == t)
 				return -1;
-			params[n++] = (struct http_param_at){ p + 1, (size_t)(p_seg - p - 1),
-							      t, (size_t)(t_seg - t) };
+			params[n++] = (struct http_param_at){ p + 1, (size_t)(p_seg - p - 1), t,
+							      (size_t)(t_seg - t) };
 		} else if (p_seg - p != t_seg - t || memcmp(p, t, (size_t)(p_seg - p)) != 0) {
 			return -1;
 		}
@@ -232,7 +234,8 @@ static int range_number(uint64_t *out, const char *text, size_t len)
 	for (size_t i = 0; i < len; i++) {
 		if (text[i] < '0' || text[i] > '9')
 			return -EINVAL;
-		over |= __builtin_mul_overflow(n, 10u, &n) || __builtin_add_overflow(n, (unsigned)(text[i] - '0'), &n);
+		over |= __builtin_mul_overflow(n, 10u, &n) ||
+			__builtin_add_overflow(n, (unsigned)(text[i] - '0'), &n);
 	}
 	*out = over ? UINT64_MAX : n;
 	return 0;
@@ -255,7 +258,7 @@ int http_range_parse(struct http_range *out, const char *header, uint64_t size)
 		return 0;
 	if (dash + 1 < end && range_number(&last, dash + 1, (size_t)(end - dash - 1)))
 		return 0;
-	if (dash == header) {           /* the last so many bytes */
+	if (dash == header) { /* the last so many bytes */
 		if (dash + 1 == end)
 			return 0;
 		if (last == 0 || size == 0)
@@ -290,12 +293,13 @@ static bool etag_in_list(const char *list, const char *etag, bool weak)
 		is_weak = !strncmp(list, "W/", 2);
 		if (is_weak)
 			list += 2;
-		if (*list != '"')       /* no entity tag: the rest means nothing */
+		if (*list != '"') /* no entity tag: the rest means nothing */
 			return false;
 		end = strchr(list + 1, '"');
 		if (!end)
 			return false;
-		if ((size_t)(end + 1 - list) == len && !memcmp(list, etag, len) && (weak || !is_weak))
+		if ((size_t)(end + 1 - list) == len && !memcmp(list, etag, len) &&
+		    (weak || !is_weak))
 			return true;
 		list = end + 1;
 	}
@@ -308,11 +312,13 @@ static bool is_star(const char *list)
 	return *list == '*' && list[1 + strspn(list + 1, " \t")] == '\0';
 }
 
-int http_conditions_eval(const char *if_match, const char *if_none_match, const char *etag, bool safe)
+int http_conditions_eval(const char *if_match, const char *if_none_match, const char *etag,
+			 bool safe)
 {
 	if (if_match && !(etag && (is_star(if_match) || etag_in_list(if_match, etag, false))))
 		return 412;
-	if (if_none_match && etag && (is_star(if_none_match) || etag_in_list(if_none_match, etag, true)))
+	if (if_none_match && etag &&
+	    (is_star(if_none_match) || etag_in_list(if_none_match, etag, true)))
 		return safe ? 304 : 412;
 	return 0;
 }

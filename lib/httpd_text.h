@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * httpd_text.h -- the HTTP server's pure part: targets, routes, lists in headers, in text and out
- * numbers and strings. No socket, no clock, no server: the server, the unit tests and the fuzzers call
- * the same functions.
+ * numbers and strings. No socket, no clock, no server: the server, the unit tests and the fuzzers
+ * call the same functions.
  */
 #ifndef WEIR_HTTPD_TEXT_H
 #define WEIR_HTTPD_TEXT_H
@@ -15,8 +15,8 @@
 
 #define HTTP_PARAMS_MAX 8
 
-/* Decodes %XX of len bytes into out (at least len + 1 bytes, may be text itself), terminated. The count,
- * or -EINVAL for a broken escape or an encoded NUL. plus: '+' is a space, as in a query. */
+/* Decodes %XX of len bytes into out (at least len + 1 bytes, may be text itself), terminated. The
+ * count, or -EINVAL for a broken escape or an encoded NUL. plus: '+' is a space, as in a query. */
 long http_percent_decode(const char *text, size_t len, char *out, bool plus);
 
 /* RFC 9112 section 3.2. What of a request target may be served. */
@@ -28,8 +28,9 @@ struct http_target {
 	size_t authority_len;
 };
 
-/* 0, or -EINVAL for what is neither origin, absolute nor asterisk form, or has control characters, spaces,
- * a fragment, a broken escape, an encoded NUL, or a dot segment, encoded or not. Points into text. */
+/* 0, or -EINVAL for what is neither origin, absolute nor asterisk form, or has control characters,
+ * spaces, a fragment, a broken escape, an encoded NUL, or a dot segment, encoded or not. Points
+ * into text. */
 int http_target_parse(struct http_target *out, const char *text);
 
 /* A token of RFC 9110 section 5.6.2 (header names, methods). */
@@ -47,8 +48,9 @@ struct http_param_at { const char *name; size_t name_len; const char *text; size
 int http_route_match(const char *pattern, const char *path, size_t path_len,
 		     struct http_param_at params[HTTP_PARAMS_MAX]);
 
-/* RFC 9110 section 13.2.2 for the headers' values (NULL: absent) and a strong etag (NULL: no object):
- * 0 go on, 304 or 412. safe: GET or HEAD. */
-int http_conditions_eval(const char *if_match, const char *if_none_match, const char *etag, bool safe);
+/* RFC 9110 section 13.2.2 for the headers' values (NULL: absent) and a strong etag (NULL: no
+ * object): 0 go on, 304 or 412. safe: GET or HEAD. */
+int http_conditions_eval(const char *if_match, const char *if_none_match, const char *etag,
+			 bool safe);
 
 #endif

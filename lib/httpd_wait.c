@@ -2,13 +2,14 @@
 /*
  * httpd_wait.c -- requests that wait, and the threads that work for them.
  *
- * libmicrohttpd neither reads, times out nor frees a suspended connection; so a request that is with a
- * worker cannot vanish, and a client that went away is noticed when the connection goes on. A resume may
- * come from any thread before the suspension that it is meant for: req->lock orders the two, and a
- * resume that finds nobody suspended is kept for the next wait.
+ * libmicrohttpd neither reads, times out nor frees a suspended connection; so a request that is
+ * with a worker cannot vanish, and a client that went away is noticed when the connection goes on.
+ * A resume may come from any thread before the suspension that it is meant for: req->lock orders
+ * the two, and a resume that finds nobody suspended is kept for the next wait.
  *
- * A request that awaits its answer listens only to the thread that answered: a late call by another
- * thread would let the pool send the answer and free the request before the answering thread calls.
+ * A request that awaits its answer listens only to the thread that answered: a late call by
+ * another thread would let the pool send the answer and free the request before the answering
+ * thread calls.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -42,8 +43,8 @@ enum http_waited http_wait(struct http_req *req, bool for_answer)
 	return waited;
 }
 
-/* Lets the connection go on; force: for the server's stop. Nothing of req is touched after the unlock but its
- * connection, which stays until this very resume. */
+/* Lets the connection go on; force: for the server's stop. Nothing of req is touched after the
+ * unlock but its connection, which stays until this very resume. */
 static void resume(struct http_req *req, bool force)
 {
 	struct MHD_Connection *mhd = NULL;
@@ -86,7 +87,8 @@ enum http_next http_work(struct http_req *req, http_work_fn *fn, void *arg)
 	pthread_mutex_lock(&server->work_lock);
 	if (server->workers_quit || server->work_queued >= HTTP_QUEUE_MAX) {
 		pthread_mutex_unlock(&server->work_lock);
-		return http_reply_error(req, 503, "busy", "too much work is waiting; try again in a moment");
+		return http_reply_error(req, 503, "busy",
+					"too much work is waiting; try again in a moment");
 	}
 	pthread_mutex_lock(&req->lock);
 	req->in_work = req->working = req->suspended = true;
@@ -142,7 +144,8 @@ int http_workers_start(struct httpd *server)
 	if (!server->workers)
 		return -ENOMEM;
 	for (; server->nworkers < server->opt.workers; server->nworkers++) {
-		int err = pthread_create(&server->workers[server->nworkers], NULL, worker_run, server);
+		int err = pthread_create(&server->workers[server->nworkers], NULL, worker_run,
+					 server);
 
 		if (err)
 			return -err;

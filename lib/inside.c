@@ -2,8 +2,8 @@
 /*
  * inside.c -- see inside.h.
  *
- * A process has one inside listener. Its own routes find it through `one`, because the argument of all
- * handlers of a server belongs to the program that added routes.
+ * A process has one inside listener. Its own routes find it through `one`, because the argument of
+ * all handlers of a server belongs to the program that added routes.
  */
 #include "lib/inside.h"
 
@@ -20,13 +20,13 @@
 
 #include "lib/log.h"
 
-#define PEM_MAX        (1u << 20)
+#define PEM_MAX	       (1u << 20)
 #define STATUS_WAIT_S  5
-#define STATUS_LOOK_MS 50               /* how often the asker looks whether the program ends */
+#define STATUS_LOOK_MS 50 /* how often the asker looks whether the program ends */
 
 struct inside {
 	int fd;
-	char *ca, *cert, *key;                  /* contents; NULL on loopback without TLS */
+	char *ca, *cert, *key; /* contents; NULL on loopback without TLS */
 	struct daemon *daemon;
 	struct load *load;
 	struct httpd *server;
@@ -34,7 +34,8 @@ struct inside {
 };
 
 static struct inside *one;
-static _Atomic bool ending;             /* the main thread is in inside_stop(), after its loop: nothing posted is run any more */
+/* The main thread is in inside_stop(), after its loop: nothing posted is run any more. */
+static _Atomic bool ending;
 
 /* ---- status, asked of the main thread -------------------------------------------------------- */
 
@@ -48,7 +49,7 @@ struct question {
 	int holders;
 };
 
-static void release(struct question *q)         /* with the lock held */
+static void release(struct question *q) /* with the lock held */
 {
 	bool last = --q->holders == 0;
 
@@ -89,7 +90,8 @@ json_t *daemon_status(struct daemon *d)
 		return NULL;
 	}
 	pthread_mutex_lock(&q->lock);
-	for (int looks = STATUS_WAIT_S * 1000 / STATUS_LOOK_MS; !q->done && !ending && looks > 0; looks--) {
+	for (int looks = STATUS_WAIT_S * 1000 / STATUS_LOOK_MS; !q->done && !ending && looks > 0;
+	     looks--) {
 		struct timespec until;
 
 		clock_gettime(CLOCK_REALTIME, &until);
@@ -102,7 +104,7 @@ json_t *daemon_status(struct daemon *d)
 	}
 	answer = q->answer;
 	q->answer = NULL;
-	if (ending && !q->done)         /* the loop has run for the last time: nobody else holds it */
+	if (ending && !q->done) /* the loop has run for the last time: nobody else holds it */
 		q->holders = 1;
 	release(q);
 	return answer;
@@ -149,7 +151,8 @@ static void work_status(struct http_req *req, void *arg)
 	if (status)
 		http_reply_json(req, 200, status);
 	else
-		http_reply_error(req, 503, "busy", "the main thread did not answer within %d s", STATUS_WAIT_S);
+		http_reply_error(req, 503, "busy", "the main thread did not answer within %d s",
+				 STATUS_WAIT_S);
 }
 
 static enum http_next metrics(struct http_req *req, void *arg)
@@ -208,7 +211,9 @@ int inside_bind(struct inside **out, const struct conf *conf, const struct addr_
 		return 0;
 	addr_port_format(addr, text, sizeof(text));
 	if (!local && !conf->tls.cert) {
-		log_error("%s: inside: %s is off loopback and needs `tls:` (weir ca makes the certificates)", conf->path, text);
+		log_error("%s: inside: %s is off loopback and needs `tls:` (weir ca makes the "
+			  "certificates)",
+			  conf->path, text);
 		return -EINVAL;
 	}
 	in = calloc(1, sizeof(*in));
@@ -238,7 +243,10 @@ static void wipe(char *text)
 int inside_serve(struct inside *in, struct daemon *d, struct load *load,
 		 const struct httpd_options *options, const struct http_route *extra, void *arg)
 {
-	struct httpd_options opt = options ? *options : (struct httpd_options){ .threads = 1, .workers = 2, .connections_max = 256 };
+	struct httpd_options opt = options ? *options
+					   : (struct httpd_options){ .threads = 1,
+								     .workers = 2,
+								     .connections_max = 256 };
 	size_t n = 0;
 
 	if (!in)
@@ -282,7 +290,10 @@ void inside_stop(struct inside *in)
 
 int inside_client(struct httpc **out, const struct conf *conf, const char *user_agent)
 {
-	struct httpc_options opt = { .ca = conf->tls.ca, .cert = conf->tls.cert, .key = conf->tls.key, .user_agent = user_agent };
+	struct httpc_options opt = { .ca = conf->tls.ca,
+				     .cert = conf->tls.cert,
+				     .key = conf->tls.key,
+				     .user_agent = user_agent };
 	int rc = httpc_new(out, &opt);
 
 	if (rc)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a stranger writes in a request's line and headers: ranges stay inside the object, targets hold no NUL
- * and no dot segment after decoding, parameters lie inside the path, encoding and decoding are inverse.
+ * What a stranger writes in a request's line and headers: ranges stay inside the object, targets
+ * hold no NUL and no dot segment after decoding, parameters lie inside the path, encoding and
+ * decoding are inverse.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -40,7 +41,12 @@ static void try_decoded(char *path)
 
 static void try_target(const char *text)
 {
-	static const char *const patterns[] = { "/b/:bucket/" "*key", "/o/:sha256", "/", "/" "*all", "/:a/:b/:c" };
+	static const char *const patterns[] = { "/b/:bucket/"
+						"*key",
+						"/o/:sha256", "/",
+						"/"
+						"*all",
+						"/:a/:b/:c" };
 	struct http_param_at params[HTTP_PARAMS_MAX];
 	struct http_target target;
 	char *decoded;
@@ -67,7 +73,8 @@ static void try_encode(const char *text)
 	char *encoded = http_percent_encode(text, false);
 	char *decoded = malloc(strlen(encoded) + 1);
 
-	require(http_percent_decode(encoded, strlen(encoded), decoded, false) == (long)strlen(text));
+	require(http_percent_decode(encoded, strlen(encoded), decoded, false) ==
+		(long)strlen(text));
 	require(!strcmp(decoded, text));
 	free(encoded);
 	free(decoded);

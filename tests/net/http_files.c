@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * http_files.c -- the HTTP wrapper alone, serving files: `http_files ADDRESS FOLDER`. GET sends FOLDER/NAME,
- * PUT writes it (no sync, as nginx's dav does). It shows what lib/httpd itself costs beside nginx, and the
- * raw-socket tests talk to it:
+ * http_files.c -- the HTTP wrapper alone, serving files: `http_files ADDRESS FOLDER`. GET sends
+ * FOLDER/NAME, PUT writes it (no sync, as nginx's dav does). It shows what lib/httpd itself costs
+ * beside nginx, and the raw-socket tests talk to it:
  *
- *	/f/NAME         GET by sendfile, PUT streamed to a file
- *	/cached         a kept answer
- *	/work           answered by a worker after 5 ms
- *	/moved          307 to anything, PUT included
- *	/gather         POST: the body comes back, 64 KiB at most
- *	/slow           PUT: takes 4 KiB at a time, then rests 2 ms
- *	/refuse         PUT: 400 after the first piece
- *	/stream         1 MiB in pieces, half of them late
- *	/events         an event every 100 ms
- *	/count          how many requests reached a route
+ * 	/f/NAME         GET by sendfile, PUT streamed to a file
+ * 	/cached         a kept answer
+ * 	/work           answered by a worker after 5 ms
+ * 	/moved          307 to anything, PUT included
+ * 	/gather         POST: the body comes back, 64 KiB at most
+ * 	/slow           PUT: takes 4 KiB at a time, then rests 2 ms
+ * 	/refuse         PUT: 400 after the first piece
+ * 	/stream         1 MiB in pieces, half of them late
+ * 	/events         an event every 100 ms
+ * 	/count          how many requests reached a route
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -61,7 +61,8 @@ static enum http_next file_begin(struct http_req *req, void *arg)
 	return http_reply_fd(req, 200, "application/octet-stream", fd, 0, (uint64_t)st.st_size);
 }
 
-static enum http_next file_body(struct http_req *req, void *arg, const void *data, size_t len, size_t *taken)
+static enum http_next file_body(struct http_req *req, void *arg, const void *data, size_t len,
+				size_t *taken)
 {
 	(void)arg;
 	if (write((int)(intptr_t)http_state(req) - 1, data, len) != (ssize_t)len)
@@ -132,7 +133,11 @@ static void *resume_later(void *arg)
 	return NULL;
 }
 
-struct slow { bool full; pthread_t thread; bool threaded; };
+struct slow {
+	bool full;
+	pthread_t thread;
+	bool threaded;
+};
 
 static void slow_rest(struct http_req *req, struct slow *slow)
 {
@@ -149,7 +154,8 @@ static enum http_next slow_begin(struct http_req *req, void *arg)
 	return HTTP_CONTINUE;
 }
 
-static enum http_next slow_body(struct http_req *req, void *arg, const void *data, size_t len, size_t *taken)
+static enum http_next slow_body(struct http_req *req, void *arg, const void *data, size_t len,
+				size_t *taken)
 {
 	struct slow *slow = http_state(req);
 
@@ -172,7 +178,8 @@ static void slow_done(struct http_req *req, void *arg)
 	free(slow);
 }
 
-static enum http_next refuse_body(struct http_req *req, void *arg, const void *data, size_t len, size_t *taken)
+static enum http_next refuse_body(struct http_req *req, void *arg, const void *data, size_t len,
+				  size_t *taken)
 {
 	(void)arg;
 	(void)data;
@@ -181,7 +188,10 @@ static enum http_next refuse_body(struct http_req *req, void *arg, const void *d
 	return http_reply_error(req, 400, "row", "the first row is wrong");
 }
 
-struct source { struct http_req *req; struct slow slow; };
+struct source {
+	struct http_req *req;
+	struct slow slow;
+};
 
 static ssize_t source_read(void *ctx, uint64_t pos, char *buf, size_t max)
 {
@@ -207,8 +217,9 @@ static enum http_next stream_begin(struct http_req *req, void *arg)
 	routed++;
 	source->req = req;
 	http_set_state(req, source);
-	return http_reply_stream(req, 200, "text/plain", http_query(req, "chunked") ? UINT64_MAX : 1u << 20,
-				 source_read, NULL, source);
+	return http_reply_stream(req, 200, "text/plain",
+				 http_query(req, "chunked") ? UINT64_MAX : 1u << 20, source_read,
+				 NULL, source);
 }
 
 static void stream_done(struct http_req *req, void *arg)
@@ -243,15 +254,29 @@ static enum http_next count_begin(struct http_req *req, void *arg)
 #define PUT (1u << HTTP_PUT)
 static const struct http_route routes[] = {
 	{ .methods = GET, .path = "/f/*name", .begin = file_begin },
-	{ .methods = PUT, .path = "/f/*name", .body_max = 1ull << 40, .begin = file_begin, .body = file_body,
-	  .end = file_end, .done = file_done },
+	{ .methods = PUT,
+	  .path = "/f/*name",
+	  .body_max = 1ull << 40,
+	  .begin = file_begin,
+	  .body = file_body,
+	  .end = file_end,
+	  .done = file_done },
 	{ .methods = GET, .path = "/cached", .begin = cached_begin },
 	{ .methods = GET, .path = "/work", .begin = work_begin },
 	{ .methods = GET | PUT, .path = "/moved", .body_max = 1ull << 40, .begin = moved_begin },
 	{ .methods = 1u << HTTP_POST, .path = "/gather", .body_max = 64 << 10, .end = gather_end },
-	{ .methods = PUT, .path = "/slow", .body_max = 1 << 24, .begin = slow_begin, .body = slow_body,
-	  .end = file_end, .done = slow_done },
-	{ .methods = PUT, .path = "/refuse", .body_max = 1 << 24, .body = refuse_body, .end = file_end },
+	{ .methods = PUT,
+	  .path = "/slow",
+	  .body_max = 1 << 24,
+	  .begin = slow_begin,
+	  .body = slow_body,
+	  .end = file_end,
+	  .done = slow_done },
+	{ .methods = PUT,
+	  .path = "/refuse",
+	  .body_max = 1 << 24,
+	  .body = refuse_body,
+	  .end = file_end },
 	{ .methods = GET, .path = "/stream", .begin = stream_begin, .done = stream_done },
 	{ .methods = GET, .path = "/events", .begin = events_begin },
 	{ .methods = GET, .path = "/count", .begin = count_begin },
@@ -279,16 +304,21 @@ static unsigned int from_env(const char *name)
 int main(int argc, char **argv)
 {
 	struct httpd_options opt = {
-		.name = "files", .threads = from_env("THREADS"), .header_s = from_env("HEADER_S"),
-		.idle_s = from_env("IDLE_S"), .upload_chunk = from_env("UPLOAD_CHUNK"),
-		.connections_max = from_env("CONNECTIONS"), .per_address_max = from_env("PER_ADDRESS"),
+		.name = "files",
+		.threads = from_env("THREADS"),
+		.header_s = from_env("HEADER_S"),
+		.idle_s = from_env("IDLE_S"),
+		.upload_chunk = from_env("UPLOAD_CHUNK"),
+		.connections_max = from_env("CONNECTIONS"),
+		.per_address_max = from_env("PER_ADDRESS"),
 	};
 	struct addr_port at;
 	struct httpd *server;
 	sigset_t quit;
 	int fd;
 
-	if (argc != 3 || addr_port_parse(&at, argv[1]) || (folder = open(argv[2], O_RDONLY | O_DIRECTORY)) < 0) {
+	if (argc != 3 || addr_port_parse(&at, argv[1]) ||
+	    (folder = open(argv[2], O_RDONLY | O_DIRECTORY)) < 0) {
 		fprintf(stderr, "usage: http_files ADDRESS FOLDER\n");
 		return 2;
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The HTTP client: TLS with certificates on both sides, time-outs, errors, bodies, what it does not do. */
+/* The HTTP client: TLS with certificates on both sides, time-outs, errors, bodies, what it does
+ * not do. */
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -20,12 +21,15 @@ static char base[64];
 
 static const char make_certificates[] =
 	"cd '%s' && exec 2>/dev/null && for ca in ours theirs; do"
-	" openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=$ca -keyout $ca.key"
+	" openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "
+	"/CN=$ca -keyout $ca.key"
 	"  -out $ca.pem -addext basicConstraints=critical,CA:TRUE &&"
-	" openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=node-$ca -keyout node-$ca.key"
+	" openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=node-$ca "
+	"-keyout node-$ca.key"
 	"  -out node-$ca.csr &&"
 	" printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\\n' >ext &&"
-	" openssl x509 -req -in node-$ca.csr -CA $ca.pem -CAkey $ca.key -CAcreateserial -days 2 -extfile ext"
+	" openssl x509 -req -in node-$ca.csr -CA $ca.pem -CAkey $ca.key -CAcreateserial -days 2 "
+	"-extfile ext"
 	"  -out node-$ca.pem || exit 1; done";
 
 static char *path_of(const char *name, char *buf, size_t len)
@@ -168,7 +172,7 @@ static void both_sides_are_checked(void **state)
 	}
 	httpc_free(c);
 
-	c = client_of("theirs", "ours");        /* the server is not of their authority */
+	c = client_of("theirs", "ours"); /* the server is not of their authority */
 	assert_int_equal(ask(c, "/whoami", &answer), -EPROTO);
 	assert_true(*answer.error);
 	httpc_answer_free(&answer);
@@ -187,7 +191,7 @@ static void strangers_are_refused(void **state)
 
 		if (rc == 0)
 			assert_int_equal(answer.status, 403);
-		else    /* the handshake itself may fail */
+		else /* the handshake itself may fail */
 			assert_true(rc == -EPROTO || rc == -ECONNRESET);
 		httpc_answer_free(&answer);
 		httpc_free(c);
@@ -242,7 +246,7 @@ static void gives_up(void **state)
 	double start = now_s();
 
 	(void)state;
-	assert_int_equal(ask(c, "/never", &answer), -ETIMEDOUT);        /* nothing for stall_ms */
+	assert_int_equal(ask(c, "/never", &answer), -ETIMEDOUT); /* nothing for stall_ms */
 	assert_int_equal(answer.status, 0);
 	httpc_answer_free(&answer);
 	assert_true(now_s() - start < 4);
@@ -290,7 +294,9 @@ static void callbacks_abort(void **state)
 	assert_int_equal(status, 200);
 	httpc_answer_free(&answer);
 	snprintf(url, sizeof(url), "%s/echo", base);
-	call = (struct httpc_call){ .url = url, .method = "POST", .read = fail_read, .read_len = 10 };
+	call = (struct httpc_call){
+		.url = url, .method = "POST", .read = fail_read, .read_len = 10
+	};
 	assert_int_equal(httpc_do(c, &call, &answer), -ECANCELED);
 	httpc_answer_free(&answer);
 	httpc_free(c);
@@ -299,7 +305,9 @@ static void callbacks_abort(void **state)
 static void *many_calls(void *arg)
 {
 	char url[128], body[2000];
-	struct httpc_call call = { .url = url, .method = "POST", .body = body, .body_len = sizeof(body) };
+	struct httpc_call call = {
+		.url = url, .method = "POST", .body = body, .body_len = sizeof(body)
+	};
 
 	snprintf(url, sizeof(url), "%s/echo", base);
 	memset(body, 'm', sizeof(body));
@@ -330,9 +338,13 @@ static void one_client_many_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(both_sides_are_checked), cmocka_unit_test(strangers_are_refused),
-		cmocka_unit_test(certificates_are_kept), cmocka_unit_test(does_not_follow), cmocka_unit_test(gives_up),
-		cmocka_unit_test(callbacks_abort), cmocka_unit_test(one_client_many_threads),
+		cmocka_unit_test(both_sides_are_checked),
+		cmocka_unit_test(strangers_are_refused),
+		cmocka_unit_test(certificates_are_kept),
+		cmocka_unit_test(does_not_follow),
+		cmocka_unit_test(gives_up),
+		cmocka_unit_test(callbacks_abort),
+		cmocka_unit_test(one_client_many_threads),
 	};
 
 	if (system("command -v openssl >/dev/null")) {

@@ -33,10 +33,12 @@ static enum http_next echo(struct http_req *req, void *arg)
 	const char *q = http_query(req, "q");
 
 	(void)arg;
-	return http_reply_json(req, 200, json_pack("{s:s, s:s?, s:s?, s:s?, s:s, s:I, s:b}", "bucket",
-						   http_param(req, "bucket"), "key", http_param(req, "key"), "q", q,
-						   "none", http_query(req, "none"), "path", http_path(req), "uid",
-						   (json_int_t)http_peer_uid(req), "local", http_is_local(req)));
+	return http_reply_json(req, 200,
+			       json_pack("{s:s, s:s?, s:s?, s:s?, s:s, s:I, s:b}", "bucket",
+					 http_param(req, "bucket"), "key", http_param(req, "key"),
+					 "q", q, "none", http_query(req, "none"), "path",
+					 http_path(req), "uid", (json_int_t)http_peer_uid(req),
+					 "local", http_is_local(req)));
 }
 
 static enum http_next gathered(struct http_req *req, void *arg)
@@ -54,8 +56,13 @@ static void counted_done(struct http_req *req, void *arg)
 	((struct fixture *)arg)->done++;
 }
 
-/* A sum over the body, which is taken 1,000 bytes at a time and only after a resume by another thread. */
-struct summing { unsigned long sum, len; pthread_t thread; bool threaded, ready; };
+/* A sum over the body, which is taken 1,000 bytes at a time and only after a resume by another
+ * thread. */
+struct summing {
+	unsigned long sum, len;
+	pthread_t thread;
+	bool threaded, ready;
+};
 
 static void *resume_soon(void *arg)
 {
@@ -71,7 +78,8 @@ static enum http_next sum_begin(struct http_req *req, void *arg)
 	return HTTP_CONTINUE;
 }
 
-static enum http_next sum_body(struct http_req *req, void *arg, const void *data, size_t len, size_t *taken)
+static enum http_next sum_body(struct http_req *req, void *arg, const void *data, size_t len,
+			       size_t *taken)
 {
 	struct summing *s = http_state(req);
 
@@ -92,7 +100,9 @@ static void sum_work(struct http_req *req, void *arg)
 	struct summing *s = http_state(req);
 
 	(void)arg;
-	http_reply_json(req, 200, json_pack("{s:I, s:I}", "sum", (json_int_t)s->sum, "len", (json_int_t)s->len));
+	http_reply_json(
+		req, 200,
+		json_pack("{s:I, s:I}", "sum", (json_int_t)s->sum, "len", (json_int_t)s->len));
 }
 
 static enum http_next sum_end(struct http_req *req, void *arg)
@@ -115,7 +125,8 @@ static void allow(struct http_req *req, void *arg)
 {
 	(void)arg;
 	if (http_header(req, "X-Refuse"))
-		http_reply_error(req, 403, "refused", "you may not, %s", http_header(req, "X-Refuse"));
+		http_reply_error(req, 403, "refused", "you may not, %s",
+				 http_header(req, "X-Refuse"));
 }
 
 static enum http_next allow_begin(struct http_req *req, void *arg)
@@ -143,7 +154,8 @@ static enum http_next stream(struct http_req *req, void *arg)
 
 	(void)arg;
 	*total = strtoull(http_query(req, "n"), NULL, 10);
-	return http_reply_stream(req, 200, NULL, http_query(req, "chunked") ? UINT64_MAX : *total, letters, free, total);
+	return http_reply_stream(req, 200, NULL, http_query(req, "chunked") ? UINT64_MAX : *total,
+				 letters, free, total);
 }
 
 static enum http_next from_file(struct http_req *req, void *arg)
@@ -158,7 +170,8 @@ static enum http_next from_file(struct http_req *req, void *arg)
 		return http_reply(req, 304, NULL, NULL, 0);
 	if (status || rc < 0)
 		return http_reply_error(req, status ? (unsigned)status : 416, "condition", "no");
-	return http_reply_fd(req, rc ? 206 : 200, NULL, open(path, O_RDONLY | O_CLOEXEC), range.first, range.len);
+	return http_reply_fd(req, rc ? 206 : 200, NULL, open(path, O_RDONLY | O_CLOEXEC),
+			     range.first, range.len);
 }
 
 static enum http_next headers(struct http_req *req, void *arg)
@@ -209,11 +222,24 @@ static enum http_next never(struct http_req *req, void *arg)
 
 #define M(m) (1u << HTTP_##m)
 static const struct http_route routes[] = {
-	{ .methods = M(GET), .path = "/b/:bucket/" "*key", .begin = echo, .done = counted_done },
+	{ .methods = M(GET),
+	  .path = "/b/:bucket/"
+		  "*key",
+	  .begin = echo,
+	  .done = counted_done },
 	{ .methods = M(POST), .path = "/gather", .body_max = 100000, .end = gathered },
-	{ .methods = M(PUT), .path = "/sum", .body_max = 1 << 24, .begin = sum_begin, .body = sum_body, .end = sum_end,
+	{ .methods = M(PUT),
+	  .path = "/sum",
+	  .body_max = 1 << 24,
+	  .begin = sum_begin,
+	  .body = sum_body,
+	  .end = sum_end,
 	  .done = sum_done },
-	{ .methods = M(PUT) | M(GET), .path = "/allow", .body_max = 100000, .begin = allow_begin, .end = gathered },
+	{ .methods = M(PUT) | M(GET),
+	  .path = "/allow",
+	  .body_max = 100000,
+	  .begin = allow_begin,
+	  .end = gathered },
 	{ .methods = M(GET), .path = "/stream", .begin = stream },
 	{ .methods = M(GET), .path = "/file", .begin = from_file },
 	{ .methods = M(GET), .path = "/headers", .begin = headers },
@@ -251,7 +277,8 @@ static int begin(void **state)
 	free(bytes);
 	assert_int_equal(metrics_new(&fix.metrics), 0);
 	opt.metrics = fix.metrics;
-	fix.cached = http_cached_new(200, "text/plain", "kept", 4, (const char *const[]){ "X-Kept", "yes", NULL });
+	fix.cached = http_cached_new(200, "text/plain", "kept", 4,
+				     (const char *const[]){ "X-Kept", "yes", NULL });
 	fd = bind_unix(fix.folder, 0);
 	assert_true(fd >= 0);
 	assert_int_equal(httpd_start(&fix.server, &opt, &fd, 1, routes, &fix), 0);
@@ -342,7 +369,8 @@ static void gathers(void **state)
 	expect(CALL(.method = "PUT", .body = "x", .body_len = 1), "/cached", 405, NULL);
 	expect(CALL(.method = "PUT", .body = "hello", .body_len = 5), "/allow", 200, "hello");
 	expect(CALL(.method = "PUT", .body = "hello", .body_len = 5,
-		    .headers = (const char *const[]){ "X-Refuse: ada", NULL }), "/allow", 403, "you may not, ada");
+		    .headers = (const char *const[]){ "X-Refuse: ada", NULL }),
+	       "/allow", 403, "you may not, ada");
 	expect(CALL(0), "/allow", 200, NULL);
 	free(body);
 }
@@ -363,9 +391,11 @@ static void back_pressure(void **state)
 
 	(void)state;
 	snprintf(sum, sizeof(sum), "{\"sum\":%d,\"len\":1000000}", 'a' * 1000000);
-	expect(CALL(.method = "PUT", .read = pull_a, .arg = &left, .read_len = 1000000), "/sum", 200, sum);
+	expect(CALL(.method = "PUT", .read = pull_a, .arg = &left, .read_len = 1000000), "/sum",
+	       200, sum);
 	left = 1000000;
-	expect(CALL(.method = "PUT", .read = pull_a, .arg = &left, .read_len = UINT64_MAX), "/sum", 200, sum);
+	expect(CALL(.method = "PUT", .read = pull_a, .arg = &left, .read_len = UINT64_MAX), "/sum",
+	       200, sum);
 	expect(CALL(.method = "PUT", .body = "", .body_len = 0), "/sum", 200, "\"len\":0");
 }
 
@@ -383,7 +413,8 @@ static void streams(void **state)
 	httpc_answer_free(&answer);
 	answer = ask(CALL(0), "/stream?n=5000000", -EMSGSIZE);
 	httpc_answer_free(&answer);
-	answer = ask(CALL(0), "/stream?n=13", -ECONNRESET);     /* the reader failed: the client sees that it is short */
+	answer = ask(CALL(0), "/stream?n=13",
+		     -ECONNRESET); /* the reader failed: the client sees that it is short */
 	httpc_answer_free(&answer);
 	answer = ask(CALL(0), "/stream?n=13&chunked", -ECONNRESET);
 	httpc_answer_free(&answer);
@@ -391,7 +422,12 @@ static void streams(void **state)
 
 static void files(void **state)
 {
-	static const struct { const char *header; long status; size_t len; unsigned char first; } cases[] = {
+	static const struct {
+		const char *header;
+		long status;
+		size_t len;
+		unsigned char first;
+	} cases[] = {
 		{ "X: y", 200, BIG, 0 },
 		{ "Range: bytes=5-9", 206, 5, 5 },
 		{ "Range: bytes=300000-", 206, BIG - 300000, 300000 % 251 },
@@ -412,7 +448,8 @@ static void files(void **state)
 		if (answer.status < 300) {
 			assert_int_equal(answer.len, cases[i].len);
 			for (size_t b = 0; b < answer.len; b++)
-				assert_int_equal((unsigned char)answer.body[b], (cases[i].first + b) % 251);
+				assert_int_equal((unsigned char)answer.body[b],
+						 (cases[i].first + b) % 251);
 		}
 		httpc_answer_free(&answer);
 	}
@@ -448,7 +485,10 @@ static void cached_by_many(void **state)
 		pthread_join(threads[i], NULL);
 }
 
-struct heard { char text[4096]; size_t len; };
+struct heard {
+	char text[4096];
+	size_t len;
+};
 
 static int hear(void *arg, const void *data, size_t len)
 {
@@ -485,8 +525,10 @@ static void counts(void **state)
 	char *page = metrics_render(fix.metrics, &len);
 
 	(void)state;
-	assert_non_null(strstr(page, "http_requests_total{server=\"test\",route=\"/cached\",status=\"200\"} 401"));
-	assert_non_null(strstr(page, "http_requests_total{server=\"test\",route=\"none\",status=\"404\"} 1"));
+	assert_non_null(strstr(
+		page, "http_requests_total{server=\"test\",route=\"/cached\",status=\"200\"} 401"));
+	assert_non_null(strstr(
+		page, "http_requests_total{server=\"test\",route=\"none\",status=\"404\"} 1"));
 	assert_non_null(strstr(page, "http_request_seconds_count{server=\"test\"}"));
 	free(page);
 	assert_int_equal(fix.done, 6);
@@ -519,8 +561,10 @@ static void stops_with_waiting_requests(void **state)
 	assert_int_equal(fix.done, done + 3);
 	for (int i = 0; i < 3; i++)
 		pthread_join(threads[i], NULL);
-	fd = bind_unix(fix.folder, 16);         /* and another may start */
-	assert_int_equal(httpd_start(&fix.server, &(struct httpd_options){ .metrics = fix.metrics }, &fd, 1, routes, &fix), 0);
+	fd = bind_unix(fix.folder, 16); /* and another may start */
+	assert_int_equal(httpd_start(&fix.server, &(struct httpd_options){ .metrics = fix.metrics },
+				     &fd, 1, routes, &fix),
+			 0);
 	fix.topic = http_topic_new(fix.server, 2);
 	expect(CALL(0), "/cached", 200, "kept");
 }
@@ -528,10 +572,17 @@ static void stops_with_waiting_requests(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(listens_later), cmocka_unit_test(says_what_was_asked), cmocka_unit_test(gathers),
-		cmocka_unit_test(back_pressure), cmocka_unit_test(streams), cmocka_unit_test(files),
-		cmocka_unit_test(headers_and_late), cmocka_unit_test(cached_by_many), cmocka_unit_test(tells_events),
-		cmocka_unit_test(counts), cmocka_unit_test(stops_with_waiting_requests),
+		cmocka_unit_test(listens_later),
+		cmocka_unit_test(says_what_was_asked),
+		cmocka_unit_test(gathers),
+		cmocka_unit_test(back_pressure),
+		cmocka_unit_test(streams),
+		cmocka_unit_test(files),
+		cmocka_unit_test(headers_and_late),
+		cmocka_unit_test(cached_by_many),
+		cmocka_unit_test(tells_events),
+		cmocka_unit_test(counts),
+		cmocka_unit_test(stops_with_waiting_requests),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);

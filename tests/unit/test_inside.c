@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The listener for one's own kind: its routes, the status asked of the main thread, refusals, the end. */
+/* The listener for one's own kind: its routes, the status asked of the main thread, refusals, the
+ * end. */
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -44,7 +45,11 @@ static const struct http_route extra_routes[] = {
 };
 
 /* What the asking thread saw, while the main thread runs the loop. */
-struct asker { struct daemon *d; pthread_t thread; char health[256], metrics[65536], status[4096], extra[64]; };
+struct asker {
+	struct daemon *d;
+	pthread_t thread;
+	char health[256], metrics[65536], status[4096], extra[64];
+};
 
 static void ask(struct httpc *c, const char *path, char *out, size_t len)
 {
@@ -104,7 +109,8 @@ static void serves(void **state)
 	pthread_join(a.thread, NULL);
 	inside_stop(in);
 	assert_string_equal(a.health, "200 ok\n");
-	assert_non_null(strstr(a.metrics, "weir_http_requests_total{server=\"inside\",route=\"/_/health\",status=\"200\"} 1"));
+	assert_non_null(strstr(a.metrics, "weir_http_requests_total{server=\"inside\",route=\"/_/"
+					  "health\",status=\"200\"} 1"));
 	assert_int_equal(strncmp(a.status, "200 {", 5), 0);
 	assert_non_null(strstr(a.status, "\"node\":\"n1\""));
 	assert_non_null(strstr(a.status, "\"role\":\"test\""));
@@ -124,7 +130,8 @@ static void *ask_status(void *arg)
 	return NULL;
 }
 
-/* The main thread is about to end and never runs the loop again: the end does not wait for the answer's time. */
+/* The main thread is about to end and never runs the loop again: the end does not wait for the
+ * answer's time. */
 static void ends_while_asked(void **state)
 {
 	struct conf conf;
@@ -142,7 +149,8 @@ static void ends_while_asked(void **state)
 	assert_int_equal(inside_bind(&in, &conf, &at), 0);
 	assert_int_equal(inside_serve(in, &d, NULL, NULL, NULL, NULL), 0);
 	assert_int_equal(pthread_create(&a.thread, NULL, ask_status, &a), 0);
-	for (int i = 0; i < 5000 && !(page && strstr(page, "in_flight{server=\"inside\"} 1")); i++) {
+	for (int i = 0; i < 5000 && !(page && strstr(page, "in_flight{server=\"inside\"} 1"));
+	     i++) {
 		free(page);
 		usleep(1000);
 		page = metrics_render(d.metrics, &len);
@@ -166,12 +174,14 @@ static void refuses(void **state)
 	(void)state;
 	make_daemon(&d, &conf);
 	memset(&at, 0, sizeof(at));
-	assert_int_equal(inside_bind(&in, &conf, &at), 0);      /* not said: no listener, and nobody minds */
+	assert_int_equal(inside_bind(&in, &conf, &at),
+			 0); /* not said: no listener, and nobody minds */
 	assert_null(in);
 	assert_int_equal(inside_serve(in, &d, NULL, NULL, NULL, NULL), 0);
 	inside_stop(in);
 	assert_int_equal(addr_port_parse(&at, "198.51.100.1:7003"), 0);
-	assert_int_equal(inside_bind(&in, &conf, &at), -EINVAL);        /* off loopback without certificates */
+	assert_int_equal(inside_bind(&in, &conf, &at),
+			 -EINVAL); /* off loopback without certificates */
 	assert_null(in);
 	free_daemon(&d);
 }
@@ -179,7 +189,9 @@ static void refuses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(serves), cmocka_unit_test(ends_while_asked), cmocka_unit_test(refuses),
+		cmocka_unit_test(serves),
+		cmocka_unit_test(ends_while_asked),
+		cmocka_unit_test(refuses),
 	};
 	int rc;
 
