@@ -164,10 +164,12 @@ __weak __noinline int stage_ipip6(struct xdp_md *ctx, struct packet *p, const st
 	return grow(ctx, p, out, NULL, sizeof(struct ipv6hdr), WEIR_ADDED_IPIP6);
 }
 
-static __always_inline int outer_fill(struct outer *out, const struct packet *p,
+static __always_inline int outer_fill(const struct xdp_md *ctx, struct outer *out,
+				      const struct packet *p,
 				      const struct weir_backend *backend)
 {
 	const struct weir_settings *set = settings_get();
+	const struct ethhdr *eth = packet_data(ctx);
 
 	copy_address(out->dest, backend->addr);
 	if (!address_is_zero(backend->source))
@@ -178,6 +180,9 @@ static __always_inline int outer_fill(struct outer *out, const struct packet *p,
 		return WEIR_REASON_NO_ROUTE;
 	__builtin_memcpy(out->mac, backend->mac, sizeof(out->mac));
 	__builtin_memcpy(out->source_mac, backend->source_mac, sizeof(out->source_mac));
+	/* Without a next hop the frame may go to the host, which takes what bears its own address. */
+	if (!backend->ifindex && eth + 1 <= (const struct ethhdr *)packet_end(ctx))
+		__builtin_memcpy(out->mac, eth->h_dest, sizeof(out->mac));
 	out->ifindex = backend->ifindex;
 	out->family = backend->family;
 	out->ttl = set && set->ttl ? set->ttl : DEFAULT_TTL;
@@ -213,7 +218,7 @@ static __always_inline int forward(struct xdp_md *ctx, struct packet *p, enum we
 		return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);
 	if (backend->flags & WEIR_BACKEND_LOCAL)
 		return leave(p, XDP_PASS, WEIR_REASON_LOCAL);
-	if (outer_fill(&out, p, backend) != CONTINUE)
+	if (outer_fill(ctx, &out, p, backend) != CONTINUE)
 		return leave(p, XDP_DROP, WEIR_REASON_NO_ROUTE);
 	mtu = way_mtu(backend);
 	if (p->ip_bytes + out.added > mtu)
