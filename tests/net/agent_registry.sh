@@ -4,7 +4,7 @@
 # empties a backend; a silent registry changes nothing, but a dead backend still goes; a reload adds and removes.
 . "$(dirname "$0")/agent_lib"
 
-make -s $build/bin/weir-registry >&2 || exit 1
+make -s ${AGENT_SAN:+SAN=$AGENT_SAN} "$build/bin/weir-registry" >&2 || exit 1
 socket=$work/registry.socket
 REGISTRY="unix:$socket"
 cat >$work/reg.yaml <<END

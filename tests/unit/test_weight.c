@@ -286,6 +286,30 @@ static void down_draining_and_back(void **state)
 	weight_free(w);
 }
 
+/* Sites are compared by capacity: one that is idle looks as large as it was when it was busy. */
+static void idle_is_not_small(void **state)
+{
+	double speed[4] = { 500, 500, 500, 500 }, busy, idle;
+	struct weight *w = make(4);
+	struct weight_input in[4];
+
+	(void)state;
+	random_state = 11;
+	for (int i = 0; i < 4; i++)
+		clear(&in[i]);
+	weight_tick(w, in, 1);
+	idle = weight_capacity(w);
+	assert_true(idle > 2000 && idle < 5000);
+	run_world(w, in, speed, 1000, 400);
+	busy = weight_capacity(w);
+	assert_true(fabs(busy - 2000) < 400);
+	run_world(w, in, speed, 1, 200);
+	idle = weight_capacity(w);
+	print_message("# capacity 2,000: seen as %.0f when busy, %.0f when idle\n", busy, idle);
+	assert_true(idle > 0.5 * busy && idle < 2 * busy);
+	weight_free(w);
+}
+
 static void silence(void **state)
 {
 	struct weight *w = make(3);
@@ -413,6 +437,7 @@ int main(void)
 		cmocka_unit_test(slow_one_gets_less),
 		cmocka_unit_test(fast_errors),
 		cmocka_unit_test(down_draining_and_back),
+		cmocka_unit_test(idle_is_not_small),
 		cmocka_unit_test(silence),
 		cmocka_unit_test(fills_by_delay),
 		cmocka_unit_test(set_of_backends),

@@ -19,6 +19,7 @@
 #define DRIFT_S       60.0      /* worse than the prior for so long: back to it */
 #define WORSE         1.05
 #define SCALE_KEEP_S  0.99      /* a scale that became too large shrinks by 1% a second */
+#define LEVEL_MAX     5.0
 #define PRIOR_MEAN_MIN 1e-3     /* an idle service still gets units to count in */
 
 void model_init(struct model *m)
@@ -242,6 +243,21 @@ double model_theta(const struct model *m, size_t j)
 	return m->fallback ? m->prior[j] : m->theta[j];
 }
 
+/* The fit is centred: its slopes say how loads differ, not how high they are. The level makes the mean
+ * load the mean of the prior's, so that loads of sites can be compared. */
+static double level(const struct model *m)
+{
+	double fitted = 0, prior = 0;
+
+	for (size_t j = 0; j < m->n; j++) {
+		fitted += model_theta(m, j) * mean_x(m, j);
+		prior += m->prior[j] * mean_x(m, j);
+	}
+	if (m->sum < RIDGE || fitted <= 0 || prior < PRIOR_MEAN_MIN)
+		return 1;
+	return fmin(LEVEL_MAX, fmax(1 / LEVEL_MAX, prior / fitted));
+}
+
 double model_load(const struct model *m, const double *x)
 {
 	double load = 0;
@@ -253,5 +269,5 @@ double model_load(const struct model *m, const double *x)
 		any = true;
 		load += model_theta(m, j) * x[j];
 	}
-	return any ? load : NAN;
+	return any ? load * level(m) : NAN;
 }

@@ -2,7 +2,7 @@
 /*
  * model.h -- how much each reported metric tells about load, learned from the reports themselves.
  *
- * A linear model L = sum of theta[j] * x[j] with theta >= 0: recursive least squares with
+ * A linear model L = level * sum of theta[j] * x[j] with theta >= 0: recursive least squares with
  * forgetting, solved by coordinate descent under the sign constraint, with a ridge towards a prior
  * that is "cpu alone" (theta = 1 for cpu, 0 for the rest), so that on day zero the load is the cpu
  * utilization, as in gRPC's weighted round robin. What is predicted is the next tick's mean number of

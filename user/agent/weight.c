@@ -30,6 +30,9 @@
 #define EJECT_S      3.0        /* for so long, at one request a second and more */
 #define SHRINK       0.1        /* capacities are drawn towards the configured sizes by so much, */
 #define SHRINK_COUNT 10.0       /* and more while only a handful of requests was seen */
+#define NOMINAL      1000.0     /* requests per second that a size of 1 takes, before anything was seen … */
+#define NOMINAL_LOAD 0.05       /* … which counts like so much load that was seen */
+#define NOMINAL_S    60.0       /* it follows what is seen, so that a service that falls idle is remembered */
 #define LOAD_MIN     0.03       /* … and while there is little load: what differs then is mostly noise */
 
 struct backend {
@@ -44,6 +47,7 @@ struct weight {
 	struct model model;
 	struct backend *backends;
 	size_t n;
+	double nominal;                 /* remembered requests per second of a size of 1 at load 1 */
 	double age_s, blackout_s, still_s;      /* since the first tick; left; since a step was allowed */
 	double *scratch;                /* [2 n] */
 };
@@ -55,6 +59,7 @@ int weight_new(struct weight **out)
 	if (!w)
 		return -ENOMEM;
 	model_init(&w->model);
+	w->nominal = NOMINAL;
 	*out = w;
 	return 0;
 }
@@ -219,10 +224,11 @@ static void observe(struct weight *w, const struct weight_input *in, double dt)
 
 /* ---- capacities ------------------------------------------------------------------------------- */
 
-/* Requests per second that one unit of configured size takes at load 1, and the mean load. */
-static double rate_per_size(const struct weight *w, double *mean_load, double *mean_rate)
+/* Requests per second that one unit of configured size takes at load 1, and the means. What is idle
+ * counts as what it was when it was busy: sites that are compared must not look small for that. */
+static double rate_per_size(struct weight *w, double dt, double *mean_load, double *mean_rate)
 {
-	double rates = 0, loads = 0, sized = 0;
+	double rates = 0, loads = 0, sized = 0, per_size;
 	size_t n = 0;
 
 	for (size_t i = 0; i < w->n; i++) {
@@ -237,7 +243,9 @@ static double rate_per_size(const struct weight *w, double *mean_load, double *m
 	}
 	*mean_load = n ? loads / (double)n : 0;
 	*mean_rate = n ? rates / (double)n : 0;
-	return rates > 1e-6 && sized > 1e-9 ? rates / sized : 1;
+	per_size = (rates + w->nominal * NOMINAL_LOAD) / (sized + NOMINAL_LOAD);
+	w->nominal += (1 - exp(-dt / NOMINAL_S)) * fmin(1, sized) * (per_size - w->nominal);
+	return per_size;
 }
 
 /* A silent backend keeps its capacity for a while, then ages to what the others have for its size. */
@@ -250,10 +258,10 @@ static double silent_capacity(const struct backend *b, double per_size)
 	return (1 - aged) * b->state.capacity + aged * b->state.size * per_size;
 }
 
-static void judge(struct weight *w)
+static void judge(struct weight *w, double dt)
 {
 	double mean_load, mean_rate, known = 0, sizes = 0, prior;
-	double per_size = rate_per_size(w, &mean_load, &mean_rate);
+	double per_size = rate_per_size(w, dt, &mean_load, &mean_rate);
 	/* So much load at the configured capacity is mixed in. It keeps what is unknown from being taken
 	 * for small, and a share that feeds itself (more traffic, so more capacity) from running away. */
 	double mix = mean_load * (SHRINK + SHRINK_COUNT / (1 + mean_rate * 2 * SMOOTH_S)) + LOAD_MIN;
@@ -453,7 +461,7 @@ int weight_tick(struct weight *w, const struct weight_input *in, double dt)
 
 	observe(w, in, dt);
 	drifted = model_tick(&w->model, dt);
-	judge(w);
+	judge(w, dt);
 	allocate(w);
 	shape(w, in, dt);
 	w->blackout_s = fmax(0, w->blackout_s - dt);
