@@ -209,6 +209,14 @@ build/tests/net/dp_tool: build/tests/net/dp_tool.o build/agent.a build/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 build/tests/net/dp_flows: build/tests/net/dp_flows.o
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags)
+build/bpf/lb_%.bpf.o: tests/bench/lb_%.bpf.c build/vmlinux/vmlinux.h
+	@mkdir -p $(@D)
+	$(call say,BPF)$(CLANG) -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -O2 -g -fno-strict-aliasing -Wall -Wextra \
+		-Wshadow -I. -Ibuild/vmlinux -MMD -MP -c $< -o $@
+build/tests/bench/lb_bench.o: cflags += -Ibuild
+build/tests/bench/lb_bench.o: | build/skel/edge.skel.h build/skel/lb_minimal.skel.h build/skel/lb_wrap.skel.h
+build/tests/bench/lb_bench: build/tests/bench/lb_bench.o build/tests/bpf/frame.o
+	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 build/bpf-tests: $(bpf_tests_bin) build/tests/net/dp_tool build/tests/net/dp_flows
 	@touch $@
 

@@ -19,9 +19,6 @@
 #ifndef NULL
 #define NULL ((void *)0)
 #endif
-#ifndef offsetof
-#define offsetof(type, field) __builtin_offsetof(type, field)
-#endif
 
 #include "bpf/maps.h"
 #include "bpf/packet.h"

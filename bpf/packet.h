@@ -6,6 +6,8 @@
 #ifndef WEIR_BPF_PACKET_H
 #define WEIR_BPF_PACKET_H
 
+#include "bpf/context.h"
+
 #define ETH_P_IP        0x0800
 #define ETH_P_IPV6      0x86dd
 #define ETH_HLEN        14
@@ -76,27 +78,6 @@ static __always_inline __u32 bounded(__u32 len, __u32 mask)
 {
 	asm volatile("" : "+r"(len));
 	return len & mask;
-}
-
-/* In assembly, because compilers merge such loads into one with a computed offset, which the
- * verifier refuses. */
-#define CONTEXT_LOAD(ctx, field)                                                                   \
-	({                                                                                         \
-		void *at_;                                                                         \
-		asm volatile("%[at] = *(u32 *)(%[base] + %[offset])"                               \
-			     : [at] "=r"(at_)                                                      \
-			     : [base] "r"(ctx), [offset] "i"(offsetof(struct xdp_md, field)));     \
-		at_;                                                                               \
-	})
-
-static __always_inline void *packet_data(const struct xdp_md *ctx)
-{
-	return CONTEXT_LOAD(ctx, data);
-}
-
-static __always_inline void *packet_end(const struct xdp_md *ctx)
-{
-	return CONTEXT_LOAD(ctx, data_end);
 }
 
 /* The way out of a stage: what is done and why. */
