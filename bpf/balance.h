@@ -71,13 +71,13 @@ static __always_inline bool is_new_connection(const struct packet *p)
 
 /* Sticky UDP has no SYN: flows first seen soon after the slot moved are taken for old ones, later
  * ones for new; each is noted. */
-static __always_inline __u16 transition_udp(const struct packet *p, const struct weir_slot *slot,
-					    __u32 now)
+static __always_inline __u16 transition_udp(const struct packet *p, const struct weir_flow *flow,
+					    const struct weir_slot *slot, __u32 now)
 {
 	const struct weir_settings *set = settings_get();
 	__u16 learn = set && set->udp_learn_s ? set->udp_learn_s : UDP_LEARN_SECONDS;
 	struct weir_note note = { .since = slot->since };
-	__u16 noted = note_find(&notes, &p->flow, slot->since);
+	__u16 noted = note_find(&notes, flow, slot->since);
 
 	if (noted)
 		return noted;
@@ -86,28 +86,29 @@ static __always_inline __u16 transition_udp(const struct packet *p, const struct
 	else
 		note.backend = slot->current;
 	if (!p->quoted)
-		bpf_map_update_elem(&notes, &p->flow, &note, BPF_ANY);
+		bpf_map_update_elem(&notes, flow, &note, BPF_ANY);
 	return note.backend;
 }
 
-static __always_inline __u16 transition_tcp(const struct packet *p, const struct weir_slot *slot)
+static __always_inline __u16 transition_tcp(const struct packet *p, const struct weir_flow *flow,
+					    const struct weir_slot *slot)
 {
 	struct weir_note note = { .since = slot->since };
 
-	note.backend = note_find(&notes, &p->flow, slot->since);
+	note.backend = note_find(&notes, flow, slot->since);
 	if (note.backend)
 		return note.backend;
 	if (is_new_connection(p)) {
 		note.backend = slot->current;
-		bpf_map_update_elem(&half_open, &p->flow, &note, BPF_ANY);
+		bpf_map_update_elem(&half_open, flow, &note, BPF_ANY);
 		return note.backend;
 	}
-	note.backend = note_find(&half_open, &p->flow, slot->since);
+	note.backend = note_find(&half_open, flow, slot->since);
 	if (!note.backend)
 		return backend_is_up(slot->previous) ? slot->previous : slot->current;
 	if (!p->quoted) {
-		bpf_map_update_elem(&notes, &p->flow, &note, BPF_ANY);
-		bpf_map_delete_elem(&half_open, &p->flow);
+		bpf_map_update_elem(&notes, flow, &note, BPF_ANY);
+		bpf_map_delete_elem(&half_open, flow);
 	}
 	return note.backend;
 }
@@ -116,14 +117,16 @@ static __always_inline __u16 transition_tcp(const struct packet *p, const struct
 __weak __noinline int stage_transition(const struct packet *p, struct weir_slot *slot)
 {
 	__u32 now = bpf_ktime_get_coarse_ns() / NANOSECONDS;
+	struct weir_flow flow;
 	__u16 backend;
 
 	if (!p || !slot)
 		return 0;
+	flow = p->flow;         /* 6.1 takes map keys from the stack, not from a function's argument */
 	if (p->flow.proto == IPPROTO_TCP)
-		backend = transition_tcp(p, slot);
+		backend = transition_tcp(p, &flow, slot);
 	else if (p->service_flags & WEIR_SERVICE_UDP_STICKY)
-		backend = transition_udp(p, slot, now);
+		backend = transition_udp(p, &flow, slot, now);
 	else
 		return slot->current;
 	if (backend != slot->current && slot->elsewhere != now)
