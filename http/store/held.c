@@ -229,10 +229,9 @@ static struct held *cache_add(struct held_cache *cache, struct held *h, struct h
 	return h;
 }
 
-int held_get(struct held_cache *cache, const struct version *v, struct held **out)
+struct held *held_hot(struct held_cache *cache, const struct version *v)
 {
 	struct held *h, *drop = NULL;
-	int rc;
 
 	pthread_mutex_lock(&cache->lock);
 	h = cache_find(cache, v);
@@ -248,6 +247,14 @@ int held_get(struct held_cache *cache, const struct version *v, struct held **ou
 	}
 	pthread_mutex_unlock(&cache->lock);
 	held_put(drop);
+	return h;
+}
+
+int held_get(struct held_cache *cache, const struct version *v, struct held **out)
+{
+	struct held *h = held_hot(cache, v), *drop = NULL;
+	int rc;
+
 	if (h) {
 		*out = h;
 		return 0;
@@ -255,7 +262,6 @@ int held_get(struct held_cache *cache, const struct version *v, struct held **ou
 	rc = held_open(cache, v, &h);
 	if (rc)
 		return rc;
-	drop = NULL;
 	pthread_mutex_lock(&cache->lock);
 	*out = cache_add(cache, h, &drop);
 	pthread_mutex_unlock(&cache->lock);

@@ -28,6 +28,8 @@ void held_cache_free(struct held_cache *cache);         /* accepts NULL */
 
 /* 0 and a counted reference, -ENOENT, -EBADMSG (head damaged), or -errno. */
 int held_get(struct held_cache *cache, const struct version *v, struct held **out);
+/* Only one that is open already: NULL when it is not. Reads nothing. */
+struct held *held_hot(struct held_cache *cache, const struct version *v);
 void held_put(struct held *h);          /* accepts NULL */
 /* The file was replaced or removed: the next held_get() opens anew. */
 void held_drop(struct held_cache *cache, const struct version *v);

@@ -102,6 +102,10 @@ int names_put(struct names *names, const char *bucket, struct name_entry *entry,
 	      const char *if_none_match, bool *replaced);
 /* -ENOENT also when the bucket is unknown. Never older than the last acknowledged write. */
 int names_get(struct names *names, const char *bucket, const char *key, struct name_entry *entry);
+/* The same from this node's own copy, if that is certain at this moment: never waits for another
+ * node, so it may be called on a server's thread. -EWOULDBLOCK: ask names_get(). */
+int names_get_now(struct names *names, const char *bucket, const char *key,
+		  struct name_entry *entry);
 /* After 0 no read finds it, and every endpoint that ever registered will be told to forget the
  * data. */
 int names_delete(struct names *names, const char *bucket, const char *key, const char *if_match);

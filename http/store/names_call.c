@@ -320,6 +320,26 @@ int read_certain(struct names *n, struct bucket *b)
 	return rc ? -EAGAIN : 0;
 }
 
+/* Is this node the primary, by a term that was verified already? Asks nobody. */
+static bool certain_now(struct names *n, struct bucket *b)
+{
+	struct bucket_view v;
+	uint64_t term = 0;
+	bool certain;
+
+	bucket_view(n, b, &v);
+	if (!v.known || !v.has_meta || v.meta.state != NAMES_STATE_COMPLETE ||
+	    v.meta.epoch != v.record.epoch || strcmp(v.record.primary, n->node) ||
+	    strcmp(v.meta.primary, n->node))
+		return false;
+	if (!v.record.secondary[0] && !v.unsure && (v.mod_revision || !nodes_others(n)))
+		return true;
+	pthread_mutex_lock(&n->lock);
+	certain = n->lease && registry_lease_certain(n->lease, &term) && b->verified_term == term;
+	pthread_mutex_unlock(&n->lock);
+	return certain;
+}
+
 struct read {
 	struct names *n;
 	const char *bucket, *key;
@@ -387,6 +407,23 @@ static int get_there(struct names *n, struct bucket *b, const char *primary, con
 		route_again(n, b, answer);
 	json_decref(answer);
 	return rc;
+}
+
+int names_get_now(struct names *n, const char *bucket, const char *key, struct name_entry *entry)
+{
+	struct read r = { .n = n, .bucket = bucket, .key = key, .entry = entry };
+	struct bucket *b;
+	int rc;
+
+	if (!names_bucket_valid(bucket) || !names_key_valid(key))
+		return -EWOULDBLOCK;
+	b = bucket_find(n, bucket);
+	if (!b || !certain_now(n, b))
+		return -EWOULDBLOCK;
+	rc = names_db_read(n->db, read_txn, &r);
+	if (rc == -ENOENT)
+		names_fail("there is no such object");
+	return !rc || rc == -ENOENT ? rc : -EWOULDBLOCK;
 }
 
 int names_get(struct names *n, const char *bucket, const char *key, struct name_entry *entry)

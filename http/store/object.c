@@ -327,6 +327,27 @@ static void get_work(struct http_req *req, void *arg)
 		serve(ep, req, bucket, &entry);
 }
 
+/* What is hot is answered at once, without a worker: the name is certain here, the version is open,
+ * and its answer is ready or its pages are checked and in memory. */
+static bool get_hot(struct endpoint *ep, struct http_req *req, const char *bucket, const char *key)
+{
+	struct name_entry entry;
+	struct version v;
+	struct held *held;
+	bool hot;
+
+	if (names_get_now(ep->names, bucket, key, &entry) || version_parse(&v, entry.version))
+		return false;
+	held = held_hot(ep->held, &v);
+	if (!held)
+		return false;
+	hot = held_attached(held) || held_ready(held, 0, entry.size);
+	if (hot)
+		serve(ep, req, bucket, &entry);
+	held_put(held);
+	return hot;
+}
+
 /* ---- listing ---- */
 
 static int list_entry(void *arg, const char *bucket, const struct name_entry *entry)
@@ -381,6 +402,8 @@ static enum http_next get_begin(struct http_req *req, void *arg)
 	list = !key || !*key;
 	if (!access_check(req, ep->users, list ? RIGHT_LIST : RIGHT_READ, bucket,
 			  list ? http_query(req, "prefix") : key, &call->who))
+		return HTTP_ANSWERED;
+	if (!list && get_hot(ep, req, bucket, key))
 		return HTTP_ANSWERED;
 	return http_work(req, list ? list_work : get_work, ep);
 }

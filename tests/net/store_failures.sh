@@ -132,8 +132,8 @@ fetched() { local v e; while read -r v; do
 	local n=0; for e in $(all); do [ -n "$(version_file "$e" "$v")" ] && n=$((n + 1)); done; [ $n -ge 2 ] || return 1; done <"$work/missed"; }
 until_ok 20 fetched
 check $? "what was stored meanwhile has at least two copies"
-for i in 1 2 3 4; do [ "$(code "$away" /b/away/missed$i)" = 200 ] && cmp -s "$work/body" "$work/middle" || break; done
-check $? "and is served by it"
+ok=0; for i in 1 2 3 4; do { [ "$(code "$away" /b/away/missed$i)" = 200 ] && cmp -s "$work/body" "$work/middle"; } || ok=1; done
+check $ok "and is served by it"
 
 # ---- nobody else is there
 stop KILL a2 b1 b2
