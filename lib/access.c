@@ -24,7 +24,11 @@ static bool refuse(struct http_req *req, int rc)
 			  rc == -EBADMSG || rc == -ENOKEY ? "the token's signature is not one of this installation" :
 			  "what stands in Authorization is neither a token nor a key";
 
-	http_add_header(req, "WWW-Authenticate", "Basic realm=\"weir\", charset=\"UTF-8\"");
+	/* A browser asks for a password when a script of the page meets a Basic challenge: the console, which
+	 * has its own form, says that it is one. */
+	bool page = http_header(req, "X-Weir-Console") || http_query(req, "t");
+
+	http_add_header(req, "WWW-Authenticate", page ? "Bearer realm=\"weir\"" : "Basic realm=\"weir\", charset=\"UTF-8\"");
 	http_reply_error(req, 401, rc == -ETIME ? "expired" : "unauthorized", "%s", why);
 	return false;
 }

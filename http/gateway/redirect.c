@@ -108,7 +108,7 @@ enum http_next redirect_object(struct http_req *req, void *arg)
 	if (!*key && !listing)
 		return http_reply_error(req, 400, "no_key", "the path ends after the bucket; it should be /b/%.63s/KEY", bucket);
 	if (strlen(bucket) >= sizeof(want.bucket) || strlen(prefix) >= sizeof(want.prefix))
-		return http_reply_error(req, 400, "name_too_long", "a bucket has at most 63 bytes, a key 511");
+		return http_reply_error(req, 400, "name_too_long", "a bucket has at most 63 bytes, a key 512");
 	if (!access_check(req, gw->users, want.rights, bucket, prefix, &who)) {
 		gw->refused++;
 		return HTTP_ANSWERED;

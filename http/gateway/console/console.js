@@ -178,7 +178,7 @@ function leave(why) {
 
 async function look() {
   const token = store.getItem('token');
-  const answer = await fetch('/_/status', { headers: { Authorization: `Bearer ${token}` } });
+  const answer = await fetch('/_/status', { headers: { Authorization: `Bearer ${token}`, 'X-Weir-Console': '1' } });
   if (!answer.ok) return leave((await answer.json().catch(() => ({}))).message ?? `refused (${answer.status})`);
   $('enter').hidden = true;
   $('view').hidden = $('leave').hidden = false;
@@ -193,7 +193,7 @@ $('enter').addEventListener('submit', async e => {
   const id = $('key-id').value.trim(), secret = $('secret').value.trim();
   $('refused').textContent = '';
   if (id) {
-    const answer = await fetch('/_/token', { method: 'POST', headers: { Authorization: `Basic ${btoa(`${id}:${secret}`)}` } });
+    const answer = await fetch('/_/token', { method: 'POST', headers: { Authorization: `Basic ${btoa(`${id}:${secret}`)}`, 'X-Weir-Console': '1' } });
     const said = await answer.json().catch(() => ({}));
     if (!answer.ok) return leave(said.message ?? `refused (${answer.status})`);
     store.setItem('token', said.token);
