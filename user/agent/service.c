@@ -531,6 +531,10 @@ const char *service_why(const struct service *service, size_t i)
 	const struct weight_state *state = weight_state(service->weight, i);
 	double aim = state->target * service->conf->slots;
 
+	const struct health *health = service->backends[i]->health;
+
+	if (health && !health_verdict(health)->known)
+		return "not looked at yet";
 	if (*state->why)
 		return state->why;
 	if (!service->rates)
