@@ -158,6 +158,7 @@ void http_resume(struct http_req *req);
 struct http_topic;                      /* a stream of events with any number of listeners */
 struct http_topic *http_topic_new(struct httpd *server, unsigned int listeners_max);
 void http_topic_free(struct http_topic *topic);
+/* How many listen now: who has none need not make events. */
 size_t http_topic_listeners(struct http_topic *topic);
 enum http_next http_reply_events(struct http_req *req, struct http_topic *topic);
 /* Thread-safe. event may be NULL; data is one JSON text. A listener that is 256 KiB behind is

@@ -136,7 +136,9 @@ struct httpd {
 	pthread_mutex_t work_lock;
 	pthread_cond_t work_cond;
 	struct http_req *work_head, **work_tail;
-	unsigned int work_queued;
+	_Atomic unsigned int work_queued;
+	unsigned int workers_idle;
+	bool workers_waking;            /* one was signalled and did not run yet */
 	bool workers_quit;
 	pthread_t *workers;
 	unsigned int nworkers;

@@ -15,7 +15,9 @@
 #include "lib/httpd_impl.h"
 #include "lib/log.h"
 
-#define STREAM_BLOCK (128u << 10) /* of a stream with a known length */
+/* Of a stream; below malloc's threshold for a mapping of its own, whose pages would be new each
+ * time. */
+#define STREAM_BLOCK (112u << 10)
 /* Up to here a file is read and sent with its head in one call: one packet and one wake-up of the
  * client instead of two, which costs more than copying. */
 #define SMALL_FILE (64u << 10)
@@ -205,6 +207,14 @@ static void stream_free(void *arg)
 	free(stream);
 }
 
+/* Chunks are made in the connection's own memory: the block is not used for them. */
+static size_t stream_block(uint64_t length)
+{
+	if (length == UINT64_MAX || length == 0)
+		return 1;
+	return length < STREAM_BLOCK ? (size_t)length : STREAM_BLOCK;
+}
+
 enum http_next http_reply_stream(struct http_req *req, unsigned int status, const char *type,
 				 uint64_t length, http_read_fn *read, void (*free_ctx)(void *),
 				 void *ctx)
@@ -215,8 +225,8 @@ enum http_next http_reply_stream(struct http_req *req, unsigned int status, cons
 	if (stream) {
 		*stream = (struct stream){ req, read, free_ctx, ctx };
 		response = MHD_create_response_from_callback(
-			length == UINT64_MAX ? MHD_SIZE_UNKNOWN : length, STREAM_BLOCK, stream_read,
-			stream, stream_free);
+			length == UINT64_MAX ? MHD_SIZE_UNKNOWN : length, stream_block(length),
+			stream_read, stream, stream_free);
 	}
 	if (!response) {
 		free(stream);

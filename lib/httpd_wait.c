@@ -77,6 +77,54 @@ void http_resume_all(struct httpd *server)
 	pthread_mutex_unlock(&server->reqs_lock);
 }
 
+static enum http_next refuse_work(struct http_req *req)
+{
+	return http_reply_error(req, 503, "busy",
+				"too much work is waiting; try again in a moment");
+}
+
+/* Wakes one worker, unless one is on its way already: it wakes the next when there is more. Waking one
+ * for each request costs more than most requests do. Under work_lock; true: signal after the unlock, so
+ * that the woken one does not wait for the lock. */
+static bool wants_wake(struct httpd *server)
+{
+	if (server->workers_waking || !server->workers_idle || !server->work_head)
+		return false;
+	server->workers_waking = true;
+	return true;
+}
+
+static bool enqueue(struct httpd *server, struct http_req *req)
+{
+	bool quit, wake;
+
+	pthread_mutex_lock(&server->work_lock);
+	quit = server->workers_quit;
+	if (!quit) {
+		*server->work_tail = req;
+		server->work_tail = &req->next_work;
+	}
+	wake = wants_wake(server);
+	pthread_mutex_unlock(&server->work_lock);
+	if (wake)
+		pthread_cond_signal(&server->work_cond);
+	return !quit;
+}
+
+/* Sets or clears that a worker has the request; suspended with it. */
+static void set_in_work(struct http_req *req, bool on)
+{
+	struct MHD_Connection *mhd = req->mhd;
+
+	pthread_mutex_lock(&req->lock);
+	req->in_work = req->suspended = on;
+	if (on)
+		MHD_suspend_connection(mhd);
+	pthread_mutex_unlock(&req->lock);
+	if (!on)
+		MHD_resume_connection(mhd);
+}
+
 enum http_next http_work(struct http_req *req, http_work_fn *fn, void *arg)
 {
 	struct httpd *server = req->server;
@@ -84,39 +132,43 @@ enum http_next http_work(struct http_req *req, http_work_fn *fn, void *arg)
 	req->work_fn = fn;
 	req->work_arg = arg;
 	req->next_work = NULL;
-	pthread_mutex_lock(&server->work_lock);
-	if (server->workers_quit || server->work_queued >= HTTP_QUEUE_MAX) {
-		pthread_mutex_unlock(&server->work_lock);
-		return http_reply_error(req, 503, "busy",
-					"too much work is waiting; try again in a moment");
+	if (atomic_fetch_add(&server->work_queued, 1) >= HTTP_QUEUE_MAX) {
+		atomic_fetch_sub(&server->work_queued, 1);
+		return refuse_work(req);
 	}
-	pthread_mutex_lock(&req->lock);
-	req->in_work = req->working = req->suspended = true;
-	MHD_suspend_connection(req->mhd);
-	pthread_mutex_unlock(&req->lock);
-	*server->work_tail = req;
-	server->work_tail = &req->next_work;
-	server->work_queued++;
-	pthread_cond_signal(&server->work_cond);
-	pthread_mutex_unlock(&server->work_lock);
+	set_in_work(req, true);
+	if (!enqueue(server, req)) {    /* the server stops */
+		refuse_work(req);
+		set_in_work(req, false);
+		return HTTP_ANSWERED;
+	}
+	req->working = true;
 	return HTTP_LATER;
 }
 
 static struct http_req *next_work(struct httpd *server)
 {
 	struct http_req *req;
+	bool wake;
 
 	pthread_mutex_lock(&server->work_lock);
-	while (!server->work_head && !server->workers_quit)
+	while (!server->work_head && !server->workers_quit) {
+		server->workers_idle++;
 		pthread_cond_wait(&server->work_cond, &server->work_lock);
+		server->workers_idle--;
+		server->workers_waking = false;
+	}
 	req = server->work_head;
 	if (req) {
 		server->work_head = req->next_work;
 		if (!server->work_head)
 			server->work_tail = &server->work_head;
-		server->work_queued--;
+		atomic_fetch_sub(&server->work_queued, 1);
 	}
+	wake = wants_wake(server);
 	pthread_mutex_unlock(&server->work_lock);
+	if (wake)
+		pthread_cond_signal(&server->work_cond);
 	return req;
 }
 
@@ -126,13 +178,8 @@ static void *worker_run(void *arg)
 	struct http_req *req;
 
 	while ((req = next_work(server))) {
-		struct MHD_Connection *mhd = req->mhd;
-
 		req->work_fn(req, req->work_arg);
-		pthread_mutex_lock(&req->lock);
-		req->in_work = req->suspended = false;
-		pthread_mutex_unlock(&req->lock);
-		MHD_resume_connection(mhd);
+		set_in_work(req, false);
 	}
 	return NULL;
 }

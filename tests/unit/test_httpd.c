@@ -411,6 +411,8 @@ static void streams(void **state)
 	assert_int_equal(answer.len, 5000000);
 	assert_int_equal(answer.content_length, UINT64_MAX);
 	httpc_answer_free(&answer);
+	expect(CALL(0), "/stream?n=0", 200, NULL);
+	expect(CALL(0), "/stream?n=0&chunked", 200, NULL);
 	answer = ask(CALL(0), "/stream?n=5000000", -EMSGSIZE);
 	httpc_answer_free(&answer);
 	answer = ask(CALL(0), "/stream?n=13",
