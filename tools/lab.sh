@@ -68,7 +68,8 @@ make_node() {
 		in_net router ip route add "2001:db8:$site::100" via "2001:db8:$site::1" dev "r-$node" onlink ;;
 	gw-*)   in_net "$node" ip addr add "198.18.$site.100/32" dev lo
 		in_net "$node" ip addr add "2001:db8:$site::100/128" dev lo nodad ;;
-	client) in_net "$node" ip link set eth0 mtu 1500 ;;
+	client) in_net "$node" ip link set eth0 mtu 1500
+		in_net "$node" sh -c 'echo 1 >/proc/sys/net/ipv4/tcp_orphan_retries' ;;
 	esac
 }
 

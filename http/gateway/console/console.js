@@ -127,7 +127,7 @@ function showStorage(all) {
 function showMembers(all) {
   show('members', [
     ['node', m => m.node], ['site', m => m.site], ['role', m => m.role],
-    ['state', m => state({ up: m.status && !m.status.error })], ['up for', m => m.status?.uptime_s === undefined ? '–' : `${m.status.uptime_s} s`, 'n'],
+    ['state', m => m.inside ? state({ up: m.status && !m.status.error }) : element('span', 'not asked', 'draining')], ['up for', m => m.status?.uptime_s === undefined ? '–' : `${m.status.uptime_s} s`, 'n'],
     ['registry', m => m.status?.registry], ['note', m => m.status?.error, 'wide'],
   ], all.members, 'the registry knows nobody');
 }
@@ -136,6 +136,7 @@ function record(all, services) {
   const share = {};
   for (const s of services) for (const b of s.backends ?? []) if (s.slots) share[`${s.name} ${b.name}`] = (b.slots ?? 0) / s.slots;
   const names = Object.keys(share).sort();
+  $('shares').hidden = !names.length;
   if (!names.length) return;
   if (names.join() !== history.names.join()) {
     history.names = names;
