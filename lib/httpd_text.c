@@ -79,12 +79,16 @@ char *http_percent_encode(const char *text, bool keep_slash)
 
 bool http_is_token(const char *text, size_t len)
 {
-	for (size_t i = 0; i < len; i++) {
-		unsigned char c = (unsigned char)text[i];
+	static const bool is_tchar[256] = {
+		['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['!'] = true,
+		['#'] = true, ['$'] = true, ['%'] = true, ['&'] = true, ['\''] = true, ['*'] = true,
+		['+'] = true, ['-'] = true, ['.'] = true, ['^'] = true, ['_'] = true, ['`'] = true,
+		['|'] = true, ['~'] = true,
+	};
 
-		if (!is_unreserved(c) && (c == '\0' || !strchr("!#$%&'*+^`|", c)))
+	for (size_t i = 0; i < len; i++)
+		if (!is_tchar[(unsigned char)text[i]])
 			return false;
-	}
 	return len > 0;
 }
 
