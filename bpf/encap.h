@@ -19,16 +19,13 @@ struct owners {
 	__be32 addr[WEIR_OWNERS][4];
 };
 
-struct outer {                          /* what both families need */
-	__be32 dest[4];
+struct outer {                          /* what is not in the backend's entry */
 	__be32 source[4];
-	__u8 mac[6], source_mac[6];
-	__u32 ifindex;
+	__u8 mac[6];                    /* next hop */
 	__u16 added;                    /* bytes */
-	__u8 ttl;
-	__u8 family;
 	__be16 gue_port;                /* 0: IPIP */
-	__u16 zero;
+	__u8 ttl;
+	__u8 zero;
 };
 
 /* The owners of the packet's slot but the one that it goes to, for the relay at the backend. */
@@ -104,8 +101,8 @@ static __always_inline __u8 outer_protocol(const struct outer *out, const struct
 
 /* Grows the frame at its head by a constant and writes link, IP and, with owners, GUE headers. */
 static __always_inline int grow(struct xdp_md *ctx, struct packet *p, const struct outer *out,
-				const struct owners *owners, const __u32 ip_header,
-				const __u32 added)
+				const struct weir_backend *to, const struct owners *owners,
+				const __u32 ip_header, const __u32 added)
 {
 	const bool is4 = ip_header == sizeof(struct iphdr);
 	struct ethhdr *eth;
@@ -118,15 +115,15 @@ static __always_inline int grow(struct xdp_md *ctx, struct packet *p, const stru
 		return leave(p, XDP_DROP, WEIR_REASON_NO_ROOM);
 	eth = data;
 	__builtin_memcpy(eth->h_dest, out->mac, sizeof(eth->h_dest));
-	__builtin_memcpy(eth->h_source, out->source_mac, sizeof(eth->h_source));
+	__builtin_memcpy(eth->h_source, to->source_mac, sizeof(eth->h_source));
 	if (is4) {
 		eth->h_proto = bpf_htons(ETH_P_IP);
 		write_ip4(data + ETH_HLEN, p->tos, p->ip_bytes + added, out->ttl,
-			  outer_protocol(out, p), out->source[0], out->dest[0]);
+			  outer_protocol(out, p), out->source[0], to->addr[0]);
 	} else {
 		eth->h_proto = bpf_htons(ETH_P_IPV6);
 		write_ip6(data + ETH_HLEN, p->tos, p->hash, p->ip_bytes + added - ip_header,
-			  out->ttl, outer_protocol(out, p), out->source, out->dest);
+			  out->ttl, outer_protocol(out, p), out->source, to->addr);
 	}
 	if (owners)
 		write_gue(data + ETH_HLEN + ip_header, out, p, owners, is4,
@@ -135,33 +132,36 @@ static __always_inline int grow(struct xdp_md *ctx, struct packet *p, const stru
 }
 
 /* In functions of their own: the outer IPv6 and GUE forms are long, and not every packet's. */
-__weak __noinline int stage_gue4(struct xdp_md *ctx, struct packet *p, const struct outer *out)
+__weak __noinline int stage_gue4(struct xdp_md *ctx, struct packet *p, const struct outer *out,
+			    const struct weir_backend *to)
 {
 	struct owners owners = { .head.magic = WEIR_GUE_MAGIC };
 
-	if (!p || !out)
+	if (!p || !out || !to)
 		return WEIR_REASON_NO_ROUTE;
 	if (wants_owners(p))
 		stage_owners(p, &owners);
-	return grow(ctx, p, out, &owners, sizeof(struct iphdr), WEIR_ADDED_GUE4);
+	return grow(ctx, p, out, to, &owners, sizeof(struct iphdr), WEIR_ADDED_GUE4);
 }
 
-__weak __noinline int stage_gue6(struct xdp_md *ctx, struct packet *p, const struct outer *out)
+__weak __noinline int stage_gue6(struct xdp_md *ctx, struct packet *p, const struct outer *out,
+			    const struct weir_backend *to)
 {
 	struct owners owners = { .head.magic = WEIR_GUE_MAGIC };
 
-	if (!p || !out)
+	if (!p || !out || !to)
 		return WEIR_REASON_NO_ROUTE;
 	if (wants_owners(p))
 		stage_owners(p, &owners);
-	return grow(ctx, p, out, &owners, sizeof(struct ipv6hdr), WEIR_ADDED_GUE6);
+	return grow(ctx, p, out, to, &owners, sizeof(struct ipv6hdr), WEIR_ADDED_GUE6);
 }
 
-__weak __noinline int stage_ipip6(struct xdp_md *ctx, struct packet *p, const struct outer *out)
+__weak __noinline int stage_ipip6(struct xdp_md *ctx, struct packet *p, const struct outer *out,
+			    const struct weir_backend *to)
 {
-	if (!p || !out)
+	if (!p || !out || !to)
 		return WEIR_REASON_NO_ROUTE;
-	return grow(ctx, p, out, NULL, sizeof(struct ipv6hdr), WEIR_ADDED_IPIP6);
+	return grow(ctx, p, out, to, NULL, sizeof(struct ipv6hdr), WEIR_ADDED_IPIP6);
 }
 
 static __always_inline int outer_fill(const struct xdp_md *ctx, struct outer *out,
@@ -171,7 +171,6 @@ static __always_inline int outer_fill(const struct xdp_md *ctx, struct outer *ou
 	const struct weir_settings *set = settings_get();
 	const struct ethhdr *eth = packet_data(ctx);
 
-	copy_address(out->dest, backend->addr);
 	if (!address_is_zero(backend->source))
 		copy_address(out->source, backend->source);
 	else if (backend->family == p->flow.family)
@@ -179,18 +178,15 @@ static __always_inline int outer_fill(const struct xdp_md *ctx, struct outer *ou
 	else
 		return WEIR_REASON_NO_ROUTE;
 	__builtin_memcpy(out->mac, backend->mac, sizeof(out->mac));
-	__builtin_memcpy(out->source_mac, backend->source_mac, sizeof(out->source_mac));
 	/* Without a next hop the frame may go to the host, which takes what bears its own address. */
 	if (!backend->ifindex && eth + 1 <= (const struct ethhdr *)packet_end(ctx))
 		__builtin_memcpy(out->mac, eth->h_dest, sizeof(out->mac));
-	out->ifindex = backend->ifindex;
-	out->family = backend->family;
 	out->ttl = set && set->ttl ? set->ttl : DEFAULT_TTL;
 	if (p->encap == WEIR_ENCAP_GUE) {
 		out->gue_port = bpf_htons(set && set->gue_port ? set->gue_port : WEIR_GUE_PORT);
-		out->added = out->family == WEIR_FAMILY_4 ? WEIR_ADDED_GUE4 : WEIR_ADDED_GUE6;
+		out->added = backend->family == WEIR_FAMILY_4 ? WEIR_ADDED_GUE4 : WEIR_ADDED_GUE6;
 	} else {
-		out->added = out->family == WEIR_FAMILY_4 ? WEIR_ADDED_IPIP4 : WEIR_ADDED_IPIP6;
+		out->added = backend->family == WEIR_FAMILY_4 ? WEIR_ADDED_IPIP4 : WEIR_ADDED_IPIP6;
 	}
 	return CONTINUE;
 }
@@ -224,17 +220,18 @@ static __always_inline int forward(struct xdp_md *ctx, struct packet *p, enum we
 	if (p->ip_bytes + out.added > mtu)
 		return stage_too_big(ctx, p, mtu - out.added);
 
-	if (out.family == WEIR_FAMILY_4)
-		rc = out.gue_port ? stage_gue4(ctx, p, &out) :
-				    grow(ctx, p, &out, NULL, sizeof(struct iphdr),
+	if (backend->family == WEIR_FAMILY_4)
+		rc = out.gue_port ? stage_gue4(ctx, p, &out, backend) :
+				    grow(ctx, p, &out, backend, NULL, sizeof(struct iphdr),
 					 WEIR_ADDED_IPIP4);
 	else
-		rc = out.gue_port ? stage_gue6(ctx, p, &out) : stage_ipip6(ctx, p, &out);
+		rc = out.gue_port ? stage_gue6(ctx, p, &out, backend) :
+				    stage_ipip6(ctx, p, &out, backend);
 	if (rc != CONTINUE)
 		return rc;
-	if (!out.ifindex)
+	if (!backend->ifindex)
 		return stage_route(ctx, p, reason);
-	return leave(p, output(ctx, out.ifindex), reason);
+	return leave(p, output(ctx, backend->ifindex), reason);
 }
 
 #endif
