@@ -268,11 +268,11 @@ static int endpoint_reload(struct daemon *d, const struct conf *old)
 {
 	struct endpoint *ep = d->state;
 
-	ep->copies = d->conf->endpoint.copies ? d->conf->endpoint.copies : 1;
 	if (strcmp(d->conf->node, old->node) || strcmp(d->conf->state, old->state)) {
 		log_error("reload: node and state of an endpoint change only by a restart");
 		return -EINVAL;
 	}
+	ep->copies = d->conf->endpoint.copies ? d->conf->endpoint.copies : 1;
 	return 0;
 }
 

@@ -26,7 +26,7 @@ struct endpoint {
 	struct daemon *daemon;
 	char node[CONF_NAME_MAX];
 	char dir[4096];
-	unsigned int copies;            /* wanted, this node's included */
+	atomic_uint copies;             /* wanted, this node's included; a reload changes it */
 	uint64_t object_max;            /* bytes */
 
 	struct chunks *chunks;
