@@ -4,9 +4,10 @@
  * is, what is thrown away.
  *
  *	DIR/tmp/HEX.SERIAL      a version that is being written; all are removed at start
- *	DIR/d/A/BC/HEX          a version (manifest.h); A and BC are the id's first digits, so 4,096 folders
+ *	DIR/d/A/BC/HEX          a version (manifest.h); A, BC: the id's first digits, 4,096 folders
  *
- * Writing is staged.h, reading held.h. Functions return 0 or -errno and log nothing, but for what the
+ * Writing is staged.h, reading held.h. Functions return 0 or -errno and log nothing, but for what
+ * the
  * sweep at start removed.
  */
 #ifndef WEIR_STORE_CHUNKS_H
@@ -25,7 +26,8 @@ struct chunks_options {
 	double reserve_fraction;
 };
 
-/* Makes the folders that are missing, removes temporaries, starts the commit thread. -EBUSY: another
+/* Makes the folders that are missing, removes temporaries, starts the commit thread. -EBUSY:
+ * another
  * endpoint runs in this folder. */
 int chunks_open(struct chunks **out, const struct chunks_options *options);
 void chunks_close(struct chunks *c);    /* accepts NULL */
@@ -39,7 +41,10 @@ char *chunks_folder(const struct version *v, char path[COMMIT_PATH]);
 /* A new temporary's path. */
 char *chunks_temporary(struct chunks *c, const struct version *v, char path[COMMIT_PATH]);
 
-struct chunks_space { uint64_t total, free, reserve; };         /* bytes; free includes the reserve */
+/* Bytes; free includes the reserve. */
+struct chunks_space {
+	uint64_t total, free, reserve;
+};
 int chunks_space(const struct chunks *c, struct chunks_space *out);
 /* -ENOSPC when so many more bytes would touch the reserve. */
 int chunks_room(const struct chunks *c, uint64_t bytes);

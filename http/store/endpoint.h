@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * endpoint.h -- what the parts of weir-endpoint share: made by endpoint.c at start, constant afterwards.
+ * endpoint.h -- what the parts of weir-endpoint share: made by endpoint.c at start, constant
+ * afterwards.
  */
 #ifndef WEIR_STORE_ENDPOINT_H
 #define WEIR_STORE_ENDPOINT_H
@@ -49,8 +50,8 @@ struct endpoint {
 	size_t nlisteners;
 
 	struct {
-		atomic_ulong puts, gets, deletes, lists, failed, relayed, repaired, damaged, fetched,
-			orphans;
+		atomic_ulong puts, gets, deletes, lists, failed, relayed, repaired, damaged,
+			fetched, orphans;
 	} counts;
 };
 

@@ -5,11 +5,13 @@
  * No byte is sent that was not checked against its block's crc32c since it came from the disk, and
  * still hot objects cost what a plain sendfile(2) costs:
  *
- *  - the first reader of a chunk reads and checks it block by block (held_cursor), and what it sends
+ *  - the first reader of a chunk reads and checks it block by block (held_cursor), and what it
+ *  sends
  *    is the very memory that was checked; a wrong block is repaired from another copy before the
  *    reader goes on, so the client never notices;
  *  - a chunk that was wholly checked is remembered. As long as the file was not changed (ctime) and
- *    its pages never left the page cache (mincore(2)), the pages that sendfile(2) sends are those that
+ *    its pages never left the page cache (mincore(2)), the pages that sendfile(2) sends are those
+ *    that
  *    were checked. One that left is read from the disk again, and so checked again.
  *
  * Open versions are kept, with their descriptor, least recently used out first. Thread-safe but for
@@ -42,7 +44,8 @@ int held_fd(const struct held *h);
 
 /* Something small that the server keeps for a hot object (a ready answer), freed with it. */
 void *held_attached(struct held *h);
-/* Only the first is kept: returns what is attached then; the caller frees its own if it is another. */
+/* Only the first is kept: returns what is attached then; the caller frees its own if it is
+ * another. */
 void *held_attach(struct held *h, void *thing, void (*free_thing)(void *));
 
 struct held_cursor {
@@ -64,7 +67,8 @@ void held_cursor_free(struct held_cursor *cur);         /* accepts NULL */
 ssize_t held_read(struct held_cursor *cur, uint64_t pos, void *buf, size_t max);
 
 /* Overwrites a damaged chunk in place by data that has the hash of its record: durable when 0.
- * -EBADMSG: the data are not that chunk, or the record itself is damaged (fetch the version anew). */
+ * -EBADMSG: the data are not that chunk, or the record itself is damaged (fetch the version
+ * anew). */
 int held_repair(struct held *h, uint64_t chunk, const void *data, uint32_t len);
 
 #endif

@@ -15,7 +15,8 @@ struct inbound;
 int inbound_new(struct inbound **out, struct chunks *chunks);
 void inbound_free(struct inbound *in);          /* accepts NULL */
 
-/* Lends the staged version to a request of endpoint `from`; chunk 0 makes it when it is new. -EBUSY: lent to another request;
+/* Lends the staged version to a request of endpoint `from`; chunk 0 makes it when it is new.
+ * -EBUSY: lent to another request;
  * -ESTALE: unknown, and number is not 0; -EAGAIN: too many at once. */
 int inbound_take(struct inbound *in, const struct version *v, const char *from, uint64_t number,
 		 struct staged **out);

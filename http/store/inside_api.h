@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * inside_api.h -- what this endpoint answers to other endpoints (the routes of transfer.h, and the names').
+ * inside_api.h -- what this endpoint answers to other endpoints (the routes of transfer.h, and
+ * the names').
  */
 #ifndef WEIR_STORE_INSIDE_API_H
 #define WEIR_STORE_INSIDE_API_H

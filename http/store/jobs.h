@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * jobs.h -- a few threads for work that no request waits for: sending chunks to the second copy, repairs.
+ * jobs.h -- a few threads for work that no request waits for: sending chunks to the second copy,
+ * repairs.
  */
 #ifndef WEIR_STORE_JOBS_H
 #define WEIR_STORE_JOBS_H

@@ -8,11 +8,12 @@
  *
  *	data     the object's bytes, from offset 0: any range is one sendfile(2)
  *	records  one a chunk: SHA-256, a crc32c for each block, a crc32c of the record
- *	head     one JSON object: version, size, sha256, bucket, key, holders as meant when it was written
- *	         (for fsck and for people; who holds it now is said by its name)
+ *	head     one JSON object: version, size, sha256, bucket, key, the holders meant
+ *	         when it was written (for fsck and for people; who holds it now is said by its name)
  *	footer   32 bytes: magic, sizes, crc32c of head and footer
  *
- * So a version becomes visible whole by one rename, and durable by one fdatasync. Integers are little-endian.
+ * So a version becomes visible whole by one rename, and durable by one fdatasync. Integers are
+ * little-endian.
  */
 #ifndef WEIR_STORE_MANIFEST_H
 #define WEIR_STORE_MANIFEST_H
@@ -54,11 +55,13 @@ uint64_t manifest_chunks(uint64_t size);
 uint32_t chunk_length(uint64_t size, uint64_t number);
 unsigned int chunk_blocks(uint32_t length);
 uint32_t record_length(uint32_t chunk_len);
-/* Where a chunk's record lies in the file; with number = manifest_chunks(size): where the head lies. */
+/* Where a chunk's record lies in the file; with number = manifest_chunks(size): where the head
+ * lies. */
 uint64_t record_offset(uint64_t size, uint64_t number);
 
 /* The record of chunk `number` with chunk_len bytes; out has record_length() bytes. */
-void record_encode(const struct chunk_record *rec, uint64_t number, uint32_t chunk_len, uint8_t *out);
+void record_encode(const struct chunk_record *rec, uint64_t number, uint32_t chunk_len,
+		   uint8_t *out);
 /* 0 or -EBADMSG (damaged, or another chunk's). */
 int record_decode(struct chunk_record *rec, uint64_t number, uint32_t chunk_len, const uint8_t *in);
 

@@ -2,9 +2,9 @@
 /*
  * object.c -- the public routes of an endpoint (object.h).
  *
- * A handler checks on the server's thread what can be checked at once (form, rights, room), the
- * rest runs on a worker: the name is asked from the bucket's primary, which may be another
- * endpoint.
+ * A handler checks on the server's thread what can be checked at once (form, rights, room), and
+ * sends what is hot; the rest runs on a worker: the name is asked from the bucket's primary, which
+ * may be another endpoint, and the disk may have to be read.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * object.h -- the public routes of an endpoint: PUT, GET, HEAD, DELETE of objects, listing, by hash.
+ * object.h -- the public routes of an endpoint: PUT, GET, HEAD, DELETE of objects, listing, by
+ * hash.
  */
 #ifndef WEIR_STORE_OBJECT_H
 #define WEIR_STORE_OBJECT_H

@@ -16,7 +16,7 @@ struct peers;
 
 struct peer {
 	char node[CONF_NAME_MAX], site[CONF_NAME_MAX], domain[CONF_NAME_MAX];
-	char base[160];         /* "https://host:port" of its inside listener; "" when it has none */
+	char base[160];         /* "https://host:port" of its inside listener; "": it has none */
 	bool self, registered, live, draining;
 	double free;            /* bytes that it may still take, by its last word */
 };
@@ -35,8 +35,10 @@ int peers_list(struct peers *p, struct peer **out, size_t *n);
 size_t peers_choose(struct peers *p, const struct version *v, const char (*taken)[CONF_NAME_MAX],
 		    size_t ntaken, struct peer *out, size_t max);
 /* Those that should hold it, here today or not; this node first. */
-size_t peers_ideal(struct peers *p, const struct version *v, char (*out)[CONF_NAME_MAX], size_t max);
-/* A fresh version id whose group this node leads, so that placement agrees with where it came in. */
+size_t peers_ideal(struct peers *p, const struct version *v, char (*out)[CONF_NAME_MAX],
+		   size_t max);
+/* A fresh version id whose group this node leads, so that placement agrees with where it came in.
+ * */
 struct version peers_new_version(struct peers *p);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * presence.h -- this endpoint in the registry: endpoints/NODE for good, members/endpoint/NODE as long as it
+ * presence.h -- this endpoint in the registry: endpoints/NODE for good, members/endpoint/NODE as
+ * long as it
  * lives, with its free room.
  */
 #ifndef WEIR_STORE_PRESENCE_H

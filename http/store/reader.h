@@ -25,14 +25,16 @@ struct reader_job {
 
 #define READER_TYPE "application/octet-stream"
 
-/* Replies from this disk; the caller keeps its reference of held. Headers that the caller wants were added.
+/* Replies from this disk; the caller keeps its reference of held. Headers that the caller wants
+ * were added.
  * From any thread. */
 enum http_next reader_reply_local(struct endpoint *ep, struct http_req *req, struct held *held,
 				  const struct reader_job *job);
 /* The request is over: the stream wakes it no more. Accepts NULL. */
 void reader_detach(struct reader *r);
 
-/* Replies with what a holder sends, on a worker thread: adds X-Weir-From; 503 when nobody sends it. */
+/* Replies with what a holder sends, on a worker thread: adds X-Weir-From; 503 when nobody sends
+ * it. */
 enum http_next reader_reply_relay(struct endpoint *ep, struct http_req *req,
 				  const struct reader_job *job);
 

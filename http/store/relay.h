@@ -24,7 +24,8 @@ void relays_free(struct relays *all);
 unsigned long relays_failovers(struct relays *all);
 
 /* Bytes [first, first+len) of a version from one of `holders`. wake(arg) is called when a read that
- * got HTTP_READ_LATER should be tried again. 0, -EAGAIN (too many), -ENOENT (no holder is known), -errno. */
+ * got HTTP_READ_LATER should be tried again. 0, -EAGAIN (too many), -ENOENT (no holder is known),
+ * -errno. */
 int relay_start(struct relay **out, struct relays *all, const struct version *v,
 		const char (*holders)[CONF_NAME_MAX], unsigned int nholders, uint64_t first,
 		uint64_t len, void (*wake)(void *arg), void *arg);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * repair.h -- bringing back what this endpoint should hold whole: fetching versions, mending damaged
+ * repair.h -- bringing back what this endpoint should hold whole: fetching versions, mending
+ * damaged
  * ones, and a scrubber that walks everything, throttled.
  */
 #ifndef WEIR_STORE_REPAIR_H

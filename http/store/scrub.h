@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * scrub.h -- the scrubber: one throttled thread that reads every stored version again and again and has
- * damaged ones mended, fetches what a name says this node holds and it does not, and removes what was
+ * scrub.h -- the scrubber: one throttled thread that reads every stored version again and again
+ * and has
+ * damaged ones mended, fetches what a name says this node holds and it does not, and removes what
+ * was
  * replaced.
  */
 #ifndef WEIR_STORE_SCRUB_H

@@ -27,7 +27,7 @@ int staged_seal(struct staged *s, uint64_t *size, uint8_t sha256[32]);
 
 /* Or chunk by chunk: number is the next one, or the last one again (a retry). */
 int staged_chunk_begin(struct staged *s, uint64_t number);
-int staged_chunk_add(struct staged *s, const void *data, size_t len);   /* -EFBIG: more than a chunk */
+int staged_chunk_add(struct staged *s, const void *data, size_t len); /* -EFBIG: over a chunk */
 int staged_chunk_end(struct staged *s, uint8_t sha256[32]);
 /* Forgets a chunk that broke off. */
 void staged_chunk_drop(struct staged *s);

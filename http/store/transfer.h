@@ -3,8 +3,9 @@
  * transfer.h -- what one endpoint asks another over its inside listener:
  *
  *	PUT    /i/chunk/VERSION/NUMBER   a chunk for a version under way; X-Weir-Sha256 is its hash,
- *	                                 X-Weir-From the sender; the last one carries X-Weir-Manifest (JSON) and is answered 201 when the
- *	                                 whole version is on stable storage
+ *	                                 X-Weir-From the sender; the last carries X-Weir-Manifest
+ *	                                 (JSON) and is answered 201 when the whole version is on
+ *	                                 stable storage
  *	DELETE /i/version/VERSION        forget it, finished or not
  *	DELETE /i/from/NODE              forget what NODE was sending: it has started anew
  *	GET    /i/manifest/VERSION       the manifest, as JSON

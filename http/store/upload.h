@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * upload.h -- one PUT: data to this disk while a second endpoint receives the same chunks; stable on both,
+ * upload.h -- one PUT: data to this disk while a second endpoint receives the same chunks; stable
+ * on both,
  * then named by the bucket's primary, then answered.
  */
 #ifndef WEIR_STORE_UPLOAD_H
