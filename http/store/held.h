@@ -6,13 +6,11 @@
  * still hot objects cost what a plain sendfile(2) costs:
  *
  *  - the first reader of a chunk reads and checks it block by block (held_cursor), and what it
- *  sends
- *    is the very memory that was checked; a wrong block is repaired from another copy before the
- *    reader goes on, so the client never notices;
- *  - a chunk that was wholly checked is remembered. As long as the file was not changed (ctime) and
- *    its pages never left the page cache (mincore(2)), the pages that sendfile(2) sends are those
- *    that
- *    were checked. One that left is read from the disk again, and so checked again.
+ *    sends is the very memory that was checked; after a wrong block it goes on from another copy,
+ *    and the file is repaired behind it, so the client never notices;
+ *  - a chunk that was wholly checked is remembered. As long as the file was not changed (ctime)
+ *    and its pages never left the page cache (mincore(2)), the pages that sendfile(2) sends are
+ *    those that were checked. One that left is read from the disk again, and so checked again.
  *
  * Open versions are kept, with their descriptor, least recently used out first. Thread-safe but for
  * a cursor, which belongs to one reader. Nothing here logs.
