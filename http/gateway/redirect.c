@@ -101,7 +101,7 @@ enum http_next redirect_object(struct http_req *req, void *arg)
 	bool listing = http_method(req) <= HTTP_HEAD && !*key;
 	const char *prefix = listing && http_query(req, "prefix") ? http_query(req, "prefix") : key;
 	struct token_scope who, want = { .exact = !listing };
-	char token[TOKEN_MAX], *path = NULL, *encoded, *query;
+	char token[TOKEN_MAX], *path = NULL, *encoded, *query, *encoded_bucket;
 	enum http_next next;
 
 	want.rights = right_of(http_method(req), listing);
@@ -117,13 +117,15 @@ enum http_next redirect_object(struct http_req *req, void *arg)
 	memcpy(want.prefix, prefix, strlen(prefix));
 	if (short_token(gw, &who, &want, token))
 		return http_reply_error(req, 503, "no_signing_key", "the registry gave no key to sign with yet; try again");
+	encoded_bucket = http_percent_encode(bucket, false);
 	encoded = http_percent_encode(key, true);
 	query = listing ? list_query(req) : strdup("");
-	if (!encoded || !query || asprintf(&path, "/b/%s/%s", bucket, encoded) < 0)
+	if (!encoded_bucket || !encoded || !query || asprintf(&path, "/b/%s/%s", encoded_bucket, encoded) < 0)
 		next = http_reply_error(req, 500, "memory", "out of memory");
 	else
 		next = answer(req, gw, path, query, token);
 	free(path);
+	free(encoded_bucket);
 	free(encoded);
 	free(query);
 	return next;
@@ -145,7 +147,11 @@ enum http_next redirect_hash(struct http_req *req, void *arg)
 		return HTTP_ANSWERED;
 	}
 	want = who;
-	want.rights = RIGHT_READ;
+	want.rights &= RIGHT_READ; /* what a narrow token does not allow, the one in the redirect must not */
+	if (!want.rights) {
+		gw->refused++;
+		return http_reply_error(req, 403, "forbidden", "%s has not the right r here", who.user);
+	}
 	if (short_token(gw, &who, &want, token))
 		return http_reply_error(req, 503, "no_signing_key", "the registry gave no key to sign with yet; try again");
 	snprintf(path, sizeof(path), "/o/%s", sha);

@@ -69,6 +69,14 @@ weir get data/texts/README.md "$work/readme" -c "$conf" >"$work/out" 2>&1 && cmp
 check $? "weir get, digest verified"
 weir get "sha256:$(sha256sum "$work/file" | cut -d' ' -f1)" "$work/by-hash" -c "$conf" >/dev/null 2>&1 && cmp -s "$work/by-hash" "$work/file"
 check $? "weir get by hash"
+sum=$(sha256sum "$work/file" | cut -d' ' -f1)
+listing=$(weir token ada --rights l -c "$conf")
+[ "$(curl -s -o "$work/answer" -D "$work/head" -w '%{http_code}' -H "Authorization: Bearer $listing" "$base/o/$sum")" = 403 ] &&
+	! grep -qi '^location' "$work/head"
+check $? "a token for listing alone gets no object by hash, and no better token"
+curl -s -o /dev/null -D "$work/head" -H "Authorization: Bearer $WEIR_TOKEN" "$base/b/a%3Fb%23c%2Fd/key"
+grep -q '^Location: http://127.0.0.1:8080/b/a%3Fb%23c%2Fd/key?t=' "$work/head"
+check $? "a redirect's bucket stays what was asked for, and one part of the path"
 weir ls data -c "$conf" >"$work/out" && grep -q '^file ' "$work/out" && grep -q '^texts/README.md' "$work/out"
 check $? "weir ls"
 [ "$(weir ls data/texts/ --json -c "$conf" | jq -r '.[].key')" = texts/README.md ]
