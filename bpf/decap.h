@@ -138,8 +138,20 @@ static __always_inline bool connection_known6(struct xdp_md *ctx, struct cursor 
 	return known;
 }
 
-/* The next earlier owner takes the place of this node in the outer header. The kernel's routes
- * must know the way (forwarding switched on), else the packet stays as it is, for the host. */
+/* Routes know the way to the next owner (forwarding is on): the frame goes there, or, while the
+ * neighbour is not known, to the host, which forwards it and resolves. */
+static __always_inline int relay_out(struct xdp_md *ctx, struct packet *p, struct ethhdr *eth,
+				     const struct bpf_fib_lookup *fib, bool known)
+{
+	if (!known)
+		return leave(p, XDP_PASS, WEIR_REASON_NO_NEIGHBOUR);
+	__builtin_memcpy(eth->h_dest, fib->dmac, sizeof(eth->h_dest));
+	__builtin_memcpy(eth->h_source, fib->smac, sizeof(eth->h_source));
+	return leave(p, output(ctx, fib->ifindex), WEIR_REASON_RELAYED);
+}
+
+/* The next earlier owner takes the place of this node in the outer header. Without a route the
+ * packet stays as it is, for the host. The host would refuse its own address as a source. */
 static __always_inline int relay4(struct xdp_md *ctx, struct packet *p)
 {
 	struct bpf_fib_lookup fib = {};
@@ -148,7 +160,9 @@ static __always_inline int relay4(struct xdp_md *ctx, struct packet *p)
 	struct weir_gue_private *head = (void *)(ip + 1) + sizeof(struct udphdr) + sizeof(struct weir_gue);
 	struct ethhdr *eth = data;
 	__be32 *owner = (void *)(head + 1);
+	__be32 self, to;
 	__u32 next;
+	long rc;
 
 	if (data + ETH_HLEN + WEIR_ADDED_GUE4 > packet_end(ctx))
 		return CONTINUE;
@@ -156,20 +170,22 @@ static __always_inline int relay4(struct xdp_md *ctx, struct packet *p)
 	if (head->magic != WEIR_GUE_MAGIC || next >= head->count || next >= WEIR_OWNERS)
 		return CONTINUE;
 	fib_fill4(&fib, ip);
-	fib.ipv4_src = ip->daddr;
-	fib.ipv4_dst = next == 0 ? owner[0] : next == 1 ? owner[1] : owner[2];
+	self = ip->daddr;
+	to = next == 0 ? owner[0] : next == 1 ? owner[1] : owner[2];
+	fib.ipv4_src = self;
+	fib.ipv4_dst = to;
 	fib.ifindex = ctx->ingress_ifindex;
-	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+	rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return CONTINUE;
 	head->next = next + 1;
-	ip->saddr = fib.ipv4_src;
-	ip->daddr = fib.ipv4_dst;
+	if (rc == BPF_FIB_LKUP_RET_SUCCESS)
+		ip->saddr = self;
+	ip->daddr = to;
 	ip->ttl = DEFAULT_TTL;
 	ip->check = 0;
 	ip->check = checksum_ip4(ip);
-	__builtin_memcpy(eth->h_dest, fib.dmac, sizeof(eth->h_dest));
-	__builtin_memcpy(eth->h_source, fib.smac, sizeof(eth->h_source));
-	return leave(p, output(ctx, fib.ifindex), WEIR_REASON_RELAYED);
+	return relay_out(ctx, p, eth, &fib, rc == BPF_FIB_LKUP_RET_SUCCESS);
 }
 
 static __always_inline int relay6(struct xdp_md *ctx, struct packet *p)
@@ -180,7 +196,9 @@ static __always_inline int relay6(struct xdp_md *ctx, struct packet *p)
 	struct weir_gue_private *head = (void *)(ip + 1) + sizeof(struct udphdr) + sizeof(struct weir_gue);
 	struct ethhdr *eth = data;
 	__be32 *owner = (void *)(head + 1);
+	__be32 self[4], to[4];
 	__u32 next;
+	long rc;
 
 	if (data + ETH_HLEN + WEIR_ADDED_GUE6 > packet_end(ctx))
 		return CONTINUE;
@@ -188,18 +206,20 @@ static __always_inline int relay6(struct xdp_md *ctx, struct packet *p)
 	if (head->magic != WEIR_GUE_MAGIC || next >= head->count || next >= WEIR_OWNERS)
 		return CONTINUE;
 	fib_fill6(&fib, ip);
-	copy_address(fib.ipv6_src, (const __be32 *)&ip->daddr);
-	copy_address(fib.ipv6_dst, next == 0 ? owner : next == 1 ? owner + 4 : owner + 8);
+	copy_address(self, (const __be32 *)&ip->daddr);
+	copy_address(to, next == 0 ? owner : next == 1 ? owner + 4 : owner + 8);
+	copy_address(fib.ipv6_src, self);
+	copy_address(fib.ipv6_dst, to);
 	fib.ifindex = ctx->ingress_ifindex;
-	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+	rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return CONTINUE;
 	head->next = next + 1;
-	copy_address((__be32 *)&ip->saddr, fib.ipv6_src);
-	copy_address((__be32 *)&ip->daddr, fib.ipv6_dst);
+	if (rc == BPF_FIB_LKUP_RET_SUCCESS)
+		copy_address((__be32 *)&ip->saddr, self);
+	copy_address((__be32 *)&ip->daddr, to);
 	ip->hop_limit = DEFAULT_TTL;
-	__builtin_memcpy(eth->h_dest, fib.dmac, sizeof(eth->h_dest));
-	__builtin_memcpy(eth->h_source, fib.smac, sizeof(eth->h_source));
-	return leave(p, output(ctx, fib.ifindex), WEIR_REASON_RELAYED);
+	return relay_out(ctx, p, eth, &fib, rc == BPF_FIB_LKUP_RET_SUCCESS);
 }
 
 /* A TCP packet that this node knows nothing of goes to an earlier owner of its slot, if one is named. */
