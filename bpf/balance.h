@@ -15,7 +15,7 @@
 #ifndef WEIR_BPF_BALANCE_H
 #define WEIR_BPF_BALANCE_H
 
-#define NANOSECONDS       1000000000ULL
+#define NANOSECONDS	  1000000000ULL
 #define UDP_LEARN_SECONDS 60
 
 static __always_inline const struct weir_service *service_find(const struct weir_flow *flow)
@@ -122,7 +122,7 @@ __weak __noinline int stage_transition(const struct packet *p, struct weir_slot 
 
 	if (!p || !slot)
 		return 0;
-	flow = p->flow;         /* 6.1 takes map keys from the stack, not from a function's argument */
+	flow = p->flow; /* 6.1 takes map keys from the stack, not from a function's argument */
 	if (p->flow.proto == IPPROTO_TCP)
 		backend = transition_tcp(p, &flow, slot);
 	else if (p->service_flags & WEIR_SERVICE_UDP_STICKY)
@@ -151,10 +151,14 @@ __weak __noinline int stage_rescue(const struct weir_slot *slot)
 static __always_inline void fragment_note(const struct packet *p)
 {
 	struct weir_fragment_key key = {
-		.id = p->fragment_id, .proto = p->flow.proto, .family = p->flow.family,
+		.id = p->fragment_id,
+		.proto = p->flow.proto,
+		.family = p->flow.family,
 	};
 	struct weir_fragment value = {
-		.backend = p->backend, .encap = p->encap, .service = p->service,
+		.backend = p->backend,
+		.encap = p->encap,
+		.service = p->service,
 	};
 
 	copy_address(key.source, p->flow.source);

@@ -8,12 +8,12 @@
 #ifndef WEIR_BPF_DECAP_H
 #define WEIR_BPF_DECAP_H
 
-#define TCP_LISTEN_STATE 10     /* include/net/tcp_states.h */
+#define TCP_LISTEN_STATE 10 /* include/net/tcp_states.h */
 
 struct inner {
-	__u16 offset;           /* of the inner IP header in the frame */
+	__u16 offset; /* of the inner IP header in the frame */
 	__u8 family;
-	__u8 private;           /* bytes of GUE private data that are ours, else 0 */
+	__u8 private; /* bytes of GUE private data that are ours, else 0 */
 };
 
 static __always_inline void map_address(__be32 *to, const __be32 *from, __u8 family)
@@ -68,9 +68,10 @@ static __always_inline bool inner_find(const struct xdp_md *ctx, const struct pa
 			return false;
 		hlen = (gue->word & 0x1f) * 4;
 		proto = gue->proto;
-		in->private = hlen == 4 * (p->flow.family == WEIR_FAMILY_4 ? WEIR_GUE_WORDS4 :
-									     WEIR_GUE_WORDS6) ?
-				      hlen : 0;
+		in->private = hlen == 4 * (p->flow.family == WEIR_FAMILY_4 ? WEIR_GUE_WORDS4
+									   : WEIR_GUE_WORDS6)
+				      ? hlen
+				      : 0;
 		if (!cursor_pull(&c, hlen))
 			return false;
 		offset += sizeof(struct udphdr) + sizeof(*gue) + hlen;
@@ -80,7 +81,8 @@ static __always_inline bool inner_find(const struct xdp_md *ctx, const struct pa
 		return false;
 	in->offset = offset;
 	in->family = *version >> 4;
-	return (in->family == 4 && proto == IPPROTO_IPIP) || (in->family == 6 && proto == IPPROTO_IPV6);
+	return (in->family == 4 && proto == IPPROTO_IPIP) ||
+	       (in->family == 6 && proto == IPPROTO_IPV6);
 }
 
 /* Does this node know the TCP connection of the packet at `at`, by a socket or by a SYN cookie?
@@ -157,7 +159,8 @@ static __always_inline int relay4(struct xdp_md *ctx, struct packet *p)
 	struct bpf_fib_lookup fib = {};
 	void *data = packet_data(ctx);
 	struct iphdr *ip = data + ETH_HLEN;
-	struct weir_gue_private *head = (void *)(ip + 1) + sizeof(struct udphdr) + sizeof(struct weir_gue);
+	struct weir_gue_private *head =
+		(void *)(ip + 1) + sizeof(struct udphdr) + sizeof(struct weir_gue);
 	struct ethhdr *eth = data;
 	__be32 *owner = (void *)(head + 1);
 	__be32 self, to;
@@ -193,7 +196,8 @@ static __always_inline int relay6(struct xdp_md *ctx, struct packet *p)
 	struct bpf_fib_lookup fib = {};
 	void *data = packet_data(ctx);
 	struct ipv6hdr *ip = data + ETH_HLEN;
-	struct weir_gue_private *head = (void *)(ip + 1) + sizeof(struct udphdr) + sizeof(struct weir_gue);
+	struct weir_gue_private *head =
+		(void *)(ip + 1) + sizeof(struct udphdr) + sizeof(struct weir_gue);
 	struct ethhdr *eth = data;
 	__be32 *owner = (void *)(head + 1);
 	__be32 self[4], to[4];
@@ -222,7 +226,8 @@ static __always_inline int relay6(struct xdp_md *ctx, struct packet *p)
 	return relay_out(ctx, p, eth, &fib, rc == BPF_FIB_LKUP_RET_SUCCESS);
 }
 
-/* A TCP packet that this node knows nothing of goes to an earlier owner of its slot, if one is named. */
+/* A TCP packet that this node knows nothing of goes to an earlier owner of its slot, if one is
+ * named. */
 __weak __noinline int stage_relay(struct xdp_md *ctx, struct packet *p, int offset)
 {
 	struct cursor c = { packet_data(ctx), packet_end(ctx) };

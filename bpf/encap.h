@@ -4,14 +4,14 @@
  *
  * DF is set and the id zero (RFC 6864: an atomic datagram); ToS is copied, ECN included (RFC 6040,
  * normal mode). GUE's source port, and with IPv6 the flow label, come from the flow's hash, so that
- * routers spread flows over equal paths. UDP's checksum is zero, also over IPv6 (RFC 6935, 6936): the inner packet
- * carries its own.
+ * routers spread flows over equal paths. UDP's checksum is zero, also over IPv6 (RFC 6935, 6936):
+ * the inner packet carries its own.
  */
 #ifndef WEIR_BPF_ENCAP_H
 #define WEIR_BPF_ENCAP_H
 
-#define DEFAULT_MTU 1500
-#define FIRST_EPHEMERAL_PORT 49152      /* RFC 6335 section 6 */
+#define DEFAULT_MTU	     1500
+#define FIRST_EPHEMERAL_PORT 49152 /* RFC 6335 section 6 */
 
 /* The private data: what stage_owners() fills in. */
 struct owners {
@@ -19,11 +19,11 @@ struct owners {
 	__be32 addr[WEIR_OWNERS][4];
 };
 
-struct outer {                          /* what is not in the backend's entry */
+struct outer { /* what is not in the backend's entry */
 	__be32 source[4];
-	__u8 mac[6];                    /* next hop */
-	__u16 added;                    /* bytes */
-	__be16 gue_port;                /* 0: IPIP */
+	__u8 mac[6];	 /* next hop */
+	__u16 added;	 /* bytes */
+	__be16 gue_port; /* 0: IPIP */
 	__u8 ttl;
 	__u8 zero;
 };
@@ -133,7 +133,7 @@ static __always_inline int grow(struct xdp_md *ctx, struct packet *p, const stru
 
 /* In functions of their own: the outer IPv6 and GUE forms are long, and not every packet's. */
 __weak __noinline int stage_gue4(struct xdp_md *ctx, struct packet *p, const struct outer *out,
-			    const struct weir_backend *to)
+				 const struct weir_backend *to)
 {
 	struct owners owners = { .head.magic = WEIR_GUE_MAGIC };
 
@@ -145,7 +145,7 @@ __weak __noinline int stage_gue4(struct xdp_md *ctx, struct packet *p, const str
 }
 
 __weak __noinline int stage_gue6(struct xdp_md *ctx, struct packet *p, const struct outer *out,
-			    const struct weir_backend *to)
+				 const struct weir_backend *to)
 {
 	struct owners owners = { .head.magic = WEIR_GUE_MAGIC };
 
@@ -157,7 +157,7 @@ __weak __noinline int stage_gue6(struct xdp_md *ctx, struct packet *p, const str
 }
 
 __weak __noinline int stage_ipip6(struct xdp_md *ctx, struct packet *p, const struct outer *out,
-			    const struct weir_backend *to)
+				  const struct weir_backend *to)
 {
 	if (!p || !out || !to)
 		return WEIR_REASON_NO_ROUTE;
@@ -165,8 +165,7 @@ __weak __noinline int stage_ipip6(struct xdp_md *ctx, struct packet *p, const st
 }
 
 static __always_inline int outer_fill(const struct xdp_md *ctx, struct outer *out,
-				      const struct packet *p,
-				      const struct weir_backend *backend)
+				      const struct packet *p, const struct weir_backend *backend)
 {
 	const struct weir_settings *set = settings_get();
 	const struct ethhdr *eth = packet_data(ctx);
@@ -178,7 +177,8 @@ static __always_inline int outer_fill(const struct xdp_md *ctx, struct outer *ou
 	else
 		return WEIR_REASON_NO_ROUTE;
 	__builtin_memcpy(out->mac, backend->mac, sizeof(out->mac));
-	/* Without a next hop the frame may go to the host, which takes what bears its own address. */
+	/* Without a next hop the frame may go to the host, which takes what bears its own address.
+	 */
 	if (!backend->ifindex && eth + 1 <= (const struct ethhdr *)packet_end(ctx))
 		__builtin_memcpy(out->mac, eth->h_dest, sizeof(out->mac));
 	out->ttl = set && set->ttl ? set->ttl : DEFAULT_TTL;
@@ -221,12 +221,12 @@ static __always_inline int forward(struct xdp_md *ctx, struct packet *p, enum we
 		return stage_too_big(ctx, p, mtu - out.added);
 
 	if (backend->family == WEIR_FAMILY_4)
-		rc = out.gue_port ? stage_gue4(ctx, p, &out, backend) :
-				    grow(ctx, p, &out, backend, NULL, sizeof(struct iphdr),
+		rc = out.gue_port ? stage_gue4(ctx, p, &out, backend)
+				  : grow(ctx, p, &out, backend, NULL, sizeof(struct iphdr),
 					 WEIR_ADDED_IPIP4);
 	else
-		rc = out.gue_port ? stage_gue6(ctx, p, &out, backend) :
-				    stage_ipip6(ctx, p, &out, backend);
+		rc = out.gue_port ? stage_gue6(ctx, p, &out, backend)
+				  : stage_ipip6(ctx, p, &out, backend);
 	if (rc != CONTINUE)
 		return rc;
 	if (!backend->ifindex)

@@ -7,7 +7,7 @@
 #ifndef WEIR_BPF_ICMP_H
 #define WEIR_BPF_ICMP_H
 
-#define QUOTE4 128              /* bytes of the packet that an error quotes; a multiple of 4 */
+#define QUOTE4 128 /* bytes of the packet that an error quotes; a multiple of 4 */
 #define QUOTE6 256
 
 struct icmp_head {
@@ -127,7 +127,8 @@ static __always_inline int quote6(struct cursor *c, struct packet *p)
 	return quote_ports(c, p, &flow);
 }
 
-/* ICMP of both families: answered, CONTINUE with the quoted flow in p->flow, or left to the host. */
+/* ICMP of both families: answered, CONTINUE with the quoted flow in p->flow, or left to the host.
+ */
 __weak __noinline int stage_icmp(struct xdp_md *ctx, struct packet *p)
 {
 	const struct weir_settings *set = settings_get();
@@ -159,7 +160,8 @@ __weak __noinline int stage_icmp(struct xdp_md *ctx, struct packet *p)
 	return p->flow.family == WEIR_FAMILY_4 ? quote4(&c, p) : quote6(&c, p);
 }
 
-/* Puts an ICMP error's room before the packet and cuts what is not quoted. The packet is longer than the quote. */
+/* Puts an ICMP error's room before the packet and cuts what is not quoted. The packet is longer
+ * than the quote. */
 static __always_inline int quote_make_room(struct xdp_md *ctx, __u32 headers, __u32 quote)
 {
 	struct ethhdr eth;
@@ -198,7 +200,8 @@ static __always_inline int too_big4(struct xdp_md *ctx, const struct packet *p, 
 		  p->flow.source[0]);
 	*icmp = (struct icmp_head){ .type = ICMP_UNREACH, .code = ICMP_FRAG_NEEDED_CODE };
 	icmp->rest = bpf_htonl(mtu);
-	icmp->check = checksum_fold(bpf_csum_diff(NULL, 0, (void *)icmp, sizeof(*icmp) + QUOTE4, 0));
+	icmp->check =
+		checksum_fold(bpf_csum_diff(NULL, 0, (void *)icmp, sizeof(*icmp) + QUOTE4, 0));
 	return 0;
 }
 

@@ -3,9 +3,9 @@
  * lb_bench.c -- nanoseconds a packet of the edge program, net of an empty XDP_TX measured in the
  * same way, interleaved round by round with a minimal stateless forwarder: lb_bench OUT.json
  *
- * The statistic is the median over the rounds of (program - floor), both taken within the round; the
- * ratio is the median of the rounds' ratios. Every run's return codes are checked: a figure is of
- * packets that were really sent (or passed).
+ * The statistic is the median over the rounds of (program - floor), both taken within the round;
+ * the ratio is the median of the rounds' ratios. Every run's return codes are checked: a figure is
+ * of packets that were really sent (or passed).
  */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
@@ -25,11 +25,11 @@
 #include "tests/bench/lb_wrap.h"
 #include "tests/bpf/frame.h"
 
-#define ROUNDS   21
-#define REPEAT   200000
-#define SLOTS    4099
+#define ROUNDS	 21
+#define REPEAT	 200000
+#define SLOTS	 4099
 #define BACKENDS 16
-#define VIP      "198.18.1.100"
+#define VIP	 "198.18.1.100"
 
 enum { FLOOR, EDGE, MINIMAL };
 
@@ -49,7 +49,9 @@ static void put(const struct bpf_map *map, const void *key, const void *value)
 
 static void edge_service(struct edge *e, uint16_t port, uint8_t proto, uint8_t encap)
 {
-	struct weir_service_key key = { .port = htons(port), .proto = proto, .family = WEIR_FAMILY_4 };
+	struct weir_service_key key = { .port = htons(port),
+					.proto = proto,
+					.family = WEIR_FAMILY_4 };
 	struct weir_service value = { .number = 1, .slots = SLOTS, .encap = encap };
 
 	address_bytes((uint8_t *)key.addr, VIP);
@@ -71,7 +73,9 @@ static struct edge *edge_fill(void)
 		put(e->maps.slots, &i, &slot);
 	}
 	for (uint32_t i = 1; i <= BACKENDS; i++) {
-		struct weir_backend b = { .ifindex = 1, .family = WEIR_FAMILY_4, .mac = { 2, [5] = (uint8_t)i } };
+		struct weir_backend b = { .ifindex = 1,
+					  .family = WEIR_FAMILY_4,
+					  .mac = { 2, [5] = (uint8_t)i } };
 
 		address_bytes((uint8_t *)b.source, "198.18.1.1");
 		b.addr[0] = htonl(0xc6120200 + i);
@@ -88,8 +92,12 @@ static struct lb_minimal *minimal_fill(void)
 	if (!m)
 		die("minimal");
 	for (int i = 0; i < 3; i++) {
-		struct { __be32 addr; __be16 port; uint16_t proto; } key = {
-			inet_addr(VIP), htons(port[i]), port[i] == 53 ? IPPROTO_UDP : IPPROTO_TCP };
+		struct {
+			__be32 addr;
+			__be16 port;
+			uint16_t proto;
+		} key = { inet_addr(VIP), htons(port[i]),
+			  port[i] == 53 ? IPPROTO_UDP : IPPROTO_TCP };
 		uint32_t one = 1;
 
 		put(m->maps.minimal_services, &key, &one);
@@ -100,8 +108,10 @@ static struct lb_minimal *minimal_fill(void)
 		put(m->maps.minimal_slots, &i, &backend);
 	}
 	for (uint32_t i = 1; i <= BACKENDS; i++) {
-		struct { __be32 addr, source; uint8_t mac[12]; } way = { htonl(0xc6120200 + i),
-									 inet_addr("198.18.1.1"), { 2 } };
+		struct {
+			__be32 addr, source;
+			uint8_t mac[12];
+		} way = { htonl(0xc6120200 + i), inet_addr("198.18.1.1"), { 2 } };
 
 		put(m->maps.minimal_ways, &i, &way);
 	}
@@ -113,13 +123,14 @@ struct scene {
 	uint8_t proto;
 	uint16_t port;
 	uint32_t flows;
-	uint8_t expect;         /* XDP action of every packet */
+	uint8_t expect; /* XDP action of every packet */
 };
 
 /* One run; ns a packet, the wrapper included. */
 static double run(const struct frame *f, const struct scene *s, uint32_t which)
 {
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->data, .data_size_in = f->len, .repeat = REPEAT);
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->data, .data_size_in = f->len,
+		    .repeat = REPEAT);
 	struct lb_run r = { .which = which, .flows = s->flows, .len = f->len };
 	uint8_t expect = which == FLOOR ? XDP_TX : s->expect;
 	uint32_t zero = 0;
@@ -130,8 +141,8 @@ static double run(const struct frame *f, const struct scene *s, uint32_t which)
 		die("run");
 	bpf_map_lookup_elem(bpf_map__fd(wrap->maps.run), &zero, &r);
 	if (r.returned[expect] != REPEAT || r.failed) {
-		fprintf(stderr, "%s: %llu of %d packets ended as they should (program %u)\n", s->name,
-			(unsigned long long)r.returned[expect], REPEAT, which);
+		fprintf(stderr, "%s: %llu of %d packets ended as they should (program %u)\n",
+			s->name, (unsigned long long)r.returned[expect], REPEAT, which);
 		exit(1);
 	}
 	return opts.duration;
@@ -163,7 +174,7 @@ static json_t *measure(const struct scene *s)
 		frame_udp(&f, 40000, s->port);
 	frame_bytes(&f, NULL, 64);
 	frame_end(&f);
-	run(&f, s, EDGE);               /* warm */
+	run(&f, s, EDGE); /* warm */
 	run(&f, s, MINIMAL);
 	for (int i = 0; i < ROUNDS; i++) {
 		double floor = run(&f, s, FLOOR);
@@ -176,9 +187,9 @@ static json_t *measure(const struct scene *s)
 	peer = median(minimal, ROUNDS);
 	printf("%-14s %8u %10.1f %10.1f %8.2f\n", s->name, s->flows, value, peer,
 	       median(ratio, ROUNDS));
-	return json_pack("{s:s, s:f, s:s, s:s, s:s, s:f, s:f}", "name", s->name, "value", value, "unit",
-			 "ns net", "stat", "median", "peer", "minimal", "peer_value", peer, "ratio",
-			 median(ratio, ROUNDS));
+	return json_pack("{s:s, s:f, s:s, s:s, s:s, s:f, s:f}", "name", s->name, "value", value,
+			 "unit", "ns net", "stat", "median", "peer", "minimal", "peer_value", peer,
+			 "ratio", median(ratio, ROUNDS));
 }
 
 int main(int argc, char **argv)
@@ -205,8 +216,8 @@ int main(int argc, char **argv)
 	fd[MINIMAL] = bpf_program__fd(m->progs.minimal);
 	for (int i = 0; i < 3; i++)
 		put(wrap->maps.under_test, &which[i], &fd[i]);
-	printf("%-14s %8s %10s %10s %8s   ns a packet, net of an empty XDP_TX\n", "", "flows", "weir",
-	       "minimal", "ratio");
+	printf("%-14s %8s %10s %10s %8s   ns a packet, net of an empty XDP_TX\n", "", "flows",
+	       "weir", "minimal", "ratio");
 	for (size_t i = 0; i < sizeof(scenes) / sizeof(*scenes); i++)
 		json_array_append_new(all, measure(&scenes[i]));
 	if (json_dump_file(all, argv[1], JSON_INDENT(1) | JSON_REAL_PRECISION(4)))

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * lb_minimal.bpf.c -- the least that a stateless IPv4 balancer can do: one service in a hash, one hash of the
- * flow, one array of backends, IPIP, out by the same interface. No IPv6, no counters but one, no
- * transitions, no fragments, no ICMP, no checks beyond the verifier's. The yardstick of bench-lb.
+ * lb_minimal.bpf.c -- the least that a stateless IPv4 balancer can do: one service in a hash, one
+ * hash of the flow, one array of backends, IPIP, out by the same interface. No IPv6, no counters
+ * but one, no transitions, no fragments, no ICMP, no checks beyond the verifier's. The yardstick of
+ * bench-lb.
  */
 #include "vmlinux.h"
 
@@ -11,8 +12,15 @@
 
 #define SLOTS 4099
 
-struct service { __be32 addr; __be16 port; __u16 proto; };
-struct way { __be32 addr, source; __u8 mac[6], source_mac[6]; };
+struct service {
+	__be32 addr;
+	__be16 port;
+	__u16 proto;
+};
+struct way {
+	__be32 addr, source;
+	__u8 mac[6], source_mac[6];
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -70,7 +70,8 @@ int wrap(struct xdp_md *ctx)
 	data = packet_data(ctx);
 	if (data + LB_HEAD > packet_end(ctx))
 		return XDP_ABORTED;
-	/* A stride that is coprime to the number of flows: neighbours in time are not neighbours. */
+	/* A stride that is coprime to the number of flows: neighbours in time are not neighbours.
+	 */
 	r->at += 7919;
 	if (r->at >= r->flows)
 		r->at %= r->flows;

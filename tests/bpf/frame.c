@@ -68,7 +68,8 @@ void *frame_ip4(struct frame *f, const char *source, const char *dest)
 	ip->ihl = 5;
 	ip->ttl = 61;
 	ip->frag_off = htons(IP_DF);
-	if (inet_pton(AF_INET, source, &ip->saddr) != 1 || inet_pton(AF_INET, dest, &ip->daddr) != 1)
+	if (inet_pton(AF_INET, source, &ip->saddr) != 1 ||
+	    inet_pton(AF_INET, dest, &ip->daddr) != 1)
 		abort();
 	return ip;
 }
@@ -190,7 +191,8 @@ static void set_length(struct frame *f, unsigned int i)
 	if (f->layer[i].kind == KIND_IP4) {
 		((struct iphdr *)at)->tot_len = htons((uint16_t)len);
 		((struct iphdr *)at)->check = 0;
-		((struct iphdr *)at)->check = htons((uint16_t)~fold(sum16(0, at, sizeof(struct iphdr))));
+		((struct iphdr *)at)->check =
+			htons((uint16_t)~fold(sum16(0, at, sizeof(struct iphdr))));
 	} else if (f->layer[i].kind == KIND_IP6) {
 		((struct ip6_hdr *)at)->ip6_plen = htons((uint16_t)(len - 40));
 	} else if (f->layer[i].kind == KIND_UDP) {
@@ -200,7 +202,9 @@ static void set_length(struct frame *f, unsigned int i)
 
 static void set_checksum(struct frame *f, unsigned int i)
 {
-	static const uint8_t where[] = { [KIND_TCP] = 16, [KIND_UDP] = 6, [KIND_ICMP] = 2, [KIND_ICMP6] = 2 };
+	static const uint8_t where[] = {
+		[KIND_TCP] = 16, [KIND_UDP] = 6, [KIND_ICMP] = 2, [KIND_ICMP6] = 2
+	};
 	uint8_t *at = f->data + f->layer[i].at;
 	uint16_t sum;
 

@@ -8,11 +8,11 @@
  *						"opened O answered A broken B"
  *	dp_flows udp ADDRESS PORT N INTERVAL_US	N numbered datagrams; prints "sent S received R"
  *
- *	dp_flows bulk ADDRESS PORT BYTES SECONDS	sends so many bytes over one connection while reading
- *						them back; prints how many came
+ *	dp_flows bulk ADDRESS PORT BYTES SECONDS	sends so many bytes over one connection while
+ *reading them back; prints how many came
  *
- * Broken: reset, closed early, or without an answer for 5 s. Each server's answer is the question, so
- * a connection that reached another server would not be noticed by content, but by the reset.
+ * Broken: reset, closed early, or without an answer for 5 s. Each server's answer is the question,
+ *so a connection that reached another server would not be noticed by content, but by the reset.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,9 +29,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FLOWS_MAX   20000
-#define GIVE_UP_MS  5000
-#define EVENTS      256
+#define FLOWS_MAX  20000
+#define GIVE_UP_MS 5000
+#define EVENTS	   256
 
 static int64_t now_us(void)
 {
@@ -110,8 +110,12 @@ static void serve_udp(int fd)
 	struct sockaddr_storage from;
 	char buf[2048], control[256];
 	struct iovec iov = { buf, sizeof(buf) };
-	struct msghdr msg = { .msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &iov,
-			      .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct msghdr msg = { .msg_name = &from,
+			      .msg_namelen = sizeof(from),
+			      .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
+			      .msg_controllen = sizeof(control) };
 	ssize_t got;
 
 	while ((got = recvmsg(fd, &msg, 0)) >= 0) {
@@ -155,9 +159,9 @@ static _Noreturn void serve(const char *port)
 /* ---- tcp ---- */
 
 struct flow {
-	int fd;                 /* -1: none */
-	int questions;          /* left */
-	bool waiting;           /* for an answer (or to be connected) */
+	int fd;	       /* -1: none */
+	int questions; /* left */
+	bool waiting;  /* for an answer (or to be connected) */
 	int64_t due, asked;
 };
 
@@ -173,7 +177,8 @@ static void flow_end(struct flow *f, const char *why)
 
 	if (why) {
 		getsockname(f->fd, (struct sockaddr *)&from, &len);
-		fprintf(stderr, "broken: port %d, %s (%s)\n", ntohs(from.sin_port), why, strerror(errno));
+		fprintf(stderr, "broken: port %d, %s (%s)\n", ntohs(from.sin_port), why,
+			strerror(errno));
 		broken++;
 	}
 	close(f->fd);
@@ -184,7 +189,7 @@ static void flow_end(struct flow *f, const char *why)
 static void flow_open(struct flow *f, int ep, int i)
 {
 	struct epoll_event e = { .events = EPOLLOUT, .data.u32 = (uint32_t)i };
-	struct linger reset = { 1, 0 };         /* no TIME_WAIT: ports are few */
+	struct linger reset = { 1, 0 }; /* no TIME_WAIT: ports are few */
 
 	f->fd = socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	setsockopt(f->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
@@ -334,7 +339,8 @@ static int load_bulk(long bytes, int seconds)
 			break;
 		n = p.revents & POLLIN ? recv(fd, buf, sizeof(buf), MSG_DONTWAIT) : 0;
 		came += n > 0 ? n : 0;
-		n = p.revents & POLLOUT ? send(fd, buf, (size_t)part, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+		n = p.revents & POLLOUT ? send(fd, buf, (size_t)part, MSG_DONTWAIT | MSG_NOSIGNAL)
+					: 0;
 		sent += n > 0 ? n : 0;
 	}
 	close(fd);

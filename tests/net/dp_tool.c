@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dp_tool.c -- drives the data plane from a test: dp_tool [-a link|dispatcher] [-m auto|native|generic]
+ * dp_tool.c -- drives the data plane from a test: dp_tool [-a link|dispatcher] [-m
+ *auto|native|generic]
  * [-p PIN] [-i IF]... [-d DECAP_IF]... [-f DECAP_PREFIX]... [-t DRAIN_S] [-x]
  *
- * Opens the data plane, prints "ready" and obeys standard input line by line, answering each with one
- * line; ends at end of file. -x: detach instead. Commands:
+ * Opens the data plane, prints "ready" and obeys standard input line by line, answering each with
+ *one line; ends at end of file. -x: detach instead. Commands:
  *
  *	service NAME SLOTS gue|ipip [sticky] ADDRESS...	→ number
  *	backend SERVICE NAME ADDRESS up|down		→ index
@@ -206,11 +207,15 @@ static void do_sweep(void)
 
 static void obey(char *line)
 {
-	static const struct { const char *name; void (*fn)(void); } commands[] = {
-		{ "service", do_service }, { "backend", do_backend }, { "fill", do_fill },
-		{ "get", do_get }, { "state", do_state }, { "reasons", do_reasons },
-		{ "counts", do_counts }, { "interfaces", do_interfaces }, { "socket", do_socket },
-		{ "sweep", do_sweep },
+	static const struct {
+		const char *name;
+		void (*fn)(void);
+	} commands[] = {
+		{ "service", do_service }, { "backend", do_backend },
+		{ "fill", do_fill },	   { "get", do_get },
+		{ "state", do_state },	   { "reasons", do_reasons },
+		{ "counts", do_counts },   { "interfaces", do_interfaces },
+		{ "socket", do_socket },   { "sweep", do_sweep },
 	};
 	char *name = strtok(line, " \n");
 
@@ -228,7 +233,9 @@ int main(int argc, char **argv)
 	static char *interfaces[MANY], *decap[MANY];
 	static struct addr_prefix from[MANY];
 	const struct priv_user user = { 65534, 65534 };
-	struct conf_agent conf = { .pin = "/sys/fs/bpf/weir", .drain_us = 310000000, .mark = 0x77,
+	struct conf_agent conf = { .pin = "/sys/fs/bpf/weir",
+				   .drain_us = 310000000,
+				   .mark = 0x77,
 				   .interfaces = interfaces };
 	bool take_down = false;
 	char line[4096];
@@ -238,16 +245,35 @@ int main(int argc, char **argv)
 	conf.decap.from = from;
 	while ((c = getopt(argc, argv, "a:m:p:i:d:f:t:x")) != -1) {
 		switch (c) {
-		case 'a': conf.attach = strcmp(optarg, "link") ? CONF_ATTACH_DISPATCHER : CONF_ATTACH_LINK; break;
-		case 'm': conf.mode = !strcmp(optarg, "native") ? CONF_MODE_NATIVE :
-				      !strcmp(optarg, "generic") ? CONF_MODE_GENERIC : CONF_MODE_AUTO; break;
-		case 'p': conf.pin = optarg; break;
-		case 'i': interfaces[conf.ninterfaces++] = optarg; break;
-		case 'd': decap[conf.decap.ninterfaces++] = optarg; break;
-		case 'f': addr_prefix_parse(&from[conf.decap.nfrom++], optarg); break;
-		case 't': conf.drain_us = strtoull(optarg, NULL, 10) * 1000000; break;
-		case 'x': take_down = true; break;
-		default: return 2;
+		case 'a':
+			conf.attach =
+				strcmp(optarg, "link") ? CONF_ATTACH_DISPATCHER : CONF_ATTACH_LINK;
+			break;
+		case 'm':
+			conf.mode = !strcmp(optarg, "native")	 ? CONF_MODE_NATIVE
+				    : !strcmp(optarg, "generic") ? CONF_MODE_GENERIC
+								 : CONF_MODE_AUTO;
+			break;
+		case 'p':
+			conf.pin = optarg;
+			break;
+		case 'i':
+			interfaces[conf.ninterfaces++] = optarg;
+			break;
+		case 'd':
+			decap[conf.decap.ninterfaces++] = optarg;
+			break;
+		case 'f':
+			addr_prefix_parse(&from[conf.decap.nfrom++], optarg);
+			break;
+		case 't':
+			conf.drain_us = strtoull(optarg, NULL, 10) * 1000000;
+			break;
+		case 'x':
+			take_down = true;
+			break;
+		default:
+			return 2;
 		}
 	}
 	log_open("dp_tool", LOG_LEVEL_INFO);

@@ -21,20 +21,20 @@
 #include "lib/log.h"
 #include "skel/edge.skel.h"
 
-#define BPF_FS        0xcafe4a11        /* magic(7): BPF_FS_MAGIC */
-#define LINK_PREFIX   "link-"
-#define PROGRAM_PIN   "edge"
-#define PIN_PATH_MAX  512
+#define BPF_FS	     0xcafe4a11 /* magic(7): BPF_FS_MAGIC */
+#define LINK_PREFIX  "link-"
+#define PROGRAM_PIN  "edge"
+#define PIN_PATH_MAX 512
 
 struct attachment {
 	struct dataplane_interface said;
-	int link;                       /* -1 with the dispatcher */
+	int link; /* -1 with the dispatcher */
 };
 
 struct packet_path {
 	const struct conf_agent *conf;
 	struct edge *skel;
-	struct xdp_program *program;    /* dispatcher only */
+	struct xdp_program *program; /* dispatcher only */
 	struct attachment *on;
 	size_t n;
 };
@@ -81,7 +81,8 @@ static int pin_folder(const char *pin)
 	return (unsigned long)fs.f_type == BPF_FS ? 0 : -ENOTSUP;
 }
 
-/* ---- loading ------------------------------------------------------------------------------------- */
+/* ---- loading
+ * ------------------------------------------------------------------------------------- */
 
 static int maps_pin(struct edge *skel, const struct conf_agent *conf)
 {
@@ -89,10 +90,12 @@ static int maps_pin(struct edge *skel, const struct conf_agent *conf)
 	struct bpf_map *map;
 	int rc;
 
-	bpf_object__for_each_map(map, skel->obj) {
+	bpf_object__for_each_map(map, skel->obj)
+	{
 		if (bpf_map__is_internal(map))
 			continue;
-		rc = bpf_map__set_pin_path(map, pin_path(conf, "", bpf_map__name(map), path, sizeof(path)));
+		rc = bpf_map__set_pin_path(
+			map, pin_path(conf, "", bpf_map__name(map), path, sizeof(path)));
 		if (rc)
 			return rc;
 	}
@@ -102,12 +105,15 @@ static int maps_pin(struct edge *skel, const struct conf_agent *conf)
 static void say_load_failure(const struct conf_agent *conf, int rc)
 {
 	if (rc == -EINVAL)
-		log_error("%s: the packet path cannot be loaded; when the maps pinned there are of another "
-			  "version, `weir-agent --detach` removes them", conf->pin);
+		log_error("%s: the packet path cannot be loaded; when the maps pinned there are of "
+			  "another "
+			  "version, `weir-agent --detach` removes them",
+			  conf->pin);
 	else if (rc == -EPERM)
 		log_error("the packet path cannot be loaded: not permitted; start as root");
 	else
-		log_error("the packet path cannot be loaded: %s (run with `log: debug` for the kernel's words)",
+		log_error("the packet path cannot be loaded: %s (run with `log: debug` for the "
+			  "kernel's words)",
 			  strerror(-rc));
 }
 
@@ -132,7 +138,8 @@ static int load(struct packet_path *path)
 	return bpf_obj_pin(bpf_program__fd(path->skel->progs.edge), pin) ? -errno : 0;
 }
 
-/* ---- by link ---------------------------------------------------------------------------------------- */
+/* ---- by link
+ * ---------------------------------------------------------------------------------------- */
 
 static bool is_native(uint32_t ifindex)
 {
@@ -193,8 +200,10 @@ static int attach_link(struct packet_path *path, const char *name, uint32_t ifin
 		adopted = false;
 		link = link_make(path->conf, name, ifindex, program);
 		if (link == -EBUSY || link == -EEXIST)
-			log_error("%s: another XDP program is there; remove it (`bpftool net detach xdp dev %s`) "
-				  "or share the interface with `attach: dispatcher`", name, name);
+			log_error("%s: another XDP program is there; remove it (`bpftool net "
+				  "detach xdp dev %s`) "
+				  "or share the interface with `attach: dispatcher`",
+				  name, name);
 		else if (link < 0)
 			log_error("%s: XDP cannot be attached: %s", name, strerror(-link));
 		if (link < 0)
@@ -215,9 +224,11 @@ static int attach_link(struct packet_path *path, const char *name, uint32_t ifin
 	return 0;
 }
 
-/* ---- by libxdp's dispatcher ------------------------------------------------------------------------- */
+/* ---- by libxdp's dispatcher
+ * ------------------------------------------------------------------------- */
 
-/* Takes every program named "edge" but `keep` (may be NULL) off an interface. How many were there. */
+/* Takes every program named "edge" but `keep` (may be NULL) off an interface. How many were there.
+ */
 static int dispatcher_clear(uint32_t ifindex, const struct xdp_program *keep)
 {
 	struct xdp_multiprog *all = xdp_multiprog__get_from_ifindex((int)ifindex);
@@ -226,8 +237,8 @@ static int dispatcher_clear(uint32_t ifindex, const struct xdp_program *keep)
 
 	if (libxdp_get_error(all))
 		return 0;
-	each = xdp_multiprog__is_legacy(all) ? xdp_multiprog__main_prog(all) :
-					       xdp_multiprog__next_prog(NULL, all);
+	each = xdp_multiprog__is_legacy(all) ? xdp_multiprog__main_prog(all)
+					     : xdp_multiprog__next_prog(NULL, all);
 	while (each) {
 		bool ours = !strcmp(xdp_program__name(each), "edge");
 
@@ -276,7 +287,8 @@ static int attach_dispatcher(struct packet_path *path, const char *name, uint32_
 	return 0;
 }
 
-/* ---- open and close ------------------------------------------------------------------------------------ */
+/* ---- open and close
+ * ------------------------------------------------------------------------------------ */
 
 static int attach_one(struct packet_path *path, const char *name)
 {
@@ -289,8 +301,8 @@ static int attach_one(struct packet_path *path, const char *name)
 		return -ENODEV;
 	}
 	snprintf(on->said.name, sizeof(on->said.name), "%s", name);
-	rc = path->conf->attach == CONF_ATTACH_LINK ? attach_link(path, name, ifindex, on) :
-						      attach_dispatcher(path, name, ifindex, on);
+	rc = path->conf->attach == CONF_ATTACH_LINK ? attach_link(path, name, ifindex, on)
+						    : attach_dispatcher(path, name, ifindex, on);
 	if (!rc)
 		path->n++;
 	return rc;
@@ -307,8 +319,10 @@ int attach_open(struct packet_path **out, const struct conf_agent *conf)
 	libbpf_set_print(log_libbpf);
 	rc = pin_folder(conf->pin);
 	if (rc) {
-		log_error("%s: %s", conf->pin, rc == -ENOTSUP ?
-			  "is not on a BPF file system: mount -t bpf bpf /sys/fs/bpf" : strerror(-rc));
+		log_error("%s: %s", conf->pin,
+			  rc == -ENOTSUP
+				  ? "is not on a BPF file system: mount -t bpf bpf /sys/fs/bpf"
+				  : strerror(-rc));
 		goto out;
 	}
 	path->on = calloc(conf->ninterfaces ? conf->ninterfaces : 1, sizeof(*path->on));
@@ -366,7 +380,8 @@ void attach_fds(const struct packet_path *path, struct maps_fds *fds)
 	};
 }
 
-size_t attach_interfaces(const struct packet_path *path, struct dataplane_interface *out, size_t max)
+size_t attach_interfaces(const struct packet_path *path, struct dataplane_interface *out,
+			 size_t max)
 {
 	size_t n = path->n < max ? path->n : max;
 
@@ -375,7 +390,8 @@ size_t attach_interfaces(const struct packet_path *path, struct dataplane_interf
 	return n;
 }
 
-/* ---- taking it down ---------------------------------------------------------------------------------------- */
+/* ---- taking it down
+ * ---------------------------------------------------------------------------------------- */
 
 /* Detached by force, also when a loader still holds the link. */
 static int unpin(const struct conf_agent *conf, const char *name)
@@ -409,7 +425,8 @@ int dataplane_detach(const struct conf_agent *conf)
 	for (size_t i = 0; i < conf->ninterfaces; i++) {
 		uint32_t ifindex = if_nametoindex(conf->interfaces[i]);
 
-		if (conf->attach == CONF_ATTACH_DISPATCHER && ifindex && dispatcher_clear(ifindex, NULL))
+		if (conf->attach == CONF_ATTACH_DISPATCHER && ifindex &&
+		    dispatcher_clear(ifindex, NULL))
 			printf("%s: detached\n", conf->interfaces[i]);
 	}
 	if (!dir) {

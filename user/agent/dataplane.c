@@ -18,20 +18,21 @@
 #include "lib/log.h"
 #include "user/agent/loader.h"
 
-#define ANSWER_SECONDS 10               /* longer: something is very wrong with the loader */
+#define ANSWER_SECONDS 10 /* longer: something is very wrong with the loader */
 
 struct dataplane {
 	int sock;
 	pid_t loader;
-	char **interfaces;              /* what a reload cannot change */
+	char **interfaces; /* what a reload cannot change */
 	size_t ninterfaces;
 	int attach, mode;
 	char *pin;
 	char error[256];
-	struct loader_message m;        /* asked and answered */
+	struct loader_message m; /* asked and answered */
 };
 
-/* ---- the exchange -------------------------------------------------------------------------------- */
+/* ---- the exchange
+ * -------------------------------------------------------------------------------- */
 
 static int fail(struct dataplane *dp, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -107,7 +108,8 @@ static int ask(struct dataplane *dp, enum loader_op op, int *fd)
 	return dp->m.result;
 }
 
-static void prepare(struct dataplane *dp, uint32_t number, uint32_t offset, const void *body, size_t len)
+static void prepare(struct dataplane *dp, uint32_t number, uint32_t offset, const void *body,
+		    size_t len)
 {
 	dp->m.number = number;
 	dp->m.offset = offset;
@@ -116,7 +118,8 @@ static void prepare(struct dataplane *dp, uint32_t number, uint32_t offset, cons
 		memcpy(dp->m.body, body, len);
 }
 
-/* ---- start and end ----------------------------------------------------------------------------------- */
+/* ---- start and end
+ * ----------------------------------------------------------------------------------- */
 
 static int remember(struct dataplane *dp, const struct conf_agent *conf)
 {
@@ -248,7 +251,8 @@ int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf)
 	return rc < 0 ? rc : 0;
 }
 
-/* ---- services, backends, slots -------------------------------------------------------------------------- */
+/* ---- services, backends, slots
+ * -------------------------------------------------------------------------- */
 
 int dataplane_service_set(struct dataplane *dp, const struct conf_service *service)
 {
@@ -261,7 +265,8 @@ int dataplane_service_set(struct dataplane *dp, const struct conf_service *servi
 	size_t room = (LOADER_BODY_MAX - sizeof(s)) / sizeof(struct maps_address);
 
 	if (service->naddresses > room)
-		return fail(dp, -E2BIG, "service %s has more than %zu addresses", service->name, room);
+		return fail(dp, -E2BIG, "service %s has more than %zu addresses", service->name,
+			    room);
 	snprintf(s.name, sizeof(s.name), "%s", service->name);
 	prepare(dp, 0, 0, &s, sizeof(s));
 	for (size_t i = 0; i < service->naddresses; i++) {
@@ -306,7 +311,8 @@ int dataplane_slots_get(struct dataplane *dp, int service, uint16_t *owner, size
 		if (rc < 0)
 			return rc;
 		if ((size_t)rc != n || !dp->m.len || at + dp->m.len / sizeof(*owner) > n)
-			return fail(dp, -EINVAL, "service %d has %d slots, not %zu", service, rc, n);
+			return fail(dp, -EINVAL, "service %d has %d slots, not %zu", service, rc,
+				    n);
 		memcpy(owner + at, dp->m.body, dp->m.len);
 		at += dp->m.len / sizeof(*owner);
 	}
@@ -350,7 +356,8 @@ int dataplane_service_state(struct dataplane *dp, int service, struct dataplane_
 	return 0;
 }
 
-/* ---- counters, sockets, interfaces ----------------------------------------------------------------------- */
+/* ---- counters, sockets, interfaces
+ * ----------------------------------------------------------------------- */
 
 int dataplane_reasons(struct dataplane *dp, struct weir_count out[WEIR_REASON_COUNT])
 {
@@ -410,7 +417,8 @@ int dataplane_interfaces(struct dataplane *dp, struct dataplane_interface *out, 
 	return (int)n;
 }
 
-/* ---- names of the reasons ----------------------------------------------------------------------------------- */
+/* ---- names of the reasons
+ * ----------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *name, *fate, *meaning;

@@ -23,10 +23,10 @@
 #include "user/agent/attach.h"
 #include "user/agent/netlink.h"
 
-#define CONFIRM_SECONDS  20             /* below the kernel's base_reachable_time of 30 s */
-#define RETRY_MS         200            /* for next hops that are being resolved */
-#define SETTLE_MS        1000
-#define DEBOUNCE_MS      20
+#define CONFIRM_SECONDS	  20  /* below the kernel's base_reachable_time of 30 s */
+#define RETRY_MS	  200 /* for next hops that are being resolved */
+#define SETTLE_MS	  1000
+#define DEBOUNCE_MS	  20
 #define OWN_ADDRESSES_MAX 1024
 
 struct loader {
@@ -36,12 +36,12 @@ struct loader {
 	struct maps *maps;
 	struct netlink *nl;
 	uint32_t drain_s, mark;
-	bool unresolved;                /* some next hop is not known yet */
-	bool stale;                     /* the kernel's tables changed since they were read */
-	uint32_t confirmed;             /* when neighbours were last confirmed */
-	uint16_t put[WEIR_SLOTS_MAX];   /* LOADER_SLOTS_PUT */
+	bool unresolved;	      /* some next hop is not known yet */
+	bool stale;		      /* the kernel's tables changed since they were read */
+	uint32_t confirmed;	      /* when neighbours were last confirmed */
+	uint16_t put[WEIR_SLOTS_MAX]; /* LOADER_SLOTS_PUT */
 	struct loader_message in, out;
-	int send_fd;                    /* goes with the answer, or -1 */
+	int send_fd; /* goes with the answer, or -1 */
 };
 
 /* ---- answers -------------------------------------------------------------------------------- */
@@ -76,7 +76,8 @@ static int do_service_set(struct loader *l)
 	s.name[sizeof(s.name) - 1] = 0;
 	if (left != s.naddresses * sizeof(struct maps_address) || s.slots > WEIR_SLOTS_MAX)
 		return -EBADMSG;
-	return answer_maps(l, maps_service_set(l->maps, &s, (const void *)(l->in.body + sizeof(s))));
+	return answer_maps(l,
+			   maps_service_set(l->maps, &s, (const void *)(l->in.body + sizeof(s))));
 }
 
 static int backend_resolve(struct loader *l, uint32_t index)
@@ -92,7 +93,8 @@ static int backend_resolve(struct loader *l, uint32_t index)
 	memcpy(to.bytes, b->addr, sizeof(to.bytes));
 	rc = netlink_way(l->nl, &to, &way);
 	if (rc == -EAGAIN) {
-		/* The same interface as before: the link address that was known may well be right. */
+		/* The same interface as before: the link address that was known may well be right.
+		 */
 		l->unresolved = true;
 		if (b->ifindex == way.ifindex)
 			memcpy(way.mac, b->mac, sizeof(way.mac));
@@ -213,7 +215,8 @@ static int do_socket(struct loader *l)
 	if (l->mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &l->mark, sizeof(l->mark))) {
 		err = -errno;
 		close(fd);
-		return answer_error(l, err, "a health check's socket cannot be marked: %s", strerror(-err));
+		return answer_error(l, err, "a health check's socket cannot be marked: %s",
+				    strerror(-err));
 	}
 	l->send_fd = fd;
 	return 0;
@@ -263,7 +266,8 @@ static int do_change(struct loader *l)
 		text[IFNAMSIZ - 1] = 0;
 		ifindex[i] = if_nametoindex(text);
 		if (!ifindex[i])
-			return answer_error(l, -ENODEV, "agent.decap.interfaces: there is no interface %s",
+			return answer_error(l, -ENODEV,
+					    "agent.decap.interfaces: there is no interface %s",
 					    text);
 	}
 	return change(l, c.drain_us, c.mark, from, c.nfrom, ifindex, c.ninterfaces);
@@ -370,7 +374,8 @@ static void refresh(struct loader *l)
 	if (!rc)
 		rc = mapset_decap_targets(&l->fds, own.addr, own.n);
 	if (rc)
-		log_limited(LOG_LEVEL_WARN, 6, "this node's addresses cannot be read: %s", strerror(-rc));
+		log_limited(LOG_LEVEL_WARN, 6, "this node's addresses cannot be read: %s",
+			    strerror(-rc));
 	for (uint32_t i = 1; i < maps_backends_end(l->maps); i++)
 		backend_resolve(l, i);
 }
@@ -418,14 +423,15 @@ static void serve(struct loader *l)
 		if (now != settled) {
 			settled = now;
 			maps_settle(l->maps, now, l->drain_s);
-			if (l->stale)   /* news that never pause must not put this off for ever */
+			if (l->stale) /* news that never pause must not put this off for ever */
 				refresh(l);
 			confirm(l, now);
 		}
 	}
 }
 
-/* ---- start ------------------------------------------------------------------------------------- */
+/* ---- start -------------------------------------------------------------------------------------
+ */
 
 static int start_change(struct loader *l, const struct conf_agent *conf)
 {
@@ -442,7 +448,8 @@ static int start_change(struct loader *l, const struct conf_agent *conf)
 			return -ENODEV;
 		}
 	}
-	return change(l, conf->drain_us, conf->mark, conf->decap.from, conf->decap.nfrom, ifindex, n);
+	return change(l, conf->drain_us, conf->mark, conf->decap.from, conf->decap.nfrom, ifindex,
+		      n);
 }
 
 /* On veth a frame sent back by XDP_TX lies in the peer's ring until something else wakes it. */

@@ -18,21 +18,21 @@
 #include "user/agent/ring.h"
 
 struct service_state {
-	bool set;                       /* since the last sweep */
-	uint32_t pending_first, pending_slots;  /* slots that will replace those of info */
-	struct weir_service value;      /* as written for each address */
+	bool set;			       /* since the last sweep */
+	uint32_t pending_first, pending_slots; /* slots that will replace those of info */
+	struct weir_service value;	       /* as written for each address */
 	struct weir_service_key *keys;
 	size_t nkeys;
 };
 
 struct maps {
 	struct maps_fds fds;
-	struct weir_slot *slots;        /* the map itself */
+	struct weir_slot *slots; /* the map itself */
 	struct weir_service_info *info;
 	struct service_state *state;
 	struct weir_backend *backends;
 	bool *backend_set;
-	uint32_t backends_end;          /* one past the highest in use */
+	uint32_t backends_end; /* one past the highest in use */
 	int cpus;
 	struct weir_count *per_cpu;
 	char error[256];
@@ -64,7 +64,8 @@ uint32_t maps_now(void)
 	return (uint32_t)t.tv_sec;
 }
 
-/* ---- adoption ---------------------------------------------------------------------------------- */
+/* ---- adoption ----------------------------------------------------------------------------------
+ */
 
 static int read_services(struct maps *m)
 {
@@ -146,7 +147,8 @@ void maps_close(struct maps *m)
 	free(m);
 }
 
-/* ---- services -------------------------------------------------------------------------------------- */
+/* ---- services
+ * -------------------------------------------------------------------------------------- */
 
 static bool service_ok(const struct maps *m, int service)
 {
@@ -196,7 +198,8 @@ static int info_write(struct maps *m, int number)
 {
 	uint32_t key = (uint32_t)number;
 
-	return bpf_map_update_elem(m->fds.service_info, &key, &m->info[number], BPF_ANY) ? -errno : 0;
+	return bpf_map_update_elem(m->fds.service_info, &key, &m->info[number], BPF_ANY) ? -errno
+											 : 0;
 }
 
 static int count_clear(struct maps *m, int map, uint32_t index)
@@ -325,10 +328,12 @@ int maps_service_set(struct maps *m, const struct maps_service *s, const struct 
 	rc = info_write(m, number);
 	if (!rc)
 		rc = keys_write(m, number);
-	return rc ? fail(m, rc, "service %s cannot be written: %s", s->name, strerror(-rc)) : number;
+	return rc ? fail(m, rc, "service %s cannot be written: %s", s->name, strerror(-rc))
+		  : number;
 }
 
-/* ---- backends ----------------------------------------------------------------------------------------- */
+/* ---- backends
+ * ----------------------------------------------------------------------------------------- */
 
 uint32_t maps_backends_end(const struct maps *m)
 {
@@ -342,7 +347,8 @@ const struct weir_backend *maps_backend(const struct maps *m, uint32_t index)
 
 static int backend_write(struct maps *m, uint32_t index)
 {
-	return bpf_map_update_elem(m->fds.backends, &index, &m->backends[index], BPF_ANY) ? -errno : 0;
+	return bpf_map_update_elem(m->fds.backends, &index, &m->backends[index], BPF_ANY) ? -errno
+											  : 0;
 }
 
 int maps_backend_set(struct maps *m, int service, const char *name, const struct addr *address,
@@ -383,14 +389,16 @@ int maps_backend_set(struct maps *m, int service, const char *name, const struct
 	b->flags = (uint8_t)((b->flags & ~WEIR_BACKEND_DOWN) | (up ? 0 : WEIR_BACKEND_DOWN));
 	m->backend_set[index] = true;
 	rc = backend_write(m, index);
-	return rc ? fail(m, rc, "backend %s cannot be written: %s", name, strerror(-rc)) : (int)index;
+	return rc ? fail(m, rc, "backend %s cannot be written: %s", name, strerror(-rc))
+		  : (int)index;
 }
 
 int maps_backend_way(struct maps *m, uint32_t index, const struct netlink_way *way)
 {
 	struct weir_backend *b = &m->backends[index], old = *b;
 
-	b->flags = (uint8_t)((b->flags & ~WEIR_BACKEND_LOCAL) | (way->local ? WEIR_BACKEND_LOCAL : 0));
+	b->flags =
+		(uint8_t)((b->flags & ~WEIR_BACKEND_LOCAL) | (way->local ? WEIR_BACKEND_LOCAL : 0));
 	b->ifindex = way->ifindex;
 	memcpy(b->mac, way->mac, sizeof(b->mac));
 	memcpy(b->source_mac, way->source_mac, sizeof(b->source_mac));
@@ -403,7 +411,8 @@ int maps_backend_way(struct maps *m, uint32_t index, const struct netlink_way *w
 	return backend_write(m, index);
 }
 
-/* ---- slots ---------------------------------------------------------------------------------------------- */
+/* ---- slots
+ * ---------------------------------------------------------------------------------------------- */
 
 struct weir_slot *maps_slots(struct maps *m, int service, uint32_t *n)
 {
@@ -458,7 +467,8 @@ int maps_slots_set(struct maps *m, int service, const uint16_t *owner, uint32_t 
 	if (!slot)
 		return fail(m, -ENOENT, "there is no service number %d", service);
 	if (n != have)
-		return fail(m, -EINVAL, "service %s has %u slots, not %u", m->info[service].name, have, n);
+		return fail(m, -EINVAL, "service %s has %u slots, not %u", m->info[service].name,
+			    have, n);
 	for (uint32_t i = 0; i < n; i++) {
 		struct weir_slot s = slot[i];
 
@@ -514,7 +524,9 @@ uint32_t maps_in_transition(const struct maps *m, int service)
 	return n;
 }
 
-/* ---- sweep ------------------------------------------------------------------------------------------------ */
+/* ---- sweep
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static bool key_wanted(const struct maps *m, const struct weir_service_key *key)
 {

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ANSWER_BYTES 32768              /* the kernel fills at most this for a dump's part */
+#define ANSWER_BYTES 32768 /* the kernel fills at most this for a dump's part */
 #define NUD_USABLE   (NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT | NUD_NOARP)
 
 struct netlink {
@@ -156,7 +156,7 @@ void netlink_drain(struct netlink *nl)
 struct route {
 	uint8_t type;
 	uint32_t ifindex, mtu;
-	struct addr hop, source;        /* hop: AF_UNSPEC when the address is on the link */
+	struct addr hop, source; /* hop: AF_UNSPEC when the address is on the link */
 };
 
 static void route_metrics(struct route *r, const struct rtattr *nest)
@@ -234,7 +234,8 @@ static int route_get(struct netlink *nl, const struct addr *to, struct route *r)
 	return ask(nl, &q, route_read, r);
 }
 
-/* ---- links and neighbours ---------------------------------------------------------------------- */
+/* ---- links and neighbours ----------------------------------------------------------------------
+ */
 
 struct link {
 	uint8_t mac[6];
@@ -393,7 +394,8 @@ int netlink_confirm(struct netlink *nl, const struct addr *to)
 	return neighbour_use(nl, r.ifindex, r.hop.family ? &r.hop : to);
 }
 
-/* ---- own addresses ------------------------------------------------------------------------------- */
+/* ---- own addresses
+ * ------------------------------------------------------------------------------- */
 
 struct address_walk {
 	netlink_address_fn *fn;
@@ -408,10 +410,12 @@ static void address_read(void *arg, const struct nlmsghdr *head)
 	struct address_walk *walk = arg;
 	struct addr found = { 0 };
 
-	if (head->nlmsg_type != RTM_NEWADDR || (m->ifa_family != AF_INET && m->ifa_family != AF_INET6))
+	if (head->nlmsg_type != RTM_NEWADDR ||
+	    (m->ifa_family != AF_INET && m->ifa_family != AF_INET6))
 		return;
 	for (; RTA_OK(a, left); a = RTA_NEXT(a, left)) {
-		/* On a point-to-point link IFA_ADDRESS is the other end; IFA_LOCAL, when there, is ours. */
+		/* On a point-to-point link IFA_ADDRESS is the other end; IFA_LOCAL, when there, is
+		 * ours. */
 		if (a->rta_type == IFA_LOCAL || (a->rta_type == IFA_ADDRESS && !found.family))
 			take_address(&found, m->ifa_family, a);
 	}
