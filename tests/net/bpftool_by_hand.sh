@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.." || exit 1
 [ "$(id -u)" = 0 ] || { echo "skip: needs root"; exit 77; }
 if [ -z "${IN_NS:-}" ]; then
 	make -s build/bpf/edge.bpf.o build/tests/net/dp_flows >/dev/null 2>&1 || exit 1
-	IN_NS=1 exec unshare -n -m --propagation private "$0" "$@"
+	IN_NS=1 exec unshare -n -m -p --fork --kill-child --mount-proc "$0" "$@"
 fi
 mount -t tmpfs none /run && mkdir /run/netns && mount -t bpf bpf /sys/fs/bpf || { echo "skip: cannot mount"; exit 77; }
 n=0 failed=0
@@ -36,7 +36,6 @@ sed -n 's/^ok\|^not ok/&/p' /run/out; grep -iE "^error" /run/out
 check "the backend's commands work" at back bash -e /run/back.sh >/run/out 2>&1
 sed -n 's/^ok\|^not ok/&/p' /run/out; grep -iE "^error" /run/out
 at back build/tests/net/dp_flows serve 80 >/run/ready &
-server=$!
 until grep -qs ready /run/ready; do read -rt 0.05 <> <(:); done
 load() { at client build/tests/net/dp_flows tcp 198.18.100.1 80 20 1 >/run/out 2>&1; }
 load || :                               # the first packets only make the kernel find its neighbours
@@ -46,7 +45,6 @@ count() { bpftool -j map lookup pinned "$1/reasons" key "$2" 0 0 0 | jq '[.forma
 check "packets were sent" test "$(count /sys/fs/bpf/weir 0)" -gt 100
 check "and opened" test "$(count /sys/fs/bpf/back 2)" -gt 100
 check "maps have names for every field" sh -c 'bpftool map dump pinned /sys/fs/bpf/weir/services | grep -q "\"slots\": 1"'
-kill $server
 bpftool net detach xdpdrv dev eth1 && rm -r /sys/fs/bpf/weir
 check "taken off again" sh -c '! ip link show eth1 | grep -q xdp'
 echo "1..$n"
