@@ -171,9 +171,9 @@ SUB(ns, conf_ns, offsetof(struct conf_ns, enabled));
 
 static const struct conf_key limits_keys[] = {
 	{ "object", CONF_SIZE, AT(conf_limits, object), .min = 1, .max = 1ull << 50, .fallback = "5TiB",
-	  .doc = "Largest object." },
+	  .doc = "Largest object; larger is answered with 413." },
 	{ "connections", CONF_NUMBER, AT(conf_limits, connections), .min = 1, .max = 1000000,
-	  .fallback = "4096", .doc = "Connections at once." },
+	  .fallback = "4096", .doc = "Connections at once; one address has at most half of them." },
 	{ "headers", CONF_SIZE, AT(conf_limits, header_bytes), .min = KIB, .max = 1024 * KIB,
 	  .fallback = "16KiB", .doc = "Largest request head; larger is answered with 431." },
 	{ "idle", CONF_TIME, AT(conf_limits, idle_us), .min = SECOND, .max = 3600 * SECOND,

@@ -67,6 +67,8 @@ static int take_options(struct httpd *server, const struct httpd_options *given,
 	if (!opt->name)
 		opt->name = "http";
 	opt->connections_max = opt->connections_max ? opt->connections_max : 4096;
+	if (!opt->per_address_max) /* one client alone cannot take all */
+		opt->per_address_max = (opt->connections_max + 1) / 2;
 	opt->header_bytes_max = opt->header_bytes_max ? opt->header_bytes_max : 16 << 10;
 	opt->upload_chunk = opt->upload_chunk ? opt->upload_chunk : 16 << 10;
 	opt->idle_s = opt->idle_s ? opt->idle_s : 30;
@@ -94,9 +96,8 @@ static int socket_start(struct httpd *server, struct httpd_socket *s)
 	if (server->threads_each > 1)
 		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_THREAD_POOL_SIZE,
 						     server->threads_each, NULL };
-	if (opt->per_address_max)
-		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-						     opt->per_address_max, NULL };
+	more[n++] = (struct MHD_OptionItem){ MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+					     opt->per_address_max, NULL };
 	if (opt->tls_cert && opt->tls_key) {
 		flags |= MHD_USE_TLS;
 		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_CERT, 0,
@@ -235,6 +236,7 @@ void httpd_stop(struct httpd *server, unsigned int grace_ms)
 	if (!server)
 		return;
 	stop_accepting(server);
+	http_events_end(server);
 	until = http_now_ms() + grace_ms;
 	while (server->in_flight && http_now_ms() < until)
 		poll(NULL, 0, 5);

@@ -59,7 +59,7 @@ struct httpd_options {
 	const char *name;               /* for logs and metrics: "gateway", "inside" */
 	unsigned int threads;           /* pool; 0: as many as CPUs */
 	unsigned int connections_max;   /* 0: 4096 */
-	unsigned int per_address_max;   /* connections of one client address; 0: no limit */
+	unsigned int per_address_max;   /* connections of one client address; 0: half of all */
 	size_t header_bytes_max;        /* 0: 16 KiB; larger: 431 */
 	size_t upload_chunk;            /* memory for one upload's pieces; 0: 16 KiB. libmicrohttpd
 					 * clears it after every request: when it is large, small

@@ -39,7 +39,7 @@ struct http_topic {
 	unsigned int nlisteners, listeners_max;
 	struct last_event last[LAST_MAX];
 	size_t nlast;
-	bool freed;
+	bool freed, ended;
 };
 
 size_t http_topic_listeners(struct http_topic *topic)
@@ -187,7 +187,7 @@ enum http_next http_reply_events(struct http_req *req, struct http_topic *topic)
 	l->topic = topic;
 	l->req = req;
 	pthread_mutex_lock(&topic->lock);
-	if (topic->freed || topic->nlisteners >= topic->listeners_max) {
+	if (topic->freed || topic->ended || topic->nlisteners >= topic->listeners_max) {
 		pthread_mutex_unlock(&topic->lock);
 		free(l);
 		return http_reply_error(req, 503, "busy", "too many listeners; try again later");
@@ -282,6 +282,21 @@ void http_events_tick(struct httpd *server)
 		pthread_mutex_lock(&topic->lock);
 		for (struct http_listener *l = topic->listeners; l; l = l->next)
 			listener_add(l, ":\n\n", 3);
+		pthread_mutex_unlock(&topic->lock);
+	}
+	pthread_mutex_unlock(&server->topics_lock);
+}
+
+void http_events_end(struct httpd *server)
+{
+	pthread_mutex_lock(&server->topics_lock);
+	for (struct http_topic *topic = server->topics; topic; topic = topic->next) {
+		pthread_mutex_lock(&topic->lock);
+		topic->ended = true;
+		for (struct http_listener *l = topic->listeners; l; l = l->next) {
+			l->closed = true;
+			http_resume(l->req);
+		}
 		pthread_mutex_unlock(&topic->lock);
 	}
 	pthread_mutex_unlock(&server->topics_lock);

@@ -193,6 +193,8 @@ void http_cork(struct http_req *req, bool on);
 
 /* httpd_events.c */
 void http_events_tick(struct httpd *server);
+/* Event streams would go on for ever: ends them, and takes no more listeners. */
+void http_events_end(struct httpd *server);
 void http_listener_gone(struct http_req *req);
 void http_topics_detach(struct httpd *server);
 

@@ -27,7 +27,9 @@ struct console {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	bool stopping, started;
+	_Atomic bool stopping;          /* changed under the lock */
+	bool started;
+	char node[CONF_NAME_MAX], site[CONF_NAME_MAX]; /* copies: a reload frees the configuration while threads look */
 	time_t asked;
 	char *overview;                 /* the last one, JSON text */
 	time_t overview_at;
@@ -112,14 +114,14 @@ static json_t *ask(struct console *c, const json_t *member)
 static char *look(struct console *c)
 {
 	json_t *members = view_members(c->gw->view), *member;
-	json_t *all = json_pack("{s:s, s:s, s:I, s:o, s:o}", "node", c->gw->daemon->conf->node, "site",
-				c->gw->daemon->conf->site, "at", (json_int_t)time(NULL), "endpoints",
+	json_t *all = json_pack("{s:s, s:s, s:I, s:o, s:o}", "node", c->node, "site", c->site, "at", (json_int_t)time(NULL), "endpoints",
 				view_endpoints(c->gw->view), "members", members);
 	char *text;
 	size_t i;
 
 	json_array_foreach(members, i, member)
-		json_object_set_new(member, "status", ask(c, member));
+		if (!c->stopping)
+			json_object_set_new(member, "status", ask(c, member));
 	text = json_dumps(all, JSON_COMPACT);
 	json_decref(all);
 	return text;
@@ -171,7 +173,7 @@ static void *collect(void *arg)
 	return NULL;
 }
 
-/* Listing and administration are the rights to see the whole. */
+/* Who may list everything may see the whole. */
 static bool may_look(struct http_req *req, struct gateway *gw)
 {
 	struct token_scope who;
@@ -248,6 +250,8 @@ int console_open(struct console **out, struct gateway *gw, struct httpc *client)
 		return -ENOMEM;
 	c->gw = gw;
 	c->client = client;
+	snprintf(c->node, sizeof(c->node), "%s", gw->daemon->conf->node);
+	snprintf(c->site, sizeof(c->site), "%s", gw->daemon->conf->site);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->wake, NULL);
 	*out = c;

@@ -29,6 +29,7 @@ struct gateway {
 	int fds[GATEWAY_LISTEN_MAX];
 	atomic_bool listening;                  /* off loopback too */
 	atomic_llong token_ttl_s;
+	_Atomic uint64_t object_max;            /* bytes */
 	atomic_ullong redirected, refused, no_endpoint;
 	struct metric_series *counted[3];       /* the same, for the metrics page */
 };

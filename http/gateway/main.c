@@ -19,7 +19,7 @@ static enum http_next health(struct http_req *req, void *arg)
 	return inside_health_begin(req, ((struct gateway *)arg)->load);
 }
 
-/* A body is never taken: body_max only lets an announced one reach the redirect. */
+/* A body is never taken: body_max only lets an announced one reach the redirect, which looks at its size. */
 static const struct http_route routes[] = {
 	{ .methods = PUT | GET | DEL, .path = "/b/:bucket/*key", .body_max = UINT64_MAX, .begin = redirect_object },
 	{ .methods = GET, .path = "/o/:sha256", .begin = redirect_hash },
@@ -57,6 +57,13 @@ static bool enabled(const struct conf *conf)
 	return conf->gateway.enabled;
 }
 
+/* What a reload may change. */
+static void take_limits(struct gateway *gw, const struct conf_gateway *conf)
+{
+	gw->token_ttl_s = (long long)(conf->redirect.token_ttl_us / 1000000);
+	gw->object_max = conf->limits.object;
+}
+
 static int prepare(struct daemon *d)
 {
 	const struct conf_gateway *conf = &d->conf->gateway;
@@ -73,7 +80,7 @@ static int prepare(struct daemon *d)
 		return -EINVAL;
 	}
 	memset(gw->fds, 0xff, sizeof(gw->fds));
-	gw->token_ttl_s = (long long)(conf->redirect.token_ttl_us / 1000000);
+	take_limits(gw, conf);
 	rc = access_bind(conf->listen, conf->nlisten, gw->fds);
 	if (!rc)
 		rc = inside_bind(&gw->inside, d->conf, &conf->inside);
@@ -119,6 +126,7 @@ static int start(struct daemon *d)
 	struct httpd_options opt = {
 		.name = "gateway", .connections_max = conf->limits.connections, .metrics = d->metrics, .load = gw->load,
 		.header_bytes_max = conf->limits.header_bytes, .idle_s = (unsigned int)(conf->limits.idle_us / 1000000),
+		.header_s = (unsigned int)(conf->limits.request_us / 1000000),
 	};
 	int rc = users_open(&gw->users, d->registry, users_changed, gw);
 
@@ -171,7 +179,7 @@ static int reload(struct daemon *d, const struct conf *old)
 	if (old->gateway.nlisten != d->conf->gateway.nlisten ||
 	    memcmp(old->gateway.listen, d->conf->gateway.listen, old->gateway.nlisten * sizeof(*old->gateway.listen)))
 		log_warn("gateway.listen changed: it takes a restart to listen elsewhere");
-	gw->token_ttl_s = (long long)(d->conf->gateway.redirect.token_ttl_us / 1000000);
+	take_limits(gw, &d->conf->gateway);
 	view_configure(gw->view, d->conf);
 	return 0;
 }

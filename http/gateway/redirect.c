@@ -107,6 +107,8 @@ enum http_next redirect_object(struct http_req *req, void *arg)
 	want.rights = right_of(http_method(req), listing);
 	if (!*key && !listing)
 		return http_reply_error(req, 400, "no_key", "the path ends after the bucket; it should be /b/%.63s/KEY", bucket);
+	if (http_content_length(req) != UINT64_MAX && http_content_length(req) > gw->object_max)
+		return http_reply_error(req, 413, "too_large", "an object may have %llu bytes", (unsigned long long)gw->object_max);
 	if (strlen(bucket) >= sizeof(want.bucket) || strlen(prefix) >= sizeof(want.prefix))
 		return http_reply_error(req, 400, "name_too_long", "a bucket has at most 63 bytes, a key 512");
 	if (!access_check(req, gw->users, want.rights, bucket, prefix, &who)) {

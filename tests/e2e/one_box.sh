@@ -19,7 +19,7 @@ check() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not 
 conf=$work/one-box.yaml
 chmod 755 "$work"
 cp "$top/examples/one-box.zone" "$work/"
-sed -e "s|^state: .*|state: $work/state|; s|^run: .*|run: /run/weir|" -e '/^site:/a user: "64200"' "$top/examples/one-box.yaml" >"$conf"
+sed -e "s|^state: .*|state: $work/state|; s|^run: .*|run: /run/weir|" -e '/^site:/a user: "64200"' -e '/^gateway:/a\  limits: {object: 64MiB, request: 2s}' "$top/examples/one-box.yaml" >"$conf"
 [ -z "${ETCD_REGISTRY:-}" ] || sed -i -e "s|^registry: .*|registry: $ETCD_REGISTRY|" -e '/^registry_server:/d' "$conf"
 [ -z "${BEFORE:-}" ] || . "$BEFORE"
 
@@ -51,6 +51,15 @@ jq -e '.copies == 1 and (.note | length > 0)' "$work/answer" >/dev/null
 check $? "the answer says that there is one copy only: $(jq -r .note "$work/answer" | cut -c1-70)"
 (cd "$work" && mkdir -p down && cd down && curl -sSL -u "$id:$secret" -O $base/b/data/file && cmp -s file "$work/file")
 check $? "curl -L -O gives it back"
+code=$(curl -s -o /dev/null -w '%{http_code}' -u "$id:$secret" -H 'Expect: 100-continue' -H 'Content-Length: 67108865' -X PUT $base/b/data/large)
+[ "$code" = 413 ]
+check $? "what is larger than gateway.limits.object is refused before a body comes: $code"
+exec 9<>/dev/tcp/127.0.0.1/8000
+printf 'GET / HTTP/1.1\r\nHost' >&9
+SECONDS=0
+timeout 20 cat <&9 >/dev/null && [ $SECONDS -lt 8 ]
+check $? "half a head is cut after gateway.limits.request: $SECONDS s"
+exec 9>&-
 [ "$(curl -s -o /dev/null -w '%{http_code}' $base/b/data/file)" = 401 ]
 check $? "without a key: 401"
 [ "$(curl -sL -u "$id:wrong" -o /dev/null -w '%{http_code}' $base/b/data/file)" = 401 ]

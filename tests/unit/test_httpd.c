@@ -536,7 +536,7 @@ static void counts(void **state)
 	assert_int_equal(fix.done, 6);
 }
 
-static void *ask_never(void *arg)
+static void *ask_once(void *arg)
 {
 	struct httpc_answer answer;
 	struct httpc_call call = { .url = arg };
@@ -546,16 +546,48 @@ static void *ask_never(void *arg)
 	return NULL;
 }
 
+static void start_another(void)
+{
+	int fd = bind_unix(fix.folder, 16);
+
+	assert_int_equal(httpd_start(&fix.server, &(struct httpd_options){ .metrics = fix.metrics },
+				     &fd, 1, routes, &fix),
+			 0);
+	fix.topic = http_topic_new(fix.server, 2);
+	expect(CALL(0), "/cached", 200, "kept");
+}
+
+static void stop_ends_events(void **state)
+{
+	struct timespec began, ended;
+	pthread_t thread;
+	char url[256];
+
+	(void)state;
+	snprintf(url, sizeof(url), "%s/events", fix.base);
+	assert_int_equal(pthread_create(&thread, NULL, ask_once, url), 0);
+	for (int i = 0; i < 5000 && !http_topic_listeners(fix.topic); i++)
+		usleep(1000);
+	assert_int_equal(http_topic_listeners(fix.topic), 1);
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	httpd_stop(fix.server, 30000);
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	assert_true(ended.tv_sec - began.tv_sec < 15);
+	pthread_join(thread, NULL);
+	http_topic_free(fix.topic);
+	start_another();
+}
+
 static void stops_with_waiting_requests(void **state)
 {
 	pthread_t threads[3];
 	char url[256];
-	int fd, done = fix.done;
+	int done = fix.done;
 
 	(void)state;
 	snprintf(url, sizeof(url), "%s/never", fix.base);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, ask_never, url), 0);
+		assert_int_equal(pthread_create(&threads[i], NULL, ask_once, url), 0);
 	for (int i = 0; i < 5000 && fix.waiting < 3; i++)
 		usleep(1000);
 	http_topic_free(fix.topic);
@@ -563,12 +595,7 @@ static void stops_with_waiting_requests(void **state)
 	assert_int_equal(fix.done, done + 3);
 	for (int i = 0; i < 3; i++)
 		pthread_join(threads[i], NULL);
-	fd = bind_unix(fix.folder, 16); /* and another may start */
-	assert_int_equal(httpd_start(&fix.server, &(struct httpd_options){ .metrics = fix.metrics },
-				     &fd, 1, routes, &fix),
-			 0);
-	fix.topic = http_topic_new(fix.server, 2);
-	expect(CALL(0), "/cached", 200, "kept");
+	start_another();
 }
 
 int main(void)
@@ -584,6 +611,7 @@ int main(void)
 		cmocka_unit_test(cached_by_many),
 		cmocka_unit_test(tells_events),
 		cmocka_unit_test(counts),
+		cmocka_unit_test(stop_ends_events),
 		cmocka_unit_test(stops_with_waiting_requests),
 	};
 
