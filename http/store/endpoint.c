@@ -168,7 +168,7 @@ static void on_users(void *arg)
 
 static int serve_inside(struct endpoint *ep)
 {
-	struct httpd_options options = { .workers = WORKERS, .upload_chunk = 1 << 20 };
+	struct httpd_options options = { .workers = WORKERS, .upload_chunk = 128 << 10, .connections_max = 1024 };
 
 	return inside_serve(ep->inside, ep->daemon, ep->load, &options, inside_api_routes, ep);
 }
@@ -181,6 +181,7 @@ static int serve_public(struct endpoint *ep)
 		.connections_max = conf->limits.connections,
 		.header_bytes_max = (size_t)conf->limits.header_bytes,
 		.idle_s = (unsigned int)(conf->limits.idle_us / 1000000),
+		.header_s = (unsigned int)(conf->limits.request_us / 1000000),
 		.workers = WORKERS,
 		.metrics = ep->daemon->metrics,
 		.load = ep->load,

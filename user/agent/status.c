@@ -75,9 +75,24 @@ static json_t *backend_json(const struct service *service, size_t i)
 	return out;
 }
 
+/* What was learned, beside a service's other members. */
+static json_t *model_json(const struct service *service)
+{
+	const struct model *m = weight_model(service->weight);
+	json_t *metrics = json_array();
+
+	for (size_t j = 0; j < m->n; j++)
+		json_array_append_new(metrics, json_pack("{ss sf sf}", "name", m->name[j], "coefficient",
+							 model_theta(m, j), "variance",
+							 model_variance(m, j)));
+	return json_pack("{so sf sf sI sb}", "metrics", metrics, "error", sqrt(m->error),
+			 "prior_error", sqrt(m->prior_error), "samples", (json_int_t)m->samples,
+			 "fallback", m->fallback);
+}
+
 static json_t *service_json(struct service *service)
 {
-	json_t *addresses = json_array(), *backends = json_array();
+	json_t *addresses = json_array(), *backends = json_array(), *out;
 	const struct conf_service *conf = service->conf;
 	char text[ADDR_PORT_STRLEN];
 
@@ -87,15 +102,17 @@ static json_t *service_json(struct service *service)
 									      sizeof(text))));
 	for (size_t i = 0; i < service->n; i++)
 		json_array_append_new(backends, backend_json(service, i));
-	return json_pack("{ss ss so sI sI sI sI sf sb sI so}", "name", service->name,
-			 "site", service->agent->d->conf->site, "addresses", addresses,
-			 "slots", (json_int_t)conf->slots,
-			 "generation", (json_int_t)(service->rates ? service->rates->generation : 0),
-			 "healthy", (json_int_t)service_healthy(service),
-			 "total", (json_int_t)service->n,
-			 "capacity", weight_capacity(service->weight),
-			 "publisher", service->publisher,
-			 "transition", (json_int_t)service->transition, "backends", backends);
+	out = json_pack("{ss ss so sI sI sI sI sf sb sI so}", "name", service->name,
+			"site", service->agent->d->conf->site, "addresses", addresses,
+			"slots", (json_int_t)conf->slots,
+			"generation", (json_int_t)(service->rates ? service->rates->generation : 0),
+			"healthy", (json_int_t)service_healthy(service),
+			"total", (json_int_t)service->n,
+			"capacity", weight_capacity(service->weight),
+			"publisher", service->publisher,
+			"transition", (json_int_t)service->transition, "backends", backends);
+	json_object_update_new(out, model_json(service));
+	return out;
 }
 
 static json_t *counters(const struct agent *agent)
@@ -146,19 +163,14 @@ static json_t *learner_backend(const struct service *service, size_t i)
 
 static json_t *learner_json(const struct service *service)
 {
-	const struct model *m = weight_model(service->weight);
-	json_t *metrics = json_array(), *backends = json_array();
+	json_t *backends = json_array();
+	json_t *out = json_pack("{ss ss so}", "name", service->name, "site",
+				service->agent->d->conf->site, "backends", backends);
 
-	for (size_t j = 0; j < m->n; j++)
-		json_array_append_new(metrics, json_pack("{ss sf sf}", "name", m->name[j], "coefficient",
-							 model_theta(m, j), "variance",
-							 model_variance(m, j)));
 	for (size_t i = 0; i < service->n; i++)
 		json_array_append_new(backends, learner_backend(service, i));
-	return json_pack("{ss ss so sf sf sI sb so}", "name", service->name, "site",
-			 service->agent->d->conf->site, "metrics", metrics, "error", sqrt(m->error),
-			 "prior_error", sqrt(m->prior_error), "samples", (json_int_t)m->samples,
-			 "fallback", m->fallback, "backends", backends);
+	json_object_update_new(out, model_json(service));
+	return out;
 }
 
 json_t *agent_weights(void *daemon, const json_t *request, char *err, size_t err_len)
