@@ -56,12 +56,7 @@ bpf_src      := bpf/edge.bpf.c
 bpf_tests    := test_decap test_forward test_icmp test_transition
 
 # main files: one a program
-programs     :=
-programs     += weir-endpoint
-programs     += weir-registry
-programs     += weir-ns
-programs     += weir weir-agent weir-gateway
-programs     += weir-agent
+programs     := weir weir-agent weir-endpoint weir-gateway weir-ns weir-registry
 
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
 unit_lib      :=
@@ -265,11 +260,12 @@ bench-%: all
 role_files   := user/agent/weir-agent dns/weir-ns http/gateway/weir-gateway http/store/weir-endpoint http/registry/weir-registry
 man_pages    := $(wildcard tools/weir.1 lib/weir.yaml.5 $(role_files:%=%.8))
 units        := $(wildcard $(role_files:%=%.service) tools/weir.service tools/weir.target)
-examples     := $(wildcard examples/one-box.yaml examples/one-box.zone examples/two-site.yaml)
+examples     := examples/one-box.yaml examples/one-box.zone examples/bpftool.md examples/grafana.json
+lab          := $(wildcard examples/lab/*)
 root         := $(DESTDIR)$(PREFIX)
 
 install: all $(bpf_obj) ## copy programs, pages, units, the BPF object (PREFIX, DESTDIR)
-	$(Q)install -d $(root)/bin $(root)/lib/weir $(root)/lib/systemd/system $(root)/share/doc/weir/examples \
+	$(Q)install -d $(root)/bin $(root)/lib/weir $(root)/lib/systemd/system $(root)/share/doc/weir/examples $(root)/share/weir/examples/lab \
 		$(root)/share/bash-completion/completions $(foreach n,1 5 8,$(root)/share/man/man$(n))
 	$(Q)install -m 755 $(programs:%=$(BUILD)/bin/%) $(root)/bin/
 	$(Q)install -m 644 $(bpf_obj) $(root)/lib/weir/
@@ -277,7 +273,8 @@ install: all $(bpf_obj) ## copy programs, pages, units, the BPF object (PREFIX, 
 	$(Q)$(foreach m,$(man_pages),install -m 644 $(m) $(root)/share/man/man$(subst .,,$(suffix $(m)))/ &&) true
 	$(Q)$(foreach u,$(units),sed 's|@PREFIX@|$(PREFIX)|g; s|/usr/local/bin/|$(PREFIX)/bin/|g' $(u) >$(root)/lib/systemd/system/$(notdir $(u)) &&) true
 	$(Q)$(if $(wildcard tools/weir.bash),install -m 644 tools/weir.bash $(root)/share/bash-completion/completions/weir)
-	$(Q)$(if $(examples),install -m 644 $(examples) $(root)/share/doc/weir/examples/)
+	$(Q)install -m 644 $(examples) $(root)/share/doc/weir/examples/
+	$(Q)install -m 644 $(lab) $(root)/share/weir/examples/lab/
 
 compile_commands.json: $(MAKEFILE_LIST)
 	@$(MAKE) --no-print-directory -Bn CC='$(CC)' | awk -v d='$(CURDIR)' '/ -c [^ ]*\.c -o /{ \

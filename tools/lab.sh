@@ -156,7 +156,8 @@ lab_up() {
 lab_down() {
 	local pid
 	pid=$(cat "$place/unshare" 2>/dev/null)
-	if [ -n "$pid" ] && kill -9 "$pid" 2>/dev/null; then
+	# a number may have gone to another process since
+	if [ -n "$pid" ] && grep -qa "$self" "/proc/$pid/cmdline" 2>/dev/null && kill -9 "$pid" 2>/dev/null; then
 		while [ -n "$(holder_pid)" ] && kill -0 "$(holder_pid)" 2>/dev/null; do read -r -t 0.05 _ <> <(:); done
 	fi
 	[ -s "$place/state" ] && rm -rf -- "$(cat "$place/state")"

@@ -34,5 +34,7 @@ check "units name the programs that were installed" sh -c "! grep -rn '@PREFIX@'
 check "files are for everybody to read, programs to run" [ -z "$(find "$root" \( -type f ! -perm -444 \) -o \( -path '*/bin/*' ! -perm -555 \))" ]
 examples=$root/share/doc/weir/examples
 check "the example is fine where it was installed" sh -c "'$root/bin/weir' check -c '$examples/one-box.yaml'"
+check "the lab finds its nodes' files" sh -c "cd '$root/share/weir/examples/lab' && '$root/bin/weir' lab nodes | grep -vx -e client -e router |
+	while read -r node; do [ -s \$node.yaml ] || { echo \$node; exit 1; }; done"
 echo "1..$n"
 [ $failed = 0 ]
