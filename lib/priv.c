@@ -6,6 +6,7 @@
  * user; the filter comes last, since none of these calls passes it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
 #include <pwd.h>
@@ -126,6 +127,20 @@ int priv_drop(const struct priv_user *user, const char *keep, enum priv_profile 
 	return err ? err : priv_filter_load(profile);
 }
 
+/* The folder that was just made: whoever may write beside it must not put a link in its place. */
+static int give_folder(const char *path, const struct priv_user *owner, mode_t mode)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), err = 0;
+
+	if (fd < 0)
+		return -errno;
+	/* mkdir(2) took the umask away. */
+	if ((fchown(fd, owner->uid, owner->gid) && geteuid() == 0) || fchmod(fd, mode))
+		err = -errno;
+	close(fd);
+	return err;
+}
+
 int priv_folder(const char *path, const struct priv_user *owner, mode_t mode)
 {
 	char part[PATH_MAX];
@@ -144,8 +159,5 @@ int priv_folder(const char *path, const struct priv_user *owner, mode_t mode)
 			return -errno;
 		return stat(path, &st) ? -errno : S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 	}
-	if (lchown(path, owner->uid, owner->gid) && geteuid() == 0)
-		return -errno;
-	/* mkdir(2) took the umask away. */
-	return chmod(path, mode) ? -errno : 0;
+	return give_folder(path, owner, mode);
 }
