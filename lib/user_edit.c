@@ -111,7 +111,10 @@ int user_add_key(struct registry *reg, const char *name, struct user_key *key)
 
 	if (rc)
 		return rc;
-	json_array_append_new(json_object_get(user, "keys"), make_key(key));
+	if (json_array_append_new(json_object_get(user, "keys"), make_key(key))) {
+		json_decref(user);
+		return -EPROTO;
+	}
 	return write_user(reg, name, user, revision);
 }
 

@@ -30,11 +30,12 @@ struct transfer {
 	char *base, *token;
 	char url[4096], error[CURL_ERROR_SIZE];
 	bool bar, upload;               /* a progress bar; which direction counts */
+	bool by_hash;                   /* the asker knows the digest, whatever the answer says */
 	struct timespec begun, drawn;
 	int fd;                         /* the file sent or written; -1: the answer is gathered */
 	char *answer;                   /* gathered text */
 	size_t len;
-	char sha256[65];                /* X-Weir-Sha256 of the answer */
+	char sha256[65];                /* asked for, else X-Weir-Sha256 of the answer */
 	struct sha256 *digest;          /* of what was written */
 };
 
@@ -110,7 +111,7 @@ static size_t take_header(char *line, size_t size, size_t n, void *arg)
 	struct transfer *t = arg;
 	size_t len = size * n;
 
-	if (len > 15 + 64 && !strncasecmp(line, "X-Weir-Sha256: ", 15))
+	if (!t->by_hash && len > 15 + 64 && !strncasecmp(line, "X-Weir-Sha256: ", 15))
 		snprintf(t->sha256, sizeof(t->sha256), "%.64s", line + 15);
 	return len;
 }
@@ -411,6 +412,8 @@ int cmd_get(const struct cmd *cmd, int argc, char **argv)
 	file = n == 2 ? argv[1] : strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
 	rc = transfer_open(&t, &opt, &flags);
 	if (!rc && !strncmp(argv[0], "sha256:", 7)) {
+		t.by_hash = true;
+		snprintf(t.sha256, sizeof(t.sha256), "%.64s", argv[0] + 7);
 		snprintf(t.url, sizeof(t.url), "%s/o/%s", t.base, argv[0] + 7);
 		curl_easy_setopt(t.curl, CURLOPT_URL, t.url);
 	} else if (!rc && (!set_url(&t, argv[0]) || !*file)) {

@@ -22,6 +22,7 @@ static int say_failure(const char *what, const char *name, int rc)
 	case -ENOENT: return cmd_fail("there is no user %s (weir user list)", name);
 	case -EAGAIN: return cmd_fail("somebody else changed %s at the same time; try again", name);
 	case -EINVAL: return cmd_fail("%s: a user's name has 1 to 63 letters, digits, '.', '-', '_' or '@'; rights are some of r w d l a", name);
+	case -EPROTO: return cmd_fail("what the registry holds for %s is no user; `weir user rm %s`, then add it again", name, name);
 	default: return cmd_fail("cannot %s %s: %s", what, name, registry_error());
 	}
 }

@@ -78,6 +78,23 @@ weir get data/texts/README.md "$work/readme" -c "$conf" >"$work/out" 2>&1 && cmp
 check $? "weir get, digest verified"
 weir get "sha256:$(sha256sum "$work/file" | cut -d' ' -f1)" "$work/by-hash" -c "$conf" >/dev/null 2>&1 && cmp -s "$work/by-hash" "$work/file"
 check $? "weir get by hash"
+python3 -c 'import hashlib, http.server
+class Liar(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("X-Weir-Sha256", hashlib.sha256(b"x").hexdigest())
+        self.send_header("Content-Length", "1")
+        self.end_headers()
+        self.wfile.write(b"x")
+    def log_message(self, *args): pass
+server = http.server.HTTPServer(("127.0.0.1", 8099), Liar)
+print("ready", flush=True)
+server.handle_request()' >"$work/ready" &
+liar=$!
+timeout 10 head -n 1 "$work/ready" >/dev/null
+! weir get "sha256:$(sha256sum "$work/file" | cut -d' ' -f1)" "$work/lie" --gateway http://127.0.0.1:8099 2>"$work/err" && [ ! -e "$work/lie" ]
+check $? "weir get by hash believes the hash that was asked for: $(cut -c1-60 "$work/err")"
+kill $liar 2>/dev/null
 sum=$(sha256sum "$work/file" | cut -d' ' -f1)
 listing=$(weir token ada --rights l -c "$conf")
 [ "$(curl -s -o "$work/answer" -D "$work/head" -w '%{http_code}' -H "Authorization: Bearer $listing" "$base/o/$sum")" = 403 ] &&

@@ -77,7 +77,7 @@ static void test_signing_key(void **state)
 
 static void test_key(void **state)
 {
-	struct user_key key, more;
+	struct user_key key, more, none;
 	struct token_scope who;
 
 	(void)state;
@@ -93,6 +93,9 @@ static void test_key(void **state)
 	assert_int_equal(try_key(key.id, "", &who), -EACCES);
 	assert_int_equal(try_key("nobody", key.secret, &who), -EACCES);
 	assert_int_equal(user_add_key(here.reg, "ann", &more), 0);
+	assert_int_equal(registry_put(here.reg, REG_USERS "odd", "{\"name\":\"odd\"}", 0), 0);
+	assert_int_equal(user_add_key(here.reg, "odd", &none), -EPROTO); /* no place for it */
+	assert_int_equal(user_remove(here.reg, "odd"), 0);
 	eventually(!try_key(more.id, more.secret, &who));
 	assert_int_equal(try_key(key.id, key.secret, &who), 0);
 	assert_int_equal(try_key(more.id, key.secret, &who), -EACCES);
