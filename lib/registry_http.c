@@ -383,6 +383,7 @@ int reg_call(struct registry *reg, const char *path, json_t *request, unsigned i
 		if (!had_token) /* it was refused and forgotten: log in again */
 			rc = call_once(reg, path, body, flags, &got);
 	}
+	explicit_bzero(body, strlen(body)); /* it may be a signing key */
 	free(body);
 	if (!rc)
 		*answer = got;

@@ -21,7 +21,7 @@ enum right {
 	RIGHT_WRITE  = 1 << 1,          /* 'w' */
 	RIGHT_DELETE = 1 << 2,          /* 'd' */
 	RIGHT_LIST   = 1 << 3,          /* 'l' */
-	RIGHT_ADMIN  = 1 << 4,          /* 'a': users, status, console of everything */
+	RIGHT_ADMIN  = 1 << 4,          /* 'a': status and console of everything */
 };
 unsigned int rights_parse(const char *letters);         /* 0 when a letter is unknown */
 char *rights_format(unsigned int rights, char buf[8]);

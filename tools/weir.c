@@ -39,7 +39,7 @@ static const struct cmd commands[] = {
 	{ "rm", "BUCKET/KEY…", "Delete objects, at every endpoint",
 	  CONFIG_HELP OBJECT_HELP "\nexample: weir rm data/2026/report.csv\n", cmd_rm },
 	{ "user", "add|key|disable|enable|rm NAME, or list", "Manage who may",
-	  CONFIG_HELP "  --rights LETTERS  r read, w write, d delete, l list, a administrate (rwdl)\n"
+	  CONFIG_HELP "  --rights LETTERS  r read, w write, d delete, l list, a see the console (rwdl)\n"
 	  "  --bucket B        in this bucket (all)\n  --prefix P        below this key prefix (all)\n" JSON_HELP
 	  "\nadd and key print a new key once: its id and secret are user and password for HTTP\n"
 	  "example: weir user add ada --rights rwdl\n", cmd_user },

@@ -173,12 +173,16 @@ static void *collect(void *arg)
 	return NULL;
 }
 
-/* Who may list everything may see the whole. */
-static bool may_look(struct http_req *req, struct gateway *gw)
+/* Listing and administration, of everything, are the rights to see the whole. */
+static bool may_look(struct http_req *req, struct gateway *gw, struct token_scope *who)
 {
-	struct token_scope who;
-
-	return access_check(req, gw->users, RIGHT_LIST, NULL, NULL, &who);
+	if (!access_who(req, gw->users, who))
+		return false;
+	if (users_allow(gw->users, who, RIGHT_LIST, NULL, NULL) ||
+	    users_allow(gw->users, who, RIGHT_ADMIN, NULL, NULL))
+		return true;
+	http_reply_error(req, 403, "forbidden", "%s has neither the right l nor a on every bucket", who->user);
+	return false;
 }
 
 static void status_work(struct http_req *req, void *arg)
@@ -206,8 +210,9 @@ static void status_work(struct http_req *req, void *arg)
 enum http_next console_status(struct http_req *req, void *arg)
 {
 	struct gateway *gw = arg;
+	struct token_scope who;
 
-	if (!may_look(req, gw))
+	if (!may_look(req, gw, &who))
 		return HTTP_ANSWERED;
 	http_add_header(req, "Cache-Control", "no-store");
 	return http_work(req, status_work, gw->console);
@@ -216,8 +221,9 @@ enum http_next console_status(struct http_req *req, void *arg)
 enum http_next console_events(struct http_req *req, void *arg)
 {
 	struct gateway *gw = arg;
+	struct token_scope who;
 
-	if (!may_look(req, gw))
+	if (!may_look(req, gw, &who))
 		return HTTP_ANSWERED;
 	return http_reply_events(req, gw->console->topic);
 }
@@ -229,7 +235,7 @@ enum http_next console_token(struct http_req *req, void *arg)
 	char token[TOKEN_MAX];
 	int64_t until = time(NULL) + TOKEN_TTL_S;
 
-	if (!access_check(req, gw->users, RIGHT_LIST, NULL, NULL, &who))
+	if (!may_look(req, gw, &who))
 		return HTTP_ANSWERED;
 	if (!who.expires || who.expires > until)
 		who.expires = until;

@@ -130,6 +130,11 @@ curl -s $base/ | grep -q '<title>weir</title>' && [ "$(curl -s -o /dev/null -w '
 check $? "the console's page is served, its data only to users"
 curl -s -H "Authorization: Bearer $WEIR_TOKEN" $base/_/status | jq -e '.members | map(select(.status.role)) | length >= 2' >/dev/null
 check $? "and with a token it has every member's status"
+weir user add watcher --rights a -c "$conf" >/dev/null && weir user add reader --rights r -c "$conf" >/dev/null
+watcher="Authorization: Bearer $(weir token watcher -c "$conf")" reader="Authorization: Bearer $(weir token reader -c "$conf")"
+seen() { curl -s -o /dev/null -w '%{http_code}' -H "$1" "$base$2"; }
+[ "$(seen "$watcher" /_/status) $(seen "$reader" /_/status) $(seen "$watcher" '/b/data/?limit=1')" = "200 403 403" ]
+check $? "with the right a the console alone, with r not even that"
 timeout 8 curl -sN -H "Authorization: Bearer $WEIR_TOKEN" $base/_/events | grep -q -m 1 '^event: overview'
 check $? "it updates itself by server-sent events"
 if command -v chromium >/dev/null; then
