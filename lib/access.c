@@ -18,17 +18,21 @@
 /* 401, with what would be right (RFC 9110 section 11.6.1). */
 static bool refuse(struct http_req *req, int rc)
 {
-	const char *why = rc == -ENOENT ? "this needs a token (Authorization: Bearer) or a key (user and password)" :
-			  rc == -ETIME ? "the token has expired; get a new one" :
-			  rc == -EACCES ? "the key is wrong, or its user is disabled or gone" :
-			  rc == -EBADMSG || rc == -ENOKEY ? "the token's signature is not one of this installation" :
-			  "what stands in Authorization is neither a token nor a key";
+	const char *why =
+		rc == -ENOENT
+			? "this needs a token (Authorization: Bearer) or a key (user and password)"
+		: rc == -ETIME	? "the token has expired; get a new one"
+		: rc == -EACCES ? "the key is wrong, or its user is disabled or gone"
+		: rc == -EBADMSG || rc == -ENOKEY
+			? "the token's signature is not one of this installation"
+			: "what stands in Authorization is neither a token nor a key";
 
-	/* A browser asks for a password when a script of the page meets a Basic challenge: the console, which
-	 * has its own form, says that it is one. */
+	/* A browser asks for a password when a script of the page meets a Basic challenge: the
+	 * console, which has its own form, says that it is one. */
 	bool page = http_header(req, "X-Weir-Console") || http_query(req, "t");
 
-	http_add_header(req, "WWW-Authenticate", page ? "Bearer realm=\"weir\"" : "Basic realm=\"weir\", charset=\"UTF-8\"");
+	http_add_header(req, "WWW-Authenticate",
+			page ? "Bearer realm=\"weir\"" : "Basic realm=\"weir\", charset=\"UTF-8\"");
 	http_reply_error(req, 401, rc == -ETIME ? "expired" : "unauthorized", "%s", why);
 	return false;
 }
@@ -39,7 +43,7 @@ static int identify(struct http_req *req, struct users *users, struct token_scop
 	const char *header = http_header(req, "Authorization"), *token = http_query(req, "t");
 
 	if (http_header_repeated(req, "Authorization"))
-		return -EINVAL;         /* two answers to one question */
+		return -EINVAL; /* two answers to one question */
 	if (header)
 		return users_authorize(users, header, time(NULL), who);
 	return token ? users_verify(users, token, time(NULL), who) : -ENOENT;
@@ -52,8 +56,8 @@ bool access_who(struct http_req *req, struct users *users, struct token_scope *w
 	return rc ? refuse(req, rc) : true;
 }
 
-bool access_check(struct http_req *req, struct users *users, unsigned int right,
-		  const char *bucket, const char *key, struct token_scope *who)
+bool access_check(struct http_req *req, struct users *users, unsigned int right, const char *bucket,
+		  const char *key, struct token_scope *who)
 {
 	struct token_scope scope = { .bucket = "" };
 	char letters[8];
@@ -66,7 +70,8 @@ bool access_check(struct http_req *req, struct users *users, unsigned int right,
 	if (rc)
 		return refuse(req, rc);
 	if (!users_allow(users, &scope, right, bucket, key)) {
-		http_reply_error(req, 403, "forbidden", "%s has not the right %s here", scope.user, rights_format(right, letters));
+		http_reply_error(req, 403, "forbidden", "%s has not the right %s here", scope.user,
+				 rights_format(right, letters));
 		return false;
 	}
 	*who = scope;
@@ -81,7 +86,8 @@ int access_bind(const struct addr_port *listen_on, size_t n, int *fds)
 		fds[i] = addr_bind(&listen_on[i], SOCK_STREAM, 0, false, 0660);
 		if (fds[i] >= 0)
 			continue;
-		log_error("cannot bind %s: %s", addr_port_format(&listen_on[i], text, sizeof(text)), strerror(-fds[i]));
+		log_error("cannot bind %s: %s", addr_port_format(&listen_on[i], text, sizeof(text)),
+			  strerror(-fds[i]));
 		for (size_t k = 0; k < i; k++)
 			close(fds[k]);
 		return fds[i];

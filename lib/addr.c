@@ -121,7 +121,8 @@ int addr_port_parse(struct addr_port *out, const char *text)
 		return -EINVAL;
 	memcpy(head, start, (size_t)(stop - start));
 	head[stop - start] = '\0';
-	/* Brackets are for IPv6 alone, and IPv6 always has them: "::1:80" could be read two ways. */
+	/* Brackets are for IPv6 alone, and IPv6 always has them: "::1:80" could be read two ways.
+	 */
 	if (addr_parse(&ap.addr, head) || (ap.addr.family == AF_INET6) != (*text == '['))
 		return -EINVAL;
 	p = parse_number(p + 1, 65535, &port);
@@ -155,7 +156,9 @@ char *addr_prefix_format(const struct addr_prefix *p, char *buf, size_t len)
 
 char *addr_port_format(const struct addr_port *ap, char *buf, size_t len)
 {
-	const char *proto = ap->proto == IPPROTO_TCP ? "/tcp" : ap->proto == IPPROTO_UDP ? "/udp" : "";
+	const char *proto = ap->proto == IPPROTO_TCP   ? "/tcp"
+			    : ap->proto == IPPROTO_UDP ? "/udp"
+						       : "";
 	char head[ADDR_STRLEN];
 
 	if (ap->path[0])

@@ -16,12 +16,12 @@
 #include "lib/conf_table.h"
 
 #define FILE_BYTES_MAX (1u << 20)
-#define DEPTH_MAX      12       /* the table's own is 6 */
-#define LIST_MAX       65535    /* backends that a ring can hold */
+#define DEPTH_MAX      12    /* the table's own is 6 */
+#define LIST_MAX       65535 /* backends that a ring can hold */
 #define KEY_PATH_MAX   192
 
 struct conf_file {
-	struct conf conf;               /* first: conf_free() finds the rest by it */
+	struct conf conf; /* first: conf_free() finds the rest by it */
 	struct conf_arena arena;
 };
 
@@ -65,7 +65,8 @@ static void set_value(struct loader *l, const struct conf_key *key, const char *
 		conf_fault_at(l->faults, line, path, why);
 }
 
-/* Every key's default, sections inside the struct too; items of lists get theirs when they are made. */
+/* Every key's default, sections inside the struct too; items of lists get theirs when they are
+ * made. */
 static void set_defaults(struct loader *l, const struct conf_section *section, char *base)
 {
 	for (size_t i = 0; i < section->nkeys; i++) {
@@ -94,8 +95,9 @@ static void load_one(struct loader *l, const struct conf_key *key, void *at, yam
 		return;
 	}
 	snprintf(sentence, sizeof(sentence), "holds %s; write %s",
-		 node->type == YAML_SEQUENCE_NODE ? "a list" :
-		 node->type == YAML_MAPPING_NODE  ? "a section" : "a NUL character",
+		 node->type == YAML_SEQUENCE_NODE  ? "a list"
+		 : node->type == YAML_MAPPING_NODE ? "a section"
+						   : "a NUL character",
 		 conf_type_words(key));
 	conf_fault_at(l->faults, node_line(node), path, sentence);
 }
@@ -108,18 +110,20 @@ static void load_list(struct loader *l, const struct conf_key *key, char *base, 
 
 	if (node->type != YAML_SEQUENCE_NODE) {
 		snprintf(sentence, sizeof(sentence), "is not a list; write %s",
-			 key->type == CONF_SECTION ? "each item on its own line behind \"- \"" :
-						     "it in brackets, as in [a, b]");
+			 key->type == CONF_SECTION ? "each item on its own line behind \"- \""
+						   : "it in brackets, as in [a, b]");
 		conf_fault_at(l->faults, node_line(node), path, sentence);
 		return;
 	}
 	n = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
 	if (n > LIST_MAX) {
-		conf_fault_at(l->faults, node_line(node), path, "has more than 65535 items; write fewer");
+		conf_fault_at(l->faults, node_line(node), path,
+			      "has more than 65535 items; write fewer");
 		return;
 	}
 	if (!n && key->required) {
-		conf_fault_at(l->faults, node_line(node), path, "is empty; it needs at least one item");
+		conf_fault_at(l->faults, node_line(node), path,
+			      "is empty; it needs at least one item");
 		return;
 	}
 	items = conf_alloc(&l->file->arena, n * size);
@@ -130,7 +134,8 @@ static void load_list(struct loader *l, const struct conf_key *key, char *base, 
 	memcpy(base + key->offset, &items, sizeof(items));
 	memcpy(base + key->count_offset, &n, sizeof(n));
 	for (size_t i = 0; i < n; i++) {
-		yaml_node_t *item = yaml_document_get_node(&l->doc, node->data.sequence.items.start[i]);
+		yaml_node_t *item =
+			yaml_document_get_node(&l->doc, node->data.sequence.items.start[i]);
 
 		snprintf(item_path, sizeof(item_path), "%.150s[%zu]", path, i);
 		conf_place_add(l->faults, item_path, node_line(item));
@@ -185,7 +190,8 @@ static void unknown_key(struct loader *l, const struct conf_section *section, co
 	if (nearest) {
 		snprintf(sentence, sizeof(sentence), "unknown key; did you mean \"%s\"?", nearest);
 	} else {
-		size_t used = (size_t)snprintf(sentence, sizeof(sentence), "unknown key; possible here are");
+		size_t used = (size_t)snprintf(sentence, sizeof(sentence),
+					       "unknown key; possible here are");
 
 		for (size_t i = 0; i < section->nkeys && used < sizeof(sentence); i++)
 			used += (size_t)snprintf(sentence + used, sizeof(sentence) - used, "%s %s",
@@ -211,7 +217,8 @@ static void load_pair(struct loader *l, const struct conf_section *section, char
 
 	join(full, path, name ? name : "?");
 	if (!name) {
-		conf_fault_at(l->faults, node_line(name_node), full, "is not a key; a key is one word");
+		conf_fault_at(l->faults, node_line(name_node), full,
+			      "is not a key; a key is one word");
 		return;
 	}
 	while (i < section->nkeys && strcmp(section->keys[i].name, name))
@@ -221,7 +228,8 @@ static void load_pair(struct loader *l, const struct conf_section *section, char
 		return;
 	}
 	if (*seen & 1ull << i) {
-		conf_fault_at(l->faults, node_line(name_node), full, "is given twice; keep one of them");
+		conf_fault_at(l->faults, node_line(name_node), full,
+			      "is given twice; keep one of them");
 		return;
 	}
 	*seen |= 1ull << i;
@@ -239,14 +247,16 @@ static void load_section(struct loader *l, const struct conf_section *section, c
 	uint64_t seen = 0;
 
 	if (node->type != YAML_MAPPING_NODE) {
-		snprintf(sentence, sizeof(sentence), "is not a section; write keys below it, such as \"%s: ...\"",
+		snprintf(sentence, sizeof(sentence),
+			 "is not a section; write keys below it, such as \"%s: ...\"",
 			 section->keys[0].name);
 		conf_fault_at(l->faults, node_line(node), *path ? path : "file", sentence);
 		return;
 	}
 	if (section->enabled != CONF_NO_FLAG)
 		*(bool *)(base + section->enabled) = true;
-	for (yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++)
+	for (yaml_node_pair_t *pair = node->data.mapping.pairs.start;
+	     pair < node->data.mapping.pairs.top; pair++)
 		load_pair(l, section, base, pair, path, &seen);
 	for (size_t i = 0; i < section->nkeys; i++) {
 		const struct conf_key *key = &section->keys[i];
@@ -255,7 +265,9 @@ static void load_section(struct loader *l, const struct conf_section *section, c
 			continue;
 		join(full, path, key->name);
 		snprintf(sentence, sizeof(sentence), "is missing; add it here (%s%s)",
-			 key->list && key->type == CONF_SECTION ? "a list" : key->list ? "a list, each " : "",
+			 key->list && key->type == CONF_SECTION ? "a list"
+			 : key->list				? "a list, each "
+								: "",
 			 key->type == CONF_SECTION ? "" : conf_type_words(key));
 		conf_fault_at(l->faults, node_line(node), full, sentence);
 	}
@@ -282,7 +294,8 @@ static void default_node(struct conf *conf)
 
 	gethostname(host, sizeof(host) - 1);
 	for (char *c = host; *c && *c != '.' && n < sizeof(conf->node) - 1; c++)
-		if ((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || *c == '-')
+		if ((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
+		    (*c >= '0' && *c <= '9') || *c == '-')
 			conf->node[n++] = *c;
 	if (!n)
 		strcpy(conf->node, "localhost");
@@ -308,7 +321,8 @@ static void derive(struct loader *l, const char *path)
 			return;
 		}
 		server->nlisten = 1;
-		snprintf(server->listen->path, sizeof(server->listen->path), "%s/registry.socket", conf->run);
+		snprintf(server->listen->path, sizeof(server->listen->path), "%s/registry.socket",
+			 conf->run);
 	}
 }
 
@@ -327,11 +341,15 @@ static const char *event_fault(const yaml_event_t *event, size_t *depth, size_t 
 	case YAML_SEQUENCE_START_EVENT:
 		if (event->data.sequence_start.anchor || event->data.sequence_start.tag)
 			return "anchors and tags are not taken; write the plain list";
-		return ++*depth > DEPTH_MAX ? "lists are nested too deeply; nothing here is deeper than 6" : NULL;
+		return ++*depth > DEPTH_MAX
+			       ? "lists are nested too deeply; nothing here is deeper than 6"
+			       : NULL;
 	case YAML_MAPPING_START_EVENT:
 		if (event->data.mapping_start.anchor || event->data.mapping_start.tag)
 			return "anchors and tags are not taken; write the plain section";
-		return ++*depth > DEPTH_MAX ? "sections are nested too deeply; nothing here is deeper than 6" : NULL;
+		return ++*depth > DEPTH_MAX
+			       ? "sections are nested too deeply; nothing here is deeper than 6"
+			       : NULL;
 	case YAML_SEQUENCE_END_EVENT:
 	case YAML_MAPPING_END_EVENT:
 		--*depth;
@@ -353,13 +371,16 @@ static void syntax_fault(const yaml_parser_t *parser, size_t line, struct conf_f
 	/* libyaml's own place is better than the last event's, where it has one. */
 	if (parser->problem_mark.line + 1 > line)
 		line = parser->problem_mark.line + 1;
-	snprintf(sentence, sizeof(sentence), "%s%s; indent with spaces, close brackets, and put texts with "
-		 "\": \", \"#\" or brackets in quotes", parser->problem ? parser->problem : "is not text", context);
+	snprintf(sentence, sizeof(sentence),
+		 "%s%s; indent with spaces, close brackets, and put texts with "
+		 "\": \", \"#\" or brackets in quotes",
+		 parser->problem ? parser->problem : "is not text", context);
 	conf_fault_at(faults, line, "syntax", sentence);
 }
 
-/* The first pass over the file: syntax, and what we refuse of YAML because a reader of the file would
- * have to be an expert (anchors, tags, several documents) or a machine would drown (depth). */
+/* The first pass over the file: syntax, and what we refuse of YAML because a reader of the file
+ * would have to be an expert (anchors, tags, several documents) or a machine would drown (depth).
+ */
 static bool scan(const char *text, size_t len, struct conf_faults *faults)
 {
 	size_t line = 1, depth = 0, documents = 0;
@@ -409,7 +430,8 @@ static bool load_document(struct loader *l, const char *text, size_t len)
 	if (root)
 		load_section(l, &conf_root, (char *)&l->file->conf, root, "");
 	else
-		conf_fault_at(l->faults, 1, "file", "is empty; it needs at least one role, such as \"gateway:\"");
+		conf_fault_at(l->faults, 1, "file",
+			      "is empty; it needs at least one role, such as \"gateway:\"");
 	yaml_document_delete(&l->doc);
 	return root != NULL;
 }
@@ -424,7 +446,8 @@ static int folder_of(const char *path, char out[PATH_MAX])
 	return realpath(dirname(copy), out) ? 0 : -errno;
 }
 
-int conf_load_text(struct conf **out, const char *text, size_t len, const char *path, FILE *faults_out)
+int conf_load_text(struct conf **out, const char *text, size_t len, const char *path,
+		   FILE *faults_out)
 {
 	struct loader l = { 0 };
 	char folder[PATH_MAX];
@@ -503,14 +526,16 @@ int conf_load(struct conf **out, const char *path, FILE *faults)
 
 	if (err) {
 		if (faults)
-			fprintf(faults, "%s:1: file: cannot be read: %s; %s\n", path, strerror(-err),
-				err == -EFBIG ? "at most 1 MiB is possible" :
-						"correct the path (-c FILE) or the file's rights");
+			fprintf(faults, "%s:1: file: cannot be read: %s; %s\n", path,
+				strerror(-err),
+				err == -EFBIG ? "at most 1 MiB is possible"
+					      : "correct the path (-c FILE) or the file's rights");
 		return err;
 	}
 	err = conf_load_text(out, text, len, path, faults);
 	if (faults && err && err != -EINVAL)
-		fprintf(faults, "%s:1: file: cannot be loaded: %s; try again\n", path, strerror(-err));
+		fprintf(faults, "%s:1: file: cannot be loaded: %s; try again\n", path,
+			strerror(-err));
 	free(text);
 	return err;
 }

@@ -19,19 +19,21 @@
 #include "lib/log.h"
 
 #define CONF_DEFAULT_PATH "/etc/weir/weir.yaml"
-#define CONF_NAME_MAX     64            /* node, site, service … with terminator */
+#define CONF_NAME_MAX	  64 /* node, site, service … with terminator */
 
 struct conf_registry {
-	char *url;                      /* "unix:/path", "http://…", "https://…" */
-	char *user, *password_file, *token_file, *ca;    /* NULL when not set; paths are absolute */
+	char *url; /* "unix:/path", "http://…", "https://…" */
+	char *user, *password_file, *token_file, *ca; /* NULL when not set; paths are absolute */
 	uint64_t timeout_us;
 };
 
-struct conf_tls { char *ca, *cert, *key; };              /* NULL: no TLS among daemons */
+struct conf_tls {
+	char *ca, *cert, *key; /* NULL: no TLS among daemons */
+};
 
 struct conf_registry_server {
 	bool enabled;
-	struct addr_port *listen;       /* Unix sockets, or TCP on loopback */
+	struct addr_port *listen; /* Unix sockets, or TCP on loopback */
 	size_t nlisten;
 	char *token_file;
 };
@@ -41,20 +43,21 @@ enum conf_check { CONF_CHECK_NONE, CONF_CHECK_TCP, CONF_CHECK_HTTP };
 
 struct conf_backend {
 	char name[CONF_NAME_MAX];
-	struct addr address, address6;  /* one of them may be AF_UNSPEC */
-	double capacity;                /* relative size, default 1 */
+	struct addr address, address6; /* one of them may be AF_UNSPEC */
+	double capacity;	       /* relative size, default 1 */
 };
 
 struct conf_service {
 	char name[CONF_NAME_MAX];
-	struct addr_port *addresses;    /* with proto; port 0: any port. None: measured and published only */
+	/* With proto; port 0: any port. None: measured and published only. */
+	struct addr_port *addresses;
 	size_t naddresses;
 	uint32_t slots;
 	enum conf_encap encap;
-	bool udp_sticky;                /* UDP flows keep their backend while slots move */
+	bool udp_sticky; /* UDP flows keep their backend while slots move */
 	struct {
 		enum conf_check type;
-		uint16_t port;          /* 0: the service's */
+		uint16_t port; /* 0: the service's */
 		char *path;
 		uint64_t interval_us, timeout_us;
 		unsigned int rise, fall;
@@ -72,7 +75,7 @@ struct conf_agent {
 	char *pin;
 	struct addr_port inside;
 	uint64_t drain_us;
-	double move_budget;             /* fraction of the slots per second */
+	double move_budget; /* fraction of the slots per second */
 	uint32_t mark;
 	struct {
 		char **interfaces;
@@ -84,8 +87,16 @@ struct conf_agent {
 	size_t nservices;
 };
 
-struct conf_zone { char *name; char *file; };
-struct conf_steer { char *name; char **services; size_t nservices; uint64_t ttl_us; };
+struct conf_zone {
+	char *name;
+	char *file;
+};
+struct conf_steer {
+	char *name;
+	char **services;
+	size_t nservices;
+	uint64_t ttl_us;
+};
 
 struct conf_ns {
 	bool enabled;
@@ -96,12 +107,15 @@ struct conf_ns {
 	size_t nzones;
 	struct conf_steer *steer;
 	size_t nsteer;
-	unsigned int workers;           /* 0: as many as CPUs */
-	struct { unsigned int tcp_connections; uint64_t tcp_idle_us; } limits;
+	unsigned int workers; /* 0: as many as CPUs */
+	struct {
+		unsigned int tcp_connections;
+		uint64_t tcp_idle_us;
+	} limits;
 };
 
 struct conf_limits {
-	uint64_t object;                /* bytes */
+	uint64_t object; /* bytes */
 	unsigned int connections;
 	uint64_t header_bytes;
 	uint64_t idle_us, request_us;
@@ -116,7 +130,7 @@ struct conf_gateway {
 		char **services;
 		size_t nservices;
 		uint64_t token_ttl_us;
-		unsigned int top;       /* round-robin among so many of the best */
+		unsigned int top; /* round-robin among so many of the best */
 	} redirect;
 	struct conf_limits limits;
 };
@@ -128,15 +142,15 @@ struct conf_endpoint {
 	char *url;
 	struct addr_port inside;
 	unsigned int copies;
-	uint64_t reserve;               /* bytes that stay free; 0 when a fraction was said */
-	double reserve_fraction;        /* of the disk; 0 when bytes were said */
+	uint64_t reserve;	 /* bytes that stay free; 0 when a fraction was said */
+	double reserve_fraction; /* of the disk; 0 when bytes were said */
 	struct conf_limits limits;
 };
 
 struct conf {
-	char *path;                     /* of the file */
+	char *path; /* of the file */
 	char node[CONF_NAME_MAX], site[CONF_NAME_MAX], domain[CONF_NAME_MAX];
-	char *user;                     /* NULL: not said */
+	char *user; /* NULL: not said */
 	char *state, *run;
 	enum log_level log_level;
 	struct conf_registry registry;
@@ -151,9 +165,10 @@ struct conf {
 /* Loads and checks. Faults are written to `faults` (may be NULL), one a line. 0, -EINVAL when there
  * were faults, or -errno when the file cannot be read (also said in faults). */
 int conf_load(struct conf **out, const char *path, FILE *faults);
-void conf_free(struct conf *conf);      /* accepts NULL */
+void conf_free(struct conf *conf); /* accepts NULL */
 
-/* The table as text: every key, type, default and meaning (for weir.yaml(5) and `weir check --keys`). */
+/* The table as text: every key, type, default and meaning (for weir.yaml(5) and `weir check
+ * --keys`). */
 void conf_describe(FILE *out);
 
 /* RUN/ROLE.sock and STATE/ROLE, into buf. */

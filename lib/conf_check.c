@@ -3,8 +3,8 @@
  * conf_check.c -- what the keys of weir.yaml mean together: doubles, halves, and what would be open
  * to strangers.
  *
- * Runs also when single keys were wrong, so that all faults come at once: a value that was refused is
- * unset here and is passed over.
+ * Runs also when single keys were wrong, so that all faults come at once: a value that was refused
+ * is unset here and is passed over.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -68,16 +68,21 @@ static void check_registry(const struct conf *conf, struct conf_faults *faults)
 	bool secret = r->password_file || r->token_file;
 
 	if (plain && !url_is_local(r->url))
-		conf_fault(faults, "registry.url", "is plain HTTP to another machine%s; write https://, or "
-			   "http:// with a loopback address", secret ? " and would show the secret to anyone" : "");
+		conf_fault(faults, "registry.url",
+			   "is plain HTTP to another machine%s; write https://, or "
+			   "http:// with a loopback address",
+			   secret ? " and would show the secret to anyone" : "");
 	if (!!r->user != !!r->password_file)
-		conf_fault(faults, r->user ? "registry.user" : "registry.password", "stands alone; a user and a "
+		conf_fault(faults, r->user ? "registry.user" : "registry.password",
+			   "stands alone; a user and a "
 			   "password belong together");
 	if (r->user && r->token_file)
-		conf_fault(faults, "registry.token", "stands beside a user; etcd takes user and password, "
+		conf_fault(faults, "registry.token",
+			   "stands beside a user; etcd takes user and password, "
 			   "weir-registry takes a token: keep one");
 	if (r->ca && r->url && strncmp(r->url, "https://", 8))
-		conf_fault(faults, "registry.ca", "has no effect on %.40s; use it with https://", r->url);
+		conf_fault(faults, "registry.ca", "has no effect on %.40s; use it with https://",
+			   r->url);
 }
 
 static void check_registry_server(const struct conf *conf, struct conf_faults *faults)
@@ -92,11 +97,14 @@ static void check_registry_server(const struct conf *conf, struct conf_faults *f
 		if (!is_set(ap) || ap->path[0])
 			continue;
 		if (!addr_port_is_local(ap))
-			conf_fault(faults, path, "%s is not on this machine alone; weir-registry listens on unix: "
-				   "sockets and loopback, use etcd for several machines",
-				   addr_port_format(ap, text, sizeof(text)));
+			conf_fault(
+				faults, path,
+				"%s is not on this machine alone; weir-registry listens on unix: "
+				"sockets and loopback, use etcd for several machines",
+				addr_port_format(ap, text, sizeof(text)));
 		else if (!s->token_file)
-			conf_fault(faults, path, "every user of this machine could write there; add "
+			conf_fault(faults, path,
+				   "every user of this machine could write there; add "
 				   "registry_server.token, or listen on a unix: socket");
 	}
 }
@@ -104,14 +112,17 @@ static void check_registry_server(const struct conf *conf, struct conf_faults *f
 static void check_tls(const struct conf *conf, struct conf_faults *faults)
 {
 	const struct conf_tls *t = &conf->tls;
-	const struct { const char *path; const char *file; } all[] = {
-		{ "tls.ca", t->ca }, { "tls.cert", t->cert }, { "tls.key", t->key } };
+	const struct {
+		const char *path;
+		const char *file;
+	} all[] = { { "tls.ca", t->ca }, { "tls.cert", t->cert }, { "tls.key", t->key } };
 
 	if (!t->ca && !t->cert && !t->key)
 		return;
 	for (size_t i = 0; i < 3; i++)
 		if (!all[i].file)
-			conf_fault(faults, all[i].path, "is missing; tls needs ca, cert and key (see weir ca)");
+			conf_fault(faults, all[i].path,
+				   "is missing; tls needs ca, cert and key (see weir ca)");
 }
 
 static void check_inside(const struct conf *conf, const char *path, const struct addr_port *ap,
@@ -120,7 +131,8 @@ static void check_inside(const struct conf *conf, const char *path, const struct
 	const struct conf_tls *t = &conf->tls;
 
 	if (is_set(ap) && !addr_port_is_local(ap) && !t->ca && !t->cert && !t->key)
-		conf_fault(faults, path, "is open to other machines without tls; add the section tls (see weir "
+		conf_fault(faults, path,
+			   "is open to other machines without tls; add the section tls (see weir "
 			   "ca), or listen on 127.0.0.1");
 }
 
@@ -162,7 +174,8 @@ static bool is_ctl(const struct conf *conf, const struct addr_port *ap)
 static void listener_add(struct listeners *all, const char *path, const struct addr_port *ap)
 {
 	if (is_set(ap) && is_ctl(all->conf, ap)) {
-		conf_fault(all->faults, path, "is a control socket of weir itself; take another name, such as "
+		conf_fault(all->faults, path,
+			   "is a control socket of weir itself; take another name, such as "
 			   "registry.socket");
 		return;
 	}
@@ -171,7 +184,8 @@ static void listener_add(struct listeners *all, const char *path, const struct a
 	for (size_t i = 0; i < all->n; i++) {
 		if (!collide(ap, all->list[i].ap))
 			continue;
-		conf_fault(all->faults, path, "listens where %s listens already; give each its own address or port",
+		conf_fault(all->faults, path,
+			   "listens where %s listens already; give each its own address or port",
 			   all->list[i].path);
 		return;
 	}
@@ -179,7 +193,8 @@ static void listener_add(struct listeners *all, const char *path, const struct a
 	all->list[all->n++].ap = ap;
 }
 
-static void listeners_add(struct listeners *all, const char *path, const struct addr_port *list, size_t n)
+static void listeners_add(struct listeners *all, const char *path, const struct addr_port *list,
+			  size_t n)
 {
 	char buf[PATH_LEN];
 
@@ -195,7 +210,8 @@ static void check_listeners(const struct conf *conf, struct conf_faults *faults)
 		return; /* bind(2) will say it later */
 	all->conf = conf;
 	all->faults = faults;
-	listeners_add(all, "registry_server.listen", conf->registry_server.listen, conf->registry_server.nlisten);
+	listeners_add(all, "registry_server.listen", conf->registry_server.listen,
+		      conf->registry_server.nlisten);
 	listener_add(all, "agent.inside", &conf->agent.inside);
 	listeners_add(all, "ns.listen", conf->ns.listen, conf->ns.nlisten);
 	listener_add(all, "ns.inside", &conf->ns.inside);
@@ -218,22 +234,29 @@ static void check_backend(const struct conf_service *s, const char *service_path
 	if (b->address.family == AF_UNSPEC && b->address6.family == AF_UNSPEC)
 		conf_fault(faults, path, "has no address; add one, such as address: 198.18.1.11");
 	if (b->address6.family == AF_INET)
-		conf_fault(faults, member(key, path, "address6"), "is an IPv4 address; write it as address");
+		conf_fault(faults, member(key, path, "address6"),
+			   "is an IPv4 address; write it as address");
 	if (b->address.family == AF_INET6 && b->address6.family != AF_UNSPEC)
-		conf_fault(faults, member(key, path, "address"), "is an IPv6 address beside address6; keep one");
+		conf_fault(faults, member(key, path, "address"),
+			   "is an IPv6 address beside address6; keep one");
 	for (size_t k = 0; k < i; k++) {
 		const struct conf_backend *other = &s->backends[k];
 
 		if (*b->name && !strcmp(b->name, other->name)) {
-			conf_fault(faults, member(key, path, "name"), "\"%s\" is the name of backends[%zu] too; give "
-				   "each backend its own", b->name, k);
+			conf_fault(faults, member(key, path, "name"),
+				   "\"%s\" is the name of backends[%zu] too; give "
+				   "each backend its own",
+				   b->name, k);
 			return;
 		}
 		if ((b->address.family && addr_equal(&b->address, &other->address)) ||
 		    (b->address6.family && addr_equal(&b->address6, &other->address6))) {
-			conf_fault(faults, member(key, path, addr_equal(&b->address, &other->address) ?
-						  "address" : "address6"),
-				   "is the address of backends[%zu] too; give each backend its own", k);
+			conf_fault(faults,
+				   member(key, path,
+					  addr_equal(&b->address, &other->address) ? "address"
+										   : "address6"),
+				   "is the address of backends[%zu] too; give each backend its own",
+				   k);
 			return;
 		}
 	}
@@ -247,17 +270,22 @@ static void check_probe(const struct conf_service *s, const char *path, struct c
 	if (s->check.type == CONF_CHECK_NONE)
 		return;
 	if (!s->check.port && !(s->naddresses && s->addresses[0].port))
-		conf_fault(faults, member(key, check, "port"), "is missing, and the service has no port to take; add "
+		conf_fault(faults, member(key, check, "port"),
+			   "is missing, and the service has no port to take; add "
 			   "the port that backends answer checks on, or type: none");
 	if (s->check.timeout_us > s->check.interval_us)
-		conf_fault(faults, member(key, check, "timeout"), "is longer than the interval; make it at most "
-			   "%" PRIu64 "ms", s->check.interval_us / 1000);
+		conf_fault(faults, member(key, check, "timeout"),
+			   "is longer than the interval; make it at most "
+			   "%" PRIu64 "ms",
+			   s->check.interval_us / 1000);
 	if (s->check.type == CONF_CHECK_HTTP && s->check.path && *s->check.path != '/')
-		conf_fault(faults, member(key, check, "path"), "does not begin with \"/\"; write it like /_/health");
+		conf_fault(faults, member(key, check, "path"),
+			   "does not begin with \"/\"; write it like /_/health");
 }
 
 /* Another service that has the address already, or this one twice. */
-static void check_addresses(const struct conf_agent *a, size_t n, const char *path, struct conf_faults *faults)
+static void check_addresses(const struct conf_agent *a, size_t n, const char *path,
+			    struct conf_faults *faults)
 {
 	const struct conf_service *s = &a->services[n];
 	char list[PATH_LEN], key[PATH_LEN];
@@ -265,17 +293,21 @@ static void check_addresses(const struct conf_agent *a, size_t n, const char *pa
 	member(list, path, "addresses");
 	for (size_t i = 0; i < s->naddresses; i++) {
 		if (is_any(&s->addresses[i].addr) || addr_is_loopback(&s->addresses[i].addr))
-			conf_fault(faults, item(key, list, i), "is no address that clients send to; write the "
+			conf_fault(faults, item(key, list, i),
+				   "is no address that clients send to; write the "
 				   "virtual address itself");
 		for (size_t k = 0; k <= n; k++)
 			for (size_t j = 0; j < (k == n ? i : a->services[k].naddresses); j++) {
-				const struct addr_port *x = &s->addresses[i], *y = &a->services[k].addresses[j];
+				const struct addr_port *x = &s->addresses[i],
+						       *y = &a->services[k].addresses[j];
 
-				if (!is_set(x) || !addr_equal(&x->addr, &y->addr) || x->port != y->port ||
-				    x->proto != y->proto)
+				if (!is_set(x) || !addr_equal(&x->addr, &y->addr) ||
+				    x->port != y->port || x->proto != y->proto)
 					continue;
-				conf_fault(faults, item(key, list, i), "belongs to service \"%s\" already; give "
-					   "each service its own address or port", a->services[k].name);
+				conf_fault(faults, item(key, list, i),
+					   "belongs to service \"%s\" already; give "
+					   "each service its own address or port",
+					   a->services[k].name);
 			}
 	}
 }
@@ -288,25 +320,31 @@ static void check_service(const struct conf_agent *a, size_t n, struct conf_faul
 	item(path, "agent.services", n);
 	for (size_t k = 0; k < n; k++)
 		if (*s->name && !strcmp(s->name, a->services[k].name))
-			conf_fault(faults, member(key, path, "name"), "\"%s\" is the name of services[%zu] too; give "
-				   "each service its own", s->name, k);
+			conf_fault(faults, member(key, path, "name"),
+				   "\"%s\" is the name of services[%zu] too; give "
+				   "each service its own",
+				   s->name, k);
 	check_addresses(a, n, path, faults);
 	check_probe(s, path, faults);
 	if (s->slots && s->nbackends > s->slots)
-		conf_fault(faults, member(key, path, "slots"), "are fewer than the %zu backends; use about a hundred "
-			   "a backend", s->nbackends);
+		conf_fault(faults, member(key, path, "slots"),
+			   "are fewer than the %zu backends; use about a hundred "
+			   "a backend",
+			   s->nbackends);
 	for (size_t i = 0; i < s->nbackends; i++)
 		check_backend(s, path, i, faults);
 }
 
-static void check_interfaces(const char *path, char *const *list, size_t n, struct conf_faults *faults)
+static void check_interfaces(const char *path, char *const *list, size_t n,
+			     struct conf_faults *faults)
 {
 	char key[PATH_LEN];
 
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < i; k++)
 			if (list[i] && list[k] && !strcmp(list[i], list[k]))
-				conf_fault(faults, item(key, path, i), "%s is named twice; keep one", list[i]);
+				conf_fault(faults, item(key, path, i),
+					   "%s is named twice; keep one", list[i]);
 }
 
 static void check_agent(const struct conf *conf, struct conf_faults *faults)
@@ -319,23 +357,28 @@ static void check_agent(const struct conf *conf, struct conf_faults *faults)
 		return;
 	check_inside(conf, "agent.inside", &a->inside, faults);
 	check_interfaces("agent.interfaces", a->interfaces, a->ninterfaces, faults);
-	check_interfaces("agent.decap.interfaces", a->decap.interfaces, a->decap.ninterfaces, faults);
+	check_interfaces("agent.decap.interfaces", a->decap.interfaces, a->decap.ninterfaces,
+			 faults);
 	for (size_t i = 0; i < a->nservices; i++) {
 		check_service(a, i, faults);
 		balanced += a->services[i].naddresses > 0;
 	}
 	if (balanced && !a->ninterfaces)
-		conf_fault(faults, "agent.interfaces", "is missing, but services have addresses; name the interfaces "
+		conf_fault(faults, "agent.interfaces",
+			   "is missing, but services have addresses; name the interfaces "
 			   "on which their packets arrive");
 	if (a->decap.nfrom && !a->decap.ninterfaces)
-		conf_fault(faults, "agent.decap.interfaces", "is missing; name the interfaces on which encapsulated "
+		conf_fault(faults, "agent.decap.interfaces",
+			   "is missing; name the interfaces on which encapsulated "
 			   "packets are taken");
 	if (a->decap.ninterfaces && !a->decap.nfrom)
-		conf_fault(faults, "agent.decap.from", "is missing; name the networks of the balancers, all others "
+		conf_fault(faults, "agent.decap.from",
+			   "is missing; name the networks of the balancers, all others "
 			   "are dropped");
 	for (size_t i = 0; i < a->decap.nfrom; i++)
 		if (a->decap.from[i].addr.family != AF_UNSPEC && !a->decap.from[i].len)
-			conf_fault(faults, item(key, "agent.decap.from", i), "is everybody: anyone could send packets "
+			conf_fault(faults, item(key, "agent.decap.from", i),
+				   "is everybody: anyone could send packets "
 				   "in another's name; name the networks of the balancers");
 }
 
@@ -359,28 +402,40 @@ static void check_steer(const struct conf *conf, size_t n, struct conf_faults *f
 
 	item(path, "ns.steer", n);
 	for (size_t i = 0; s->name && i < conf->ns.nzones; i++)
-		inside = inside || !conf->ns.zones[i].name || in_zone(s->name, conf->ns.zones[i].name);
+		inside = inside || !conf->ns.zones[i].name ||
+			 in_zone(s->name, conf->ns.zones[i].name);
 	if (s->name && conf->ns.nzones && !inside)
-		conf_fault(faults, member(key, path, "name"), "\"%.80s\" is in none of the zones; steer a name below "
-			   "%.80s", s->name, conf->ns.zones[0].name);
+		conf_fault(faults, member(key, path, "name"),
+			   "\"%.80s\" is in none of the zones; steer a name below "
+			   "%.80s",
+			   s->name, conf->ns.zones[0].name);
 	for (size_t i = 0; s->name && i < n; i++)
 		if (conf->ns.steer[i].name && !strcasecmp(s->name, conf->ns.steer[i].name))
-			conf_fault(faults, member(key, path, "name"), "is steered by steer[%zu] already; name all "
-				   "services there", i);
+			conf_fault(faults, member(key, path, "name"),
+				   "is steered by steer[%zu] already; name all "
+				   "services there",
+				   i);
 	if (s->ttl_us % 1000000)
-		conf_fault(faults, member(key, path, "ttl"), "is not a whole number of seconds; a TTL has no smaller "
+		conf_fault(faults, member(key, path, "ttl"),
+			   "is not a whole number of seconds; a TTL has no smaller "
 			   "unit");
 	member(list, path, "services");
 	for (size_t i = 0; i < s->nservices; i++) {
 		for (size_t k = 0; k < i; k++)
-			if (s->services[i] && s->services[k] && !strcmp(s->services[i], s->services[k]))
-				conf_fault(faults, item(key, list, i), "%s is named twice; keep one", s->services[i]);
-		/* Other sites' services are known to the registry only; this node's own are known here. */
+			if (s->services[i] && s->services[k] &&
+			    !strcmp(s->services[i], s->services[k]))
+				conf_fault(faults, item(key, list, i),
+					   "%s is named twice; keep one", s->services[i]);
+		/* Other sites' services are known to the registry only; this node's own are known
+		 * here. */
 		for (size_t k = 0; k < conf->agent.nservices; k++)
-			if (s->services[i] && !strcmp(s->services[i], conf->agent.services[k].name) &&
+			if (s->services[i] &&
+			    !strcmp(s->services[i], conf->agent.services[k].name) &&
 			    !conf->agent.services[k].naddresses)
-				conf_fault(faults, item(key, list, i), "%s has no addresses to answer with; add them to "
-					   "agent.services[%zu]", s->services[i], k);
+				conf_fault(faults, item(key, list, i),
+					   "%s has no addresses to answer with; add them to "
+					   "agent.services[%zu]",
+					   s->services[i], k);
 	}
 }
 
@@ -391,7 +446,8 @@ static void check_ns(const struct conf *conf, struct conf_faults *faults)
 	check_inside(conf, "ns.inside", &conf->ns.inside, faults);
 	for (size_t i = 0; i < conf->ns.nlisten; i++)
 		if (conf->ns.listen[i].path[0])
-			conf_fault(faults, item(path, "ns.listen", i), "is a Unix socket; DNS needs an address such as "
+			conf_fault(faults, item(path, "ns.listen", i),
+				   "is a Unix socket; DNS needs an address such as "
 				   "198.18.1.10:53");
 	for (size_t i = 0; i < conf->ns.nzones; i++)
 		for (size_t k = 0; k < i; k++)
@@ -405,13 +461,16 @@ static void check_ns(const struct conf *conf, struct conf_faults *faults)
 
 /* ---- gateway and endpoint ---- */
 
-static void check_limits(const char *path, const struct conf_limits *limits, struct conf_faults *faults)
+static void check_limits(const char *path, const struct conf_limits *limits,
+			 struct conf_faults *faults)
 {
 	char key[PATH_LEN];
 
 	if (limits->request_us > limits->idle_us)
-		conf_fault(faults, member(key, path, "request"), "is longer than idle, which would end the "
-			   "connection first; make it at most %" PRIu64 "s", limits->idle_us / 1000000);
+		conf_fault(faults, member(key, path, "request"),
+			   "is longer than idle, which would end the "
+			   "connection first; make it at most %" PRIu64 "s",
+			   limits->idle_us / 1000000);
 }
 
 static void check_http(const struct conf *conf, struct conf_faults *faults)
@@ -426,23 +485,30 @@ static void check_http(const struct conf *conf, struct conf_faults *faults)
 	check_limits("endpoint.limits", &e->limits, faults);
 	for (size_t i = 0; i < conf->gateway.redirect.nservices; i++)
 		for (size_t k = 0; k < i; k++)
-			if (conf->gateway.redirect.services[i] && conf->gateway.redirect.services[k] &&
-			    !strcmp(conf->gateway.redirect.services[i], conf->gateway.redirect.services[k]))
-				conf_fault(faults, item(key, "gateway.redirect.services", i), "%s is named twice; keep "
-					   "one", conf->gateway.redirect.services[i]);
+			if (conf->gateway.redirect.services[i] &&
+			    conf->gateway.redirect.services[k] &&
+			    !strcmp(conf->gateway.redirect.services[i],
+				    conf->gateway.redirect.services[k]))
+				conf_fault(faults, item(key, "gateway.redirect.services", i),
+					   "%s is named twice; keep "
+					   "one",
+					   conf->gateway.redirect.services[i]);
 	if (!e->url)
 		return;
 	rest = strstr(e->url, "//");
 	if (!rest)
-		conf_fault(faults, "endpoint.url", "is a Unix socket, which clients cannot reach; write http://HOST:PORT");
+		conf_fault(faults, "endpoint.url",
+			   "is a Unix socket, which clients cannot reach; write http://HOST:PORT");
 	else if (strpbrk(rest + 2, "/?#@"))
-		conf_fault(faults, "endpoint.url", "has more than host and port; write it like http://198.18.1.21:8080");
+		conf_fault(faults, "endpoint.url",
+			   "has more than host and port; write it like http://198.18.1.21:8080");
 }
 
 void conf_check(const struct conf *conf, struct conf_faults *faults)
 {
 	if (conf->state && conf->run && !strcmp(conf->state, conf->run))
-		conf_fault(faults, "state", "is the same folder as run, which is emptied at boot; give it its own");
+		conf_fault(faults, "state",
+			   "is the same folder as run, which is emptied at boot; give it its own");
 	check_registry(conf, faults);
 	check_registry_server(conf, faults);
 	check_tls(conf, faults);

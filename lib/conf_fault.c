@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * conf_fault.c -- the faults of one configuration: gathered in any order, said in the order of the file.
+ * conf_fault.c -- the faults of one configuration: gathered in any order, said in the order of the
+ * file.
  *
- * Checks that run after the walk know a key's path only; the places noted by the walk give its line.
+ * Checks that run after the walk know a key's path only; the places noted by the walk give its
+ * line.
  */
 #include <stdarg.h>
 #include <stdlib.h>
@@ -11,7 +13,7 @@
 #include "lib/conf_table.h"
 
 #define FAULTS_MAX 200
-#define PLACES     4096
+#define PLACES	   4096
 
 struct fault {
 	size_t line, order;
@@ -27,8 +29,8 @@ struct place {
 struct conf_faults {
 	struct fault list[FAULTS_MAX];
 	size_t n, left_out;
-	struct place *places[PLACES];   /* hash table: where each key of the file stands */
-	struct conf_arena arena;        /* of the places */
+	struct place *places[PLACES]; /* hash table: where each key of the file stands */
+	struct conf_arena arena;      /* of the places */
 };
 
 struct conf_faults *conf_faults_new(void)
@@ -137,5 +139,6 @@ void conf_faults_print(struct conf_faults *faults, const char *path, FILE *out)
 	for (size_t i = 0; out && i < faults->n; i++)
 		fprintf(out, "%s:%zu: %s\n", path, faults->list[i].line, faults->list[i].text);
 	if (out && faults->left_out)
-		fprintf(out, "%s: and %zu more faults; correct these first\n", path, faults->left_out);
+		fprintf(out, "%s: and %zu more faults; correct these first\n", path,
+			faults->left_out);
 }

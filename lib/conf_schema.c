@@ -9,13 +9,15 @@
 
 #include "lib/conf_table.h"
 
-#define SECOND    1000000ull
-#define KIB       1024ull
-#define AT(s, f)  .offset = offsetof(struct s, f)
-#define MANY(s, f) .list = true, .offset = offsetof(struct s, f), .count_offset = offsetof(struct s, n##f)
-#define PLACE(s, f, n) .list = true, .offset = offsetof(struct s, f), .count_offset = offsetof(struct s, n)
-#define SUB(name_, s, flag) \
-	static const struct conf_section name_ = { sizeof(struct s), flag, name_##_keys, \
+#define SECOND	 1000000ull
+#define KIB	 1024ull
+#define AT(s, f) .offset = offsetof(struct s, f)
+#define MANY(s, f)                                                                                 \
+	.list = true, .offset = offsetof(struct s, f), .count_offset = offsetof(struct s, n##f)
+#define PLACE(s, f, n)                                                                             \
+	.list = true, .offset = offsetof(struct s, f), .count_offset = offsetof(struct s, n)
+#define SUB(name_, s, flag)                                                                        \
+	static const struct conf_section name_ = { sizeof(struct s), flag, name_##_keys,           \
 						   sizeof(name_##_keys) / sizeof(*name_##_keys) }
 
 static const char *const words_log[] = { "error", "warn", "info", "debug", NULL };
@@ -43,7 +45,8 @@ static const struct conf_key registry_keys[] = {
 SUB(registry, conf_registry, CONF_NO_FLAG);
 
 static const struct conf_key tls_keys[] = {
-	{ "ca", CONF_FILE, AT(conf_tls, ca), .doc = "PEM file of the installation's own authority (weir ca)." },
+	{ "ca", CONF_FILE, AT(conf_tls, ca),
+	  .doc = "PEM file of the installation's own authority (weir ca)." },
 	{ "cert", CONF_FILE, AT(conf_tls, cert), .doc = "PEM file of this node's certificate." },
 	{ "key", CONF_FILE, AT(conf_tls, key), .doc = "PEM file of its private key." },
 };
@@ -51,7 +54,8 @@ SUB(tls, conf_tls, CONF_NO_FLAG);
 
 static const struct conf_key registry_server_keys[] = {
 	{ "listen", CONF_LISTEN, MANY(conf_registry_server, listen),
-	  .doc = "Unix sockets, or TCP on loopback (with a token). Default: unix:RUN/registry.socket." },
+	  .doc = "Unix sockets, or TCP on loopback (with a token). Default: "
+		 "unix:RUN/registry.socket." },
 	{ "token", CONF_FILE, AT(conf_registry_server, token_file),
 	  .doc = "File with the token that TCP clients must show." },
 };
@@ -72,8 +76,8 @@ static const struct conf_key check_keys[] = {
 	  .doc = "What an http check asks for; 200 is well." },
 	{ "port", CONF_PORT, AT(conf_service, check.port), .fallback = "0",
 	  .doc = "The port asked; 0: that of the service's first address." },
-	{ "interval", CONF_TIME, AT(conf_service, check.interval_us), .min = 10000, .max = 3600 * SECOND,
-	  .fallback = "1s", .doc = "Time between two checks of a backend." },
+	{ "interval", CONF_TIME, AT(conf_service, check.interval_us), .min = 10000,
+	  .max = 3600 * SECOND, .fallback = "1s", .doc = "Time between two checks of a backend." },
 	{ "timeout", CONF_TIME, AT(conf_service, check.timeout_us), .min = 1000, .max = 60 * SECOND,
 	  .fallback = "500ms", .doc = "A check that takes longer has failed." },
 	{ "rise", CONF_NUMBER, AT(conf_service, check.rise), .min = 1, .max = 1000, .fallback = "2",
@@ -86,56 +90,69 @@ SUB(check, conf_service, CONF_NO_FLAG);
 static const struct conf_key backend_keys[] = {
 	{ "name", CONF_NAME, AT(conf_backend, name), .required = true,
 	  .doc = "The backend's node; its place in the ring follows from its name alone." },
-	{ "address", CONF_ADDR, AT(conf_backend, address), .doc = "IPv4 or IPv6 address that packets are sent to." },
+	{ "address", CONF_ADDR, AT(conf_backend, address),
+	  .doc = "IPv4 or IPv6 address that packets are sent to." },
 	{ "address6", CONF_ADDR, AT(conf_backend, address6),
 	  .doc = "IPv6 address beside an IPv4 one; IPv6 clients are sent there." },
 	{ "capacity", CONF_REAL, AT(conf_backend, capacity), .fallback = "1",
-	  .doc = "Size relative to the other backends, the first guess before anything was learned." },
+	  .doc = "Size relative to the other backends, the first guess before anything was "
+		 "learned." },
 };
 SUB(backend, conf_backend, CONF_NO_FLAG);
 
 static const struct conf_key service_keys[] = {
-	{ "name", CONF_NAME, AT(conf_service, name), .required = true, .doc = "Name in the registry and in steer." },
+	{ "name", CONF_NAME, AT(conf_service, name), .required = true,
+	  .doc = "Name in the registry and in steer." },
 	{ "addresses", CONF_SERVE, MANY(conf_service, addresses),
-	  .doc = "Virtual addresses, each with /tcp or /udp; port 0: every port. None: the service is "
+	  .doc = "Virtual addresses, each with /tcp or /udp; port 0: every port. None: the service "
+		 "is "
 		 "only measured and its rates are published." },
-	{ "slots", CONF_NUMBER, AT(conf_service, slots), .min = 1, .max = 1u << 22, .fallback = "4099",
+	{ "slots", CONF_NUMBER, AT(conf_service, slots), .min = 1, .max = 1u << 22,
+	  .fallback = "4099",
 	  .doc = "Slots of the ring; about a hundred times the backends, best a prime." },
 	{ "encap", CONF_WORD, AT(conf_service, encap), .words = words_encap, .fallback = "gue",
 	  .doc = "How packets travel to backends: Generic UDP Encapsulation or IP in IP." },
-	{ "udp", CONF_SWITCH, AT(conf_service, udp_sticky), .words = words_udp, .fallback = "stateless",
+	{ "udp", CONF_SWITCH, AT(conf_service, udp_sticky), .words = words_udp,
+	  .fallback = "stateless",
 	  .doc = "sticky: a UDP flow keeps its backend while slots move." },
-	{ "check", CONF_SECTION, .offset = 0, .section = &check, .doc = "How backends are checked." },
-	{ "backends", CONF_SECTION, MANY(conf_service, backends), .section = &backend, .required = true,
-	  .doc = "Who serves." },
+	{ "check", CONF_SECTION, .offset = 0, .section = &check,
+	  .doc = "How backends are checked." },
+	{ "backends", CONF_SECTION, MANY(conf_service, backends), .section = &backend,
+	  .required = true, .doc = "Who serves." },
 };
 SUB(service, conf_service, CONF_NO_FLAG);
 
 static const struct conf_key agent_keys[] = {
 	{ "interfaces", CONF_INTERFACE, MANY(conf_agent, interfaces),
-	  .doc = "Interfaces on which clients' packets arrive; the edge program is attached there." },
+	  .doc = "Interfaces on which clients' packets arrive; the edge program is attached "
+		 "there." },
 	{ "attach", CONF_WORD, AT(conf_agent, attach), .words = words_attach, .fallback = "link",
 	  .doc = "link: a pinned bpf_link; dispatcher: share the interface through libxdp." },
 	{ "mode", CONF_WORD, AT(conf_agent, mode), .words = words_mode, .fallback = "auto",
 	  .doc = "auto: native, or generic where the driver has no XDP." },
 	{ "pin", CONF_PATH, AT(conf_agent, pin), .fallback = "/sys/fs/bpf/weir",
 	  .doc = "Folder of bpffs for the pinned program, link and maps." },
-	{ "inside", CONF_LISTEN, AT(conf_agent, inside), .doc = "Listener for health, metrics and status." },
-	{ "drain", CONF_TIME, AT(conf_agent, drain_us), .min = 10000, .max = 86400 * SECOND, .fallback = "310s",
+	{ "inside", CONF_LISTEN, AT(conf_agent, inside),
+	  .doc = "Listener for health, metrics and status." },
+	{ "drain", CONF_TIME, AT(conf_agent, drain_us), .min = 10000, .max = 86400 * SECOND,
+	  .fallback = "310s",
 	  .doc = "The old owner of a moved slot is kept until nothing went to it for so long." },
 	{ "move_budget", CONF_FRACTION, AT(conf_agent, move_budget), .fallback = "0.1%",
 	  .doc = "Slots that may move in a second, on average." },
-	{ "mark", CONF_NUMBER, AT(conf_agent, mark), .min = 1, .max = UINT32_MAX, .fallback = "0x77",
-	  .doc = "Firewall mark of the health checks' packets." },
+	{ "mark", CONF_NUMBER, AT(conf_agent, mark), .min = 1, .max = UINT32_MAX,
+	  .fallback = "0x77", .doc = "Firewall mark of the health checks' packets." },
 	{ "decap", CONF_SECTION, .offset = 0, .section = &decap,
 	  .doc = "For backends: where encapsulated packets are taken, and from whom." },
-	{ "services", CONF_SECTION, MANY(conf_agent, services), .section = &service, .doc = "What is balanced." },
+	{ "services", CONF_SECTION, MANY(conf_agent, services), .section = &service,
+	  .doc = "What is balanced." },
 };
 SUB(agent, conf_agent, offsetof(struct conf_agent, enabled));
 
 static const struct conf_key zone_keys[] = {
-	{ "name", CONF_DOMAIN, AT(conf_zone, name), .required = true, .doc = "Origin of the zone." },
-	{ "file", CONF_FILE, AT(conf_zone, file), .required = true, .doc = "Zone file (RFC 1035, section 5)." },
+	{ "name", CONF_DOMAIN, AT(conf_zone, name), .required = true,
+	  .doc = "Origin of the zone." },
+	{ "file", CONF_FILE, AT(conf_zone, file), .required = true,
+	  .doc = "Zone file (RFC 1035, section 5)." },
 };
 SUB(zone, conf_zone, CONF_NO_FLAG);
 
@@ -144,34 +161,40 @@ static const struct conf_key steer_keys[] = {
 	  .doc = "A name inside one of the zones; its addresses are those of the services." },
 	{ "services", CONF_NAME_TEXT, MANY(conf_steer, services), .required = true,
 	  .doc = "Services that the name leads to, one a site." },
-	{ "ttl", CONF_TIME, AT(conf_steer, ttl_us), .min = SECOND, .max = 86400 * SECOND, .fallback = "5s",
-	  .doc = "TTL of the answers; whole seconds." },
+	{ "ttl", CONF_TIME, AT(conf_steer, ttl_us), .min = SECOND, .max = 86400 * SECOND,
+	  .fallback = "5s", .doc = "TTL of the answers; whole seconds." },
 };
 SUB(steer, conf_steer, CONF_NO_FLAG);
 
 static const struct conf_key ns_limits_keys[] = {
-	{ "tcp_connections", CONF_NUMBER, AT(conf_ns, limits.tcp_connections), .min = 1, .max = 100000,
-	  .fallback = "256", .doc = "TCP connections at once; the idlest is closed for a new one." },
-	{ "tcp_idle", CONF_TIME, AT(conf_ns, limits.tcp_idle_us), .min = 100000, .max = 3600 * SECOND,
-	  .fallback = "10s", .doc = "A TCP connection that says nothing for so long is closed." },
+	{ "tcp_connections", CONF_NUMBER, AT(conf_ns, limits.tcp_connections), .min = 1,
+	  .max = 100000, .fallback = "256",
+	  .doc = "TCP connections at once; the idlest is closed for a new one." },
+	{ "tcp_idle", CONF_TIME, AT(conf_ns, limits.tcp_idle_us), .min = 100000,
+	  .max = 3600 * SECOND, .fallback = "10s",
+	  .doc = "A TCP connection that says nothing for so long is closed." },
 };
 SUB(ns_limits, conf_ns, CONF_NO_FLAG);
 
 static const struct conf_key ns_keys[] = {
-	{ "listen", CONF_LISTEN, MANY(conf_ns, listen), .required = true, .doc = "Addresses for UDP and TCP." },
-	{ "inside", CONF_LISTEN, AT(conf_ns, inside), .doc = "Listener for health, metrics and status." },
+	{ "listen", CONF_LISTEN, MANY(conf_ns, listen), .required = true,
+	  .doc = "Addresses for UDP and TCP." },
+	{ "inside", CONF_LISTEN, AT(conf_ns, inside),
+	  .doc = "Listener for health, metrics and status." },
 	{ "zones", CONF_SECTION, MANY(conf_ns, zones), .section = &zone, .required = true,
 	  .doc = "Zones that are answered with authority." },
-	{ "steer", CONF_SECTION, MANY(conf_ns, steer), .section = &steer, .doc = "Names that follow the load." },
+	{ "steer", CONF_SECTION, MANY(conf_ns, steer), .section = &steer,
+	  .doc = "Names that follow the load." },
 	{ "workers", CONF_NUMBER, AT(conf_ns, workers), .max = 1024, .fallback = "0",
 	  .doc = "Threads that answer; 0: as many as CPUs." },
-	{ "limits", CONF_SECTION, .offset = 0, .section = &ns_limits, .doc = "What strangers may use." },
+	{ "limits", CONF_SECTION, .offset = 0, .section = &ns_limits,
+	  .doc = "What strangers may use." },
 };
 SUB(ns, conf_ns, offsetof(struct conf_ns, enabled));
 
 static const struct conf_key limits_keys[] = {
-	{ "object", CONF_SIZE, AT(conf_limits, object), .min = 1, .max = 1ull << 50, .fallback = "5TiB",
-	  .doc = "Largest object; larger is answered with 413." },
+	{ "object", CONF_SIZE, AT(conf_limits, object), .min = 1, .max = 1ull << 50,
+	  .fallback = "5TiB", .doc = "Largest object; larger is answered with 413." },
 	{ "connections", CONF_NUMBER, AT(conf_limits, connections), .min = 1, .max = 1000000,
 	  .fallback = "4096", .doc = "Connections at once; one address has at most half of them." },
 	{ "headers", CONF_SIZE, AT(conf_limits, header_bytes), .min = KIB, .max = 1024 * KIB,
@@ -194,47 +217,61 @@ static const struct conf_key redirect_keys[] = {
 SUB(redirect, conf_gateway, CONF_NO_FLAG);
 
 static const struct conf_key gateway_keys[] = {
-	{ "listen", CONF_LISTEN, MANY(conf_gateway, listen), .required = true, .doc = "Public HTTP listeners." },
-	{ "inside", CONF_LISTEN, AT(conf_gateway, inside), .doc = "Listener for health, metrics and status." },
-	{ "redirect", CONF_SECTION, .offset = 0, .section = &redirect, .doc = "Where requests are sent." },
-	{ "limits", CONF_SECTION, AT(conf_gateway, limits), .section = &limits, .doc = "What strangers may use." },
+	{ "listen", CONF_LISTEN, MANY(conf_gateway, listen), .required = true,
+	  .doc = "Public HTTP listeners." },
+	{ "inside", CONF_LISTEN, AT(conf_gateway, inside),
+	  .doc = "Listener for health, metrics and status." },
+	{ "redirect", CONF_SECTION, .offset = 0, .section = &redirect,
+	  .doc = "Where requests are sent." },
+	{ "limits", CONF_SECTION, AT(conf_gateway, limits), .section = &limits,
+	  .doc = "What strangers may use." },
 };
 SUB(gateway, conf_gateway, offsetof(struct conf_gateway, enabled));
 
 static const struct conf_key endpoint_keys[] = {
-	{ "listen", CONF_LISTEN, MANY(conf_endpoint, listen), .required = true, .doc = "Public HTTP listeners." },
+	{ "listen", CONF_LISTEN, MANY(conf_endpoint, listen), .required = true,
+	  .doc = "Public HTTP listeners." },
 	{ "url", CONF_URL, AT(conf_endpoint, url), .required = true,
-	  .doc = "Where clients reach this endpoint: http:// or https://, host and port, no path." },
+	  .doc = "Where clients reach this endpoint: http:// or https://, host and port, no "
+		 "path." },
 	{ "inside", CONF_LISTEN, AT(conf_endpoint, inside),
 	  .doc = "Listener for health, metrics, status and for the other endpoints." },
 	{ "copies", CONF_NUMBER, AT(conf_endpoint, copies), .min = 1, .max = 8, .fallback = "2",
 	  .doc = "Endpoints that must have an object before its PUT is acknowledged." },
 	{ "reserve", CONF_RESERVE, AT(conf_endpoint, reserve), .fallback = "5%",
 	  .doc = "Disk space that stays free, as a size or as a fraction of the disk." },
-	{ "limits", CONF_SECTION, AT(conf_endpoint, limits), .section = &limits, .doc = "What strangers may use." },
+	{ "limits", CONF_SECTION, AT(conf_endpoint, limits), .section = &limits,
+	  .doc = "What strangers may use." },
 };
 SUB(endpoint, conf_endpoint, offsetof(struct conf_endpoint, enabled));
 
 static const struct conf_key root_keys[] = {
-	{ "node", CONF_NAME, AT(conf, node), .doc = "Name of this node, unique in the installation. Default: the host name." },
-	{ "site", CONF_NAME, AT(conf, site), .fallback = "default", .doc = "Where this node stands." },
+	{ "node", CONF_NAME, AT(conf, node),
+	  .doc = "Name of this node, unique in the installation. Default: the host name." },
+	{ "site", CONF_NAME, AT(conf, site), .fallback = "default",
+	  .doc = "Where this node stands." },
 	{ "domain", CONF_NAME, AT(conf, domain),
 	  .doc = "Failure domain inside the site (a rack, a host). Default: the node." },
 	{ "user", CONF_NAME_TEXT, AT(conf, user),
 	  .doc = "Name or number of the user that daemons become. Needed when started as root." },
-	{ "state", CONF_PATH, AT(conf, state), .fallback = "/var/lib/weir", .doc = "Folder for what must last." },
+	{ "state", CONF_PATH, AT(conf, state), .fallback = "/var/lib/weir",
+	  .doc = "Folder for what must last." },
 	{ "run", CONF_PATH, AT(conf, run), .fallback = "/run/weir", .doc = "Folder for sockets." },
-	{ "log", CONF_WORD, AT(conf, log_level), .words = words_log, .fallback = "info", .doc = "How much is told." },
+	{ "log", CONF_WORD, AT(conf, log_level), .words = words_log, .fallback = "info",
+	  .doc = "How much is told." },
 	{ "registry", CONF_SECTION, AT(conf, registry), .section = &registry,
 	  .doc = "How this node reaches the registry." },
 	{ "tls", CONF_SECTION, AT(conf, tls), .section = &tls,
 	  .doc = "Certificates among daemons, needed off loopback." },
 	{ "registry_server", CONF_SECTION, AT(conf, registry_server), .section = &registry_server,
 	  .doc = "Run weir-registry here." },
-	{ "agent", CONF_SECTION, AT(conf, agent), .section = &agent, .doc = "Run weir-agent here." },
+	{ "agent", CONF_SECTION, AT(conf, agent), .section = &agent,
+	  .doc = "Run weir-agent here." },
 	{ "ns", CONF_SECTION, AT(conf, ns), .section = &ns, .doc = "Run weir-ns here." },
-	{ "gateway", CONF_SECTION, AT(conf, gateway), .section = &gateway, .doc = "Run weir-gateway here." },
-	{ "endpoint", CONF_SECTION, AT(conf, endpoint), .section = &endpoint, .doc = "Run weir-endpoint here." },
+	{ "gateway", CONF_SECTION, AT(conf, gateway), .section = &gateway,
+	  .doc = "Run weir-gateway here." },
+	{ "endpoint", CONF_SECTION, AT(conf, endpoint), .section = &endpoint,
+	  .doc = "Run weir-endpoint here." },
 };
 
 const struct conf_section conf_root = { sizeof(struct conf), CONF_NO_FLAG, root_keys,
@@ -257,7 +294,8 @@ static void describe_section(FILE *out, const struct conf_section *section, cons
 
 		snprintf(full, sizeof(full), "%s%s%s", path, key->name,
 			 key->list && key->type == CONF_SECTION ? "[]" : "");
-		fprintf(out, "%s\n    %s%s", full, key->list ? "list of: " : "", conf_type_words(key));
+		fprintf(out, "%s\n    %s%s", full, key->list ? "list of: " : "",
+			conf_type_words(key));
 		describe_range(out, key);
 		if (key->fallback)
 			fprintf(out, "; default %s", key->fallback);

@@ -12,28 +12,28 @@
 #include "lib/conf.h"
 
 enum conf_type {
-	CONF_TEXT,              /* char * */
-	CONF_NAME,              /* char [CONF_NAME_MAX]: letters, digits, '.', '-', '_' */
-	CONF_NAME_TEXT,         /* char *, the same characters */
-	CONF_INTERFACE,         /* char * */
-	CONF_DOMAIN,            /* char *: a DNS name, kept without the dot at the end */
-	CONF_PATH,              /* char *, made absolute */
-	CONF_FILE,              /* char *, made absolute; the file must exist */
-	CONF_URL,               /* char *; a path behind "unix:" is made absolute */
-	CONF_TIME,              /* uint64_t, microseconds */
-	CONF_SIZE,              /* uint64_t, bytes */
-	CONF_NUMBER,            /* uint32_t or unsigned int */
-	CONF_PORT,              /* uint16_t */
-	CONF_REAL,              /* double > 0 */
-	CONF_FRACTION,          /* double, 0 < x <= 1, written "5%" */
-	CONF_RESERVE,           /* uint64_t bytes, followed by a double: a size or a fraction */
-	CONF_WORD,              /* int: index into words */
-	CONF_SWITCH,            /* bool: second of two words */
-	CONF_ADDR,              /* struct addr */
-	CONF_LISTEN,            /* struct addr_port without proto */
-	CONF_SERVE,             /* struct addr_port with proto */
-	CONF_PREFIX,            /* struct addr_prefix */
-	CONF_SECTION,           /* a struct of its own */
+	CONF_TEXT,	/* char * */
+	CONF_NAME,	/* char [CONF_NAME_MAX]: letters, digits, '.', '-', '_' */
+	CONF_NAME_TEXT, /* char *, the same characters */
+	CONF_INTERFACE, /* char * */
+	CONF_DOMAIN,	/* char *: a DNS name, kept without the dot at the end */
+	CONF_PATH,	/* char *, made absolute */
+	CONF_FILE,	/* char *, made absolute; the file must exist */
+	CONF_URL,	/* char *; a path behind "unix:" is made absolute */
+	CONF_TIME,	/* uint64_t, microseconds */
+	CONF_SIZE,	/* uint64_t, bytes */
+	CONF_NUMBER,	/* uint32_t or unsigned int */
+	CONF_PORT,	/* uint16_t */
+	CONF_REAL,	/* double > 0 */
+	CONF_FRACTION,	/* double, 0 < x <= 1, written "5%" */
+	CONF_RESERVE,	/* uint64_t bytes, followed by a double: a size or a fraction */
+	CONF_WORD,	/* int: index into words */
+	CONF_SWITCH,	/* bool: second of two words */
+	CONF_ADDR,	/* struct addr */
+	CONF_LISTEN,	/* struct addr_port without proto */
+	CONF_SERVE,	/* struct addr_port with proto */
+	CONF_PREFIX,	/* struct addr_prefix */
+	CONF_SECTION,	/* a struct of its own */
 };
 
 struct conf_section;
@@ -42,11 +42,11 @@ struct conf_key {
 	const char *name;
 	enum conf_type type;
 	bool list, required;
-	size_t offset;                  /* in the section's struct; list: of the pointer */
-	size_t count_offset;            /* list: of its size_t */
-	uint64_t min, max;              /* TIME, SIZE, NUMBER, PORT; max 0: the type's own */
-	const char *fallback;           /* as the file would say it; NULL: unset, or said in doc */
-	const char *const *words;       /* ends with NULL */
+	size_t offset;		  /* in the section's struct; list: of the pointer */
+	size_t count_offset;	  /* list: of its size_t */
+	uint64_t min, max;	  /* TIME, SIZE, NUMBER, PORT; max 0: the type's own */
+	const char *fallback;	  /* as the file would say it; NULL: unset, or said in doc */
+	const char *const *words; /* ends with NULL */
 	const struct conf_section *section;
 	const char *doc;
 };
@@ -54,17 +54,19 @@ struct conf_key {
 #define CONF_NO_FLAG ((size_t)-1)
 
 struct conf_section {
-	size_t size;                    /* of its struct */
-	size_t enabled;                 /* offset of a bool that says "it is there", or CONF_NO_FLAG */
+	size_t size;	/* of its struct */
+	size_t enabled; /* offset of a bool that says "it is there", or CONF_NO_FLAG */
 	const struct conf_key *keys;
-	size_t nkeys;                   /* at most 64 */
+	size_t nkeys; /* at most 64 */
 };
 
 extern const struct conf_section conf_root;
 
 /* Memory of one configuration: freed together. */
-struct conf_arena { struct conf_block *first; };
-void *conf_alloc(struct conf_arena *arena, size_t size);        /* zeroed; NULL without memory */
+struct conf_arena {
+	struct conf_block *first;
+};
+void *conf_alloc(struct conf_arena *arena, size_t size); /* zeroed; NULL without memory */
 void conf_arena_free(struct conf_arena *arena);
 
 /* The bytes that a value of this type takes. */
@@ -74,22 +76,23 @@ const char *conf_type_words(const struct conf_key *key);
 
 #define CONF_WHY_MAX 320
 
-/* Turns text into the value at `at`. folder: where relative paths begin. 0, -ENOMEM, or -EINVAL with
- * "what is wrong; what would be right" in why. */
+/* Turns text into the value at `at`. folder: where relative paths begin. 0, -ENOMEM, or -EINVAL
+ * with "what is wrong; what would be right" in why. */
 int conf_value_set(const struct conf_key *key, const char *text, const char *folder,
 		   struct conf_arena *arena, void *at, char why[CONF_WHY_MAX]);
 
 /* All faults of a file, and where its keys stand. Lines count from 1. */
 struct conf_faults;
-struct conf_faults *conf_faults_new(void);      /* NULL without memory */
-void conf_faults_free(struct conf_faults *faults);      /* accepts NULL */
+struct conf_faults *conf_faults_new(void);	   /* NULL without memory */
+void conf_faults_free(struct conf_faults *faults); /* accepts NULL */
 size_t conf_faults_count(const struct conf_faults *faults);
 void conf_place_add(struct conf_faults *faults, const char *path, size_t line);
 void conf_fault_at(struct conf_faults *faults, size_t line, const char *path, const char *sentence);
 /* "FILE:LINE: KEY: SENTENCE" each, in the order of lines. out may be NULL. */
 void conf_faults_print(struct conf_faults *faults, const char *path, FILE *out);
 
-/* For checks: says a fault at a key's path ("agent.services[0].slots"); the line is found by the path. */
+/* For checks: says a fault at a key's path ("agent.services[0].slots"); the line is found by the
+ * path. */
 void conf_fault(struct conf_faults *faults, const char *path, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

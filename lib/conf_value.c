@@ -58,7 +58,8 @@ static const struct {
 	[CONF_PORT] = { sizeof(uint16_t), "a port" },
 	[CONF_REAL] = { sizeof(double), "a positive number such as 1 or 0.5" },
 	[CONF_FRACTION] = { sizeof(double), "a fraction such as 5%" },
-	[CONF_RESERVE] = { sizeof(uint64_t) + sizeof(double), "a size such as 8GiB or a fraction such as 5%" },
+	[CONF_RESERVE] = { sizeof(uint64_t) + sizeof(double),
+			   "a size such as 8GiB or a fraction such as 5%" },
 	[CONF_WORD] = { sizeof(int), "one of" },
 	[CONF_SWITCH] = { sizeof(bool), "one of" },
 	[CONF_ADDR] = { sizeof(struct addr), "an IPv4 or IPv6 address" },
@@ -120,16 +121,21 @@ static bool name_fits(const char *text)
 {
 	size_t first = strspn(text, alnum);
 
-	return first && strspn(text + first, "-._abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-			       "0123456789") == strlen(text + first) && strlen(text) < CONF_NAME_MAX;
+	return first &&
+	       strspn(text + first, "-._abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789") == strlen(text + first) &&
+	       strlen(text) < CONF_NAME_MAX;
 }
 
 static int set_name(const char *text, char *why)
 {
 	if (name_fits(text))
 		return 0;
-	return refuse(why, "\"%.60s\" is not a name; use up to %d letters, digits, '.', '-' and '_', beginning "
-		      "with a letter or digit", text, CONF_NAME_MAX - 1);
+	return refuse(why,
+		      "\"%.60s\" is not a name; use up to %d letters, digits, '.', '-' and '_', "
+		      "beginning "
+		      "with a letter or digit",
+		      text, CONF_NAME_MAX - 1);
 }
 
 /* Host names and zone names: labels of letters, digits, '-' and '_' (RFC 1035 2.3.1, RFC 8552). */
@@ -141,25 +147,35 @@ static int set_domain(const char *text, struct conf_arena *arena, char **at, cha
 	if (len > 1 && text[len - 1] == '.')
 		len--;
 	if (!len || len > 253)
-		return refuse(why, "is not a domain name; it has %zu characters, 1 to 253 are possible", len);
+		return refuse(why,
+			      "is not a domain name; it has %zu characters, 1 to 253 are possible",
+			      len);
 	for (size_t i = 0; i < len; i++) {
 		bool dot = text[i] == '.';
 
 		if (!dot && !strchr(alnum, text[i]) && text[i] != '-' && text[i] != '_')
-			return refuse(why, "\"%.60s\" is not a domain name; use letters, digits, '-', '_' and "
-				      "dots, as in files.edge.example", text);
+			return refuse(
+				why,
+				"\"%.60s\" is not a domain name; use letters, digits, '-', '_' and "
+				"dots, as in files.edge.example",
+				text);
 		if (dot && !label)
-			return refuse(why, "\"%.60s\" has an empty label; write it like files.edge.example", text);
+			return refuse(
+				why,
+				"\"%.60s\" has an empty label; write it like files.edge.example",
+				text);
 		label = dot ? 0 : label + 1;
 		if (label > 63)
-			return refuse(why, "\"%.60s\" has a label over 63 characters; shorten it", text);
+			return refuse(why, "\"%.60s\" has a label over 63 characters; shorten it",
+				      text);
 	}
 	memcpy(copy, text, len);
 	copy[len] = '\0';
 	return put_text(arena, at, copy);
 }
 
-static int set_file(const char *text, const char *folder, struct conf_arena *arena, char **at, char *why)
+static int set_file(const char *text, const char *folder, struct conf_arena *arena, char **at,
+		    char *why)
 {
 	char *path = NULL;
 	struct stat st;
@@ -170,11 +186,15 @@ static int set_file(const char *text, const char *folder, struct conf_arena *are
 	err = put_path(arena, &path, "", folder, text);
 	if (err)
 		return err;
-	*at = path; /* also when it is refused: the key is there, checks of pairs need not complain as well */
+	*at = path; /* also when it is refused: the key is there, checks of pairs need not complain
+		       as well */
 	/* Only what is certain is a fault: a folder closed to this user says nothing. */
 	if (stat(path, &st) && (errno == ENOENT || errno == ENOTDIR))
-		return refuse(why, "there is no file %.180s; make it or correct the path (relative paths "
-			      "begin at the configuration's folder)", path);
+		return refuse(
+			why,
+			"there is no file %.180s; make it or correct the path (relative paths "
+			"begin at the configuration's folder)",
+			path);
 	if (!stat(path, &st) && S_ISDIR(st.st_mode))
 		return refuse(why, "%.180s is a folder; name a file", path);
 	return 0;
@@ -187,22 +207,32 @@ static bool parse_digits(const char *text, uint64_t *out, const char **end)
 	const char *p = text;
 
 	for (; *p >= '0' && *p <= '9'; p++)
-		if (__builtin_mul_overflow(n, 10, &n) || __builtin_add_overflow(n, (uint64_t)(*p - '0'), &n))
+		if (__builtin_mul_overflow(n, 10, &n) ||
+		    __builtin_add_overflow(n, (uint64_t)(*p - '0'), &n))
 			return false;
 	*out = n;
 	*end = p;
 	return p != text;
 }
 
-struct unit { const char *name; uint64_t factor; };
+struct unit {
+	const char *name;
+	uint64_t factor;
+};
 
 static const struct unit time_units[] = {
-	{ "us", 1 }, { "ms", 1000 }, { "s", 1000000 }, { "m", 60000000ull }, { "h", 3600000000ull },
-	{ "d", 86400000000ull }, { NULL, 0 },
+	{ "us", 1 },	      { "ms", 1000 },	      { "s", 1000000 },
+	{ "m", 60000000ull }, { "h", 3600000000ull }, { "d", 86400000000ull },
+	{ NULL, 0 },
 };
 static const struct unit size_units[] = {
-	{ "TiB", 1ull << 40 }, { "GiB", 1ull << 30 }, { "MiB", 1ull << 20 }, { "KiB", 1ull << 10 },
-	{ "B", 1 }, { "", 1 }, { NULL, 0 },
+	{ "TiB", 1ull << 40 },
+	{ "GiB", 1ull << 30 },
+	{ "MiB", 1ull << 20 },
+	{ "KiB", 1ull << 10 },
+	{ "B", 1 },
+	{ "", 1 },
+	{ NULL, 0 },
 };
 
 static bool parse_units(const char *text, const struct unit *units, uint64_t *out)
@@ -225,7 +255,8 @@ static const char *unit_text(const struct unit *units, uint64_t value, char *buf
 	for (const struct unit *u = units; u->name; u++)
 		if (*u->name && value % u->factor == 0 && (!best || u->factor > best->factor))
 			best = u;
-	snprintf(buf, len, "%" PRIu64 "%s", best ? value / best->factor : value, best ? best->name : "");
+	snprintf(buf, len, "%" PRIu64 "%s", best ? value / best->factor : value,
+		 best ? best->name : "");
 	return buf;
 }
 
@@ -238,9 +269,11 @@ static int set_units(const struct conf_key *key, const char *text, const struct 
 	if (!parse_units(text, units, &value)) {
 		bool is_time = units == time_units;
 
-		return refuse(why, "\"%.60s\" is not a %s; write a whole number and a unit (%s), such as %s",
-			      text, is_time ? "time" : "size", is_time ? "us ms s m h d" : "B KiB MiB GiB TiB",
-			      is_time ? "5s" : "8MiB");
+		return refuse(
+			why,
+			"\"%.60s\" is not a %s; write a whole number and a unit (%s), such as %s",
+			text, is_time ? "time" : "size",
+			is_time ? "us ms s m h d" : "B KiB MiB GiB TiB", is_time ? "5s" : "8MiB");
 	}
 	if (value < key->min || value > max)
 		return refuse(why, "%.60s is out of range; possible is %s to %s", text,
@@ -266,11 +299,13 @@ static int set_number(const struct conf_key *key, const char *text, uint64_t typ
 		good = parse_digits(text, &value, &end) && !*end;
 	}
 	if (!good)
-		return refuse(why, "\"%.60s\" is not a whole number; write one from %" PRIu64 " to %" PRIu64,
+		return refuse(why,
+			      "\"%.60s\" is not a whole number; write one from %" PRIu64
+			      " to %" PRIu64,
 			      text, key->min, max);
 	if (value < key->min || value > max)
-		return refuse(why, "%.60s is out of range; possible is %" PRIu64 " to %" PRIu64, text,
-			      key->min, max);
+		return refuse(why, "%.60s is out of range; possible is %" PRIu64 " to %" PRIu64,
+			      text, key->min, max);
 	*at = value;
 	return 0;
 }
@@ -297,7 +332,8 @@ static int set_fraction(const char *text, double *at, char *why)
 	if (!parse_real(text, &value, &end) || strcmp(end, "%"))
 		return refuse(why, "\"%.60s\" is not a fraction; write it like 5%%", text);
 	if (value <= 0 || value > 100)
-		return refuse(why, "%.60s is out of range; possible is more than 0%% up to 100%%", text);
+		return refuse(why, "%.60s is out of range; possible is more than 0%% up to 100%%",
+			      text);
 	*at = value / 100;
 	return 0;
 }
@@ -311,7 +347,8 @@ static int set_reserve(const struct conf_key *key, const char *text, void *at, c
 	if (strchr(text, '%')) {
 		err = set_fraction(text, &fraction, why);
 		if (!err && fraction > 0.95)
-			err = refuse(why, "%.60s leaves no room for data; write at most 95%%", text);
+			err = refuse(why, "%.60s leaves no room for data; write at most 95%%",
+				     text);
 	} else {
 		err = set_units(key, text, size_units, &bytes, why);
 	}
@@ -344,7 +381,8 @@ static int find_word(const struct conf_key *key, const char *text, int *at, char
 			*at = i;
 			return 0;
 		}
-		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "", key->words[i]);
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "",
+			 key->words[i]);
 	}
 	return refuse(why, "\"%.60s\" is not known here; write one of: %s", text, list);
 }
@@ -355,7 +393,9 @@ static int set_interface(const char *text, struct conf_arena *arena, char **at, 
 
 	/* dev_valid_name() of the kernel: IFNAMSIZ is 16 */
 	if (!len || len > 15 || strpbrk(text, "/: \t") || !strcmp(text, ".") || !strcmp(text, ".."))
-		return refuse(why, "\"%.60s\" is not an interface's name; write one that `ip link` shows", text);
+		return refuse(
+			why, "\"%.60s\" is not an interface's name; write one that `ip link` shows",
+			text);
 	return put_text(arena, at, text);
 }
 
@@ -370,40 +410,56 @@ static int set_addr_port(const struct conf_key *key, const char *text, const cha
 		text = full;
 	}
 	if (!strncmp(text, "unix:", 5) && strlen(text + 5) >= sizeof(ap.path))
-		return refuse(why, "\"%.120s\" is too long for a socket; its path may have %zu bytes", text,
-			      sizeof(ap.path) - 1);
+		return refuse(why,
+			      "\"%.120s\" is too long for a socket; its path may have %zu bytes",
+			      text, sizeof(ap.path) - 1);
 	if (addr_port_parse(&ap, text))
-		return refuse(why, "\"%.60s\" is not an address with a port; write it like %s", text,
-			      key->type == CONF_SERVE ? "198.18.1.100:80/tcp or [2001:db8::1]:80/tcp"
-						      : "127.0.0.1:7001, [::1]:7001 or unix:/path");
+		return refuse(
+			why, "\"%.60s\" is not an address with a port; write it like %s", text,
+			key->type == CONF_SERVE ? "198.18.1.100:80/tcp or [2001:db8::1]:80/tcp"
+						: "127.0.0.1:7001, [::1]:7001 or unix:/path");
 	if (key->type == CONF_SERVE && !ap.proto)
-		return refuse(why, "\"%.60s\" does not say which protocol; write %.60s/tcp or %.60s/udp", text,
-			      text, text);
+		return refuse(why,
+			      "\"%.60s\" does not say which protocol; write %.60s/tcp or %.60s/udp",
+			      text, text, text);
 	if (key->type == CONF_LISTEN && ap.proto)
-		return refuse(why, "\"%.60s\" names a protocol; write it without /tcp or /udp", text);
+		return refuse(why, "\"%.60s\" names a protocol; write it without /tcp or /udp",
+			      text);
 	*at = ap;
 	return 0;
 }
 
-static int set_url(const char *text, const char *folder, struct conf_arena *arena, char **at, char *why)
+static int set_url(const char *text, const char *folder, struct conf_arena *arena, char **at,
+		   char *why)
 {
 	const char *rest;
 
 	if (!strncmp(text, "unix:", 5) && text[5])
 		return put_path(arena, at, "unix:", folder, text + 5);
-	rest = !strncmp(text, "http://", 7) ? text + 7 : !strncmp(text, "https://", 8) ? text + 8 : NULL;
+	rest = !strncmp(text, "http://", 7)    ? text + 7
+	       : !strncmp(text, "https://", 8) ? text + 8
+					       : NULL;
 	if (!rest || !*rest || strspn(rest, "/:?#") || strpbrk(rest, " \t\"<>@\\^`{|}"))
-		return refuse(why, "\"%.60s\" is not a URL; write http://HOST:PORT, https://HOST:PORT or "
-			      "unix:PATH", text);
+		return refuse(
+			why,
+			"\"%.60s\" is not a URL; write http://HOST:PORT, https://HOST:PORT or "
+			"unix:PATH",
+			text);
 	return put_text(arena, at, text);
 }
 
 static int set_addr(const struct conf_key *key, const char *text, void *at, char *why)
 {
 	if (key->type == CONF_ADDR && addr_parse(at, text))
-		return refuse(why, "\"%.60s\" is not an address; write it like 198.18.1.11 or 2001:db8::11", text);
+		return refuse(
+			why,
+			"\"%.60s\" is not an address; write it like 198.18.1.11 or 2001:db8::11",
+			text);
 	if (key->type == CONF_PREFIX && addr_prefix_parse(at, text))
-		return refuse(why, "\"%.60s\" is not a network; write it like 198.18.0.0/16 or 2001:db8::/32", text);
+		return refuse(
+			why,
+			"\"%.60s\" is not a network; write it like 198.18.0.0/16 or 2001:db8::/32",
+			text);
 	return 0;
 }
 
@@ -452,7 +508,8 @@ int conf_value_set(const struct conf_key *key, const char *text, const char *fol
 
 	switch (key->type) {
 	case CONF_TEXT:
-		return *text ? put_text(arena, at, text) : refuse(why, "is empty; write a text or remove it");
+		return *text ? put_text(arena, at, text)
+			     : refuse(why, "is empty; write a text or remove it");
 	case CONF_NAME:
 		err = set_name(text, why);
 		if (!err)
@@ -466,7 +523,8 @@ int conf_value_set(const struct conf_key *key, const char *text, const char *fol
 	case CONF_DOMAIN:
 		return set_domain(text, arena, at, why);
 	case CONF_PATH:
-		return *text ? put_path(arena, at, "", folder, text) : refuse(why, "is empty; write a path");
+		return *text ? put_path(arena, at, "", folder, text)
+			     : refuse(why, "is empty; write a path");
 	case CONF_FILE:
 		return set_file(text, folder, arena, at, why);
 	case CONF_URL:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * ctl.c -- the control socket: one JSON line asked, one JSON line answered, then the connection ends.
+ * ctl.c -- the control socket: one JSON line asked, one JSON line answered, then the connection
+ * ends.
  *
  * Server: connections are non-blocking on the daemon's loop, at most PEERS_MAX at once, each with
  * 5 s to say its line and 5 s to take its answer. Client: blocking, with a deadline.
@@ -31,7 +32,7 @@ struct peer {
 	int fd;
 	struct loop_fd *watch;
 	struct loop_timer *silence;
-	char *buf;              /* the request while it comes, then the answer */
+	char *buf; /* the request while it comes, then the answer */
 	size_t len, done;
 	bool answering;
 };
@@ -108,7 +109,8 @@ static json_t *run_command(struct ctl *ctl, const json_t *request)
 	json_t *members, *answer;
 
 	if (!name)
-		return failure("a request is an object with a member \"do\", for example {\"do\":\"status\"}");
+		return failure("a request is an object with a member \"do\", for example "
+			       "{\"do\":\"status\"}");
 	for (c = ctl->commands; c->name && strcmp(c->name, name); c++)
 		;
 	if (!c->name)
@@ -127,7 +129,8 @@ static json_t *run_command(struct ctl *ctl, const json_t *request)
 static void peer_send(struct peer *peer)
 {
 	while (peer->done < peer->len) {
-		ssize_t n = send(peer->fd, peer->buf + peer->done, peer->len - peer->done, MSG_NOSIGNAL);
+		ssize_t n = send(peer->fd, peer->buf + peer->done, peer->len - peer->done,
+				 MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -146,7 +149,8 @@ static int peer_watch(struct peer *peer, uint32_t events);
 static void peer_answer(struct peer *peer, const char *line, size_t len)
 {
 	json_t *request = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
-	json_t *answer = request ? run_command(peer->ctl, request) : failure("the request is not JSON");
+	json_t *answer =
+		request ? run_command(peer->ctl, request) : failure("the request is not JSON");
 	char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
 	size_t n = text ? strlen(text) : 0;
 
@@ -229,8 +233,10 @@ static bool peer_allowed(const struct ctl *ctl, int fd)
 		return false;
 	if (cred.uid == 0 || cred.uid == ctl->uid || cred.uid == geteuid())
 		return true;
-	log_limited(LOG_LEVEL_WARN, 6, "control socket: refused user %u (process %d): only root and "
-		    "this program's user may ask", cred.uid, cred.pid);
+	log_limited(LOG_LEVEL_WARN, 6,
+		    "control socket: refused user %u (process %d): only root and "
+		    "this program's user may ask",
+		    cred.uid, cred.pid);
 	return false;
 }
 
@@ -275,7 +281,8 @@ void ctl_free(struct ctl *ctl)
 		peer_close(ctl->peers);
 	loop_fd_stop(ctl->watch);
 	close(ctl->fd);
-	/* A daemon of profile PRIV_NET may remove nothing (EPERM): its next start replaces the file. */
+	/* A daemon of profile PRIV_NET may remove nothing (EPERM): its next start replaces the
+	 * file. */
 	unlink(ctl->addr.path);
 	free(ctl);
 }

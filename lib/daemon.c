@@ -18,7 +18,7 @@
 #include "lib/log.h"
 
 #define EXIT_USAGE   2
-#define DEFAULT_USER "weir"     /* when started as root and the file names nobody */
+#define DEFAULT_USER "weir" /* when started as root and the file names nobody */
 
 struct options {
 	const char *path;
@@ -33,21 +33,26 @@ static void print_help(const struct daemon_program *p)
 	       "  -n, --check         check the configuration and end\n"
 	       "  -v, --verbose       log everything, whatever `log:` says\n"
 	       "  -V, --version       print the version and end\n"
-	       "  -h, --help          print this and end\n", p->name, p->summary, p->name);
+	       "  -h, --help          print this and end\n",
+	       p->name, p->summary, p->name);
 	if (p->action_name)
 		printf("      --%-15s %s\n", p->action_name, p->action_help);
 	printf("\nSignals: HUP loads the configuration again, TERM and INT end.\n"
 	       "Exit: 0 fine, 1 failed, 2 wrong use or configuration.\n"
-	       "Example: %s -n -c examples/one-box.yaml\n", p->name);
+	       "Example: %s -n -c examples/one-box.yaml\n",
+	       p->name);
 }
 
 /* Returns -1 to go on, else the exit code. */
 static int parse_options(const struct daemon_program *p, int argc, char **argv, struct options *opt)
 {
 	const struct option longs[] = {
-		{ "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, 'n' },
-		{ "verbose", no_argument, NULL, 'v' },	    { "version", no_argument, NULL, 'V' },
-		{ "help", no_argument, NULL, 'h' },	    { p->action_name, no_argument, NULL, 'a' },
+		{ "config", required_argument, NULL, 'c' },
+		{ "check", no_argument, NULL, 'n' },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },
+		{ p->action_name, no_argument, NULL, 'a' },
 		{ NULL, 0, NULL, 0 }, /* an action_name of NULL ends the list before */
 	};
 	int c;
@@ -79,7 +84,8 @@ static int parse_options(const struct daemon_program *p, int argc, char **argv, 
 	}
 	if (optind == argc)
 		return -1;
-	fprintf(stderr, "%s: \"%s\" is not an option; %s -h shows them\n", p->name, argv[optind], p->name);
+	fprintf(stderr, "%s: \"%s\" is not an option; %s -h shows them\n", p->name, argv[optind],
+		p->name);
 	return EXIT_USAGE;
 }
 
@@ -90,8 +96,9 @@ static int load(const struct daemon_program *p, const char *path, struct conf **
 
 	if (err || p->enabled(*out))
 		return err;
-	fprintf(stderr, "%s:1: %s: there is no section for %s; add it, or do not start this program\n", path,
-		strcmp(p->role, "registry") ? p->role : "registry_server", p->name);
+	fprintf(stderr,
+		"%s:1: %s: there is no section for %s; add it, or do not start this program\n",
+		path, strcmp(p->role, "registry") ? p->role : "registry_server", p->name);
 	conf_free(*out);
 	return -EINVAL;
 }
@@ -107,10 +114,13 @@ static int find_user(struct daemon *d)
 	}
 	err = priv_user_find(&d->user, name);
 	if (err && !d->conf->user)
-		log_error("%s: user is missing, and there is no user %s; add \"user: NAME\" (or a number) for the user "
-			  "to become after the start as root", d->conf->path, DEFAULT_USER);
+		log_error("%s: user is missing, and there is no user %s; add \"user: NAME\" (or a "
+			  "number) for the user "
+			  "to become after the start as root",
+			  d->conf->path, DEFAULT_USER);
 	else if (err)
-		log_error("%s: user: there is no user %s (%s); make it with `adduser --system`, or name another",
+		log_error("%s: user: there is no user %s (%s); make it with `adduser --system`, or "
+			  "name another",
 			  d->conf->path, name, strerror(-err));
 	return err;
 }
@@ -120,8 +130,9 @@ static int make_folder(const struct daemon *d, const char *path, mode_t mode)
 	int err = priv_folder(path, &d->user, mode);
 
 	if (err)
-		log_error("cannot make the folder %s: %s; make it for user %u, or set `state:` and `run:`", path,
-			  strerror(-err), d->user.uid);
+		log_error("cannot make the folder %s: %s; make it for user %u, or set `state:` and "
+			  "`run:`",
+			  path, strerror(-err), d->user.uid);
 	return err;
 }
 
@@ -156,14 +167,16 @@ static int bind_ctl(struct daemon *d)
 
 	conf_ctl_path(d->conf, d->role, path, sizeof(path));
 	if (runs_already(path)) {
-		log_error("%s runs already: %s is in use; stop it first, or give this node its own `run:`",
+		log_error("%s runs already: %s is in use; stop it first, or give this node its own "
+			  "`run:`",
 			  d->program->name, path);
 		return -EADDRINUSE;
 	}
 	err = ctl_bind(&d->ctl, path, d->user.uid);
 	if (err)
-		log_error("cannot listen on %s: %s; check the folder's owner%s", path, strerror(-err),
-			  err == -ENAMETOOLONG ? " and use a shorter `run:` (107 bytes in all)" : "");
+		log_error(
+			"cannot listen on %s: %s; check the folder's owner%s", path, strerror(-err),
+			err == -ENAMETOOLONG ? " and use a shorter `run:` (107 bytes in all)" : "");
 	return err;
 }
 
@@ -287,7 +300,9 @@ static void release(struct daemon *d)
 
 static int run(const struct daemon_program *program, struct conf *conf, bool verbose)
 {
-	struct daemon d = { .role = program->role, .conf = conf, .program = program, .verbose = verbose };
+	struct daemon d = {
+		.role = program->role, .conf = conf, .program = program, .verbose = verbose
+	};
 	struct timespec ts;
 	int code, err;
 
@@ -295,7 +310,8 @@ static int run(const struct daemon_program *program, struct conf *conf, bool ver
 	d.started_us = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 	err = prepare_and_start(&d);
 	if (err && d.began) {
-		/* Threads of the program may run and hold what release() frees: only the socket is removed. */
+		/* Threads of the program may run and hold what release() frees: only the socket is
+		 * removed. */
 		ctl_free(d.ctl);
 	} else if (err) {
 		release(&d);

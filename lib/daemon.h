@@ -25,51 +25,56 @@
 
 struct daemon {
 	const char *role;
-	struct conf *conf;              /* replaced by a reload, on the main thread, before `reload` is called */
+	struct conf *conf; /* replaced by a reload, on the main thread, before `reload` is called */
 	struct loop *loop;
 	struct metrics *metrics;
-	struct registry *registry;      /* opened (files read) before privileges are dropped; NULL for weir-registry */
+	/* Opened (files read) before privileges are dropped; NULL for weir-registry. */
+	struct registry *registry;
 	struct priv_user user;
-	void *state;                    /* the program's own */
+	void *state; /* the program's own */
 	/* daemon.c's own: */
 	const struct daemon_program *program;
 	struct ctl *ctl;
-	struct ctl_command *commands;   /* status, reload and the program's */
-	uint64_t started_us;            /* CLOCK_MONOTONIC */
-	bool began;                     /* start was called: threads may run */
-	bool verbose;                   /* -v: the configured level of the log does not count */
+	struct ctl_command *commands; /* status, reload and the program's */
+	uint64_t started_us;	      /* CLOCK_MONOTONIC */
+	bool began;		      /* start was called: threads may run */
+	bool verbose;		      /* -v: the configured level of the log does not count */
 };
 
 struct daemon_program {
-	const char *name, *role, *summary;      /* summary: one line for -h */
-	bool (*enabled)(const struct conf *conf);       /* is there a section for this role */
+	const char *name, *role, *summary;	  /* summary: one line for -h */
+	bool (*enabled)(const struct conf *conf); /* is there a section for this role */
 	enum priv_profile profile;
-	const char *keep;               /* capabilities kept, or NULL */
+	const char *keep; /* capabilities kept, or NULL */
 	/* In order: prepare (still privileged: bind sockets, read keys, fork helpers), drop, start
-	 * (unprivileged; the loop runs after it), then on the way out stop. Each logs its own failure
-	 * and returns 0 or -errno. start calls loop_notify_ready() when it serves, at once or later. */
+	 * (unprivileged; the loop runs after it), then on the way out stop. Each logs its own
+	 * failure and returns 0 or -errno. start calls loop_notify_ready() when it serves, at once
+	 * or later. */
 	int (*prepare)(struct daemon *d);
 	int (*start)(struct daemon *d);
 	void (*stop)(struct daemon *d);
-	/* The new configuration is in d->conf, the old one in old until it returns. Non-zero: keep old. */
+	/* The new configuration is in d->conf, the old one in old until it returns. Non-zero: keep
+	 * old. */
 	int (*reload)(struct daemon *d, const struct conf *old);
 	/* Adds the role's members to `status`. */
 	void (*status)(struct daemon *d, json_t *answer);
-	const struct ctl_command *commands;     /* more than status and reload; may be NULL; arg is the daemon */
-	/* -n: more than weir.yaml itself to check (zone files); says the faults and returns 0 or -errno. May be NULL. */
+	/* More than status and reload; may be NULL; arg is the daemon. */
+	const struct ctl_command *commands;
+	/* -n: more than weir.yaml itself to check (zone files); says the faults and returns 0 or
+	 * -errno. May be NULL. */
 	int (*check)(const struct conf *conf);
-	/* A long option that does one thing instead of running the daemon ("detach"); NULL: none. Returns
-	 * the exit code. */
+	/* A long option that does one thing instead of running the daemon ("detach"); NULL: none.
+	 * Returns the exit code. */
 	const char *action_name, *action_help;
 	int (*action)(const struct conf *conf);
 };
 
-/* The answer of `status` as the control socket gives it, a new reference or NULL without memory. On the main
- * thread only. */
+/* The answer of `status` as the control socket gives it, a new reference or NULL without memory. On
+ * the main thread only. */
 json_t *daemon_status_now(struct daemon *d);
 
-/* What SIGHUP and `reload` do: loads the file, calls program->reload, swaps; or keeps the old one, logs
- * every fault and writes the first into err. 0 or -errno. On the main thread only. */
+/* What SIGHUP and `reload` do: loads the file, calls program->reload, swaps; or keeps the old one,
+ * logs every fault and writes the first into err. 0 or -errno. On the main thread only. */
 int daemon_reload(struct daemon *d, char *err, size_t err_len);
 
 /* Options -c -n -v -V -h; exit codes 0, 1, 2. */

@@ -21,12 +21,15 @@ static uint64_t now_us(void)
 
 json_t *daemon_status_now(struct daemon *d)
 {
-	const char *registry = !d->registry ? "none" : registry_reachable(d->registry) ? "ok" : "silent";
+	const char *registry = !d->registry			 ? "none"
+			       : registry_reachable(d->registry) ? "ok"
+								 : "silent";
 	json_t *answer;
 
-	answer = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:s}", "node", d->conf->node, "site", d->conf->site,
-			   "role", d->role, "version", WEIR_VERSION, "pid", (int)getpid(), "uptime_s",
-			   (json_int_t)((now_us() - d->started_us) / 1000000), "registry", registry);
+	answer = json_pack(
+		"{s:s, s:s, s:s, s:s, s:i, s:I, s:s}", "node", d->conf->node, "site", d->conf->site,
+		"role", d->role, "version", WEIR_VERSION, "pid", (int)getpid(), "uptime_s",
+		(json_int_t)((now_us() - d->started_us) / 1000000), "registry", registry);
 	if (answer && d->program->status)
 		d->program->status(d, answer);
 	return answer;
@@ -40,7 +43,10 @@ static bool same_text(const char *a, const char *b)
 /* What a running process cannot change; the key, or NULL. */
 static const char *fixed_key(const struct conf *old, const struct conf *new)
 {
-	const struct { const char *key; const char *was, *is; } fixed[] = {
+	const struct {
+		const char *key;
+		const char *was, *is;
+	} fixed[] = {
 		{ "node", old->node, new->node },
 		{ "site", old->site, new->site },
 		{ "domain", old->domain, new->domain },
@@ -88,10 +94,13 @@ static int load_new(struct daemon *d, struct conf **out, char *err, size_t err_l
 	free(faults);
 	fixed = fixed_key(d->conf, *out);
 	if (fixed)
-		snprintf(err, err_len, "%s: %s changes only with a restart; restart %s, or change it back",
+		snprintf(err, err_len,
+			 "%s: %s changes only with a restart; restart %s, or change it back",
 			 d->conf->path, fixed, d->program->name);
 	else if (!d->program->enabled(*out))
-		snprintf(err, err_len, "%s: there is no section for this program any more; stop %s, or add it again",
+		snprintf(err, err_len,
+			 "%s: there is no section for this program any more; stop %s, or add it "
+			 "again",
 			 d->conf->path, d->program->name);
 	else
 		return 0;
@@ -116,7 +125,8 @@ int daemon_reload(struct daemon *d, char *err, size_t err_len)
 	if (!d->program->reload) {
 		/* The program may point into the old one: it stays. */
 		conf_free(new);
-		log_info("reload: the file is fine; but for the log level it counts from the next start");
+		log_info("reload: the file is fine; but for the log level it counts from the next "
+			 "start");
 		return 0;
 	}
 	d->conf = new;
@@ -126,8 +136,11 @@ int daemon_reload(struct daemon *d, char *err, size_t err_len)
 		conf_free(new);
 		if (!d->verbose)
 			log_level_set(old->log_level);
-		snprintf(err, err_len, "%s could not take the new configuration (its log says why); the old one is "
-			 "kept", d->program->name);
+		snprintf(err, err_len,
+			 "%s could not take the new configuration (its log says why); the old one "
+			 "is "
+			 "kept",
+			 d->program->name);
 		log_error("reload: the running configuration is kept");
 		return result;
 	}

@@ -73,7 +73,8 @@ uint32_t crc32c(uint32_t crc, const void *data, size_t len)
 {
 	const unsigned char *p = data;
 
-	/* ISA-L neither inverts before nor after, and counts in int; RFC 3720 appendix B.4 inverts. */
+	/* ISA-L neither inverts before nor after, and counts in int; RFC 3720 appendix B.4 inverts.
+	 */
 	crc = ~crc;
 	while (len) {
 		int n = len > 1 << 30 ? 1 << 30 : (int)len;
@@ -144,8 +145,10 @@ int hex_decode(const char *text, void *out, size_t len)
 	return 0;
 }
 
-static const char alphabet_std[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-static const char alphabet_url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+static const char alphabet_std[] =
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char alphabet_url[] =
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /* Without padding or terminator; the number of characters. RFC 4648 section 4. */
 static size_t encode(const char *alphabet, const uint8_t *in, size_t len, char *out)

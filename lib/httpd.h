@@ -24,11 +24,17 @@
 #include "lib/metrics.h"
 
 struct load;
-struct httpd;           /* a server: listeners, routes, pool */
-struct http_req;        /* one request, owned by the server */
+struct httpd;	 /* a server: listeners, routes, pool */
+struct http_req; /* one request, owned by the server */
 
 enum http_method {
-	HTTP_GET, HTTP_HEAD, HTTP_PUT, HTTP_POST, HTTP_DELETE, HTTP_PATCH, HTTP_OPTIONS,
+	HTTP_GET,
+	HTTP_HEAD,
+	HTTP_PUT,
+	HTTP_POST,
+	HTTP_DELETE,
+	HTTP_PATCH,
+	HTTP_OPTIONS,
 	HTTP_METHODS
 };
 
@@ -38,10 +44,10 @@ enum http_method {
 enum http_next { HTTP_ANSWERED, HTTP_CONTINUE, HTTP_LATER };
 
 struct http_route {
-	unsigned int methods;           /* bit set of 1u << HTTP_GET, …; HEAD is implied by GET */
+	unsigned int methods; /* bit set of 1u << HTTP_GET, …; HEAD is implied by GET */
 	/* "/_/health", "/o/:sha256", "/b/:bucket/" and "*key": the rest, may be empty */
 	const char *path;
-	uint64_t body_max;              /* bytes; larger ones get 413. 0: no body allowed */
+	uint64_t body_max; /* bytes; larger ones get 413. 0: no body allowed */
 	enum http_next (*begin)(struct http_req *req, void *arg);
 	/* Takes all of len bytes (*taken is len already), or says by *taken that fewer fit now:
 	 * then the client is not read until http_resume() and the rest is handed in again. A reply
@@ -51,27 +57,27 @@ struct http_route {
 	 * then), see http_body(). */
 	enum http_next (*body)(struct http_req *req, void *arg, const void *data, size_t len,
 			       size_t *taken);
-	enum http_next (*end)(struct http_req *req, void *arg);   /* NULL: begin answers */
-	void (*done)(struct http_req *req, void *arg);            /* may be NULL */
+	enum http_next (*end)(struct http_req *req, void *arg); /* NULL: begin answers */
+	void (*done)(struct http_req *req, void *arg);		/* may be NULL */
 };
 
 struct httpd_options {
-	const char *name;               /* for logs and metrics: "gateway", "inside" */
-	unsigned int threads;           /* pool; 0: as many as CPUs */
-	unsigned int connections_max;   /* 0: 4096 */
-	unsigned int per_address_max;   /* connections of one client address; 0: half of all */
-	size_t header_bytes_max;        /* 0: 16 KiB; larger: 431 */
-	size_t upload_chunk;            /* memory for one upload's pieces; 0: 16 KiB. libmicrohttpd
-					 * clears it after every request: when it is large, small
-					 * requests get slower */
-	unsigned int idle_s;            /* connection time-out; 0: 30 */
-	unsigned int header_s;          /* for a whole request head; 0: 10 */
-	unsigned int workers;           /* threads for http_work(); 0: 4 */
-	struct metrics *metrics;        /* may be NULL */
-	struct load *load;              /* told of each request and connection; may be NULL */
+	const char *name;	      /* for logs and metrics: "gateway", "inside" */
+	unsigned int threads;	      /* pool; 0: as many as CPUs */
+	unsigned int connections_max; /* 0: 4096 */
+	unsigned int per_address_max; /* connections of one client address; 0: half of all */
+	size_t header_bytes_max;      /* 0: 16 KiB; larger: 431 */
+	size_t upload_chunk;	      /* memory for one upload's pieces; 0: 16 KiB. libmicrohttpd
+				       * clears it after every request: when it is large, small
+				       * requests get slower */
+	unsigned int idle_s;	      /* connection time-out; 0: 30 */
+	unsigned int header_s;	      /* for a whole request head; 0: 10 */
+	unsigned int workers;	      /* threads for http_work(); 0: 4 */
+	struct metrics *metrics;      /* may be NULL */
+	struct load *load;	      /* told of each request and connection; may be NULL */
 	/* TLS (PEM files read by the caller while privileged; NULL: plain). With client_ca a client
 	 * certificate is required and checked; its common name is http_peer_name(). */
-	const char *tls_cert, *tls_key, *tls_client_ca;      /* contents, not paths */
+	const char *tls_cert, *tls_key, *tls_client_ca; /* contents, not paths */
 };
 
 /* fds: bound sockets (addr_bind); those not yet listening are left alone until httpd_listen().
@@ -85,19 +91,19 @@ void httpd_stop(struct httpd *server, unsigned int grace_ms);
 
 /* ---- what the request says: valid until done; NULL when absent ---- */
 enum http_method http_method(const struct http_req *req);
-const char *http_path(const struct http_req *req);      /* still encoded, without query */
+const char *http_path(const struct http_req *req); /* still encoded, without query */
 /* From the route, decoded; never contains NUL. */
 const char *http_param(const struct http_req *req, const char *name);
-const char *http_query(const struct http_req *req, const char *name);   /* decoded */
+const char *http_query(const struct http_req *req, const char *name); /* decoded */
 const char *http_header(const struct http_req *req, const char *name);
 bool http_header_repeated(const struct http_req *req, const char *name);
-uint64_t http_content_length(const struct http_req *req);       /* UINT64_MAX: chunked */
-const char *http_peer_name(const struct http_req *req);         /* CN of the client certificate */
+uint64_t http_content_length(const struct http_req *req); /* UINT64_MAX: chunked */
+const char *http_peer_name(const struct http_req *req);	  /* CN of the client certificate */
 const struct addr_port *http_peer(const struct http_req *req);
 /* The user at the other end of a Unix socket (SO_PEERCRED), -1 on other sockets. */
 int64_t http_peer_uid(const struct http_req *req);
-const char *http_id(const struct http_req *req);        /* 16 hex digits; X-Request-Id */
-bool http_is_local(const struct http_req *req);         /* came over loopback or a Unix socket */
+const char *http_id(const struct http_req *req); /* 16 hex digits; X-Request-Id */
+bool http_is_local(const struct http_req *req);	 /* came over loopback or a Unix socket */
 const void *http_body(const struct http_req *req, size_t *len); /* the gathered body, in end */
 /* A place for the handler's own state. */
 void http_set_state(struct http_req *req, void *state);
@@ -108,25 +114,25 @@ void *http_state(const struct http_req *req);
  * for CR, LF and NUL and refused with -EINVAL. */
 int http_add_header(struct http_req *req, const char *name, const char *value);
 enum http_next http_reply(struct http_req *req, unsigned int status, const char *type,
-			  const void *data, size_t len);                /* data is copied */
+			  const void *data, size_t len); /* data is copied */
 enum http_next http_reply_owned(struct http_req *req, unsigned int status, const char *type,
-				void *data, size_t len);        /* data is freed by the server */
+				void *data, size_t len); /* data is freed by the server */
 /* Takes the reference. */
 enum http_next http_reply_json(struct http_req *req, unsigned int status, json_t *value);
-/* {"error": code, "message": sentence, "request": id}. What is unread of a body is dropped when it is
- * small and ends the connection otherwise. */
+/* {"error": code, "message": sentence, "request": id}. What is unread of a body is dropped when it
+ * is small and ends the connection otherwise. */
 enum http_next http_reply_error(struct http_req *req, unsigned int status, const char *code,
 				const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* Bytes [offset, offset+len) of a file by sendfile; fd is closed by the server. */
-enum http_next http_reply_fd(struct http_req *req, unsigned int status, const char *type,
-			     int fd, uint64_t offset, uint64_t len);
+enum http_next http_reply_fd(struct http_req *req, unsigned int status, const char *type, int fd,
+			     uint64_t offset, uint64_t len);
 /* A body that comes in pieces. read: up to max bytes into buf from position pos; returns the
  * count, HTTP_READ_LATER (call http_resume() when there is more), HTTP_READ_END, or HTTP_READ_FAIL
  * (the connection is cut, so that the client sees that it is short). length UINT64_MAX: chunked.
  * free(ctx) is called once at the end, also when the client went away. */
 #define HTTP_READ_LATER (-1)
-#define HTTP_READ_END   (-2)
-#define HTTP_READ_FAIL  (-3)
+#define HTTP_READ_END	(-2)
+#define HTTP_READ_FAIL	(-3)
 typedef ssize_t http_read_fn(void *ctx, uint64_t pos, char *buf, size_t max);
 enum http_next http_reply_stream(struct http_req *req, unsigned int status, const char *type,
 				 uint64_t length, http_read_fn *read, void (*free_ctx)(void *),
@@ -155,7 +161,7 @@ enum http_next http_work(struct http_req *req, http_work_fn *fn, void *arg);
 void http_resume(struct http_req *req);
 
 /* ---- server-sent events ---- */
-struct http_topic;                      /* a stream of events with any number of listeners */
+struct http_topic; /* a stream of events with any number of listeners */
 struct http_topic *http_topic_new(struct httpd *server, unsigned int listeners_max);
 void http_topic_free(struct http_topic *topic);
 /* How many listen now: who has none need not make events. */
@@ -166,7 +172,9 @@ enum http_next http_reply_events(struct http_req *req, struct http_topic *topic)
 void http_topic_send(struct http_topic *topic, const char *event, const char *data);
 
 /* ---- helpers ---- */
-struct http_range { uint64_t first, len; };
+struct http_range {
+	uint64_t first, len;
+};
 /* RFC 9110 section 14: one range of `bytes=`. Returns 1 and fills *out, 0 when there is none or it
  * is to be ignored (several ranges, other unit, malformed), -ERANGE when it cannot be satisfied
  * (416). */
@@ -175,6 +183,6 @@ int http_range_parse(struct http_range *out, const char *header, uint64_t size);
  * or 412. */
 int http_conditions(const struct http_req *req, const char *etag);
 /* Appends percent-encoded text ('/' is kept when keep_slash). */
-char *http_percent_encode(const char *text, bool keep_slash);   /* malloc'ed */
+char *http_percent_encode(const char *text, bool keep_slash); /* malloc'ed */
 
 #endif

@@ -83,9 +83,9 @@ static enum http_next refuse_work(struct http_req *req)
 				"too much work is waiting; try again in a moment");
 }
 
-/* Wakes one worker, unless one is on its way already: it wakes the next when there is more. Waking one
- * for each request costs more than most requests do. Under work_lock; true: signal after the unlock, so
- * that the woken one does not wait for the lock. */
+/* Wakes one worker, unless one is on its way already: it wakes the next when there is more. Waking
+ * one for each request costs more than most requests do. Under work_lock; true: signal after the
+ * unlock, so that the woken one does not wait for the lock. */
 static bool wants_wake(struct httpd *server)
 {
 	if (server->workers_waking || !server->workers_idle || !server->work_head)
@@ -137,7 +137,7 @@ enum http_next http_work(struct http_req *req, http_work_fn *fn, void *arg)
 		return refuse_work(req);
 	}
 	set_in_work(req, true);
-	if (!enqueue(server, req)) {    /* the server stops */
+	if (!enqueue(server, req)) { /* the server stops */
 		refuse_work(req);
 		set_in_work(req, false);
 		return HTTP_ANSWERED;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * inside.h -- a daemon's listener for its own kind: "/_/health", "/_/metrics", "/_/status" and the routes
- * that the program adds. Client certificates of the installation's CA are required off loopback.
+ * inside.h -- a daemon's listener for its own kind: "/_/health", "/_/metrics", "/_/status" and the
+ * routes that the program adds. Client certificates of the installation's CA are required off
+ * loopback.
  */
 #ifndef WEIR_INSIDE_H
 #define WEIR_INSIDE_H
@@ -13,22 +14,25 @@
 
 struct inside;
 
-/* While privileged: binds addr and reads the certificate files of conf->tls. An address off loopback
- * without conf->tls is refused with a sentence in the log (-EINVAL). addr with AF_UNSPEC and no path: no listener;
- * *out is NULL then and the others accept it. */
+/* While privileged: binds addr and reads the certificate files of conf->tls. An address off
+ * loopback without conf->tls is refused with a sentence in the log (-EINVAL). addr with AF_UNSPEC
+ * and no path: no listener; *out is NULL then and the others accept it. */
 int inside_bind(struct inside **out, const struct conf *conf, const struct addr_port *addr);
-/* extra: more routes, ended by a NULL path, or NULL. options may be NULL; name, metrics and TLS are set here. load may be NULL. */
+/* extra: more routes, ended by a NULL path, or NULL. options may be NULL; name, metrics and TLS are
+ * set here. load may be NULL. */
 int inside_serve(struct inside *inside, struct daemon *d, struct load *load,
 		 const struct httpd_options *options, const struct http_route *extra, void *arg);
-void inside_stop(struct inside *inside);        /* accepts NULL */
+void inside_stop(struct inside *inside); /* accepts NULL */
 
-/* The answer of `status`, as the control socket gives it (a new reference). From any thread but the main one. */
+/* The answer of `status`, as the control socket gives it (a new reference). From any thread but the
+ * main one. */
 json_t *daemon_status(struct daemon *d);
 
 /* "/_/health" for a public server too: "ok" and the load report, when there is a load. */
 enum http_next inside_health_begin(struct http_req *req, void *load);
 
-/* A client with the installation's certificates (or plain when there are none); while files can be read. */
+/* A client with the installation's certificates (or plain when there are none); while files can be
+ * read. */
 int inside_client(struct httpc **out, const struct conf *conf, const char *user_agent);
 
 #endif

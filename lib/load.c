@@ -27,13 +27,13 @@
 struct load {
 	pthread_mutex_t lock;
 	uint64_t changed_us, inflight, connections;
-	double inflight_us;             /* integral of inflight over time, since the last refresh */
-	uint64_t ended, failed, took_us;        /* since the last refresh */
+	double inflight_us; /* integral of inflight over time, since the last refresh */
+	uint64_t ended, failed, took_us; /* since the last refresh */
 	/* of the last refresh */
 	uint64_t refreshed_us, cpu_us, wait_us;
 	struct orca_report report;
 	/* where to read */
-	int tasks, statm;               /* /proc/self/task, /proc/self/statm */
+	int tasks, statm; /* /proc/self/task, /proc/self/statm */
 	struct cgroup cgroup;
 };
 
@@ -49,7 +49,8 @@ static uint64_t clock_us(clockid_t clock)
  * /proc/PID/task/TID/schedstat (nanoseconds), Documentation/scheduler/sched-stats.rst. */
 static uint64_t waited_us(const struct load *load)
 {
-	int fd = load->tasks < 0 ? -1 : openat(load->tasks, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd =
+		load->tasks < 0 ? -1 : openat(load->tasks, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	uint64_t sum = 0;
 	struct dirent *entry;
@@ -80,8 +81,8 @@ static double cpus_allowed(void)
 {
 	cpu_set_t set;
 
-	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 0 ?
-	       CPU_COUNT(&set) : 1;
+	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 0 ? CPU_COUNT(&set)
+										   : 1;
 }
 
 static double memory_of_machine(const struct load *load)
@@ -167,8 +168,9 @@ void load_connections(struct load *load, int change)
 	if (change > 0)
 		load->connections += (unsigned int)change;
 	else
-		load->connections -= load->connections < (unsigned int)-change ? load->connections :
-				     (unsigned int)-change;
+		load->connections -= load->connections < (unsigned int)-change
+					     ? load->connections
+					     : (unsigned int)-change;
 	pthread_mutex_unlock(&load->lock);
 }
 
@@ -189,7 +191,8 @@ static void refresh_machine(struct load *load, double elapsed_us)
 	report->cpu_utilization = largest(group.utilization, used / (cpus * elapsed_us));
 	cpus = fmin(cpus, group.cpus);
 	/* Threads that ended took their waiting time with them. */
-	pressure = waited > load->wait_us ? (double)(waited - load->wait_us) / (cpus * elapsed_us) : 0;
+	pressure =
+		waited > load->wait_us ? (double)(waited - load->wait_us) / (cpus * elapsed_us) : 0;
 	pressure = largest(largest(group.pressure, pressure), group.throttled);
 	orca_named_set(report, "pressure", fmin(1, pressure));
 	orca_named_set(report, "throttled", isnan(group.throttled) ? 0 : group.throttled);

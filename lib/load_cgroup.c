@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define PATH_MAX_ 4096
-#define NO_LIMIT  (UINT64_C(1) << 60)   /* v1 says "no limit" by a number near 2^63 */
+#define NO_LIMIT  (UINT64_C(1) << 60) /* v1 says "no limit" by a number near 2^63 */
 
 long load_read(int fd, char *buf, unsigned long size)
 {
@@ -86,8 +86,8 @@ static bool mount_of(const char *controller, char *point, char *root)
 		if (!dash || sscanf(line, "%*d %*d %*s %4095s %4095s", root, point) != 2 ||
 		    sscanf(dash, " - %31s %*s %255s", type, options) != 2)
 			continue;
-		found = *controller ? strcmp(type, "cgroup") == 0 && has_word(options, controller) :
-				      strcmp(type, "cgroup2") == 0;
+		found = *controller ? strcmp(type, "cgroup") == 0 && has_word(options, controller)
+				    : strcmp(type, "cgroup2") == 0;
 	}
 	if (file)
 		fclose(file);
@@ -103,10 +103,11 @@ static bool group_folder(const char *text, const char *controller, char *folder,
 	if (!group_path(text, controller, path) || !mount_of(controller, point, root))
 		return false;
 	len = strcmp(root, "/") == 0 ? 0 : strlen(root);
-	if (strncmp(path, root, len) != 0)      /* outside of what is mounted here */
+	if (strncmp(path, root, len) != 0) /* outside of what is mounted here */
 		return false;
 	*keep = strlen(point);
-	snprintf(folder, PATH_MAX_ * 2, "%s%s", point, strcmp(path + len, "/") == 0 ? "" : path + len);
+	snprintf(folder, PATH_MAX_ * 2, "%s%s", point,
+		 strcmp(path + len, "/") == 0 ? "" : path + len);
 	return true;
 }
 
@@ -191,7 +192,8 @@ static void open_memory(struct cgroup *cg)
 
 		if (max >= 0 && limit_of(max) < NO_LIMIT) {
 			cg->memory_max = max;
-			cg->memory = open_in(folder, v1 ? "memory.usage_in_bytes" : "memory.current");
+			cg->memory =
+				open_in(folder, v1 ? "memory.usage_in_bytes" : "memory.current");
 			return;
 		}
 		if (max >= 0)
@@ -288,16 +290,19 @@ static void sample_level(struct cgroup_level *level, double elapsed_us, double p
 
 	read_level(level);
 	if (level->pressure >= 0)
-		out->pressure = larger(out->pressure, (double)(level->last_pressure_us -
-							       before.last_pressure_us) / elapsed_us);
+		out->pressure = larger(out->pressure,
+				       (double)(level->last_pressure_us - before.last_pressure_us) /
+					       elapsed_us);
 	if (!isfinite(cpus))
 		return;
 	used = fmax(process_us, (double)(level->last_usage_us - before.last_usage_us));
 	periods = (double)(level->last_periods - before.last_periods);
 	out->cpus = fmin(out->cpus, cpus);
 	out->utilization = larger(out->utilization, used / (cpus * elapsed_us));
-	out->throttled = larger(out->throttled, periods > 0 ?
-				(double)(level->last_throttled - before.last_throttled) / periods : 0);
+	out->throttled = larger(
+		out->throttled,
+		periods > 0 ? (double)(level->last_throttled - before.last_throttled) / periods
+			    : 0);
 }
 
 void cgroup_sample(struct cgroup *cg, uint64_t elapsed_us, uint64_t process_us,

@@ -20,7 +20,7 @@
 #define LINE_MAX_BYTES 4096
 
 static const char *log_name = "weir";
-static bool log_journal;        /* a service manager reads the lines: sd-daemon(3) prefixes */
+static bool log_journal; /* a service manager reads the lines: sd-daemon(3) prefixes */
 static _Atomic int log_level = LOG_LEVEL_INFO;
 
 void log_open(const char *name, enum log_level level)
@@ -101,6 +101,7 @@ int log_limit_pass(struct log_limit *limit, unsigned int per_minute)
 		limit->dropped++;
 	pthread_mutex_unlock(&lock);
 	if (left_out)
-		log_warn("%u messages like the next one were left out in the last minute", left_out);
+		log_warn("%u messages like the next one were left out in the last minute",
+			 left_out);
 	return pass;
 }

@@ -2,8 +2,9 @@
 /*
  * metrics.c -- families, series and the page (Prometheus text exposition format 0.0.4).
  *
- * A family's series stand in a list that only grows: whoever holds a series bumps it without a lock, and
- * whoever looks one up walks at most the bucket of a small hash table under the family's lock.
+ * A family's series stand in a list that only grows: whoever holds a series bumps it without a
+ * lock, and whoever looks one up walks at most the bucket of a small hash table under the family's
+ * lock.
  */
 #include <errno.h>
 #include <math.h>
@@ -20,18 +21,18 @@
 
 #define SERIES_MAX  10000
 #define LABELS_MAX  8
-#define TABLE_SIZE  1024        /* 10,000 series: ten a bucket */
+#define TABLE_SIZE  1024 /* 10,000 series: ten a bucket */
 #define BUCKETS_MAX 32
 
 struct metric_series {
 	struct metric *metric;
-	struct metric_series *next;             /* in the order of making */
-	struct metric_series *chain;            /* in the hash table */
+	struct metric_series *next;  /* in the order of making */
+	struct metric_series *chain; /* in the hash table */
 	uint64_t hash;
 	char *values[LABELS_MAX];
-	_Atomic uint64_t count;                 /* counter; histogram: observations */
-	_Atomic double value;                   /* gauge; counter's fraction by metric_set; sum */
-	_Atomic uint64_t buckets[];             /* histogram: not cumulated */
+	_Atomic uint64_t count;	    /* counter; histogram: observations */
+	_Atomic double value;	    /* gauge; counter's fraction by metric_set; sum */
+	_Atomic uint64_t buckets[]; /* histogram: not cumulated */
 };
 
 struct metric {
@@ -42,9 +43,9 @@ struct metric {
 	size_t nlabels;
 	double bounds[BUCKETS_MAX];
 	size_t nbounds;
-	pthread_mutex_t lock;                   /* for the list and the table, not for values */
+	pthread_mutex_t lock; /* for the list and the table, not for values */
 	struct metric_series *first, **last, *table[TABLE_SIZE];
-	struct metric_series *other;            /* stands for all past SERIES_MAX, or without memory */
+	struct metric_series *other; /* stands for all past SERIES_MAX, or without memory */
 	size_t nseries;
 };
 
@@ -57,7 +58,7 @@ struct collector {
 struct metrics {
 	struct metric *first, **last;
 	struct collector *collectors;
-	pthread_mutex_t lock;                   /* one rendering at a time */
+	pthread_mutex_t lock; /* one rendering at a time */
 };
 
 int metrics_new(struct metrics **out)
@@ -137,7 +138,7 @@ static struct metric_series *series_new(struct metric *metric, const char *const
 	struct metric_series *s;
 
 	s = calloc(1, sizeof(*s) + (BUCKETS_MAX + 1) * sizeof(s->buckets[0]) *
-				   (metric->type == METRIC_HISTOGRAM));
+					   (metric->type == METRIC_HISTOGRAM));
 	if (!s)
 		return NULL;
 	s->metric = metric;
@@ -375,7 +376,8 @@ static void put_histogram(FILE *out, struct metric_series *s)
 	uint64_t sum = 0;
 	char le[32];
 
-	/* The count is the last bucket's, not a counter of its own: the page is always consistent. */
+	/* The count is the last bucket's, not a counter of its own: the page is always consistent.
+	 */
 	for (size_t i = 0; i <= metric->nbounds; i++) {
 		sum += atomic_load_explicit(&s->buckets[i], memory_order_relaxed);
 		if (i < metric->nbounds)
@@ -401,7 +403,8 @@ static void put_series(FILE *out, struct metric_series *s)
 		return;
 	}
 	put_name(out, s, "", NULL);
-	/* A counter that is kept elsewhere is set, one that is counted here stays exact past 2^53. */
+	/* A counter that is kept elsewhere is set, one that is counted here stays exact past 2^53.
+	 */
 	if (s->metric->type == METRIC_COUNTER && value == 0)
 		fprintf(out, " %llu\n", (unsigned long long)count);
 	else

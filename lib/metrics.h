@@ -15,14 +15,15 @@
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
 struct metrics;
-struct metric;          /* one family */
+struct metric; /* one family */
 
 int metrics_new(struct metrics **out);
 void metrics_free(struct metrics *m);
 
 /* name without the "weir_" prefix and with its unit ("http_request_seconds"; counters end in
- * "_total"). labels: comma-separated label names or NULL. Strings are kept, not copied. A family of that
- * name and type is returned when it exists (two servers in one program share theirs). NULL on lack of memory. */
+ * "_total"). labels: comma-separated label names or NULL. Strings are kept, not copied. A family of
+ * that name and type is returned when it exists (two servers in one program share theirs). NULL on
+ * lack of memory. */
 struct metric *metric_add(struct metrics *m, enum metric_type type, const char *name,
 			  const char *help, const char *labels);
 /* Histogram buckets, ascending, in the metric's unit; call before the first observation. */

@@ -19,8 +19,8 @@
 #include "lib/metrics.h"
 
 struct process {
-	int stat;               /* /proc/self/stat */
-	int fds;                /* /proc/self/fd */
+	int stat; /* /proc/self/stat */
+	int fds;  /* /proc/self/fd */
 	struct metric_series *cpu, *rss, *vsize, *threads, *open_fds, *max_fds;
 };
 
@@ -60,7 +60,8 @@ static void process_collect(void *arg)
 	ssize_t n;
 
 	if (!getrusage(RUSAGE_SELF, &usage))
-		metric_set(p->cpu, (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+		metric_set(p->cpu,
+			   (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
 				   (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
 	n = p->stat < 0 ? -1 : pread(p->stat, text, sizeof(text) - 1, 0);
 	if (n > 0) {
@@ -86,9 +87,9 @@ static struct metric_series *add_one(struct metrics *m, enum metric_type type, c
 int metrics_add_process(struct metrics *m, const char *program)
 {
 	static struct process p; /* one process has one */
-	struct metric *build = metric_add(m, METRIC_GAUGE, "build_info",
-					  "Always 1; the labels say which program and version this is.",
-					  "program,version");
+	struct metric *build = metric_add(
+		m, METRIC_GAUGE, "build_info",
+		"Always 1; the labels say which program and version this is.", "program,version");
 	struct metric_series *start;
 
 	if (!build)

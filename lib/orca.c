@@ -18,11 +18,11 @@
 #include <string.h>
 #include <strings.h>
 
-#define HEADER_MAX 8192         /* longer values are refused: no honest report is near it */
-#define VALUE_MAX  1e15         /* larger values are nonsense and would spoil sums */
+#define HEADER_MAX 8192 /* longer values are refused: no honest report is near it */
+#define VALUE_MAX  1e15 /* larger values are nonsense and would spoil sums */
 
 static const struct field {
-	const char *name, *camel;       /* as the protobuf text and the protobuf JSON form call it */
+	const char *name, *camel; /* as the protobuf text and the protobuf JSON form call it */
 	size_t offset;
 } fields[] = {
 	{ "cpu_utilization", "cpuUtilization", offsetof(struct orca_report, cpu_utilization) },
@@ -81,7 +81,7 @@ void orca_named_set(struct orca_report *report, const char *name, double value)
 	}
 	if (report->nnamed == ORCA_NAMED_MAX)
 		return;
-	strcpy(named[report->nnamed].name, name);       /* name_fits() measured it */
+	strcpy(named[report->nnamed].name, name); /* name_fits() measured it */
 	named[report->nnamed++].value = value;
 }
 
@@ -136,7 +136,7 @@ static int parse_json_map(struct orca_report *report, json_t *map)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach(map, key, value) {
+	json_object_foreach (map, key, value) {
 		double number = json_number_value(value);
 
 		if (!json_is_number(value) || !isfinite(number) || number < 0 || number > VALUE_MAX)
@@ -152,7 +152,7 @@ static int parse_json(struct orca_report *report, const char *text)
 	const char *key;
 	int err = json_is_object(root) ? 0 : -EINVAL;
 
-	json_object_foreach(root, key, value) {
+	json_object_foreach (root, key, value) {
 		if (err)
 			break;
 		if (json_is_number(value))
@@ -194,7 +194,8 @@ static size_t append(char *buf, size_t used, const char *prefix, const char *nam
 
 	if (!isfinite(value))
 		return used;
-	len = snprintf(pair, sizeof(pair), "%s%s%s=%.6g", used > 5 ? ", " : "", prefix, name, value);
+	len = snprintf(pair, sizeof(pair), "%s%s%s=%.6g", used > 5 ? ", " : "", prefix, name,
+		       value);
 	if (len < 0 || (size_t)len >= sizeof(pair) || used + (size_t)len >= ORCA_TEXT_MAX)
 		return used;
 	memcpy(buf + used, pair, (size_t)len + 1);

@@ -21,13 +21,14 @@ struct orca_named {
 
 struct orca_report {
 	double cpu_utilization, mem_utilization, application_utilization;
-	double rps_fractional, eps;             /* requests and errors per second */
+	double rps_fractional, eps; /* requests and errors per second */
 	struct orca_named named[ORCA_NAMED_MAX];
 	size_t nnamed;
 };
 
 void orca_clear(struct orca_report *report);
-/* value is the header's value with its format word. 0, or -EINVAL (report untouched). Unknown fields are skipped. */
+/* value is the header's value with its format word. 0, or -EINVAL (report untouched). Unknown
+ * fields are skipped. */
 int orca_parse(struct orca_report *report, const char *value);
 /* Named metric by name; NAN when absent. */
 double orca_named_get(const struct orca_report *report, const char *name);

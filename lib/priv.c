@@ -45,8 +45,8 @@ int priv_user_find(struct priv_user *out, const char *user)
 	return 0;
 }
 
-/* Takes all but `keep` out of the set of what may ever be had again. Without CAP_SETPCAP this cannot be
- * done, and no_new_privs does the same for us. */
+/* Takes all but `keep` out of the set of what may ever be had again. Without CAP_SETPCAP this
+ * cannot be done, and no_new_privs does the same for us. */
 static int drop_bounding(cap_t keep)
 {
 	cap_flag_value_t kept;

@@ -13,20 +13,23 @@
 /* Which system calls remain (seccomp, default: the process is killed by SIGSYS, which the log of
  * the service manager names). Files is for daemons that store data. */
 enum priv_profile {
-	PRIV_NET,               /* sockets, threads, clocks, reading open files; no open for write, no exec */
-	PRIV_NET_FILES,         /* the same and the file calls: open, rename, unlink, fsync, mmap */
-	PRIV_NONE,              /* drop user and capabilities, no seccomp (for a role with its own filter) */
+	PRIV_NET, /* sockets, threads, clocks, reading open files; no open for write, no exec */
+	PRIV_NET_FILES, /* the same and the file calls: open, rename, unlink, fsync, mmap */
+	PRIV_NONE, /* drop user and capabilities, no seccomp (for a role with its own filter) */
 };
 
-struct priv_user { uid_t uid; gid_t gid; };
+struct priv_user {
+	uid_t uid;
+	gid_t gid;
+};
 
 /* user: a name or a number ("64200"; the group is then the same number). 0 or -errno (-ENOENT:
  * there is no such user). */
 int priv_user_find(struct priv_user *out, const char *user);
 
 /* Sets groups, gid, uid, empties all capability sets but `keep` (a cap_from_text(3) list such as
- * "cap_bpf,cap_net_admin", or NULL), sets no_new_privs, undumpable stays as it was, then the seccomp profile.
- * 0 or -errno; after a failure the process must exit. */
+ * "cap_bpf,cap_net_admin", or NULL), sets no_new_privs, undumpable stays as it was, then the
+ * seccomp profile. 0 or -errno; after a failure the process must exit. */
 int priv_drop(const struct priv_user *user, const char *keep, enum priv_profile profile);
 
 /* mkdir -p with the owner and mode for the last part; fine when it exists. 0 or -errno. */

@@ -2,9 +2,9 @@
 /*
  * priv_filter.c -- which system calls a daemon keeps (seccomp(2) by libseccomp).
  *
- * The lists hold what glibc (threads, getaddrinfo), libmicrohttpd, GnuTLS, OpenSSL, libcurl, sd-event,
- * LMDB and jansson call once they run; anything else kills the process. Calls that are refused with an error
- * instead are those that libraries try and can do without.
+ * The lists hold what glibc (threads, getaddrinfo), libmicrohttpd, GnuTLS, OpenSSL, libcurl,
+ * sd-event, LMDB and jansson call once they run; anything else kills the process. Calls that are
+ * refused with an error instead are those that libraries try and can do without.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,40 +32,163 @@
 
 static const char *const always[] = {
 	/* files that are open, and looking */
-	"read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2",
-	"pwritev2", "close", "close_range", "fstat", "newfstatat", "fstatat64", "stat", "lstat", "statx",
-	"lseek", "_llseek", "fcntl", "fcntl64", "dup", "dup2", "dup3", "getdents64", "readlink",
-	"readlinkat", "access", "faccessat", "faccessat2", "getcwd", "fstatfs", "statfs", "fadvise64",
-	"sendfile", "sendfile64", "splice", "tee", "pipe", "pipe2",
+	"read",
+	"write",
+	"readv",
+	"writev",
+	"pread64",
+	"pwrite64",
+	"preadv",
+	"pwritev",
+	"preadv2",
+	"pwritev2",
+	"close",
+	"close_range",
+	"fstat",
+	"newfstatat",
+	"fstatat64",
+	"stat",
+	"lstat",
+	"statx",
+	"lseek",
+	"_llseek",
+	"fcntl",
+	"fcntl64",
+	"dup",
+	"dup2",
+	"dup3",
+	"getdents64",
+	"readlink",
+	"readlinkat",
+	"access",
+	"faccessat",
+	"faccessat2",
+	"getcwd",
+	"fstatfs",
+	"statfs",
+	"fadvise64",
+	"sendfile",
+	"sendfile64",
+	"splice",
+	"tee",
+	"pipe",
+	"pipe2",
 	/* waiting */
-	"poll", "ppoll", "select", "_newselect", "pselect6", "epoll_create", "epoll_create1", "epoll_ctl",
-	"epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2", "timerfd_create", "timerfd_settime",
-	"timerfd_gettime", "signalfd", "signalfd4", "nanosleep", "clock_nanosleep", "restart_syscall",
-	"wait4", "waitid",
+	"poll",
+	"ppoll",
+	"select",
+	"_newselect",
+	"pselect6",
+	"epoll_create",
+	"epoll_create1",
+	"epoll_ctl",
+	"epoll_wait",
+	"epoll_pwait",
+	"epoll_pwait2",
+	"eventfd2",
+	"timerfd_create",
+	"timerfd_settime",
+	"timerfd_gettime",
+	"signalfd",
+	"signalfd4",
+	"nanosleep",
+	"clock_nanosleep",
+	"restart_syscall",
+	"wait4",
+	"waitid",
 	/* sockets that are there; socket(2) itself is below */
-	"socketpair", "bind", "listen", "accept", "accept4", "connect", "getsockname", "getpeername",
-	"setsockopt", "getsockopt", "sendto", "recvfrom", "sendmsg", "recvmsg", "sendmmsg", "recvmmsg",
+	"socketpair",
+	"bind",
+	"listen",
+	"accept",
+	"accept4",
+	"connect",
+	"getsockname",
+	"getpeername",
+	"setsockopt",
+	"getsockopt",
+	"sendto",
+	"recvfrom",
+	"sendmsg",
+	"recvmsg",
+	"sendmmsg",
+	"recvmmsg",
 	"shutdown",
 	/* memory and threads */
-	"mmap", "mmap2", "munmap", "mremap", "mprotect", "madvise", "mincore", "brk", "mlock", "mlock2",
-	"munlock", "memfd_create", "futex", "futex_waitv", "set_robust_list", "get_robust_list", "rseq",
-	"membarrier", "sched_yield", "sched_getaffinity", "sched_setaffinity", "sched_getparam",
-	"sched_getscheduler", "sched_get_priority_max", "sched_get_priority_min", "getcpu",
-	"set_tid_address", "arch_prctl", "exit", "exit_group",
+	"mmap",
+	"mmap2",
+	"munmap",
+	"mremap",
+	"mprotect",
+	"madvise",
+	"mincore",
+	"brk",
+	"mlock",
+	"mlock2",
+	"munlock",
+	"memfd_create",
+	"futex",
+	"futex_waitv",
+	"set_robust_list",
+	"get_robust_list",
+	"rseq",
+	"membarrier",
+	"sched_yield",
+	"sched_getaffinity",
+	"sched_setaffinity",
+	"sched_getparam",
+	"sched_getscheduler",
+	"sched_get_priority_max",
+	"sched_get_priority_min",
+	"getcpu",
+	"set_tid_address",
+	"arch_prctl",
+	"exit",
+	"exit_group",
 	/* signals */
-	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "rt_sigtimedwait",
-	"rt_sigsuspend", "sigaltstack", "sigreturn",
+	"rt_sigaction",
+	"rt_sigprocmask",
+	"rt_sigreturn",
+	"rt_sigpending",
+	"rt_sigtimedwait",
+	"rt_sigsuspend",
+	"sigaltstack",
+	"sigreturn",
 	/* who and when */
-	"getpid", "gettid", "getppid", "getpgrp", "getuid", "geteuid", "getgid", "getegid", "getresuid",
-	"getresgid", "getgroups", "getrandom", "clock_gettime", "clock_getres", "gettimeofday", "time", "times",
-	"getrusage", "getrlimit", "ugetrlimit", "prlimit64", "sysinfo", "uname", "capget",
+	"getpid",
+	"gettid",
+	"getppid",
+	"getpgrp",
+	"getuid",
+	"geteuid",
+	"getgid",
+	"getegid",
+	"getresuid",
+	"getresgid",
+	"getgroups",
+	"getrandom",
+	"clock_gettime",
+	"clock_getres",
+	"gettimeofday",
+	"time",
+	"times",
+	"getrusage",
+	"getrlimit",
+	"ugetrlimit",
+	"prlimit64",
+	"sysinfo",
+	"uname",
+	"capget",
 };
 
 static const char *const files[] = {
-	"open", "openat", "creat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir",
-	"mkdirat", "rmdir", "link", "linkat", "chmod", "fchmod", "fchmodat", "fsync", "fdatasync",
-	"sync_file_range", "syncfs", "ftruncate", "ftruncate64", "truncate", "fallocate", "utimensat", "flock",
-	"msync", "copy_file_range", "getdents", "umask", "readahead", "chdir", "fchdir",
+	"open",	     "openat",	    "creat",	       "rename",	  "renameat",
+	"renameat2", "unlink",	    "unlinkat",	       "mkdir",		  "mkdirat",
+	"rmdir",     "link",	    "linkat",	       "chmod",		  "fchmod",
+	"fchmodat",  "fsync",	    "fdatasync",       "sync_file_range", "syncfs",
+	"ftruncate", "ftruncate64", "truncate",	       "fallocate",	  "utimensat",
+	"flock",     "msync",	    "copy_file_range", "getdents",	  "umask",
+	"readahead", "chdir",	    "fchdir",
 };
 
 static int allow_list(scmp_filter_ctx ctx, const char *const *names, size_t n)
@@ -104,11 +227,13 @@ static int allow_open_read(scmp_filter_ctx ctx, const char *name, unsigned int f
 
 	if (nr < 0)
 		return 0;
-	err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1,
-			       SCMP_CMP64(flags, SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, 0));
+	err = seccomp_rule_add(
+		ctx, SCMP_ACT_ALLOW, nr, 1,
+		SCMP_CMP64(flags, SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, 0));
 	for (size_t i = 0; i < 4 && !err; i++)
-		err = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), nr, 1,
-				       SCMP_CMP64(flags, SCMP_CMP_MASKED_EQ, writing[i], writing[i]));
+		err = seccomp_rule_add(
+			ctx, SCMP_ACT_ERRNO(EACCES), nr, 1,
+			SCMP_CMP64(flags, SCMP_CMP_MASKED_EQ, writing[i], writing[i]));
 	return err;
 }
 
@@ -123,9 +248,11 @@ static int refuse(scmp_filter_ctx ctx, const char *name, int error)
 static int allow_parts(scmp_filter_ctx ctx)
 {
 	static const uint64_t families[] = { AF_UNIX, AF_INET, AF_INET6, AF_NETLINK };
-	static const uint64_t controls[] = { TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIOCLEX, SIOCOUTQ,
-					     SIOCGIFINDEX, SIOCGIFNAME, SIOCGIFFLAGS, SIOCGIFMTU };
-	static const uint64_t names[] = { PR_SET_NAME, PR_GET_NAME, PR_GET_DUMPABLE, PR_CAPBSET_READ };
+	static const uint64_t controls[] = { TCGETS,	   TIOCGWINSZ, FIONREAD,     FIONBIO,
+					     FIOCLEX,	   SIOCOUTQ,   SIOCGIFINDEX, SIOCGIFNAME,
+					     SIOCGIFFLAGS, SIOCGIFMTU };
+	static const uint64_t names[] = { PR_SET_NAME, PR_GET_NAME, PR_GET_DUMPABLE,
+					  PR_CAPBSET_READ };
 	const uint64_t threads = CLONE_THREAD, self = (uint64_t)getpid();
 	int err;
 
@@ -150,8 +277,8 @@ static int build(scmp_filter_ctx ctx, enum priv_profile profile)
 {
 	int err;
 
-	/* All threads at once, errors as they are, and a search tree: a call costs some ten comparisons
-	 * instead of a hundred. */
+	/* All threads at once, errors as they are, and a search tree: a call costs some ten
+	 * comparisons instead of a hundred. */
 	err = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
 	if (!err)
 		err = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);

@@ -2,8 +2,8 @@
 /*
  * token.c -- see token.h.
  *
- * Pure: keys, text and time in, scope out. The payload is JSON in base64url; the MAC covers the text before the second dot
- * as it was sent, so that there is one reading of what was signed.
+ * Pure: keys, text and time in, scope out. The payload is JSON in base64url; the MAC covers the
+ * text before the second dot as it was sent, so that there is one reading of what was signed.
  */
 #include "lib/token.h"
 
@@ -16,12 +16,18 @@
 
 #include "lib/hash.h"
 
-#define PREFIX     "weir1."
+#define PREFIX	   "weir1."
 #define PREFIX_LEN 6
-#define MAC_TEXT   43                   /* 32 bytes in base64url without padding */
+#define MAC_TEXT   43 /* 32 bytes in base64url without padding */
 
-static const struct { char letter; unsigned int right; } letters[] = {
-	{ 'r', RIGHT_READ }, { 'w', RIGHT_WRITE }, { 'd', RIGHT_DELETE }, { 'l', RIGHT_LIST }, { 'a', RIGHT_ADMIN } };
+static const struct {
+	char letter;
+	unsigned int right;
+} letters[] = { { 'r', RIGHT_READ },
+		{ 'w', RIGHT_WRITE },
+		{ 'd', RIGHT_DELETE },
+		{ 'l', RIGHT_LIST },
+		{ 'a', RIGHT_ADMIN } };
 
 unsigned int rights_parse(const char *text)
 {
@@ -64,9 +70,10 @@ static void append_mac(char *out, size_t len, const struct token_key *key)
 int token_sign(char out[TOKEN_MAX], const struct token_scope *scope, const struct token_key *key)
 {
 	char rights[8], text[TOKEN_MAX];
-	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:I}", "k", key->kid, "u", scope->user, "b", scope->bucket,
-			      "p", scope->prefix, "x", scope->exact, "r", rights_format(scope->rights, rights),
-			      "e", (json_int_t)scope->expires);
+	json_t *o =
+		json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:I}", "k", key->kid, "u", scope->user,
+			  "b", scope->bucket, "p", scope->prefix, "x", scope->exact, "r",
+			  rights_format(scope->rights, rights), "e", (json_int_t)scope->expires);
 	char *payload = o ? json_dumps(o, JSON_COMPACT) : NULL;
 	size_t len = payload ? strlen(payload) : 0, n;
 
@@ -87,7 +94,8 @@ static int take_text(const json_t *o, const char *key, char *out, size_t len)
 {
 	const json_t *v = json_object_get(o, key);
 
-	if (!json_is_string(v) || json_string_length(v) >= len || strlen(json_string_value(v)) != json_string_length(v))
+	if (!json_is_string(v) || json_string_length(v) >= len ||
+	    strlen(json_string_value(v)) != json_string_length(v))
 		return -EINVAL;
 	memcpy(out, json_string_value(v), json_string_length(v) + 1);
 	return 0;
@@ -103,9 +111,12 @@ static int parse_payload(const char *text, size_t len, struct token_scope *scope
 	int rc = -EINVAL;
 
 	memset(scope, 0, sizeof(*scope));
-	if (json_object_size(o) == 7 && !take_text(o, "k", kid, 17) && !take_text(o, "u", scope->user, sizeof(scope->user)) &&
-	    !take_text(o, "b", scope->bucket, sizeof(scope->bucket)) && !take_text(o, "p", scope->prefix, sizeof(scope->prefix)) &&
-	    !take_text(o, "r", rights, sizeof(rights)) && json_is_boolean(exact) && json_is_integer(expires)) {
+	if (json_object_size(o) == 7 && !take_text(o, "k", kid, 17) &&
+	    !take_text(o, "u", scope->user, sizeof(scope->user)) &&
+	    !take_text(o, "b", scope->bucket, sizeof(scope->bucket)) &&
+	    !take_text(o, "p", scope->prefix, sizeof(scope->prefix)) &&
+	    !take_text(o, "r", rights, sizeof(rights)) && json_is_boolean(exact) &&
+	    json_is_integer(expires)) {
 		scope->exact = json_is_true(exact);
 		scope->expires = json_integer_value(expires);
 		scope->rights = rights_parse(rights);
@@ -115,21 +126,26 @@ static int parse_payload(const char *text, size_t len, struct token_scope *scope
 	return rc;
 }
 
-int token_verify(struct token_scope *out, const char *token, const struct token_key *keys, size_t nkeys, int64_t now)
+int token_verify(struct token_scope *out, const char *token, const struct token_key *keys,
+		 size_t nkeys, int64_t now)
 {
 	size_t len = strnlen(token, TOKEN_MAX);
-	const char *dot = len < TOKEN_MAX && !strncmp(token, PREFIX, PREFIX_LEN) ? strchr(token + PREFIX_LEN, '.') : NULL;
+	const char *dot = len < TOKEN_MAX && !strncmp(token, PREFIX, PREFIX_LEN)
+				  ? strchr(token + PREFIX_LEN, '.')
+				  : NULL;
 	uint8_t sent[32], right[32];
 	struct token_scope scope;
 	char kid[17];
 
-	if (!dot || token + len - dot - 1 != MAC_TEXT || base64url_decode(dot + 1, MAC_TEXT, sent, sizeof(sent)) != sizeof(sent) ||
+	if (!dot || token + len - dot - 1 != MAC_TEXT ||
+	    base64url_decode(dot + 1, MAC_TEXT, sent, sizeof(sent)) != sizeof(sent) ||
 	    parse_payload(token + PREFIX_LEN, (size_t)(dot - token - PREFIX_LEN), &scope, kid))
 		return -EINVAL;
 	for (size_t i = 0; i < nkeys; i++) {
 		if (strcmp(keys[i].kid, kid))
 			continue;
-		hmac_sha256(keys[i].secret, sizeof(keys[i].secret), token, (size_t)(dot - token), right);
+		hmac_sha256(keys[i].secret, sizeof(keys[i].secret), token, (size_t)(dot - token),
+			    right);
 		if (CRYPTO_memcmp(sent, right, sizeof(right)))
 			return -EBADMSG;
 		if (now >= scope.expires)
@@ -140,7 +156,8 @@ int token_verify(struct token_scope *out, const char *token, const struct token_
 	return -ENOKEY;
 }
 
-bool token_allows(const struct token_scope *scope, unsigned int right, const char *bucket, const char *key)
+bool token_allows(const struct token_scope *scope, unsigned int right, const char *bucket,
+		  const char *key)
 {
 	if ((scope->rights & right) != right)
 		return false;

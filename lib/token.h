@@ -2,8 +2,8 @@
 /*
  * token.h -- signed, scoped, expiring tokens, and what a user may do.
  *
- * A token is "weir1." PAYLOAD "." MAC (base64url, no padding), MAC = HMAC-SHA256 over all before it.
- * Verification is pure: token, keys and the time in, scope out. Nothing here logs; secrets are
+ * A token is "weir1." PAYLOAD "." MAC (base64url, no padding), MAC = HMAC-SHA256 over all before
+ * it. Verification is pure: token, keys and the time in, scope out. Nothing here logs; secrets are
  * compared in constant time and wiped when freed.
  */
 #ifndef WEIR_TOKEN_H
@@ -13,35 +13,40 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TOKEN_MAX       2048            /* text, with terminator */
+#define TOKEN_MAX	2048 /* text, with terminator */
 #define TOKEN_KEY_BYTES 32
 
 enum right {
-	RIGHT_READ   = 1 << 0,          /* 'r' */
-	RIGHT_WRITE  = 1 << 1,          /* 'w' */
-	RIGHT_DELETE = 1 << 2,          /* 'd' */
-	RIGHT_LIST   = 1 << 3,          /* 'l' */
-	RIGHT_ADMIN  = 1 << 4,          /* 'a': status and console of everything */
+	RIGHT_READ = 1 << 0,   /* 'r' */
+	RIGHT_WRITE = 1 << 1,  /* 'w' */
+	RIGHT_DELETE = 1 << 2, /* 'd' */
+	RIGHT_LIST = 1 << 3,   /* 'l' */
+	RIGHT_ADMIN = 1 << 4,  /* 'a': status and console of everything */
 };
-unsigned int rights_parse(const char *letters);         /* 0 when a letter is unknown */
+unsigned int rights_parse(const char *letters); /* 0 when a letter is unknown */
 char *rights_format(unsigned int rights, char buf[8]);
 
 struct token_scope {
 	char user[64];
-	char bucket[64];                /* "*": any */
-	char prefix[513];               /* key prefix, or the exact key when exact */
+	char bucket[64];  /* "*": any */
+	char prefix[513]; /* key prefix, or the exact key when exact */
 	bool exact;
 	unsigned int rights;
-	int64_t expires;                /* unix seconds */
+	int64_t expires; /* unix seconds */
 };
 
-struct token_key { char kid[17]; uint8_t secret[TOKEN_KEY_BYTES]; };
+struct token_key {
+	char kid[17];
+	uint8_t secret[TOKEN_KEY_BYTES];
+};
 
 /* Writes the token's text. 0 or -EINVAL (a field too long or not UTF-8). */
 int token_sign(char out[TOKEN_MAX], const struct token_scope *scope, const struct token_key *key);
 /* 0, -EINVAL malformed, -ENOKEY unknown key, -EBADMSG wrong signature, -ETIME expired. */
-int token_verify(struct token_scope *out, const char *token, const struct token_key *keys, size_t nkeys, int64_t now);
-bool token_allows(const struct token_scope *scope, unsigned int right, const char *bucket, const char *key);
+int token_verify(struct token_scope *out, const char *token, const struct token_key *keys,
+		 size_t nkeys, int64_t now);
+bool token_allows(const struct token_scope *scope, unsigned int right, const char *bucket,
+		  const char *key);
 
 /* ---- users: the table under users/, kept in memory by a watch ---- */
 struct registry;
@@ -52,12 +57,15 @@ int users_open(struct users **out, struct registry *reg, void (*on_change)(void 
 void users_close(struct users *users);
 size_t users_count(const struct users *users);
 
-/* Who asks? authorization: the header's value ("Bearer weir1.…" or "Basic …" with key id:secret), may
- * be NULL. 0 and the scope (token's ∩ the user's rights), -ENOENT nothing given, else as token_verify()
- * or -EACCES (user unknown, disabled, wrong key). */
-int users_authorize(struct users *users, const char *authorization, int64_t now, struct token_scope *out);
-/* May this scope do that? Checks the token's scope and, for the user, the rights table and public buckets. */
-bool users_allow(struct users *users, const struct token_scope *scope, unsigned int right, const char *bucket, const char *key);
+/* Who asks? authorization: the header's value ("Bearer weir1.…" or "Basic …" with key id:secret),
+ * may be NULL. 0 and the scope (token's ∩ the user's rights), -ENOENT nothing given, else as
+ * token_verify() or -EACCES (user unknown, disabled, wrong key). */
+int users_authorize(struct users *users, const char *authorization, int64_t now,
+		    struct token_scope *out);
+/* May this scope do that? Checks the token's scope and, for the user, the rights table and public
+ * buckets. */
+bool users_allow(struct users *users, const struct token_scope *scope, unsigned int right,
+		 const char *bucket, const char *key);
 /* Is the bucket public for reading without a token? */
 bool users_bucket_public(struct users *users, const char *bucket);
 /* Signs with the newest key / verifies a redirect token. */

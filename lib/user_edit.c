@@ -14,7 +14,7 @@
 
 #include "lib/hash.h"
 
-#define WAIT_S 5                /* for a signing key */
+#define WAIT_S 5 /* for a signing key */
 
 void user_key_hash(const char *salt, const char *secret, char hash[65])
 {
@@ -33,7 +33,9 @@ bool user_name_valid(const char *name)
 {
 	size_t len = strlen(name);
 
-	return len >= 1 && len <= 63 && len == strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@");
+	return len >= 1 && len <= 63 &&
+	       len == strspn(name,
+			     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@");
 }
 
 /* The user's value and revision; 0 or an error. */
@@ -87,18 +89,21 @@ static json_t *make_key(struct user_key *key)
 	base64url_encode(secret, sizeof(secret), key->secret);
 	OPENSSL_cleanse(secret, sizeof(secret));
 	user_key_hash(salt_text, key->secret, hash);
-	return json_pack("{s:s, s:s, s:s, s:I}", "id", key->id, "salt", salt_text, "hash", hash, "created", (json_int_t)time(NULL));
+	return json_pack("{s:s, s:s, s:s, s:I}", "id", key->id, "salt", salt_text, "hash", hash,
+			 "created", (json_int_t)time(NULL));
 }
 
-int user_add(struct registry *reg, const char *name, const struct user_grant *grant, struct user_key *key)
+int user_add(struct registry *reg, const char *name, const struct user_grant *grant,
+	     struct user_key *key)
 {
 	json_t *user;
 	int rc;
 
 	if (!user_name_valid(name) || !rights_parse(grant->rights))
 		return -EINVAL;
-	user = json_pack("{s:s, s:b, s:[{s:s, s:s, s:s}], s:[o]}", "name", name, "disabled", 0, "grants", "bucket", grant->bucket,
-			 "prefix", grant->prefix, "rights", grant->rights, "keys", make_key(key));
+	user = json_pack("{s:s, s:b, s:[{s:s, s:s, s:s}], s:[o]}", "name", name, "disabled", 0,
+			 "grants", "bucket", grant->bucket, "prefix", grant->prefix, "rights",
+			 grant->rights, "keys", make_key(key));
 	rc = user ? write_user(reg, name, user, 0) : -EINVAL;
 	return rc == -EAGAIN ? -EEXIST : rc;
 }
@@ -153,7 +158,7 @@ json_t *user_list(struct registry *reg)
 	for (size_t i = 0; i < n; i++) {
 		json_t *user = json_loadb(kvs[i].value, kvs[i].value_len, 0, NULL);
 
-		json_array_foreach(json_object_get(user, "keys"), k, key) {
+		json_array_foreach (json_object_get(user, "keys"), k, key) {
 			json_object_del(key, "salt");
 			json_object_del(key, "hash");
 		}

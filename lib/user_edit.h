@@ -2,9 +2,10 @@
 /*
  * user_edit.h -- making and changing users in the registry, for the command line.
  *
- * Changes are compare-and-swap on the user's key: two administrators never overwrite each other. All return 0, -EEXIST or -ENOENT
- * as the name says, -EAGAIN when somebody else changed it meanwhile, -EINVAL for a name that is none, or
- * the registry's error (registry_error() has the sentence).
+ * Changes are compare-and-swap on the user's key: two administrators never overwrite each other.
+ * All return 0, -EEXIST or -ENOENT as the name says, -EAGAIN when somebody else changed it
+ * meanwhile, -EINVAL for a name that is none, or the registry's error (registry_error() has the
+ * sentence).
  */
 #ifndef WEIR_USER_EDIT_H
 #define WEIR_USER_EDIT_H
@@ -15,8 +16,8 @@
 #include "lib/registry.h"
 #include "lib/token.h"
 
-#define USER_KEY_ID_LEN 12              /* hex digits */
-#define USER_SECRET_LEN 43              /* 256 random bits in base64url */
+#define USER_KEY_ID_LEN 12 /* hex digits */
+#define USER_SECRET_LEN 43 /* 256 random bits in base64url */
 
 /* A key as its owner sees it, once. Wipe it after use. */
 struct user_key {
@@ -24,23 +25,28 @@ struct user_key {
 	char secret[USER_SECRET_LEN + 1];
 };
 
-struct user_grant { const char *bucket, *prefix, *rights; };    /* "*", "" and letters */
+struct user_grant {
+	const char *bucket, *prefix, *rights; /* "*", "" and letters */
+};
 
-/* What is kept of a secret: hex SHA-256 over salt and secret. A secret is 256 random bits, so that a slow hash adds nothing. */
+/* What is kept of a secret: hex SHA-256 over salt and secret. A secret is 256 random bits, so that
+ * a slow hash adds nothing. */
 void user_key_hash(const char *salt, const char *secret, char hash[65]);
 
 /* 1 to 63 of letters, digits, '.', '-', '_', '@'. */
 bool user_name_valid(const char *name);
 
-int user_add(struct registry *reg, const char *name, const struct user_grant *grant, struct user_key *key);
+int user_add(struct registry *reg, const char *name, const struct user_grant *grant,
+	     struct user_key *key);
 int user_add_key(struct registry *reg, const char *name, struct user_key *key);
 int user_set_disabled(struct registry *reg, const char *name, bool disabled);
 int user_remove(struct registry *reg, const char *name);
-/* [{name, disabled, grants, keys: [{id, created}]}]: no hashes; a new reference, NULL on failure. */
+/* [{name, disabled, grants, keys: [{id, created}]}]: no hashes; a new reference, NULL on failure.
+ */
 json_t *user_list(struct registry *reg);
 
-/* Signs a token for a user that exists, with the newest signing key of the registry (made when there is none). scope->user
- * names the user. */
+/* Signs a token for a user that exists, with the newest signing key of the registry (made when
+ * there is none). scope->user names the user. */
 int user_token(struct registry *reg, const struct token_scope *scope, char out[TOKEN_MAX]);
 
 #endif

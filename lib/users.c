@@ -2,8 +2,8 @@
 /*
  * users.c -- the table of users in memory, kept by watches (the second half of token.h).
  *
- * Users, signing keys and buckets are read as JSON and parsed once into arrays; a request takes the read lock for the
- * time of a search. A registry that is silent leaves all as it was.
+ * Users, signing keys and buckets are read as JSON and parsed once into arrays; a request takes the
+ * read lock for the time of a search. A registry that is silent leaves all as it was.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -21,10 +21,10 @@
 #include "lib/token.h"
 #include "lib/user_edit.h"
 
-#define KEYS_MAX     64         /* signing keys; the oldest go */
-#define BASIC_MAX    512
-#define MAKE_TRIES   3
-#define FIRST_KID    "first"
+#define KEYS_MAX   64 /* signing keys; the oldest go */
+#define BASIC_MAX  512
+#define MAKE_TRIES 3
+#define FIRST_KID  "first"
 
 enum { USERS, SIGNING, BUCKETS, PREFIXES };
 static const char *const prefixes[PREFIXES] = { REG_USERS, REG_SIGNING, REG_BUCKETS };
@@ -38,11 +38,12 @@ struct source {
 struct users {
 	pthread_rwlock_t lock;
 	struct registry *reg;
-	json_t *known[PREFIXES];        /* rest of the key → value; none for signing keys, which are kept in `keys` */
-	json_t *ids;                    /* key id → user's name */
+	json_t *known[PREFIXES]; /* rest of the key → value; none for signing keys, which are kept
+				    in `keys` */
+	json_t *ids;		 /* key id → user's name */
 	struct token_key keys[KEYS_MAX];
 	int64_t created[KEYS_MAX];
-	size_t nkeys;                   /* newest first */
+	size_t nkeys; /* newest first */
 	bool signing_synced;
 	struct source sources[PREFIXES];
 	void (*on_change)(void *arg);
@@ -75,11 +76,13 @@ static void signing_add(struct users *u, const char *kid, json_t *value)
 	size_t at = 0, last;
 
 	if (!text || strlen(kid) >= sizeof(key.kid) ||
-	    base64url_decode(text, strlen(text), key.secret, sizeof(key.secret)) != sizeof(key.secret))
+	    base64url_decode(text, strlen(text), key.secret, sizeof(key.secret)) !=
+		    sizeof(key.secret))
 		return;
 	memcpy(key.kid, kid, strlen(kid));
-	OPENSSL_cleanse(text, strlen(text));    /* jansson's copy */
-	while (at < u->nkeys && (u->created[at] > created || (u->created[at] == created && strcmp(u->keys[at].kid, kid) > 0)))
+	OPENSSL_cleanse(text, strlen(text)); /* jansson's copy */
+	while (at < u->nkeys && (u->created[at] > created ||
+				 (u->created[at] == created && strcmp(u->keys[at].kid, kid) > 0)))
 		at++;
 	if (at < KEYS_MAX) {
 		last = u->nkeys < KEYS_MAX ? u->nkeys++ : KEYS_MAX - 1;
@@ -97,7 +100,8 @@ static void index_user(struct users *u, const char *name, bool enter)
 	const json_t *key;
 	size_t i;
 
-	json_array_foreach(json_object_get(json_object_get(u->known[USERS], name), "keys"), i, key) {
+	json_array_foreach (json_object_get(json_object_get(u->known[USERS], name), "keys"), i,
+			    key) {
 		const char *id = json_string_value(json_object_get(key, "id"));
 
 		if (id && enter)
@@ -125,7 +129,8 @@ static void take_change(struct users *u, int which, const char *rest, json_t *va
 		index_user(u, rest, true);
 }
 
-/* The first who needs one makes it, under one name: when two do at once, one of them wins and both use it. */
+/* The first who needs one makes it, under one name: when two do at once, one of them wins and both
+ * use it. */
 static int make_signing_key(struct users *u)
 {
 	uint8_t secret[TOKEN_KEY_BYTES];
@@ -138,7 +143,8 @@ static int make_signing_key(struct users *u)
 
 	random_bytes(secret, sizeof(secret));
 	base64url_encode(secret, sizeof(secret), text);
-	value = json_pack("{s:s, s:s, s:I}", "kid", FIRST_KID, "secret", text, "created", (json_int_t)time(NULL));
+	value = json_pack("{s:s, s:s, s:I}", "kid", FIRST_KID, "secret", text, "created",
+			  (json_int_t)time(NULL));
 	dump = json_dumps(value, JSON_COMPACT);
 	json_decref(value);
 	change.value = dump;
@@ -164,7 +170,9 @@ static void changed(void *arg, enum reg_event event, const struct reg_kv *kv)
 	if (event == REG_PUT) {
 		value = json_loadb(kv->value, kv->value_len, 0, NULL);
 		if (!json_is_object(value)) {
-			log_limited(LOG_LEVEL_WARN, 6, "the registry's %s is not a JSON object; it counts as absent", kv->key);
+			log_limited(LOG_LEVEL_WARN, 6,
+				    "the registry's %s is not a JSON object; it counts as absent",
+				    kv->key);
 			json_decref(value);
 			value = NULL;
 		}
@@ -197,10 +205,11 @@ int users_open(struct users **out, struct registry *reg, void (*on_change)(void 
 	for (int i = 0; i < PREFIXES; i++)
 		u->known[i] = json_object();
 	u->ids = json_object();
-	*out = u;               /* on_change may come before this returns */
+	*out = u; /* on_change may come before this returns */
 	for (int i = 0; i < PREFIXES && !rc; i++) {
 		u->sources[i] = (struct source){ .users = u, .which = i };
-		rc = registry_watch(reg, &u->sources[i].watch, prefixes[i], changed, &u->sources[i]);
+		rc = registry_watch(reg, &u->sources[i].watch, prefixes[i], changed,
+				    &u->sources[i]);
 	}
 	if (rc) {
 		*out = NULL;
@@ -258,7 +267,7 @@ static unsigned int all_rights(const json_t *user)
 	unsigned int rights = 0;
 	size_t i;
 
-	json_array_foreach(json_object_get(user, "grants"), i, grant)
+	json_array_foreach (json_object_get(user, "grants"), i, grant)
 		rights |= rights_parse(text_of(grant, "rights"));
 	return rights;
 }
@@ -271,7 +280,7 @@ static const char *find_key(const struct users *u, const char *id, const char *s
 	char hash[65];
 	size_t i;
 
-	json_array_foreach(json_object_get(user, "keys"), i, key) {
+	json_array_foreach (json_object_get(user, "keys"), i, key) {
 		const char *known = text_of(key, "hash");
 
 		if (strcmp(text_of(key, "id"), id))
@@ -299,7 +308,8 @@ static int authorize_key(struct users *u, const char *base64, struct token_scope
 	pthread_rwlock_rdlock(&u->lock);
 	name = find_key(u, text, colon + 1);
 	if (name && strlen(name) < sizeof(out->user)) {
-		struct token_scope scope = { .bucket = "*", .rights = all_rights(active_user(u, name)) };
+		struct token_scope scope = { .bucket = "*",
+					     .rights = all_rights(active_user(u, name)) };
 
 		memcpy(scope.user, name, strlen(name));
 		*out = scope;
@@ -325,7 +335,8 @@ int users_verify(struct users *u, const char *token, int64_t now, struct token_s
 	return rc;
 }
 
-int users_authorize(struct users *u, const char *authorization, int64_t now, struct token_scope *out)
+int users_authorize(struct users *u, const char *authorization, int64_t now,
+		    struct token_scope *out)
 {
 	if (!authorization)
 		return -ENOENT;
@@ -342,7 +353,7 @@ static bool granted(const json_t *user, unsigned int right, const char *bucket, 
 	const json_t *grant;
 	size_t i;
 
-	json_array_foreach(json_object_get(user, "grants"), i, grant) {
+	json_array_foreach (json_object_get(user, "grants"), i, grant) {
 		const char *in = text_of(grant, "bucket"), *prefix = text_of(grant, "prefix");
 
 		if ((rights_parse(text_of(grant, "rights")) & right) == right &&
@@ -353,13 +364,14 @@ static bool granted(const json_t *user, unsigned int right, const char *bucket, 
 	return false;
 }
 
-bool users_allow(struct users *u, const struct token_scope *scope, unsigned int right, const char *bucket, const char *key)
+bool users_allow(struct users *u, const struct token_scope *scope, unsigned int right,
+		 const char *bucket, const char *key)
 {
 	const json_t *user;
 	bool allowed;
 
 	if (right == RIGHT_READ && bucket && users_bucket_public(u, bucket))
-		return true;            /* what nobody in particular may, everybody may */
+		return true; /* what nobody in particular may, everybody may */
 	if (!*scope->user || !token_allows(scope, right, bucket, key))
 		return false;
 	pthread_rwlock_rdlock(&u->lock);
@@ -374,7 +386,8 @@ bool users_bucket_public(struct users *u, const char *bucket)
 	bool is_public;
 
 	pthread_rwlock_rdlock(&u->lock);
-	is_public = json_is_true(json_object_get(json_object_get(u->known[BUCKETS], bucket), "public"));
+	is_public =
+		json_is_true(json_object_get(json_object_get(u->known[BUCKETS], bucket), "public"));
 	pthread_rwlock_unlock(&u->lock);
 	return is_public;
 }

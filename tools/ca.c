@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ca.c -- `weir ca`: the small certificate authority of an installation, by which daemons on different
- * machines know each other.
+ * ca.c -- `weir ca`: the small certificate authority of an installation, by which daemons on
+ * different machines know each other.
  *
- * P-256 keys (RFC 5480). The CA's key stays in one file that only its owner may read; it is needed to issue, never to
- * verify. A node's certificate carries its name and addresses and serves as server and as client.
+ * P-256 keys (RFC 5480). The CA's key stays in one file that only its owner may read; it is needed
+ * to issue, never to verify. A node's certificate carries its name and addresses and serves as
+ * server and as client.
  */
 #include "tools/cmd.h"
 
@@ -24,7 +25,7 @@
 
 #include "lib/addr.h"
 
-#define CA_DAYS   3650
+#define CA_DAYS	  3650
 #define NODE_DAYS 825
 
 static const char *ssl_why(void)
@@ -51,10 +52,13 @@ static int write_pair(const char *dir, const char *name, X509 *cert, EVP_PKEY *k
 	snprintf(path, sizeof(path), "%s/%s.key", dir, name);
 	out = create(path, 0600);
 	if (!out)
-		return cmd_fail("%s: %s", path, errno == EEXIST ? "exists already; remove it to make a new one" : strerror(errno));
+		return cmd_fail("%s: %s", path,
+				errno == EEXIST ? "exists already; remove it to make a new one"
+						: strerror(errno));
 	ok = PEM_write_PrivateKey(out, key, NULL, NULL, 0, NULL, NULL);
 	if (fclose(out) || !ok)
-		return cmd_fail("%s: cannot write the key: %s", path, ok ? strerror(errno) : ssl_why());
+		return cmd_fail("%s: cannot write the key: %s", path,
+				ok ? strerror(errno) : ssl_why());
 	snprintf(path, sizeof(path), "%s/%s.pem", dir, name);
 	unlink(path);
 	out = create(path, 0644);
@@ -62,7 +66,8 @@ static int write_pair(const char *dir, const char *name, X509 *cert, EVP_PKEY *k
 		return cmd_fail("%s: %s", path, strerror(errno));
 	ok = PEM_write_X509(out, cert);
 	if (fclose(out) || !ok)
-		return cmd_fail("%s: cannot write the certificate: %s", path, ok ? strerror(errno) : ssl_why());
+		return cmd_fail("%s: cannot write the certificate: %s", path,
+				ok ? strerror(errno) : ssl_why());
 	return CMD_OK;
 }
 
@@ -96,7 +101,8 @@ static X509 *new_cert(const char *cn, long days, EVP_PKEY *key)
 	X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
 	X509_gmtime_adj(X509_getm_notAfter(cert), days * 86400);
 	X509_set_pubkey(cert, key);
-	X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_UTF8, (const unsigned char *)cn, -1, -1, 0);
+	X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_UTF8,
+				   (const unsigned char *)cn, -1, -1, 0);
 	return cert;
 }
 
@@ -116,12 +122,14 @@ static int ca_init(const char *dir, const char *name)
 	X509_set_issuer_name(cert, X509_get_subject_name(cert));
 	if (add_extension(cert, cert, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
 	    add_extension(cert, cert, NID_key_usage, "critical,keyCertSign,cRLSign") &&
-	    add_extension(cert, cert, NID_subject_key_identifier, "hash") && X509_sign(cert, key, EVP_sha256()))
+	    add_extension(cert, cert, NID_subject_key_identifier, "hash") &&
+	    X509_sign(cert, key, EVP_sha256()))
 		rc = write_pair(dir, "ca", cert, key);
 	else
 		cmd_fail("cannot sign: %s", ssl_why());
 	if (!rc)
-		printf("%s/ca.pem made; %s/ca.key signs for the installation: keep it on this machine, for its owner alone\n",
+		printf("%s/ca.pem made; %s/ca.key signs for the installation: keep it on this "
+		       "machine, for its owner alone\n",
 		       dir, dir);
 	X509_free(cert);
 	EVP_PKEY_free(key);
@@ -139,7 +147,8 @@ static int load_ca(const char *dir, X509 **cert, EVP_PKEY **key)
 	if (in)
 		fclose(in);
 	if (!*cert)
-		return cmd_fail("%s: cannot be read; `weir ca init %s` makes a new authority", path, dir);
+		return cmd_fail("%s: cannot be read; `weir ca init %s` makes a new authority", path,
+				dir);
 	snprintf(path, sizeof(path), "%s/ca.key", dir);
 	in = fopen(path, "re");
 	*key = in ? PEM_read_PrivateKey(in, NULL, NULL, NULL) : NULL;
@@ -158,8 +167,11 @@ static int alt_names(char *out, size_t len, const char *node, char **addresses, 
 		struct addr a;
 
 		if (addr_parse(&a, addresses[i]))
-			return cmd_fail("%s is no address; give the ones on which the node listens, such as 198.18.1.11", addresses[i]);
-		at += (size_t)snprintf(out + at, len - at, ",IP:%s", addr_format(&a, text, sizeof(text)));
+			return cmd_fail("%s is no address; give the ones on which the node "
+					"listens, such as 198.18.1.11",
+					addresses[i]);
+		at += (size_t)snprintf(out + at, len - at, ",IP:%s",
+				       addr_format(&a, text, sizeof(text)));
 		if (at >= len)
 			return cmd_fail("so many addresses do not fit into one certificate");
 	}
@@ -173,7 +185,9 @@ static int ca_issue(const char *dir, const char *node, char **addresses, int n)
 	char names[2048];
 	int rc;
 
-	if (!*node || strspn(node, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != strlen(node) ||
+	if (!*node ||
+	    strspn(node, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") !=
+		    strlen(node) ||
 	    node[0] == '.' || !strcmp(node, "ca") || strlen(node) > 63)
 		return cmd_fail("%s is no name for a node (letters, digits, '.', '-', '_')", node);
 	rc = alt_names(names, sizeof(names), node, addresses, n);
@@ -186,7 +200,8 @@ static int ca_issue(const char *dir, const char *node, char **addresses, int n)
 		if (add_extension(cert, ca, NID_basic_constraints, "critical,CA:FALSE") &&
 		    add_extension(cert, ca, NID_key_usage, "critical,digitalSignature") &&
 		    add_extension(cert, ca, NID_ext_key_usage, "serverAuth,clientAuth") &&
-		    add_extension(cert, ca, NID_subject_alt_name, names) && X509_sign(cert, ca_key, EVP_sha256()))
+		    add_extension(cert, ca, NID_subject_alt_name, names) &&
+		    X509_sign(cert, ca_key, EVP_sha256()))
 			rc = write_pair(dir, node, cert, key);
 		else
 			rc = cmd_fail("cannot sign: %s", ssl_why());

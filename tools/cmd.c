@@ -28,7 +28,8 @@ int cmd_usage(const struct cmd *cmd, const char *fmt, ...)
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "\nusage: weir %s %s\n       weir %s --help\n", cmd->name, cmd->args, cmd->name);
+	fprintf(stderr, "\nusage: weir %s %s\n       weir %s --help\n", cmd->name, cmd->args,
+		cmd->name);
 	return CMD_USAGE;
 }
 
@@ -52,10 +53,13 @@ static const struct cmd_flag *find_flag(const struct cmd_flag *flags, const char
 	return NULL;
 }
 
-int cmd_parse(const struct cmd *cmd, int argc, char **argv, struct cmd_options *opt, const struct cmd_flag *own)
+int cmd_parse(const struct cmd *cmd, int argc, char **argv, struct cmd_options *opt,
+	      const struct cmd_flag *own)
 {
-	const struct cmd_flag common[] = { { "-c", &opt->conf, NULL }, { "--config", &opt->conf, NULL },
-					   { "--json", NULL, &opt->json }, { NULL, NULL, NULL } };
+	const struct cmd_flag common[] = { { "-c", &opt->conf, NULL },
+					   { "--config", &opt->conf, NULL },
+					   { "--json", NULL, &opt->json },
+					   { NULL, NULL, NULL } };
 	bool ended = false;
 	int left = 0;
 
@@ -79,9 +83,11 @@ int cmd_parse(const struct cmd *cmd, int argc, char **argv, struct cmd_options *
 			return -1;
 		}
 		equals = argv[i][1] == '-' ? strchr(argv[i], '=') : NULL;
-		flag = find_flag(common, argv[i], equals ? (size_t)(equals - argv[i]) : strlen(argv[i]));
+		flag = find_flag(common, argv[i],
+				 equals ? (size_t)(equals - argv[i]) : strlen(argv[i]));
 		if (!flag)
-			flag = find_flag(own, argv[i], equals ? (size_t)(equals - argv[i]) : strlen(argv[i]));
+			flag = find_flag(own, argv[i],
+					 equals ? (size_t)(equals - argv[i]) : strlen(argv[i]));
 		if (!flag) {
 			cmd_usage(cmd, "there is no option %s", argv[i]);
 			return -2;
@@ -164,7 +170,8 @@ struct table *table_new(const char *head)
 
 	if (!t || !copy)
 		abort();
-	for (char *name = strtok_r(copy, "|", &save); name && t->columns < TABLE_COLUMNS; name = strtok_r(NULL, "|", &save)) {
+	for (char *name = strtok_r(copy, "|", &save); name && t->columns < TABLE_COLUMNS;
+	     name = strtok_r(NULL, "|", &save)) {
 		size_t len = strlen(name);
 
 		if (name[len - 1] == '>') {
@@ -254,8 +261,10 @@ char *cmd_duration(uint64_t seconds, char buf[16])
 
 uint64_t cmd_parse_duration(const char *text)
 {
-	static const struct { const char *unit; uint64_t seconds; } units[] = {
-		{ "", 1 }, { "s", 1 }, { "m", 60 }, { "h", 3600 }, { "d", 86400 } };
+	static const struct {
+		const char *unit;
+		uint64_t seconds;
+	} units[] = { { "", 1 }, { "s", 1 }, { "m", 60 }, { "h", 3600 }, { "d", 86400 } };
 	char *end;
 	unsigned long n;
 
@@ -297,7 +306,8 @@ void cmd_roles(const struct conf *conf, struct cmd_role roles[6])
 	roles[5] = (struct cmd_role){ NULL, NULL, false };
 }
 
-json_t *cmd_ask(const struct conf *conf, const char *role, const char *what, char *why, size_t why_len)
+json_t *cmd_ask(const struct conf *conf, const char *role, const char *what, char *why,
+		size_t why_len)
 {
 	char path[256];
 	json_t *request = json_pack("{s:s}", "do", what), *answer = NULL;

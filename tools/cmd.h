@@ -21,9 +21,9 @@ enum cmd_exit { CMD_OK = 0, CMD_FAILED = 1, CMD_USAGE = 2 };
 
 struct cmd {
 	const char *name;
-	const char *args;               /* after the name in the usage line */
-	const char *summary;            /* one line */
-	const char *help;               /* options and an example, lines ended */
+	const char *args;    /* after the name in the usage line */
+	const char *summary; /* one line */
+	const char *help;    /* options and an example, lines ended */
 	int (*run)(const struct cmd *cmd, int argc, char **argv);
 };
 
@@ -46,35 +46,39 @@ int cmd_lab(const struct cmd *cmd, int argc, char **argv);
 /* ---- options ---- */
 /* The options that every command may have; a command's own go through `own`. */
 struct cmd_options {
-	const char *conf;               /* -c; CONF_DEFAULT_PATH */
+	const char *conf; /* -c; CONF_DEFAULT_PATH */
 	bool json;
 };
 struct cmd_flag {
-	const char *name;               /* "--ttl" */
-	const char **value;             /* takes a value, or */
-	bool *set;                      /* is only set */
+	const char *name;   /* "--ttl" */
+	const char **value; /* takes a value, or */
+	bool *set;	    /* is only set */
 };
-/* Takes options out of argv (also after positional arguments; "--" ends them), leaves the positional ones in
- * argv[0 … return-1]. own ends with a NULL name, or is NULL. On --help prints and returns -1; on a wrong option
- * says so and returns -2: cmd_exit_of() turns these into exit codes. */
-int cmd_parse(const struct cmd *cmd, int argc, char **argv, struct cmd_options *opt, const struct cmd_flag *own);
+/* Takes options out of argv (also after positional arguments; "--" ends them), leaves the
+ * positional ones in argv[0 … return-1]. own ends with a NULL name, or is NULL. On --help prints
+ * and returns -1; on a wrong option says so and returns -2: cmd_exit_of() turns these into exit
+ * codes. */
+int cmd_parse(const struct cmd *cmd, int argc, char **argv, struct cmd_options *opt,
+	      const struct cmd_flag *own);
 int cmd_exit_of(int parsed);
 void cmd_help(const struct cmd *cmd);
 int cmd_usage(const struct cmd *cmd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- saying ---- */
-int cmd_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));       /* returns CMD_FAILED */
-int cmd_print_json(json_t *value);      /* takes the reference; CMD_OK */
-const char *cmd_color(const char *sgr); /* "\033[…m", or "" when standard output is no terminal or NO_COLOR is set */
+int cmd_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* returns CMD_FAILED */
+int cmd_print_json(json_t *value);	/* takes the reference; CMD_OK */
+const char *cmd_color(const char *sgr); /* "\033[…m", or "" when standard output is no terminal or
+					   NO_COLOR is set */
 
 /* A table: columns by '|' in head ("NAME|SLOTS>"; '>' aligns right). Cells are copied. */
 struct table;
 struct table *table_new(const char *head);
-void table_row(struct table *t, ...) __attribute__((sentinel));         /* as many strings as columns, NULL */
-void table_print(struct table *t);      /* and frees it */
+void table_row(struct table *t, ...)
+	__attribute__((sentinel)); /* as many strings as columns, NULL */
+void table_print(struct table *t); /* and frees it */
 
-char *cmd_bytes(uint64_t bytes, char buf[16]);          /* "1.5 MiB" */
-char *cmd_duration(uint64_t seconds, char buf[16]);     /* "3 h 20 m" */
+char *cmd_bytes(uint64_t bytes, char buf[16]);	    /* "1.5 MiB" */
+char *cmd_duration(uint64_t seconds, char buf[16]); /* "3 h 20 m" */
 /* "90s", "5m", "1h", "7d"; 0 when malformed. */
 uint64_t cmd_parse_duration(const char *text);
 
@@ -84,11 +88,15 @@ struct conf *cmd_conf(const struct cmd_options *opt);
 /* Opens the registry of conf, or says why not; NULL then. */
 struct registry *cmd_registry(const struct conf *conf);
 
-struct cmd_role { const char *role, *program; bool enabled; };
+struct cmd_role {
+	const char *role, *program;
+	bool enabled;
+};
 /* The roles that conf names, in the order in which they start; the array ends with a NULL role. */
 void cmd_roles(const struct conf *conf, struct cmd_role roles[6]);
 /* Asks a role's control socket {"do": what}; a new reference, or NULL after filling why. */
-json_t *cmd_ask(const struct conf *conf, const char *role, const char *what, char *why, size_t why_len);
+json_t *cmd_ask(const struct conf *conf, const char *role, const char *what, char *why,
+		size_t why_len);
 
 /* Text and numbers out of a JSON object, with a fallback. */
 const char *js_text(const json_t *o, const char *key, const char *fallback);

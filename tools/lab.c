@@ -2,8 +2,8 @@
 /*
  * lab.c -- `weir lab`: two sites on one machine, inside namespaces of their own.
  *
- * The work is done by the script lab.sh (ip, unshare, nsenter), which lies beside this program when it was
- * built, and in PREFIX/lib/weir when it was installed.
+ * The work is done by the script lab.sh (ip, unshare, nsenter), which lies beside this program when
+ * it was built, and in PREFIX/lib/weir when it was installed.
  */
 #include "tools/cmd.h"
 
@@ -16,7 +16,8 @@
 
 static int find_script(char path[PATH_MAX])
 {
-	static const char *const places[] = { "../../tools/lab.sh", "../lib/weir/lab.sh", "../../../tools/lab.sh" };
+	static const char *const places[] = { "../../tools/lab.sh", "../lib/weir/lab.sh",
+					      "../../../tools/lab.sh" };
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
@@ -25,7 +26,8 @@ static int find_script(char path[PATH_MAX])
 	self[n] = '\0';
 	*strrchr(self, '/') = '\0';
 	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++)
-		if (snprintf(path, PATH_MAX, "%s/%s", self, places[i]) < PATH_MAX && access(path, X_OK) == 0)
+		if (snprintf(path, PATH_MAX, "%s/%s", self, places[i]) < PATH_MAX &&
+		    access(path, X_OK) == 0)
 			return 0;
 	return -ENOENT;
 }

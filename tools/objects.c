@@ -2,8 +2,9 @@
 /*
  * objects.c -- `weir put`, `get`, `ls`, `rm`: objects through a gateway, by libcurl.
  *
- * The gateway answers with a redirect to an endpoint; the token for it is in the redirect, so that ours never
- * goes to another host. A download goes to FILE.part and takes its name when size and SHA-256 are right.
+ * The gateway answers with a redirect to an endpoint; the token for it is in the redirect, so that
+ * ours never goes to another host. A download goes to FILE.part and takes its name when size and
+ * SHA-256 are right.
  */
 #include "tools/cmd.h"
 
@@ -29,17 +30,19 @@ struct transfer {
 	struct curl_slist *headers;
 	char *base, *token;
 	char url[4096], error[CURL_ERROR_SIZE];
-	bool bar, upload;               /* a progress bar; which direction counts */
-	bool by_hash;                   /* the asker knows the digest, whatever the answer says */
+	bool bar, upload; /* a progress bar; which direction counts */
+	bool by_hash;	  /* the asker knows the digest, whatever the answer says */
 	struct timespec begun, drawn;
-	int fd;                         /* the file sent or written; -1: the answer is gathered */
-	char *answer;                   /* gathered text */
+	int fd;	      /* the file sent or written; -1: the answer is gathered */
+	char *answer; /* gathered text */
 	size_t len;
-	char sha256[65];                /* asked for, else X-Weir-Sha256 of the answer */
-	struct sha256 *digest;          /* of what was written */
+	char sha256[65];       /* asked for, else X-Weir-Sha256 of the answer */
+	struct sha256 *digest; /* of what was written */
 };
 
-struct object_flags { const char *gateway, *token_file; };
+struct object_flags {
+	const char *gateway, *token_file;
+};
 
 /* ---- where and who --------------------------------------------------------------------------- */
 
@@ -56,7 +59,8 @@ static char *gateway_of_conf(const char *path)
 		at = conf->gateway.listen[0];
 		at.proto = 0;
 		addr_port_format(&at, text, sizeof(text));
-		if (!strncmp(text, "0.0.0.0:", 8) && asprintf(&url, "http://127.0.0.1:%s", text + 8) < 0)
+		if (!strncmp(text, "0.0.0.0:", 8) &&
+		    asprintf(&url, "http://127.0.0.1:%s", text + 8) < 0)
 			url = NULL;
 		else if (!url && asprintf(&url, "http://%s", text) < 0)
 			url = NULL;
@@ -139,7 +143,7 @@ static size_t take_body(char *data, size_t size, size_t n, void *arg)
 	long status = 0;
 
 	curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
-	if (t->fd < 0 || t->upload || status != 200)    /* errors are texts, whatever was asked for */
+	if (t->fd < 0 || t->upload || status != 200) /* errors are texts, whatever was asked for */
 		return gather(t, data, len);
 	for (size_t done = 0; done < len;) {
 		ssize_t wrote = write(t->fd, data + done, len - done);
@@ -175,7 +179,8 @@ static double seconds_since(const struct timespec *then)
 	return (double)(now.tv_sec - then->tv_sec) + (double)(now.tv_nsec - then->tv_nsec) / 1e9;
 }
 
-static int draw(void *arg, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal, curl_off_t ulnow)
+static int draw(void *arg, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal,
+		curl_off_t ulnow)
 {
 	struct transfer *t = arg;
 	curl_off_t total = t->upload ? ultotal : dltotal, now = t->upload ? ulnow : dlnow;
@@ -186,20 +191,23 @@ static int draw(void *arg, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ulto
 		return 0;
 	clock_gettime(CLOCK_MONOTONIC, &t->drawn);
 	cells = (int)(30 * now / total);
-	fprintf(stderr, "\r[%.*s%*s] %3d%%  %s of %s  %s/s\033[K", cells, "==============================", 30 - cells, "",
-		(int)(100 * now / total), cmd_bytes((uint64_t)now, done), cmd_bytes((uint64_t)total, all),
+	fprintf(stderr, "\r[%.*s%*s] %3d%%  %s of %s  %s/s\033[K", cells,
+		"==============================", 30 - cells, "", (int)(100 * now / total),
+		cmd_bytes((uint64_t)now, done), cmd_bytes((uint64_t)total, all),
 		cmd_bytes((uint64_t)((double)now / fmax(seconds_since(&t->begun), 0.001)), rate));
 	return 0;
 }
 
-static int transfer_open(struct transfer *t, const struct cmd_options *opt, const struct object_flags *flags)
+static int transfer_open(struct transfer *t, const struct cmd_options *opt,
+			 const struct object_flags *flags)
 {
 	char *header;
 
 	*t = (struct transfer){ .fd = -1 };
 	t->base = find_gateway(opt, flags);
 	if (!t->base)
-		return cmd_fail("no gateway is known: give --gateway http://HOST, set WEIR_GATEWAY, or -c FILE of a node that has one");
+		return cmd_fail("no gateway is known: give --gateway http://HOST, set "
+				"WEIR_GATEWAY, or -c FILE of a node that has one");
 	t->token = find_token(flags);
 	if (flags->token_file && !t->token)
 		return cmd_fail("%s: cannot read a token: %s", flags->token_file, strerror(errno));
@@ -253,7 +261,8 @@ static bool set_url(struct transfer *t, const char *name)
 		curl_free(key);
 		return false;
 	}
-	n = (size_t)snprintf(t->url, sizeof(t->url), "%s/b/%.*s/", t->base, (int)(slash - name), name);
+	n = (size_t)snprintf(t->url, sizeof(t->url), "%s/b/%.*s/", t->base, (int)(slash - name),
+			     name);
 	for (const char *p = key; *p && n + 1 < sizeof(t->url); n++) {
 		bool is_slash = !strncmp(p, "%2F", 3);
 
@@ -278,18 +287,26 @@ static int transfer_run(struct transfer *t, const char *doing)
 	if (t->bar)
 		fputs("\r\033[K", stderr);
 	if (rc != CURLE_OK)
-		return cmd_fail("cannot %s: %s (%s)", doing, *t->error ? t->error : curl_easy_strerror(rc), t->url);
+		return cmd_fail("cannot %s: %s (%s)", doing,
+				*t->error ? t->error : curl_easy_strerror(rc), t->url);
 	curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
 	if (status / 100 == 2)
 		return CMD_OK;
 	said = t->answer ? json_loads(t->answer, 0, NULL) : NULL;
-	cmd_fail("cannot %s: %ld, %s%s", doing, status, js_text(said, "message", "no reason was given"),
-		 status == 401 && !t->token ? "; give --token-file, or set WEIR_TOKEN (weir token NAME makes one)" : "");
+	cmd_fail("cannot %s: %ld, %s%s", doing, status,
+		 js_text(said, "message", "no reason was given"),
+		 status == 401 && !t->token
+			 ? "; give --token-file, or set WEIR_TOKEN (weir token NAME makes one)"
+			 : "");
 	json_decref(said);
 	return CMD_FAILED;
 }
 
-#define OBJECT_FLAGS(f) { "--gateway", &(f).gateway, NULL }, { "--token-file", &(f).token_file, NULL }
+#define OBJECT_FLAGS(f)                                                                            \
+	{ "--gateway", &(f).gateway, NULL },                                                       \
+	{                                                                                          \
+		"--token-file", &(f).token_file, NULL                                              \
+	}
 
 /* ---- the commands ---------------------------------------------------------------------------- */
 
@@ -321,8 +338,9 @@ static int put_one(struct transfer *t, const char *file, const char *name, bool 
 		return rc;
 	if (as_json && said)
 		return cmd_print_json(said);
-	printf("%s  %s  sha256 %s, %s copies%s%s\n", name, js_show(said, "size", 0), js_text(said, "sha256", "?"),
-	       js_show(said, "copies", 0), *js_text(said, "note", "") ? "; " : "", js_text(said, "note", ""));
+	printf("%s  %s  sha256 %s, %s copies%s%s\n", name, js_show(said, "size", 0),
+	       js_text(said, "sha256", "?"), js_show(said, "copies", 0),
+	       *js_text(said, "note", "") ? "; " : "", js_text(said, "note", ""));
 	json_decref(said);
 	return CMD_OK;
 }
@@ -342,7 +360,8 @@ int cmd_put(const struct cmd *cmd, int argc, char **argv)
 	if (n != 2)
 		return cmd_usage(cmd, "wants a file and BUCKET/KEY");
 	base = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
-	snprintf(name, sizeof(name), "%s%s", argv[1], argv[1][0] && argv[1][strlen(argv[1]) - 1] == '/' ? base : "");
+	snprintf(name, sizeof(name), "%s%s", argv[1],
+		 argv[1][0] && argv[1][strlen(argv[1]) - 1] == '/' ? base : "");
 	rc = transfer_open(&t, &opt, &flags);
 	if (!rc && !set_url(&t, name))
 		rc = cmd_usage(cmd, "%s is not BUCKET/KEY", argv[1]);
@@ -363,7 +382,8 @@ static int finish_download(struct transfer *t, const char *part, const char *fil
 	hex_encode(sum, sizeof(sum), hex);
 	if (*t->sha256 && strcasecmp(hex, t->sha256)) {
 		unlink(part);
-		return cmd_fail("%s: sha256 is %s, but should be %s; nothing was kept", file, hex, t->sha256);
+		return cmd_fail("%s: sha256 is %s, but should be %s; nothing was kept", file, hex,
+				t->sha256);
 	}
 	if (!strcmp(file, "-"))
 		return CMD_OK;
@@ -372,7 +392,8 @@ static int finish_download(struct transfer *t, const char *part, const char *fil
 		return cmd_fail("%s: %s", file, strerror(errno));
 	}
 	if (as_json)
-		return cmd_print_json(json_pack("{s:s, s:s, s:b}", "file", file, "sha256", hex, "verified", *t->sha256 != 0));
+		return cmd_print_json(json_pack("{s:s, s:s, s:b}", "file", file, "sha256", hex,
+						"verified", *t->sha256 != 0));
 	printf("%s  sha256 %s%s\n", file, hex, *t->sha256 ? ", verified" : "");
 	return CMD_OK;
 }
@@ -385,7 +406,8 @@ static int get_one(struct transfer *t, const char *file, bool as_json)
 
 	if (snprintf(part, sizeof(part), "%s.part", file) >= (int)sizeof(part))
 		return cmd_fail("%s: the name is too long", file);
-	t->fd = to_stdout ? dup(STDOUT_FILENO) : open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	t->fd = to_stdout ? dup(STDOUT_FILENO)
+			  : open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	if (t->fd < 0)
 		return cmd_fail("%s: %s", part, strerror(errno));
 	t->digest = sha256_new();
@@ -426,14 +448,16 @@ int cmd_get(const struct cmd *cmd, int argc, char **argv)
 }
 
 /* Appends one page; *after is the next start (malloc'ed) or NULL at the end. */
-static int list_page(struct transfer *t, const char *bucket, const char *prefix, char **after, json_t *all)
+static int list_page(struct transfer *t, const char *bucket, const char *prefix, char **after,
+		     json_t *all)
 {
 	char *escaped_prefix = curl_easy_escape(t->curl, prefix, 0);
 	char *escaped_after = curl_easy_escape(t->curl, *after ? *after : "", 0);
 	json_t *page;
 	int rc;
 
-	snprintf(t->url, sizeof(t->url), "%s/b/%s/?limit=1000&prefix=%s&after=%s", t->base, bucket, escaped_prefix, escaped_after);
+	snprintf(t->url, sizeof(t->url), "%s/b/%s/?limit=1000&prefix=%s&after=%s", t->base, bucket,
+		 escaped_prefix, escaped_after);
 	curl_free(escaped_prefix);
 	curl_free(escaped_after);
 	free(*after);
@@ -447,7 +471,9 @@ static int list_page(struct transfer *t, const char *bucket, const char *prefix,
 	json_array_extend(all, json_object_get(page, "objects"));
 	if (json_is_string(json_object_get(page, "next")))
 		*after = strdup(js_text(page, "next", ""));
-	rc = json_is_array(json_object_get(page, "objects")) ? CMD_OK : cmd_fail("%s did not answer with a list", t->url);
+	rc = json_is_array(json_object_get(page, "objects"))
+		     ? CMD_OK
+		     : cmd_fail("%s did not answer with a list", t->url);
 	json_decref(page);
 	return rc;
 }
@@ -458,7 +484,7 @@ static void print_list(json_t *all)
 	json_t *o;
 	size_t i;
 
-	json_array_foreach(all, i, o) {
+	json_array_foreach (all, i, o) {
 		time_t at = (time_t)js_num(o, "modified");
 		char size[16], when[32] = "-", sha[17];
 		struct tm tm;
@@ -466,7 +492,8 @@ static void print_list(json_t *all)
 		if (localtime_r(&at, &tm))
 			strftime(when, sizeof(when), "%Y-%m-%d %H:%M", &tm);
 		snprintf(sha, sizeof(sha), "%.16s", js_text(o, "sha256", "-"));
-		table_row(table, js_text(o, "key", "?"), cmd_bytes((uint64_t)fmax(0, js_num(o, "size")), size), when, sha, NULL);
+		table_row(table, js_text(o, "key", "?"),
+			  cmd_bytes((uint64_t)fmax(0, js_num(o, "size")), size), when, sha, NULL);
 	}
 	table_print(table);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * show.c -- `weir check`, `weir status`, `weir weights`, `weir top`, `weir drain`: what the daemons say.
+ * show.c -- `weir check`, `weir status`, `weir weights`, `weir top`, `weir drain`: what the daemons
+ * say.
  */
 #include "tools/cmd.h"
 
@@ -38,7 +39,8 @@ int cmd_check(const struct cmd *cmd, int argc, char **argv)
 		fclose(out);
 		bad += rc != 0;
 		if (opt.json)
-			json_array_append_new(files, json_pack("{s:s, s:b, s:s}", "file", path, "fine", rc == 0, "faults", faults));
+			json_array_append_new(files, json_pack("{s:s, s:b, s:s}", "file", path,
+							       "fine", rc == 0, "faults", faults));
 		else if (rc)
 			fputs(faults, stderr);
 		else
@@ -54,7 +56,6 @@ int cmd_check(const struct cmd *cmd, int argc, char **argv)
 
 /* ---- status ---------------------------------------------------------------------------------- */
 
-
 static void print_services(const json_t *agent)
 {
 	const json_t *services = json_object_get(agent, "services"), *service, *b;
@@ -62,15 +63,19 @@ static void print_services(const json_t *agent)
 
 	if (!json_array_size(services))
 		return;
-	struct table *t = table_new("SERVICE|BACKEND|ADDRESS|STATE|WANTED>|APPLIED>|SLOTS>|LOAD>|PACKETS>|WHY");
+	struct table *t = table_new(
+		"SERVICE|BACKEND|ADDRESS|STATE|WANTED>|APPLIED>|SLOTS>|LOAD>|PACKETS>|WHY");
 
-	json_array_foreach(services, i, service)
-		json_array_foreach(json_object_get(service, "backends"), k, b)
-			table_row(t, js_text(service, "name", "?"), js_text(b, "name", "?"), js_text(b, "address", "-"),
-				  json_is_true(json_object_get(b, "draining")) ? "draining" :
-				  json_is_true(json_object_get(b, "up")) ? "up" : "down",
-				  js_show(b, "wanted", 3), js_show(b, "applied", 3), js_show(b, "slots", 0),
-				  js_show(b, "load", 3), js_show(b, "packets", 0), js_text(b, "why", ""), NULL);
+	json_array_foreach (services, i, service)
+		json_array_foreach (json_object_get(service, "backends"), k, b)
+			table_row(t, js_text(service, "name", "?"), js_text(b, "name", "?"),
+				  js_text(b, "address", "-"),
+				  json_is_true(json_object_get(b, "draining")) ? "draining"
+				  : json_is_true(json_object_get(b, "up"))     ? "up"
+									       : "down",
+				  js_show(b, "wanted", 3), js_show(b, "applied", 3),
+				  js_show(b, "slots", 0), js_show(b, "load", 3),
+				  js_show(b, "packets", 0), js_text(b, "why", ""), NULL);
 	putchar('\n');
 	table_print(t);
 }
@@ -84,11 +89,12 @@ static void print_steering(const json_t *ns)
 		return;
 	struct table *t = table_new("NAME|SITE|SERVICE|STATE|WEIGHT>|WHY");
 
-	json_array_foreach(steer, i, name)
-		json_array_foreach(json_object_get(name, "sites"), k, site)
-			table_row(t, js_text(name, "name", "?"), js_text(site, "site", "?"), js_text(site, "service", "?"),
-				  json_is_true(json_object_get(site, "up")) ? "up" : "down", js_show(site, "weight", 3),
-				  js_text(site, "why", ""), NULL);
+	json_array_foreach (steer, i, name)
+		json_array_foreach (json_object_get(name, "sites"), k, site)
+			table_row(t, js_text(name, "name", "?"), js_text(site, "site", "?"),
+				  js_text(site, "service", "?"),
+				  json_is_true(json_object_get(site, "up")) ? "up" : "down",
+				  js_show(site, "weight", 3), js_text(site, "why", ""), NULL);
 	putchar('\n');
 	table_print(t);
 }
@@ -100,16 +106,18 @@ static void print_storage(const json_t *endpoint)
 	char bytes[16], space[16];
 	size_t i;
 
-	printf("\nstorage: %s objects, %s, %s free, %s copies%s%s\n", js_show(endpoint, "objects", 0),
+	printf("\nstorage: %s objects, %s, %s free, %s copies%s%s\n",
+	       js_show(endpoint, "objects", 0),
 	       cmd_bytes((uint64_t)fmax(0, js_num(endpoint, "bytes")), bytes),
-	       cmd_bytes((uint64_t)fmax(0, js_num(endpoint, "free")), space), js_show(endpoint, "copies", 0),
-	       *note ? "; " : "", note);
+	       cmd_bytes((uint64_t)fmax(0, js_num(endpoint, "free")), space),
+	       js_show(endpoint, "copies", 0), *note ? "; " : "", note);
 	if (!json_array_size(buckets))
 		return;
 	struct table *t = table_new("BUCKET|ROLE|EPOCH>|OBJECTS>");
 
-	json_array_foreach(buckets, i, b)
-		table_row(t, js_text(b, "name", "?"), js_text(b, "role", "?"), js_show(b, "epoch", 0), js_show(b, "objects", 0), NULL);
+	json_array_foreach (buckets, i, b)
+		table_row(t, js_text(b, "name", "?"), js_text(b, "role", "?"),
+			  js_show(b, "epoch", 0), js_show(b, "objects", 0), NULL);
 	table_print(t);
 }
 
@@ -122,9 +130,11 @@ static void print_gateway(const json_t *gateway)
 		return;
 	struct table *t = table_new("ENDPOINT|SITE|URL|STATE|WEIGHT>|WHY");
 
-	json_array_foreach(endpoints, i, e)
-		table_row(t, js_text(e, "node", "?"), js_text(e, "site", "?"), js_text(e, "url", "?"),
-			  json_is_true(json_object_get(e, "up")) ? "up" : "down", js_show(e, "weight", 3), js_text(e, "why", ""), NULL);
+	json_array_foreach (endpoints, i, e)
+		table_row(t, js_text(e, "node", "?"), js_text(e, "site", "?"),
+			  js_text(e, "url", "?"),
+			  json_is_true(json_object_get(e, "up")) ? "up" : "down",
+			  js_show(e, "weight", 3), js_text(e, "why", ""), NULL);
 	putchar('\n');
 	table_print(t);
 }
@@ -161,29 +171,39 @@ static void print_members(const json_t *list)
 	const json_t *m;
 	size_t i;
 
-	json_array_foreach(list, i, m)
-		table_row(t, js_text(m, "node", "?"), js_text(m, "site", "?"), js_text(m, "role", "?"),
-			  js_text(m, "url", js_text(m, "inside", "-")), NULL);
+	json_array_foreach (list, i, m)
+		table_row(t, js_text(m, "node", "?"), js_text(m, "site", "?"),
+			  js_text(m, "role", "?"), js_text(m, "url", js_text(m, "inside", "-")),
+			  NULL);
 	putchar('\n');
 	table_print(t);
 }
 
 static void print_status(const struct conf *conf, const json_t *all)
 {
-	static const struct { const char *role; void (*print)(const json_t *); } parts[] = {
-		{ "agent", print_services }, { "ns", print_steering }, { "gateway", print_gateway }, { "endpoint", print_storage } };
-	const json_t *roles = json_object_get(all, "roles"), *list = json_object_get(all, "members"), *role;
+	static const struct {
+		const char *role;
+		void (*print)(const json_t *);
+	} parts[] = { { "agent", print_services },
+		      { "ns", print_steering },
+		      { "gateway", print_gateway },
+		      { "endpoint", print_storage } };
+	const json_t *roles = json_object_get(all, "roles"),
+		     *list = json_object_get(all, "members"), *role;
 	const char *name;
 	struct table *t = table_new("ROLE|STATE|PID>|UP FOR|REGISTRY|NOTE");
 
-	printf("%s%s%s, site %s\n\n", cmd_color("\033[1m"), conf->node, cmd_color("\033[0m"), conf->site);
-	json_object_foreach((json_t *)roles, name, role) {
+	printf("%s%s%s, site %s\n\n", cmd_color("\033[1m"), conf->node, cmd_color("\033[0m"),
+	       conf->site);
+	json_object_foreach ((json_t *)roles, name, role) {
 		bool up = json_is_true(json_object_get(role, "ok"));
 		char since[16];
 
 		table_row(t, name, up ? "up" : "down", js_show(role, "pid", 0),
-			  up ? cmd_duration((uint64_t)fmax(0, js_num(role, "uptime_s")), since) : "-",
-			  js_text(role, "registry", "-"), js_text(role, "error", js_text(role, "note", "")), NULL);
+			  up ? cmd_duration((uint64_t)fmax(0, js_num(role, "uptime_s")), since)
+			     : "-",
+			  js_text(role, "registry", "-"),
+			  js_text(role, "error", js_text(role, "note", "")), NULL);
 	}
 	table_print(t);
 	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
@@ -194,12 +214,14 @@ static void print_status(const struct conf *conf, const json_t *all)
 	if (json_array_size(list))
 		print_members(list);
 	else
-		printf("\nmembers: the registry says nothing (%s)\n", js_text(all, "members_error", "none"));
+		printf("\nmembers: the registry says nothing (%s)\n",
+		       js_text(all, "members_error", "none"));
 }
 
 static json_t *gather_status(const struct conf *conf, bool *all_up)
 {
-	json_t *roles = json_object(), *all = json_pack("{s:s, s:s, s:o}", "node", conf->node, "site", conf->site, "roles", roles);
+	json_t *roles = json_object(), *all = json_pack("{s:s, s:s, s:o}", "node", conf->node,
+							"site", conf->site, "roles", roles);
 	struct cmd_role list[6];
 	char why[256] = "";
 	json_t *who;
@@ -255,13 +277,17 @@ static void print_model(const json_t *service)
 	const json_t *m;
 	size_t i;
 
-	printf("%s%s%s (site %s): error %s, by cpu alone %s, after %s samples%s\n", cmd_color("\033[1m"),
-	       js_text(service, "name", "?"), cmd_color("\033[0m"), js_text(service, "site", "?"),
-	       js_show(service, "error", 3), js_show(service, "prior_error", 3), js_show(service, "samples", 0),
-	       json_is_true(json_object_get(service, "fallback")) ? "; it predicted worse than cpu alone: back to the prior" : "");
+	printf("%s%s%s (site %s): error %s, by cpu alone %s, after %s samples%s\n",
+	       cmd_color("\033[1m"), js_text(service, "name", "?"), cmd_color("\033[0m"),
+	       js_text(service, "site", "?"), js_show(service, "error", 3),
+	       js_show(service, "prior_error", 3), js_show(service, "samples", 0),
+	       json_is_true(json_object_get(service, "fallback"))
+		       ? "; it predicted worse than cpu alone: back to the prior"
+		       : "");
 	fputs("  load =", stdout);
-	json_array_foreach(json_object_get(service, "metrics"), i, m)
-		printf("%s %s × %s", i ? " +" : "", js_show(m, "coefficient", 3), js_text(m, "name", "?"));
+	json_array_foreach (json_object_get(service, "metrics"), i, m)
+		printf("%s %s × %s", i ? " +" : "", js_show(m, "coefficient", 3),
+		       js_text(m, "name", "?"));
 	puts("\n");
 }
 
@@ -270,13 +296,16 @@ static void print_weights(const json_t *answer)
 	const json_t *service, *b;
 	size_t i, k;
 
-	json_array_foreach(json_object_get(answer, "services"), i, service) {
-		struct table *t = table_new("BACKEND|STATE|LOAD>|CAPACITY>|WANTED>|APPLIED>|SLOTS>|WHY THEY DIFFER");
+	json_array_foreach (json_object_get(answer, "services"), i, service) {
+		struct table *t = table_new(
+			"BACKEND|STATE|LOAD>|CAPACITY>|WANTED>|APPLIED>|SLOTS>|WHY THEY DIFFER");
 
 		print_model(service);
-		json_array_foreach(json_object_get(service, "backends"), k, b)
-			table_row(t, js_text(b, "name", "?"), json_is_true(json_object_get(b, "up")) ? "up" : "down",
-				  js_show(b, "load", 3), js_show(b, "capacity", 3), js_show(b, "wanted", 3), js_show(b, "applied", 3),
+		json_array_foreach (json_object_get(service, "backends"), k, b)
+			table_row(t, js_text(b, "name", "?"),
+				  json_is_true(json_object_get(b, "up")) ? "up" : "down",
+				  js_show(b, "load", 3), js_show(b, "capacity", 3),
+				  js_show(b, "wanted", 3), js_show(b, "applied", 3),
 				  js_show(b, "slots", 0), js_text(b, "why", ""), NULL);
 		table_print(t);
 		putchar('\n');
@@ -331,7 +360,9 @@ static bool top_wait(unsigned int seconds)
 int cmd_top(const struct cmd *cmd, int argc, char **argv)
 {
 	const char *interval = "1s", *rounds = NULL;
-	const struct cmd_flag own[] = { { "--interval", &interval, NULL }, { "--rounds", &rounds, NULL }, { NULL, NULL, NULL } };
+	const struct cmd_flag own[] = { { "--interval", &interval, NULL },
+					{ "--rounds", &rounds, NULL },
+					{ NULL, NULL, NULL } };
 	struct cmd_options opt = { 0 };
 	bool tty = isatty(STDOUT_FILENO), all_up = true, more = true;
 	int n = cmd_parse(cmd, argc, argv, &opt, own);
@@ -342,7 +373,8 @@ int cmd_top(const struct cmd *cmd, int argc, char **argv)
 		return cmd_exit_of(n);
 	left = rounds ? atol(rounds) : tty ? -1 : 1;
 	if (!cmd_parse_duration(interval) || left == 0)
-		return cmd_usage(cmd, "--interval wants a time such as 2s, --rounds a number above 0");
+		return cmd_usage(cmd,
+				 "--interval wants a time such as 2s, --rounds a number above 0");
 	conf = cmd_conf(&opt);
 	if (!conf)
 		return CMD_USAGE;
@@ -404,9 +436,11 @@ static int set_drain(struct registry *reg, const char *node, bool stop)
 	if (rc == -ENOENT)
 		return cmd_fail("%s was not draining", node);
 	if (rc)
-		return cmd_fail("cannot %s %s: %s", stop ? "end the drain of" : "drain", node, registry_error());
-	printf(stop ? "%s takes part again\n" :
-	       "%s gets no new work; what is open there goes on (weir weights shows its slots leave; weir drain --stop %s)\n",
+		return cmd_fail("cannot %s %s: %s", stop ? "end the drain of" : "drain", node,
+				registry_error());
+	printf(stop ? "%s takes part again\n"
+		    : "%s gets no new work; what is open there goes on (weir weights shows its "
+		      "slots leave; weir drain --stop %s)\n",
 	       node, node);
 	return CMD_OK;
 }

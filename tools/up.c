@@ -3,9 +3,10 @@
  * up.c -- `weir up`: runs the roles that one file names as children, each with its own privileges.
  *
  * The registry starts first, the others when it is ready. A child that ends by itself is started
- * again, after a pause that doubles from 0.2 s to 10 s. SIGTERM and SIGINT end all, SIGHUP goes to all.
- * Children say when they are ready by sd_notify(3) to an abstract socket; a message counts only from a
- * process that we started (SCM_CREDENTIALS). When every role was ready once, our own starter is told.
+ * again, after a pause that doubles from 0.2 s to 10 s. SIGTERM and SIGINT end all, SIGHUP goes to
+ * all. Children say when they are ready by sd_notify(3) to an abstract socket; a message counts
+ * only from a process that we started (SCM_CREDENTIALS). When every role was ready once, our own
+ * starter is told.
  */
 #include "tools/cmd.h"
 
@@ -24,14 +25,14 @@
 
 #define PAUSE_MIN_US 200000
 #define PAUSE_MAX_US 10000000
-#define STOP_US      10000000           /* then SIGKILL */
+#define STOP_US	     10000000 /* then SIGKILL */
 
 struct child {
 	struct up *up;
 	const char *role;
 	char program[PATH_MAX];
-	pid_t pid;                      /* 0: not running */
-	bool ready;                     /* was, at least once */
+	pid_t pid;  /* 0: not running */
+	bool ready; /* was, at least once */
 	uint64_t pause_us, started_us;
 	sd_event_source *exit, *again;
 };
@@ -102,7 +103,8 @@ static int child_ended(sd_event_source *source, const siginfo_t *si, void *arg)
 	if (now_us(up) - c->started_us > PAUSE_MAX_US)
 		c->pause_us = PAUSE_MIN_US;
 	fprintf(stderr, "; it starts again in %.1f s\n", (double)c->pause_us / 1e6);
-	sd_event_add_time_relative(up->event, &c->again, CLOCK_MONOTONIC, c->pause_us, 1000, start_again, c);
+	sd_event_add_time_relative(up->event, &c->again, CLOCK_MONOTONIC, c->pause_us, 1000,
+				   start_again, c);
 	c->pause_us = c->pause_us * 2 < PAUSE_MAX_US ? c->pause_us * 2 : PAUSE_MAX_US;
 	return 0;
 }
@@ -185,7 +187,10 @@ static int notified(sd_event_source *source, int fd, uint32_t revents, void *arg
 {
 	char text[4096], control[CMSG_SPACE(sizeof(struct ucred))];
 	struct iovec iov = { text, sizeof(text) - 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
+			      .msg_controllen = sizeof(control) };
 	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	struct cmsghdr *cmsg = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
 
@@ -205,7 +210,8 @@ static int kill_rest(sd_event_source *source, uint64_t usec, void *arg)
 	(void)source, (void)usec;
 	for (size_t i = 0; i < up->nchildren; i++)
 		if (up->children[i].pid) {
-			fprintf(stderr, "weir up: %s does not end; killing it\n", up->children[i].role);
+			fprintf(stderr, "weir up: %s does not end; killing it\n",
+				up->children[i].role);
 			kill(up->children[i].pid, SIGKILL);
 		}
 	return 0;
@@ -220,7 +226,8 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
 	if (sig != SIGHUP && !up->stopping) {
 		up->stopping = true;
 		sd_notify(0, "STOPPING=1");
-		sd_event_add_time_relative(up->event, NULL, CLOCK_MONOTONIC, STOP_US, 0, kill_rest, up);
+		sd_event_add_time_relative(up->event, NULL, CLOCK_MONOTONIC, STOP_US, 0, kill_rest,
+					   up);
 	}
 	for (size_t i = 0; i < up->nchildren; i++)
 		if (up->children[i].pid)
@@ -239,7 +246,8 @@ static int open_notify(struct up *up)
 		return -errno;
 	len = snprintf(addr.sun_path + 1, sizeof(addr.sun_path) - 1, "weir-up-%d", (int)getpid());
 	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one)) ||
-	    bind(fd, (struct sockaddr *)&addr, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len))) {
+	    bind(fd, (struct sockaddr *)&addr,
+		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len))) {
 		rc = -errno;
 		close(fd);
 		return rc;
@@ -266,13 +274,16 @@ static int find_programs(struct up *up, const struct conf *conf)
 		if (!roles[i].enabled)
 			continue;
 		*c = (struct child){ .up = up, .role = roles[i].role, .pause_us = PAUSE_MIN_US };
-		if (snprintf(c->program, sizeof(c->program), "%s/%s", self, roles[i].program) >= (int)sizeof(c->program) ||
+		if (snprintf(c->program, sizeof(c->program), "%s/%s", self, roles[i].program) >=
+			    (int)sizeof(c->program) ||
 		    access(c->program, X_OK))
-			return cmd_fail("there is no program %s/%s; run `make` or `make install`", self, roles[i].program);
+			return cmd_fail("there is no program %s/%s; run `make` or `make install`",
+					self, roles[i].program);
 		up->nchildren++;
 	}
 	if (!up->nchildren)
-		return cmd_fail("%s names no role; it needs a section agent, ns, gateway, endpoint or registry_server",
+		return cmd_fail("%s names no role; it needs a section agent, ns, gateway, endpoint "
+				"or registry_server",
 				conf->path);
 	return CMD_OK;
 }
@@ -293,8 +304,9 @@ static int supervise(struct up *up)
 		rc = sd_event_add_signal(up->event, NULL, signals[i], on_signal, up);
 	if (rc >= 0)
 		rc = open_notify(up);
-	if (rc >= 0)    /* the registry alone first, when it is ours */
-		rc = strcmp(up->children[0].role, "registry") ? start_those_waiting(up) : start_child(&up->children[0]);
+	if (rc >= 0) /* the registry alone first, when it is ours */
+		rc = strcmp(up->children[0].role, "registry") ? start_those_waiting(up)
+							      : start_child(&up->children[0]);
 	if (rc < 0)
 		return cmd_fail("cannot start: %s", strerror(-rc));
 	return sd_event_loop(up->event);
@@ -303,7 +315,9 @@ static int supervise(struct up *up)
 int cmd_up(const struct cmd *cmd, int argc, char **argv)
 {
 	struct up up = { .status = CMD_OK };
-	const struct cmd_flag own[] = { { "-v", NULL, &up.verbose }, { "--ready", &up.ready_path, NULL }, { NULL, NULL, NULL } };
+	const struct cmd_flag own[] = { { "-v", NULL, &up.verbose },
+					{ "--ready", &up.ready_path, NULL },
+					{ NULL, NULL, NULL } };
 	struct cmd_options opt = { 0 };
 	struct conf *conf;
 	char path[PATH_MAX];

@@ -18,21 +18,34 @@
 static int say_failure(const char *what, const char *name, int rc)
 {
 	switch (rc) {
-	case -EEXIST: return cmd_fail("there is a user %s already; `weir user key %s` makes another key", name, name);
-	case -ENOENT: return cmd_fail("there is no user %s (weir user list)", name);
-	case -EAGAIN: return cmd_fail("somebody else changed %s at the same time; try again", name);
-	case -EINVAL: return cmd_fail("%s: a user's name has 1 to 63 letters, digits, '.', '-', '_' or '@'; rights are some of r w d l a", name);
-	case -EPROTO: return cmd_fail("what the registry holds for %s is no user; `weir user rm %s`, then add it again", name, name);
-	default: return cmd_fail("cannot %s %s: %s", what, name, registry_error());
+	case -EEXIST:
+		return cmd_fail("there is a user %s already; `weir user key %s` makes another key",
+				name, name);
+	case -ENOENT:
+		return cmd_fail("there is no user %s (weir user list)", name);
+	case -EAGAIN:
+		return cmd_fail("somebody else changed %s at the same time; try again", name);
+	case -EINVAL:
+		return cmd_fail("%s: a user's name has 1 to 63 letters, digits, '.', '-', '_' or "
+				"'@'; rights are some of r w d l a",
+				name);
+	case -EPROTO:
+		return cmd_fail("what the registry holds for %s is no user; `weir user rm %s`, "
+				"then add it again",
+				name, name);
+	default:
+		return cmd_fail("cannot %s %s: %s", what, name, registry_error());
 	}
 }
 
 static int print_key(const char *name, struct user_key *key, bool as_json)
 {
 	if (as_json)
-		cmd_print_json(json_pack("{s:s, s:s, s:s}", "user", name, "id", key->id, "secret", key->secret));
+		cmd_print_json(json_pack("{s:s, s:s, s:s}", "user", name, "id", key->id, "secret",
+					 key->secret));
 	else
-		printf("key of %s: %s %s\nit is shown this once; with curl: -u %s:%s\n", name, key->id, key->secret, key->id, key->secret);
+		printf("key of %s: %s %s\nit is shown this once; with curl: -u %s:%s\n", name,
+		       key->id, key->secret, key->id, key->secret);
 	OPENSSL_cleanse(key, sizeof(*key));
 	return CMD_OK;
 }
@@ -43,17 +56,19 @@ static void print_users(json_t *list)
 	json_t *user, *grant;
 	size_t i, k;
 
-	json_array_foreach(list, i, user) {
+	json_array_foreach (list, i, user) {
 		char rights[512] = "", keys[16];
 
-		json_array_foreach(json_object_get(user, "grants"), k, grant) {
+		json_array_foreach (json_object_get(user, "grants"), k, grant) {
 			size_t at = strlen(rights);
 
-			snprintf(rights + at, sizeof(rights) - at, "%s%s in %s/%s", at ? ", " : "", js_text(grant, "rights", ""),
-				 js_text(grant, "bucket", "*"), js_text(grant, "prefix", ""));
+			snprintf(rights + at, sizeof(rights) - at, "%s%s in %s/%s", at ? ", " : "",
+				 js_text(grant, "rights", ""), js_text(grant, "bucket", "*"),
+				 js_text(grant, "prefix", ""));
 		}
 		snprintf(keys, sizeof(keys), "%zu", json_array_size(json_object_get(user, "keys")));
-		table_row(t, js_text(user, "name", "?"), json_is_true(json_object_get(user, "disabled")) ? "disabled" : "active",
+		table_row(t, js_text(user, "name", "?"),
+			  json_is_true(json_object_get(user, "disabled")) ? "disabled" : "active",
 			  rights, keys, NULL);
 	}
 	table_print(t);
@@ -94,16 +109,20 @@ static int run_user(const struct cmd *cmd, struct registry *reg, const char *wha
 		return print_key(name, &key, as_json);
 	if (as_json)
 		return cmd_print_json(json_pack("{s:s, s:s}", "user", name, "done", what));
-	printf("%s: %s\n", name, !strcmp(what, "rm") ? "removed; its tokens are refused from now on" :
-	       what[0] == 'd' ? "disabled; keys and tokens are refused" : "enabled");
+	printf("%s: %s\n", name,
+	       !strcmp(what, "rm") ? "removed; its tokens are refused from now on"
+	       : what[0] == 'd'	   ? "disabled; keys and tokens are refused"
+				   : "enabled");
 	return CMD_OK;
 }
 
 int cmd_user(const struct cmd *cmd, int argc, char **argv)
 {
 	struct user_grant grant = { .bucket = "*", .prefix = "", .rights = "rwdl" };
-	const struct cmd_flag own[] = { { "--rights", &grant.rights, NULL }, { "--bucket", &grant.bucket, NULL },
-					{ "--prefix", &grant.prefix, NULL }, { NULL, NULL, NULL } };
+	const struct cmd_flag own[] = { { "--rights", &grant.rights, NULL },
+					{ "--bucket", &grant.bucket, NULL },
+					{ "--prefix", &grant.prefix, NULL },
+					{ NULL, NULL, NULL } };
 	struct cmd_options opt = { 0 };
 	int n = cmd_parse(cmd, argc, argv, &opt, own), rc = CMD_FAILED;
 	struct registry *reg;
@@ -120,7 +139,8 @@ int cmd_user(const struct cmd *cmd, int argc, char **argv)
 		return CMD_USAGE;
 	reg = cmd_registry(conf);
 	if (reg)
-		rc = list ? run_list(reg, opt.json) : run_user(cmd, reg, argv[0], argv[1], &grant, opt.json);
+		rc = list ? run_list(reg, opt.json)
+			  : run_user(cmd, reg, argv[0], argv[1], &grant, opt.json);
 	registry_close(reg);
 	conf_free(conf);
 	return rc;
@@ -134,7 +154,9 @@ static int print_token(struct registry *reg, const struct token_scope *scope, bo
 	if (rc)
 		return say_failure("sign a token for", scope->user, rc);
 	if (as_json)
-		return cmd_print_json(json_pack("{s:s, s:s, s:I}", "token", token, "user", scope->user, "expires", (json_int_t)scope->expires));
+		return cmd_print_json(json_pack("{s:s, s:s, s:I}", "token", token, "user",
+						scope->user, "expires",
+						(json_int_t)scope->expires));
 	puts(token);
 	return CMD_OK;
 }
@@ -142,8 +164,11 @@ static int print_token(struct registry *reg, const struct token_scope *scope, bo
 int cmd_token(const struct cmd *cmd, int argc, char **argv)
 {
 	const char *rights = "rwdla", *bucket = "*", *prefix = "", *ttl = "12h";
-	const struct cmd_flag own[] = { { "--rights", &rights, NULL }, { "--bucket", &bucket, NULL },
-					{ "--prefix", &prefix, NULL }, { "--ttl", &ttl, NULL }, { NULL, NULL, NULL } };
+	const struct cmd_flag own[] = { { "--rights", &rights, NULL },
+					{ "--bucket", &bucket, NULL },
+					{ "--prefix", &prefix, NULL },
+					{ "--ttl", &ttl, NULL },
+					{ NULL, NULL, NULL } };
 	struct token_scope scope = { .exact = false };
 	struct cmd_options opt = { 0 };
 	int n = cmd_parse(cmd, argc, argv, &opt, own), rc = CMD_FAILED;
@@ -159,8 +184,11 @@ int cmd_token(const struct cmd *cmd, int argc, char **argv)
 		return cmd_usage(cmd, "wants the name of a user");
 	if (!seconds || seconds > TTL_MAX)
 		return cmd_usage(cmd, "--ttl %s: a time such as 30m or 12h, at most 90d", ttl);
-	if (!scope.rights || strlen(bucket) >= sizeof(scope.bucket) || strlen(prefix) >= sizeof(scope.prefix))
-		return cmd_usage(cmd, "--rights takes letters of rwdla, --bucket at most 63 bytes, --prefix 511");
+	if (!scope.rights || strlen(bucket) >= sizeof(scope.bucket) ||
+	    strlen(prefix) >= sizeof(scope.prefix))
+		return cmd_usage(
+			cmd,
+			"--rights takes letters of rwdla, --bucket at most 63 bytes, --prefix 511");
 	memcpy(scope.user, argv[0], strlen(argv[0]));
 	memcpy(scope.bucket, bucket, strlen(bucket));
 	memcpy(scope.prefix, prefix, strlen(prefix));

@@ -9,58 +9,90 @@
 #include "lib/log.h"
 #include "tools/cmd.h"
 
-#define CONFIG_HELP "  -c FILE         configuration (default $WEIR_CONFIG, then " CONF_DEFAULT_PATH ")\n"
-#define JSON_HELP   "  --json          one JSON text instead of a table\n"
-#define OBJECT_HELP                                                                                  \
-	"  --gateway URL   where (default $WEIR_GATEWAY, then the gateway that -c FILE names)\n"      \
+#define CONFIG_HELP                                                                                \
+	"  -c FILE         configuration (default $WEIR_CONFIG, then " CONF_DEFAULT_PATH ")\n"
+#define JSON_HELP "  --json          one JSON text instead of a table\n"
+#define OBJECT_HELP                                                                                \
+	"  --gateway URL   where (default $WEIR_GATEWAY, then the gateway that -c FILE names)\n"   \
 	"  --token-file F  who (default $WEIR_TOKEN, then ~/.config/weir/token)\n" JSON_HELP
 
 static const struct cmd commands[] = {
-	{ "up", "[-c FILE] [-v]", "Run the roles that a file names, each as a child with its own privileges",
-	  CONFIG_HELP "  -v              more messages\n  --ready FILE    append a line to FILE (or a FIFO) when everything runs\n\nexample: weir up -c examples/one-box.yaml\n", cmd_up },
-	{ "check", "[-c FILE] [FILE…]", "Say whether configurations are right, and where they are not",
+	{ "up", "[-c FILE] [-v]",
+	  "Run the roles that a file names, each as a child with its own privileges",
+	  CONFIG_HELP
+	  "  -v              more messages\n  --ready FILE    append a line to FILE (or a FIFO) "
+	  "when everything runs\n\nexample: weir up -c examples/one-box.yaml\n",
+	  cmd_up },
+	{ "check", "[-c FILE] [FILE…]",
+	  "Say whether configurations are right, and where they are not",
 	  CONFIG_HELP "  --keys          print every key with type, default and meaning\n" JSON_HELP
-	  "\nexample: weir check examples/*.yaml\n", cmd_check },
+		      "\nexample: weir check examples/*.yaml\n",
+	  cmd_check },
 	{ "status", "[-c FILE]", "Show what runs on this node, and who else is there",
-	  CONFIG_HELP JSON_HELP "\nexit code 0 when every role answers\nexample: weir status --json | jq '.roles.agent.services'\n", cmd_status },
+	  CONFIG_HELP JSON_HELP "\nexit code 0 when every role answers\nexample: weir status "
+				"--json | jq '.roles.agent.services'\n",
+	  cmd_status },
 	{ "top", "[-c FILE] [--interval 1s]", "Show the status again and again",
-	  CONFIG_HELP "  --interval T    pause between two looks (1s)\n  --rounds N      end after so many (1 when not on a terminal)\n" JSON_HELP
-	  "\nexample: weir top --interval 2s\n", cmd_top },
-	{ "weights", "[-c FILE]", "Show what was learned: coefficients, model error, wanted and applied weights, and why they differ",
+	  CONFIG_HELP "  --interval T    pause between two looks (1s)\n  --rounds N      end after "
+		      "so many (1 when not on a terminal)\n" JSON_HELP
+		      "\nexample: weir top --interval 2s\n",
+	  cmd_top },
+	{ "weights", "[-c FILE]",
+	  "Show what was learned: coefficients, model error, wanted and applied weights, and why "
+	  "they differ",
 	  CONFIG_HELP JSON_HELP "\nexample: weir weights\n", cmd_weights },
 	{ "drain", "[NODE] [--stop]", "Give a node no new work (or show who is draining)",
-	  CONFIG_HELP "  --stop          let it take part again\n" JSON_HELP "\nexample: weir drain gw-a1; weir drain --stop gw-a1\n", cmd_drain },
+	  CONFIG_HELP "  --stop          let it take part again\n" JSON_HELP
+		      "\nexample: weir drain gw-a1; weir drain --stop gw-a1\n",
+	  cmd_drain },
 	{ "put", "FILE BUCKET/KEY", "Upload a file",
-	  CONFIG_HELP OBJECT_HELP "\na key that ends in / gets the file's name\nexample: weir put report.csv data/2026/\n", cmd_put },
-	{ "get", "BUCKET/KEY|sha256:HEX [FILE|-]", "Download an object, by name or by hash; the digest is checked",
+	  CONFIG_HELP OBJECT_HELP
+	  "\na key that ends in / gets the file's name\nexample: weir put report.csv data/2026/\n",
+	  cmd_put },
+	{ "get", "BUCKET/KEY|sha256:HEX [FILE|-]",
+	  "Download an object, by name or by hash; the digest is checked",
 	  CONFIG_HELP OBJECT_HELP "\nexample: weir get data/2026/report.csv\n", cmd_get },
 	{ "ls", "BUCKET[/PREFIX]", "List objects in key order",
 	  CONFIG_HELP OBJECT_HELP "\nexample: weir ls data/2026/\n", cmd_ls },
 	{ "rm", "BUCKET/KEY…", "Delete objects, at every endpoint",
 	  CONFIG_HELP OBJECT_HELP "\nexample: weir rm data/2026/report.csv\n", cmd_rm },
 	{ "user", "add|key|disable|enable|rm NAME, or list", "Manage who may",
-	  CONFIG_HELP "  --rights LETTERS  r read, w write, d delete, l list, a see the console (rwdl)\n"
-	  "  --bucket B        in this bucket (all)\n  --prefix P        below this key prefix (all)\n" JSON_HELP
+	  CONFIG_HELP
+	  "  --rights LETTERS  r read, w write, d delete, l list, a see the console (rwdl)\n"
+	  "  --bucket B        in this bucket (all)\n  --prefix P        below this key prefix "
+	  "(all)\n" JSON_HELP
 	  "\nadd and key print a new key once: its id and secret are user and password for HTTP\n"
-	  "example: weir user add ada --rights rwdl\n", cmd_user },
+	  "example: weir user add ada --rights rwdl\n",
+	  cmd_user },
 	{ "token", "NAME", "Sign a token for a user; it is printed on standard output",
-	  CONFIG_HELP "  --rights LETTERS  at most so much (all that the user has)\n  --bucket B        in this bucket (all)\n"
-	  "  --prefix P        below this key prefix (all)\n  --ttl T           so long (12h; at most 90d)\n" JSON_HELP
-	  "\nexample: WEIR_TOKEN=$(weir token ada --ttl 1h) weir ls data\n", cmd_token },
-	{ "ca", "init DIR | issue DIR NODE [ADDRESS…]", "Make certificates by which daemons on different machines know each other",
-	  "  --name TEXT     name of the authority\n\nexample: weir ca init /root/weir-ca; weir ca issue /root/weir-ca gw-a1 198.18.1.11\n", cmd_ca },
-	{ "lab", "up | down | nodes | exec NODE COMMAND… | kill NODE | start NODE", "Two sites on this machine, in namespaces of their own (root)",
+	  CONFIG_HELP "  --rights LETTERS  at most so much (all that the user has)\n  --bucket B   "
+		      "     in this bucket (all)\n"
+		      "  --prefix P        below this key prefix (all)\n  --ttl T           so "
+		      "long (12h; at most 90d)\n" JSON_HELP
+		      "\nexample: WEIR_TOKEN=$(weir token ada --ttl 1h) weir ls data\n",
+	  cmd_token },
+	{ "ca", "init DIR | issue DIR NODE [ADDRESS…]",
+	  "Make certificates by which daemons on different machines know each other",
+	  "  --name TEXT     name of the authority\n\nexample: weir ca init /root/weir-ca; weir ca "
+	  "issue /root/weir-ca gw-a1 198.18.1.11\n",
+	  cmd_ca },
+	{ "lab", "up | down | nodes | exec NODE COMMAND… | kill NODE | start NODE",
+	  "Two sites on this machine, in namespaces of their own (root)",
 	  "  up, down        build it and start everything; end it and leave nothing\n"
-	  "  exec            run a command on a node: client, router, reg, edge-a gw-a1 gw-a2 ep-a1 ep-a2, the same for b\n"
+	  "  exec            run a command on a node: client, router, reg, edge-a gw-a1 gw-a2 "
+	  "ep-a1 ep-a2, the same for b\n"
 	  "  kill, start     end every process of a node at once; start it again\n"
-	  "\nexample: weir lab up; weir lab exec client dig files.edge.example; weir lab down\n", cmd_lab },
+	  "\nexample: weir lab up; weir lab exec client dig files.edge.example; weir lab down\n",
+	  cmd_lab },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(*commands))
 
 static void print_help(FILE *out)
 {
-	fputs("usage: weir COMMAND …\n\nAn edge that you run yourself: balancing, names, storage.\n\n", out);
+	fputs("usage: weir COMMAND …\n\nAn edge that you run yourself: balancing, names, "
+	      "storage.\n\n",
+	      out);
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(out, "  %-8s  %s\n", commands[i].name, commands[i].summary);
 	fputs("\nweir COMMAND --help says more, with an example.\n", out);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * console.c -- the web console: its files (compiled in, so that it needs no other host), and what it shows.
+ * console.c -- the web console: its files (compiled in, so that it needs no other host), and what
+ * it shows.
  *
- * A thread asks every member's inside listener for its status, every two seconds while somebody looks, and
- * sends the whole as one event. Members that do not answer are shown with the reason.
+ * A thread asks every member's inside listener for its status, every two seconds while somebody
+ * looks, and sends the whole as one event. Members that do not answer are shown with the reason.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -15,10 +16,10 @@
 #include "http/gateway/gateway.h"
 #include "lib/log.h"
 
-#define LOOK_EVERY_S   2
-#define LOOKING_S      15       /* so long after the last request somebody is taken to look */
-#define TOKEN_TTL_S    (12 * 3600)
-#define LISTENERS_MAX  256
+#define LOOK_EVERY_S  2
+#define LOOKING_S     15 /* so long after the last request somebody is taken to look */
+#define TOKEN_TTL_S   (12 * 3600)
+#define LISTENERS_MAX 256
 
 struct console {
 	struct gateway *gw;
@@ -27,11 +28,12 @@ struct console {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	_Atomic bool stopping;          /* changed under the lock */
+	_Atomic bool stopping; /* changed under the lock */
 	bool started;
-	char node[CONF_NAME_MAX], site[CONF_NAME_MAX]; /* copies: a reload frees the configuration while threads look */
+	char node[CONF_NAME_MAX], site[CONF_NAME_MAX]; /* copies: a reload frees the configuration
+							  while threads look */
 	time_t asked;
-	char *overview;                 /* the last one, JSON text */
+	char *overview; /* the last one, JSON text */
 	time_t overview_at;
 };
 
@@ -64,12 +66,14 @@ static enum http_next send_file(struct http_req *req, const char *name)
 		if (strcmp(files[i].name, name))
 			continue;
 		http_add_header(req, "Content-Security-Policy",
-				"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+				"default-src 'none'; script-src 'self'; style-src 'self'; "
+				"connect-src 'self'; img-src 'self' data:; "
 				"base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
 		http_add_header(req, "X-Content-Type-Options", "nosniff");
 		http_add_header(req, "Referrer-Policy", "no-referrer");
 		http_add_header(req, "Cache-Control", "no-cache");
-		return http_reply(req, 200, files[i].type, files[i].data, (size_t)(files[i].end - files[i].data));
+		return http_reply(req, 200, files[i].type, files[i].data,
+				  (size_t)(files[i].end - files[i].data));
 	}
 	return http_reply_error(req, 404, "no_such_file", "the console has no file %.64s", name);
 }
@@ -98,14 +102,17 @@ static json_t *ask(struct console *c, const json_t *member)
 	char url[512];
 
 	if (!inside)
-		return json_pack("{s:s}", "error", "it has no inside listener (inside:) to be asked on");
-	snprintf(url, sizeof(url), "%s://%s/_/status", json_is_true(json_object_get(member, "tls")) ? "https" : "http", inside);
+		return json_pack("{s:s}", "error",
+				 "it has no inside listener (inside:) to be asked on");
+	snprintf(url, sizeof(url), "%s://%s/_/status",
+		 json_is_true(json_object_get(member, "tls")) ? "https" : "http", inside);
 	call.url = url;
 	if (httpc_do(c->client, &call, &answer) == 0 && answer.status == 200)
 		status = json_loadb(answer.body, answer.len, 0, NULL);
 	if (!json_is_object(status)) {
 		json_decref(status);
-		status = json_pack("{s:s+}", "error", "does not answer: ", *answer.error ? answer.error : "no status");
+		status = json_pack("{s:s+}", "error",
+				   "does not answer: ", *answer.error ? answer.error : "no status");
 	}
 	httpc_answer_free(&answer);
 	return status;
@@ -114,12 +121,13 @@ static json_t *ask(struct console *c, const json_t *member)
 static char *look(struct console *c)
 {
 	json_t *members = view_members(c->gw->view), *member;
-	json_t *all = json_pack("{s:s, s:s, s:I, s:o, s:o}", "node", c->node, "site", c->site, "at", (json_int_t)time(NULL), "endpoints",
-				view_endpoints(c->gw->view), "members", members);
+	json_t *all = json_pack("{s:s, s:s, s:I, s:o, s:o}", "node", c->node, "site", c->site, "at",
+				(json_int_t)time(NULL), "endpoints", view_endpoints(c->gw->view),
+				"members", members);
 	char *text;
 	size_t i;
 
-	json_array_foreach(members, i, member)
+	json_array_foreach (members, i, member)
 		if (!c->stopping)
 			json_object_set_new(member, "status", ask(c, member));
 	text = json_dumps(all, JSON_COMPACT);
@@ -181,7 +189,8 @@ static bool may_look(struct http_req *req, struct gateway *gw, struct token_scop
 	if (users_allow(gw->users, who, RIGHT_LIST, NULL, NULL) ||
 	    users_allow(gw->users, who, RIGHT_ADMIN, NULL, NULL))
 		return true;
-	http_reply_error(req, 403, "forbidden", "%s has neither the right l nor a on every bucket", who->user);
+	http_reply_error(req, 403, "forbidden", "%s has neither the right l nor a on every bucket",
+			 who->user);
 	return false;
 }
 
@@ -241,9 +250,11 @@ enum http_next console_token(struct http_req *req, void *arg)
 		who.expires = until;
 	http_add_header(req, "Cache-Control", "no-store");
 	if (users_sign(gw->users, &who, token))
-		return http_reply_error(req, 503, "no_signing_key", "the registry gave no key to sign with yet; try again");
-	return http_reply_json(req, 200, json_pack("{s:s, s:s, s:I}", "token", token, "user", who.user,
-						   "expires", (json_int_t)who.expires));
+		return http_reply_error(req, 503, "no_signing_key",
+					"the registry gave no key to sign with yet; try again");
+	return http_reply_json(req, 200,
+			       json_pack("{s:s, s:s, s:I}", "token", token, "user", who.user,
+					 "expires", (json_int_t)who.expires));
 }
 
 /* ---- start and stop -------------------------------------------------------------------------- */

@@ -27,22 +27,25 @@ struct gateway {
 	struct reg_lease *lease;
 	struct console *console;
 	int fds[GATEWAY_LISTEN_MAX];
-	atomic_bool listening;                  /* off loopback too */
+	atomic_bool listening; /* off loopback too */
 	atomic_llong token_ttl_s;
-	_Atomic uint64_t object_max;            /* bytes */
+	_Atomic uint64_t object_max; /* bytes */
 	atomic_ullong redirected, refused, no_endpoint;
-	struct metric_series *counted[3];       /* the same, for the metrics page */
+	struct metric_series *counted[3]; /* the same, for the metrics page */
 };
 
-/* redirect.c: /b/BUCKET/KEY and /o/SHA256 → 307 to a ranked endpoint with a short token; arg is the gateway. */
+/* redirect.c: /b/BUCKET/KEY and /o/SHA256 → 307 to a ranked endpoint with a short token; arg is the
+ * gateway. */
 enum http_next redirect_object(struct http_req *req, void *arg);
 enum http_next redirect_hash(struct http_req *req, void *arg);
 
 /* console.c: the page, its files, what it shows (JSON and events). */
-int console_open(struct console **out, struct gateway *gw, struct httpc *client);  /* takes the client; privileged */
-int console_start(struct console *console);     /* when gw->server and gw->view are there */
-void console_stop(struct console *console);     /* ends the thread; before the server stops. Accepts NULL */
-void console_free(struct console *console);     /* after the server stopped. Accepts NULL */
+int console_open(struct console **out, struct gateway *gw,
+		 struct httpc *client);	    /* takes the client; privileged */
+int console_start(struct console *console); /* when gw->server and gw->view are there */
+void console_stop(
+	struct console *console); /* ends the thread; before the server stops. Accepts NULL */
+void console_free(struct console *console); /* after the server stopped. Accepts NULL */
 enum http_next console_page(struct http_req *req, void *arg);
 enum http_next console_file(struct http_req *req, void *arg);
 enum http_next console_status(struct http_req *req, void *arg);

@@ -19,9 +19,13 @@ static enum http_next health(struct http_req *req, void *arg)
 	return inside_health_begin(req, ((struct gateway *)arg)->load);
 }
 
-/* A body is never taken: body_max only lets an announced one reach the redirect, which looks at its size. */
+/* A body is never taken: body_max only lets an announced one reach the redirect, which looks at its
+ * size. */
 static const struct http_route routes[] = {
-	{ .methods = PUT | GET | DEL, .path = "/b/:bucket/*key", .body_max = UINT64_MAX, .begin = redirect_object },
+	{ .methods = PUT | GET | DEL,
+	  .path = "/b/:bucket/*key",
+	  .body_max = UINT64_MAX,
+	  .begin = redirect_object },
 	{ .methods = GET, .path = "/o/:sha256", .begin = redirect_hash },
 	{ .methods = GET, .path = "/", .begin = console_page },
 	{ .methods = GET, .path = "/_/console/*file", .begin = console_file },
@@ -45,7 +49,9 @@ static int add_metrics(struct gateway *gw)
 {
 	static const char *const results[] = { "redirected", "refused", "no_endpoint" };
 	struct metric *m = metric_add(gw->daemon->metrics, METRIC_COUNTER, "gateway_requests_total",
-				      "Requests for objects: sent on to an endpoint, refused for lack of rights, or without an endpoint alive.", "result");
+				      "Requests for objects: sent on to an endpoint, refused for "
+				      "lack of rights, or without an endpoint alive.",
+				      "result");
 
 	for (size_t i = 0; m && i < 3; i++)
 		gw->counted[i] = metric_series(m, results[i], NULL);
@@ -76,7 +82,8 @@ static int prepare(struct daemon *d)
 	d->state = gw;
 	gw->daemon = d;
 	if (conf->nlisten > GATEWAY_LISTEN_MAX) {
-		log_error("%s: gateway.listen: %zu addresses; at most %d", d->conf->path, conf->nlisten, GATEWAY_LISTEN_MAX);
+		log_error("%s: gateway.listen: %zu addresses; at most %d", d->conf->path,
+			  conf->nlisten, GATEWAY_LISTEN_MAX);
 		return -EINVAL;
 	}
 	memset(gw->fds, 0xff, sizeof(gw->fds));
@@ -124,8 +131,12 @@ static int start(struct daemon *d)
 	const struct conf_gateway *conf = &d->conf->gateway;
 	struct gateway *gw = d->state;
 	struct httpd_options opt = {
-		.name = "gateway", .connections_max = conf->limits.connections, .metrics = d->metrics, .load = gw->load,
-		.header_bytes_max = conf->limits.header_bytes, .idle_s = (unsigned int)(conf->limits.idle_us / 1000000),
+		.name = "gateway",
+		.connections_max = conf->limits.connections,
+		.metrics = d->metrics,
+		.load = gw->load,
+		.header_bytes_max = conf->limits.header_bytes,
+		.idle_s = (unsigned int)(conf->limits.idle_us / 1000000),
 		.header_s = (unsigned int)(conf->limits.request_us / 1000000),
 	};
 	int rc = users_open(&gw->users, d->registry, users_changed, gw);
@@ -177,7 +188,8 @@ static int reload(struct daemon *d, const struct conf *old)
 	struct gateway *gw = d->state;
 
 	if (old->gateway.nlisten != d->conf->gateway.nlisten ||
-	    memcmp(old->gateway.listen, d->conf->gateway.listen, old->gateway.nlisten * sizeof(*old->gateway.listen)))
+	    memcmp(old->gateway.listen, d->conf->gateway.listen,
+		   old->gateway.nlisten * sizeof(*old->gateway.listen)))
 		log_warn("gateway.listen changed: it takes a restart to listen elsewhere");
 	take_limits(gw, &d->conf->gateway);
 	view_configure(gw->view, d->conf);
@@ -189,19 +201,29 @@ static void status(struct daemon *d, json_t *answer)
 	struct gateway *gw = d->state;
 
 	json_object_set_new(answer, "requests",
-			    json_pack("{s:I, s:I, s:I}", "redirected", (json_int_t)gw->redirected, "refused",
-				      (json_int_t)gw->refused, "no_endpoint", (json_int_t)gw->no_endpoint));
+			    json_pack("{s:I, s:I, s:I}", "redirected", (json_int_t)gw->redirected,
+				      "refused", (json_int_t)gw->refused, "no_endpoint",
+				      (json_int_t)gw->no_endpoint));
 	json_object_set_new(answer, "users", json_integer((json_int_t)users_count(gw->users)));
-	json_object_set_new(answer, "listening", json_string(gw->listening ? "everywhere" : "loopback only: no user yet"));
+	json_object_set_new(
+		answer, "listening",
+		json_string(gw->listening ? "everywhere" : "loopback only: no user yet"));
 	json_object_set_new(answer, "endpoints", view_endpoints(gw->view));
 }
 
 int main(int argc, char **argv)
 {
 	static const struct daemon_program program = {
-		.name = "weir-gateway", .role = "gateway", .summary = "redirects requests for objects to endpoints; web console",
-		.enabled = enabled, .profile = PRIV_NET, .prepare = prepare, .start = start, .stop = stop,
-		.reload = reload, .status = status,
+		.name = "weir-gateway",
+		.role = "gateway",
+		.summary = "redirects requests for objects to endpoints; web console",
+		.enabled = enabled,
+		.profile = PRIV_NET,
+		.prepare = prepare,
+		.start = start,
+		.stop = stop,
+		.reload = reload,
+		.status = status,
 	};
 
 	return daemon_main(&program, argc, argv);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static __thread const char *sort_site;          /* qsort has no argument for it */
+static __thread const char *sort_site; /* qsort has no argument for it */
 
 static int compare(const void *a, const void *b)
 {
@@ -26,8 +26,9 @@ static int compare(const void *a, const void *b)
 void rank_sort(struct rank_endpoint *endpoints, size_t n, const char *own_site)
 {
 	for (size_t i = 0; i < n; i++)
-		endpoints[i].why = endpoints[i].draining ? "draining" :
-				   endpoints[i].weight > 0 ? NULL : "no weight: unhealthy or overloaded";
+		endpoints[i].why = endpoints[i].draining     ? "draining"
+				   : endpoints[i].weight > 0 ? NULL
+							     : "no weight: unhealthy or overloaded";
 	sort_site = own_site;
 	qsort(endpoints, n, sizeof(*endpoints), compare);
 }
@@ -50,7 +51,8 @@ static const struct rank_endpoint *draw(const struct rank_endpoint *endpoints, s
 	return &endpoints[n - 1];
 }
 
-const struct rank_endpoint *rank_pick(const struct rank_endpoint *endpoints, size_t n, unsigned int top, double u)
+const struct rank_endpoint *rank_pick(const struct rank_endpoint *endpoints, size_t n,
+				      unsigned int top, double u)
 {
 	size_t usable = 0, staying = 0;
 
@@ -61,7 +63,8 @@ const struct rank_endpoint *rank_pick(const struct rank_endpoint *endpoints, siz
 		usable++;
 	if (usable)
 		return draw(endpoints, usable, u);
-	/* Nobody is well: better a try than an error. Drained ones were sorted by weight among the others. */
+	/* Nobody is well: better a try than an error. Drained ones were sorted by weight among the
+	 * others. */
 	for (size_t i = 0; i < n; i++)
 		staying += !endpoints[i].draining;
 	if (!staying)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * redirect.c -- a request for an object becomes a 307 to an endpoint (RFC 9110 section 15.4.8: method and body stay).
+ * redirect.c -- a request for an object becomes a 307 to an endpoint (RFC 9110 section 15.4.8:
+ * method and body stay).
  *
- * The target is composed anew from the decoded bucket and key, never from received bytes, and carries a token
- * that allows this method on this object for a short time. The answer is queued before a body is read, so
- * that a client that waits for 100 (Expect) sends its body once.
+ * The target is composed anew from the decoded bucket and key, never from received bytes, and
+ * carries a token that allows this method on this object for a short time. The answer is queued
+ * before a body is read, so that a client that waits for 100 (Expect) sends its body once.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,8 +16,8 @@
 #include "http/gateway/gateway.h"
 #include "lib/hash.h"
 
-static const char curl_hint[] =
-	"This gateway does not carry data: it redirects to an endpoint. Follow the redirect (curl -L).\n";
+static const char curl_hint[] = "This gateway does not carry data: it redirects to an endpoint. "
+				"Follow the redirect (curl -L).\n";
 
 static unsigned int right_of(enum http_method method, bool listing)
 {
@@ -37,7 +38,8 @@ static double draw(void)
 }
 
 /* The short token, or "" for a public bucket that nobody in particular reads. */
-static int short_token(struct gateway *gw, const struct token_scope *who, const struct token_scope *want, char token[TOKEN_MAX])
+static int short_token(struct gateway *gw, const struct token_scope *who,
+		       const struct token_scope *want, char token[TOKEN_MAX])
 {
 	struct token_scope scope = *want;
 	int64_t now = time(NULL);
@@ -53,7 +55,8 @@ static int short_token(struct gateway *gw, const struct token_scope *who, const 
 }
 
 /* path: begins with '/', percent-encoded; query: "" or "name=value&…", encoded. */
-static enum http_next answer(struct http_req *req, struct gateway *gw, const char *path, const char *query, const char *token)
+static enum http_next answer(struct http_req *req, struct gateway *gw, const char *path,
+			     const char *query, const char *token)
 {
 	char url[256], node[64], *location = NULL;
 	enum http_next next;
@@ -61,7 +64,8 @@ static enum http_next answer(struct http_req *req, struct gateway *gw, const cha
 	if (view_pick(gw->view, draw(), url, node)) {
 		gw->no_endpoint++;
 		http_add_header(req, "Retry-After", "1");
-		return http_reply_error(req, 503, "no_endpoint", "no endpoint is alive at the moment; try again");
+		return http_reply_error(req, 503, "no_endpoint",
+					"no endpoint is alive at the moment; try again");
 	}
 	if (asprintf(&location, "%s%s%s%s%s%s", url, path, *query || *token ? "?" : "", query,
 		     *token ? (*query ? "&t=" : "t=") : "", token) < 0)
@@ -85,7 +89,8 @@ static char *list_query(const struct http_req *req)
 		const char *value = http_query(req, names[i]);
 		char *encoded = value ? http_percent_encode(value, false) : NULL, *longer = NULL;
 
-		if (encoded && asprintf(&longer, "%s%s%s=%s", query, *query ? "&" : "", names[i], encoded) >= 0) {
+		if (encoded && asprintf(&longer, "%s%s%s=%s", query, *query ? "&" : "", names[i],
+					encoded) >= 0) {
 			free(query);
 			query = longer;
 		}
@@ -106,11 +111,15 @@ enum http_next redirect_object(struct http_req *req, void *arg)
 
 	want.rights = right_of(http_method(req), listing);
 	if (!*key && !listing)
-		return http_reply_error(req, 400, "no_key", "the path ends after the bucket; it should be /b/%.63s/KEY", bucket);
+		return http_reply_error(req, 400, "no_key",
+					"the path ends after the bucket; it should be /b/%.63s/KEY",
+					bucket);
 	if (http_content_length(req) != UINT64_MAX && http_content_length(req) > gw->object_max)
-		return http_reply_error(req, 413, "too_large", "an object may have %llu bytes", (unsigned long long)gw->object_max);
+		return http_reply_error(req, 413, "too_large", "an object may have %llu bytes",
+					(unsigned long long)gw->object_max);
 	if (strlen(bucket) >= sizeof(want.bucket) || strlen(prefix) >= sizeof(want.prefix))
-		return http_reply_error(req, 400, "name_too_long", "a bucket has at most 63 bytes, a key 512");
+		return http_reply_error(req, 400, "name_too_long",
+					"a bucket has at most 63 bytes, a key 512");
 	if (!access_check(req, gw->users, want.rights, bucket, prefix, &who)) {
 		gw->refused++;
 		return HTTP_ANSWERED;
@@ -118,11 +127,13 @@ enum http_next redirect_object(struct http_req *req, void *arg)
 	memcpy(want.bucket, bucket, strlen(bucket));
 	memcpy(want.prefix, prefix, strlen(prefix));
 	if (short_token(gw, &who, &want, token))
-		return http_reply_error(req, 503, "no_signing_key", "the registry gave no key to sign with yet; try again");
+		return http_reply_error(req, 503, "no_signing_key",
+					"the registry gave no key to sign with yet; try again");
 	encoded_bucket = http_percent_encode(bucket, false);
 	encoded = http_percent_encode(key, true);
 	query = listing ? list_query(req) : strdup("");
-	if (!encoded_bucket || !encoded || !query || asprintf(&path, "/b/%s/%s", encoded_bucket, encoded) < 0)
+	if (!encoded_bucket || !encoded || !query ||
+	    asprintf(&path, "/b/%s/%s", encoded_bucket, encoded) < 0)
 		next = http_reply_error(req, 500, "memory", "out of memory");
 	else
 		next = answer(req, gw, path, query, token);
@@ -133,7 +144,8 @@ enum http_next redirect_object(struct http_req *req, void *arg)
 	return next;
 }
 
-/* By hash the key is not known yet: the endpoint checks the user's own rights when it has found the name. */
+/* By hash the key is not known yet: the endpoint checks the user's own rights when it has found the
+ * name. */
 enum http_next redirect_hash(struct http_req *req, void *arg)
 {
 	struct gateway *gw = arg;
@@ -143,19 +155,24 @@ enum http_next redirect_hash(struct http_req *req, void *arg)
 	uint8_t digest[32];
 
 	if (hex_decode(sha, digest, sizeof(digest)))
-		return http_reply_error(req, 400, "not_a_hash", "the path should be /o/ and the 64 hexadecimal digits of a SHA-256");
+		return http_reply_error(
+			req, 400, "not_a_hash",
+			"the path should be /o/ and the 64 hexadecimal digits of a SHA-256");
 	if (!access_who(req, gw->users, &who)) {
 		gw->refused++;
 		return HTTP_ANSWERED;
 	}
 	want = who;
-	want.rights &= RIGHT_READ; /* what a narrow token does not allow, the one in the redirect must not */
+	want.rights &= RIGHT_READ; /* what a narrow token does not allow, the one in the redirect
+				      must not */
 	if (!want.rights) {
 		gw->refused++;
-		return http_reply_error(req, 403, "forbidden", "%s has not the right r here", who.user);
+		return http_reply_error(req, 403, "forbidden", "%s has not the right r here",
+					who.user);
 	}
 	if (short_token(gw, &who, &want, token))
-		return http_reply_error(req, 503, "no_signing_key", "the registry gave no key to sign with yet; try again");
+		return http_reply_error(req, 503, "no_signing_key",
+					"the registry gave no key to sign with yet; try again");
 	snprintf(path, sizeof(path), "/o/%s", sha);
 	return answer(req, gw, path, "", token);
 }

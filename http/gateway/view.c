@@ -2,8 +2,8 @@
 /*
  * view.c -- see view.h.
  *
- * Watches' threads write three JSON objects (key → value) and then rebuild the ranked list; request threads
- * read the list. Both under one lock: a pick copies two strings.
+ * Watches' threads write three JSON objects (key → value) and then rebuild the ranked list; request
+ * threads read the list. Both under one lock: a pick copies two strings.
  */
 #include "http/gateway/view.h"
 
@@ -28,7 +28,7 @@ struct source {
 
 struct view {
 	pthread_mutex_t lock;
-	json_t *known[PREFIXES];        /* rest of the key → value */
+	json_t *known[PREFIXES]; /* rest of the key → value */
 	struct source sources[PREFIXES];
 	const struct conf *conf;
 	struct rank_endpoint *ranked;
@@ -42,16 +42,18 @@ static const char *text_of(const json_t *o, const char *key)
 	return text ? text : "";
 }
 
-/* The published rate of a node relative to its service's mean; false when no service measures it. */
+/* The published rate of a node relative to its service's mean; false when no service measures it.
+ */
 static bool weight_of(const struct view *view, const char *node, double *weight)
 {
 	for (size_t s = 0; s < view->conf->gateway.redirect.nservices; s++) {
-		const json_t *published = json_object_get(view->known[RATES], view->conf->gateway.redirect.services[s]);
+		const json_t *published = json_object_get(view->known[RATES],
+							  view->conf->gateway.redirect.services[s]);
 		const json_t *rates = json_object_get(published, "rates"), *pair;
 		double sum = 0, mine = -1;
 		size_t i;
 
-		json_array_foreach(rates, i, pair) {
+		json_array_foreach (rates, i, pair) {
 			double rate = json_number_value(json_array_get(pair, 1));
 			const char *name = json_string_value(json_array_get(pair, 0));
 
@@ -77,7 +79,7 @@ static void rebuild(struct view *view)
 
 	if (!list)
 		return;
-	json_object_foreach(view->known[MEMBERS], key, member) {
+	json_object_foreach (view->known[MEMBERS], key, member) {
 		struct rank_endpoint *e = &list[n];
 
 		if (strncmp(key, "endpoint/", 9) || !*text_of(member, "url") || n == ENDPOINTS_MAX)
@@ -109,7 +111,9 @@ static void changed(void *arg, enum reg_event event, const struct reg_kv *kv)
 		if (json_is_object(value))
 			json_object_set(view->known[source->which], rest, value);
 		else
-			log_limited(LOG_LEVEL_WARN, 6, "the registry's %s is not a JSON object; it is ignored", kv->key);
+			log_limited(LOG_LEVEL_WARN, 6,
+				    "the registry's %s is not a JSON object; it is ignored",
+				    kv->key);
 		json_decref(value);
 	} else if (event == REG_DELETE) {
 		json_object_del(view->known[source->which], rest);
@@ -131,7 +135,8 @@ int view_open(struct view **out, struct registry *reg, const struct conf *conf)
 		view->known[i] = json_object();
 	for (int i = 0; i < PREFIXES && !rc; i++) {
 		view->sources[i] = (struct source){ .view = view, .which = i };
-		rc = registry_watch(reg, &view->sources[i].watch, prefixes[i], changed, &view->sources[i]);
+		rc = registry_watch(reg, &view->sources[i].watch, prefixes[i], changed,
+				    &view->sources[i]);
 	}
 	if (rc) {
 		view_close(view);
@@ -186,9 +191,12 @@ json_t *view_endpoints(struct view *view)
 	for (size_t i = 0; i < view->nranked; i++) {
 		const struct rank_endpoint *e = &view->ranked[i];
 
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:b, s:f, s:s}", "node", e->node, "site", e->site,
-						      "url", e->url, "up", !e->why, "weight", e->weight,
-						      "why", e->why ? e->why : e->measured ? "" : "not measured"));
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:b, s:f, s:s}", "node",
+						      e->node, "site", e->site, "url", e->url, "up",
+						      !e->why, "weight", e->weight, "why",
+						      e->why	    ? e->why
+						      : e->measured ? ""
+								    : "not measured"));
 	}
 	pthread_mutex_unlock(&view->lock);
 	return list;
@@ -200,7 +208,7 @@ json_t *view_members(struct view *view)
 	const char *key;
 
 	pthread_mutex_lock(&view->lock);
-	json_object_foreach(view->known[MEMBERS], key, member)
+	json_object_foreach (view->known[MEMBERS], key, member)
 		json_array_append_new(list, json_deep_copy(member));
 	pthread_mutex_unlock(&view->lock);
 	return list;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * view.h -- what the gateway knows of the installation: members, endpoints with their weights, drains.
- * Kept by watches; a registry that is silent leaves it as it was.
+ * view.h -- what the gateway knows of the installation: members, endpoints with their weights,
+ * drains. Kept by watches; a registry that is silent leaves it as it was.
  */
 #ifndef WEIR_VIEW_H
 #define WEIR_VIEW_H
@@ -16,7 +16,7 @@ struct view;
 
 /* Watches the registry until view_close(). services: those whose rates rank the endpoints. */
 int view_open(struct view **out, struct registry *reg, const struct conf *conf);
-void view_close(struct view *view);             /* accepts NULL */
+void view_close(struct view *view); /* accepts NULL */
 /* New settings after a reload. */
 void view_configure(struct view *view, const struct conf *conf);
 
