@@ -422,11 +422,11 @@ static int found_hash(void *arg, const char *bucket, const struct name_entry *en
 {
 	struct by_hash *found = arg;
 
-	if (strlen(bucket) >= BUCKET_MAX)
+	if (strlen(bucket) >= BUCKET_MAX || found->n == BY_HASH_MAX)
 		return 0;
 	strcpy(found->bucket[found->n], bucket);
 	found->entry[found->n++] = *entry;
-	return found->n == BY_HASH_MAX;
+	return 0;
 }
 
 /* The first of those found that the caller may read and that its name still stands for. */

@@ -103,6 +103,10 @@ done
 check $ok "by hash from each"
 [ "$(code a1 /o/"$(printf %064d 7)")" = 404 ] && [ "$(code a1 /o/xyz)" = 400 ]
 check $? "an unknown hash: 404; no hash: 400"
+# As many names of the same data as are looked through (names.h), and more.
+ok=0; for i in $(seq 66); do [ "$(code a1 "/b/same/$i" -T "$work/small")" = 201 ] || ok=1; done
+[ $ok = 0 ] && [ "$(code b1 /o/"$(sha "$work/small")")" = 200 ] && cmp -s "$work/body" "$work/small"
+check $? "by hash, of which there are 66"
 
 # ---- listing
 for k in z/1 z/2 z/3 "z/ä" "a b"; do code a1 "/b/list/$(jq -rn --arg k "$k" '$k|@uri' | sed 's|%2F|/|g')" -T "$work/empty" >/dev/null; done
