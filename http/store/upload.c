@@ -163,6 +163,8 @@ static void targets_push(struct upload *up, const char *last)
 {
 	unsigned int i = 0;
 
+	if (up->nfailed == FAILED_MAX)
+		return;
 	targets_choose(up);
 	while (i < up->ntargets) {
 		if (!target_push(up, &up->targets[i], last)) {
@@ -184,7 +186,7 @@ static void send_job(void *arg)
 	pthread_mutex_lock(&up->lock);
 	ended = up->ended;
 	pthread_mutex_unlock(&up->lock);
-	if (!ended && up->nfailed < FAILED_MAX)
+	if (!ended)
 		targets_push(up, NULL);
 	pthread_mutex_lock(&up->lock);
 	ended = up->ended;
