@@ -101,7 +101,8 @@ static void end_all(struct write *list, int rc, const char *why)
 
 	for (; list; list = next) {
 		next = list->next;
-		write_end(list, rc == -EAGAIN && list->maybe ? -ETIMEDOUT : rc, why);
+		write_end(list, (rc == -EAGAIN || rc == -ENOSPC) && list->maybe ? -ETIMEDOUT : rc,
+			  why);
 	}
 }
 
@@ -142,7 +143,8 @@ static void bucket_refuse(struct names *n, struct bucket *b)
 struct round {
 	struct names *n;
 	struct bucket *b;
-	struct write *writes; /* in order */
+	struct write *writes;  /* in order */
+	struct write *refused; /* by the copy here: rc set, not answered yet */
 	struct names_batch batch;
 	struct names_meta meta;
 	int64_t now_s;
@@ -192,6 +194,11 @@ static int plan_write(struct names_txn *t, const struct round *r, struct write *
 	if (rc && rc != -ENOENT)
 		return rc;
 	live = !rc && !old.deleted;
+	/* A try so late that the history has forgotten the first: its data must stay. */
+	if (live && w->kind == WRITE_PUT && !strcmp(old.version, w->entry.version)) {
+		w->entry = old;
+		return 0;
+	}
 	rc = names_conditions(w->if_match, w->if_none_match,
 			      live ? names_etag(old.sha256, etag) : NULL);
 	if (rc)
@@ -213,15 +220,30 @@ static int plan_write(struct names_txn *t, const struct round *r, struct write *
 	return 1;
 }
 
-static const char *const plan_words[] = {
-	"the object is not what the condition asks for",
-	"there is no such object",
-};
+static const char *refusal(int rc)
+{
+	return rc == -ECANCELED ? "the object is not what the condition asks for"
+	       : rc == -ENOENT	? "there is no such object"
+				: strerror(-rc);
+}
+
+/* What the copy here says counts only if nobody had taken over by then: asked after it was read. */
+static void round_refuse(struct round *r)
+{
+	int rc = r->refused ? read_certain(r->n, r->b) : 0;
+	struct write *next;
+
+	for (struct write *w = r->refused; w; w = next) {
+		next = w->next;
+		write_end(w, rc ? rc : w->rc, rc ? names_error() : refusal(w->rc));
+	}
+	r->refused = NULL;
+}
 
 static int plan_txn(struct names_txn *t, void *arg)
 {
 	struct round *r = arg;
-	struct write *keep = NULL, **end = &keep, *next;
+	struct write *keep = NULL, **end = &keep, **refused = &r->refused, *next;
 	int rc = names_meta_get(t, r->b->name, &r->meta);
 
 	if (rc)
@@ -240,12 +262,14 @@ static int plan_txn(struct names_txn *t, void *arg)
 		op->epoch = r->batch.epoch;
 		op->seq = r->meta.seq + r->batch.nops + 1;
 		rc = w->kind == WRITE_PUT || w->kind == WRITE_DELETE ? plan_write(t, r, w, op) : 1;
-		if (rc <= 0) {
-			write_end(w, rc,
-				  rc == -ECANCELED ? plan_words[0]
-				  : rc == -ENOENT  ? plan_words[1]
-				  : rc		   ? strerror(-rc)
-						   : "");
+		if (!rc) {
+			write_end(w, 0, "");
+			continue;
+		}
+		if (rc < 0) {
+			w->rc = rc;
+			*refused = w;
+			refused = &w->next;
 			continue;
 		}
 		r->batch.nops++;
@@ -393,6 +417,7 @@ static int round_run(struct names *n, struct bucket *b)
 	}
 	if (!rc)
 		rc = names_db_read(n->db, plan_txn, &r);
+	round_refuse(&r);
 	if (!rc && r.batch.nops)
 		rc = round_write(&r);
 	if (rc != -ERESTART)

@@ -178,8 +178,12 @@ static int write_route(struct names *n, const char *bucket, struct write *w)
 			rc = write_here(n, b, w);
 		else
 			rc = write_there(n, b, v.record.primary, w);
-		if (!rc || rc == -ECANCELED || rc == -ENOENT || rc == -EINVAL || rc == -ENOSPC)
+		/* These were decided from the bucket's order, in which an earlier try would have
+		 * been found by its version. A full disk was not. */
+		if (!rc || rc == -ECANCELED || rc == -ENOENT || rc == -EINVAL)
 			return rc;
+		if (rc == -ENOSPC)
+			return maybe ? -ETIMEDOUT : rc;
 		/* Refused for certain, or not: then a later certain refusal says nothing about this
 		 * try. */
 		maybe |= rc != -EAGAIN && rc != -ENOTCONN;
@@ -320,14 +324,15 @@ int read_certain(struct names *n, struct bucket *b)
 	return rc ? -EAGAIN : 0;
 }
 
-/* Is this node the primary, by a term that was verified already? Asks nobody. */
-static bool certain_now(struct names *n, struct bucket *b)
+/* Is this node the primary (then *epoch), by a term that was verified already? Asks nobody. */
+static bool certain_now(struct names *n, struct bucket *b, uint64_t *epoch)
 {
 	struct bucket_view v;
 	uint64_t term = 0;
 	bool certain;
 
 	bucket_view(n, b, &v);
+	*epoch = v.meta.epoch;
 	if (!v.known || !v.has_meta || v.meta.state != NAMES_STATE_COMPLETE ||
 	    v.meta.epoch != v.record.epoch || strcmp(v.record.primary, n->node) ||
 	    strcmp(v.meta.primary, n->node))
@@ -365,13 +370,27 @@ static int read_txn(struct names_txn *t, void *arg)
 	return !rc && r->entry->deleted ? -ENOENT : rc;
 }
 
+/* Reads, then makes sure that nobody had taken over by then: the other way round, a program that was
+ * stopped in between would answer from the past. A listing is checked before too, because what it
+ * told cannot be taken back. */
 static int read_run(struct read *r)
 {
 	struct bucket *b = bucket_find(r->n, r->bucket);
-	int rc = b ? read_certain(r->n, b) : -EAGAIN;
+	struct bucket_view before, after;
+	int rc = b ? 0 : -EAGAIN, certain;
 
-	if (!rc)
+	if (!rc && r->list)
+		rc = read_certain(r->n, b);
+	if (!rc) {
+		bucket_view(r->n, b, &before);
 		rc = names_db_read(r->n->db, read_txn, r);
+		certain = read_certain(r->n, b);
+		bucket_view(r->n, b, &after);
+		if (certain)
+			rc = certain;
+		else if (after.meta.epoch != before.meta.epoch)
+			rc = -EAGAIN;
+	}
 	if (rc == -ENOENT)
 		names_fail("there is no such object");
 	else if (rc == -ESTALE)
@@ -412,15 +431,18 @@ static int get_there(struct names *n, struct bucket *b, const char *primary, con
 int names_get_now(struct names *n, const char *bucket, const char *key, struct name_entry *entry)
 {
 	struct read r = { .n = n, .bucket = bucket, .key = key, .entry = entry };
+	uint64_t before, after;
 	struct bucket *b;
 	int rc;
 
 	if (!names_bucket_valid(bucket) || !names_key_valid(key))
 		return -EWOULDBLOCK;
 	b = bucket_find(n, bucket);
-	if (!b || !certain_now(n, b))
+	if (!b || !certain_now(n, b, &before))
 		return -EWOULDBLOCK;
 	rc = names_db_read(n->db, read_txn, &r);
+	if (!certain_now(n, b, &after) || after != before)
+		return -EWOULDBLOCK; /* stopped in between, see read_run() */
 	if (rc == -ENOENT)
 		names_fail("there is no such object");
 	return !rc || rc == -ENOENT ? rc : -EWOULDBLOCK;
@@ -539,7 +561,7 @@ int names_list(struct names *n, const char *bucket, const char *prefix, const ch
 		else
 			rc = list_there(n, b, v.record.primary, &l, fn, arg, more, &t.told);
 		if (!rc || t.told || rc == -EINVAL || rc == -ENOENT)
-			return rc;
+			return rc == -ESTALE ? -EAGAIN : rc;
 	} while (pause_next(n, &p));
 	return -EAGAIN;
 }

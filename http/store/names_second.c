@@ -163,7 +163,7 @@ static int import_txn(struct names_txn *t, void *arg)
 		    meta.state != NAMES_STATE_COMPLETE))
 		rc = -ESTALE;
 	if (!rc)
-		rc = names_import_begin(t, &meta, meta.seq ? meta.seq : 0);
+		rc = names_import_begin(t, &meta, meta.seq);
 	json_array_foreach (m->pages, i, page) {
 		if (!rc)
 			rc = names_import(t, &meta, page);

@@ -199,6 +199,31 @@ static void stopped_primary_is_not_stale(void **state)
 	assert_string_equal(got, v1);
 }
 
+/* The same for what a write is told: "there is no such object" is as much a word on the present as a
+ * read is, and so is a condition that does not hold. */
+static void stopped_primary_refuses_nothing_stale(void **state)
+{
+	struct cluster *c = &cluster;
+	char v1[33], v2[33], v3[33];
+	unsigned int primary;
+
+	(void)state;
+	new_version(v1);
+	new_version(v2);
+	new_version(v3);
+	assert_int_equal(put(c, 0, "photos", "k", v1), 0);
+	primary = (unsigned int)role_of(c, 0, "photos", "primary");
+	relay_cut(&c->nodes[primary].inside, true); /* a late message would tell it too */
+	kill(c->nodes[primary].pid, SIGSTOP);
+	relay_cut(&c->nodes[primary].registry, true);
+	assert_int_equal(put(c, (primary + 1) % 3, "photos", "k", v2), 0);
+	assert_int_equal(put(c, (primary + 1) % 3, "photos", "new", v3), 0);
+	kill(c->nodes[primary].pid, SIGCONT);
+	assert_int_equal(del(c, primary, "photos", "new"), 0);
+	relay_cut(&c->nodes[primary].registry, false);
+	relay_cut(&c->nodes[primary].inside, false);
+}
+
 /* Nobody reaches the registry: reads and writes go on as recorded. */
 static void silent_registry(void **state)
 {
@@ -379,6 +404,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(ideal_holder_fetches, up3, down),
 		cmocka_unit_test_setup_teardown(primary_dies, up3, down),
 		cmocka_unit_test_setup_teardown(stopped_primary_is_not_stale, up3, down),
+		cmocka_unit_test_setup_teardown(stopped_primary_refuses_nothing_stale, up3, down),
 		cmocka_unit_test_setup_teardown(silent_registry, up3, down),
 		cmocka_unit_test_setup_teardown(no_second_copy_no_write, up2, down),
 		cmocka_unit_test_setup_teardown(primary_lost_its_disk, up3, down),
