@@ -121,19 +121,22 @@ int inbound_take(struct inbound *in, const struct version *v, const char *from, 
 	return rc;
 }
 
-void inbound_give(struct inbound *in, const struct version *v, bool keep)
+bool inbound_give(struct inbound *in, const struct version *v, bool keep)
 {
 	struct entry **p;
+	bool dropped = false;
 
 	pthread_mutex_lock(&in->lock);
 	p = find(in, v);
 	if (*p) {
 		(*p)->lent = false;
 		(*p)->used = now_s();
-		if (!keep || (*p)->dropped)
+		dropped = (*p)->dropped;
+		if (!keep || dropped)
 			drop(in, p);
 	}
 	pthread_mutex_unlock(&in->lock);
+	return dropped;
 }
 
 void inbound_forget(struct inbound *in, const struct version *v)

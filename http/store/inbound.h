@@ -20,8 +20,9 @@ void inbound_free(struct inbound *in);          /* accepts NULL */
  * -ESTALE: unknown, and number is not 0; -EAGAIN: too many at once. */
 int inbound_take(struct inbound *in, const struct version *v, const char *from, uint64_t number,
 		 struct staged **out);
-/* Gives it back; keep false: it is done (or spoilt) and freed. */
-void inbound_give(struct inbound *in, const struct version *v, bool keep);
+/* Gives it back; keep false: it is done (or spoilt) and freed. True: it was to be dropped
+ * meanwhile, which is the giver's to do for what it made of it. */
+bool inbound_give(struct inbound *in, const struct version *v, bool keep);
 /* Drops it, at once or when it is given back. */
 void inbound_forget(struct inbound *in, const struct version *v);
 /* That endpoint has started anew: what it was sending will never be finished. */

@@ -117,7 +117,9 @@ static void commit_work(struct http_req *req, void *arg)
 		staged_commit_begin(a->staged);
 		rc = staged_commit_wait(a->staged);
 	}
-	inbound_give(ep->inbound, &a->version, false);
+	/* Deleted while it was on its way to the disk: nobody would tell this endpoint again. */
+	if (inbound_give(ep->inbound, &a->version, false) && !rc)
+		rc = chunks_forget(ep->chunks, &a->version) ? -EIO : -ENOENT;
 	a->staged = NULL;
 	held_drop(ep->held, &a->version);
 	if (rc)

@@ -252,23 +252,31 @@ struct missing {
 	struct name_entry entry;
 };
 
-static void missing_job(void *arg)
+int repair_missing_now(struct endpoint *ep, const char *bucket, const struct name_entry *entry)
 {
-	struct missing *job = arg;
 	struct name_entry now;
 	struct version v;
 	int rc, got;
 
-	if (version_parse(&v, job->entry.version) || chunks_has(job->ep->chunks, &v))
-		goto out;
-	rc = repair_fetch(job->ep, &v, job->entry.holders, job->entry.nholders);
-	log_warn("version %s should be here and was missing: %s", job->entry.version,
+	if (version_parse(&v, entry->version) || chunks_has(ep->chunks, &v))
+		return 0;
+	rc = repair_fetch(ep, &v, entry->holders, entry->nholders);
+	log_warn("version %s should be here and was missing: %s", entry->version,
 		 rc ? strerror(-rc) : "fetched");
+	if (rc)
+		return rc;
 	/* Deleted or replaced meanwhile: nobody would tell this endpoint once more. */
-	got = rc ? rc : names_get(job->ep->names, job->bucket, job->entry.key, &now);
-	if (!rc && (got == -ENOENT || (!got && strcmp(now.version, job->entry.version))))
-		chunks_forget(job->ep->chunks, &v);
-out:
+	got = names_get(ep->names, bucket, entry->key, &now);
+	if (got == -ENOENT || (!got && strcmp(now.version, entry->version)))
+		chunks_forget(ep->chunks, &v);
+	return 0;
+}
+
+static void missing_job(void *arg)
+{
+	struct missing *job = arg;
+
+	repair_missing_now(job->ep, job->bucket, &job->entry);
 	free(job);
 }
 

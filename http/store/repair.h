@@ -19,6 +19,9 @@ void repair_queue(struct repair *r, const struct version *v);
 /* A name says that this endpoint holds a version, and it does not: fetched soon. Never blocks. */
 void repair_missing(struct repair *r, const char *bucket, const struct name_entry *entry);
 
+/* The same at once: 0 it is here, or its name stands for another by now; or -errno. */
+int repair_missing_now(struct endpoint *ep, const char *bucket, const struct name_entry *entry);
+
 /* Gets a whole version from one of the holders and commits it, replacing what is here. 0, -ENOENT
  * (each that could be asked says that it has none), or -errno. */
 int repair_fetch(struct endpoint *ep, const struct version *v,

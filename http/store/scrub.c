@@ -144,17 +144,13 @@ static int check_entry(void *arg, const char *bucket, const struct name_entry *e
 {
 	struct scrub *s = arg;
 	struct version v;
-	int rc;
 
-	(void)bucket;
 	if (entry->deleted || version_parse(&v, entry->version) || chunks_has(s->ep->chunks, &v))
 		return s->stop;
 	for (unsigned int i = 0; i < entry->nholders; i++) {
 		if (strcmp(entry->holders[i], s->ep->node))
 			continue;
-		rc = repair_fetch(s->ep, &v, entry->holders, entry->nholders);
-		log_warn("scrub: version %s was missing here: %s", entry->version,
-			 rc ? strerror(-rc) : "fetched");
+		repair_missing_now(s->ep, bucket, entry);
 		pthread_mutex_lock(&s->lock);
 		s->missing++;
 		pthread_mutex_unlock(&s->lock);

@@ -52,7 +52,7 @@ static void test_lent_to_one(void **state)
 	assert_int_equal(inbound_take(in, &a, "ep-1", 0, &s), 0);
 	assert_int_equal(inbound_take(in, &a, "ep-1", 0, &again), -EBUSY);
 	assert_int_equal(inbound_take(in, &b, "ep-1", 0, &again), 0);
-	inbound_give(in, &b, false);
+	assert_false(inbound_give(in, &b, false));
 	assert_int_equal(staged_chunk_begin(s, 0), 0);
 	assert_int_equal(staged_chunk_add(s, "abc", 3), 0);
 	assert_int_equal(staged_chunk_end(s, sha), 0);
@@ -64,7 +64,7 @@ static void test_lent_to_one(void **state)
 	/* Forgotten while it is lent: gone when it comes back. */
 	inbound_forget(in, &a);
 	assert_int_equal(staged_size(s), 3);
-	inbound_give(in, &a, true);
+	assert_true(inbound_give(in, &a, true));
 	assert_int_equal(inbound_take(in, &a, "ep-1", 1, &s), -ESTALE);
 	inbound_free(in);
 }
