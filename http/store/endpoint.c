@@ -154,7 +154,7 @@ static int open_names(struct endpoint *ep)
 }
 
 /* The first user exists: listeners off loopback open. */
-static void on_users(void *arg)
+static void listen_if_users(void *arg)
 {
 	struct endpoint *ep = arg;
 	int rc;
@@ -164,6 +164,13 @@ static void on_users(void *arg)
 	rc = httpd_listen(ep->server);
 	if (rc)
 		log_error("cannot listen: %s", strerror(-rc));
+}
+
+static void on_users(void *arg)
+{
+	struct endpoint *ep = arg;
+
+	loop_post(ep->daemon->loop, listen_if_users, ep); /* the server begins and ends there */
 }
 
 static int serve_inside(struct endpoint *ep)
@@ -229,7 +236,7 @@ static int endpoint_start(struct daemon *d)
 		log_error("cannot start: %s", strerror(-rc));
 		return rc;
 	}
-	on_users(ep); /* they may have been there before the server was */
+	listen_if_users(ep); /* they may have been there before the server was */
 	loop_notify_ready("serving objects");
 	return 0;
 }

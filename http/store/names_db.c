@@ -4,10 +4,12 @@
  * and what is known of each bucket. See names_db.h for the tables.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "http/store/names_db_internal.h"
 
@@ -86,6 +88,21 @@ static int tables_open(struct names_db *db)
 	return names_errno(mdb_txn_commit(txn));
 }
 
+/* The files may just have been made: their names must last as long as what is in them. */
+static int folders_sync(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), up, rc;
+
+	if (fd < 0)
+		return -errno;
+	up = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	rc = up < 0 || fsync(fd) || fsync(up) ? -errno : 0;
+	if (up >= 0)
+		close(up);
+	close(fd);
+	return rc;
+}
+
 int names_db_open(struct names_db **out, const char *dir)
 {
 	struct names_db *db = calloc(1, sizeof(*db));
@@ -110,6 +127,8 @@ int names_db_open(struct names_db **out, const char *dir)
 	if (!rc)
 		rc = mdb_env_open(db->env, dir, MDB_NOTLS | MDB_NORDAHEAD, 0600);
 	rc = rc ? names_errno(rc) : tables_open(db);
+	if (!rc)
+		rc = folders_sync(dir);
 	if (rc) {
 		names_db_close(db);
 		return rc;

@@ -216,8 +216,17 @@ int record_create(struct names *n, struct bucket *b)
 {
 	struct names_record r = { 0 };
 	struct bucket_view v;
+	bool heard;
 	int rc;
 
+	/* Who else is there decides whether a copy exists already and whether one is enough. */
+	pthread_mutex_lock(&n->lock);
+	heard = n->endpoints_synced && n->members_synced;
+	pthread_mutex_unlock(&n->lock);
+	if (!heard) {
+		names_fail("the registry has not told yet which endpoints there are");
+		return -EAGAIN;
+	}
 	bucket_view(n, b, &v);
 	/* A registry that lost its data: whoever has the newest copy goes on, behind its numbers.
 	 */
