@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * jobs.h -- a few threads for work that no request waits for: sending chunks to the second copy,
- * repairs.
+ * jobs.h -- a few threads that run what they are given: chunks to the second copy, repairs, the
+ * steps of buckets, reads for other endpoints.
  */
 #ifndef WEIR_STORE_JOBS_H
 #define WEIR_STORE_JOBS_H

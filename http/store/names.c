@@ -271,10 +271,10 @@ static void *tick_run(void *arg)
 
 static int threads_start(struct names *n)
 {
-	int rc = pool_new(&n->writers, 8);
+	int rc = jobs_new(&n->writers, "names-write", 8);
 
 	if (!rc)
-		rc = pool_new(&n->readers, 8);
+		rc = jobs_new(&n->readers, "names-read", 8);
 	if (!rc)
 		rc = nodes_open(n);
 	if (!rc)
@@ -348,8 +348,8 @@ void names_stop(struct names *n)
 	if (n->tick_runs)
 		pthread_join(n->tick, NULL);
 	n->tick_runs = false;
-	pool_free(n->readers);
-	pool_free(n->writers);
+	jobs_free(n->readers);
+	jobs_free(n->writers);
 	n->readers = n->writers = NULL;
 	buckets_each(n, bucket_stop, NULL);
 	registry_unwatch(n->watch_names);

@@ -586,7 +586,7 @@ void bucket_schedule_locked(struct names *n, struct bucket *b)
 	b->running = true;
 	if (s)
 		*s = (struct step){ n, b };
-	if (!s || pool_add(n->writers, bucket_job, s)) {
+	if (!s || jobs_add(n->writers, bucket_job, s)) {
 		b->running = false;
 		b->again = true; /* the tick tries again */
 		free(s);

@@ -322,7 +322,7 @@ static enum http_next job_begin(struct names *n, struct http_req *req, const str
 	if (j) {
 		*j = (struct job){ .n = n, .req = req, .body = body, .run = m->run };
 		pthread_mutex_lock(&n->lock);
-		rc = n->stopping ? -EAGAIN : pool_add(n->readers, job_run, j);
+		rc = n->stopping ? -EAGAIN : jobs_add(n->readers, job_run, j);
 		pthread_mutex_unlock(&n->lock);
 	}
 	if (!rc)

@@ -36,6 +36,7 @@
 
 #include <pthread.h>
 
+#include "http/store/jobs.h"
 #include "http/store/names_db.h"
 #include "lib/log.h"
 
@@ -46,13 +47,6 @@
 #define NAMES_ROOM_MIN	  (16u << 20) /* bytes; with less room on the disk nothing is begun */
 #define NAMES_QUEUE_MAX	  4096	      /* writes that wait for one bucket */
 #define NAMES_BUCKETS_MAX 100000
-
-/* ---- threads that run jobs in order of arrival ---- */
-struct pool;
-int pool_new(struct pool **out, unsigned int threads);
-/* -EAGAIN: more than 10,000 jobs wait already. */
-int pool_add(struct pool *pool, void (*fn)(void *arg), void *arg);
-void pool_free(struct pool *pool); /* runs what waits, then joins; accepts NULL */
 
 /* ---- a write on its way ---- */
 enum write_kind { WRITE_PUT, WRITE_DELETE, WRITE_FORGOTTEN, WRITE_FETCHED };
@@ -136,7 +130,7 @@ struct names {
 	unsigned int nnodes;
 	bool members_synced, endpoints_synced;
 
-	struct pool *writers, *readers;
+	struct jobs *writers, *readers;
 	struct reg_watch *watch_names, *watch_members, *watch_endpoints;
 	pthread_t tick, outbox, inbox;
 	bool tick_runs, outbox_runs, inbox_runs;
