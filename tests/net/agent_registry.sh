@@ -69,6 +69,12 @@ silent() { [ "$(ask edge status | jq -r .registry)" = silent ]; }
 until_ok 15 silent
 [ "$(jq -n --argjson a "$before" --argjson b "$(owners edge)" '[range(1021) | select($a[.] != $b[.])] | length')" -lt 200 ]
 check $? "the registry is silent: the ring stays"
+silent2() { [ "$(ask edge2 status | jq -r .registry)" = silent ]; }
+until_ok 15 silent2
+before=$(owners edge)$(owners edge2) now=$(ask edge status | jq .uptime_s)
+later() { [ "$(ask edge status | jq .uptime_s)" -ge $((now + 5)) ]; }
+until_ok 10 later && [ "$before" = "$(owners edge)$(owners edge2)" ]
+check $? "nor does a publisher move what the other could not follow"
 kill -9 "$(cat $work/server1.pid)"
 until_ok 20 fewer b1 1
 check $? "a backend that dies meanwhile is taken out"

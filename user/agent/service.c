@@ -509,7 +509,8 @@ void service_tick(struct service *service, double dt)
 	for (size_t i = 0; i < service->n; i++)
 		tell_up(service->backends[i]);
 	learn(service, dt);
-	if (service->publisher || registry == EXCHANGE_NONE ||
+	/* Nor does a publisher move what the others cannot follow. */
+	if ((service->publisher && registry != EXCHANGE_SILENT) || registry == EXCHANGE_NONE ||
 	    (registry == EXCHANGE_SILENT && !service->published)) {
 		if (looked_at(service))
 			publish_own(service, dt, false);
