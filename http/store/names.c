@@ -59,14 +59,35 @@ void names_wait(struct names *n, int64_t until_ms)
 
 /* ---- buckets in memory ---- */
 
-struct bucket *bucket_find(struct names *n, const char *name)
+static struct bucket **bucket_place(struct names *n, const char *name)
 {
-	struct bucket **place = &n->buckets[hash64(name, strlen(name), 0) % BUCKET_HASH], *b;
+	return &n->buckets[hash64(name, strlen(name), 0) % BUCKET_HASH];
+}
+
+/* With the lock held. */
+static struct bucket *bucket_among(struct bucket *b, const char *name)
+{
+	while (b && strcmp(b->name, name))
+		b = b->next;
+	return b;
+}
+
+struct bucket *bucket_look(struct names *n, const char *name)
+{
+	struct bucket **place = bucket_place(n, name), *b;
 
 	pthread_mutex_lock(&n->lock);
-	for (b = *place; b; b = b->next)
-		if (!strcmp(b->name, name))
-			break;
+	b = bucket_among(*place, name);
+	pthread_mutex_unlock(&n->lock);
+	return b;
+}
+
+struct bucket *bucket_find(struct names *n, const char *name)
+{
+	struct bucket **place = bucket_place(n, name), *b;
+
+	pthread_mutex_lock(&n->lock);
+	b = bucket_among(*place, name);
 	if (!b && n->nbuckets < NAMES_BUCKETS_MAX && names_bucket_valid(name)) {
 		b = calloc(1, sizeof(*b));
 		if (b) {

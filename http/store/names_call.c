@@ -50,6 +50,11 @@ static int route(struct names *n, const char *name, bool create, struct bucket *
 		names_fail("%.80s is not a name for a bucket", name);
 		return -EINVAL;
 	}
+	if (!create && !bucket_look(n, name)) {
+		rc = record_exists(n, name);
+		if (rc)
+			return rc;
+	}
 	*b = bucket_find(n, name);
 	if (!*b) {
 		names_fail("this endpoint knows too many buckets");
@@ -437,7 +442,7 @@ int names_get_now(struct names *n, const char *bucket, const char *key, struct n
 
 	if (!names_bucket_valid(bucket) || !names_key_valid(key))
 		return -EWOULDBLOCK;
-	b = bucket_find(n, bucket);
+	b = bucket_look(n, bucket);
 	if (!b || !certain_now(n, b, &before))
 		return -EWOULDBLOCK;
 	rc = names_db_read(n->db, read_txn, &r);

@@ -146,6 +146,8 @@ void names_fail(const char *fmt, ...)
 /* names.c */
 struct bucket *bucket_find(struct names *n,
 			   const char *name); /* takes the lock; makes it; NULL: too many */
+/* Takes the lock; NULL: nobody has made it here. What strangers ask for must not fill the memory. */
+struct bucket *bucket_look(struct names *n, const char *name);
 int bucket_meta_load(struct names *n, struct bucket *b); /* database → b->meta; 0 or -errno */
 /* The fields that others change, copied under the lock. */
 struct bucket_view {
@@ -179,6 +181,8 @@ int node_post(struct names *n, const char *node, const char *what, json_t *body,
 /* names_record.c */
 int record_refresh(struct names *n,
 		   struct bucket *b); /* reads the registry; -ENOENT none (b->absent) */
+/* Does the registry have a record of that bucket? 0, -ENOENT, -EAGAIN. Makes no bucket. */
+int record_exists(struct names *n, const char *bucket);
 void record_learn(struct names *n, struct bucket *b, const struct names_record *r,
 		  int64_t mod_revision);
 /* Another node's refusal may say who the primary is. */

@@ -74,6 +74,21 @@ void record_hear(struct names *n, struct bucket *b, const json_t *answer)
 	free(text);
 }
 
+int record_exists(struct names *n, const char *bucket)
+{
+	struct key_text key = names_key(bucket);
+	struct reg_kv kv;
+	int rc = registry_get(n->registry, key.text, &kv);
+
+	if (!rc)
+		reg_kv_free(&kv);
+	else if (rc == -ENOENT)
+		names_fail("there is no bucket %s", bucket);
+	else
+		names_fail("the registry does not answer (%s)", registry_error());
+	return rc && rc != -ENOENT ? -EAGAIN : rc;
+}
+
 int record_refresh(struct names *n, struct bucket *b)
 {
 	struct key_text key = names_key(b->name);
