@@ -73,7 +73,7 @@ unit_ns       += test_ns_pick test_ns_query test_ns_wire test_ns_zone
 
 unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement
-unit_store    += test_names_chaos test_names_cluster test_names_db
+unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op
 
 unit_gateway  := test_rank
 

@@ -621,120 +621,6 @@ static void full_disk(void **state)
 	names_db_close(db);
 }
 
-/* ---- values ---- */
-static void conditions(void **state)
-{
-	(void)state;
-	assert_int_equal(names_conditions(NULL, NULL, NULL), 0);
-	assert_int_equal(names_conditions("*", NULL, NULL), -ECANCELED);
-	assert_int_equal(names_conditions("*", NULL, "\"a\""), 0);
-	assert_int_equal(names_conditions("\"b\", \"a\"", NULL, "\"a\""), 0);
-	assert_int_equal(names_conditions("\"b\"", NULL, "\"a\""), -ECANCELED);
-	assert_int_equal(names_conditions("W/\"a\"", NULL, "\"a\""), -ECANCELED);
-	assert_int_equal(names_conditions(NULL, "*", NULL), 0);
-	assert_int_equal(names_conditions(NULL, "*", "\"a\""), -ECANCELED);
-	assert_int_equal(names_conditions(NULL, "W/\"a\"", "\"a\""), -ECANCELED);
-	assert_int_equal(names_conditions(NULL, "\"b\"", "\"a\""), 0);
-	assert_int_equal(names_conditions("garbage", NULL, "\"a\""), -ECANCELED);
-}
-
-static void names_valid(void **state)
-{
-	char key[NAMES_KEY_MAX + 2];
-
-	(void)state;
-	assert_true(names_bucket_valid("a-b.c9"));
-	assert_false(names_bucket_valid("ab"));
-	assert_false(names_bucket_valid("-abc"));
-	assert_false(names_bucket_valid("Abc"));
-	memset(key, 'k', sizeof(key));
-	key[NAMES_KEY_MAX + 1] = '\0';
-	assert_false(names_key_valid(key));
-	key[NAMES_KEY_MAX] = '\0';
-	assert_true(names_key_valid(key));
-	assert_true(names_key_valid("gr\xc3\xbc\xc3\x9f/\xf0\x9f\x90\x9f"));
-	assert_false(names_key_valid(""));
-	assert_false(names_key_valid("a\nb"));
-	assert_false(names_key_valid("a\x7f"));
-	assert_false(names_key_valid("\xc3("));
-	assert_false(names_key_valid("\xed\xa0\x80"));
-	assert_false(names_key_valid("\xc2\x85"));
-	assert_false(names_key_valid("cut\xf0\x9f"));
-}
-
-static void messages_round_trip(void **state)
-{
-	struct names_op ops[2] = {
-		{ .kind = NAMES_OP_PUT,
-		  .epoch = 3,
-		  .seq = 8,
-		  .replaced = true,
-		  .nfetch = 1,
-		  .fetch = { "ep-3" },
-		  .forget = "00112233445566778899aabbccddeeff",
-		  .entry = { .key = "k\xc3\xa4\"\\",
-			     .version = "ffeeddccbbaa99887766554433221100",
-			     .size = 1ull << 42,
-			     .modified = 1700000000,
-			     .nholders = 1,
-			     .holders = { "ep-1" },
-			     .epoch = 3,
-			     .seq = 8 } },
-		{ .kind = NAMES_OP_FORGOTTEN,
-		  .epoch = 3,
-		  .seq = 9,
-		  .node = "ep-2",
-		  .nseqs = 2,
-		  .seqs = { 4, 5 } },
-	};
-	struct names_batch b = { .bucket = BUCKET,
-				 .primary = "ep-1",
-				 .epoch = 3,
-				 .prev_epoch = 2,
-				 .prev_seq = 7,
-				 .ntargets = 3,
-				 .targets = targets,
-				 .nops = 2,
-				 .ops = ops };
-	struct names_batch back;
-	json_t *j = names_batch_encode(&b);
-
-	(void)state;
-	assert_int_equal(names_batch_decode(&back, j), 0);
-	assert_int_equal(back.nops, 2);
-	assert_memory_equal(back.ops, ops, sizeof(ops));
-	assert_memory_equal(back.targets, targets, sizeof(targets));
-	names_batch_free(&back);
-	/* A gap in the order is refused, and so is another epoch inside. */
-	json_object_set_new(j, "prev_seq", json_integer(6));
-	assert_int_equal(names_batch_decode(&back, j), -EINVAL);
-	json_object_set_new(j, "prev_seq", json_integer(7));
-	json_object_set_new(j, "epoch", json_integer(4));
-	assert_int_equal(names_batch_decode(&back, j), -EINVAL);
-	json_decref(j);
-}
-
-static void record_text(void **state)
-{
-	struct names_record r = { .epoch = 4, .primary = "ep-1" }, back;
-	char *text = names_record_encode(&r);
-
-	(void)state;
-	assert_string_equal(text, "{\"epoch\":4,\"primary\":\"ep-1\",\"secondary\":null}");
-	assert_int_equal(names_record_decode(&back, text, strlen(text)), 0);
-	assert_memory_equal(&r, &back, sizeof(r));
-	free(text);
-	for (size_t i = 0; i < 5; i++) {
-		static const char *const bad[] = {
-			"", "[]", "{\"epoch\":0,\"primary\":\"a\",\"secondary\":null}",
-			"{\"epoch\":1,\"primary\":\"a\",\"secondary\":\"a\"}",
-			"{\"epoch\":1,\"primary\":\"a/b\"}"
-		};
-
-		assert_int_equal(names_record_decode(&back, bad[i], strlen(bad[i])), -EINVAL);
-	}
-}
-
 static int make_top(void **state)
 {
 	(void)state;
@@ -760,10 +646,6 @@ int main(void)
 		cmocka_unit_test(writers_share_and_do_not_spoil),
 		cmocka_unit_test(killed_writer),
 		cmocka_unit_test(full_disk),
-		cmocka_unit_test(conditions),
-		cmocka_unit_test(names_valid),
-		cmocka_unit_test(messages_round_trip),
-		cmocka_unit_test(record_text),
 	};
 
 	return cmocka_run_group_tests(tests, make_top, remove_top);
