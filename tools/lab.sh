@@ -154,13 +154,14 @@ lab_up() {
 }
 
 lab_down() {
-	local pid
+	local pid state
 	pid=$(cat "$place/unshare" 2>/dev/null)
-	# a number may have gone to another process since
-	if [ -n "$pid" ] && grep -qa "$self" "/proc/$pid/cmdline" 2>/dev/null && kill -9 "$pid" 2>/dev/null; then
+	state=$(cat "$place/state" 2>/dev/null)
+	# a number may have gone to another process since: the lab's own is known by its folder
+	if [ -n "$pid" ] && [ -n "$state" ] && grep -qaF "$state" "/proc/$pid/cmdline" 2>/dev/null && kill -9 "$pid" 2>/dev/null; then
 		while [ -n "$(holder_pid)" ] && kill -0 "$(holder_pid)" 2>/dev/null; do read -r -t 0.05 _ <> <(:); done
 	fi
-	[ -s "$place/state" ] && rm -rf -- "$(cat "$place/state")"
+	[ -z "$state" ] || rm -rf -- "$state"
 	rm -rf "$place"
 }
 
