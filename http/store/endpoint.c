@@ -281,6 +281,7 @@ static int endpoint_reload(struct daemon *d, const struct conf *old)
 		return -EINVAL;
 	}
 	ep->copies = d->conf->endpoint.copies ? d->conf->endpoint.copies : 1;
+	presence_configure(ep->presence, d->conf);
 	return 0;
 }
 

@@ -17,6 +17,8 @@
 
 struct presence {
 	struct endpoint *ep;
+	pthread_mutex_t conf_lock; /* while conf is read: a reload frees the old one after presence_configure() */
+	const struct conf *conf;
 	struct reg_lease *lease;
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -37,7 +39,7 @@ static double room(const struct endpoint *ep)
 
 static int put_endpoint(struct presence *p)
 {
-	const struct conf *conf = p->ep->daemon->conf;
+	const struct conf *conf = p->conf;
 	char inside[ADDR_PORT_STRLEN], key[sizeof(REG_ENDPOINTS) + CONF_NAME_MAX], *text;
 	json_t *root;
 	int rc;
@@ -57,7 +59,7 @@ static int put_endpoint(struct presence *p)
 
 static int announce(struct presence *p)
 {
-	const struct conf *conf = p->ep->daemon->conf;
+	const struct conf *conf = p->conf;
 	double free_now = room(p->ep);
 	json_t *extra;
 	char *text;
@@ -77,12 +79,15 @@ static int announce(struct presence *p)
 
 static int register_all(struct presence *p)
 {
-	int rc = put_endpoint(p);
+	int rc;
 
+	pthread_mutex_lock(&p->conf_lock);
+	rc = put_endpoint(p);
 	if (!rc && !p->lease)
 		rc = registry_lease(p->ep->daemon->registry, &p->lease, LEASE_TTL_S, NULL, NULL);
 	if (!rc)
 		rc = announce(p);
+	pthread_mutex_unlock(&p->conf_lock);
 	if (!rc)
 		names_set_lease(p->ep->names, p->lease);
 	if (rc && !p->complained)
@@ -142,10 +147,20 @@ static void *presence_main(void *arg)
 		double now = room(p->ep);
 
 		/* Placement looks at powers of two. */
-		if (now < 0.9 * p->announced || now > 1.1 * p->announced)
+		if (now < 0.9 * p->announced || now > 1.1 * p->announced) {
+			pthread_mutex_lock(&p->conf_lock);
 			announce(p);
+			pthread_mutex_unlock(&p->conf_lock);
+		}
 	}
 	return NULL;
+}
+
+void presence_configure(struct presence *p, const struct conf *conf)
+{
+	pthread_mutex_lock(&p->conf_lock);
+	p->conf = conf;
+	pthread_mutex_unlock(&p->conf_lock);
 }
 
 int presence_new(struct presence **out, struct endpoint *ep, unsigned int wait_ms)
@@ -158,6 +173,8 @@ int presence_new(struct presence **out, struct endpoint *ep, unsigned int wait_m
 	if (!p)
 		return -ENOMEM;
 	p->ep = ep;
+	p->conf = ep->daemon->conf;
+	pthread_mutex_init(&p->conf_lock, NULL);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
