@@ -305,9 +305,11 @@ static void endpoint_status(struct daemon *d, json_t *answer)
 	struct chunks_space space = { 0 };
 	struct endpoint *ep = d->state;
 	json_t *names;
+	bool lone;
 
 	if (!ep || !ep->names)
 		return;
+	lone = ep->copies == 1 || peers_registered(ep->peers) == 1;
 	chunks_space(ep->chunks, &space);
 	names = names_status(ep->names);
 	json_object_set(answer, "objects", json_object_get(names, "objects"));
@@ -315,13 +317,13 @@ static void endpoint_status(struct daemon *d, json_t *answer)
 			    json_integer(primary_bytes(json_object_get(names, "buckets"))));
 	json_object_set_new(answer, "free", json_integer((json_int_t)space.free));
 	json_object_set_new(answer, "reserve", json_integer((json_int_t)space.reserve));
-	json_object_set_new(answer, "copies", json_integer(ep->copies));
+	json_object_set_new(answer, "copies", json_integer(lone ? 1 : ep->copies));
 	json_object_set_new(answer, "endpoints",
 			    json_integer((json_int_t)peers_registered(ep->peers)));
-	if (json_object_get(names, "note"))
-		json_object_set(answer, "note", json_object_get(names, "note"));
-	else if (ep->copies == 1 || peers_registered(ep->peers) == 1)
+	if (lone)
 		json_object_set_new(answer, "note", json_string(endpoint_lone_note(ep)));
+	else if (json_object_get(names, "note"))
+		json_object_set(answer, "note", json_object_get(names, "note"));
 	json_object_set(answer, "buckets", json_object_get(names, "buckets"));
 	json_object_set(answer, "outbox", json_object_get(names, "outbox"));
 	json_object_set_new(answer, "scrub", repair_status(ep->repair));

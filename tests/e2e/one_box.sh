@@ -118,6 +118,8 @@ weir status -c "$conf" >"$work/out"
 check $? "weir status: exit code 0 when everything answers"
 grep -q 'storage: ' "$work/out" && grep -q gateway "$work/out"
 check $? "and it shows storage and gateway"
+grep -q 'storage: .* 1 copies; one copy: ' "$work/out"
+check $? "and that there is one copy only"
 weir top --rounds 2 --interval 1s -c "$conf" >"$work/out" && grep -q endpoint "$work/out"
 check $? "weir top, not on a terminal"
 weir status --json -c "$conf" | jq -e '.roles.endpoint.ok and (.members | length >= 2)' >/dev/null
