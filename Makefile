@@ -48,6 +48,20 @@ gateway_src  := http/gateway/console.c http/gateway/rank.c http/gateway/redirect
 registry_src := http/registry/fields.c http/registry/request.c http/registry/server.c http/registry/store.c
 registry_src += http/registry/store_disk.c http/registry/store_lease.c http/registry/watch.c
 
+tunnel_parts := reactor conn conn_tls raw
+tunnel_parts += head h1_text h1_server h1_client
+tunnel_parts += h2 exchange
+tunnel_parts += control proxy sni
+tunnel_parts += edge front front_tls request access_log
+tunnel_parts += attach attach_pick tunnels publish enroll
+tunnel_parts += origin origin_dial origin_target
+tunnel_parts += authority
+tunnel_src   := $(wildcard $(tunnel_parts:%=user/tunnel/%.c))
+
+# Debian's node-llhttp ships the parser as C sources: compiled with our programs
+llhttp       := /usr/share/llhttp
+llhttp_obj    = $(BUILD)/llhttp/api.o $(BUILD)/llhttp/http.o $(BUILD)/llhttp/llhttp.o
+
 weir_src     := tools/ca.c tools/cmd.c tools/lab.c tools/objects.c tools/show.c tools/up.c tools/user.c
 
 bpf_src      := bpf/edge.bpf.c
@@ -57,6 +71,7 @@ bpf_tests    := test_decap test_forward test_icmp test_transition
 
 # main files: one a program
 programs     := weir weir-agent weir-endpoint weir-gateway weir-ns weir-registry
+programs     += $(if $(wildcard user/tunnel/main.c),weir-tunnel)
 
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
 unit_lib      :=
@@ -79,6 +94,8 @@ unit_gateway  := test_rank
 
 unit_registry := test_access test_registry_store test_users
 
+unit_tunnel   := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_tunnel_*.c))
+
 unit_weir     :=
 
 # ---- programs that test scripts run (tests/net/NAME.c), with lib ------------------------------
@@ -100,12 +117,14 @@ fuzz_agent    :=
 fuzz_ns       :=
 fuzz_ns       += fuzz_dns_query fuzz_dns_zone
 
+fuzz_tunnel   := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_tunnel_*.c))
+
 fuzz_store    :=
 fuzz_store    += fuzz_names_wire
 fuzz_store    += fuzz_store_manifest
 
 # ---- flags -----------------------------------------------------------------------------------
-packages := libsystemd yaml-0.1 jansson libcurl libcrypto libmicrohttpd gnutls lmdb libisal libxxhash \
+packages := libsystemd yaml-0.1 jansson libcurl libcrypto libssl libnghttp2 libmicrohttpd gnutls lmdb libisal libxxhash \
             ldns libbpf libxdp libcap libseccomp
 no_packages := clean help tools bootstrap
 ifneq ($(filter-out $(no_packages),$(or $(MAKECMDGOALS),all)),)
@@ -143,13 +162,21 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(cflags) -c $< -o $@
 
-archives := lib agent ns store gateway registry weir
+archives := lib agent ns store gateway registry tunnel weir
 define archive_rule
 $(BUILD)/$(1).a: $$($(1)_src:%.c=$(BUILD)/%.o)
 	@mkdir -p $$(@D); rm -f $$@
 	$$(call say,AR)ar rcs $$@ $$^
 endef
 $(foreach a,$(archives),$(eval $(call archive_rule,$(a))))
+
+# not ours: no warnings of ours; its headers lie where Debian puts them
+$(llhttp_obj): $(BUILD)/llhttp/%.o: $(llhttp)/%.c
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) -std=gnu11 $(CFLAGS) -fPIE -w -I/usr/share/include/llhttp $(if $(SAN),-fsanitize=$(SAN)) -c $< -o $@
+$(BUILD)/tunnel.a: $(llhttp_obj)
+.SECONDARY: $(llhttp_obj)
+$(tunnel_src:%.c=$(BUILD)/%.o): cflags += -isystem /usr/share/include/llhttp
 
 # A program is its main file, its own archive and lib: program(NAME, MAIN, ARCHIVE)
 define program
@@ -162,6 +189,7 @@ $(eval $(call program,weir-ns,dns/main.c,ns))
 $(eval $(call program,weir-endpoint,http/store/main.c,store))
 $(eval $(call program,weir-gateway,http/gateway/main.c,gateway))
 $(eval $(call program,weir-registry,http/registry/main.c,registry))
+$(eval $(call program,weir-tunnel,user/tunnel/main.c,tunnel))
 $(eval $(call program,weir,tools/weir.c,weir))
 
 $(BUILD)/http/gateway/console.o: $(wildcard http/gateway/console/*)
@@ -221,10 +249,11 @@ $(net_programs:%=$(BUILD)/net/%): $(BUILD)/net/%: $(BUILD)/tests/net/%.o $(BUILD
 	$(call say,LINK)$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(ldflags) $(libs)
 
 define fuzz_rule
-build/fuzz/$(2): tests/fuzz/$(2).c $($(1)_src) $(lib_src)
+build/fuzz/$(2): tests/fuzz/$(2).c $($(1)_src) $(lib_src) $(if $(filter tunnel,$(1)),$(BUILD)/tunnel.a)
 	@mkdir -p $$(@D)
 	$$(call say,FUZZ)$$(CLANG) -std=gnu11 -O1 -g -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -Ibuild $$(pkg_cflags) \
-		-fsanitize=fuzzer,address,undefined -o $$@ $$< $$(sort $$($(1)_src) $$(lib_src)) $$(libs)
+		-fsanitize=fuzzer,address,undefined $(if $(filter tunnel,$(1)),-isystem /usr/share/include/llhttp) \
+		-o $$@ $$< $$(sort $$($(1)_src) $$(lib_src)) $(if $(filter tunnel,$(1)),$(llhttp_obj)) $$(libs)
 endef
 $(foreach a,$(archives),$(foreach t,$(fuzz_$(a)),$(eval $(call fuzz_rule,$(a),$(t)))))
 fuzzers := $(foreach a,$(archives),$(fuzz_$(a):%=build/fuzz/%))

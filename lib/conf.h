@@ -147,6 +147,75 @@ struct conf_endpoint {
 	struct conf_limits limits;
 };
 
+/* Tunnels of the installation: the same on every node that has an edge, an agent or makes them. */
+struct conf_tunnels {
+	bool enabled;
+	struct addr_prefix *prefix; /* addresses of tunnels; none: edges' own addresses are published */
+	size_t nprefix;
+	char *zone; /* in which hostnames are published */
+	uint64_t ttl_us, quarantine_us, ack_timeout_us;
+};
+
+struct conf_certificate {
+	char *cert, *key;
+};
+
+struct conf_edge {
+	bool enabled;
+	struct addr_port *listen, *listen_tls, *attach;
+	size_t nlisten, nlisten_tls, nattach;
+	struct addr address, address6; /* to which other edges encapsulate; unset: attach[0]'s */
+	struct addr_port inside;
+	struct conf_certificate *certificates; /* by the names that they bear */
+	size_t ncertificates;
+	char *origins; /* PEM of the authority that signs origins' certificates */
+	struct addr_port gateway; /* of this edge's own hostnames; unset: none */
+	char **gateway_hostnames;
+	size_t ngateway_hostnames;
+	char *agent; /* RUN/agent-listener.sock of the agent; NULL: the default */
+	struct addr_prefix *proxy_from; /* who may send the PROXY protocol */
+	size_t nproxy_from;
+	uint32_t mss; /* announced to clients of tunnel addresses */
+	char *access_log; /* NULL: none */
+	bool access_log_common; /* common log format instead of JSON lines */
+	uint64_t drain_us;
+	struct {
+		unsigned int connections, per_address, streams, rate; /* rate: requests a second of one address */
+		uint64_t header_bytes, body;
+		uint64_t idle_us, request_us, total_us;
+	} limits;
+};
+
+enum conf_proxy { CONF_PROXY_OFF, CONF_PROXY_V1, CONF_PROXY_V2 };
+
+struct conf_target {
+	char *hostname; /* "*": any of the tunnel's */
+	uint16_t port;	/* 0: HTTP requests; else bytes of this port (tcp, tls) */
+	char *to;	/* http:// https:// h2c:// h2:// unix:/path tcp://HOST:PORT tcp+unix:/path */
+	char *ca;	/* by which https and h2 targets are verified; NULL: the system's */
+	char *host;	/* sent as Host; NULL: the hostname asked for */
+	enum conf_proxy proxy;
+};
+
+struct conf_origin {
+	bool enabled;
+	char **edges; /* NAME:PORT or ADDRESS:PORT; a name stands for all of its addresses */
+	size_t nedges;
+	char *credentials; /* folder of cert.pem, key.pem, ca.pem (weir tunnel enroll) */
+	unsigned int connections; /* in all, spread over the edges */
+	struct addr_port inside;
+	struct conf_target *targets;
+	size_t ntargets;
+	char *access_log;
+	uint64_t drain_us;
+};
+
+struct conf_authority {
+	bool enabled;
+	char *folder; /* ca.pem, origins.pem, origins.key (weir ca init) */
+	uint64_t lifetime_us; /* of origins' certificates */
+};
+
 struct conf {
 	char *path; /* of the file */
 	char node[CONF_NAME_MAX], site[CONF_NAME_MAX], domain[CONF_NAME_MAX];
@@ -160,6 +229,10 @@ struct conf {
 	struct conf_ns ns;
 	struct conf_gateway gateway;
 	struct conf_endpoint endpoint;
+	struct conf_tunnels tunnels;
+	struct conf_edge edge;
+	struct conf_origin origin;
+	struct conf_authority authority;
 };
 
 /* Loads and checks. Faults are written to `faults` (may be NULL), one a line. 0, -EINVAL when there

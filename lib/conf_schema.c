@@ -245,6 +245,138 @@ static const struct conf_key endpoint_keys[] = {
 };
 SUB(endpoint, conf_endpoint, offsetof(struct conf_endpoint, enabled));
 
+static const char *const words_proxy[] = { "off", "v1", "v2", NULL };
+static const char *const words_access_log[] = { "json", "common", NULL };
+
+static const struct conf_key tunnels_keys[] = {
+	{ "prefix", CONF_PREFIX, MANY(conf_tunnels, prefix),
+	  .doc = "Networks from which tunnels get their addresses; routers send them to the edges. "
+		 "None: hostnames lead to the edges' own addresses." },
+	{ "zone", CONF_DOMAIN, AT(conf_tunnels, zone),
+	  .doc = "Zone of weir-ns in which hostnames are published. None: you publish them." },
+	{ "ttl", CONF_TIME, AT(conf_tunnels, ttl_us), .min = SECOND, .max = 86400 * SECOND,
+	  .fallback = "5s", .doc = "TTL of the published records; whole seconds." },
+	{ "quarantine", CONF_TIME, AT(conf_tunnels, quarantine_us), .min = SECOND,
+	  .max = 30 * 86400 * SECOND, .fallback = "5m",
+	  .doc = "How long the address of a removed tunnel is not given out; longer than ttl." },
+	{ "ack_timeout", CONF_TIME, AT(conf_tunnels, ack_timeout_us), .min = 100000,
+	  .max = 600 * SECOND, .fallback = "5s",
+	  .doc = "Names are published when every edge routes them, or after so long, which names "
+		 "the edges that were silent." },
+};
+SUB(tunnels, conf_tunnels, offsetof(struct conf_tunnels, enabled));
+
+static const struct conf_key certificate_keys[] = {
+	{ "cert", CONF_FILE, AT(conf_certificate, cert), .required = true,
+	  .doc = "PEM file of a certificate and its chain; it serves the names that it bears." },
+	{ "key", CONF_FILE, AT(conf_certificate, key), .required = true,
+	  .doc = "PEM file of its private key; the daemons' user reads it again on a reload." },
+};
+SUB(certificate, conf_certificate, CONF_NO_FLAG);
+
+static const struct conf_key edge_limits_keys[] = {
+	{ "connections", CONF_NUMBER, AT(conf_edge, limits.connections), .min = 1, .max = 1000000,
+	  .fallback = "20000", .doc = "Connections of clients at once." },
+	{ "per_address", CONF_NUMBER, AT(conf_edge, limits.per_address), .max = 1000000,
+	  .fallback = "0", .doc = "Connections of one client address; 0: half of all." },
+	{ "streams", CONF_NUMBER, AT(conf_edge, limits.streams), .min = 1, .max = 10000,
+	  .fallback = "128", .doc = "Requests at once on one HTTP/2 connection." },
+	{ "rate", CONF_NUMBER, AT(conf_edge, limits.rate), .max = 1000000, .fallback = "0",
+	  .doc = "Requests a second of one client address (429 past that); 0: no limit." },
+	{ "headers", CONF_SIZE, AT(conf_edge, limits.header_bytes), .min = KIB, .max = 64 * KIB,
+	  .fallback = "16KiB", .doc = "Largest request head; larger is answered with 431." },
+	{ "body", CONF_SIZE, AT(conf_edge, limits.body), .min = 1, .max = 1ull << 50,
+	  .fallback = "5TiB", .doc = "Largest request body; larger is answered with 413." },
+	{ "idle", CONF_TIME, AT(conf_edge, limits.idle_us), .min = SECOND, .max = 86400 * SECOND,
+	  .fallback = "60s", .doc = "A connection or request that moves nothing for so long is ended." },
+	{ "request", CONF_TIME, AT(conf_edge, limits.request_us), .min = SECOND,
+	  .max = 3600 * SECOND, .fallback = "10s", .doc = "Time for a request's head, or a TLS handshake." },
+	{ "total", CONF_TIME, AT(conf_edge, limits.total_us), .max = 86400 * SECOND,
+	  .fallback = "0s", .doc = "Time for a whole request and its answer; 0s: no limit." },
+};
+SUB(edge_limits, conf_edge, CONF_NO_FLAG);
+
+static const struct conf_key edge_keys[] = {
+	{ "listen", CONF_LISTEN, MANY(conf_edge, listen), .doc = "Public HTTP listeners." },
+	{ "listen_tls", CONF_LISTEN, MANY(conf_edge, listen_tls),
+	  .doc = "Public HTTPS listeners; by SNI TLS ends here or is passed through." },
+	{ "attach", CONF_LISTEN, MANY(conf_edge, attach),
+	  .doc = "Where origins dial in (TLS 1.3 with client certificates)." },
+	{ "address", CONF_ADDR, AT(conf_edge, address),
+	  .doc = "IPv4 address of this node to which other edges encapsulate. Default: attach[0]'s." },
+	{ "address6", CONF_ADDR, AT(conf_edge, address6), .doc = "The same for IPv6." },
+	{ "inside", CONF_LISTEN, AT(conf_edge, inside),
+	  .doc = "Listener for health, metrics and status." },
+	{ "certificates", CONF_SECTION, MANY(conf_edge, certificates), .section = &certificate,
+	  .doc = "Certificates for hostnames; read again on a reload." },
+	{ "origins", CONF_FILE, AT(conf_edge, origins),
+	  .doc = "PEM file of the authority that signs origins' certificates (origins.pem of weir ca "
+		 "init)." },
+	{ "gateway", CONF_LISTEN, AT(conf_edge, gateway),
+	  .doc = "The local gateway's listener (best a Unix socket) for gateway_hostnames." },
+	{ "gateway_hostnames", CONF_DOMAIN, MANY(conf_edge, gateway_hostnames),
+	  .doc = "Hostnames that the gateway serves." },
+	{ "agent", CONF_PATH, AT(conf_edge, agent),
+	  .doc = "Socket by which weir-agent takes the listener of tunnel addresses. Default: "
+		 "RUN/agent-listener.sock." },
+	{ "proxy_from", CONF_PREFIX, MANY(conf_edge, proxy_from),
+	  .doc = "Balancers that begin each connection with the PROXY protocol." },
+	{ "mss", CONF_NUMBER, AT(conf_edge, mss), .min = 536, .max = 8960, .fallback = "1336",
+	  .doc = "Largest TCP segment that clients of tunnel addresses are asked to send, so that "
+		 "encapsulation fits." },
+	{ "access_log", CONF_PATH, AT(conf_edge, access_log), .doc = "File of one line a request." },
+	{ "access_log_format", CONF_SWITCH, AT(conf_edge, access_log_common),
+	  .words = words_access_log, .fallback = "json", .doc = "JSON lines, or the common log format." },
+	{ "drain", CONF_TIME, AT(conf_edge, drain_us), .max = 3600 * SECOND, .fallback = "30s",
+	  .doc = "How long a stop waits for what runs." },
+	{ "limits", CONF_SECTION, .offset = 0, .section = &edge_limits,
+	  .doc = "What strangers may use." },
+};
+SUB(edge, conf_edge, offsetof(struct conf_edge, enabled));
+
+static const struct conf_key target_keys[] = {
+	{ "hostname", CONF_TEXT, AT(conf_target, hostname), .fallback = "*",
+	  .doc = "Which of the tunnel's hostnames; *: all." },
+	{ "port", CONF_PORT, AT(conf_target, port), .fallback = "0",
+	  .doc = "Bytes of this port (tcp, tls); 0: HTTP requests." },
+	{ "to", CONF_TEXT, AT(conf_target, to), .required = true,
+	  .doc = "http://, https://, h2c:// or h2:// with HOST:PORT, unix:PATH, tcp://HOST:PORT, "
+		 "tcp+unix:PATH." },
+	{ "ca", CONF_FILE, AT(conf_target, ca),
+	  .doc = "PEM file by which an https or h2 target is verified. Default: the system's." },
+	{ "host", CONF_TEXT, AT(conf_target, host),
+	  .doc = "Sent to the target as Host. Default: the hostname that the client asked for." },
+	{ "proxy", CONF_WORD, AT(conf_target, proxy), .words = words_proxy, .fallback = "off",
+	  .doc = "Begin connections to the target with the PROXY protocol." },
+};
+SUB(target, conf_target, CONF_NO_FLAG);
+
+static const struct conf_key origin_keys[] = {
+	{ "edges", CONF_TEXT, MANY(conf_origin, edges), .required = true,
+	  .doc = "NAME:PORT or ADDRESS:PORT of edges; a name stands for all of its addresses." },
+	{ "credentials", CONF_PATH, AT(conf_origin, credentials), .required = true,
+	  .doc = "Folder that `weir tunnel enroll` filled." },
+	{ "connections", CONF_NUMBER, AT(conf_origin, connections), .min = 1, .max = 256,
+	  .fallback = "4", .doc = "Connections in all, spread over at least two edges where there are such." },
+	{ "inside", CONF_LISTEN, AT(conf_origin, inside),
+	  .doc = "Listener for health, metrics and status." },
+	{ "targets", CONF_SECTION, MANY(conf_origin, targets), .section = &target, .required = true,
+	  .doc = "Where requests go." },
+	{ "access_log", CONF_PATH, AT(conf_origin, access_log), .doc = "File of one JSON line a request." },
+	{ "drain", CONF_TIME, AT(conf_origin, drain_us), .max = 3600 * SECOND, .fallback = "30s",
+	  .doc = "How long a stop waits for what runs." },
+};
+SUB(origin, conf_origin, offsetof(struct conf_origin, enabled));
+
+static const struct conf_key authority_keys[] = {
+	{ "folder", CONF_PATH, AT(conf_authority, folder), .required = true,
+	  .doc = "Folder of weir ca init, with origins.pem and origins.key." },
+	{ "lifetime", CONF_TIME, AT(conf_authority, lifetime_us), .min = 60 * SECOND,
+	  .max = 3650 * 86400 * SECOND, .fallback = "365d",
+	  .doc = "How long an origin's certificate is valid." },
+};
+SUB(authority, conf_authority, offsetof(struct conf_authority, enabled));
+
 static const struct conf_key root_keys[] = {
 	{ "node", CONF_NAME, AT(conf, node),
 	  .doc = "Name of this node, unique in the installation. Default: the host name." },
@@ -272,6 +404,14 @@ static const struct conf_key root_keys[] = {
 	  .doc = "Run weir-gateway here." },
 	{ "endpoint", CONF_SECTION, AT(conf, endpoint), .section = &endpoint,
 	  .doc = "Run weir-endpoint here." },
+	{ "tunnels", CONF_SECTION, AT(conf, tunnels), .section = &tunnels,
+	  .doc = "Tunnels of the installation; the same on every edge." },
+	{ "edge", CONF_SECTION, AT(conf, edge), .section = &edge,
+	  .doc = "Run weir-tunnel edge here: the public front, and where origins attach." },
+	{ "origin", CONF_SECTION, AT(conf, origin), .section = &origin,
+	  .doc = "Run weir-tunnel origin here: publish local servers through edges." },
+	{ "authority", CONF_SECTION, AT(conf, authority), .section = &authority,
+	  .doc = "Run weir-tunnel authority here: sign origins' certificates." },
 };
 
 const struct conf_section conf_root = { sizeof(struct conf), CONF_NO_FLAG, root_keys,
