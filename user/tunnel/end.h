@@ -10,6 +10,12 @@
  * Rules: ops never call events of the same end before they return, but for events told through
  * the reactor. After `abort`, or after the event `gone`, the end is not touched any more. Each
  * direction ends once, with `last` set on a head or on data (len may be 0), or with trailers.
+ *
+ * Letting go: when both directions ended, the end tells `gone` with END_DONE, through the reactor.
+ * Or the receiver is quicker and calls abort(END_DONE), which breaks nothing: what ended in both
+ * directions was in order (HTTP/1 keeps the connection for the next message); what the peer still
+ * sends is not wanted any more (HTTP/2: RST_STREAM with NO_ERROR or CANCEL; HTTP/1: the connection
+ * ends after what was sent). No event after it.
  */
 #ifndef WEIR_TUNNEL_END_H
 #define WEIR_TUNNEL_END_H
