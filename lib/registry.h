@@ -88,6 +88,9 @@ int registry_lease(struct registry *reg, struct reg_lease **out, unsigned int tt
 		   void (*on_lost)(void *arg), void *arg);
 /* Remembers the key and puts it. When that fails the key is put as soon as the registry answers. */
 int registry_lease_put(struct reg_lease *lease, const char *key, const char *value);
+/* Forgets the key and deletes it. When that fails the key is forgotten, but stays for as long as the
+ * lease: try again. 0 also when it was not there. */
+int registry_lease_withdraw(struct reg_lease *lease, const char *key);
 /* Takes key only if nobody has it: 0 mine (also when it was mine), -EAGAIN another's. A lock that
  * was lost is not taken again by itself. */
 int registry_lease_claim(struct reg_lease *lease, const char *key, const char *value);

@@ -301,6 +301,26 @@ int registry_lease_put(struct reg_lease *lease, const char *key, const char *val
 	return rc;
 }
 
+int registry_lease_withdraw(struct reg_lease *lease, const char *key)
+{
+	int rc;
+
+	pthread_mutex_lock(&lease->busy);
+	pthread_mutex_lock(&lease->lock);
+	for (size_t i = 0; i < lease->nkeys; i++) {
+		if (strcmp(lease->keys[i].key, key))
+			continue;
+		free(lease->keys[i].key);
+		free(lease->keys[i].value);
+		lease->keys[i] = lease->keys[--lease->nkeys];
+		break;
+	}
+	pthread_mutex_unlock(&lease->lock);
+	rc = registry_delete(lease->reg, key);
+	pthread_mutex_unlock(&lease->busy);
+	return rc == -ENOENT ? 0 : rc;
+}
+
 /* Is the key there and attached to this lease? */
 static bool claimed_by(struct reg_lease *lease, const char *key, int64_t id)
 {
@@ -415,6 +435,8 @@ static const struct addr_port *inside_of(const struct conf *conf, const char *ro
 		return &conf->ns.inside;
 	if (!strcmp(role, "gateway"))
 		return &conf->gateway.inside;
+	if (!strcmp(role, "edge"))
+		return &conf->edge.inside;
 	return !strcmp(role, "endpoint") ? &conf->endpoint.inside : NULL;
 }
 

@@ -83,6 +83,10 @@ static void check_kept_leases(void)
 	registry_lease(reg, &theirs, 3, NULL, NULL);
 	check(!registry_lease_put(mine, ROOT "member", "m"), "a kept lease puts its key");
 	check(registry_lease_certain(mine, &term) && term == 1, "and is certain");
+	check(!registry_lease_put(mine, ROOT "guest", "g") && has_value(ROOT "guest", "g") &&
+		      !registry_lease_withdraw(mine, ROOT "guest") && absent(ROOT "guest") &&
+		      !registry_lease_withdraw(mine, ROOT "guest"),
+	      "a key that is withdrawn goes, and once more is fine");
 	check(!registry_lease_claim(mine, ROOT "lock", "me") &&
 		      registry_lease_holds(mine, ROOT "lock"),
 	      "a lock is claimed");
@@ -98,6 +102,7 @@ static void check_kept_leases(void)
 	lease_revoke(id);
 	check(wait_for(5000, has_value(ROOT "member", "m")) && lease_of(ROOT "member") != id,
 	      "a lease that was lost is made anew with its keys");
+	check(absent(ROOT "guest"), "but without what was withdrawn");
 	check(wait_for(1000, atomic_load(&lost) == 1), "and its owner is told");
 	check(!registry_lease_holds(mine, ROOT "lock") && absent(ROOT "lock"),
 	      "its lock is not taken again");

@@ -26,6 +26,7 @@ struct front;
 struct attach;
 struct edge_tunnels;
 struct publish;
+struct leased;
 
 struct edge {
 	struct daemon *d;
@@ -36,7 +37,10 @@ struct edge {
 	struct publish *publish;
 	struct inside *inside;
 	struct load *load;
-	struct reg_lease *lease; /* the one of this edge: its member, attachments, acknowledgement */
+	/* The one of this edge: its member, attachments, acknowledgement. Made by edge_tunnels_open();
+	 * ended by edge.c after reactor_free(), because jobs use it. */
+	struct reg_lease *lease;
+	struct leased *leased; /* keys on it, written in order (attach.h); edge_tunnels_open() makes it */
 	bool draining;
 };
 
@@ -53,6 +57,8 @@ struct edge_tunnel {
 	uint64_t requests, bytes_up, bytes_down, open, errors;
 };
 
+/* Makes edge->lease, announces this edge, begins to watch: threads, so in `start`. *out is set before
+ * anything is heard. */
 int edge_tunnels_open(struct edge_tunnels **out, struct edge *edge);
 void edge_tunnels_close(struct edge_tunnels *all);
 /* NULL: none. hostname: lower case, without port. */
@@ -68,13 +74,17 @@ bool edge_is_stale(const struct edge_tunnels *all);
 
 /* ---- attach.c: origins ---- */
 
+/* Takes the listeners. Reads conf.tls's files and edge.origins and makes no thread: best in
+ * `prepare`, while keys can be read. */
 int attach_open(struct attach **out, struct edge *edge, const int *fds, size_t nfds);
 void attach_close(struct attach *a);
 void attach_drain(struct attach *a); /* withdraws the attachments, GOAWAY to the origins */
 int attach_reload(struct attach *a);
-/* A stream to an origin that is attached here: 0; -ENOENT none is; -EAGAIN all streams are in use.
- * tries > 0: another connection than the last time, where there is one. client: for the trace. */
-int attach_stream(struct attach *a, struct edge_tunnel *t, unsigned int tries, struct end **back);
+/* A stream to an origin that is attached here and may serve the hostname (NULL: any, for bytes of a
+ * port) and the port (0: requests): 0; -ENOENT none is; -EAGAIN all streams are in use. tries > 0:
+ * another connection than the last time, where there is one. */
+int attach_stream(struct attach *a, struct edge_tunnel *t, const char *hostname, uint16_t port,
+		  unsigned int tries, struct end **back);
 /* Calls fn once when an origin of the tunnel attaches, or after ms; to hold requests while origins
  * come back. The waiter is embedded in its owner. */
 struct attach_waiter {
