@@ -9,9 +9,11 @@
 #     edge-a ──┤                 198.18.1.1   virtual address 198.18.1.100
 #     gw-a1 … ─┼─ router         198.18.1.11  198.18.1.12
 #     ep-a1 … ─┤  198.18.0.1     198.18.1.21  198.18.1.22
-#     edge-b, gw-b1 … ep-b2 ─┘   the same in 198.18.2.x; 2001:db8:S::N beside each
+#     edge-b, gw-b1 … ep-b2 ─┤   the same in 198.18.2.x; 2001:db8:S::N beside each
+#     edge-c ────────────────┤   198.18.4.1   tunnels' addresses, 198.18.100.0/24, are routed here
+#     origin ────────────────┘   198.18.5.10  behind a firewall: it may dial out, nobody may dial in
 #
-# reg holds the registry: nodes reach it over a Unix socket.
+# reg holds the registry and the authority: nodes reach the registry over a Unix socket.
 set -u
 self=$(readlink -f "$0")
 top=$(dirname "$self")
@@ -19,13 +21,14 @@ examples=$top/../examples/lab
 [ -d "$examples" ] || examples=$top/../../share/weir/examples/lab
 bin=${WEIR_BIN:-$top/../build/bin}
 place=/run/weir-lab             # on the host: the holder's process number and messages
-nodes="reg edge-a gw-a1 gw-a2 ep-a1 ep-a2 edge-b gw-b1 gw-b2 ep-b1 ep-b2"
+nodes="reg edge-a gw-a1 gw-a2 ep-a1 ep-a2 edge-b gw-b1 gw-b2 ep-b1 ep-b2 edge-c"
+bare="client origin"             # nodes on which nothing of ours is started
 
 die() { echo "weir lab: $*" >&2; exit 1; }
 
 address() {     # NODE → site number and host number
 	case $1 in
-	client) echo 3 10 ;;
+	client) echo 3 10 ;; edge-c) echo 4 1 ;; origin) echo 5 10 ;;
 	edge-a) echo 1 1 ;; gw-a1) echo 1 11 ;; gw-a2) echo 1 12 ;; ep-a1) echo 1 21 ;; ep-a2) echo 1 22 ;;
 	edge-b) echo 2 1 ;; gw-b1) echo 2 11 ;; gw-b2) echo 2 12 ;; ep-b1) echo 2 21 ;; ep-b2) echo 2 22 ;;
 	esac
@@ -64,6 +67,9 @@ make_node() {
 	in_net router ip route add "198.18.$site.$host" dev "r-$node"
 	in_net router ip route add "2001:db8:$site::$host" dev "r-$node"
 	case $node in
+	edge-c) in_net router ip route add 198.18.100.0/24 via 198.18.4.1 dev r-edge-c onlink
+		in_net router ip route add 2001:db8:64::/64 via 2001:db8:4::1 dev r-edge-c onlink ;;
+	origin) firewall ;;
 	edge-*) in_net router ip route add "198.18.$site.100" via "198.18.$site.1" dev "r-$node" onlink
 		in_net router ip route add "2001:db8:$site::100" via "2001:db8:$site::1" dev "r-$node" onlink ;;
 	gw-*)   in_net "$node" ip addr add "198.18.$site.100/32" dev lo
@@ -71,6 +77,20 @@ make_node() {
 	client) in_net "$node" ip link set eth0 mtu 1500
 		in_net "$node" sh -c 'echo 1 >/proc/sys/net/ipv4/tcp_orphan_retries' ;;
 	esac
+}
+
+# What begins outside is dropped, whatever it is.
+firewall() {
+	in_net origin nft -f - <<-RULES
+		table inet firewall {
+			chain input {
+				type filter hook input priority filter; policy drop;
+				iif lo accept
+				ct state established,related accept
+				meta l4proto ipv6-icmp accept
+			}
+		}
+	RULES
 }
 
 # The cable: a node that was pulled off lost its default routes.
@@ -88,6 +108,8 @@ make_certificates() {
 		read -r site host < <(address "$node")
 		"$bin/weir" ca issue /run/lab/ca "$node" "198.18.$site.$host" "2001:db8:$site::$host" >/dev/null || return 1
 	done
+	"$bin/weir" ca host /run/lab/ca '*.edge.example' >/dev/null || return 1
+	chgrp 64200 /run/lab/ca/_.edge.example.key && chmod 640 /run/lab/ca/_.edge.example.key
 }
 
 use_resolver() {
@@ -119,13 +141,13 @@ hold() {        # STATE-FOLDER: runs as the first process of the namespaces
 	mkfifo -m 600 /run/lab/ready
 	exec 7<>/run/lab/ready
 	make_router
-	for node in client $nodes; do make_node "$node" || die "cannot make $node"; done
+	for node in $bare $nodes; do make_node "$node" || die "cannot make $node"; done
 	make_certificates || die "cannot make certificates"
 	use_resolver
 	start_node reg
 	await 1 || die "the registry did not become ready"
 	for node in $nodes; do [ "$node" = reg ] || start_node "$node"; done
-	await 10 || die "not every node became ready"
+	await $(($(echo "$nodes" | wc -w) - 1)) || die "not every node became ready"
 	echo ready >&8
 	exec 8>&-
 	while :; do wait -n 2>/dev/null || read -r -t 3600 _ <&7; done
@@ -171,7 +193,7 @@ lab_exec() {
 	pid=$(holder_pid)
 	[ -n "$pid" ] && kill -0 "$pid" 2>/dev/null || die "is not up; weir lab up starts it"
 	[ $# -gt 0 ] || die "exec wants a command: weir lab exec $node COMMAND…"
-	nsenter -t "$pid" -m test -e "/run/netns/$node" || die "there is no node $node ($(echo client router $nodes))"
+	nsenter -t "$pid" -m test -e "/run/netns/$node" || die "there is no node $node ($(echo router $bare $nodes))"
 	nsenter -t "$pid" -m -p -- nsenter --net="/run/netns/$node" -- \
 		sh -c 'cd "$0" 2>/dev/null; exec "$@"' "$PWD" env PATH="$(readlink -f "$bin"):$PATH" \
 		WEIR_CONFIG="$(readlink -f "$examples")/$node.yaml" "$@"
@@ -197,7 +219,7 @@ lab_start() {
 case ${1:-} in
 up) lab_up ;;
 down) lab_down ;;
-nodes) for node in client router $nodes; do echo "$node"; done ;;
+nodes) for node in router $bare $nodes; do echo "$node"; done ;;
 exec) [ $# -gt 1 ] || die "exec wants a node and a command"; shift; lab_exec "$@" ;;
 hold) hold "$2" ;;
 kill) [ $# = 2 ] || die "kill wants a node"; (lab_kill "$2") ;;
