@@ -22,6 +22,7 @@ lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/regi
 lib_src      += lib/httpd.c lib/httpd_ask.c lib/httpd_check.c lib/httpd_conn.c lib/httpd_events.c lib/httpd_metrics.c
 lib_src      += lib/httpd_reply.c lib/httpd_request.c lib/httpd_text.c lib/httpd_wait.c
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
+lib_src      += lib/tunnels.c lib/tunnels_edit.c lib/tunnels_pool.c
 
 agent_src    := user/agent/attach.c user/agent/dataplane.c user/agent/loader.c user/agent/maps.c
 agent_src    += user/agent/mapset.c user/agent/netlink.c user/agent/slot.c
@@ -75,7 +76,7 @@ programs     += $(if $(wildcard user/tunnel/main.c),weir-tunnel)
 
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
 unit_lib      :=
-unit_lib      += test_token
+unit_lib      += test_token test_tunnels
 unit_lib      += test_load test_orca
 unit_lib      += test_httpc test_httpd test_httpd_text test_inside
 unit_lib      += test_addr test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
@@ -92,7 +93,7 @@ unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op
 
 unit_gateway  := test_rank
 
-unit_registry := test_access test_registry_store test_users
+unit_registry := test_access test_registry_store test_tunnels_edit test_users
 
 unit_tunnel   := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_tunnel_*.c))
 

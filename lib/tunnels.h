@@ -25,7 +25,8 @@
 #define REG_ATTACHMENTS REG_ROOT "attachments/" /* TUNNEL/EDGE, leased (one lease an edge) */
 #define REG_ROUTED	REG_ROOT "routed/"	/* edge/NODE, agent/NODE, leased → {"revision"} */
 #define REG_PUBLISHED	REG_ROOT "published/"	/* TUNNEL → {"revision","at","silent":[NODE…]} */
-#define REG_REVOKED	REG_ROOT "revoked/"	/* SERIAL (hex, upper case) → {"tunnel","at"} */
+#define REG_ISSUED	REG_ROOT "issued/"	/* TUNNEL/SERIAL → {"at","until"}: of the authority */
+#define REG_REVOKED	REG_ROOT "revoked/"	/* SERIAL (hex, upper case) → {"tunnel","at","until"} */
 #define REG_ENROLL	REG_ROOT "enroll/"	/* ID, leased: what the authority is asked */
 #define REG_ENROLLED	REG_ROOT "enrolled/"	/* ID: what it answered; removed by the asking edge */
 
@@ -66,7 +67,7 @@ struct tunnel {
 };
 
 /* text: the registry's value. *out is zeroed first; tunnel_clear() frees what it holds. 0, -EINVAL
- * or -ENOMEM. */
+ * or -ENOMEM (then *out is zero). */
 int tunnel_parse(struct tunnel *out, const char *text);
 char *tunnel_format(const struct tunnel *t); /* malloc'ed JSON text, NULL without memory */
 void tunnel_clear(struct tunnel *t);
@@ -79,6 +80,9 @@ const char *tunnel_mode_word(enum tunnel_mode mode);
 int tunnel_mode_parse(const char *word); /* or -1 */
 /* May a client of this address use it? deny wins; without allow everybody may. */
 bool tunnel_admits(const struct tunnel *t, const struct addr *client);
+/* Is it the secret of the enrolment that is open? 0, -ENOENT none is open, -EACCES another secret
+ * (compared in constant time), -ETIME the enrolment has lapsed. */
+int tunnel_check_secret(const struct tunnel *t, const char *secret, int64_t now);
 
 struct attachment {
 	char tunnel[TUNNEL_NAME_MAX];
@@ -101,17 +105,24 @@ struct tunnel_pool { /* where addresses come from: conf.tunnels */
 	int64_t quarantine_s;
 };
 /* Makes the tunnel: name, hostnames and addresses that are free (and out of quarantine) are taken
- * at once or not at all; fills address, address6, generation, created. -EEXIST: the name; -EADDRINUSE:
- * a hostname is another's; -ENOSPC: no address is free; -EAGAIN: somebody changed the same meanwhile. */
+ * at once or not at all; fills address, address6 (the lowest that are free), generation, created,
+ * and ports 80/http and 443/https when none was said. The generation is greater than that of any
+ * earlier tunnel of this name. -EINVAL: what is wrong with it; -EEXIST: the name; -EADDRINUSE: a
+ * hostname is another's; -ENOSPC: no address is free; -EAGAIN: somebody changed the same meanwhile. */
 int tunnel_create(struct registry *reg, struct tunnel *t, const struct tunnel_pool *pool,
 		  char why[TUNNEL_WHY_MAX]);
-/* Changes hostnames, ports, access; t->generation must be the present one, and is the new one then. */
+/* Changes owner, hostnames, ports, access; t->generation must be the present one, and is the new
+ * one then. -ENOENT, -EADDRINUSE, -EINVAL, -EAGAIN (somebody changed it meanwhile). */
 int tunnel_change(struct registry *reg, struct tunnel *t, char why[TUNNEL_WHY_MAX]);
-/* Removes it; its addresses go into quarantine. -ENOENT. */
+/* Removes it; its addresses go into quarantine, its origins' certificates are revoked. -ENOENT. */
 int tunnel_remove(struct registry *reg, const char *name, int64_t quarantine_s,
 		  char why[TUNNEL_WHY_MAX]);
 int tunnel_get(struct registry *reg, const char *name, struct tunnel *out); /* 0, -ENOENT, -errno */
-/* Opens an enrolment: the token's secret is written to secret (43 characters and terminator). */
+/* Revokes certificates of its origins: one serial, or all of them (NULL). *n of them. -ENOENT: there
+ * is no such tunnel, or the authority signed no such certificate for it. */
+int tunnel_revoke(struct registry *reg, const char *name, const char *serial, size_t *n,
+		  char why[TUNNEL_WHY_MAX]);
+/* Opens an enrolment (the one before is closed): the token's secret is written to secret (43 characters and terminator). */
 int tunnel_open_enrolment(struct registry *reg, const char *name, int64_t ttl_s, char secret[44],
 			  char why[TUNNEL_WHY_MAX]);
 /* The token as its owner sees it, once: "weirt1.NAME.SECRET.FINGERPRINT"; fingerprint: hex SHA-256
