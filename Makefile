@@ -50,7 +50,7 @@ registry_src := http/registry/fields.c http/registry/request.c http/registry/ser
 registry_src += http/registry/store_disk.c http/registry/store_lease.c http/registry/watch.c
 
 tunnel_parts := reactor conn conn_tls raw
-tunnel_parts += head h1_text h1_server h1_client
+tunnel_parts += head head_check h1_text h1_read h1_server h1_client
 tunnel_parts += h2 exchange
 tunnel_parts += control proxy sni
 tunnel_parts += edge front front_tls request access_log
@@ -174,7 +174,7 @@ $(foreach a,$(archives),$(eval $(call archive_rule,$(a))))
 # not ours: no warnings of ours; its headers lie where Debian puts them
 $(llhttp_obj): $(BUILD)/llhttp/%.o: $(llhttp)/%.c
 	@mkdir -p $(@D)
-	$(call say,CC)$(CC) -std=gnu11 $(CFLAGS) -fPIE -w -I/usr/share/include/llhttp $(if $(SAN),-fsanitize=$(SAN)) -c $< -o $@
+	$(call say,CC)$(CC) -std=gnu11 $(CFLAGS) -fPIE -w -DLLHTTP_STRICT_MODE=1 -I/usr/share/include/llhttp $(if $(SAN),-fsanitize=$(SAN)) -c $< -o $@
 $(BUILD)/tunnel.a: $(llhttp_obj)
 .SECONDARY: $(llhttp_obj)
 $(tunnel_src:%.c=$(BUILD)/%.o): cflags += -isystem /usr/share/include/llhttp

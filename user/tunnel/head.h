@@ -38,6 +38,7 @@ struct head {
 struct head *head_new(void); /* NULL without memory */
 void head_free(struct head *h);
 struct head *head_copy(const struct head *h);
+void head_clear(struct head *h); /* empty again; its memory is kept for the next */
 
 /* Names a pseudo-field (":method" …) or adds a field; bytes are copied, names made lower case. 0,
  * -EINVAL (not a token, control characters, a pseudo-field twice, after fields or unknown), -E2BIG
@@ -46,6 +47,9 @@ int head_add(struct head *h, const char *name, size_t name_len, const char *valu
 int head_addf(struct head *h, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 int head_set_status(struct head *h, unsigned int status);
+/* Names or replaces a pseudo-field at any time (value NULL: takes it away); for those who change a
+ * head that was checked. */
+int head_set(struct head *h, const char *pseudo, const char *value);
 void head_remove(struct head *h, const char *name); /* every one of that name */
 const char *head_get(const struct head *h, const char *name); /* the first, or NULL */
 size_t head_count(const struct head *h, const char *name);
