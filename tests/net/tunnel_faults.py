@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What breaks, and who notices: connections cut, the registry away, origins paused, slow readers, loss, restarts.
+
+Run by tunnel_faults.sh. Needs root, curl, nft, openssl. WEIR_LONG=1: the times of the issue (60 s) instead of short ones.
+"""
+import http.client
+import random
+import select
+
+from tunnel_lib import *
+
+LONG = os.environ.get("WEIR_LONG") == "1"
+HOST = "app.edge.example"
+
+
+def target(c):
+    """Answers GET /slow after a second, /big with 64 MiB, everything else at once; POST after its body."""
+    stream = c.makefile("rb")
+    while True:
+        line = stream.readline()
+        if not line:
+            return
+        method, path, _ = line.decode().split()
+        length = 0
+        while True:
+            field = stream.readline().strip().lower()
+            if not field:
+                break
+            if field.startswith(b"content-length:"):
+                length = int(field.split(b":")[1])
+        stream.read(length)
+        if path.startswith("/slow"):
+            time.sleep(1)
+        if path.startswith("/big"):
+            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n")
+            for _ in range(64):
+                c.sendall(bytes(1 << 20))
+            continue
+        c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+class Relay:
+    """TCP in between, whose connections can be cut one by one."""
+
+    def __init__(self, port, to):
+        self.pairs, self.to = [], to
+        serve(self.carry, port)
+
+    def carry(self, a):
+        b = socket.create_connection(("127.0.0.1", self.to))
+        self.pairs.append((a, b))
+        while True:
+            for s in select.select([a, b], [], [])[0]:
+                data = s.recv(65536)
+                if not data:
+                    a.close()
+                    b.close()
+                    return
+                (b if s is a else a).sendall(data)
+
+    def cut(self, i):
+        for s in self.pairs[i]:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            s.shutdown(socket.SHUT_RDWR)
+
+
+class Load:
+    """Threads that ask again and again; a broken kept connection that had not answered counts as failed."""
+
+    def __init__(self, port, threads=8, path="/", method="GET"):
+        self.results, self.stop_at, self.lock = [], None, threading.Lock()
+        self.threads = [threading.Thread(target=self.ask, args=(port, path, method), daemon=True) for _ in range(threads)]
+        for t in self.threads:
+            t.start()
+
+    def ask(self, port, path, method):
+        c = None
+        while self.stop_at is None:
+            began = time.monotonic()
+            try:
+                c = c or http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+                c.request(method, path, headers={"Host": HOST})
+                r = c.getresponse()
+                r.read()
+                result = r.status
+                if r.will_close:
+                    c.close()
+                    c = None
+            except (OSError, http.client.HTTPException) as e:
+                result, c = repr(e), None
+            with self.lock:
+                self.results.append((result, time.monotonic() - began))
+
+    def stop(self):
+        self.stop_at = time.monotonic()
+        for t in self.threads:
+            t.join(30)
+        return self.results
+
+    def failed(self):
+        return [r for r, _ in self.results if r != 200]
+
+
+def many(lab, n, path, *args, edge=None):
+    """n requests at once: their statuses."""
+    out = [None] * n
+
+    def one(i):
+        out[i] = lab.code(f"http://{HOST}{path}", *args, edge=edge)
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(n)]
+    for t in threads:
+        t.start()
+    return threads, out
+
+
+def cut_connection(lab):
+    relay = Relay(9100, lab.edges[0].attach)
+    conf = {"attach": 9100, "name": lab.edges[0].name}
+    origin = lab.origin("app", TARGETS, edges=[type("At", (), conf)()], node="origin-cut")
+    gets, got = many(lab, 24, "/slow")
+    posts, posted = many(lab, 8, "/slow", "-d", "x=1")
+    until(lambda: sum(o["open"] for t in lab.ask("edge-0", "edge", {"do": "status"})["tunnels"] for o in t["origins"]) >= 32, 5)
+    relay.cut(random.randrange(4))
+    for t in gets + posts:
+        t.join()
+    check(got == ["200"] * 24, f"one of four connections was cut: {got.count('200')} of 24 GETs in flight answered (retried)", got)
+    lost = posted.count("502")
+    check(0 < lost <= 4 and posted.count("200") == 8 - lost,
+          f"of 8 POSTs in flight {lost} were on it and got 502, {posted.count('200')} answered", posted)
+    bad = [a for a in lab.access() if a["status"] == 502]
+    check(len(bad) == lost and all(re.fullmatch("[0-9a-f]{16}", a["id"]) for a in bad), "each stands in the access log with its id", bad)
+    check(until(lambda: lab.attached(lab.edges[0], "app") == 4, 5), "the origin dialled again: four connections")
+    origin.stop()
+
+
+def registry_gone(lab):
+    seconds = 60 if LONG else 12
+    load = Load(lab.edges[0].http, 4)
+    lab.registry.signal(signal.SIGSTOP)
+    time.sleep(seconds)
+    lab.registry.signal(signal.SIGCONT)
+    n = len(load.stop())
+    check(not load.failed() and n > 100, f"the registry was away for {seconds} s: {n} requests, {len(load.failed())} failed", load.failed()[:5])
+    check(until(lambda: lab.attached(lab.edges[0], "app") == 2, 5), "and the origin stays attached")
+
+
+def origin_paused(lab, origin):
+    origin.signal(signal.SIGSTOP)
+    began = time.monotonic()
+    gone = until(lambda: lab.attached(lab.edges[0], "app") == 0, 10)
+    check(gone, f"a paused origin is missed after {time.monotonic() - began:.1f} s")
+    began = time.monotonic()
+    code = lab.code(f"http://{HOST}/")
+    check(code == "502", f"then the answer is {code} after {time.monotonic() - began:.1f} s")
+    time.sleep(max(0, 10 - (time.monotonic() - began)) if LONG else 0)
+    origin.signal(signal.SIGCONT)
+    began = time.monotonic()
+    back = until(lambda: lab.code(f"http://{HOST}/") == "200", 10)
+    check(back, f"it answers again {time.monotonic() - began:.1f} s after it went on")
+    until(lambda: all(lab.attached(e, "app") for e in lab.edges), 10)
+
+
+def rate(lab, seconds=3):
+    """Bytes that four downloads at once bring in so many seconds."""
+    ps = [subprocess.Popen(["curl", "-s", "-m", str(seconds), "-o", "/dev/null", "-w", "%{size_download}\n", "--resolve",
+                            f"{HOST}:{lab.edges[0].http}:127.0.0.1"] + [f"http://{HOST}:{lab.edges[0].http}/big"] * 100,
+                           stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    return sum(int(line) for p in ps for line in p.communicate()[0].split())
+
+
+def anon_kib(pid):
+    return int(re.search(r"RssAnon:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
+
+
+def slow_reader(lab, origin):
+    rate(lab, 1)
+    alone = rate(lab)
+    before = anon_kib(lab.edges[0].pid) + anon_kib(origin.pid)
+    slow = []
+    for _ in range(4):
+        s = socket.create_connection(("127.0.0.1", lab.edges[0].http))
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.sendall(f"GET /big HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        s.recv(100)
+        slow.append(s)
+    beside, again = rate(lab), None
+    grown = anon_kib(lab.edges[0].pid) + anon_kib(origin.pid) - before
+    for s in slow:
+        s.close()
+    if beside < 0.9 * alone:  # the machine may have been busy: once more, in the other order
+        alone, again = rate(lab), beside
+    check(beside >= 0.9 * alone, f"beside 4 readers that stand still the others keep {beside / alone:.0%} of their rate", (alone, beside, again))
+    check(grown < 32 << 10, f"which costs {grown} KiB of memory at both ends")
+
+
+def loss(lab):
+    rules = f"table inet loss {{ chain in {{ type filter hook input priority 0; tcp dport {lab.edges[0].attach} numgen random mod 100 < 5 drop; " \
+            f"tcp sport {lab.edges[0].attach} numgen random mod 100 < 5 drop; }} }}"
+    subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+    codes = [lab.code(f"http://{HOST}/") for _ in range(100)]
+    subprocess.run(["nft", "delete", "table", "inet", "loss"], check=True)
+    check(codes == ["200"] * 100, f"5% of the tunnel's packets are lost: {codes.count('200')} of 100 requests answered")
+
+
+def restart_origin(lab, origin):
+    load = Load(lab.edges[0].http, 8)
+    until(lambda: len(load.results) > 200)
+    code = origin.stop()
+    origin.start()
+    until(lambda: lab.attached(lab.edges[0], "app"), 10)
+    time.sleep(0.5)
+    n = len(load.stop())
+    check(code == 0 and not load.failed(), f"the origin was restarted under load: {n} requests, {len(load.failed())} failed", load.failed()[:5])
+
+
+def second_origin(lab, origin):
+    other = lab.origin("app", TARGETS, node="origin-2")
+    until(lambda: lab.attached(lab.edges[0], "app") == 4, 10)
+    load = Load(lab.edges[0].http, 8)
+    until(lambda: len(load.results) > 200)
+    origin.kill()
+    time.sleep(0.5)
+    n = len(load.stop())
+    check(not load.failed(), f"one of two origins was killed (SIGKILL) under load: {n} requests, {len(load.failed())} failed", load.failed()[:5])
+    other.stop()
+    origin.start()
+    until(lambda: all(lab.attached(e, "app") for e in lab.edges), 10)
+
+
+TARGETS = [{"to": "http://127.0.0.1:9000"}]
+enter("curl", "nft", "openssl")
+with Lab(edges=2) as the_lab:
+    serve(target, 9000)
+    the_lab.tunnel("app", [HOST])
+    cut_connection(the_lab)
+    app = the_lab.origin("app", TARGETS)
+    registry_gone(the_lab)
+    origin_paused(the_lab, app)
+    slow_reader(the_lab, app)
+    loss(the_lab)
+    restart_origin(the_lab, app)
+    second_origin(the_lab, app)
+finish()
