@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Faults of tunnels, with counts: see tunnel_faults.py.
-command -v python3 >/dev/null || { echo "skip: python3 is not installed"; exit 77; }
-exec python3 "$(dirname "$0")/tunnel_faults.py"
+py=/usr/bin/python3; [ -x $py ] || { echo "skip: python3 is not installed"; exit 77; }
+exec $py "$(dirname "$0")/tunnel_faults.py"
