@@ -215,11 +215,24 @@ static int gather_commands(struct daemon *d)
 
 static void on_reload(void *arg)
 {
+	struct daemon *d = arg;
 	char err[512];
 
+	if (d->draining)
+		return;
 	sd_notify(0, "RELOADING=1");
-	daemon_reload(arg, err, sizeof(err));
+	daemon_reload(d, err, sizeof(err));
 	sd_notify(0, "READY=1");
+}
+
+static void on_stop(void *arg)
+{
+	struct daemon *d = arg;
+
+	d->draining = true;
+	sd_notify(0, "STOPPING=1");
+	log_info("ends when what runs has ended; a second signal ends it at once");
+	d->program->drain(d);
 }
 
 /* All that needs no configured rights: tables, loop, metrics. */
@@ -319,6 +332,8 @@ static int run(const struct daemon_program *program, struct conf *conf, bool ver
 	if (err)
 		return err == -EINVAL ? EXIT_USAGE : EXIT_FAILURE;
 	loop_on_reload(d.loop, on_reload, &d);
+	if (program->drain)
+		loop_on_stop(d.loop, on_stop, &d);
 	log_info("%s runs as node %s of site %s", WEIR_VERSION, conf->node, conf->site);
 	code = loop_run(d.loop);
 	sd_notify(0, "STOPPING=1");

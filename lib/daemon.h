@@ -38,6 +38,7 @@ struct daemon {
 	struct ctl_command *commands; /* status, reload and the program's */
 	uint64_t started_us;	      /* CLOCK_MONOTONIC */
 	bool began;		      /* start was called: threads may run */
+	bool draining;		      /* drain was called */
 	bool verbose;		      /* -v: the configured level of the log does not count */
 };
 
@@ -53,6 +54,9 @@ struct daemon_program {
 	int (*prepare)(struct daemon *d);
 	int (*start)(struct daemon *d);
 	void (*stop)(struct daemon *d);
+	/* The first SIGTERM or SIGINT: take no new work, and loop_quit() when what runs has ended or its
+	 * time is over. A second signal ends the loop at once. NULL: the first one does. */
+	void (*drain)(struct daemon *d);
 	/* The new configuration is in d->conf, the old one in old until it returns. Non-zero: keep
 	 * old. */
 	int (*reload)(struct daemon *d, const struct conf *old);

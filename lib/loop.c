@@ -48,19 +48,25 @@ struct loop {
 	struct post *first, **last;
 	struct loop_timer *timers;
 	struct loop_fd *fds;
-	loop_fn *reload;
-	void *reload_arg;
+	loop_fn *reload, *stop;
+	void *reload_arg, *stop_arg;
 };
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *arg)
 {
 	struct loop *loop = arg;
+	loop_fn *stop = loop->stop;
 
 	(void)source;
-	if (info->ssi_signo != SIGHUP)
+	if (info->ssi_signo == SIGHUP) {
+		if (loop->reload)
+			loop->reload(loop->reload_arg);
+		return 0;
+	}
+	if (!stop)
 		return sd_event_exit(loop->event, 0);
-	if (loop->reload)
-		loop->reload(loop->reload_arg);
+	loop->stop = NULL; /* the second signal ends at once */
+	stop(loop->stop_arg);
 	return 0;
 }
 
@@ -164,6 +170,12 @@ void loop_on_reload(struct loop *loop, loop_fn *fn, void *arg)
 {
 	loop->reload = fn;
 	loop->reload_arg = arg;
+}
+
+void loop_on_stop(struct loop *loop, loop_fn *fn, void *arg)
+{
+	loop->stop = fn;
+	loop->stop_arg = arg;
 }
 
 int loop_run(struct loop *loop)

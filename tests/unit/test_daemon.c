@@ -70,13 +70,20 @@ static void stop(struct daemon *d)
 	log_info("stopping %s", d->conf->node);
 }
 
+/* A node that is "busy" has something that runs. */
+static void drain(struct daemon *d)
+{
+	if (strcmp(d->conf->node, "busy"))
+		loop_quit(d->loop, 0);
+}
+
 static const struct ctl_command commands[] = { { "echo", command_echo }, { NULL, NULL } };
 
 static const struct daemon_program program = {
 	.name = "weir-test", .role = "gateway", .summary = "a daemon for a test", .enabled = has_gateway,
 	.profile = PRIV_NET_FILES, .prepare = prepare, .start = start, .stop = stop, .reload = reload,
 	.status = status, .commands = commands, .action_name = "act", .action_help = "do one thing",
-	.action = action,
+	.action = action, .drain = drain,
 };
 
 static const char *path_of(const char *name)
@@ -364,6 +371,32 @@ static void reload_swaps_or_keeps(void **state)
 	end_daemon(pid);
 }
 
+/* The next message on the notify socket. */
+static void wait_told(const char *expect)
+{
+	struct pollfd p = { .fd = notify, .events = POLLIN };
+	char text[100] = "";
+
+	assert_int_equal(poll(&p, 1, 20000), 1);
+	assert_true(recv(notify, text, sizeof(text) - 1, 0) > 0);
+	assert_string_equal(text, expect);
+}
+
+static void what_runs_may_end_first(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	write_conf("busy", 2, "");
+	pid = start_daemon();
+	kill(pid, SIGTERM);
+	wait_told("STOPPING=1");
+	write_conf("busy", 3, "");
+	kill(pid, SIGHUP); /* too late */
+	assert_int_equal(asked_top(), 2);
+	end_daemon(pid);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -373,6 +406,7 @@ int main(void)
 		cmocka_unit_test(a_second_one_leaves_the_first_alone),
 		cmocka_unit_test(what_a_dead_one_left_is_replaced),
 		cmocka_unit_test(reload_swaps_or_keeps),
+		cmocka_unit_test(what_runs_may_end_first),
 	};
 
 	return cmocka_run_group_tests_name("daemon", tests, make_folder, remove_folder);

@@ -137,6 +137,36 @@ static void signals(void **state)
 	assert_int_equal(reloads, 1);
 }
 
+static void stop_later(void *arg)
+{
+	++*(int *)arg;
+}
+
+static void stop_now(void *arg)
+{
+	++*(int *)arg;
+	loop_quit(loop, 3);
+}
+
+/* The stop function decides when, but a second signal does not wait for it. */
+static void a_stop_may_wait(void **state)
+{
+	int stops = 0;
+
+	(void)state;
+	loop_on_stop(loop, stop_now, &stops);
+	kill(getpid(), SIGTERM);
+	assert_int_equal(loop_run(loop), 3);
+	assert_int_equal(stops, 1);
+	loop_free(loop);
+	assert_int_equal(loop_new(&loop), 0);
+	loop_on_stop(loop, stop_later, &stops);
+	kill(getpid(), SIGTERM);
+	kill(getpid(), SIGINT);
+	assert_int_equal(loop_run(loop), 0);
+	assert_int_equal(stops, 2);
+}
+
 static void what_is_left_is_freed_with_the_loop(void **state)
 {
 	struct loop_timer *t;
@@ -182,7 +212,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(posts_arrive_in_order), T(posts_that_never_ran_are_freed),
-		T(a_timer_keeps_its_interval), T(descriptors), T(signals),
+		T(a_timer_keeps_its_interval), T(descriptors), T(signals), T(a_stop_may_wait),
 		T(what_is_left_is_freed_with_the_loop), T(readiness_is_told),
 	};
 
