@@ -3,9 +3,9 @@
  * ca.c -- `weir ca`: the small certificate authority of an installation, by which daemons on
  * different machines know each other.
  *
- * P-256 keys (RFC 5480). The CA's key stays in one file that only its owner may read; it is needed
- * to issue, never to verify. A node's certificate carries its name and addresses and serves as
- * server and as client.
+ * P-256 keys (RFC 5480). An authority's key stays in one file that only its owner may read; it is
+ * needed to issue, never to verify. ca.pem signs nodes, origins.pem the origins of tunnels. A
+ * node's certificate carries its name and addresses and serves as server and as client.
  */
 #include "tools/cmd.h"
 
@@ -106,33 +106,69 @@ static X509 *new_cert(const char *cn, long days, EVP_PKEY *key)
 	return cert;
 }
 
-static int ca_init(const char *dir, const char *name)
+/* A self-signed authority that signs leaves only: FILE.pem and FILE.key. */
+static int make_authority(const char *dir, const char *file, const char *cn)
 {
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *cert;
-	int rc = CMD_FAILED;
+	int rc;
 
 	if (!key)
 		return cmd_fail("cannot make a key: %s", ssl_why());
-	if (mkdir(dir, 0755) && errno != EEXIST) {
-		EVP_PKEY_free(key);
-		return cmd_fail("%s: %s", dir, strerror(errno));
-	}
-	cert = new_cert(name, CA_DAYS, key);
+	cert = new_cert(cn, CA_DAYS, key);
 	X509_set_issuer_name(cert, X509_get_subject_name(cert));
 	if (add_extension(cert, cert, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
 	    add_extension(cert, cert, NID_key_usage, "critical,keyCertSign,cRLSign") &&
 	    add_extension(cert, cert, NID_subject_key_identifier, "hash") &&
 	    X509_sign(cert, key, EVP_sha256()))
-		rc = write_pair(dir, "ca", cert, key);
+		rc = write_pair(dir, file, cert, key);
 	else
-		cmd_fail("cannot sign: %s", ssl_why());
-	if (!rc)
-		printf("%s/ca.pem made; %s/ca.key signs for the installation: keep it on this "
-		       "machine, for its owner alone\n",
-		       dir, dir);
+		rc = cmd_fail("cannot sign: %s", ssl_why());
 	X509_free(cert);
 	EVP_PKEY_free(key);
+	return rc;
+}
+
+static bool has_pair(const char *dir, const char *file)
+{
+	char pem[PATH_MAX], key[PATH_MAX];
+
+	snprintf(pem, sizeof(pem), "%s/%s.pem", dir, file);
+	snprintf(key, sizeof(key), "%s/%s.key", dir, file);
+	return !access(pem, F_OK) || !access(key, F_OK);
+}
+
+/* Two authorities, so that an origin's certificate is never taken for a node's. What a folder has
+ * already stays: one that was made before there were tunnels gets the second. */
+static int ca_init(const char *dir, const char *name)
+{
+	char origins[64 + 1]; /* the longest common name (RFC 5280, ub-common-name) */
+	bool nodes = has_pair(dir, "ca"), both = nodes && has_pair(dir, "origins");
+	int rc = CMD_OK;
+
+	if (mkdir(dir, 0755) && errno != EEXIST)
+		return cmd_fail("%s: %s", dir, strerror(errno));
+	if (both)
+		return cmd_fail("%s/ca.key: exists already, as does origins.key; remove a pair to "
+				"make a new one",
+				dir);
+	if (strlen(name) > sizeof(origins) - 1 - strlen(", origins"))
+		return cmd_fail("--name %s: is too long, 55 bytes at most", name);
+	snprintf(origins, sizeof(origins), "%s, origins", name);
+	if (!nodes) {
+		rc = make_authority(dir, "ca", name);
+		if (!rc)
+			printf("%s/ca.pem made; %s/ca.key signs for the installation: keep it on "
+			       "this machine, for its owner alone\n",
+			       dir, dir);
+	}
+	if (!rc && !has_pair(dir, "origins")) {
+		rc = make_authority(dir, "origins", origins);
+		if (!rc)
+			printf("%s/origins.pem made; %s/origins.key signs origins of tunnels "
+			       "(authority: folder in weir.yaml)\n",
+			       dir, dir);
+	}
 	return rc;
 }
 
@@ -188,7 +224,7 @@ static int ca_issue(const char *dir, const char *node, char **addresses, int n)
 	if (!*node ||
 	    strspn(node, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") !=
 		    strlen(node) ||
-	    node[0] == '.' || !strcmp(node, "ca") || strlen(node) > 63)
+	    node[0] == '.' || !strcmp(node, "ca") || !strcmp(node, "origins") || strlen(node) > 63)
 		return cmd_fail("%s is no name for a node (letters, digits, '.', '-', '_')", node);
 	rc = alt_names(names, sizeof(names), node, addresses, n);
 	if (!rc)
