@@ -63,7 +63,7 @@ tunnel_src   := $(wildcard $(tunnel_parts:%=user/tunnel/%.c))
 llhttp       := /usr/share/llhttp
 llhttp_obj    = $(BUILD)/llhttp/api.o $(BUILD)/llhttp/http.o $(BUILD)/llhttp/llhttp.o
 
-weir_src     := tools/ca.c tools/cmd.c tools/lab.c tools/objects.c tools/show.c tools/up.c tools/user.c
+weir_src     := tools/ca.c tools/cmd.c tools/fdstore.c tools/lab.c tools/objects.c tools/show.c tools/up.c tools/user.c
 
 bpf_src      := bpf/edge.bpf.c
 

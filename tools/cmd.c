@@ -296,14 +296,21 @@ struct registry *cmd_registry(const struct conf *conf)
 	return reg;
 }
 
-void cmd_roles(const struct conf *conf, struct cmd_role roles[6])
+void cmd_roles(const struct conf *conf, struct cmd_role roles[CMD_ROLES])
 {
-	roles[0] = (struct cmd_role){ "registry", "weir-registry", conf->registry_server.enabled };
-	roles[1] = (struct cmd_role){ "endpoint", "weir-endpoint", conf->endpoint.enabled };
-	roles[2] = (struct cmd_role){ "gateway", "weir-gateway", conf->gateway.enabled };
-	roles[3] = (struct cmd_role){ "agent", "weir-agent", conf->agent.enabled };
-	roles[4] = (struct cmd_role){ "ns", "weir-ns", conf->ns.enabled };
-	roles[5] = (struct cmd_role){ NULL, NULL, false };
+	const struct cmd_role all[CMD_ROLES] = {
+		{ "registry", "weir-registry", NULL, conf->registry_server.enabled },
+		{ "endpoint", "weir-endpoint", NULL, conf->endpoint.enabled },
+		{ "gateway", "weir-gateway", NULL, conf->gateway.enabled },
+		{ "agent", "weir-agent", NULL, conf->agent.enabled },
+		{ "ns", "weir-ns", NULL, conf->ns.enabled },
+		{ "authority", "weir-tunnel", "authority", conf->authority.enabled },
+		{ "edge", "weir-tunnel", "edge", conf->edge.enabled },
+		{ "origin", "weir-tunnel", "origin", conf->origin.enabled },
+		{ NULL, NULL, NULL, false },
+	};
+
+	memcpy(roles, all, sizeof(all));
 }
 
 json_t *cmd_ask(const struct conf *conf, const char *role, const char *what, char *why,

@@ -88,12 +88,14 @@ struct conf *cmd_conf(const struct cmd_options *opt);
 /* Opens the registry of conf, or says why not; NULL then. */
 struct registry *cmd_registry(const struct conf *conf);
 
+#define CMD_ROLES 9
 struct cmd_role {
 	const char *role, *program;
+	const char *mode; /* the program's first argument, or NULL */
 	bool enabled;
 };
 /* The roles that conf names, in the order in which they start; the array ends with a NULL role. */
-void cmd_roles(const struct conf *conf, struct cmd_role roles[6]);
+void cmd_roles(const struct conf *conf, struct cmd_role roles[CMD_ROLES]);
 /* Asks a role's control socket {"do": what}; a new reference, or NULL after filling why. */
 json_t *cmd_ask(const struct conf *conf, const char *role, const char *what, char *why,
 		size_t why_len);

@@ -222,7 +222,7 @@ static json_t *gather_status(const struct conf *conf, bool *all_up)
 {
 	json_t *roles = json_object(), *all = json_pack("{s:s, s:s, s:o}", "node", conf->node,
 							"site", conf->site, "roles", roles);
-	struct cmd_role list[6];
+	struct cmd_role list[CMD_ROLES];
 	char why[256] = "";
 	json_t *who;
 

@@ -3,10 +3,12 @@
  * up.c -- `weir up`: runs the roles that one file names as children, each with its own privileges.
  *
  * The registry starts first, the others when it is ready. A child that ends by itself is started
- * again, after a pause that doubles from 0.2 s to 10 s. SIGTERM and SIGINT end all, SIGHUP goes to
- * all. Children say when they are ready by sd_notify(3) to an abstract socket; a message counts
- * only from a process that we started (SCM_CREDENTIALS). When every role was ready once, our own
- * starter is told.
+ * again, after a pause that doubles from 0.2 s to 10 s; one that ends with code 0, because somebody
+ * sent it SIGTERM, at once: that is how a role is restarted. SIGTERM and SIGINT end all, SIGHUP
+ * goes to all. Children say when they are ready by sd_notify(3) to an abstract socket; a message
+ * counts only from a process that we started (SCM_CREDENTIALS). Listeners that a child gives us
+ * (FDSTORE=1) are kept for the one after it. When every role was ready once, our own starter is
+ * told.
  */
 #include "tools/cmd.h"
 
@@ -23,18 +25,24 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
+#include "tools/fdstore.h"
+
 #define PAUSE_MIN_US 200000
 #define PAUSE_MAX_US 10000000
-#define STOP_US	     10000000 /* then SIGKILL */
+#define STOP_US	     10000000 /* then SIGKILL; more when a role drains for longer */
+#define CALM_US	     1000000  /* one that ran for so long and ends well starts again at once */
+#define MESSAGE_FDS  64
 
 struct child {
 	struct up *up;
-	const char *role;
+	const char *role, *mode;
 	char program[PATH_MAX];
-	pid_t pid;  /* 0: not running */
-	bool ready; /* was, at least once */
+	pid_t pid;    /* 0: not running */
+	bool ready;   /* was, at least once */
+	bool serving; /* is, since it was started last */
 	uint64_t pause_us, started_us;
 	sd_event_source *exit, *again;
+	struct fdstore store; /* its listeners, for the next one */
 };
 
 struct up {
@@ -42,7 +50,8 @@ struct up {
 	const char *conf, *ready_path;
 	bool verbose, stopping, told;
 	int status;
-	struct child children[6];
+	uint64_t stop_us;
+	struct child children[CMD_ROLES];
 	size_t nchildren;
 };
 
@@ -82,11 +91,26 @@ static void say_end(const struct child *c, const siginfo_t *si)
 			strsignal(si->si_status));
 }
 
+/* How long to wait; well: it ended with code 0. */
+static uint64_t next_pause(struct child *c, bool well)
+{
+	uint64_t ran = now_us(c->up) - c->started_us, pause;
+
+	if (well || ran > PAUSE_MAX_US)
+		c->pause_us = PAUSE_MIN_US;
+	if (well && ran > CALM_US)
+		return 0;
+	pause = c->pause_us;
+	c->pause_us = pause * 2 < PAUSE_MAX_US ? pause * 2 : PAUSE_MAX_US;
+	return pause;
+}
+
 /* A role that never became ready and ends with 2 (configuration) would end so again: give up. */
 static int child_ended(sd_event_source *source, const siginfo_t *si, void *arg)
 {
 	struct child *c = arg;
 	struct up *up = c->up;
+	uint64_t pause;
 
 	(void)source;
 	c->pid = 0;
@@ -100,25 +124,38 @@ static int child_ended(sd_event_source *source, const siginfo_t *si, void *arg)
 		raise(SIGTERM);
 		return 0;
 	}
-	if (now_us(up) - c->started_us > PAUSE_MAX_US)
-		c->pause_us = PAUSE_MIN_US;
-	fprintf(stderr, "; it starts again in %.1f s\n", (double)c->pause_us / 1e6);
-	sd_event_add_time_relative(up->event, &c->again, CLOCK_MONOTONIC, c->pause_us, 1000,
-				   start_again, c);
-	c->pause_us = c->pause_us * 2 < PAUSE_MAX_US ? c->pause_us * 2 : PAUSE_MAX_US;
+	pause = next_pause(c, si->si_code == CLD_EXITED && !si->si_status);
+	if (pause)
+		fprintf(stderr, "; it starts again in %.1f s\n", (double)pause / 1e6);
+	else
+		fputs("; it starts again\n", stderr);
+	sd_event_add_time_relative(up->event, &c->again, CLOCK_MONOTONIC, pause, 1000, start_again,
+				   c);
 	return 0;
 }
 
 static void run_child(const struct child *c)
 {
-	const char *argv[] = { c->program, "-c", c->up->conf, c->up->verbose ? "-v" : NULL, NULL };
+	const char *argv[6] = { c->program };
+	size_t n = 1;
 	char address[64];
 	sigset_t none;
+	int rc;
+
+	if (c->mode)
+		argv[n++] = c->mode;
+	argv[n++] = "-c";
+	argv[n++] = c->up->conf;
+	argv[n++] = c->up->verbose ? "-v" : NULL;
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	snprintf(address, sizeof(address), "@weir-up-%d", (int)getppid());
 	setenv("NOTIFY_SOCKET", address, 1);
+	rc = fdstore_hand_over(&c->store);
+	if (rc)
+		fprintf(stderr, "weir up: %s starts without its listeners: %s\n", c->role,
+			strerror(-rc));
 	execv(c->program, (char *const *)argv);
 	fprintf(stderr, "weir up: cannot run %s: %s\n", c->program, strerror(errno));
 	_exit(127);
@@ -128,6 +165,7 @@ static int start_child(struct child *c)
 {
 	int rc;
 
+	c->serving = false;
 	c->pid = fork();
 	if (c->pid < 0)
 		return -errno;
@@ -161,19 +199,15 @@ static void tell_ready(const struct up *up)
 	}
 }
 
-static int child_is_ready(struct up *up, pid_t pid)
+static int child_is_ready(struct up *up, struct child *c)
 {
 	bool all = true;
 
-	for (size_t i = 0; i < up->nchildren; i++) {
-		struct child *c = &up->children[i];
-
-		if (c->pid == pid && !c->ready) {
-			c->ready = true;
-			fprintf(stderr, "weir up: %s is ready\n", c->role);
-		}
-		all = all && c->ready;
-	}
+	if (!c->serving)
+		fprintf(stderr, "weir up: %s is ready\n", c->role);
+	c->ready = c->serving = true;
+	for (size_t i = 0; i < up->nchildren; i++)
+		all = all && up->children[i].ready;
 	if (all && !up->told) {
 		up->told = true;
 		fprintf(stderr, "weir up: everything runs (weir status -c %s)\n", up->conf);
@@ -183,24 +217,66 @@ static int child_is_ready(struct up *up, pid_t pid)
 	return start_those_waiting(up);
 }
 
+/* The parts of a message: who sent it (0: not said) and the descriptors, which are the caller's. */
+static pid_t take_control(struct msghdr *msg, int fds[MESSAGE_FDS], size_t *n)
+{
+	pid_t pid = 0;
+
+	*n = 0;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		size_t len = c->cmsg_len - CMSG_LEN(0);
+
+		if (c->cmsg_level != SOL_SOCKET)
+			continue;
+		if (c->cmsg_type == SCM_CREDENTIALS && len == sizeof(struct ucred)) {
+			struct ucred who;
+
+			memcpy(&who, CMSG_DATA(c), sizeof(who));
+			pid = who.pid;
+		} else if (c->cmsg_type == SCM_RIGHTS) {
+			memcpy(fds, CMSG_DATA(c), len);
+			*n = len / sizeof(int);
+		}
+	}
+	return pid;
+}
+
+static struct child *child_of(struct up *up, pid_t pid)
+{
+	for (size_t i = 0; pid && i < up->nchildren; i++)
+		if (up->children[i].pid == pid)
+			return &up->children[i];
+	return NULL;
+}
+
 static int notified(sd_event_source *source, int fd, uint32_t revents, void *arg)
 {
-	char text[4096], control[CMSG_SPACE(sizeof(struct ucred))];
+	char text[4096],
+		control[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(MESSAGE_FDS * sizeof(int))];
 	struct iovec iov = { text, sizeof(text) - 1 };
 	struct msghdr msg = { .msg_iov = &iov,
 			      .msg_iovlen = 1,
 			      .msg_control = control,
 			      .msg_controllen = sizeof(control) };
-	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	struct cmsghdr *cmsg = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	ssize_t len = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	int fds[MESSAGE_FDS];
+	size_t n = 0;
+	struct child *c;
 
 	(void)source, (void)revents;
-	if (!cmsg || cmsg->cmsg_type != SCM_CREDENTIALS)
+	if (len < 0)
 		return 0;
-	text[n] = '\0';
+	text[len] = '\0';
+	c = child_of(arg, take_control(&msg, fds, &n));
+	if (!c) {
+		while (n)
+			close(fds[--n]);
+		return 0;
+	}
+	fdstore_message(&c->store, text, fds, n);
 	if (strncmp(text, "READY=1", 7) && !strstr(text, "\nREADY=1"))
 		return 0;
-	return child_is_ready(arg, ((struct ucred *)CMSG_DATA(cmsg))->pid);
+	return child_is_ready(arg, c);
 }
 
 static int kill_rest(sd_event_source *source, uint64_t usec, void *arg)
@@ -226,8 +302,8 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
 	if (sig != SIGHUP && !up->stopping) {
 		up->stopping = true;
 		sd_notify(0, "STOPPING=1");
-		sd_event_add_time_relative(up->event, NULL, CLOCK_MONOTONIC, STOP_US, 0, kill_rest,
-					   up);
+		sd_event_add_time_relative(up->event, NULL, CLOCK_MONOTONIC, up->stop_us, 0,
+					   kill_rest, up);
 	}
 	for (size_t i = 0; i < up->nchildren; i++)
 		if (up->children[i].pid)
@@ -259,7 +335,7 @@ static int open_notify(struct up *up)
 /* The programs lie beside this one. */
 static int find_programs(struct up *up, const struct conf *conf)
 {
-	struct cmd_role roles[6];
+	struct cmd_role roles[CMD_ROLES];
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
@@ -273,7 +349,10 @@ static int find_programs(struct up *up, const struct conf *conf)
 
 		if (!roles[i].enabled)
 			continue;
-		*c = (struct child){ .up = up, .role = roles[i].role, .pause_us = PAUSE_MIN_US };
+		c->up = up;
+		c->role = roles[i].role;
+		c->mode = roles[i].mode;
+		c->pause_us = PAUSE_MIN_US;
 		if (snprintf(c->program, sizeof(c->program), "%s/%s", self, roles[i].program) >=
 			    (int)sizeof(c->program) ||
 		    access(c->program, X_OK))
@@ -282,9 +361,10 @@ static int find_programs(struct up *up, const struct conf *conf)
 		up->nchildren++;
 	}
 	if (!up->nchildren)
-		return cmd_fail("%s names no role; it needs a section agent, ns, gateway, endpoint "
-				"or registry_server",
-				conf->path);
+		return cmd_fail(
+			"%s names no role; it needs a section agent, ns, gateway, endpoint, "
+			"edge, origin, authority or registry_server",
+			conf->path);
 	return CMD_OK;
 }
 
@@ -332,6 +412,15 @@ int cmd_up(const struct cmd *cmd, int argc, char **argv)
 		return CMD_USAGE;
 	up.conf = realpath(opt.conf, path) ? path : opt.conf;
 	rc = find_programs(&up, conf);
+	up.stop_us = STOP_US;
+	if (conf->edge.enabled)
+		up.stop_us += conf->edge.drain_us;
+	else if (conf->origin.enabled)
+		up.stop_us += conf->origin.drain_us;
 	conf_free(conf);
-	return rc ? rc : supervise(&up);
+	if (!rc)
+		rc = supervise(&up);
+	for (size_t i = 0; i < up.nchildren; i++)
+		fdstore_clear(&up.children[i].store);
+	return rc;
 }
