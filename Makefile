@@ -24,8 +24,8 @@ lib_src      += lib/httpd_reply.c lib/httpd_request.c lib/httpd_text.c lib/httpd
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 lib_src      += lib/tunnels.c lib/tunnels_edit.c lib/tunnels_pool.c
 
-agent_src    := user/agent/attach.c user/agent/dataplane.c user/agent/loader.c user/agent/maps.c
-agent_src    += user/agent/mapset.c user/agent/netlink.c user/agent/slot.c
+agent_src    := user/agent/attach.c user/agent/dataplane.c user/agent/loader.c user/agent/loader_tunnels.c user/agent/maps.c
+agent_src    += user/agent/maps_sweep.c user/agent/mapset.c user/agent/netlink.c user/agent/slot.c user/agent/steer.c
 agent_src    += user/agent/agent.c user/agent/exchange.c user/agent/saved.c user/agent/service.c user/agent/status.c user/agent/swap.c
 agent_src    += user/agent/health.c user/agent/model.c user/agent/publish.c user/agent/report.c user/agent/rates.c user/agent/ring.c user/agent/weight.c
 
@@ -65,7 +65,7 @@ llhttp_obj    = $(BUILD)/llhttp/api.o $(BUILD)/llhttp/http.o $(BUILD)/llhttp/llh
 
 weir_src     := tools/ca.c tools/cmd.c tools/fdstore.c tools/lab.c tools/objects.c tools/show.c tools/up.c tools/user.c
 
-bpf_src      := bpf/edge.bpf.c
+bpf_src      := bpf/edge.bpf.c bpf/listen.bpf.c
 
 # packets through the program under BPF_PROG_TEST_RUN (tests/bpf/NAME.c)
 bpf_tests    := test_decap test_forward test_icmp test_transition

@@ -3,12 +3,11 @@
  * decap.h -- a backend's end of the tunnel, and the relay to earlier owners of a slot.
  *
  * Outer headers are removed only when interface, destination and source are all allowed; what comes
- * by another interface or for another destination is an ordinary packet.
+ * by another interface or for another destination is an ordinary packet. Other edges of tunnels may
+ * send only what is for an address of tunnels.
  */
 #ifndef WEIR_BPF_DECAP_H
 #define WEIR_BPF_DECAP_H
-
-#define TCP_LISTEN_STATE 10 /* include/net/tcp_states.h */
 
 struct inner {
 	__u16 offset; /* of the inner IP header in the frame */
@@ -28,12 +27,13 @@ static __always_inline void map_address(__be32 *to, const __be32 *from, __u8 fam
 	to[3] = from[0];
 }
 
-/* CONTINUE: ours to open. NOT_OURS: ordinary. Else refused. */
-static __always_inline int decap_allowed(const struct xdp_md *ctx, struct packet *p)
+/* CONTINUE: ours to open, *what (enum weir_decap) inside. NOT_OURS: ordinary. Else refused. */
+static __always_inline int decap_allowed(const struct xdp_md *ctx, struct packet *p, __u32 *what)
 {
 	__u32 ifindex = ctx->ingress_ifindex;
 	struct weir_prefix source = { .bits = 128 };
 	struct weir_target target;
+	const __u32 *found;
 
 	if (!bpf_map_lookup_elem(&decap_ifaces, &ifindex))
 		return WEIR_REASON_NOT_OURS;
@@ -41,9 +41,35 @@ static __always_inline int decap_allowed(const struct xdp_md *ctx, struct packet
 	if (!bpf_map_lookup_elem(&decap_targets, &target))
 		return WEIR_REASON_NOT_OURS;
 	map_address(source.addr, p->flow.source, p->flow.family);
-	if (!bpf_map_lookup_elem(&decap_sources, &source))
+	found = bpf_map_lookup_elem(&decap_sources, &source);
+	if (!found)
 		return leave(p, XDP_DROP, WEIR_REASON_DECAP_SOURCE);
+	*what = *found;
 	return CONTINUE;
+}
+
+/* Is the packet at `offset` for an address of tunnels? */
+__weak __noinline int stage_for_tunnel(struct xdp_md *ctx, int offset)
+{
+	struct cursor c = { packet_data(ctx), packet_end(ctx) };
+	struct weir_prefix dest = { .bits = 128 };
+	const struct ipv6hdr *ip6;
+	const struct iphdr *ip4;
+
+	if (offset < 0 || offset > 255 || !cursor_pull(&c, bounded(offset, 255)))
+		return 0;
+	ip4 = cursor_pull(&c, sizeof(*ip4));
+	if (!ip4)
+		return 0;
+	if (ip4->version == 4) {
+		map_address(dest.addr, &ip4->daddr, WEIR_FAMILY_4);
+	} else {
+		ip6 = (const void *)ip4;
+		if ((const void *)(ip6 + 1) > c.end)
+			return 0;
+		copy_address(dest.addr, (const __be32 *)&ip6->daddr);
+	}
+	return bpf_map_lookup_elem(&tunnel_prefixes, &dest) != NULL;
 }
 
 /* Where the inner packet begins, and that it is one. */
@@ -83,61 +109,6 @@ static __always_inline bool inner_find(const struct xdp_md *ctx, const struct pa
 	in->family = *version >> 4;
 	return (in->family == 4 && proto == IPPROTO_IPIP) ||
 	       (in->family == 6 && proto == IPPROTO_IPV6);
-}
-
-/* Does this node know the TCP connection of the packet at `at`, by a socket or by a SYN cookie?
- * Says yes to whatever it cannot judge. */
-static __always_inline bool connection_known4(struct xdp_md *ctx, struct cursor *c)
-{
-	struct bpf_sock_tuple tuple = {};
-	struct iphdr *ip = cursor_pull(c, sizeof(*ip));
-	struct tcphdr *tcp;
-	struct bpf_sock *sk;
-	bool known;
-
-	if (!ip || ip->ihl != sizeof(*ip) / 4 || ip->protocol != IPPROTO_TCP ||
-	    (ip->frag_off & bpf_htons(IP_OFFSET)))
-		return true;
-	tcp = cursor_pull(c, sizeof(*tcp));
-	if (!tcp || (tcp->syn && !tcp->ack))
-		return true;
-	tuple.ipv4.saddr = ip->saddr;
-	tuple.ipv4.daddr = ip->daddr;
-	tuple.ipv4.sport = tcp->source;
-	tuple.ipv4.dport = tcp->dest;
-	sk = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
-	if (!sk)
-		return false;
-	known = sk->state != TCP_LISTEN_STATE ||
-		(tcp->ack && !bpf_tcp_check_syncookie(sk, ip, sizeof(*ip), tcp, sizeof(*tcp)));
-	bpf_sk_release(sk);
-	return known;
-}
-
-static __always_inline bool connection_known6(struct xdp_md *ctx, struct cursor *c)
-{
-	struct bpf_sock_tuple tuple = {};
-	struct ipv6hdr *ip = cursor_pull(c, sizeof(*ip));
-	struct tcphdr *tcp;
-	struct bpf_sock *sk;
-	bool known;
-
-	if (!ip || ip->nexthdr != IPPROTO_TCP)
-		return true;
-	tcp = cursor_pull(c, sizeof(*tcp));
-	if (!tcp || (tcp->syn && !tcp->ack))
-		return true;
-	copy_address(tuple.ipv6.saddr, (const __be32 *)&ip->saddr);
-	copy_address(tuple.ipv6.daddr, (const __be32 *)&ip->daddr);
-	tuple.ipv6.sport = tcp->source;
-	tuple.ipv6.dport = tcp->dest;
-	sk = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
-	if (!sk)
-		return false;
-	known = sk->state != TCP_LISTEN_STATE ||
-		(tcp->ack && !bpf_tcp_check_syncookie(sk, ip, sizeof(*ip), tcp, sizeof(*tcp)));
-	bpf_sk_release(sk);
-	return known;
 }
 
 /* Routes know the way to the next owner (forwarding is on): the frame goes there, or, while the
@@ -232,7 +203,6 @@ __weak __noinline int stage_relay(struct xdp_md *ctx, struct packet *p, int offs
 {
 	struct cursor c = { packet_data(ctx), packet_end(ctx) };
 	const struct weir_gue_private *head;
-	const __u8 *version;
 
 	if (!p || p->transport > 127 || offset < (int)sizeof(*head) || offset > 255)
 		return CONTINUE;
@@ -242,13 +212,7 @@ __weak __noinline int stage_relay(struct xdp_md *ctx, struct packet *p, int offs
 	head = cursor_pull(&c, sizeof(*head));
 	if (!head || head->magic != WEIR_GUE_MAGIC || head->next >= head->count)
 		return CONTINUE;
-	c.pos = packet_data(ctx);
-	if (!cursor_pull(&c, bounded(offset, 255)))
-		return CONTINUE;
-	version = c.pos;
-	if ((void *)(version + 1) > c.end)
-		return CONTINUE;
-	if (*version >> 4 == 4 ? connection_known4(ctx, &c) : connection_known6(ctx, &c))
+	if (stage_known(ctx, offset))
 		return CONTINUE;
 	return p->flow.family == WEIR_FAMILY_4 ? relay4(ctx, p) : relay6(ctx, p);
 }
@@ -259,16 +223,19 @@ __weak __noinline int stage_decap(struct xdp_md *ctx, struct packet *p)
 	const struct weir_settings *set = settings_get();
 	struct inner in = {};
 	struct ethhdr eth;
+	__u32 what = 0;
 	void *data;
 	int rc;
 
 	if (!p)
 		return CONTINUE;
-	rc = decap_allowed(ctx, p);
+	rc = decap_allowed(ctx, p, &what);
 	if (rc != CONTINUE)
 		return rc == WEIR_REASON_NOT_OURS ? CONTINUE : rc;
 	if (!inner_find(ctx, p, &in))
 		return leave(p, XDP_DROP, WEIR_REASON_DECAP_UNKNOWN);
+	if (what == WEIR_DECAP_TUNNELS && !stage_for_tunnel(ctx, in.offset))
+		return leave(p, XDP_DROP, WEIR_REASON_DECAP_INNER);
 	if (in.private && !(set && (set->off & WEIR_OFF_RELAY))) {
 		rc = stage_relay(ctx, p, in.offset);
 		if (rc != CONTINUE)

@@ -27,6 +27,7 @@
 #include "bpf/balance.h"
 #include "bpf/forward.h"
 #include "bpf/icmp.h"
+#include "bpf/connection.h"
 #include "bpf/encap.h"
 #include "bpf/decap.h"
 

@@ -49,6 +49,8 @@ __weak __noinline int stage_owners(const struct packet *p, struct owners *o)
 		if (!index || index == p->backend || !backend || backend->family != to->family ||
 		    (backend->flags & WEIR_BACKEND_DOWN) || used >= WEIR_OWNERS)
 			continue;
+		if (p->asked && (backend->flags & WEIR_BACKEND_LOCAL))
+			continue;
 		copy_address(o->addr[used], backend->addr);
 		used++;
 	}
@@ -201,6 +203,31 @@ static __always_inline __u16 way_mtu(const struct weir_backend *backend)
 	return set && set->mtu ? set->mtu : DEFAULT_MTU;
 }
 
+/* The slot is this node's now, but had earlier owners: a TCP packet of a connection that this node
+ * does not know belongs to one of them. Returns the newest that is up, or 0: it is this node's. */
+__weak __noinline int stage_earlier(struct xdp_md *ctx, const struct packet *p)
+{
+	const struct weir_settings *set = settings_get();
+	const struct weir_backend *backend;
+	const struct weir_slot *slot;
+	__u32 index;
+
+	if (!p || (set && (set->off & WEIR_OFF_RELAY)) || stage_known(ctx, ETH_HLEN))
+		return 0;
+	index = p->slot - 1;
+	slot = bpf_map_lookup_elem(&slots, &index);
+	if (!slot)
+		return 0;
+	for (int i = 0; i < WEIR_OWNERS; i++) {
+		index = slot->owners[i];
+		backend = bpf_map_lookup_elem(&backends, &index);
+		if (index && backend && backend->family &&
+		    !(backend->flags & (WEIR_BACKEND_DOWN | WEIR_BACKEND_LOCAL)))
+			return index;
+	}
+	return 0;
+}
+
 /* To p->backend, encapsulated. */
 static __always_inline int forward(struct xdp_md *ctx, struct packet *p, enum weir_reason reason)
 {
@@ -212,8 +239,17 @@ static __always_inline int forward(struct xdp_md *ctx, struct packet *p, enum we
 
 	if (!backend || !backend->family)
 		return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);
-	if (backend->flags & WEIR_BACKEND_LOCAL)
-		return leave(p, XDP_PASS, WEIR_REASON_LOCAL);
+	if (backend->flags & WEIR_BACKEND_LOCAL) {
+		index = wants_owners(p) ? stage_earlier(ctx, p) : 0;
+		if (!index)
+			return leave(p, XDP_PASS, WEIR_REASON_LOCAL);
+		p->asked = 1;
+		p->backend = index;
+		reason = WEIR_REASON_RELAYED;
+		backend = bpf_map_lookup_elem(&backends, &index);
+		if (!backend || !backend->family)
+			return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);
+	}
 	if (outer_fill(ctx, &out, p, backend) != CONTINUE)
 		return leave(p, XDP_DROP, WEIR_REASON_NO_ROUTE);
 	mtu = way_mtu(backend);

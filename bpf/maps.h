@@ -85,6 +85,8 @@ struct {
 	__uint(max_entries, 1024);
 } decap_targets SEC(".maps");
 
+#include "bpf/prefixes.h"
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);

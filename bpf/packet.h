@@ -53,7 +53,8 @@ struct packet {
 	__u8 fragment;                  /* enum fragment_kind */
 	__u8 quoted;                    /* the flow was read from an ICMP error */
 	__u8 action;                    /* XDP_*, as the stage that ended it decided */
-	__u8 zero[3];
+	__u8 asked;                     /* this node owns the slot, but does not know the connection */
+	__u8 zero[2];
 };
 
 /* Where the reader is; `pos` moves only when a pull worked. */

@@ -18,8 +18,8 @@
 
 #include "bpf/abi/reasons.h"
 
-#define WEIR_SERVICES_MAX   1024u       /* numbers of services; a service may have many addresses */
-#define WEIR_KEYS_MAX       16384u      /* service addresses */
+#define WEIR_SERVICES_MAX   8192u       /* numbers of services; a service may have many addresses */
+#define WEIR_KEYS_MAX       65536u      /* service addresses */
 #define WEIR_BACKENDS_MAX   16384u      /* indexes; 0 is "none" */
 #define WEIR_SLOTS_MAX      (1u << 19)  /* of all services together */
 #define WEIR_NOTES_MAX      131072u     /* flows of moving slots that are remembered */
@@ -27,6 +27,7 @@
 #define WEIR_FRAGMENTS_MAX  4096u
 #define WEIR_OWNERS         3           /* earlier owners of a slot that are kept for good */
 #define WEIR_NAME_MAX       64
+#define WEIR_TUNNEL_NAME    "t:"        /* begins the names of services that are tunnels */
 
 #define WEIR_FAMILY_4 4
 #define WEIR_FAMILY_6 6
@@ -167,10 +168,44 @@ struct weir_prefix {
 };
 _Static_assert(sizeof(struct weir_prefix) == 20, "prefix");
 
+/* Its value, __u32: what may be inside. */
+enum weir_decap {
+	WEIR_DECAP_ANY     = 1,         /* anything: agent.decap.from */
+	WEIR_DECAP_TUNNELS = 2,         /* packets for tunnel_prefixes alone: another edge */
+};
+
+/* tunnel_prefixes: LPM trie of the same keys, value __u32 1: from where tunnels have addresses. */
+
 /* decap_interfaces: hash, key __u32 ifindex, value __u32 1. decap_targets: hash of this node's own
  * addresses (IPv4 as ::ffff:a.b.c.d), value __u32 1. All three must agree to a packet. */
 struct weir_target {
 	__be32 addr[4];
+};
+
+/* ---- the listener of tunnels: listen.bpf.c ----------------------------------------------------- */
+/* tunnel_ports: hash, value __u32: the service's number. */
+struct weir_port_key {
+	__be32 addr[4];
+	__be16 port;                    /* (be) */
+	__u8   family;
+	__u8   zero;
+};
+_Static_assert(sizeof(struct weir_port_key) == 20, "port key");
+
+/* listeners: sockmap. */
+enum { WEIR_LISTENER_4, WEIR_LISTENER_6, WEIR_LISTENERS };
+
+/* listen_counts: per-CPU array of __u64. X(NAME, meaning) */
+#define WEIR_LISTEN_COUNTS(X)                                                                      \
+	X(STEERED, "connections to an open port, led to the edge's listener")                      \
+	X(CLOSED, "to a port that no tunnel opened, or not TCP: refused")                          \
+	X(ABSENT, "to an open port, but the edge has handed over no listener: refused")
+
+enum weir_listen_count {
+#define WEIR_LISTEN_NUMBER(name, meaning) WEIR_LISTEN_##name,
+	WEIR_LISTEN_COUNTS(WEIR_LISTEN_NUMBER)
+#undef WEIR_LISTEN_NUMBER
+	WEIR_LISTEN_COUNT
 };
 
 /* ---- counters: per-CPU arrays ------------------------------------------------------------------ */

@@ -32,7 +32,8 @@
 	X(NO_ROOM, "dropped", "no room in the buffer for the outer header")                        \
 	X(DECAP_SOURCE, "dropped", "encapsulated packet from a source that is not allowed")        \
 	X(DECAP_UNKNOWN, "dropped", "encapsulation with a version, type or content not known")     \
-	X(TOO_BIG_QUIET, "dropped", "would not fit when encapsulated, telling is switched off")
+	X(TOO_BIG_QUIET, "dropped", "would not fit when encapsulated, telling is switched off")    \
+	X(DECAP_INNER, "dropped", "encapsulated by an edge, but not for an address of tunnels")
 
 enum weir_reason {
 #define WEIR_REASON_NUMBER(name, fate, meaning) WEIR_REASON_##name,

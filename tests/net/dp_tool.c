@@ -197,7 +197,7 @@ static void do_socket(void)
 
 static void do_sweep(void)
 {
-	int rc = dataplane_sweep(dp);
+	int rc = dataplane_sweep(dp, MAPS_CONFIGURED);
 
 	if (rc)
 		fail(rc);
@@ -280,7 +280,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (take_down)
 		return dataplane_detach(&conf);
-	rc = dataplane_open(&dp, &conf, &user);
+	rc = dataplane_open(&dp, &conf, NULL, &user);
 	if (rc) {
 		fprintf(stderr, "dp_tool: cannot open: %s\n", strerror(-rc));
 		return 1;

@@ -44,7 +44,7 @@ int agent_prepare(struct daemon *d)
 	agent->d = d;
 	d->state = agent;
 	/* The loader is forked before anything else is open: it shall hold no more than it needs. */
-	err = dataplane_open(&agent->dp, conf, &d->user);
+	err = dataplane_open(&agent->dp, conf, &d->conf->tunnels, &d->user);
 	if (err)
 		return err;
 	err = load_new(&agent->load);
@@ -113,7 +113,7 @@ static int set_services(struct agent *agent, const struct conf_agent *conf)
 	free(agent->services);
 	agent->services = services;
 	agent->n = n;
-	return dataplane_sweep(agent->dp);
+	return dataplane_sweep(agent->dp, MAPS_CONFIGURED);
 }
 
 int agent_start(struct daemon *d)
@@ -143,7 +143,7 @@ int agent_start(struct daemon *d)
 int agent_reload(struct daemon *d, const struct conf *old)
 {
 	struct agent *agent = d->state;
-	int err = dataplane_reconfigure(agent->dp, &d->conf->agent);
+	int err = dataplane_reconfigure(agent->dp, &d->conf->agent, &d->conf->tunnels);
 
 	if (err) {
 		log_error("the new configuration cannot be used: %s", dataplane_error(agent->dp));
@@ -151,7 +151,7 @@ int agent_reload(struct daemon *d, const struct conf *old)
 	}
 	err = set_services(agent, &d->conf->agent);
 	if (err) {
-		if (dataplane_reconfigure(agent->dp, &old->agent) < 0 ||
+		if (dataplane_reconfigure(agent->dp, &old->agent, &old->tunnels) < 0 ||
 		    set_services(agent, &old->agent) < 0)
 			log_error("nor could the old configuration be set again: restart weir-agent");
 		return err;

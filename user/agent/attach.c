@@ -20,6 +20,8 @@
 
 #include "lib/log.h"
 #include "skel/edge.skel.h"
+#include "user/agent/netlink.h"
+#include "user/agent/steer.h"
 
 #define BPF_FS	     0xcafe4a11 /* magic(7): BPF_FS_MAGIC */
 #define LINK_PREFIX  "link-"
@@ -377,6 +379,7 @@ void attach_fds(const struct packet_path *path, struct maps_fds *fds)
 		.reasons = bpf_map__fd(s->maps.reasons),
 		.service_counts = bpf_map__fd(s->maps.service_counts),
 		.backend_counts = bpf_map__fd(s->maps.backend_counts),
+		.tunnel_prefixes = bpf_map__fd(s->maps.tunnel_prefixes),
 	};
 }
 
@@ -396,7 +399,8 @@ size_t attach_interfaces(const struct packet_path *path, struct dataplane_interf
 /* Detached by force, also when a loader still holds the link. */
 static int unpin(const struct conf_agent *conf, const char *name)
 {
-	bool is_link = !strncmp(name, LINK_PREFIX, strlen(LINK_PREFIX));
+	bool is_xdp = !strncmp(name, LINK_PREFIX, strlen(LINK_PREFIX));
+	bool is_link = is_xdp || !strcmp(name, STEER_LINK);
 	char path[PIN_PATH_MAX];
 	int link;
 
@@ -411,7 +415,7 @@ static int unpin(const struct conf_agent *conf, const char *name)
 		return 1;
 	}
 	if (is_link)
-		printf("%s: detached\n", name + strlen(LINK_PREFIX));
+		printf("%s: detached\n", is_xdp ? name + strlen(LINK_PREFIX) : "tunnels' listener");
 	return 0;
 }
 
@@ -419,6 +423,7 @@ int dataplane_detach(const struct conf_agent *conf)
 {
 	DIR *dir = opendir(conf->pin);
 	int failed = 0, removed = 0;
+	struct netlink *nl = NULL;
 	struct dirent *e;
 
 	libbpf_set_print(log_libbpf);
@@ -429,6 +434,11 @@ int dataplane_detach(const struct conf_agent *conf)
 		    dispatcher_clear(ifindex, NULL))
 			printf("%s: detached\n", conf->interfaces[i]);
 	}
+	if (!netlink_open(&nl) && netlink_local_routes(nl, NULL, 0)) {
+		fprintf(stderr, "weir-agent: local routes of tunnels cannot be removed\n");
+		failed = 1;
+	}
+	netlink_close(nl);
 	if (!dir) {
 		printf("%s: nothing is pinned\n", conf->pin);
 		return errno == ENOENT ? 0 : 1;
@@ -440,8 +450,9 @@ int dataplane_detach(const struct conf_agent *conf)
 		removed++;
 	}
 	closedir(dir);
+	removed -= failed;
 	if (!failed && rmdir(conf->pin) && errno != ENOENT)
 		failed = 1;
-	printf("%s: %d pins removed\n", conf->pin, removed - failed);
+	printf("%s: %d pins removed\n", conf->pin, removed);
 	return failed ? 1 : 0;
 }

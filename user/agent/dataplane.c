@@ -26,6 +26,7 @@ struct dataplane {
 	char **interfaces; /* what a reload cannot change */
 	size_t ninterfaces;
 	int attach, mode;
+	bool tunnels;
 	char *pin;
 	char error[256];
 	struct loader_message m; /* asked and answered */
@@ -87,15 +88,30 @@ static int receive(struct dataplane *dp, int *fd)
 	return 0;
 }
 
-/* dp->m holds number, offset, len and body; afterwards the answer. Returns its result. */
-static int ask(struct dataplane *dp, enum loader_op op, int *fd)
+/* dp->m holds number, offset, len and body; afterwards the answer. Returns its result. A descriptor
+ * may go with the question (with, or -1) and come with the answer. */
+static int ask_with(struct dataplane *dp, enum loader_op op, int with, int *fd)
 {
+	struct iovec iov = { &dp->m, LOADER_HEAD + dp->m.len };
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t sent;
 	int rc;
 
 	dp->m.op = op;
+	if (with >= 0) {
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control.room);
+		control.head.cmsg_level = SOL_SOCKET;
+		control.head.cmsg_type = SCM_RIGHTS;
+		control.head.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.head), &with, sizeof(int));
+	}
 	do {
-		sent = send(dp->sock, &dp->m, LOADER_HEAD + dp->m.len, MSG_NOSIGNAL);
+		sent = sendmsg(dp->sock, &msg, MSG_NOSIGNAL);
 	} while (sent < 0 && errno == EINTR);
 	if (sent < 0)
 		return fail(dp, -EPIPE, "the loader died; the packet path goes on as it was");
@@ -106,6 +122,11 @@ static int ask(struct dataplane *dp, enum loader_op op, int *fd)
 		return fail(dp, dp->m.result, "%.*s", dp->m.len ? (int)dp->m.len : 64,
 			    dp->m.len ? (char *)dp->m.body : strerror(-dp->m.result));
 	return dp->m.result;
+}
+
+static int ask(struct dataplane *dp, enum loader_op op, int *fd)
+{
+	return ask_with(dp, op, -1, fd);
 }
 
 static void prepare(struct dataplane *dp, uint32_t number, uint32_t offset, const void *body,
@@ -139,7 +160,8 @@ static int remember(struct dataplane *dp, const struct conf_agent *conf)
 }
 
 /* The child keeps standard input to error and its socket, nothing else of the agent's. */
-static _Noreturn void child(int sock, const struct conf_agent *conf, const struct priv_user *user)
+static _Noreturn void child(int sock, const struct conf_agent *conf,
+			    const struct conf_tunnels *tunnels, const struct priv_user *user)
 {
 	int at = 3;
 
@@ -147,11 +169,11 @@ static _Noreturn void child(int sock, const struct conf_agent *conf, const struc
 		_exit(1);
 	close_range((unsigned int)at + 1, ~0u, 0);
 	fcntl(at, F_SETFD, FD_CLOEXEC);
-	loader_run(at, conf, user);
+	loader_run(at, conf, tunnels, user);
 }
 
 int dataplane_open(struct dataplane **out, const struct conf_agent *conf,
-		   const struct priv_user *user)
+		   const struct conf_tunnels *tunnels, const struct priv_user *user)
 {
 	struct timeval patience = { .tv_sec = ANSWER_SECONDS };
 	struct dataplane *dp = calloc(1, sizeof(*dp));
@@ -161,6 +183,7 @@ int dataplane_open(struct dataplane **out, const struct conf_agent *conf,
 		return -ENOMEM;
 	dp->sock = -1;
 	rc = remember(dp, conf);
+	dp->tunnels = tunnels && tunnels->enabled;
 	if (!rc && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		rc = -errno;
 	if (rc)
@@ -168,7 +191,7 @@ int dataplane_open(struct dataplane **out, const struct conf_agent *conf,
 	dp->sock = pair[0];
 	dp->loader = fork();
 	if (dp->loader == 0)
-		child(pair[1], conf, user);
+		child(pair[1], conf, tunnels, user);
 	rc = dp->loader < 0 ? -errno : 0;
 	close(pair[1]);
 	if (rc)
@@ -223,30 +246,44 @@ static int refuse_changes(struct dataplane *dp, const struct conf_agent *conf)
 	return 0;
 }
 
-int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf)
+/* Appends n of `size` bytes to the question. */
+static void append(struct dataplane *dp, const void *data, size_t n, size_t size)
 {
+	if (n)
+		memcpy(dp->m.body + dp->m.len, data, n * size);
+	dp->m.len += (uint32_t)(n * size);
+}
+
+int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf,
+			  const struct conf_tunnels *tunnels)
+{
+	char **names;
 	struct loader_change c = {
 		.drain_us = conf->drain_us,
 		.mark = conf->mark,
 		.nfrom = (uint32_t)conf->decap.nfrom,
-		.ninterfaces = (uint32_t)conf->decap.ninterfaces,
+		.nprefixes = dp->tunnels ? (uint32_t)tunnels->nprefix : 0,
+		.ninterfaces = (uint32_t)loader_decap_interfaces(conf, tunnels, &names),
 	};
-	size_t from = c.nfrom * sizeof(*conf->decap.from), names = c.ninterfaces * 16u;
 	int rc = refuse_changes(dp, conf);
-	uint8_t *at;
 
+	if (!rc && dp->tunnels != (tunnels && tunnels->enabled))
+		rc = fail(dp, -EBUSY, "tunnels: was %s: restart weir-agent",
+			  dp->tunnels ? "removed" : "added");
 	if (rc)
 		return rc;
-	if (sizeof(c) + from + names > LOADER_BODY_MAX)
+	if (sizeof(c) + (c.nfrom + c.nprefixes) * sizeof(*conf->decap.from) + c.ninterfaces * 16u >
+	    LOADER_BODY_MAX)
 		return fail(dp, -E2BIG, "agent.decap: too many sources or interfaces");
 	prepare(dp, 0, 0, &c, sizeof(c));
-	at = dp->m.body + sizeof(c);
-	if (from)
-		memcpy(at, conf->decap.from, from);
-	memset(at + from, 0, names);
-	for (uint32_t i = 0; i < c.ninterfaces; i++)
-		snprintf((char *)at + from + 16 * i, 16, "%s", conf->decap.interfaces[i]);
-	dp->m.len = (uint32_t)(sizeof(c) + from + names);
+	append(dp, conf->decap.from, c.nfrom, sizeof(*conf->decap.from));
+	append(dp, tunnels ? tunnels->prefix : NULL, c.nprefixes, sizeof(struct addr_prefix));
+	for (uint32_t i = 0; i < c.ninterfaces; i++) {
+		char name[16] = "";
+
+		snprintf(name, sizeof(name), "%s", names[i]);
+		append(dp, name, 1, sizeof(name));
+	}
 	rc = ask(dp, LOADER_CHANGE, NULL);
 	return rc < 0 ? rc : 0;
 }
@@ -295,9 +332,9 @@ int dataplane_backend_set(struct dataplane *dp, int service, const char *name,
 	return ask(dp, LOADER_BACKEND_SET, NULL);
 }
 
-int dataplane_sweep(struct dataplane *dp)
+int dataplane_sweep(struct dataplane *dp, enum maps_scope scope)
 {
-	prepare(dp, 0, 0, NULL, 0);
+	prepare(dp, scope, 0, NULL, 0);
 	return ask(dp, LOADER_SWEEP, NULL);
 }
 
@@ -415,6 +452,67 @@ int dataplane_interfaces(struct dataplane *dp, struct dataplane_interface *out, 
 		n = max;
 	memcpy(out, dp->m.body, n * sizeof(*out));
 	return (int)n;
+}
+
+/* ---- tunnels -----------------------------------------------------------------------------------
+ */
+
+int dataplane_service_remove(struct dataplane *dp, int service)
+{
+	prepare(dp, (uint32_t)service, 0, NULL, 0);
+	return ask(dp, LOADER_SERVICE_REMOVE, NULL);
+}
+
+int dataplane_service_counts(struct dataplane *dp, const uint32_t *services, size_t n,
+			     struct weir_count *out)
+{
+	int rc;
+
+	if (n > 1024)
+		return fail(dp, -E2BIG, "more than 1024 services asked for");
+	prepare(dp, 0, 0, services, n * sizeof(*services));
+	rc = ask(dp, LOADER_SERVICE_COUNTS, NULL);
+	if (rc < 0)
+		return rc;
+	if (dp->m.len != n * sizeof(*out))
+		return fail(dp, -EPROTO, "the loader's answer is not understood");
+	memcpy(out, dp->m.body, dp->m.len);
+	return 0;
+}
+
+int dataplane_edges(struct dataplane *dp, const struct addr self[2], const struct addr *others,
+		    size_t n)
+{
+	struct loader_edges e;
+
+	memset(&e, 0, sizeof(e));
+	memcpy(e.self, self, sizeof(e.self));
+	e.n = (uint32_t)n;
+	if (n > (LOADER_BODY_MAX - sizeof(e)) / sizeof(*others))
+		return fail(dp, -E2BIG, "too many edges: %zu", n);
+	prepare(dp, 0, 0, &e, sizeof(e));
+	append(dp, others, n, sizeof(*others));
+	return ask(dp, LOADER_EDGES, NULL);
+}
+
+int dataplane_listener(struct dataplane *dp, int family, int fd)
+{
+	prepare(dp, (uint32_t)family, 0, NULL, 0);
+	return ask_with(dp, LOADER_LISTENER, fd, NULL);
+}
+
+int dataplane_listen_counts(struct dataplane *dp, uint64_t out[WEIR_LISTEN_COUNT])
+{
+	int rc;
+
+	prepare(dp, 0, 0, NULL, 0);
+	rc = ask(dp, LOADER_LISTEN_COUNTS, NULL);
+	if (rc < 0)
+		return rc;
+	if (dp->m.len != WEIR_LISTEN_COUNT * sizeof(*out))
+		return fail(dp, -EPROTO, "the loader's answer is not understood");
+	memcpy(out, dp->m.body, dp->m.len);
+	return 0;
 }
 
 /* ---- names of the reasons

@@ -24,14 +24,16 @@
 #include "lib/addr.h"
 #include "lib/conf.h"
 #include "lib/priv.h"
+#include "user/agent/maps.h"
 
 struct dataplane;
 
 /* Privileged (call in daemon prepare). Loads, attaches to conf->interfaces, sets settings and
  * decapsulation; logs what it did and why it failed. user is what the loader drops to (with its two
- * capabilities). With no interfaces the maps are still made. */
+ * capabilities). With no interfaces the maps are still made. tunnels may be NULL; when it is enabled
+ * connections to its prefixes are led to the edge's listener. */
 int dataplane_open(struct dataplane **out, const struct conf_agent *conf,
-		   const struct priv_user *user);
+		   const struct conf_tunnels *tunnels, const struct priv_user *user);
 /* Ends the loader; the packet path stays. Accepts NULL. */
 void dataplane_close(struct dataplane *dp);
 /* Becomes readable (with end of file) when the loader died; for loop_fd_add(). */
@@ -39,9 +41,10 @@ int dataplane_fd(const struct dataplane *dp);
 /* The last failure as a sentence. */
 const char *dataplane_error(const struct dataplane *dp);
 
-/* A reload: decapsulation sources, drain time and mark change at once; interfaces, attach, mode and pin need a
- * restart (-EBUSY, dataplane_error() names which). */
-int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf);
+/* A reload: decapsulation sources, prefixes of tunnels, drain time and mark change at once; interfaces, attach,
+ * mode, pin, and whether there are tunnels need a restart (-EBUSY, dataplane_error() names which). */
+int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf,
+			  const struct conf_tunnels *tunnels);
 
 /* ---- services and backends ------------------------------------------------------------------ */
 /* Makes or changes the service of that name (addresses, slots, encap, udp). Returns its number, or
@@ -56,10 +59,11 @@ int dataplane_service_set(struct dataplane *dp, const struct conf_service *servi
 int dataplane_backend_set(struct dataplane *dp, int service, const char *name,
 			  const struct addr *address, bool up);
 
-/* Removes every service and backend that was not set since the last sweep (or open): call after all
- * were set, at start and after a reload. A backend that still owns or owned slots of a live service
- * is kept until none refers to it. */
-int dataplane_sweep(struct dataplane *dp);
+/* Removes every service and backend of that kind that was not set since the last sweep (or open): call
+ * after all were set, at start and after a reload. A backend that still owns or owned slots of a live
+ * service is kept until none refers to it. Services whose names begin with WEIR_TUNNEL_NAME are of the
+ * other kind: an agent that knows nothing of tunnels yet leaves them as they are. */
+int dataplane_sweep(struct dataplane *dp, enum maps_scope scope);
 
 /* ---- slots ------------------------------------------------------------------------------------ */
 /* What each slot's current owner is (0: none): after a restart, what was adopted. n must be the
@@ -87,6 +91,22 @@ const char *dataplane_reason_meaning(enum weir_reason reason);
 /* Counts of backends[0..n-1] (indexes), n at most 1024 a call. */
 int dataplane_backend_counts(struct dataplane *dp, const uint16_t *backends, size_t n,
 			     struct weir_count *out);
+
+/* ---- tunnels ---------------------------------------------------------------------------------- */
+/* A service whose name begins with WEIR_TUNNEL_NAME is a tunnel: its TCP ports are also open to
+ * connections that reach this node, and it can be removed by itself. */
+int dataplane_service_remove(struct dataplane *dp, int service);
+/* n at most 1024 a call. */
+int dataplane_service_counts(struct dataplane *dp, const uint32_t *services, size_t n,
+			     struct weir_count *out);
+/* The addresses from which other edges encapsulate, in place of those told before: packets for
+ * tunnels' addresses are accepted from them. self: this node's own (IPv4, IPv6; AF_UNSPEC: none), the
+ * outer source of what is sent to the others. */
+int dataplane_edges(struct dataplane *dp, const struct addr self[2], const struct addr *others,
+		    size_t n);
+/* The edge's listening socket of a family; fd stays the caller's. */
+int dataplane_listener(struct dataplane *dp, int family, int fd);
+int dataplane_listen_counts(struct dataplane *dp, uint64_t out[WEIR_LISTEN_COUNT]);
 
 /* ---- the rest ----------------------------------------------------------------------------------- */
 /* A non-blocking, close-on-exec TCP socket of AF_INET or AF_INET6 with the configured mark, for health

@@ -20,8 +20,7 @@
 #include <unistd.h>
 
 #include "lib/log.h"
-#include "user/agent/attach.h"
-#include "user/agent/netlink.h"
+#include "user/agent/loader_int.h"
 
 #define CONFIRM_SECONDS	  20  /* below the kernel's base_reachable_time of 30 s */
 #define RETRY_MS	  200 /* for next hops that are being resolved */
@@ -29,27 +28,9 @@
 #define DEBOUNCE_MS	  20
 #define OWN_ADDRESSES_MAX 1024
 
-struct loader {
-	int sock;
-	struct packet_path *path;
-	struct maps_fds fds;
-	struct maps *maps;
-	struct netlink *nl;
-	uint32_t drain_s, mark;
-	bool unresolved;	      /* some next hop is not known yet */
-	bool stale;		      /* the kernel's tables changed since they were read */
-	uint32_t confirmed;	      /* when neighbours were last confirmed */
-	uint16_t put[WEIR_SLOTS_MAX]; /* LOADER_SLOTS_PUT */
-	struct loader_message in, out;
-	int send_fd; /* goes with the answer, or -1 */
-};
-
 /* ---- answers -------------------------------------------------------------------------------- */
 
-static int answer_error(struct loader *l, int err, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static int answer_error(struct loader *l, int err, const char *fmt, ...)
+int loader_answer_error(struct loader *l, int err, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -60,9 +41,9 @@ static int answer_error(struct loader *l, int err, const char *fmt, ...)
 	return err;
 }
 
-static int answer_maps(struct loader *l, int rc)
+int loader_answer_maps(struct loader *l, int rc)
 {
-	return rc < 0 ? answer_error(l, rc, "%s", maps_error(l->maps)) : rc;
+	return rc < 0 ? loader_answer_error(l, rc, "%s", maps_error(l->maps)) : rc;
 }
 
 static int do_service_set(struct loader *l)
@@ -76,22 +57,60 @@ static int do_service_set(struct loader *l)
 	s.name[sizeof(s.name) - 1] = 0;
 	if (left != s.naddresses * sizeof(struct maps_address) || s.slots > WEIR_SLOTS_MAX)
 		return -EBADMSG;
-	return answer_maps(l,
-			   maps_service_set(l->maps, &s, (const void *)(l->in.body + sizeof(s))));
+	return loader_answer_maps(
+		l, maps_service_set(l->maps, &s, (const void *)(l->in.body + sizeof(s))));
 }
 
-static int backend_resolve(struct loader *l, uint32_t index)
+/* Ways that were asked for in one round: thousands of tunnels have the same few edges. */
+struct ways {
+	struct {
+		struct addr to;
+		struct netlink_way way;
+		int rc;
+	} known[64];
+	size_t n;
+};
+
+static int find_way(struct loader *l, struct ways *ways, const struct addr *to,
+		    struct netlink_way *way)
+{
+	int rc;
+
+	for (size_t i = 0; ways && i < ways->n; i++) {
+		if (!addr_equal(&ways->known[i].to, to))
+			continue;
+		*way = ways->known[i].way;
+		return ways->known[i].rc;
+	}
+	rc = netlink_way(l->nl, to, way);
+	if (ways && ways->n < sizeof(ways->known) / sizeof(*ways->known)) {
+		ways->known[ways->n].to = *to;
+		ways->known[ways->n].way = *way;
+		ways->known[ways->n++].rc = rc;
+	}
+	return rc;
+}
+
+static struct addr backend_address(const struct weir_backend *b)
+{
+	struct addr to = { .family = b->family == WEIR_FAMILY_4 ? AF_INET : AF_INET6 };
+
+	memcpy(to.bytes, b->addr, sizeof(to.bytes));
+	return to;
+}
+
+/* ways may be NULL. */
+static int backend_resolve(struct loader *l, uint32_t index, struct ways *ways)
 {
 	const struct weir_backend *b = maps_backend(l->maps, index);
 	struct netlink_way way;
-	struct addr to = { 0 };
+	struct addr to;
 	int rc;
 
 	if (!b)
 		return 0;
-	to.family = b->family == WEIR_FAMILY_4 ? AF_INET : AF_INET6;
-	memcpy(to.bytes, b->addr, sizeof(to.bytes));
-	rc = netlink_way(l->nl, &to, &way);
+	to = backend_address(b);
+	rc = find_way(l, ways, &to, &way);
 	if (rc == -EAGAIN) {
 		/* The same interface as before: the link address that was known may well be right.
 		 */
@@ -103,6 +122,7 @@ static int backend_resolve(struct loader *l, uint32_t index)
 	} else if (rc) {
 		memset(&way, 0, sizeof(way));
 	}
+	loader_tunnel_source(l, b, &way);
 	return maps_backend_way(l->maps, index, &way);
 }
 
@@ -117,8 +137,8 @@ static int do_backend_set(struct loader *l)
 	b.name[sizeof(b.name) - 1] = 0;
 	rc = maps_backend_set(l->maps, (int)l->in.number, b.name, &b.address, b.up);
 	if (rc > 0)
-		backend_resolve(l, (uint32_t)rc);
-	return answer_maps(l, rc);
+		backend_resolve(l, (uint32_t)rc, NULL);
+	return loader_answer_maps(l, rc);
 }
 
 static int do_slots_get(struct loader *l)
@@ -158,8 +178,8 @@ static int do_slots_set(struct loader *l)
 	    l->in.number >= WEIR_SERVICES_MAX)
 		return -EBADMSG;
 	memcpy(&generation, l->in.body, sizeof(generation));
-	return answer_maps(l, maps_slots_set(l->maps, (int)l->in.number, l->put, l->in.offset,
-					     generation, maps_now()));
+	return loader_answer_maps(l, maps_slots_set(l->maps, (int)l->in.number, l->put,
+						    l->in.offset, generation, maps_now()));
 }
 
 static int do_state(struct loader *l)
@@ -215,8 +235,8 @@ static int do_socket(struct loader *l)
 	if (l->mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &l->mark, sizeof(l->mark))) {
 		err = -errno;
 		close(fd);
-		return answer_error(l, err, "a health check's socket cannot be marked: %s",
-				    strerror(-err));
+		return loader_answer_error(l, err, "a health check's socket cannot be marked: %s",
+					   strerror(-err));
 	}
 	l->send_fd = fd;
 	return 0;
@@ -232,15 +252,21 @@ static int do_interfaces(struct loader *l)
 }
 
 /* What may be changed while running: from the configuration at the start and by a reload. */
-static int change(struct loader *l, uint64_t drain_us, uint32_t mark,
-		  const struct addr_prefix *from, size_t nfrom, const uint32_t *ifindex, size_t n)
+static int change(struct loader *l, const struct loader_change *c, const struct addr_prefix *from,
+		  const struct addr_prefix *prefixes, const uint32_t *ifindex)
 {
-	int rc = mapset_decap_sources(&l->fds, from, nfrom);
+	int rc;
 
+	l->nfrom = c->nfrom;
+	if (c->nfrom)
+		memcpy(l->from, from, c->nfrom * sizeof(*from));
+	rc = loader_sources(l);
 	if (!rc)
-		rc = mapset_decap_ifaces(&l->fds, ifindex, n);
-	l->drain_s = (uint32_t)((drain_us + 999999) / 1000000);
-	l->mark = mark;
+		rc = mapset_decap_ifaces(&l->fds, ifindex, c->ninterfaces);
+	if (!rc)
+		rc = loader_prefixes(l, prefixes, c->nprefixes);
+	l->drain_s = (uint32_t)((c->drain_us + 999999) / 1000000);
+	l->mark = c->mark;
 	return rc;
 }
 
@@ -255,10 +281,11 @@ static int do_change(struct loader *l)
 		return -EBADMSG;
 	memcpy(&c, l->in.body, sizeof(c));
 	from = (const void *)(l->in.body + sizeof(c));
-	if (c.nfrom > 1024 || c.ninterfaces > 64 ||
-	    l->in.len != sizeof(c) + c.nfrom * sizeof(*from) + c.ninterfaces * sizeof(*name))
+	if (c.nfrom > LOADER_FROM_MAX || c.nprefixes > LOADER_PREFIXES_MAX || c.ninterfaces > 64 ||
+	    l->in.len != sizeof(c) + (c.nfrom + c.nprefixes) * sizeof(*from) +
+				 c.ninterfaces * sizeof(*name))
 		return -EBADMSG;
-	name = (const void *)(from + c.nfrom);
+	name = (const void *)(from + c.nfrom + c.nprefixes);
 	for (uint32_t i = 0; i < c.ninterfaces; i++) {
 		char text[IFNAMSIZ];
 
@@ -266,11 +293,11 @@ static int do_change(struct loader *l)
 		text[IFNAMSIZ - 1] = 0;
 		ifindex[i] = if_nametoindex(text);
 		if (!ifindex[i])
-			return answer_error(l, -ENODEV,
-					    "agent.decap.interfaces: there is no interface %s",
-					    text);
+			return loader_answer_error(
+				l, -ENODEV, "agent.decap.interfaces: there is no interface %s",
+				text);
 	}
-	return change(l, c.drain_us, c.mark, from, c.nfrom, ifindex, c.ninterfaces);
+	return change(l, &c, from, from + c.nfrom, ifindex);
 }
 
 static int dispatch(struct loader *l)
@@ -281,7 +308,9 @@ static int dispatch(struct loader *l)
 	case LOADER_BACKEND_SET:
 		return do_backend_set(l);
 	case LOADER_SWEEP:
-		return answer_maps(l, maps_sweep(l->maps));
+		if (l->in.number != MAPS_CONFIGURED && l->in.number != MAPS_TUNNELS)
+			return -EBADMSG;
+		return loader_answer_maps(l, maps_sweep(l->maps, l->in.number));
 	case LOADER_SLOTS_GET:
 		return do_slots_get(l);
 	case LOADER_SLOTS_PUT:
@@ -300,6 +329,16 @@ static int dispatch(struct loader *l)
 		return do_interfaces(l);
 	case LOADER_CHANGE:
 		return do_change(l);
+	case LOADER_SERVICE_REMOVE:
+		return loader_do_service_remove(l);
+	case LOADER_SERVICE_COUNTS:
+		return loader_do_service_counts(l);
+	case LOADER_EDGES:
+		return loader_do_edges(l);
+	case LOADER_LISTENER:
+		return loader_do_listener(l);
+	case LOADER_LISTEN_COUNTS:
+		return loader_do_listen_counts(l);
 	}
 	return -EOPNOTSUPP;
 }
@@ -328,10 +367,32 @@ static void answer(struct loader *l)
 	l->send_fd = -1;
 }
 
+/* The question, and the socket that may come with it. */
+static ssize_t receive(struct loader *l)
+{
+	struct iovec iov = { &l->in, sizeof(l->in) };
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control.room) };
+	ssize_t got = recvmsg(l->sock, &msg, MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *c = got < 0 ? NULL : CMSG_FIRSTHDR(&msg);
+
+	l->came_fd = -1;
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+	    c->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&l->came_fd, CMSG_DATA(c), sizeof(int));
+	return got;
+}
+
 /* False: the agent is gone. */
 static bool serve_one(struct loader *l)
 {
-	ssize_t got = recv(l->sock, &l->in, sizeof(l->in), 0);
+	ssize_t got = receive(l);
 
 	if (got < 0 && errno == EINTR)
 		return true;
@@ -344,6 +405,8 @@ static bool serve_one(struct loader *l)
 		l->out.result = -EBADMSG;
 	else
 		l->out.result = dispatch(l);
+	if (l->came_fd >= 0)
+		close(l->came_fd); /* the map holds a listener only as long as somebody else does */
 	answer(l);
 	return true;
 }
@@ -366,6 +429,7 @@ static void own_add(void *arg, const struct addr *a)
 static void refresh(struct loader *l)
 {
 	static struct own own;
+	static struct ways ways;
 	int rc;
 
 	l->stale = l->unresolved = false;
@@ -376,24 +440,28 @@ static void refresh(struct loader *l)
 	if (rc)
 		log_limited(LOG_LEVEL_WARN, 6, "this node's addresses cannot be read: %s",
 			    strerror(-rc));
+	ways.n = 0;
 	for (uint32_t i = 1; i < maps_backends_end(l->maps); i++)
-		backend_resolve(l, i);
+		backend_resolve(l, i, &ways);
 }
 
 static void confirm(struct loader *l, uint32_t now)
 {
+	struct addr last = { 0 };
+
 	if (now - l->confirmed < CONFIRM_SECONDS)
 		return;
 	l->confirmed = now;
 	for (uint32_t i = 1; i < maps_backends_end(l->maps); i++) {
 		const struct weir_backend *b = maps_backend(l->maps, i);
-		struct addr to = { 0 };
+		struct addr to;
 
 		if (!b || (b->flags & WEIR_BACKEND_LOCAL))
 			continue;
-		to.family = b->family == WEIR_FAMILY_4 ? AF_INET : AF_INET6;
-		memcpy(to.bytes, b->addr, sizeof(to.bytes));
-		netlink_confirm(l->nl, &to);
+		to = backend_address(b);
+		if (!addr_equal(&to, &last))
+			netlink_confirm(l->nl, &to);
+		last = to;
 	}
 }
 
@@ -433,23 +501,43 @@ static void serve(struct loader *l)
 /* ---- start -------------------------------------------------------------------------------------
  */
 
-static int start_change(struct loader *l, const struct conf_agent *conf)
+size_t loader_decap_interfaces(const struct conf_agent *conf, const struct conf_tunnels *tunnels,
+			       char ***names)
 {
-	uint32_t ifindex[64];
-	size_t n = conf->decap.ninterfaces;
+	bool all = !conf->decap.ninterfaces && tunnels && tunnels->enabled;
 
-	if (n > 64)
+	*names = all ? conf->interfaces : conf->decap.interfaces;
+	return all ? conf->ninterfaces : conf->decap.ninterfaces;
+}
+
+static int start_change(struct loader *l, const struct conf_agent *conf,
+			const struct conf_tunnels *tunnels)
+{
+	bool routed = tunnels && tunnels->enabled;
+	struct loader_change c = {
+		.drain_us = conf->drain_us,
+		.mark = conf->mark,
+		.nfrom = (uint32_t)conf->decap.nfrom,
+		.nprefixes = routed ? (uint32_t)tunnels->nprefix : 0,
+	};
+	uint32_t ifindex[64];
+	char **names;
+	size_t n = loader_decap_interfaces(conf, tunnels, &names);
+
+	if (n > 64 || c.nfrom > LOADER_FROM_MAX || c.nprefixes > LOADER_PREFIXES_MAX)
 		return -E2BIG;
+	c.ninterfaces = (uint32_t)n;
 	for (size_t i = 0; i < n; i++) {
-		ifindex[i] = if_nametoindex(conf->decap.interfaces[i]);
+		ifindex[i] = if_nametoindex(names[i]);
 		if (!ifindex[i]) {
-			log_error("agent.decap.interfaces: there is no interface %s",
-				  conf->decap.interfaces[i]);
+			log_error("agent.decap.interfaces: there is no interface %s", names[i]);
 			return -ENODEV;
 		}
 	}
-	return change(l, conf->drain_us, conf->mark, conf->decap.from, conf->decap.nfrom, ifindex,
-		      n);
+	if (n && names == conf->interfaces)
+		log_info("tunnels: encapsulated packets of other edges are taken on all of "
+			 "agent.interfaces; agent.decap.interfaces names fewer");
+	return change(l, &c, conf->decap.from, routed ? tunnels->prefix : NULL, ifindex);
 }
 
 /* On veth a frame sent back by XDP_TX lies in the peer's ring until something else wakes it. */
@@ -462,18 +550,22 @@ static int start_tx(struct loader *l, const struct conf_agent *conf)
 	return mapset_off(&l->fds, veth ? WEIR_OFF_TX : 0, veth ? 0 : WEIR_OFF_TX);
 }
 
-static int start(struct loader *l, const struct conf_agent *conf, const struct priv_user *user)
+static int start(struct loader *l, const struct conf_agent *conf,
+		 const struct conf_tunnels *tunnels, const struct priv_user *user)
 {
 	int rc = attach_open(&l->path, conf);
 
 	if (rc)
 		return rc;
 	attach_fds(l->path, &l->fds);
+	rc = loader_start_tunnels(l, conf, tunnels);
+	if (rc)
+		return rc;
 	rc = maps_open(&l->maps, &l->fds);
 	if (!rc)
 		rc = netlink_open(&l->nl);
 	if (!rc)
-		rc = start_change(l, conf);
+		rc = start_change(l, conf, tunnels);
 	if (!rc)
 		rc = start_tx(l, conf);
 	if (rc) {
@@ -489,7 +581,8 @@ static int start(struct loader *l, const struct conf_agent *conf, const struct p
 	return 0;
 }
 
-void loader_run(int sock, const struct conf_agent *conf, const struct priv_user *user)
+void loader_run(int sock, const struct conf_agent *conf, const struct conf_tunnels *tunnels,
+		const struct priv_user *user)
 {
 	struct loader *l = calloc(1, sizeof(*l));
 
@@ -502,7 +595,7 @@ void loader_run(int sock, const struct conf_agent *conf, const struct priv_user 
 		_exit(1);
 	l->sock = sock;
 	l->send_fd = -1;
-	l->out.result = start(l, conf, user);
+	l->out.result = start(l, conf, tunnels, user);
 	answer(l);
 	if (!l->out.result)
 		serve(l);

@@ -21,7 +21,7 @@
 enum loader_op {
 	LOADER_SERVICE_SET,     /* body: struct maps_service, struct maps_address[] */
 	LOADER_BACKEND_SET,     /* number: service; body: struct loader_backend */
-	LOADER_SWEEP,
+	LOADER_SWEEP,           /* number: enum maps_scope */
 	LOADER_SLOTS_GET,       /* number: service, offset; answer: uint16_t[] */
 	LOADER_SLOTS_PUT,       /* number: service, offset; body: uint16_t[]; kept until SET */
 	LOADER_SLOTS_SET,       /* number: service, offset: slots; body: uint32_t generation; result: moved */
@@ -31,6 +31,11 @@ enum loader_op {
 	LOADER_SOCKET,          /* number: family; the answer carries the socket */
 	LOADER_INTERFACES,      /* answer: struct dataplane_interface[] */
 	LOADER_CHANGE,          /* body: struct loader_change, struct addr_prefix[], char[16][] */
+	LOADER_SERVICE_REMOVE,  /* number: a tunnel's service */
+	LOADER_SERVICE_COUNTS,  /* body: uint32_t[]; answer: struct weir_count[] */
+	LOADER_EDGES,           /* body: struct loader_edges, struct addr[] */
+	LOADER_LISTENER,        /* number: family; the question carries the socket */
+	LOADER_LISTEN_COUNTS,   /* answer: uint64_t[WEIR_LISTEN_COUNT] */
 };
 
 struct loader_message {
@@ -52,12 +57,22 @@ struct loader_backend {
 struct loader_change {
 	uint64_t drain_us;
 	uint32_t mark;
-	uint32_t nfrom, ninterfaces;
-	uint32_t zero;
+	uint32_t nfrom, nprefixes, ninterfaces; /* what follows, in this order */
+};
+
+struct loader_edges {
+	struct addr self[2];            /* this node's edge: IPv4, IPv6; AF_UNSPEC: none */
+	uint32_t n;
 };
 
 /* Runs until the other end of sock is closed; does not return. The first message it sends says how
- * the start went. */
-_Noreturn void loader_run(int sock, const struct conf_agent *conf, const struct priv_user *user);
+ * the start went. tunnels may be NULL. */
+_Noreturn void loader_run(int sock, const struct conf_agent *conf,
+			  const struct conf_tunnels *tunnels, const struct priv_user *user);
+
+/* Where encapsulated packets are taken: agent.decap.interfaces, or with tunnels and none said,
+ * agent.interfaces. Returns how many. */
+size_t loader_decap_interfaces(const struct conf_agent *conf, const struct conf_tunnels *tunnels,
+			       char ***names);
 
 #endif

@@ -14,34 +14,11 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "user/agent/maps_int.h"
 #include "user/agent/netlink.h"
 #include "user/agent/ring.h"
 
-struct service_state {
-	bool set;			       /* since the last sweep */
-	uint32_t pending_first, pending_slots; /* slots that will replace those of info */
-	struct weir_service value;	       /* as written for each address */
-	struct weir_service_key *keys;
-	size_t nkeys;
-};
-
-struct maps {
-	struct maps_fds fds;
-	struct weir_slot *slots; /* the map itself */
-	struct weir_service_info *info;
-	struct service_state *state;
-	struct weir_backend *backends;
-	bool *backend_set;
-	uint32_t backends_end; /* one past the highest in use */
-	int cpus;
-	struct weir_count *per_cpu;
-	char error[256];
-};
-
-static int fail(struct maps *m, int err, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static int fail(struct maps *m, int err, const char *fmt, ...)
+int maps_fail(struct maps *m, int err, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -91,6 +68,32 @@ static int read_backends(struct maps *m)
 	return 0;
 }
 
+/* Whose the addresses are, as an earlier process left them. */
+static int read_keys(struct maps *m)
+{
+	struct weir_service_key key, *from = NULL;
+	struct service_state *state;
+	struct weir_service value;
+
+	for (; !bpf_map_get_next_key(m->fds.services, from, &key); from = &key) {
+		struct weir_service_key *keys;
+
+		if (bpf_map_lookup_elem(m->fds.services, &key, &value))
+			return -errno;
+		if (value.number >= WEIR_SERVICES_MAX || !m->info[value.number].name[0] ||
+		    (!key.port && key.proto != IPPROTO_TCP && key.proto != IPPROTO_UDP))
+			continue; /* the keys for echo follow from the others */
+		state = &m->state[value.number];
+		keys = realloc(state->keys, (state->nkeys + 1) * sizeof(*keys));
+		if (!keys)
+			return -ENOMEM;
+		keys[state->nkeys++] = key;
+		state->keys = keys;
+		state->value = value;
+	}
+	return 0;
+}
+
 int maps_open(struct maps **out, const struct maps_fds *fds)
 {
 	struct maps *m = calloc(1, sizeof(*m));
@@ -122,6 +125,8 @@ int maps_open(struct maps **out, const struct maps_fds *fds)
 	err = read_services(m);
 	if (!err)
 		err = read_backends(m);
+	if (!err)
+		err = read_keys(m);
 	if (err)
 		goto out;
 	*out = m;
@@ -150,9 +155,19 @@ void maps_close(struct maps *m)
 /* ---- services
  * -------------------------------------------------------------------------------------- */
 
-static bool service_ok(const struct maps *m, int service)
+bool maps_service_ok(const struct maps *m, int service)
 {
 	return service >= 0 && service < (int)WEIR_SERVICES_MAX && m->info[service].name[0];
+}
+
+static bool is_tunnel(const char *name)
+{
+	return !strncmp(name, WEIR_TUNNEL_NAME, strlen(WEIR_TUNNEL_NAME));
+}
+
+bool maps_is_tunnel(const struct maps *m, int service)
+{
+	return maps_service_ok(m, service) && is_tunnel(m->info[service].name);
 }
 
 static int service_number(struct maps *m, const char *name)
@@ -194,7 +209,7 @@ static uint32_t slots_place(const struct maps *m, uint32_t n)
 	return at + n <= WEIR_SLOTS_MAX ? at : WEIR_SLOTS_MAX;
 }
 
-static int info_write(struct maps *m, int number)
+int maps_info_write(struct maps *m, int number)
 {
 	uint32_t key = (uint32_t)number;
 
@@ -220,8 +235,8 @@ static int service_slots(struct maps *m, int number, const struct maps_service *
 		return 0;
 	first = slots_place(m, s->slots);
 	if (first == WEIR_SLOTS_MAX)
-		return fail(m, -ENOSPC, "no room for %u slots (all services together have %u)",
-			    s->slots, WEIR_SLOTS_MAX);
+		return maps_fail(m, -ENOSPC, "no room for %u slots (all services together have %u)",
+				 s->slots, WEIR_SLOTS_MAX);
 	memset(m->slots + first, 0, s->slots * sizeof(*m->slots));
 	if (info->slots) {
 		state->pending_first = first;
@@ -245,39 +260,56 @@ static struct weir_service_key key_of(const struct maps_address *a)
 	return key;
 }
 
-static struct weir_service_key echo_key(struct weir_service_key key)
+struct weir_service_key maps_echo_key(struct weir_service_key key)
 {
 	key.port = 0;
 	key.proto = key.family == WEIR_FAMILY_4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
 	return key;
 }
 
+struct weir_port_key maps_port_key(const struct weir_service_key *key)
+{
+	struct weir_port_key port = { .port = key->port, .family = key->family };
+
+	memcpy(port.addr, key->addr, sizeof(port.addr));
+	return port;
+}
+
 /* An address that another service of the same configuration has is refused; one that only an
- * adopted, no longer configured service has is taken. */
-static int address_refused(struct maps *m, int number, const struct maps_address *a)
+ * adopted, no longer configured service has is taken. A tunnel takes none from a configured one. */
+static int address_refused(struct maps *m, int number, bool tunnel, const struct maps_address *a)
 {
 	struct weir_service_key key = key_of(a);
 	struct weir_service had;
 	char text[ADDR_STRLEN];
 
 	if (bpf_map_lookup_elem(m->fds.services, &key, &had) || had.number == (uint32_t)number ||
-	    had.number >= WEIR_SERVICES_MAX || !m->state[had.number].set)
+	    had.number >= WEIR_SERVICES_MAX ||
+	    (!m->state[had.number].set && (!tunnel || maps_is_tunnel(m, (int)had.number) ||
+					   !maps_service_ok(m, (int)had.number))))
 		return 0;
-	return fail(m, -EADDRINUSE, "%s port %u already belongs to service %s",
-		    addr_format(&a->addr, text, sizeof(text)), a->port, m->info[had.number].name);
+	return maps_fail(m, -EADDRINUSE, "%s port %u already belongs to service %s",
+			 addr_format(&a->addr, text, sizeof(text)), a->port,
+			 m->info[had.number].name);
 }
 
-static int keys_write(struct maps *m, int number)
+int maps_keys_write(struct maps *m, int number)
 {
 	struct service_state *state = &m->state[number];
+	uint32_t own = (uint32_t)number;
 
 	for (size_t i = 0; i < state->nkeys; i++) {
-		struct weir_service_key echo = echo_key(state->keys[i]);
+		struct weir_service_key echo = maps_echo_key(state->keys[i]);
+		struct weir_port_key port = maps_port_key(&state->keys[i]);
 
 		if (bpf_map_update_elem(m->fds.services, &state->keys[i], &state->value, BPF_ANY))
 			return -errno;
 		if (bpf_map_update_elem(m->fds.services, &echo, &state->value, BPF_NOEXIST) &&
 		    errno != EEXIST)
+			return -errno;
+		if (m->fds.tunnel_ports < 0 || !maps_is_tunnel(m, number))
+			continue;
+		if (bpf_map_update_elem(m->fds.tunnel_ports, &port, &own, BPF_ANY))
 			return -errno;
 	}
 	return 0;
@@ -291,11 +323,11 @@ int maps_service_set(struct maps *m, const struct maps_service *s, const struct 
 	bool fresh;
 
 	if (!s->name[0] || !s->slots)
-		return fail(m, -EINVAL, "a service needs a name and slots");
+		return maps_fail(m, -EINVAL, "a service needs a name and slots");
 	if (number < 0)
-		return fail(m, number, "no more than %u services", WEIR_SERVICES_MAX);
+		return maps_fail(m, number, "no more than %u services", WEIR_SERVICES_MAX);
 	for (size_t i = 0; i < s->naddresses; i++)
-		if (address_refused(m, number, &a[i]))
+		if (address_refused(m, number, is_tunnel(s->name), &a[i]))
 			return -EADDRINUSE;
 	keys = calloc(s->naddresses ? s->naddresses : 1, sizeof(*keys));
 	if (!keys)
@@ -314,6 +346,16 @@ int maps_service_set(struct maps *m, const struct maps_service *s, const struct 
 		memcpy(m->info[number].name, s->name, sizeof(m->info[number].name));
 		count_clear(m, m->fds.service_counts, (uint32_t)number);
 	}
+	/* A configured service's old addresses wait for the sweep: another may take them over
+	 * before. */
+	if (maps_is_tunnel(m, number)) {
+		rc = maps_keys_retire(m, number, keys, s->naddresses);
+		if (rc) {
+			free(keys);
+			return maps_fail(m, rc, "old addresses of %s cannot be removed: %s",
+					 s->name, strerror(-rc));
+		}
+	}
 	free(state->keys);
 	state->keys = keys;
 	state->nkeys = s->naddresses;
@@ -325,10 +367,10 @@ int maps_service_set(struct maps *m, const struct maps_service *s, const struct 
 		.encap = s->encap,
 		.flags = s->flags,
 	};
-	rc = info_write(m, number);
+	rc = maps_info_write(m, number);
 	if (!rc)
-		rc = keys_write(m, number);
-	return rc ? fail(m, rc, "service %s cannot be written: %s", s->name, strerror(-rc))
+		rc = maps_keys_write(m, number);
+	return rc ? maps_fail(m, rc, "service %s cannot be written: %s", s->name, strerror(-rc))
 		  : number;
 }
 
@@ -345,7 +387,7 @@ const struct weir_backend *maps_backend(const struct maps *m, uint32_t index)
 	return index < m->backends_end && m->backends[index].family ? &m->backends[index] : NULL;
 }
 
-static int backend_write(struct maps *m, uint32_t index)
+int maps_backend_write(struct maps *m, uint32_t index)
 {
 	return bpf_map_update_elem(m->fds.backends, &index, &m->backends[index], BPF_ANY) ? -errno
 											  : 0;
@@ -363,10 +405,10 @@ int maps_backend_set(struct maps *m, int service, const char *name, const struct
 	struct weir_backend *b;
 	int rc;
 
-	if (!service_ok(m, service))
-		return fail(m, -ENOENT, "there is no service number %d", service);
+	if (!maps_service_ok(m, service))
+		return maps_fail(m, -ENOENT, "there is no service number %d", service);
 	if (address->family != AF_INET && address->family != AF_INET6)
-		return fail(m, -EINVAL, "backend %s has no address", name);
+		return maps_fail(m, -EINVAL, "backend %s has no address", name);
 	memcpy(new.addr, address->bytes, address->family == AF_INET ? 4 : 16);
 	for (index = 1; index < m->backends_end; index++) {
 		b = &m->backends[index];
@@ -379,7 +421,8 @@ int maps_backend_set(struct maps *m, int service, const char *name, const struct
 	if (index == m->backends_end) {
 		index = place ? place : m->backends_end;
 		if (index >= WEIR_BACKENDS_MAX)
-			return fail(m, -ENOSPC, "no more than %u backends", WEIR_BACKENDS_MAX - 1);
+			return maps_fail(m, -ENOSPC, "no more than %u backends",
+					 WEIR_BACKENDS_MAX - 1);
 		m->backends[index] = new;
 		count_clear(m, m->fds.backend_counts, index);
 		if (index == m->backends_end)
@@ -388,8 +431,8 @@ int maps_backend_set(struct maps *m, int service, const char *name, const struct
 	b = &m->backends[index];
 	b->flags = (uint8_t)((b->flags & ~WEIR_BACKEND_DOWN) | (up ? 0 : WEIR_BACKEND_DOWN));
 	m->backend_set[index] = true;
-	rc = backend_write(m, index);
-	return rc ? fail(m, rc, "backend %s cannot be written: %s", name, strerror(-rc))
+	rc = maps_backend_write(m, index);
+	return rc ? maps_fail(m, rc, "backend %s cannot be written: %s", name, strerror(-rc))
 		  : (int)index;
 }
 
@@ -408,7 +451,7 @@ int maps_backend_way(struct maps *m, uint32_t index, const struct netlink_way *w
 		memcpy(b->source, way->source.bytes, b->family == WEIR_FAMILY_4 ? 4 : 16);
 	if (!memcmp(b, &old, sizeof(old)))
 		return 0;
-	return backend_write(m, index);
+	return maps_backend_write(m, index);
 }
 
 /* ---- slots
@@ -418,7 +461,7 @@ struct weir_slot *maps_slots(struct maps *m, int service, uint32_t *n)
 {
 	const struct service_state *state;
 
-	if (!service_ok(m, service))
+	if (!maps_service_ok(m, service))
 		return NULL;
 	state = &m->state[service];
 	*n = state->pending_slots ? state->pending_slots : m->info[service].slots;
@@ -454,7 +497,7 @@ static int slots_replace(struct maps *m, int service)
 	state->pending_slots = 0;
 	state->value.first = info->first;
 	state->value.slots = info->slots;
-	return keys_write(m, service);
+	return maps_keys_write(m, service);
 }
 
 int maps_slots_set(struct maps *m, int service, const uint16_t *owner, uint32_t n,
@@ -465,15 +508,16 @@ int maps_slots_set(struct maps *m, int service, const uint16_t *owner, uint32_t 
 	int rc;
 
 	if (!slot)
-		return fail(m, -ENOENT, "there is no service number %d", service);
+		return maps_fail(m, -ENOENT, "there is no service number %d", service);
 	if (n != have)
-		return fail(m, -EINVAL, "service %s has %u slots, not %u", m->info[service].name,
-			    have, n);
+		return maps_fail(m, -EINVAL, "service %s has %u slots, not %u",
+				 m->info[service].name, have, n);
 	for (uint32_t i = 0; i < n; i++) {
 		struct weir_slot s = slot[i];
 
 		if (owner[i] && !maps_backend(m, owner[i]))
-			return fail(m, -EINVAL, "slot %u: there is no backend %u", i, owner[i]);
+			return maps_fail(m, -EINVAL, "slot %u: there is no backend %u", i,
+					 owner[i]);
 		if (!slot_move(&s, owner[i], backend_up(m, s.current), now))
 			continue;
 		slot_store(&slot[i], &s);
@@ -485,13 +529,13 @@ int maps_slots_set(struct maps *m, int service, const uint16_t *owner, uint32_t 
 			return rc;
 	}
 	m->info[service].generation = generation;
-	rc = info_write(m, service);
+	rc = maps_info_write(m, service);
 	return rc ? rc : (int)moved;
 }
 
 uint32_t maps_generation(const struct maps *m, int service)
 {
-	return service_ok(m, service) ? m->info[service].generation : 0;
+	return maps_service_ok(m, service) ? m->info[service].generation : 0;
 }
 
 uint32_t maps_settle(struct maps *m, uint32_t now, uint32_t drain_s)
@@ -501,7 +545,7 @@ uint32_t maps_settle(struct maps *m, uint32_t now, uint32_t drain_s)
 	for (int k = 0; k < (int)WEIR_SERVICES_MAX; k++) {
 		struct weir_slot *slot = m->slots + m->info[k].first;
 
-		for (uint32_t i = 0; service_ok(m, k) && i < m->info[k].slots; i++) {
+		for (uint32_t i = 0; maps_service_ok(m, k) && i < m->info[k].slots; i++) {
 			struct weir_slot s = slot[i];
 
 			if (!s.previous)
@@ -519,100 +563,7 @@ uint32_t maps_in_transition(const struct maps *m, int service)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; service_ok(m, service) && i < m->info[service].slots; i++)
+	for (uint32_t i = 0; maps_service_ok(m, service) && i < m->info[service].slots; i++)
 		n += m->slots[m->info[service].first + i].previous != 0;
 	return n;
-}
-
-/* ---- sweep
- * ------------------------------------------------------------------------------------------------
- */
-
-static bool key_wanted(const struct maps *m, const struct weir_service_key *key)
-{
-	for (int k = 0; k < (int)WEIR_SERVICES_MAX; k++) {
-		const struct service_state *state = &m->state[k];
-
-		for (size_t i = 0; state->set && i < state->nkeys; i++) {
-			struct weir_service_key echo = echo_key(state->keys[i]);
-
-			if (!memcmp(&state->keys[i], key, sizeof(*key)) ||
-			    !memcmp(&echo, key, sizeof(*key)))
-				return true;
-		}
-	}
-	return false;
-}
-
-/* Walks by "next after the last kept", because deleting restarts a hash's walk. */
-static int sweep_keys(struct maps *m)
-{
-	struct weir_service_key kept, key, *from = NULL;
-
-	while (!bpf_map_get_next_key(m->fds.services, from, &key)) {
-		if (!key_wanted(m, &key)) {
-			if (bpf_map_delete_elem(m->fds.services, &key))
-				return -errno;
-			continue;
-		}
-		kept = key;
-		from = &kept;
-	}
-	return 0;
-}
-
-static void sweep_services(struct maps *m)
-{
-	for (int k = 0; k < (int)WEIR_SERVICES_MAX; k++) {
-		if (!service_ok(m, k) || m->state[k].set)
-			continue;
-		memset(&m->info[k], 0, sizeof(m->info[k]));
-		free(m->state[k].keys);
-		memset(&m->state[k], 0, sizeof(m->state[k]));
-		info_write(m, k);
-	}
-}
-
-static void mark_used(bool *used, const struct weir_slot *s)
-{
-	used[s->current] = true;
-	used[s->previous] = true;
-	for (int i = 0; i < WEIR_OWNERS; i++)
-		used[s->owners[i]] = true;
-}
-
-static int sweep_backends(struct maps *m)
-{
-	bool *used = calloc(UINT16_MAX + 1, sizeof(*used));
-
-	if (!used)
-		return -ENOMEM;
-	for (int k = 0; k < (int)WEIR_SERVICES_MAX; k++)
-		for (uint32_t i = 0; service_ok(m, k) && i < m->info[k].slots; i++)
-			mark_used(used, &m->slots[m->info[k].first + i]);
-	for (uint32_t i = 1; i < m->backends_end; i++) {
-		if (!m->backends[i].family || m->backend_set[i] || used[i])
-			continue;
-		memset(&m->backends[i], 0, sizeof(m->backends[i]));
-		backend_write(m, i);
-	}
-	free(used);
-	return 0;
-}
-
-int maps_sweep(struct maps *m)
-{
-	int rc = sweep_keys(m);
-
-	sweep_services(m);
-	/* Echo keys that a removed service had written for an address that others still have. */
-	for (int k = 0; !rc && k < (int)WEIR_SERVICES_MAX; k++)
-		if (m->state[k].set)
-			rc = keys_write(m, k);
-	if (!rc)
-		rc = sweep_backends(m);
-	for (int k = 0; k < (int)WEIR_SERVICES_MAX; k++)
-		m->state[k].set = false;
-	memset(m->backend_set, 0, WEIR_BACKENDS_MAX * sizeof(*m->backend_set));
-	return rc ? fail(m, rc, "old entries cannot be removed: %s", strerror(-rc)) : 0;
 }

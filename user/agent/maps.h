@@ -24,6 +24,8 @@ struct maps_fds {
 	int settings, services, service_info, slots, backends;
 	int decap_sources, decap_ifaces, decap_targets;
 	int reasons, service_counts, backend_counts;
+	int tunnel_prefixes;
+	int tunnel_ports, listeners, listen_counts;     /* -1: no tunnels here */
 };
 
 int maps_open(struct maps **out, const struct maps_fds *fds);
@@ -47,7 +49,11 @@ struct maps_service {
 int maps_service_set(struct maps *m, const struct maps_service *s, const struct maps_address *a);
 int maps_backend_set(struct maps *m, int service, const char *name, const struct addr *address,
 		     bool up);
-int maps_sweep(struct maps *m);
+/* Removes a service, its addresses and its backends at once. */
+int maps_service_remove(struct maps *m, int service);
+enum maps_scope { MAPS_CONFIGURED, MAPS_TUNNELS };
+int maps_sweep(struct maps *m, enum maps_scope scope);
+bool maps_is_tunnel(const struct maps *m, int service);
 /* One past the highest index in use, and an entry of it (NULL: free). */
 uint32_t maps_backends_end(const struct maps *m);
 const struct weir_backend *maps_backend(const struct maps *m, uint32_t index);
@@ -70,7 +76,10 @@ int mapset_count(int map, uint32_t index, struct weir_count *out);
 /* Switches features off and on (enum weir_off), leaving other settings as they are. */
 int mapset_off(const struct maps_fds *fds, uint32_t off, uint32_t on);
 /* Replace what the maps hold by these. */
-int mapset_decap_sources(const struct maps_fds *fds, const struct addr_prefix *from, size_t n);
+/* Those that may send this (value); where `not` (m prefixes) covers one already it is left out. */
+int mapset_decap_sources(const struct maps_fds *fds, const struct addr_prefix *from, size_t n,
+			 enum weir_decap value, const struct addr_prefix *not, size_t m);
+int mapset_tunnel_prefixes(const struct maps_fds *fds, const struct addr_prefix *prefix, size_t n);
 int mapset_decap_ifaces(const struct maps_fds *fds, const uint32_t *ifindex, size_t n);
 int mapset_decap_targets(const struct maps_fds *fds, const struct addr *own, size_t n);
 

@@ -53,17 +53,19 @@ static bool member(const void *keys, size_t n, size_t size, const void *key)
 	return false;
 }
 
-/* keys: n of `size` bytes, at most 64 each. */
-static int set_replace(int map, const void *keys, size_t n, size_t size)
+/* keys: n of `size` bytes, at most 64 each. Only members with this value are replaced. */
+static int set_replace(int map, const void *keys, size_t n, size_t size, uint32_t value)
 {
-	const uint32_t yes = 1;
 	char key[64], kept[64], *from = NULL;
+	uint32_t had;
 
 	for (size_t i = 0; i < n; i++)
-		if (bpf_map_update_elem(map, (const char *)keys + i * size, &yes, BPF_ANY))
+		if (bpf_map_update_elem(map, (const char *)keys + i * size, &value, BPF_ANY))
 			return -errno;
 	while (!bpf_map_get_next_key(map, from, key)) {
-		if (member(keys, n, size, key)) {
+		if (bpf_map_lookup_elem(map, key, &had))
+			return -errno;
+		if (had != value || member(keys, n, size, key)) {
 			memcpy(kept, key, size);
 			from = kept;
 		} else if (bpf_map_delete_elem(map, key)) {
@@ -86,25 +88,56 @@ static void map_address(__be32 to[4], const struct addr *a)
 	memcpy(&to[3], a->bytes, 4);
 }
 
-int mapset_decap_sources(const struct maps_fds *fds, const struct addr_prefix *from, size_t n)
+static struct weir_prefix prefix_key(const struct addr_prefix *p)
+{
+	struct weir_prefix key = { .bits = p->len + (p->addr.family == AF_INET ? 96u : 0u) };
+
+	map_address(key.addr, &p->addr);
+	return key;
+}
+
+static bool covered(const struct addr_prefix *by, size_t n, const struct addr_prefix *p)
+{
+	for (size_t i = 0; i < n; i++)
+		if (by[i].len <= p->len && addr_prefix_contains(&by[i], &p->addr))
+			return true;
+	return false;
+}
+
+int mapset_decap_sources(const struct maps_fds *fds, const struct addr_prefix *from, size_t n,
+			 enum weir_decap value, const struct addr_prefix * not, size_t m)
+{
+	struct weir_prefix *keys = calloc(n ? n : 1, sizeof(*keys));
+	size_t used = 0;
+	int rc;
+
+	if (!keys)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		if (!covered(not, m, &from[i]))
+			keys[used++] = prefix_key(&from[i]);
+	rc = set_replace(fds->decap_sources, keys, used, sizeof(*keys), value);
+	free(keys);
+	return rc;
+}
+
+int mapset_tunnel_prefixes(const struct maps_fds *fds, const struct addr_prefix *prefix, size_t n)
 {
 	struct weir_prefix *keys = calloc(n ? n : 1, sizeof(*keys));
 	int rc;
 
 	if (!keys)
 		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		keys[i].bits = from[i].len + (from[i].addr.family == AF_INET ? 96 : 0);
-		map_address(keys[i].addr, &from[i].addr);
-	}
-	rc = set_replace(fds->decap_sources, keys, n, sizeof(*keys));
+	for (size_t i = 0; i < n; i++)
+		keys[i] = prefix_key(&prefix[i]);
+	rc = set_replace(fds->tunnel_prefixes, keys, n, sizeof(*keys), 1);
 	free(keys);
 	return rc;
 }
 
 int mapset_decap_ifaces(const struct maps_fds *fds, const uint32_t *ifindex, size_t n)
 {
-	return set_replace(fds->decap_ifaces, ifindex, n, sizeof(*ifindex));
+	return set_replace(fds->decap_ifaces, ifindex, n, sizeof(*ifindex), 1);
 }
 
 int mapset_decap_targets(const struct maps_fds *fds, const struct addr *own, size_t n)
@@ -116,7 +149,7 @@ int mapset_decap_targets(const struct maps_fds *fds, const struct addr *own, siz
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
 		map_address(keys[i].addr, &own[i]);
-	rc = set_replace(fds->decap_targets, keys, n, sizeof(*keys));
+	rc = set_replace(fds->decap_targets, keys, n, sizeof(*keys), 1);
 	free(keys);
 	return rc;
 }

@@ -431,3 +431,92 @@ int netlink_addresses(struct netlink *nl, netlink_address_fn *fn, void *arg)
 	question_init(&q, RTM_GETADDR, NLM_F_DUMP, sizeof(q.address));
 	return ask(nl, &q, address_read, &walk);
 }
+
+/* ---- local routes -----------------------------------------------------------------------------
+ */
+
+#define LOCAL_ROUTES_MAX 512
+
+struct local_routes {
+	struct addr_prefix found[LOCAL_ROUTES_MAX];
+	size_t n;
+};
+
+static void local_route_read(void *arg, const struct nlmsghdr *head)
+{
+	const struct rtmsg *m = NLMSG_DATA(head);
+	const struct rtattr *a = RTM_RTA(m);
+	int left = (int)RTM_PAYLOAD(head);
+	struct local_routes *all = arg;
+	struct addr_prefix p = { .len = m->rtm_dst_len };
+
+	if (head->nlmsg_type != RTM_NEWROUTE || m->rtm_protocol != NETLINK_ROUTE_PROTOCOL ||
+	    m->rtm_type != RTN_LOCAL || m->rtm_table != RT_TABLE_LOCAL ||
+	    all->n == LOCAL_ROUTES_MAX)
+		return;
+	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
+		if (a->rta_type == RTA_DST)
+			take_address(&p.addr, m->rtm_family, a);
+	if (p.addr.family)
+		all->found[all->n++] = p;
+}
+
+static int local_routes_list(struct netlink *nl, struct local_routes *all)
+{
+	const uint8_t families[] = { AF_INET, AF_INET6 };
+	int rc = 0;
+
+	all->n = 0;
+	for (size_t i = 0; !rc && i < sizeof(families); i++) {
+		struct question q;
+
+		question_init(&q, RTM_GETROUTE, NLM_F_DUMP, sizeof(q.route));
+		q.route.rtm_family = families[i];
+		rc = ask(nl, &q, local_route_read, all);
+	}
+	return rc;
+}
+
+static int local_route_change(struct netlink *nl, const struct addr_prefix *p, bool add)
+{
+	uint32_t lo = if_nametoindex("lo");
+	struct question q;
+	int rc;
+
+	question_init(&q, add ? RTM_NEWROUTE : RTM_DELROUTE,
+		      add ? NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL : NLM_F_ACK, sizeof(q.route));
+	q.route.rtm_family = p->addr.family;
+	q.route.rtm_dst_len = p->len;
+	q.route.rtm_table = RT_TABLE_LOCAL;
+	q.route.rtm_protocol = NETLINK_ROUTE_PROTOCOL;
+	q.route.rtm_type = RTN_LOCAL;
+	q.route.rtm_scope = p->addr.family == AF_INET ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
+	question_add(&q, RTA_DST, p->addr.bytes, address_bytes(&p->addr));
+	question_add(&q, RTA_OIF, &lo, sizeof(lo));
+	rc = ask(nl, &q, NULL, NULL);
+	return (add && rc == -EEXIST) || (!add && rc == -ESRCH) ? 0 : rc;
+}
+
+static bool prefix_listed(const struct addr_prefix *list, size_t n, const struct addr_prefix *p)
+{
+	for (size_t i = 0; i < n; i++)
+		if (list[i].len == p->len && addr_equal(&list[i].addr, &p->addr))
+			return true;
+	return false;
+}
+
+int netlink_local_routes(struct netlink *nl, const struct addr_prefix *prefix, size_t n)
+{
+	struct local_routes *all = malloc(sizeof(*all));
+	int rc = all ? 0 : -ENOMEM;
+
+	for (size_t i = 0; !rc && i < n; i++)
+		rc = local_route_change(nl, &prefix[i], true);
+	if (!rc)
+		rc = local_routes_list(nl, all);
+	for (size_t i = 0; !rc && i < all->n; i++)
+		if (!prefix_listed(prefix, n, &all->found[i]))
+			rc = local_route_change(nl, &all->found[i], false);
+	free(all);
+	return rc;
+}

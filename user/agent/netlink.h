@@ -10,6 +10,7 @@
 #define WEIR_NETLINK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "lib/addr.h"
@@ -40,6 +41,11 @@ int netlink_confirm(struct netlink *nl, const struct addr *to);
 
 /* Is the interface one end of a veth pair? */
 bool netlink_is_veth(struct netlink *nl, uint32_t ifindex);
+
+/* Makes the host take packets for these prefixes as its own (`local PREFIX dev lo`), and takes away what an
+ * earlier call had made for others; the routes are known by their protocol number. */
+#define NETLINK_ROUTE_PROTOCOL 119 /* 'w'; numbers from 5 on are user space's to choose */
+int netlink_local_routes(struct netlink *nl, const struct addr_prefix *prefix, size_t n);
 
 /* Calls fn for each address of this network namespace. */
 typedef void netlink_address_fn(void *arg, const struct addr *address);
