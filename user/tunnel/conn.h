@@ -19,7 +19,8 @@
 #include "lib/addr.h"
 #include "user/tunnel/reactor.h"
 
-#define CONN_OUT_MAX (512u << 10) /* bytes that wait for the kernel before conn_write() takes no more */
+#define CONN_OUT_MAX                                                                               \
+	(512u << 10) /* bytes that wait for the kernel before conn_write() takes no more */
 
 struct conn;
 
@@ -47,10 +48,14 @@ int conn_accept(struct conn **out, struct reactor *r, int fd, SSL_CTX *tls,
 int conn_accept_with(struct conn **out, struct reactor *r, int fd, SSL_CTX *tls,
 		     const struct conn_events *on, void *arg, const void *read, size_t len);
 
+/* Time for the handshake of an accepted TLS connection, from now; 10,000 when not said. */
+void conn_set_handshake_ms(struct conn *c, unsigned int ms);
+
 struct conn_dial {
 	struct addr_port to;	 /* TCP or Unix */
 	SSL_CTX *tls;		 /* NULL: plain */
-	const char *server_name; /* SNI, and the name or address that the certificate must have; NULL: not checked */
+	const char *server_name; /* SNI, and the name or address that the certificate must have;
+				    NULL: not checked */
 	unsigned int timeout_ms; /* to connect and shake hands; 0: 3,000 */
 };
 int conn_dial(struct conn **out, struct reactor *r, const struct conn_dial *dial,
@@ -72,14 +77,16 @@ void conn_pause(struct conn *c);  /* no `data` until conn_resume(): the peer fee
 void conn_resume(struct conn *c); /* from a callback: data comes after it returned */
 
 void conn_finish(struct conn *c); /* FIN (and close_notify) after what waits */
-void conn_close(struct conn *c);  /* the same, then no more is read, `closed` follows; 5 s at most */
-void conn_abort(struct conn *c);  /* at once, with a reset; no event any more */
+/* The same, what still comes is dropped; `closed` follows when the peer has closed too, or after 5
+ * s in which nothing moved. */
+void conn_close(struct conn *c);
+void conn_abort(struct conn *c); /* at once, with a reset; no event any more */
 
 const struct addr_port *conn_peer(const struct conn *c);
 const struct addr_port *conn_local(const struct conn *c); /* what the client dialled */
-SSL *conn_tls(const struct conn *c);			   /* NULL: plain */
-const char *conn_alpn(const struct conn *c);		   /* "" when none */
-const char *conn_error(const struct conn *c);		   /* a sentence for the last failure */
+SSL *conn_tls(const struct conn *c);			  /* NULL: plain */
+const char *conn_alpn(const struct conn *c);		  /* "" when none */
+const char *conn_error(const struct conn *c);		  /* a sentence for the last failure */
 uint64_t conn_bytes_in(const struct conn *c), conn_bytes_out(const struct conn *c);
 /* Milliseconds since something moved. */
 uint64_t conn_idle_ms(const struct conn *c);
@@ -92,8 +99,13 @@ struct conn_tls_files {
 	bool server, require_client, tls13_only;
 	const char *const *alpn; /* in order of preference, NULL-terminated; NULL: none */
 };
-/* 0, or -errno with a sentence (which file, what about it) in why. TLS 1.2+ with forward secrecy and
- * AEAD alone, no renegotiation, no compression. */
+/* 0, or -errno with a sentence (which file, what about it) in why. TLS 1.2+ with forward secrecy
+ * and AEAD alone, no renegotiation, no compression. */
 int conn_tls_new(SSL_CTX **out, const struct conn_tls_files *files, char *why, size_t why_len);
+/* Server: pick(arg, name) is asked for the context of a client's name ("" when it sent none; lower
+ * case), before anything else of the hello is looked at: certificates, ALPN and what is asked of
+ * clients are then those of that context, and no session of another one is resumed. NULL: the
+ * client gets the alert unrecognized_name. ctx must outlive its connections' handshakes. */
+void conn_tls_on_name(SSL_CTX *ctx, SSL_CTX *(*pick)(void *arg, const char *name), void *arg);
 
 #endif

@@ -27,7 +27,6 @@ struct loop *reactor_loop(const struct reactor *r);
 struct reactor_io {
 	int fd;
 	void (*fn)(struct reactor_io *io, uint32_t events); /* EPOLLIN | EPOLLOUT | EPOLLRDHUP … */
-	uint32_t generation; /* the reactor's own */
 };
 /* Edge-triggered for input, output and hang-up: fn is told once for each change, and once at the
  * beginning. 0 or -errno. */
