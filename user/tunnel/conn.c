@@ -67,6 +67,7 @@ static void end_all(struct conn *c)
 	c->state = CONN_OVER;
 	reactor_defer_cancel(c->reactor, &c->work);
 	reactor_timer_stop(c->reactor, &c->timer);
+	reactor_last_remove(&c->last);
 	if (c->watched)
 		reactor_remove(c->reactor, &c->io);
 	close(c->io.fd);
@@ -90,6 +91,11 @@ void conn_abort(struct conn *c)
 	c->on = &nobody;
 	setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	end_all(c);
+}
+
+static void on_last(struct reactor_last *l)
+{
+	end_all((struct conn *)((char *)l - offsetof(struct conn, last)));
 }
 
 /* ---- input ----------------------------------------------------------------------------------- */
@@ -444,6 +450,7 @@ static struct conn *conn_make(struct reactor *r, int fd, const struct conn_event
 			    .work.fn = on_work,
 			    .reap.fn = reap,
 			    .timer.fn = on_timer,
+			    .last.fn = on_last,
 			    .moved_ms = reactor_now_ms(r) };
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* a Unix socket refuses it */
 	return c;
@@ -559,6 +566,7 @@ void conn_close(struct conn *c)
 	if (c->state == CONN_OVER || c->closing)
 		return;
 	c->closing = c->finish = true;
+	reactor_last_add(c->reactor, &c->last);
 	if (c->state != CONN_OPEN)
 		conn_fail(c, 0, NULL);
 	else

@@ -39,10 +39,11 @@ struct conn {
 	void *arg;
 	struct reactor_defer work, reap;
 	struct reactor_timer timer; /* connecting, shaking, closing */
+	struct reactor_last last;   /* closing: its user may be gone before it is */
 
-	struct conn_chunk *first, *last; /* for the kernel, in order */
-	size_t out;			 /* bytes in them */
-	struct conn_chunk *plain;	 /* TLS: gathered for a record */
+	struct conn_chunk *first, *end; /* for the kernel, in order */
+	size_t out;			/* bytes in them */
+	struct conn_chunk *plain;	/* TLS: gathered for a record */
 	size_t plain_len;
 
 	SSL *ssl;

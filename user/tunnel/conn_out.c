@@ -61,17 +61,17 @@ int conn_out_add(struct conn *c, const void *data, size_t len)
 	size_t part;
 
 	while (len) {
-		struct conn_chunk *chunk = c->last;
+		struct conn_chunk *chunk = c->end;
 
 		if (!chunk || chunk->end == CHUNK_DATA) {
 			chunk = conn_chunk_get();
 			if (!chunk)
 				return -ENOMEM;
-			if (c->last)
-				c->last->next = chunk;
+			if (c->end)
+				c->end->next = chunk;
 			else
 				c->first = chunk;
-			c->last = chunk;
+			c->end = chunk;
 		}
 		part = CHUNK_DATA - chunk->end;
 		if (part > len)
@@ -93,7 +93,7 @@ void conn_out_drop(struct conn *c)
 		c->first = chunk->next;
 		conn_chunk_put(chunk);
 	}
-	c->last = NULL;
+	c->end = NULL;
 	c->out = 0;
 	if (c->plain)
 		conn_chunk_put(c->plain);
@@ -117,7 +117,7 @@ static void sent(struct conn *c, size_t n)
 		n -= part;
 		c->first = chunk->next;
 		if (!c->first)
-			c->last = NULL;
+			c->end = NULL;
 		conn_chunk_put(chunk);
 	}
 }

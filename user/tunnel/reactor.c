@@ -47,6 +47,7 @@ struct reactor {
 	struct epoll_event *events;
 	int n_events, at_event; /* of this batch; those after at_event were not told yet */
 	struct reactor_defer *deferred, **deferred_last;
+	struct reactor_last *lasts;
 	uint8_t *scratch;
 
 	struct reactor_timer *slots[SLOTS];
@@ -237,6 +238,39 @@ static void deferred_run(struct reactor *r, int rounds)
 			d->queued = false;
 			d->fn(d);
 		}
+	}
+}
+
+/* ---- last ------------------------------------------------------------------------------------ */
+
+void reactor_last_add(struct reactor *r, struct reactor_last *l)
+{
+	if (l->at)
+		return;
+	l->next = r->lasts;
+	if (l->next)
+		l->next->at = &l->next;
+	l->at = &r->lasts;
+	r->lasts = l;
+}
+
+void reactor_last_remove(struct reactor_last *l)
+{
+	if (!l->at)
+		return;
+	*l->at = l->next;
+	if (l->next)
+		l->next->at = l->at;
+	l->at = NULL;
+}
+
+static void lasts_run(struct reactor *r)
+{
+	struct reactor_last *l;
+
+	while ((l = r->lasts)) {
+		reactor_last_remove(l);
+		l->fn(l);
 	}
 }
 
@@ -468,6 +502,7 @@ void reactor_free(struct reactor *r)
 	workers_end(r);
 	/* What waits to be freed is freed by this. */
 	r->in_turn = true;
+	lasts_run(r);
 	deferred_run(r, 1000);
 	sd_event_source_disable_unref(r->source);
 	sd_event_source_disable_unref(r->wake);

@@ -54,6 +54,14 @@ struct reactor_defer {
 void reactor_defer(struct reactor *r, struct reactor_defer *d);
 void reactor_defer_cancel(struct reactor *r, struct reactor_defer *d);
 
+/* ---- last: embedded; what lives on without an owner says how reactor_free() ends it ---- */
+struct reactor_last {
+	void (*fn)(struct reactor_last *l);
+	struct reactor_last *next, **at; /* the reactor's own */
+};
+void reactor_last_add(struct reactor *r, struct reactor_last *l);
+void reactor_last_remove(struct reactor_last *l); /* no effect when it was not added */
+
 /* Memory for one read, shared by all connections: what was read there is used or copied before the
  * callback returns. */
 #define REACTOR_SCRATCH (256u << 10)
