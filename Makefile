@@ -56,7 +56,7 @@ tunnel_parts += control proxy sni
 tunnel_parts += edge front front_tls request access_log
 tunnel_parts += attach attach_pick tunnels publish enroll
 tunnel_parts += origin origin_dial origin_target
-tunnel_parts += authority
+tunnel_parts += authority authority_sign authority_work
 tunnel_src   := $(wildcard $(tunnel_parts:%=user/tunnel/%.c))
 
 # Debian's node-llhttp ships the parser as C sources: compiled with our programs
@@ -260,7 +260,7 @@ $(foreach a,$(archives),$(foreach t,$(fuzz_$(a)),$(eval $(call fuzz_rule,$(a),$(
 fuzzers := $(foreach a,$(archives),$(fuzz_$(a):%=build/fuzz/%))
 
 # these start a real registry
-$(BUILD)/unit/test_names_chaos $(BUILD)/unit/test_names_cluster: | $(BUILD)/bin/weir-registry
+$(BUILD)/unit/test_names_chaos $(BUILD)/unit/test_names_cluster $(BUILD)/unit/test_tunnel_authority: | $(BUILD)/bin/weir-registry
 
 unit: $(unit_tests)
 
