@@ -51,7 +51,7 @@ registry_src += http/registry/store_disk.c http/registry/store_lease.c http/regi
 
 tunnel_parts := reactor conn conn_out conn_tls raw
 tunnel_parts += head head_check h1_text h1_read h1_server h1_client
-tunnel_parts += h2 exchange
+tunnel_parts += end h2 h2_recv h2_stream pump exchange exchange_answer
 tunnel_parts += control proxy sni
 tunnel_parts += edge front front_tls request access_log
 tunnel_parts += attach attach_pick tunnels publish enroll
