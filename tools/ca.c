@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "lib/addr.h"
+#include "lib/tunnels.h"
 
 #define CA_DAYS	  3650
 #define NODE_DAYS 825
@@ -214,10 +215,38 @@ static int alt_names(char *out, size_t len, const char *node, char **addresses, 
 	return CMD_OK;
 }
 
-static int ca_issue(const char *dir, const char *node, char **addresses, int n)
+/* A pair DIR/FILE.pem and .key, signed by the nodes' authority. */
+static int issue(const char *dir, const char *file, const char *cn, const char *uses,
+		 const char *names)
 {
 	EVP_PKEY *key = NULL, *ca_key = NULL;
 	X509 *cert = NULL, *ca = NULL;
+	int rc = load_ca(dir, &ca, &ca_key);
+
+	if (!rc) {
+		key = EVP_EC_gen("P-256");
+		cert = new_cert(cn, NODE_DAYS, key);
+		X509_set_issuer_name(cert, X509_get_subject_name(ca));
+		if (add_extension(cert, ca, NID_basic_constraints, "critical,CA:FALSE") &&
+		    add_extension(cert, ca, NID_key_usage, "critical,digitalSignature") &&
+		    add_extension(cert, ca, NID_ext_key_usage, uses) &&
+		    add_extension(cert, ca, NID_subject_alt_name, names) &&
+		    X509_sign(cert, ca_key, EVP_sha256()))
+			rc = write_pair(dir, file, cert, key);
+		else
+			rc = cmd_fail("cannot sign: %s", ssl_why());
+	}
+	if (!rc)
+		printf("%s/%s.pem and %s/%s.key made for %s\n", dir, file, dir, file, names);
+	X509_free(cert);
+	X509_free(ca);
+	EVP_PKEY_free(key);
+	EVP_PKEY_free(ca_key);
+	return rc;
+}
+
+static int ca_issue(const char *dir, const char *node, char **addresses, int n)
+{
 	char names[2048];
 	int rc;
 
@@ -227,28 +256,32 @@ static int ca_issue(const char *dir, const char *node, char **addresses, int n)
 	    node[0] == '.' || !strcmp(node, "ca") || !strcmp(node, "origins") || strlen(node) > 63)
 		return cmd_fail("%s is no name for a node (letters, digits, '.', '-', '_')", node);
 	rc = alt_names(names, sizeof(names), node, addresses, n);
-	if (!rc)
-		rc = load_ca(dir, &ca, &ca_key);
-	if (!rc) {
-		key = EVP_EC_gen("P-256");
-		cert = new_cert(node, NODE_DAYS, key);
-		X509_set_issuer_name(cert, X509_get_subject_name(ca));
-		if (add_extension(cert, ca, NID_basic_constraints, "critical,CA:FALSE") &&
-		    add_extension(cert, ca, NID_key_usage, "critical,digitalSignature") &&
-		    add_extension(cert, ca, NID_ext_key_usage, "serverAuth,clientAuth") &&
-		    add_extension(cert, ca, NID_subject_alt_name, names) &&
-		    X509_sign(cert, ca_key, EVP_sha256()))
-			rc = write_pair(dir, node, cert, key);
-		else
-			rc = cmd_fail("cannot sign: %s", ssl_why());
+	return rc ? rc : issue(dir, node, node, "serverAuth,clientAuth", names);
+}
+
+/* For servers alone, so that nobody is let in among the daemons with it. */
+static int ca_host(const char *dir, char **hostnames, int n)
+{
+	char names[2048] = "", file[64];
+	size_t at = 0;
+
+	for (int i = 0; i < n; i++) {
+		const char *plain = hostnames[i] + (strncmp(hostnames[i], "*.", 2) ? 0 : 2);
+
+		if (!tunnel_hostname_valid(plain))
+			return cmd_fail("%s is no hostname (such as app.edge.example or "
+					"*.edge.example, lower case)",
+					hostnames[i]);
+		at += (size_t)snprintf(names + at, sizeof(names) - at, "%sDNS:%s", i ? "," : "",
+				       hostnames[i]);
+		if (at >= sizeof(names))
+			return cmd_fail("so many hostnames do not fit into one certificate");
 	}
-	if (!rc)
-		printf("%s/%s.pem and %s/%s.key made for %s\n", dir, node, dir, node, names);
-	X509_free(cert);
-	X509_free(ca);
-	EVP_PKEY_free(key);
-	EVP_PKEY_free(ca_key);
-	return rc;
+	if (snprintf(file, sizeof(file), "%s", hostnames[0]) >= (int)sizeof(file))
+		return cmd_fail("%s: is too long for the first name, 63 bytes at most", hostnames[0]);
+	if (file[0] == '*')
+		file[0] = '_';
+	return issue(dir, file, hostnames[0], "serverAuth", names);
 }
 
 int cmd_ca(const struct cmd *cmd, int argc, char **argv)
@@ -264,5 +297,7 @@ int cmd_ca(const struct cmd *cmd, int argc, char **argv)
 		return ca_init(argv[1], name);
 	if (n >= 3 && !strcmp(argv[0], "issue"))
 		return ca_issue(argv[1], argv[2], argv + 3, n - 3);
-	return cmd_usage(cmd, "wants `init DIR` or `issue DIR NODE [ADDRESS…]`");
+	if (n >= 3 && !strcmp(argv[0], "host"))
+		return ca_host(argv[1], argv + 2, n - 2);
+	return cmd_usage(cmd, "wants `init DIR`, `issue DIR NODE [ADDRESS…]` or `host DIR HOSTNAME…`");
 }

@@ -21,7 +21,7 @@ _weir() {
 	put | get | ls | rm) words="-c --gateway --token-file --json --help" ;;
 	user) words="add key disable enable rm list -c --rights --bucket --prefix --json --help" ;;
 	token) words="-c --rights --bucket --prefix --ttl --json --help" ;;
-	ca) words="init issue --name --help" ;;
+	ca) words="init issue host --name --help" ;;
 	lab) words="up down nodes exec kill start --help"
 	     case $prev in exec | kill | start) words="client router reg edge-a gw-a1 gw-a2 ep-a1 ep-a2 edge-b gw-b1 gw-b2 ep-b1 ep-b2" ;; esac ;;
 	esac

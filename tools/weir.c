@@ -71,9 +71,10 @@ static const struct cmd commands[] = {
 		      "long (12h; at most 90d)\n" JSON_HELP
 		      "\nexample: WEIR_TOKEN=$(weir token ada --ttl 1h) weir ls data\n",
 	  cmd_token },
-	{ "ca", "init DIR | issue DIR NODE [ADDRESS…]",
+	{ "ca", "init DIR | issue DIR NODE [ADDRESS…] | host DIR HOSTNAME…",
 	  "Make certificates by which daemons on different machines know each other",
-	  "  --name TEXT     name of the authority\n\nexample: weir ca init /root/weir-ca; weir ca "
+	  "  --name TEXT     name of the authority\n  host            for an edge's public "
+	  "hostnames, where no public authority is at hand\n\nexample: weir ca init /root/weir-ca; weir ca "
 	  "issue /root/weir-ca gw-a1 198.18.1.11\n",
 	  cmd_ca },
 	{ "lab", "up | down | nodes | exec NODE COMMAND… | kill NODE | start NODE",
