@@ -55,7 +55,9 @@ tunnel_parts += end h2 h2_recv h2_stream pump exchange exchange_answer
 tunnel_parts += control proxy sni
 tunnel_parts += edge front front_tls request access_log
 tunnel_parts += attach attach_pick tunnels publish enroll
-tunnel_parts += origin origin_dial origin_target
+tunnel_parts += origin origin_dial origin_target origin_cred origin_names origin_places origin_link
+tunnel_parts += origin_targets origin_probe origin_back origin_h2
+tunnel_parts += origin_request origin_log origin_metrics
 tunnel_parts += authority authority_sign authority_work
 tunnel_src   := $(wildcard $(tunnel_parts:%=user/tunnel/%.c))
 
@@ -63,7 +65,7 @@ tunnel_src   := $(wildcard $(tunnel_parts:%=user/tunnel/%.c))
 llhttp       := /usr/share/llhttp
 llhttp_obj    = $(BUILD)/llhttp/api.o $(BUILD)/llhttp/http.o $(BUILD)/llhttp/llhttp.o
 
-weir_src     := tools/ca.c tools/cmd.c tools/fdstore.c tools/lab.c tools/objects.c tools/show.c tools/up.c tools/user.c
+weir_src     := tools/ca.c tools/cmd.c tools/fdstore.c tools/lab.c tools/objects.c tools/show.c tools/tunnel_enroll.c tools/tunnel_origin.c tools/up.c tools/user.c
 
 bpf_src      := bpf/edge.bpf.c bpf/listen.bpf.c
 
