@@ -55,6 +55,10 @@ static inline void hear_send(struct hear *p)
 		if (n < len)
 			return;
 	}
+	if (p->end && !p->to_send && p->send_last) {
+		p->send_last = false;
+		p->end->ops->data(p->end, NULL, 0, true);
+	}
 	if (p->end && p->send_trailers) {
 		assert_int_equal(p->end->ops->trailers(p->end, p->send_trailers), 0);
 		head_free(p->send_trailers);
