@@ -494,6 +494,25 @@ static void abort_is_not_told_but_to_streams(void **state)
 	assert_int_equal(out[0].why, END_LOST);
 }
 
+/* The client ends it, as an edge that has heard of a revocation. */
+static void the_end_says_why(void **state)
+{
+	struct hear *c;
+
+	(void)state;
+	pair();
+	c = ask(0, request("POST", "/a"), false);
+	io_until(n_in == 1);
+	h2_end(client, "the certificate was revoked");
+	client = NULL;
+	io_until(c->gone && server_closed);
+	assert_int_equal(c->why, END_LOST);
+	assert_int_equal(client_closed, 0);
+	assert_int_equal(goaways, 1);
+	assert_string_equal(server_why, "the certificate was revoked");
+	io_until(in[0].gone);
+}
+
 static void abort_server(struct hear *p)
 {
 	(void)p;
@@ -683,6 +702,7 @@ int main(void)
 		TEST(an_answer_before_the_end_of_the_request),
 		TEST(a_lost_connection_tells_streams_first),
 		TEST(abort_is_not_told_but_to_streams),
+		TEST(the_end_says_why),
 		TEST(abort_from_within),
 		TEST(drained_by_the_server),
 		TEST(drained_by_the_client),

@@ -141,8 +141,11 @@ static void h2_bury(struct h2 *h)
 /* Nothing more to say or to hear: after GOAWAY, without streams. */
 static void h2_see_end(struct h2 *h)
 {
-	if (h->closing || h->rest_len || nghttp2_session_want_read(h->ng) ||
-	    nghttp2_session_want_write(h->ng))
+	if (h->ending && !h->closing && h->rest_len) /* it does not read: it need not know why */
+		h2_over(h, h->lost, NULL);
+	if (h->dead || h->closing || h->rest_len)
+		return;
+	if (!h->ending && (nghttp2_session_want_read(h->ng) || nghttp2_session_want_write(h->ng)))
 		return;
 	h->closing = true;
 	h2_tell_all(h, h->lost);
@@ -419,6 +422,21 @@ void h2_drain(struct h2 *h)
 	nghttp2_submit_shutdown_notice(h->ng);
 	nghttp2_submit_ping(h->ng, NGHTTP2_FLAG_NONE, mark);
 	reactor_timer_set(h->reactor, &h->drain, DRAIN_MS);
+	h2_run_soon(h);
+}
+
+void h2_end(struct h2 *h, const char *why)
+{
+	h->opt.closed = NULL;
+	h->opt.goaway = NULL;
+	h->opt.refused = NULL;
+	if (h->dead || h->closing)
+		return;
+	h->ending = true;
+	if (nghttp2_submit_goaway(h->ng, NGHTTP2_FLAG_NONE,
+				  nghttp2_session_get_last_proc_stream_id(h->ng), NGHTTP2_NO_ERROR,
+				  (const uint8_t *)why, strlen(why)))
+		h2_over(h, END_LOST, why);
 	h2_run_soon(h);
 }
 

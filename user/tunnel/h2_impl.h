@@ -78,10 +78,11 @@ struct h2 {
 	uint32_t rtt_us;
 	bool inside, draining, drained, goaway, goaway_told;
 	bool idling;	   /* the timer runs */
+	bool ending;	   /* GOAWAY is the last that is sent */
 	bool closing;	   /* conn_close() was called */
 	bool dead;	   /* over: the next h2_run() tells and frees */
 	enum end_why lost; /* what streams are told then */
-	char why[96];
+	char why[192];
 };
 
 /* h2.c */

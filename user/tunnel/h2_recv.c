@@ -275,9 +275,19 @@ static void ping_came(struct h2 *h, const nghttp2_frame *frame)
 	}
 }
 
-static void goaway_came(struct h2 *h)
+/* Its debug data are for people (RFC 9113 section 6.8): why the peer ends this. */
+static void goaway_came(struct h2 *h, const nghttp2_goaway *frame)
 {
+	char text[sizeof(h->why)];
+	size_t n = 0;
+
 	h->goaway = true;
+	for (size_t i = 0; !*h->why && i < frame->opaque_data_len && n < sizeof(text) - 1; i++)
+		if (frame->opaque_data[i] >= ' ' && frame->opaque_data[i] < 0x7f)
+			text[n++] = (char)frame->opaque_data[i];
+	text[n] = '\0';
+	if (n)
+		memcpy(h->why, text, n + 1);
 	if (h->goaway_told)
 		return;
 	h->goaway_told = true;
@@ -301,7 +311,7 @@ static int frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *arg
 		ping_came(h, frame);
 		break;
 	case NGHTTP2_GOAWAY:
-		goaway_came(h);
+		goaway_came(h, &frame->goaway);
 		break;
 	case NGHTTP2_SETTINGS:
 		if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
