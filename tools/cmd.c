@@ -7,10 +7,12 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/ctl.h"
@@ -104,6 +106,29 @@ int cmd_parse(const struct cmd *cmd, int argc, char **argv, struct cmd_options *
 		}
 	}
 	return left;
+}
+
+size_t cmd_take_all(int *argc, char **argv, const char *name, const char **values, size_t max)
+{
+	size_t len = strlen(name), n = 0;
+	int left = 0, i;
+
+	for (i = 0; i < *argc && strcmp(argv[i], "--"); i++) {
+		const char *value = NULL;
+
+		if (!strncmp(argv[i], name, len) && argv[i][len] == '=')
+			value = argv[i] + len + 1;
+		else if (!strcmp(argv[i], name) && i + 1 < *argc)
+			value = argv[++i];
+		if (!value)
+			argv[left++] = argv[i];
+		else if (n++ < max)
+			values[n - 1] = value;
+	}
+	while (i < *argc)
+		argv[left++] = argv[i++];
+	*argc = left;
+	return n;
 }
 
 int cmd_exit_of(int parsed)
@@ -278,6 +303,22 @@ uint64_t cmd_parse_duration(const char *text)
 	return 0;
 }
 
+bool cmd_rest(unsigned int seconds)
+{
+	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+	char key[16];
+
+	if (!isatty(STDIN_FILENO)) {
+		struct timespec pause = { .tv_sec = seconds };
+
+		nanosleep(&pause, NULL);
+		return true;
+	}
+	if (poll(&in, 1, (int)seconds * 1000) <= 0)
+		return true;
+	return read(STDIN_FILENO, key, sizeof(key)) > 0 && !memchr(key, 'q', sizeof(key));
+}
+
 struct conf *cmd_conf(const struct cmd_options *opt)
 {
 	struct conf *conf = NULL;
@@ -316,8 +357,14 @@ void cmd_roles(const struct conf *conf, struct cmd_role roles[CMD_ROLES])
 json_t *cmd_ask(const struct conf *conf, const char *role, const char *what, char *why,
 		size_t why_len)
 {
+	return cmd_ask_with(conf, role, json_pack("{s:s}", "do", what), why, why_len);
+}
+
+json_t *cmd_ask_with(const struct conf *conf, const char *role, json_t *request, char *why,
+		     size_t why_len)
+{
 	char path[256];
-	json_t *request = json_pack("{s:s}", "do", what), *answer = NULL;
+	json_t *answer = NULL;
 	int rc = ctl_call(conf_ctl_path(conf, role, path, sizeof(path)), request, &answer, 5000);
 
 	json_decref(request);

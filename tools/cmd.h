@@ -42,6 +42,7 @@ int cmd_user(const struct cmd *cmd, int argc, char **argv);
 int cmd_token(const struct cmd *cmd, int argc, char **argv);
 int cmd_ca(const struct cmd *cmd, int argc, char **argv);
 int cmd_lab(const struct cmd *cmd, int argc, char **argv);
+int cmd_tunnel(const struct cmd *cmd, int argc, char **argv);
 
 /* ---- options ---- */
 /* The options that every command may have; a command's own go through `own`. */
@@ -60,6 +61,9 @@ struct cmd_flag {
  * codes. */
 int cmd_parse(const struct cmd *cmd, int argc, char **argv, struct cmd_options *opt,
 	      const struct cmd_flag *own);
+/* Before that, for an option that may be given several times: takes all "NAME VALUE" and "NAME=VALUE"
+ * out of argv, lowers *argc, and returns how many there were (at most max are kept). */
+size_t cmd_take_all(int *argc, char **argv, const char *name, const char **values, size_t max);
 int cmd_exit_of(int parsed);
 void cmd_help(const struct cmd *cmd);
 int cmd_usage(const struct cmd *cmd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -82,6 +86,9 @@ char *cmd_duration(uint64_t seconds, char buf[16]); /* "3 h 20 m" */
 /* "90s", "5m", "1h", "7d"; 0 when malformed. */
 uint64_t cmd_parse_duration(const char *text);
 
+/* Waits so many seconds, or for a key on a terminal; false when the user wants to go (q). */
+bool cmd_rest(unsigned int seconds);
+
 /* ---- reaching ---- */
 /* Loads the configuration or says its faults; NULL then. */
 struct conf *cmd_conf(const struct cmd_options *opt);
@@ -96,7 +103,10 @@ struct cmd_role {
 };
 /* The roles that conf names, in the order in which they start; the array ends with a NULL role. */
 void cmd_roles(const struct conf *conf, struct cmd_role roles[CMD_ROLES]);
-/* Asks a role's control socket {"do": what}; a new reference, or NULL after filling why. */
+/* Asks a role's control socket, {"do": what} or a request of one's own (the reference is taken); a new
+ * reference, or NULL after filling why. */
+json_t *cmd_ask_with(const struct conf *conf, const char *role, json_t *request, char *why,
+		     size_t why_len);
 json_t *cmd_ask(const struct conf *conf, const char *role, const char *what, char *why,
 		size_t why_len);
 

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -340,23 +339,6 @@ int cmd_weights(const struct cmd *cmd, int argc, char **argv)
 
 /* ---- top ------------------------------------------------------------------------------------- */
 
-/* Waits for the time, or for a key on the terminal; false when the user wants to go. */
-static bool top_wait(unsigned int seconds)
-{
-	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
-	char key[16];
-
-	if (!isatty(STDIN_FILENO)) {
-		struct timespec pause = { .tv_sec = seconds };
-
-		nanosleep(&pause, NULL);
-		return true;
-	}
-	if (poll(&in, 1, (int)seconds * 1000) <= 0)
-		return true;
-	return read(STDIN_FILENO, key, sizeof(key)) > 0 && !memchr(key, 'q', sizeof(key));
-}
-
 int cmd_top(const struct cmd *cmd, int argc, char **argv)
 {
 	const char *interval = "1s", *rounds = NULL;
@@ -392,7 +374,7 @@ int cmd_top(const struct cmd *cmd, int argc, char **argv)
 		fflush(stdout);
 		json_decref(all);
 		more = left < 0 || --left > 0;
-		more = more && top_wait((unsigned int)cmd_parse_duration(interval));
+		more = more && cmd_rest((unsigned int)cmd_parse_duration(interval));
 	}
 	conf_free(conf);
 	return all_up ? CMD_OK : CMD_FAILED;

@@ -71,6 +71,19 @@ static const struct cmd commands[] = {
 		      "long (12h; at most 90d)\n" JSON_HELP
 		      "\nexample: WEIR_TOKEN=$(weir token ada --ttl 1h) weir ls data\n",
 	  cmd_token },
+	{ "tunnel", "create|enroll|run|list|info|top|logs|set|token|revoke|delete …",
+	  "Publish a server behind a firewall under a hostname",
+	  "  create NAME --hostname H…     make a tunnel: its names, an address, a token\n"
+	  "  enroll TOKEN --edge HOST:PORT  where the server runs: a key, and a certificate for it\n"
+	  "  run NAME --to URL             where the server runs: connect it, in the foreground\n"
+	  "  list, info NAME               show tunnels, their edges, origins and certificates\n"
+	  "  top, logs [NAME]              what goes through this node's edge\n"
+	  "  set NAME …                    change hostnames, ports, access\n"
+	  "  token NAME                    a token for one more origin\n"
+	  "  revoke NAME, delete NAME      its origins' certificates; all of it\n"
+	  "\n`weir tunnel create --help` and so on say more\n"
+	  "example: weir tunnel create app --hostname app.edge.example\n",
+	  cmd_tunnel },
 	{ "ca", "init DIR | issue DIR NODE [ADDRESS…] | host DIR HOSTNAME…",
 	  "Make certificates by which daemons on different machines know each other",
 	  "  --name TEXT     name of the authority\n  host            for an edge's public "

@@ -296,6 +296,7 @@ static void test_certificate(void **state)
 
 static void test_files(void **state)
 {
+	EVP_PKEY *other = EVP_EC_gen("P-256");
 	struct signer s;
 	char key[300], moved[300];
 
@@ -308,7 +309,8 @@ static void test_files(void **state)
 	assert_int_equal(rename(key, moved), 0);
 	assert_int_equal(signer_read(&s, here.folder, why, sizeof(why)), -ENOENT);
 	assert_non_null(strstr(why, "weir ca init"));
-	write_file("origins.key", 0600, write_key, EVP_EC_gen("P-256"));
+	write_file("origins.key", 0600, write_key, other);
+	EVP_PKEY_free(other);
 	assert_int_equal(signer_read(&s, here.folder, why, sizeof(why)), -EINVAL);
 	assert_int_equal(rename(moved, key), 0);
 	assert_int_equal(chmod(key, 0600), 0);
