@@ -50,7 +50,7 @@ registry_src := http/registry/fields.c http/registry/request.c http/registry/ser
 registry_src += http/registry/store_disk.c http/registry/store_lease.c http/registry/watch.c
 
 tunnel_parts := reactor conn conn_out conn_tls raw
-tunnel_parts += head head_check h1_text h1_read h1_server h1_client
+tunnel_parts += head head_check h1_text h1_shape h1_read h1_out h1_server h1_client
 tunnel_parts += end h2 h2_recv h2_stream pump exchange exchange_answer
 tunnel_parts += control proxy sni
 tunnel_parts += edge front front_tls request access_log
@@ -180,7 +180,7 @@ $(llhttp_obj): $(BUILD)/llhttp/%.o: $(llhttp)/%.c
 	$(call say,CC)$(CC) -std=gnu11 $(CFLAGS) -fPIE -w -DLLHTTP_STRICT_MODE=1 -I/usr/share/include/llhttp $(if $(SAN),-fsanitize=$(SAN)) -c $< -o $@
 $(BUILD)/tunnel.a: $(llhttp_obj)
 .SECONDARY: $(llhttp_obj)
-$(tunnel_src:%.c=$(BUILD)/%.o): cflags += -isystem /usr/share/include/llhttp
+$(tunnel_src:%.c=$(BUILD)/%.o) $(unit_tunnel:%=$(BUILD)/tests/unit/%.o): cflags += -isystem /usr/share/include/llhttp
 
 # A program is its main file, its own archive and lib: program(NAME, MAIN, ARCHIVE)
 define program
