@@ -6,6 +6,7 @@
 #include "tests/unit/unit.h"
 
 #include "user/tunnel/index.h"
+#include "user/tunnel/publish_model.h"
 #include "user/tunnel/publish_plan.h"
 
 static char *silent_text(const json_t *silent)
@@ -177,6 +178,255 @@ static void index_keeps_both_of_one_key(void **state)
 	index_free(&ix);
 }
 
+/* ---- the model ---- */
+
+static struct model model;
+static struct model_plan todo;
+static int64_t clock_ms, revision;
+
+static void tell(enum model_table table, const char *key, const char *text)
+{
+	model_put(&model, table, key, text, ++revision, clock_ms);
+}
+
+static void tunnel(const char *name, const char *hostname, const char *address)
+{
+	struct tunnel t = { .nhostnames = 1, .generation = 1, .nports = 1 };
+	char *text;
+
+	snprintf(t.name, sizeof(t.name), "%s", name);
+	snprintf(t.hostnames[0], sizeof(t.hostnames[0]), "%s", hostname);
+	if (*address)
+		addr_parse(&t.address, address);
+	t.ports[0] = (struct tunnel_port){ 80, TUNNEL_HTTP };
+	text = tunnel_format(&t);
+	assert_non_null(text);
+	tell(MODEL_TUNNELS, name, text);
+	free(text);
+}
+
+static void acknowledge(const char *who)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "{\"revision\":%lld}", (long long)revision);
+	tell(MODEL_ROUTED, who, text);
+}
+
+static size_t think(void)
+{
+	model_plan_free(&todo);
+	model_plan(&model, clock_ms, 1000, &todo);
+	return todo.n;
+}
+
+/* As the registry would: the transaction is done, and heard of. */
+static void act(void)
+{
+	for (size_t i = 0; i < todo.n; i++) {
+		const char *name = todo.actions[i].key + strlen(REG_PUBLISHED);
+
+		if (todo.actions[i].value)
+			tell(MODEL_PUBLISHED, name, todo.actions[i].value);
+		else
+			model_delete(&model, MODEL_PUBLISHED, name);
+	}
+}
+
+static char *dump(const json_t *o)
+{
+	static char text[512];
+	char *s = o ? json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+
+	snprintf(text, sizeof(text), "%s", s ? s : "null");
+	free(s);
+	return text;
+}
+
+static int two_edges(void **state)
+{
+	(void)state;
+	model = (struct model){ .zone = "edge.example", .timeout_ms = 5000 };
+	todo = (struct model_plan){ 0 };
+	clock_ms = 1000000;
+	revision = 100;
+	tell(MODEL_EDGES, "n1", "{\"public\":[\"192.0.2.1\"]}");
+	tell(MODEL_EDGES, "n2", "{\"public\":[\"192.0.2.2\",\"2001:db8::2\"]}");
+	tell(MODEL_AGENTS, "n2", "{\"tunnels\":true}");
+	tell(MODEL_AGENTS, "n3", "{\"services\":[]}"); /* has no tunnels: not asked */
+	return 0;
+}
+
+static int model_over(void **state)
+{
+	(void)state;
+	model_plan_free(&todo);
+	model_clear(&model);
+	return 0;
+}
+
+static void published_when_all_route_it(void **state)
+{
+	(void)state;
+	tunnel("app", "app.edge.example", "198.51.100.7");
+	assert_int_equal(think(), 0);
+	acknowledge("edge/n1");
+	acknowledge("edge/n2");
+	clock_ms += 4999;
+	assert_int_equal(think(), 0); /* n2's agent is silent */
+	acknowledge("agent/n2");
+	assert_int_equal(think(), 1);
+	assert_string_equal(todo.actions[0].key, REG_PUBLISHED "app");
+	assert_string_equal(todo.actions[0].guard, REG_TUNNELS "app");
+	assert_int_equal(todo.actions[0].guard_revision, 105);
+	assert_int_equal(todo.actions[0].was_revision, 0);
+	assert_string_equal(dump(todo.actions[0].puts),
+			    "{\"edge.example/app/A\":[\"198.51.100.7\"]}");
+	assert_null(todo.actions[0].silent);
+	act();
+	assert_int_equal(think(), 0);
+	clock_ms += 100000;
+	assert_int_equal(think(), 0);
+}
+
+static void an_old_acknowledgement_is_none(void **state)
+{
+	(void)state;
+	tunnel("one", "one.edge.example", "198.51.100.7");
+	acknowledge("edge/n1");
+	acknowledge("edge/n2");
+	acknowledge("agent/n2");
+	assert_int_equal(think(), 1);
+	act();
+	tunnel("one", "other.edge.example", "198.51.100.7");
+	assert_int_equal(think(), 1); /* the name that went does not wait */
+	assert_string_equal(dump(todo.actions[0].deletes), "[\"edge.example/one/A\"]");
+	assert_null(todo.actions[0].puts);
+	act();
+	assert_int_equal(think(), 0); /* … the one that comes does */
+	acknowledge("edge/n1");
+	acknowledge("edge/n2");
+	acknowledge("agent/n2");
+	assert_int_equal(think(), 1);
+	assert_string_equal(dump(todo.actions[0].puts),
+			    "{\"edge.example/other/A\":[\"198.51.100.7\"]}");
+}
+
+static void the_silent_are_named_until_they_speak(void **state)
+{
+	(void)state;
+	tunnel("app", "app.edge.example", "198.51.100.7");
+	acknowledge("edge/n1");
+	clock_ms += 5000;
+	assert_int_equal(think(), 1);
+	assert_string_equal(dump(todo.actions[0].silent), "[\"n2\"]");
+	assert_non_null(strstr(todo.actions[0].value, "\"silent\":[\"n2\"]"));
+	act();
+	assert_int_equal(think(), 0);
+	tell(MODEL_EDGES, "n4", "{}"); /* new since: was not asked, is not named */
+	assert_int_equal(think(), 0);
+	acknowledge("edge/n4");
+	acknowledge("edge/n2");
+	acknowledge("agent/n2");
+	assert_int_equal(think(), 1);
+	assert_non_null(strstr(todo.actions[0].value, "\"silent\":[]"));
+	act();
+	assert_int_equal(think(), 0);
+}
+
+static void a_node_that_dies_is_not_waited_for(void **state)
+{
+	(void)state;
+	tunnel("app", "app.edge.example", "198.51.100.7");
+	acknowledge("edge/n1");
+	assert_int_equal(think(), 0);
+	model_delete(&model, MODEL_EDGES, "n2");
+	model_delete(&model, MODEL_AGENTS, "n2");
+	assert_int_equal(think(), 1);
+	assert_null(todo.actions[0].silent);
+}
+
+static void a_removed_tunnel_takes_its_names(void **state)
+{
+	(void)state;
+	tunnel("app", "app.edge.example", "198.51.100.7");
+	clock_ms += 5000;
+	think();
+	act();
+	model_delete(&model, MODEL_TUNNELS, "app");
+	assert_int_equal(think(), 1);
+	assert_null(todo.actions[0].value);
+	assert_int_equal(todo.actions[0].guard_revision, 0); /* must still be gone */
+	assert_int_equal(todo.actions[0].was_revision, revision);
+	assert_string_equal(dump(todo.actions[0].deletes), "[\"edge.example/app/A\"]");
+	act();
+	assert_int_equal(think(), 0);
+}
+
+/* Another tenant has the hostname, and is published already: its record stays. */
+static void what_is_anothers_now_stays(void **state)
+{
+	(void)state;
+	tunnel("old", "app.edge.example", "198.51.100.7");
+	clock_ms += 5000;
+	think();
+	act();
+	model_delete(&model, MODEL_TUNNELS, "old");
+	tell(MODEL_PUBLISHED, "new",
+	     "{\"revision\":1000,\"at\":1,\"silent\":[],\"records\":"
+	     "{\"edge.example/app/A\":[\"198.51.100.8\"]}}");
+	tunnel("new", "app.edge.example", "198.51.100.8");
+	assert_int_equal(think(), 1);
+	assert_string_equal(todo.actions[0].key, REG_PUBLISHED "old");
+	assert_string_equal(dump(todo.actions[0].deletes), "[]");
+}
+
+/* Without addresses of their own tunnels are where their origins are. */
+static void names_follow_attachments(void **state)
+{
+	(void)state;
+	tunnel("app", "app.edge.example", "");
+	clock_ms += 5000;
+	assert_int_equal(think(), 1); /* nowhere yet: any edge says so */
+	assert_true(!strcmp(dump(todo.actions[0].puts),
+			    "{\"edge.example/app/A\":[\"192.0.2.1\",\"192.0.2.2\"],"
+			    "\"edge.example/app/AAAA\":[\"2001:db8::2\"]}") ||
+		    !strcmp(dump(todo.actions[0].puts),
+			    "{\"edge.example/app/A\":[\"192.0.2.2\",\"192.0.2.1\"],"
+			    "\"edge.example/app/AAAA\":[\"2001:db8::2\"]}"));
+	act();
+	tell(MODEL_ATTACHED, "app/n1", "{}");
+	assert_int_equal(think(), 1); /* AAAA goes first */
+	act();
+	assert_int_equal(think(), 1);
+	assert_string_equal(dump(todo.actions[0].puts), "{\"edge.example/app/A\":[\"192.0.2.1\"]}");
+	act();
+	assert_int_equal(think(), 0);
+	model_delete(&model, MODEL_ATTACHED, "app/n1"); /* the origin stops: its name stays */
+	assert_int_equal(think(), 0);
+	tell(MODEL_ATTACHED, "app/n2", "{}");
+	assert_int_equal(think(), 1);
+	assert_string_equal(dump(todo.actions[0].puts),
+			    "{\"edge.example/app/A\":[\"192.0.2.2\"],"
+			    "\"edge.example/app/AAAA\":[\"2001:db8::2\"]}");
+}
+
+static void addresses_leave_quarantine(void **state)
+{
+	char key[128];
+	int64_t at;
+
+	(void)state;
+	tell(MODEL_ADDRESSES, "198.51.100.1", "{\"tunnel\":\"app\"}");
+	tell(MODEL_ADDRESSES, "198.51.100.2", "{\"until\":1001}");
+	assert_false(model_free_address(&model, 1000, key, sizeof(key), &at));
+	assert_true(model_free_address(&model, 1001, key, sizeof(key), &at));
+	assert_string_equal(key, REG_ADDRESSES "198.51.100.2");
+	assert_int_equal(at, revision);
+}
+
+#define MODEL(f) cmocka_unit_test_setup_teardown(f, two_edges, model_over)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +437,14 @@ int main(void)
 		cmocka_unit_test(what_was_published_is_read_again),
 		cmocka_unit_test(index_finds_what_was_added),
 		cmocka_unit_test(index_keeps_both_of_one_key),
+		MODEL(published_when_all_route_it),
+		MODEL(an_old_acknowledgement_is_none),
+		MODEL(the_silent_are_named_until_they_speak),
+		MODEL(a_node_that_dies_is_not_waited_for),
+		MODEL(a_removed_tunnel_takes_its_names),
+		MODEL(what_is_anothers_now_stays),
+		MODEL(names_follow_attachments),
+		MODEL(addresses_leave_quarantine),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

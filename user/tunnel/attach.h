@@ -4,7 +4,11 @@
  *
  *	leased.c	 keys on the edge's lease, written in order off the main thread
  *	tunnels.c	 watches, tables, acknowledgement
- *	attach.c	 the listener, the tunnels' lists of origins, attachments, waiters
+ *	announce.c	 this edge's own entry in the registry
+ *	attach.c	 the listener, which connection a request gets, each second, drain
+ *	attach_list.c	 the tunnels' origins, the attachment in the registry, waiters
+ *	attach_tls.c	 the listener's certificates
+ *	attach_cert.c	 what stands in an origin's certificate
  *	attach_conn.c	 one connection of an origin: who it is, what it may serve, its control
  *stream attach_stream.c	 a request on its way to an origin
  */
@@ -33,11 +37,12 @@ bool edge_tunnels_known(const struct edge_tunnels *all); /* heard once, tunnels 
 /* HOST:PORT of the attach listeners of all edges (own: this one too). Returns the count. */
 size_t edge_tunnels_peers(const struct edge_tunnels *all, bool own,
 			  char (*out)[sizeof(((struct control *)0)->edges[0])], size_t max);
-void edge_tunnels_announce(struct edge_tunnels *all); /* again, after a reload */
+
+/* ---- announce.c ---- */
+void edge_announce(struct edge *edge); /* again after a reload */
 /* This edge's own addresses for encapsulation (AF_UNSPEC: none). */
 void edge_addresses(const struct conf *conf, struct addr *v4, struct addr *v6);
 
-/* ---- attach.c ---- */
 struct origin { /* a process of an origin, known for a while after its last connection */
 	struct origin *next;
 	char id[33];
@@ -123,6 +128,16 @@ struct attach {
 	struct metric_series *metric_tunnels;
 };
 
+/* ---- attach_tls.c ---- */
+/* The context, and the nodes' authority as text (replaced); logs what is wrong. */
+int attach_tls(SSL_CTX **out, char **ca_pem, const struct conf *conf);
+
+/* ---- attach_list.c ---- */
+struct attached_count { /* what can take requests */
+	unsigned int connections, origins;
+	uint32_t rtt_us; /* the shortest */
+};
+struct attached_count attached_count(const struct attached *to);
 struct attached *attached_of(struct attach *a, struct edge_tunnel *t, bool make);
 int attached_add(struct attached *to, struct oconn *oc, const char *origin_id);
 void attached_remove(struct attached *to, struct oconn *oc);
@@ -130,9 +145,18 @@ void attached_remove(struct attached *to, struct oconn *oc);
 void attached_tell(struct attach *a, struct attached *to, bool now);
 /* Calls the waiters: an origin came, or none will. */
 void attached_wake(struct attach *a, struct attached *to, bool attached);
+/* What was learned of processes that are gone, and the list itself when it is empty: *at is the
+ * next one then. */
+void attached_forget(struct attached **at, uint64_t now_ms);
+
+/* ---- attach.c ---- */
 void attach_serial_revoked(struct attach *a, const char *serial);
 void attach_peers_changed(struct attach *a);
 void attach_refused(struct attach *a, const char *cause); /* counts */
+
+/* ---- attach_cert.c ---- */
+/* Fills tunnel, serial, not_after, names. 0, -EINVAL (no tunnel's), -ENOMEM. */
+int oconn_read_certificate(struct oconn *oc, X509 *cert);
 
 /* ---- attach_conn.c ---- */
 void oconn_accept(struct attach *a, int fd);

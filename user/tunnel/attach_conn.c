@@ -9,7 +9,6 @@
  * data of a GOAWAY, which the origin logs.
  */
 #include <errno.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -424,67 +423,6 @@ static void on_goaway(void *arg)
 		leave(oc);
 }
 
-/* ---- the certificate ---- */
-
-static int64_t asn1_time(const ASN1_TIME *t)
-{
-	struct tm tm;
-
-	return ASN1_TIME_to_tm(t, &tm) == 1 ? (int64_t)timegm(&tm) : 0;
-}
-
-/* DNS names as the tunnel writes them: lower case. Names with a NUL or too long are left out. */
-static int read_names(struct oconn *oc, X509 *cert)
-{
-	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
-	int n = names ? sk_GENERAL_NAME_num(names) : 0;
-
-	if (n > NAMES_MAX)
-		n = NAMES_MAX;
-	oc->names = calloc((size_t)n + 1, sizeof(*oc->names));
-	for (int i = 0; oc->names && i < n; i++) {
-		const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-		size_t len;
-
-		if (name->type != GEN_DNS)
-			continue;
-		len = (size_t)ASN1_STRING_length(name->d.dNSName);
-		if (!len || len >= TUNNEL_HOSTNAME_MAX ||
-		    memchr(ASN1_STRING_get0_data(name->d.dNSName), 0, len))
-			continue;
-		for (size_t k = 0; k < len; k++) {
-			char c = (char)ASN1_STRING_get0_data(name->d.dNSName)[k];
-
-			oc->names[oc->nnames][k] = (char)(c >= 'A' && c <= 'Z' ? c | 32 : c);
-		}
-		/* a star is no name: it would stand for all of a list */
-		oc->nnames += tunnel_hostname_valid(oc->names[oc->nnames]);
-	}
-	GENERAL_NAMES_free(names);
-	return oc->names ? 0 : -ENOMEM;
-}
-
-static int read_certificate(struct oconn *oc, X509 *cert)
-{
-	BIGNUM *serial = ASN1_INTEGER_to_BN(X509_get0_serialNumber(cert), NULL);
-	char *hex = serial ? BN_bn2hex(serial) : NULL;
-	char name[256];
-	int len = X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, name,
-					    sizeof(name));
-	int rc = -EINVAL;
-
-	if (hex && strlen(hex) < sizeof(oc->serial) && len > 0 && (size_t)len == strlen(name) &&
-	    (size_t)len < sizeof(oc->tunnel) && tunnel_name_valid(name)) {
-		strcpy(oc->serial, hex);
-		strcpy(oc->tunnel, name);
-		oc->not_after = asn1_time(X509_get0_notAfter(cert));
-		rc = read_names(oc, cert);
-	}
-	OPENSSL_free(hex);
-	BN_free(serial);
-	return rc;
-}
-
 /* ---- the beginning ---- */
 
 /* Shaken hands: who is it, may it attach? NULL or why not. */
@@ -496,7 +434,7 @@ static const char *admit(struct oconn *oc, struct edge_tunnel **t, const char **
 	*cause = "certificate";
 	if (!cert)
 		return "a client certificate is needed (weir tunnel enroll)";
-	if (read_certificate(oc, cert))
+	if (oconn_read_certificate(oc, cert))
 		return "the certificate names no tunnel";
 	*cause = "busy";
 	if (oc->a->draining)
