@@ -282,8 +282,8 @@ void attach_close(struct attach *a)
 		attached_wake(a, to, false);
 		for (o = to->origins; o; o = next) {
 			next = o->next;
-			if (!o->pick.open) /* a stream that outlives us still has it */
-				free(o);
+			o->orphan = true;
+			origin_release(o);
 		}
 		a->tunnels = to->next;
 		to->t->origins = NULL;

@@ -52,6 +52,7 @@ struct origin { /* a process of an origin, known for a while after its last conn
 	double cpu;
 	unsigned int inflight; /* as it said last */
 	uint64_t requests, failed;
+	bool orphan; /* in no list: freed with its last stream */
 };
 
 /* edge_tunnel.origins: what is attached here. */
@@ -138,6 +139,7 @@ struct attached_count { /* what can take requests */
 	uint32_t rtt_us; /* the shortest */
 };
 struct attached_count attached_count(const struct attached *to);
+void origin_release(struct origin *o); /* frees an orphan without streams */
 struct attached *attached_of(struct attach *a, struct edge_tunnel *t, bool make);
 int attached_add(struct attached *to, struct oconn *oc, const char *origin_id);
 void attached_remove(struct attached *to, struct oconn *oc);

@@ -37,6 +37,12 @@ struct attached *attached_of(struct attach *a, struct edge_tunnel *t, bool make)
 	return to;
 }
 
+void origin_release(struct origin *o)
+{
+	if (o->orphan && !o->pick.open)
+		free(o);
+}
+
 static struct origin *origin_of(struct attached *to, const char *id)
 {
 	struct origin *o;

@@ -46,6 +46,7 @@ static void count_out(struct stream *s, enum end_why why)
 	else if (!s->answered && s->sent_us && why != END_REFUSED)
 		pick_waited(&s->origin->pick, (double)(reactor_now_us() - s->sent_us) / 1e6);
 	s->origin->pick.open--;
+	origin_release(s->origin);
 	s->t->users--;
 	s->oc->pick.open--;
 	oconn_release(s->oc);

@@ -60,7 +60,8 @@ struct edge_tunnel {
 /* Makes edge->lease, announces this edge, begins to watch: threads, so in `start`. *out is set before
  * anything is heard. */
 int edge_tunnels_open(struct edge_tunnels **out, struct edge *edge);
-void edge_tunnels_close(struct edge_tunnels *all);
+void edge_tunnels_close(struct edge_tunnels *all); /* hears and says no more; accepts NULL */
+void edge_tunnels_free(struct edge_tunnels *all);  /* after reactor_free(): what runs has its tunnel */
 /* NULL: none. hostname: lower case, without port. */
 struct edge_tunnel *edge_tunnel_of_hostname(struct edge_tunnels *all, const char *hostname);
 struct edge_tunnel *edge_tunnel_of_address(struct edge_tunnels *all, const struct addr *address);

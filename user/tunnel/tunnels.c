@@ -558,8 +558,6 @@ int edge_tunnels_open(struct edge_tunnels **out, struct edge *edge)
 
 void edge_tunnels_close(struct edge_tunnels *all)
 {
-	struct index_node *node;
-
 	if (!all)
 		return;
 	reactor_timer_stop(all->edge->reactor, &all->beat);
@@ -567,19 +565,27 @@ void edge_tunnels_close(struct edge_tunnels *all)
 		if (all->watches[k])
 			watch_end(all->watches[k]);
 		free(all->watches[k]);
+		all->watches[k] = NULL;
 	}
 	leased_close(all->edge->leased);
 	all->edge->leased = NULL;
-	for (node = index_next(&all->names, NULL); node; node = index_next(&all->names, node)) {
+}
+
+void edge_tunnels_free(struct edge_tunnels *all)
+{
+	struct index_node *node = NULL;
+
+	if (!all)
+		return;
+	while ((node = index_next(&all->names, node))) {
 		struct known *k = node->value;
 
 		k->next = all->gone;
 		all->gone = k;
-		k->et.users = 0;
 	}
 	for (struct known *k = all->gone; k; k = k->next) {
 		k->et.users = 0;
-		k->et.origins = NULL; /* attach_close() came before */
+		k->et.origins = NULL;
 	}
 	sweep(all);
 	facts_sweep(&all->revoked, ~0u);
