@@ -50,6 +50,8 @@ int agent_prepare(struct daemon *d)
 	err = load_new(&agent->load);
 	if (err == 0)
 		err = inside_bind(&agent->inside, d->conf, &conf->inside);
+	if (err == 0)
+		err = handover_bind(&agent->handover, agent);
 	return err;
 }
 
@@ -61,6 +63,7 @@ static void on_tick(void *arg)
 
 	agent->last_tick_us = now;
 	exchange_tick(agent->exchange);
+	route_tick(agent->route);
 	for (size_t i = 0; i < agent->n; i++)
 		service_tick(agent->services[i], dt);
 	agent_metrics_update(agent);
@@ -129,6 +132,12 @@ int agent_start(struct daemon *d)
 	if (err == 0)
 		err = set_services(agent, &d->conf->agent);
 	if (err == 0)
+		err = route_start(&agent->route, agent);
+	if (err == 0)
+		err = route_metrics_new(agent->route, d->metrics);
+	if (err == 0)
+		err = handover_start(agent->handover);
+	if (err == 0)
 		err = inside_serve(agent->inside, d, agent->load, NULL, NULL, agent);
 	agent->last_tick_us = agent_now_us();
 	if (err == 0)
@@ -156,6 +165,7 @@ int agent_reload(struct daemon *d, const struct conf *old)
 			log_error("nor could the old configuration be set again: restart weir-agent");
 		return err;
 	}
+	route_changed(agent->route);
 	exchange_announce(agent->exchange);
 	return 0;
 }
@@ -169,6 +179,8 @@ void agent_stop(struct daemon *d)
 	loop_timer_stop(agent->timer);
 	loop_fd_stop(agent->dp_watch);
 	inside_stop(agent->inside);
+	handover_stop(agent->handover);
+	route_stop(agent->route);
 	exchange_stop(agent->exchange);
 	for (size_t i = 0; i < agent->n; i++)
 		service_free(agent->services[i]);

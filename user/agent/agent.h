@@ -15,6 +15,7 @@
 #include "user/agent/dataplane.h"
 #include "user/agent/health.h"
 #include "user/agent/publish.h"
+#include "user/agent/route.h"
 #include "user/agent/weight.h"
 
 struct agent;
@@ -111,8 +112,12 @@ void exchange_put_capacity(struct exchange *x, const char *service, json_t *valu
 bool exchange_draining(const struct exchange *x, const char *node);
 /* The last rates that the registry told, NULL: none. */
 const char *exchange_rates(const struct exchange *x, const char *service);
+/* Puts a key that lives as long as this agent's lease. */
+void exchange_put_leased(struct exchange *x, const char *key, const char *value);
 /* Once a second. */
 void exchange_tick(struct exchange *x);
+/* This node's addresses as other edges know them (IPv4, IPv6; AF_UNSPEC: not configured). */
+void agent_edge_addresses(const struct conf_edge *conf, struct addr out[2]);
 
 /* ---- what people see (status.c) ---------------------------------------------------------------------- */
 
@@ -121,6 +126,15 @@ int agent_metrics_new(struct agent_metrics **out, struct metrics *m);
 void agent_metrics_update(struct agent *agent);
 void agent_status(struct daemon *d, json_t *answer);
 json_t *agent_weights(void *daemon, const json_t *request, char *err, size_t err_len);
+
+/* ---- the edge's listener (handover.c) ------------------------------------------------------------------ */
+
+struct handover;
+/* Privileged: makes RUN/agent-listener.sock for the daemons' user. Without `tunnels:` *out is NULL. 0 or
+ * -errno, logged. */
+int handover_bind(struct handover **out, struct agent *agent);
+int handover_start(struct handover *h);
+void handover_stop(struct handover *h);         /* accepts NULL */
 
 /* ---- the whole (agent.c) ------------------------------------------------------------------------------- */
 
@@ -132,6 +146,8 @@ struct agent {
 	struct inside *inside;
 	struct load *load;
 	struct exchange *exchange;
+	struct route *route;            /* NULL: no tunnels here */
+	struct handover *handover;
 	struct agent_metrics *metrics;
 	struct service **services;
 	size_t n;

@@ -23,7 +23,7 @@
 #define CLAIM_TICKS  2          /* seconds between attempts to become a publisher */
 #define RETRY_S      1
 
-enum job_kind { JOB_ANNOUNCE, JOB_PUT, JOB_RATES, JOB_CLAIM };
+enum job_kind { JOB_ANNOUNCE, JOB_PUT, JOB_LEASED, JOB_RATES, JOB_CLAIM };
 
 struct job {
 	struct job *next;
@@ -69,6 +69,7 @@ static void tell_drain(struct exchange *x, const char *node, bool draining)
 		json_object_del(x->drains, node);
 	for (size_t i = 0; i < x->agent->n; i++)
 		service_set_drain(x->agent->services[i], node, draining);
+	route_drained(x->agent->route);
 }
 
 static void on_claimed(struct exchange *x, struct service *service)
@@ -259,6 +260,8 @@ static int do_job(struct exchange *x, const struct job *job)
 		return registry_announce(x->lease, &job->conf, "agent", job->value);
 	case JOB_PUT:
 		return registry_put(x->reg, job->key, job->value, 0);
+	case JOB_LEASED:
+		return registry_lease_put(x->lease, job->key, job->value);
 	case JOB_RATES:
 		return put_rates(x, job);
 	case JOB_CLAIM:
@@ -357,6 +360,23 @@ static json_t *service_value(const struct agent *agent, const struct conf_servic
 			 (json_int_t)conf->slots, "addresses", addresses, "backends", backends);
 }
 
+/* Who routes tunnels, and from where it encapsulates. */
+static void add_tunnels(json_t *extra, const struct conf *conf)
+{
+	static const char *const keys[] = { "address", "address6" };
+	struct addr address[2];
+	char text[ADDR_STRLEN];
+
+	if (!conf->tunnels.enabled)
+		return;
+	json_object_set_new(extra, "tunnels", json_true());
+	agent_edge_addresses(&conf->edge, address);
+	for (int k = 0; k < 2; k++)
+		if (address[k].family != AF_UNSPEC)
+			json_object_set_new(extra, keys[k], json_string(addr_format(
+				&address[k], text, sizeof(text))));
+}
+
 void exchange_announce(struct exchange *x)
 {
 	json_t *names, *extra;
@@ -375,6 +395,7 @@ void exchange_announce(struct exchange *x)
 		json_decref(value);
 	}
 	extra = json_pack("{so}", "services", names);
+	add_tunnels(extra, x->agent->d->conf);
 	add_job(x, JOB_ANNOUNCE, NULL, json_dumps(extra, JSON_COMPACT));
 	json_decref(extra);
 }
@@ -399,6 +420,12 @@ void exchange_put_capacity(struct exchange *x, const char *service, json_t *valu
 	if (x)
 		add_job(x, JOB_PUT, key, json_dumps(value, JSON_COMPACT));
 	json_decref(value);
+}
+
+void exchange_put_leased(struct exchange *x, const char *key, const char *value)
+{
+	if (x)
+		add_job(x, JOB_LEASED, key, strdup(value));
 }
 
 void exchange_tick(struct exchange *x)

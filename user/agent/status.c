@@ -138,6 +138,7 @@ void agent_status(struct daemon *d, json_t *answer)
 	json_object_set_new(answer, "interfaces", interfaces(agent));
 	json_object_set_new(answer, "services", services);
 	json_object_set_new(answer, "counters", counters(agent));
+	route_status(agent->route, answer);
 }
 
 /* ---- weights --------------------------------------------------------------------------------------- */
@@ -282,4 +283,5 @@ void agent_metrics_update(struct agent *agent)
 			set2(a->reasons, dataplane_reason_name((enum weir_reason)r),
 			     dataplane_reason_fate((enum weir_reason)r), (double)count[r].packets);
 	metric_set(metric_series(a->registry, NULL), exchange_state(agent->exchange) == EXCHANGE_OK);
+	route_metrics_update(agent->route);
 }
