@@ -73,7 +73,7 @@ weir_src     += tools/tunnel.c tools/tunnel_show.c tools/tunnel_watch.c tools/tu
 bpf_src      := bpf/edge.bpf.c bpf/listen.bpf.c
 
 # packets through the program under BPF_PROG_TEST_RUN (tests/bpf/NAME.c)
-bpf_tests    := test_decap test_forward test_icmp test_transition
+bpf_tests    := test_decap test_forward test_icmp test_transition test_tunnel
 
 # main files: one a program
 programs     := weir weir-agent weir-endpoint weir-gateway weir-ns weir-registry
@@ -231,7 +231,7 @@ unit_tests := $(foreach a,$(archives),$(patsubst %,$(BUILD)/unit/%,$(sort $(unit
 
 bpf_tests_bin := $(bpf_tests:%=build/tests/bpf/%)
 $(bpf_tests_bin) build/tests/bpf/frame.o build/tests/bpf/edge.o: cflags += -Ibuild
-$(bpf_tests_bin:=.o) build/tests/bpf/frame.o build/tests/bpf/edge.o: | build/skel/edge.skel.h
+$(bpf_tests_bin:=.o) build/tests/bpf/frame.o build/tests/bpf/edge.o: | build/skel/edge.skel.h build/skel/listen.skel.h
 $(bpf_tests_bin): %: %.o build/tests/bpf/edge.o build/tests/bpf/frame.o build/agent.a build/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) -lcmocka $(libs)
 build/tests/net/dp_tool: build/tests/net/dp_tool.o build/agent.a build/lib.a

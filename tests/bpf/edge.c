@@ -86,6 +86,7 @@ int edge_reset(void **state)
 	clear(skel->maps.decap_sources);
 	clear(skel->maps.decap_ifaces);
 	clear(skel->maps.decap_targets);
+	clear(skel->maps.tunnel_prefixes);
 	for (uint32_t i = 0; i < 32; i++)
 		put(skel->maps.backends, &i, &gone);
 	memset(slots, 0, 4096 * sizeof(*slots));
@@ -222,4 +223,28 @@ void put_decap(const char *source, unsigned int bits, const char *target, bool i
 	put(skel->maps.decap_targets, &to, &one);
 	if (interface)
 		put(skel->maps.decap_ifaces, &ingress, &one);
+}
+
+static struct weir_prefix prefix_of(const char *address, unsigned int bits)
+{
+	struct weir_prefix p = { .bits = bits + (strchr(address, ':') ? 0 : 96) };
+
+	mapped(p.addr, address);
+	return p;
+}
+
+void put_edge(const char *source)
+{
+	struct weir_prefix from = prefix_of(source, strchr(source, ':') ? 128 : 32);
+	uint32_t value = WEIR_DECAP_TUNNELS;
+
+	put(skel->maps.decap_sources, &from, &value);
+}
+
+void put_prefix(const char *prefix, unsigned int bits)
+{
+	struct weir_prefix p = prefix_of(prefix, bits);
+	uint32_t one = 1;
+
+	put(skel->maps.tunnel_prefixes, &p, &one);
 }

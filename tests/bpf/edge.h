@@ -40,6 +40,9 @@ void put_backend(uint16_t index, const char *address, const char *source, uint8_
 void put_backend_way(uint16_t index, uint32_t ifindex, uint16_t mtu);
 struct weir_slot *slot(uint32_t index);         /* the map itself */
 void put_decap(const char *source, unsigned int bits, const char *target, bool interface);
+/* A source that may send packets for tunnels alone; a prefix in which tunnels have addresses. */
+void put_edge(const char *source);
+void put_prefix(const char *prefix, unsigned int bits);
 uint64_t service_packets(uint32_t number);
 uint64_t backend_packets(uint32_t index);
 

@@ -7,9 +7,10 @@
  *
  * Says "ready" when the agent took the listeners, and obeys standard input:
  *
- *	attach TUNNEL GENERATION RTT_US | drain TUNNEL GENERATION | detach TUNNEL | quiet | quit
+ *	attach TUNNEL GENERATION RTT_US | drain TUNNEL GENERATION | detach TUNNEL | many N | quiet | quit
  *
- * quiet: the attach port is closed. A connection gets "NODE ADDRESS:PORT that was dialled" for each
+ * many: makes tunnels m0 … with addresses from 198.19.16.0 and 2001:db8:7:0:1:: on, ports 80 and 443, and
+ * attaches to them. quiet: the attach port is closed. MSS=0 in the environment leaves TCP's own. A connection gets "NODE ADDRESS:PORT that was dialled" for each
  *line it sends; a line "length N" is followed by N bytes that are read first.
  */
 #include <errno.h>
@@ -141,6 +142,24 @@ static void put_attachment(const char *tunnel, unsigned long generation, uint32_
 	free(value);
 }
 
+static void make_many(struct registry *reg, int n)
+{
+	for (int i = 0; i < n; i++) {
+		char key[64], name[32], value[256];
+
+		snprintf(name, sizeof(name), "m%d", i);
+		snprintf(key, sizeof(key), REG_TUNNELS "%s", name);
+		snprintf(value, sizeof(value),
+			 "{\"name\":\"%s\",\"generation\":1,\"address\":\"198.19.%d.%d\","
+			 "\"address6\":\"2001:db8:7::1:%x\",\"ports\":[{\"port\":80,\"mode\":\"http\"},"
+			 "{\"port\":443,\"mode\":\"https\"}]}",
+			 name, 16 + i / 256, i % 256, (unsigned int)i);
+		if (registry_put(reg, key, value, 0))
+			die(key);
+		put_attachment(name, 1, 3000, false);
+	}
+}
+
 static bool obey(struct registry *reg, char *line)
 {
 	char *verb = strtok(line, " \n"), *tunnel = strtok(NULL, " \n"), *g = strtok(NULL, " \n");
@@ -151,6 +170,8 @@ static bool obey(struct registry *reg, char *line)
 	if (!strcmp(verb, "quiet")) {
 		close(attach_fd);
 		attach_fd = -1;
+	} else if (!strcmp(verb, "many")) {
+		make_many(reg, atoi(tunnel));
 	} else if (!strcmp(verb, "detach")) {
 		snprintf(key, sizeof(key), REG_ATTACHMENTS "%s/%s", tunnel, node);
 		registry_delete(reg, key);
@@ -231,6 +252,7 @@ int main(int argc, char **argv)
 	struct conf conf = { 0 };
 	struct registry *reg;
 	char line[512], where[128];
+	int mss = getenv("MSS") ? atoi(getenv("MSS")) : MSS;
 	bool ready = false;
 
 	if (argc != 6)
@@ -244,8 +266,8 @@ int main(int argc, char **argv)
 	snprintf(conf.node, sizeof(conf.node), "%s", node);
 	snprintf(where, sizeof(where), "%s:%d", argv[3], ATTACH_PORT);
 	attach_fd = listen_on(where, 0);
-	listeners[0] = listen_on("127.0.0.1:0", MSS);
-	listeners[1] = listen_on("[::1]:0", MSS);
+	listeners[0] = listen_on("127.0.0.1:0", mss);
+	listeners[1] = listen_on("[::1]:0", mss);
 	if (registry_open(&reg, &reg_conf) || registry_lease(reg, &lease, 5, NULL, NULL))
 		die("registry");
 	announce(&conf);
