@@ -347,6 +347,21 @@ static void check_interfaces(const char *path, char *const *list, size_t n,
 					   "%s is named twice; keep one", list[i]);
 }
 
+/* Addresses of tunnels are given out; a service's own must not be among them. */
+static void check_not_tunnels(const struct conf *conf, size_t at, struct conf_faults *faults)
+{
+	const struct conf_service *s = &conf->agent.services[at];
+	char key[PATH_LEN], list[PATH_LEN];
+
+	snprintf(list, sizeof(list), "agent.services[%zu].addresses", at);
+	for (size_t i = 0; i < s->naddresses; i++)
+		for (size_t k = 0; k < conf->tunnels.nprefix; k++)
+			if (addr_prefix_contains(&conf->tunnels.prefix[k], &s->addresses[i].addr))
+				conf_fault(faults, item(key, list, i),
+					   "lies in tunnels.prefix, whose addresses belong to tunnels; "
+					   "give the service one outside of it");
+}
+
 static void check_agent(const struct conf *conf, struct conf_faults *faults)
 {
 	const struct conf_agent *a = &conf->agent;
@@ -361,6 +376,7 @@ static void check_agent(const struct conf *conf, struct conf_faults *faults)
 			 faults);
 	for (size_t i = 0; i < a->nservices; i++) {
 		check_service(a, i, faults);
+		check_not_tunnels(conf, i, faults);
 		balanced += a->services[i].naddresses > 0;
 	}
 	if (balanced && !a->ninterfaces)
@@ -371,7 +387,7 @@ static void check_agent(const struct conf *conf, struct conf_faults *faults)
 		conf_fault(faults, "agent.decap.interfaces",
 			   "is missing; name the interfaces on which encapsulated "
 			   "packets are taken");
-	if (a->decap.ninterfaces && !a->decap.nfrom)
+	if (a->decap.ninterfaces && !a->decap.nfrom && !conf->tunnels.enabled)
 		conf_fault(faults, "agent.decap.from",
 			   "is missing; name the networks of the balancers, all others "
 			   "are dropped");

@@ -79,6 +79,44 @@ static void print_services(const json_t *agent)
 	table_print(t);
 }
 
+#define TUNNELS_SHOWN 20
+
+static void print_tunnels(const json_t *agent)
+{
+	const json_t *tunnels = json_object_get(agent, "tunnels"), *tunnel, *port;
+	size_t i, k, n = json_array_size(tunnels);
+
+	if (!n)
+		return;
+	struct table *t = table_new("TUNNEL|ADDRESS|PORTS|EDGE|PACKETS>|WHY");
+
+	json_array_foreach (tunnels, i, tunnel) {
+		char ports[64] = "";
+		size_t len = 0;
+
+		if (i == TUNNELS_SHOWN)
+			break;
+		json_array_foreach (json_object_get(tunnel, "ports"), k, port)
+			if (len < sizeof(ports) - 1)
+				len += (size_t)snprintf(ports + len, sizeof(ports) - len, "%s%d",
+							k ? "," : "", (int)json_integer_value(port));
+		table_row(t, js_text(tunnel, "name", "?"),
+			  js_text(tunnel, "address", js_text(tunnel, "address6", "-")), ports,
+			  js_text(tunnel, "owner", "-"), js_show(tunnel, "packets", 0),
+			  js_text(tunnel, "why", ""), NULL);
+	}
+	putchar('\n');
+	table_print(t);
+	if (n > TUNNELS_SHOWN)
+		printf("and %zu more (--json has all)\n", n - TUNNELS_SHOWN);
+}
+
+static void print_agent(const json_t *agent)
+{
+	print_services(agent);
+	print_tunnels(agent);
+}
+
 static void print_steering(const json_t *ns)
 {
 	const json_t *steer = json_object_get(ns, "steer"), *name, *site;
@@ -183,7 +221,7 @@ static void print_status(const struct conf *conf, const json_t *all)
 	static const struct {
 		const char *role;
 		void (*print)(const json_t *);
-	} parts[] = { { "agent", print_services },
+	} parts[] = { { "agent", print_agent },
 		      { "ns", print_steering },
 		      { "gateway", print_gateway },
 		      { "endpoint", print_storage } };
