@@ -6,6 +6,7 @@
  * connections to edges stand or are retried for as long as the program runs.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,7 +18,6 @@
 #define SECOND	     1000000u /* in microseconds */
 #define READY_ROUNDS 10	      /* seconds after which it counts as started without an edge too */
 #define DRAIN_MS     50	      /* how often a drain looks whether it is over */
-#define QUIET_MS     300      /* requests that edges sent before they heard of it */
 
 /* ---- what goes on ---- */
 
@@ -172,25 +172,20 @@ static void origin_stop(struct daemon *d)
 	free(o);
 }
 
-/* Ends when every connection has; one that has nothing more to do is not waited for. */
+/* Ends when every connection has, or when the time is over. */
 static void drain_look(struct reactor_timer *t)
 {
 	struct origin *o = (struct origin *)((char *)t - offsetof(struct origin, drain));
-	uint64_t now = reactor_now_ms(o->reactor);
-	bool quiet = origin_dial_is_quiet(o->dial) && !o->inflight;
 
-	if (!quiet)
-		o->quiet_ms = now;
-	if (origin_dial_is_idle(o->dial) || now - o->quiet_ms >= QUIET_MS ||
-	    now >= o->drain_until_ms) {
-		if (!quiet)
-			log_warn("%u requests did not end within %llu s and are broken off",
-				 o->inflight,
-				 (unsigned long long)(o->d->conf->origin.drain_us / SECOND));
-		loop_quit(o->d->loop, EXIT_SUCCESS);
+	origin_dial_settle(o->dial);
+	if (!origin_dial_is_idle(o->dial) && reactor_now_ms(o->reactor) < o->drain_until_ms) {
+		reactor_timer_set(o->reactor, t, DRAIN_MS);
 		return;
 	}
-	reactor_timer_set(o->reactor, t, DRAIN_MS);
+	if (o->inflight)
+		log_warn("%u requests did not end within %" PRIu64 " s and are broken off",
+			 o->inflight, o->d->conf->origin.drain_us / SECOND);
+	loop_quit(o->d->loop, EXIT_SUCCESS);
 }
 
 static void origin_drain(struct daemon *d)
@@ -200,7 +195,6 @@ static void origin_drain(struct daemon *d)
 
 	log_info("draining: edges send no new requests here, %u run", o->inflight);
 	o->draining = true;
-	o->quiet_ms = now;
 	o->drain_until_ms = now + d->conf->origin.drain_us / 1000;
 	o->drain.fn = drain_look;
 	origin_dial_drain(o->dial);
@@ -208,6 +202,20 @@ static void origin_drain(struct daemon *d)
 }
 
 /* ---- reload ---- */
+
+static bool same_service(const struct origin *o, const struct targets *new)
+{
+	uint16_t a[TUNNEL_PORTS_MAX], b[TUNNEL_PORTS_MAX];
+	size_t n = targets_ports(o->targets, a);
+
+	if (targets_ports(new, b) != n || memcmp(a, b, n * sizeof(*a)) != 0)
+		return false;
+	for (size_t i = 0; i < o->cred->nhostnames; i++)
+		if (targets_serve(o->targets, o->cred->hostnames[i]) !=
+		    targets_serve(new, o->cred->hostnames[i]))
+			return false;
+	return true;
+}
 
 static int origin_reload(struct daemon *d, const struct conf *old)
 {
@@ -236,6 +244,8 @@ static int origin_reload(struct daemon *d, const struct conf *old)
 	} else {
 		origin_cred_free(cred);
 	}
+	/* Edges are told by the hello what is served here: once a connection. */
+	changed = changed || !same_service(o, targets);
 	targets_free(o->targets);
 	o->targets = targets;
 	targets_start(targets);

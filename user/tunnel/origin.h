@@ -56,7 +56,7 @@ struct origin {
 	unsigned int seconds;
 	struct loop_timer *second;
 	struct reactor_timer drain;
-	uint64_t drain_until_ms, quiet_ms;
+	uint64_t drain_until_ms;
 	struct origin_metrics *metrics;
 	/* For the metrics page, which another thread makes. */
 	_Atomic uint32_t up, edges, rtt_us;
@@ -115,7 +115,7 @@ void origin_dial_reload(struct origin_dial *d, bool recredential);
 void origin_dial_second(struct origin_dial *d);	       /* each second: load, names, balance */
 void origin_dial_drain(struct origin_dial *d);	       /* {"detach":true} everywhere, then GOAWAY */
 bool origin_dial_is_idle(const struct origin_dial *d); /* no connection is left */
-bool origin_dial_is_quiet(const struct origin_dial *d); /* no request runs */
+void origin_dial_settle(struct origin_dial *d);	       /* often while draining */
 size_t origin_dial_up(const struct origin_dial *d, size_t *edges);
 json_t *origin_dial_status(const struct origin_dial *d);     /* connections */
 json_t *origin_dial_candidates(const struct origin_dial *d); /* edges that are known */
@@ -142,13 +142,15 @@ struct origin_link {
 	char edge[CONF_NAME_MAX], site[CONF_NAME_MAX];
 	char why[ORIGIN_WHY_MAX];
 	uint64_t began_ms, up_ms;
-	bool detached; /* {"detach":true} was sent */
-	bool finished; /* our half of the control stream has ended */
+	bool detached;	  /* {"detach":true} was sent */
+	bool parted;	  /* the edge opens no more */
+	bool finished;	  /* our half of the control stream has ended */
+	uint64_t busy_ms; /* when a request ran last, once detached or parted */
 };
 int origin_link_dial(struct origin_link **out, struct origin *o, const struct addr_port *to);
 void origin_link_load(struct origin_link *l, double cpu); /* one control line */
 /* Takes no new requests; ends by itself when those that run are done. */
-void origin_link_greet(struct origin_link *l); /* the hello again: targets changed */
+void origin_link_settle(struct origin_link *l); /* ends it when it was let go and nothing runs */
 void origin_link_detach(struct origin_link *l);
 size_t origin_link_open(const struct origin_link *l); /* requests that run on it */
 void origin_link_free(struct origin_link *l);	      /* at once, with what runs on it */

@@ -111,13 +111,34 @@ static void candidate_dial(struct origin_dial *d, struct candidate *c)
 	c->dialling++;
 }
 
+/* Is it the first of its edge among those that answer, as far as is known? */
+static bool stands_for_edge(const struct origin_dial *d, const struct candidate *c, uint64_t now)
+{
+	if (!c->place || c->failures || c->avoid_ms > now)
+		return false;
+	for (const struct candidate *k = d->candidates; k != c; k = k->next)
+		if (k->place && !k->failures && k->avoid_ms <= now && same_edge(k, c))
+			return false;
+	return true;
+}
+
+/* How many an edge gets while others are still being dialled. */
+static unsigned int fair_share(const struct origin_dial *d, uint64_t now)
+{
+	unsigned int edges = 0, want = d->o->d->conf->origin.connections;
+
+	for (const struct candidate *c = d->candidates; c; c = c->next)
+		edges += stands_for_edge(d, c, now);
+	return edges ? (want + edges - 1) / edges : want;
+}
+
 /* The best to dial now, or NULL; *wait_ms: until when nobody may be. even_out: only an edge that
  * has two connections less than another. */
 static struct candidate *pick(const struct origin_dial *d, bool even_out, unsigned int most,
 			      uint64_t now, uint64_t *wait_ms)
 {
 	struct candidate *best = NULL;
-	unsigned int best_load = 0, ties = 0;
+	unsigned int best_load = 0, ties = 0, share = fair_share(d, now);
 
 	for (struct candidate *c = d->candidates; c; c = c->next) {
 		unsigned int load;
@@ -128,7 +149,7 @@ static struct candidate *pick(const struct origin_dial *d, bool even_out, unsign
 			continue;
 		load = dial_load_of(d, c);
 		avoided = c->avoid_ms > now;
-		if (even_out && (load + 1 >= most || avoided))
+		if (even_out ? load + 1 >= most || avoided : load >= share && !c->failures)
 			continue;
 		if (c->next_ms > now) {
 			*wait_ms = c->next_ms - now < *wait_ms ? c->next_ms - now : *wait_ms;
@@ -367,8 +388,6 @@ void origin_dial_reload(struct origin_dial *d, bool recredential)
 	for (struct origin_link *l = d->links; l; l = l->next) {
 		if (recredential || !l->candidate->place)
 			l->stale = true;
-		if (!l->stale)
-			origin_link_greet(l);
 	}
 	trim(d);
 	dial_fill(d);
@@ -406,6 +425,7 @@ void origin_dial_second(struct origin_dial *d)
 			l->candidate->failures = 0;
 		origin_link_load(l, cpu);
 	}
+	origin_dial_settle(d);
 	trim(d);
 	dial_fill(d);
 	gauges(d);
@@ -424,12 +444,10 @@ bool origin_dial_is_idle(const struct origin_dial *d)
 	return !d->links;
 }
 
-bool origin_dial_is_quiet(const struct origin_dial *d)
+void origin_dial_settle(struct origin_dial *d)
 {
-	for (const struct origin_link *l = d->links; l; l = l->next)
-		if (origin_link_open(l))
-			return false;
-	return true;
+	for (struct origin_link *l = d->links; l; l = l->next)
+		origin_link_settle(l);
 }
 
 /* ---- showing ---- */

@@ -18,6 +18,8 @@
 #define DEAD_MS	    4000
 #define UNSENT_MAX  (64u << 10) /* of control lines, when the edge reads none */
 #define CONNECT_MS  3000
+#define QUIET_MS    500	 /* without a request, before a connection that is let go is ended */
+#define GRACE_MS    2000 /* for the edge to end it */
 
 /* ---- the end of a link ---- */
 
@@ -92,9 +94,11 @@ static void explain(const struct origin_link *l, const char *text, char out[ORIG
 		snprintf(out, ORIGIN_WHY_MAX,
 			 "what listens there is no attach listener of an edge (it does not "
 			 "speak " CONTROL_ALPN "); see `edge.attach` there");
-	else if (says(text, "certificate verify failed") ||
-		 says(text, "unable to get local issuer") || says(text, "self-signed") ||
-		 says(text, "self signed"))
+	else if (!says(text, "alert") && says(text, "certificate has expired"))
+		snprintf(out, ORIGIN_WHY_MAX,
+			 "the edge's certificate has expired; `weir ca issue` makes it a new one "
+			 "(or is this machine's clock wrong?)");
+	else if (!says(text, "alert") && (says(text, "certificate") || says(text, "issuer")))
 		snprintf(out, ORIGIN_WHY_MAX,
 			 "it is no edge of this installation: its certificate is not of "
 			 "%.200s/ca.pem (%.160s)",
@@ -103,6 +107,8 @@ static void explain(const struct origin_link *l, const char *text, char out[ORIG
 		snprintf(out, ORIGIN_WHY_MAX,
 			 "what listens there does not speak TLS 1.3; is the port that of "
 			 "`edge.attach`?");
+	else if (says(text, "without close_notify"))
+		snprintf(out, ORIGIN_WHY_MAX, "the edge ended the connection without a word");
 	else
 		snprintf(out, ORIGIN_WHY_MAX, "%.400s", *text ? text : "the connection ended");
 }
@@ -170,13 +176,13 @@ static void edge_hello(struct origin_link *l, const struct control *c)
 	origin_dial_link_up(l);
 }
 
-/* Our half of the control stream ends: nothing keeps the edge from closing. */
+/* Our half of the control stream ends, for which the edge ends the connection. */
 static void control_finish(struct origin_link *l)
 {
-	if (l->control && !l->unsent_len && !l->finished) {
-		l->finished = true;
-		l->control->ops->data(l->control, NULL, 0, true);
-	}
+	if (!l->control || l->unsent_len || l->finished)
+		return;
+	l->finished = true;
+	l->control->ops->data(l->control, NULL, 0, true);
 }
 
 static void leave(struct origin_link *l)
@@ -186,6 +192,13 @@ static void leave(struct origin_link *l)
 		return;
 	l->state = LINK_LEAVING;
 	origin_dial_link_leaving(l);
+}
+
+/* The edge opens no more streams here: when the last has ended, so does the connection. */
+static void part(struct origin_link *l)
+{
+	l->parted = true;
+	leave(l);
 }
 
 static int on_line(void *arg, const char *line, size_t len)
@@ -223,17 +236,14 @@ static void control_data(struct end *e, void *arg, const void *data, size_t len,
 		e->ops->taken(e, len);
 	if (err)
 		link_fall(l, "the edge's control stream is broken: a line is too long");
-	if (!err && last) { /* so it ends in order when the edge drains */
-		leave(l);
-		control_finish(l);
-	}
+	else if (last)
+		part(l);
 }
 
 static void control_trailers(struct end *e, void *arg, const struct head *h)
 {
 	(void)e, (void)h;
-	leave(arg);
-	control_finish(arg);
+	part(arg);
 }
 
 static void control_room(struct end *e, void *arg)
@@ -290,8 +300,7 @@ static void on_request(void *arg, struct end *front, const struct head *h, bool 
 
 static void on_goaway(void *arg)
 {
-	leave(arg);
-	control_finish(arg);
+	part(arg);
 }
 
 static void h2_closed(void *arg, const char *why)
@@ -395,12 +404,6 @@ void origin_link_load(struct origin_link *l, double cpu)
 		control_say(l, &c);
 }
 
-void origin_link_greet(struct origin_link *l)
-{
-	if (l->state == LINK_UP)
-		say_hello(l);
-}
-
 void origin_link_detach(struct origin_link *l)
 {
 	const struct control c = { .kind = CONTROL_DETACH };
@@ -414,8 +417,23 @@ void origin_link_detach(struct origin_link *l)
 		return;
 	}
 	control_say(l, &c);
-	control_finish(l);
 	h2_drain(l->h2);
+	l->busy_ms = reactor_now_ms(l->o->reactor);
+}
+
+void origin_link_settle(struct origin_link *l)
+{
+	uint64_t now = reactor_now_ms(l->o->reactor);
+
+	if (l->state != LINK_LEAVING || (!l->detached && !l->parted))
+		return;
+	if (origin_link_open(l) || !l->busy_ms)
+		l->busy_ms = now;
+	/* What the edge sent before it heard of it has come by then. */
+	if (now - l->busy_ms >= QUIET_MS)
+		control_finish(l);
+	if (now - l->busy_ms >= QUIET_MS + GRACE_MS)
+		link_fall(l, "it was let go");
 }
 
 size_t origin_link_open(const struct origin_link *l)
