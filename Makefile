@@ -15,14 +15,14 @@ say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUI
 lib_src      :=
 lib_src      += lib/httpc.c lib/inside.c
 lib_src      += lib/access.c lib/token.c lib/user_edit.c lib/users.c
-lib_src      += lib/addr.c lib/conf.c lib/conf_check.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
+lib_src      += lib/addr.c lib/conf.c lib/conf_check.c lib/conf_check_tunnels.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
 lib_src      += lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
 lib_src      += lib/daemon.c lib/daemon_reload.c lib/priv.c lib/priv_filter.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
 lib_src      += lib/httpd.c lib/httpd_ask.c lib/httpd_check.c lib/httpd_conn.c lib/httpd_events.c lib/httpd_metrics.c
 lib_src      += lib/httpd_reply.c lib/httpd_request.c lib/httpd_text.c lib/httpd_wait.c
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
-lib_src      += lib/tunnels.c lib/tunnels_edit.c lib/tunnels_pool.c
+lib_src      += lib/target.c lib/tunnels.c lib/tunnels_edit.c lib/tunnels_pool.c
 
 agent_src    := user/agent/attach.c user/agent/dataplane.c user/agent/loader.c user/agent/loader_tunnels.c user/agent/maps.c
 agent_src    += user/agent/maps_sweep.c user/agent/mapset.c user/agent/netlink.c user/agent/slot.c user/agent/steer.c
@@ -57,7 +57,7 @@ tunnel_parts += control proxy sni
 tunnel_parts += edge front front_tls request access_log
 tunnel_parts += attach attach_cert attach_conn attach_list attach_pick attach_stream attach_tls
 tunnel_parts += tunnels announce index leased publish publish_model publish_plan enroll
-tunnel_parts += origin origin_dial origin_target origin_cred origin_names origin_places origin_link
+tunnel_parts += origin origin_dial origin_cred origin_names origin_places origin_link
 tunnel_parts += origin_targets origin_probe origin_back origin_h2
 tunnel_parts += origin_request origin_log origin_metrics
 tunnel_parts += authority authority_sign authority_work
@@ -81,7 +81,7 @@ programs     += $(if $(wildcard user/tunnel/main.c),weir-tunnel)
 
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
 unit_lib      :=
-unit_lib      += test_token test_tunnels
+unit_lib      += test_target test_token test_tunnels
 unit_lib      += test_load test_orca
 unit_lib      += test_httpc test_httpd test_httpd_text test_inside
 unit_lib      += test_addr test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
@@ -113,7 +113,7 @@ net_programs  += http_files
 fuzz_registry := fuzz_registry_request
 
 fuzz_lib      :=
-fuzz_lib      += fuzz_token
+fuzz_lib      += fuzz_token fuzz_tunnels
 fuzz_lib      += fuzz_http_range
 fuzz_lib      += fuzz_orca
 fuzz_lib      += fuzz_addr fuzz_conf

@@ -12,27 +12,12 @@
 
 #include "lib/conf_table.h"
 
-#define PATH_LEN 96
-
-/* "gateway.listen[2]" into buf */
-static const char *item(char buf[PATH_LEN], const char *path, size_t i)
-{
-	snprintf(buf, PATH_LEN, "%.64s[%zu]", path, i);
-	return buf;
-}
-
-static const char *member(char buf[PATH_LEN], const char *path, const char *name)
-{
-	snprintf(buf, PATH_LEN, "%.70s.%s", path, name);
-	return buf;
-}
-
-static bool is_set(const struct addr_port *ap)
+bool conf_is_set(const struct addr_port *ap)
 {
 	return ap->addr.family != AF_UNSPEC || ap->path[0];
 }
 
-static bool is_any(const struct addr *a)
+bool conf_is_any(const struct addr *a)
 {
 	static const uint8_t zero[16];
 
@@ -88,13 +73,13 @@ static void check_registry(const struct conf *conf, struct conf_faults *faults)
 static void check_registry_server(const struct conf *conf, struct conf_faults *faults)
 {
 	const struct conf_registry_server *s = &conf->registry_server;
-	char path[PATH_LEN], text[ADDR_PORT_STRLEN];
+	char path[CONF_PATH_LEN], text[ADDR_PORT_STRLEN];
 
 	for (size_t i = 0; i < s->nlisten; i++) {
 		const struct addr_port *ap = &s->listen[i];
 
-		item(path, "registry_server.listen", i);
-		if (!is_set(ap) || ap->path[0])
+		conf_item(path, "registry_server.listen", i);
+		if (!conf_is_set(ap) || ap->path[0])
 			continue;
 		if (!addr_port_is_local(ap))
 			conf_fault(
@@ -125,12 +110,12 @@ static void check_tls(const struct conf *conf, struct conf_faults *faults)
 				   "is missing; tls needs ca, cert and key (see weir ca)");
 }
 
-static void check_inside(const struct conf *conf, const char *path, const struct addr_port *ap,
-			 struct conf_faults *faults)
+void conf_check_inside(const struct conf *conf, const char *path, const struct addr_port *ap,
+		       struct conf_faults *faults)
 {
 	const struct conf_tls *t = &conf->tls;
 
-	if (is_set(ap) && !addr_port_is_local(ap) && !t->ca && !t->cert && !t->key)
+	if (conf_is_set(ap) && !addr_port_is_local(ap) && !t->ca && !t->cert && !t->key)
 		conf_fault(faults, path,
 			   "is open to other machines without tls; add the section tls (see weir "
 			   "ca), or listen on 127.0.0.1");
@@ -139,7 +124,7 @@ static void check_inside(const struct conf *conf, const char *path, const struct
 /* ---- listeners ---- */
 
 struct listener {
-	char path[PATH_LEN];
+	char path[CONF_PATH_LEN];
 	const struct addr_port *ap;
 };
 
@@ -156,16 +141,18 @@ static bool collide(const struct addr_port *a, const struct addr_port *b)
 		return !strcmp(a->path, b->path);
 	if (a->port != b->port || a->addr.family != b->addr.family || !a->port)
 		return false;
-	return addr_equal(&a->addr, &b->addr) || is_any(&a->addr) || is_any(&b->addr);
+	return addr_equal(&a->addr, &b->addr) || conf_is_any(&a->addr) || conf_is_any(&b->addr);
 }
 
 /* Is it RUN/ROLE.sock, which the role's daemon makes for itself? */
 static bool is_ctl(const struct conf *conf, const struct addr_port *ap)
 {
-	static const char *const roles[] = { "agent", "ns", "gateway", "endpoint", "registry" };
+	static const char *const roles[] = { "agent",	 "ns",	      "gateway",
+					     "endpoint", "registry",  "edge",
+					     "origin",	 "authority", "agent-listener" };
 	char path[sizeof(ap->path)];
 
-	for (size_t i = 0; conf->run && ap->path[0] && i < 5; i++)
+	for (size_t i = 0; conf->run && ap->path[0] && i < sizeof(roles) / sizeof(*roles); i++)
 		if (!strcmp(conf_ctl_path(conf, roles[i], path, sizeof(path)), ap->path))
 			return true;
 	return false;
@@ -173,13 +160,13 @@ static bool is_ctl(const struct conf *conf, const struct addr_port *ap)
 
 static void listener_add(struct listeners *all, const char *path, const struct addr_port *ap)
 {
-	if (is_set(ap) && is_ctl(all->conf, ap)) {
+	if (conf_is_set(ap) && is_ctl(all->conf, ap)) {
 		conf_fault(all->faults, path,
 			   "is a control socket of weir itself; take another name, such as "
 			   "registry.socket");
 		return;
 	}
-	if (!is_set(ap) || all->n == sizeof(all->list) / sizeof(all->list[0]))
+	if (!conf_is_set(ap) || all->n == sizeof(all->list) / sizeof(all->list[0]))
 		return;
 	for (size_t i = 0; i < all->n; i++) {
 		if (!collide(ap, all->list[i].ap))
@@ -189,17 +176,17 @@ static void listener_add(struct listeners *all, const char *path, const struct a
 			   all->list[i].path);
 		return;
 	}
-	snprintf(all->list[all->n].path, PATH_LEN, "%s", path);
+	snprintf(all->list[all->n].path, CONF_PATH_LEN, "%s", path);
 	all->list[all->n++].ap = ap;
 }
 
 static void listeners_add(struct listeners *all, const char *path, const struct addr_port *list,
 			  size_t n)
 {
-	char buf[PATH_LEN];
+	char buf[CONF_PATH_LEN];
 
 	for (size_t i = 0; i < n; i++)
-		listener_add(all, item(buf, path, i), &list[i]);
+		listener_add(all, conf_item(buf, path, i), &list[i]);
 }
 
 static void check_listeners(const struct conf *conf, struct conf_faults *faults)
@@ -219,6 +206,11 @@ static void check_listeners(const struct conf *conf, struct conf_faults *faults)
 	listener_add(all, "gateway.inside", &conf->gateway.inside);
 	listeners_add(all, "endpoint.listen", conf->endpoint.listen, conf->endpoint.nlisten);
 	listener_add(all, "endpoint.inside", &conf->endpoint.inside);
+	listeners_add(all, "edge.listen", conf->edge.listen, conf->edge.nlisten);
+	listeners_add(all, "edge.listen_tls", conf->edge.listen_tls, conf->edge.nlisten_tls);
+	listeners_add(all, "edge.attach", conf->edge.attach, conf->edge.nattach);
+	listener_add(all, "edge.inside", &conf->edge.inside);
+	listener_add(all, "origin.inside", &conf->origin.inside);
 	free(all);
 }
 
@@ -228,22 +220,22 @@ static void check_backend(const struct conf_service *s, const char *service_path
 			  struct conf_faults *faults)
 {
 	const struct conf_backend *b = &s->backends[i];
-	char list[PATH_LEN], path[PATH_LEN], key[PATH_LEN];
+	char list[CONF_PATH_LEN], path[CONF_PATH_LEN], key[CONF_PATH_LEN];
 
-	item(path, member(list, service_path, "backends"), i);
+	conf_item(path, conf_member(list, service_path, "backends"), i);
 	if (b->address.family == AF_UNSPEC && b->address6.family == AF_UNSPEC)
 		conf_fault(faults, path, "has no address; add one, such as address: 198.18.1.11");
 	if (b->address6.family == AF_INET)
-		conf_fault(faults, member(key, path, "address6"),
+		conf_fault(faults, conf_member(key, path, "address6"),
 			   "is an IPv4 address; write it as address");
 	if (b->address.family == AF_INET6 && b->address6.family != AF_UNSPEC)
-		conf_fault(faults, member(key, path, "address"),
+		conf_fault(faults, conf_member(key, path, "address"),
 			   "is an IPv6 address beside address6; keep one");
 	for (size_t k = 0; k < i; k++) {
 		const struct conf_backend *other = &s->backends[k];
 
 		if (*b->name && !strcmp(b->name, other->name)) {
-			conf_fault(faults, member(key, path, "name"),
+			conf_fault(faults, conf_member(key, path, "name"),
 				   "\"%s\" is the name of backends[%zu] too; give "
 				   "each backend its own",
 				   b->name, k);
@@ -252,9 +244,10 @@ static void check_backend(const struct conf_service *s, const char *service_path
 		if ((b->address.family && addr_equal(&b->address, &other->address)) ||
 		    (b->address6.family && addr_equal(&b->address6, &other->address6))) {
 			conf_fault(faults,
-				   member(key, path,
-					  addr_equal(&b->address, &other->address) ? "address"
-										   : "address6"),
+				   conf_member(key, path,
+					       addr_equal(&b->address, &other->address)
+						       ? "address"
+						       : "address6"),
 				   "is the address of backends[%zu] too; give each backend its own",
 				   k);
 			return;
@@ -264,22 +257,22 @@ static void check_backend(const struct conf_service *s, const char *service_path
 
 static void check_probe(const struct conf_service *s, const char *path, struct conf_faults *faults)
 {
-	char check[PATH_LEN], key[PATH_LEN];
+	char check[CONF_PATH_LEN], key[CONF_PATH_LEN];
 
-	member(check, path, "check");
+	conf_member(check, path, "check");
 	if (s->check.type == CONF_CHECK_NONE)
 		return;
 	if (!s->check.port && !(s->naddresses && s->addresses[0].port))
-		conf_fault(faults, member(key, check, "port"),
+		conf_fault(faults, conf_member(key, check, "port"),
 			   "is missing, and the service has no port to take; add "
 			   "the port that backends answer checks on, or type: none");
 	if (s->check.timeout_us > s->check.interval_us)
-		conf_fault(faults, member(key, check, "timeout"),
+		conf_fault(faults, conf_member(key, check, "timeout"),
 			   "is longer than the interval; make it at most "
 			   "%" PRIu64 "ms",
 			   s->check.interval_us / 1000);
 	if (s->check.type == CONF_CHECK_HTTP && s->check.path && *s->check.path != '/')
-		conf_fault(faults, member(key, check, "path"),
+		conf_fault(faults, conf_member(key, check, "path"),
 			   "does not begin with \"/\"; write it like /_/health");
 }
 
@@ -288,12 +281,12 @@ static void check_addresses(const struct conf_agent *a, size_t n, const char *pa
 			    struct conf_faults *faults)
 {
 	const struct conf_service *s = &a->services[n];
-	char list[PATH_LEN], key[PATH_LEN];
+	char list[CONF_PATH_LEN], key[CONF_PATH_LEN];
 
-	member(list, path, "addresses");
+	conf_member(list, path, "addresses");
 	for (size_t i = 0; i < s->naddresses; i++) {
-		if (is_any(&s->addresses[i].addr) || addr_is_loopback(&s->addresses[i].addr))
-			conf_fault(faults, item(key, list, i),
+		if (conf_is_any(&s->addresses[i].addr) || addr_is_loopback(&s->addresses[i].addr))
+			conf_fault(faults, conf_item(key, list, i),
 				   "is no address that clients send to; write the "
 				   "virtual address itself");
 		for (size_t k = 0; k <= n; k++)
@@ -301,10 +294,10 @@ static void check_addresses(const struct conf_agent *a, size_t n, const char *pa
 				const struct addr_port *x = &s->addresses[i],
 						       *y = &a->services[k].addresses[j];
 
-				if (!is_set(x) || !addr_equal(&x->addr, &y->addr) ||
+				if (!conf_is_set(x) || !addr_equal(&x->addr, &y->addr) ||
 				    x->port != y->port || x->proto != y->proto)
 					continue;
-				conf_fault(faults, item(key, list, i),
+				conf_fault(faults, conf_item(key, list, i),
 					   "belongs to service \"%s\" already; give "
 					   "each service its own address or port",
 					   a->services[k].name);
@@ -315,19 +308,19 @@ static void check_addresses(const struct conf_agent *a, size_t n, const char *pa
 static void check_service(const struct conf_agent *a, size_t n, struct conf_faults *faults)
 {
 	const struct conf_service *s = &a->services[n];
-	char path[PATH_LEN], key[PATH_LEN];
+	char path[CONF_PATH_LEN], key[CONF_PATH_LEN];
 
-	item(path, "agent.services", n);
+	conf_item(path, "agent.services", n);
 	for (size_t k = 0; k < n; k++)
 		if (*s->name && !strcmp(s->name, a->services[k].name))
-			conf_fault(faults, member(key, path, "name"),
+			conf_fault(faults, conf_member(key, path, "name"),
 				   "\"%s\" is the name of services[%zu] too; give "
 				   "each service its own",
 				   s->name, k);
 	check_addresses(a, n, path, faults);
 	check_probe(s, path, faults);
 	if (s->slots && s->nbackends > s->slots)
-		conf_fault(faults, member(key, path, "slots"),
+		conf_fault(faults, conf_member(key, path, "slots"),
 			   "are fewer than the %zu backends; use about a hundred "
 			   "a backend",
 			   s->nbackends);
@@ -338,12 +331,12 @@ static void check_service(const struct conf_agent *a, size_t n, struct conf_faul
 static void check_interfaces(const char *path, char *const *list, size_t n,
 			     struct conf_faults *faults)
 {
-	char key[PATH_LEN];
+	char key[CONF_PATH_LEN];
 
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < i; k++)
 			if (list[i] && list[k] && !strcmp(list[i], list[k]))
-				conf_fault(faults, item(key, path, i),
+				conf_fault(faults, conf_item(key, path, i),
 					   "%s is named twice; keep one", list[i]);
 }
 
@@ -365,12 +358,12 @@ static void check_not_tunnels(const struct conf *conf, size_t at, struct conf_fa
 static void check_agent(const struct conf *conf, struct conf_faults *faults)
 {
 	const struct conf_agent *a = &conf->agent;
-	char key[PATH_LEN];
+	char key[CONF_PATH_LEN];
 	size_t balanced = 0;
 
 	if (!a->enabled)
 		return;
-	check_inside(conf, "agent.inside", &a->inside, faults);
+	conf_check_inside(conf, "agent.inside", &a->inside, faults);
 	check_interfaces("agent.interfaces", a->interfaces, a->ninterfaces, faults);
 	check_interfaces("agent.decap.interfaces", a->decap.interfaces, a->decap.ninterfaces,
 			 faults);
@@ -393,7 +386,7 @@ static void check_agent(const struct conf *conf, struct conf_faults *faults)
 			   "are dropped");
 	for (size_t i = 0; i < a->decap.nfrom; i++)
 		if (a->decap.from[i].addr.family != AF_UNSPEC && !a->decap.from[i].len)
-			conf_fault(faults, item(key, "agent.decap.from", i),
+			conf_fault(faults, conf_item(key, "agent.decap.from", i),
 				   "is everybody: anyone could send packets "
 				   "in another's name; name the networks of the balancers");
 }
@@ -413,34 +406,34 @@ static bool in_zone(const char *name, const char *zone)
 static void check_steer(const struct conf *conf, size_t n, struct conf_faults *faults)
 {
 	const struct conf_steer *s = &conf->ns.steer[n];
-	char path[PATH_LEN], list[PATH_LEN], key[PATH_LEN];
+	char path[CONF_PATH_LEN], list[CONF_PATH_LEN], key[CONF_PATH_LEN];
 	bool inside = false;
 
-	item(path, "ns.steer", n);
+	conf_item(path, "ns.steer", n);
 	for (size_t i = 0; s->name && i < conf->ns.nzones; i++)
 		inside = inside || !conf->ns.zones[i].name ||
 			 in_zone(s->name, conf->ns.zones[i].name);
 	if (s->name && conf->ns.nzones && !inside)
-		conf_fault(faults, member(key, path, "name"),
+		conf_fault(faults, conf_member(key, path, "name"),
 			   "\"%.80s\" is in none of the zones; steer a name below "
 			   "%.80s",
 			   s->name, conf->ns.zones[0].name);
 	for (size_t i = 0; s->name && i < n; i++)
 		if (conf->ns.steer[i].name && !strcasecmp(s->name, conf->ns.steer[i].name))
-			conf_fault(faults, member(key, path, "name"),
+			conf_fault(faults, conf_member(key, path, "name"),
 				   "is steered by steer[%zu] already; name all "
 				   "services there",
 				   i);
 	if (s->ttl_us % 1000000)
-		conf_fault(faults, member(key, path, "ttl"),
+		conf_fault(faults, conf_member(key, path, "ttl"),
 			   "is not a whole number of seconds; a TTL has no smaller "
 			   "unit");
-	member(list, path, "services");
+	conf_member(list, path, "services");
 	for (size_t i = 0; i < s->nservices; i++) {
 		for (size_t k = 0; k < i; k++)
 			if (s->services[i] && s->services[k] &&
 			    !strcmp(s->services[i], s->services[k]))
-				conf_fault(faults, item(key, list, i),
+				conf_fault(faults, conf_item(key, list, i),
 					   "%s is named twice; keep one", s->services[i]);
 		/* Other sites' services are known to the registry only; this node's own are known
 		 * here. */
@@ -448,7 +441,7 @@ static void check_steer(const struct conf *conf, size_t n, struct conf_faults *f
 			if (s->services[i] &&
 			    !strcmp(s->services[i], conf->agent.services[k].name) &&
 			    !conf->agent.services[k].naddresses)
-				conf_fault(faults, item(key, list, i),
+				conf_fault(faults, conf_item(key, list, i),
 					   "%s has no addresses to answer with; add them to "
 					   "agent.services[%zu]",
 					   s->services[i], k);
@@ -457,19 +450,20 @@ static void check_steer(const struct conf *conf, size_t n, struct conf_faults *f
 
 static void check_ns(const struct conf *conf, struct conf_faults *faults)
 {
-	char path[PATH_LEN], key[PATH_LEN];
+	char path[CONF_PATH_LEN], key[CONF_PATH_LEN];
 
-	check_inside(conf, "ns.inside", &conf->ns.inside, faults);
+	conf_check_inside(conf, "ns.inside", &conf->ns.inside, faults);
 	for (size_t i = 0; i < conf->ns.nlisten; i++)
 		if (conf->ns.listen[i].path[0])
-			conf_fault(faults, item(path, "ns.listen", i),
+			conf_fault(faults, conf_item(path, "ns.listen", i),
 				   "is a Unix socket; DNS needs an address such as "
 				   "198.18.1.10:53");
 	for (size_t i = 0; i < conf->ns.nzones; i++)
 		for (size_t k = 0; k < i; k++)
 			if (conf->ns.zones[i].name && conf->ns.zones[k].name &&
 			    !strcasecmp(conf->ns.zones[i].name, conf->ns.zones[k].name))
-				conf_fault(faults, member(key, item(path, "ns.zones", i), "name"),
+				conf_fault(faults,
+					   conf_member(key, conf_item(path, "ns.zones", i), "name"),
 					   "is zones[%zu] already; keep one", k);
 	for (size_t i = 0; i < conf->ns.nsteer; i++)
 		check_steer(conf, i, faults);
@@ -480,10 +474,10 @@ static void check_ns(const struct conf *conf, struct conf_faults *faults)
 static void check_limits(const char *path, const struct conf_limits *limits,
 			 struct conf_faults *faults)
 {
-	char key[PATH_LEN];
+	char key[CONF_PATH_LEN];
 
 	if (limits->request_us > limits->idle_us)
-		conf_fault(faults, member(key, path, "request"),
+		conf_fault(faults, conf_member(key, path, "request"),
 			   "is longer than idle, which would end the "
 			   "connection first; make it at most %" PRIu64 "s",
 			   limits->idle_us / 1000000);
@@ -493,10 +487,10 @@ static void check_http(const struct conf *conf, struct conf_faults *faults)
 {
 	const struct conf_endpoint *e = &conf->endpoint;
 	const char *rest;
-	char key[PATH_LEN];
+	char key[CONF_PATH_LEN];
 
-	check_inside(conf, "gateway.inside", &conf->gateway.inside, faults);
-	check_inside(conf, "endpoint.inside", &e->inside, faults);
+	conf_check_inside(conf, "gateway.inside", &conf->gateway.inside, faults);
+	conf_check_inside(conf, "endpoint.inside", &e->inside, faults);
 	check_limits("gateway.limits", &conf->gateway.limits, faults);
 	check_limits("endpoint.limits", &e->limits, faults);
 	for (size_t i = 0; i < conf->gateway.redirect.nservices; i++)
@@ -505,7 +499,7 @@ static void check_http(const struct conf *conf, struct conf_faults *faults)
 			    conf->gateway.redirect.services[k] &&
 			    !strcmp(conf->gateway.redirect.services[i],
 				    conf->gateway.redirect.services[k]))
-				conf_fault(faults, item(key, "gateway.redirect.services", i),
+				conf_fault(faults, conf_item(key, "gateway.redirect.services", i),
 					   "%s is named twice; keep "
 					   "one",
 					   conf->gateway.redirect.services[i]);
@@ -532,4 +526,5 @@ void conf_check(const struct conf *conf, struct conf_faults *faults)
 	check_agent(conf, faults);
 	check_ns(conf, faults);
 	check_http(conf, faults);
+	conf_check_tunnels(conf, faults);
 }

@@ -33,6 +33,18 @@ struct conf_faults {
 	struct conf_arena arena;      /* of the places */
 };
 
+const char *conf_item(char buf[CONF_PATH_LEN], const char *path, size_t i)
+{
+	snprintf(buf, CONF_PATH_LEN, "%.64s[%zu]", path, i);
+	return buf;
+}
+
+const char *conf_member(char buf[CONF_PATH_LEN], const char *path, const char *name)
+{
+	snprintf(buf, CONF_PATH_LEN, "%.70s.%s", path, name);
+	return buf;
+}
+
 struct conf_faults *conf_faults_new(void)
 {
 	return calloc(1, sizeof(struct conf_faults));

@@ -96,8 +96,20 @@ void conf_faults_print(struct conf_faults *faults, const char *path, FILE *out);
 void conf_fault(struct conf_faults *faults, const char *path, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* A key's path into buf, which is returned: "gateway.listen[2]", "agent.services[0].slots". */
+#define CONF_PATH_LEN 96
+const char *conf_item(char buf[CONF_PATH_LEN], const char *path, size_t i);
+const char *conf_member(char buf[CONF_PATH_LEN], const char *path, const char *name);
+
 /* All that one key alone cannot show. */
 void conf_check(const struct conf *conf, struct conf_faults *faults);
+/* Its part for the sections tunnels, edge, origin and authority (conf_check_tunnels.c). */
+void conf_check_tunnels(const struct conf *conf, struct conf_faults *faults);
+/* Of a listener for daemons. */
+void conf_check_inside(const struct conf *conf, const char *path, const struct addr_port *ap,
+		       struct conf_faults *faults);
+bool conf_is_set(const struct addr_port *ap);
+bool conf_is_any(const struct addr *a); /* 0.0.0.0 or :: */
 
 /* conf_load() for a text in memory: the fuzzer's and the tests' door. path names it in faults. */
 int conf_load_text(struct conf **out, const char *text, size_t len, const char *path, FILE *faults);

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
+#include <sys/stat.h>
 
 #include "lib/conf_table.h"
 #include "tests/unit/unit.h"
@@ -102,6 +103,11 @@ static void the_documented_example(void **state)
 	file_in_folder("node.pem", "x");
 	file_in_folder("node.key", "x");
 	file_in_folder("edge.example.zone", "x");
+	file_in_folder("files.pem", "-----BEGIN CERTIFICATE-----\n");
+	file_in_folder("files.key", "x");
+	snprintf(want, sizeof(want), "%s/ca", folder);
+	assert_int_equal(mkdir(want, 0700), 0);
+	file_in_folder("ca/origins.pem", "-----BEGIN CERTIFICATE-----\n");
 	err = load(&conf, text, &said);
 	/* It shows every key, also two that exclude each other, and two gateways' worth of port 80. */
 	assert_int_equal(err, -EINVAL);
@@ -141,6 +147,14 @@ static void the_documented_example(void **state)
 	assert_int_equal(conf->endpoint.limits.header_bytes, 16384);
 	assert_true(fabs(conf->endpoint.reserve_fraction - 0.05) < 1e-12);
 	assert_int_equal(conf->endpoint.reserve, 0);
+	assert_true(conf->tunnels.enabled && conf->edge.enabled && conf->origin.enabled && conf->authority.enabled);
+	assert_int_equal(conf->tunnels.quarantine_us, 300000000);
+	assert_int_equal(conf->tunnels.nprefix, 2);
+	assert_int_equal(conf->edge.ncertificates, 1);
+	assert_int_equal(conf->edge.limits.per_address, 0);
+	assert_int_equal(conf->origin.ntargets, 3);
+	assert_int_equal(conf->origin.targets[2].port, 5432);
+	assert_true(conf->authority.lifetime_us == 365ull * 86400 * 1000000);
 	conf_free(conf);
 }
 

@@ -7,7 +7,6 @@
  *	origin_places.c   which edges there are
  *	origin_dial.c     how many connections to which
  *	origin_link.c     one connection to one edge, and the control stream on it
- *	origin_target.c   targets as people write them: parsing, matching (pure)
  *	origin_targets.c  the set of targets that runs
  *	origin_probe.c    why a target does not answer
  *	origin_back.c     a target in use: addresses, pools, PROXY
@@ -30,7 +29,7 @@
 #include "user/tunnel/end.h"
 #include "user/tunnel/exchange.h"
 #include "user/tunnel/h2.h"
-#include "user/tunnel/origin_target.h"
+#include "lib/target.h"
 #include "user/tunnel/proxy.h"
 #include "user/tunnel/reactor.h"
 

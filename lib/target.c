@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * origin_target.c -- targets as people write them: parsing, checking, matching. Pure.
+ * target.c -- targets of an origin as people write them: parsing, checking, matching. Pure.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 
 #include "lib/addr.h"
 #include "lib/tunnels.h"
-#include "user/tunnel/origin_target.h"
+#include "lib/target.h"
 
 static const struct scheme {
 	const char *text;

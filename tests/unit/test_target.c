@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "user/tunnel/origin_target.h"
+#include "lib/target.h"
 
 static void test_forms(void **state)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * origin_target.h -- targets as people write them: where requests for a hostname, or bytes of a
+ * target.h -- targets of an origin as people write them: where requests for a hostname, or bytes of a
  * port, go. Pure: text in, struct out, and a sentence that says what would be right.
  */
-#ifndef WEIR_TUNNEL_ORIGIN_TARGET_H
-#define WEIR_TUNNEL_ORIGIN_TARGET_H
+#ifndef WEIR_TARGET_H
+#define WEIR_TARGET_H
 
 #include <stdbool.h>
 #include <stddef.h>
