@@ -344,13 +344,13 @@ static void check_interfaces(const char *path, char *const *list, size_t n,
 static void check_not_tunnels(const struct conf *conf, size_t at, struct conf_faults *faults)
 {
 	const struct conf_service *s = &conf->agent.services[at];
-	char key[PATH_LEN], list[PATH_LEN];
+	char key[CONF_PATH_LEN], list[CONF_PATH_LEN];
 
 	snprintf(list, sizeof(list), "agent.services[%zu].addresses", at);
 	for (size_t i = 0; i < s->naddresses; i++)
 		for (size_t k = 0; k < conf->tunnels.nprefix; k++)
 			if (addr_prefix_contains(&conf->tunnels.prefix[k], &s->addresses[i].addr))
-				conf_fault(faults, item(key, list, i),
+				conf_fault(faults, conf_item(key, list, i),
 					   "lies in tunnels.prefix, whose addresses belong to tunnels; "
 					   "give the service one outside of it");
 }

@@ -57,22 +57,12 @@ static void check_prefixes(const struct conf *conf, struct conf_faults *faults)
 			continue;
 		if (p->len < 8 || addr_is_loopback(&p->addr))
 			conf_fault(faults, key,
-				   "is no network that could be yours alone; name one that routers "
-				   "send "
-				   "to the edges, such as 198.18.100.0/24");
+				   "is no network of yours alone; name one that routers send to the "
+				   "edges, such as 198.18.100.0/24");
 		for (size_t k = 0; k < i; k++)
 			if (t->prefix[k].addr.family && overlap(p, &t->prefix[k]))
 				conf_fault(faults, key,
 					   "overlaps with prefix[%zu]; name each network once", k);
-		for (size_t k = 0; k < conf->agent.nservices; k++)
-			for (size_t j = 0; j < conf->agent.services[k].naddresses; j++)
-				if (addr_prefix_contains(
-					    p, &conf->agent.services[k].addresses[j].addr))
-					conf_fault(
-						faults, key,
-						"holds an address of service \"%s\"; tunnels would "
-						"get it too: keep them apart",
-						conf->agent.services[k].name);
 	}
 }
 
