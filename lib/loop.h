@@ -4,8 +4,9 @@
  * daemon does with it.
  *
  * One loop per program, owned by the main thread. SIGTERM and SIGINT end loop_run() (or call the
- * stop function first); SIGHUP calls the reload function. loop_post() is the one way by which another thread hands work to the main
- * thread. Everything else of sd-event is used directly through loop_event().
+ * stop function first); SIGHUP calls the reload function. loop_post() is the one way by which
+ * another thread hands work to the main thread. Everything else of sd-event is used directly
+ * through loop_event().
  */
 #ifndef WEIR_LOOP_H
 #define WEIR_LOOP_H
@@ -23,8 +24,8 @@ void loop_free(struct loop *loop); /* accepts NULL */
 sd_event *loop_event(struct loop *loop);
 
 void loop_on_reload(struct loop *loop, loop_fn *fn, void *arg);
-/* fn is called by the first SIGTERM or SIGINT, and ends the loop by loop_quit(), then or when what runs
- * has ended. A second signal ends the loop at once. */
+/* fn is called by the first SIGTERM or SIGINT, and ends the loop by loop_quit(), then or when what
+ * runs has ended. A second signal ends the loop at once. */
 void loop_on_stop(struct loop *loop, loop_fn *fn, void *arg);
 
 /* Runs until loop_quit() or a signal; returns the exit code for main(). */

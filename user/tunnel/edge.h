@@ -42,6 +42,7 @@ struct edge {
 	struct reg_lease *lease;
 	struct leased *leased; /* keys on it, written in order (attach.h); edge_tunnels_open() makes it */
 	bool draining;
+	void (*idle)(struct edge *edge); /* the front calls it when it drains and nothing runs any more */
 };
 
 /* ---- tunnels.c: what the registry says ---- */
@@ -109,8 +110,13 @@ struct front_fds { /* bound by the caller while privileged, or handed down */
 	int *plain, *tls, *tunnel; /* tunnel: listeners that sk_lookup feeds, at most v4 and v6 */
 	size_t nplain, ntls, ntunnel;
 };
+/* Takes the listeners. Reads certificates and makes no thread: in `prepare`. */
 int front_open(struct front **out, struct edge *edge, const struct front_fds *fds);
+int front_start(struct front *f);
+/* Breaks off everything. What ended is told after the batch: the memory is freed by front_free(), after
+ * reactor_free(). */
 void front_close(struct front *f);
+void front_free(struct front *f); /* accepts NULL */
 void front_drain(struct front *f);  /* accepts no more, lets run what runs */
 bool front_is_idle(const struct front *f);
 int front_reload(struct front *f); /* certificates, limits: the new ones or the old ones */
