@@ -91,7 +91,7 @@ check $? "the registry is back: c leads to a after $took s"
 
 # ---- taking it down ----
 kill "${AGENT_PID[c]}"; wait "${AGENT_PID[c]}" 2>/dev/null
-in_net c build/bin/weir-agent -c $work/c.yaml --detach >$work/detach
+in_net c $build/bin/weir-agent -c $work/c.yaml --detach >$work/detach
 check $? "weir-agent --detach: $(tr '\n' ' ' <$work/detach)"
 is "$(in_net c ip route show table local proto 119; in_net c ip -6 route show table local proto 119; ls /sys/fs/bpf/c 2>/dev/null)" "" "no route, no pin is left"
 in_net c python3 -m http.server -b 0.0.0.0 9000 >/dev/null 2>&1 &
