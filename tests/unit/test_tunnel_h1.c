@@ -177,6 +177,7 @@ static void requests_refused(void **state)
 		{ "GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400 },
 		{ "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400 },
 		{ "GET / HTTP/1.1\r\nHost: \r\n\r\n", 400 },
+		{ "GET http://a.example/ HTTP/1.1\r\n\r\n", 400 },
 		{ "GET http://b.example/ HTTP/1.1\r\n" HOST "\r\n", 400 },
 		{ "GET http://u@a.example/ HTTP/1.1\r\n" HOST "\r\n", 400 },
 		{ "GET http://a.example?q HTTP/1.1\r\n" HOST "\r\n", 400 },

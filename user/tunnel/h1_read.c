@@ -155,9 +155,9 @@ static int add_target(struct h1_read *r, const char *method, size_t method_len)
  */
 static int read_request_line(struct h1_read *r, const char *line, size_t len)
 {
-	const char *method_end = memchr(line, ' ', len), *version = line + (len < 14 ? 0 : len - 8);
+	const char *method_end = memchr(line, ' ', len), *version = line + (len < 12 ? 0 : len - 8);
 
-	if (len < 14 || !method_end || memcmp(version, "HTTP/", 5) != 0 || version[-1] != ' ' ||
+	if (len < 12 || !method_end || memcmp(version, "HTTP/", 5) != 0 || version[-1] != ' ' ||
 	    version[6] != '.' || !strchr("0123456789", version[5]) ||
 	    !strchr("0123456789", version[7]))
 		return refuse(r, 400, "the first line is no request");
@@ -254,9 +254,12 @@ static int check_request(struct h1_read *r)
 {
 	const char *why = NULL;
 
+	if (head_count(r->head, "host") != 1) /* RFC 9112 section 3.2 */
+		return refuse(r, 400,
+			      head_find(r->head, "host") ? "more than one Host" : "no Host");
 	if (find_framing(r) || find_websocket(r) || find_expectation(r))
 		return -1;
-	if (r->connect && r->framing != H1_NONE)
+	if (r->connect && (r->framing == H1_CHUNKED || r->head->content_length > 0))
 		return refuse(r, 400, "CONNECT with a body");
 	return head_check_request(r->head, &why) ? refuse(r, 400, why) : 0;
 }

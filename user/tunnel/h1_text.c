@@ -166,7 +166,7 @@ static void put_cookies(struct text *t, const struct head *h)
 
 	PUT(t, "cookie: ");
 	for (size_t i = 0; i < h->n; i++) {
-		if (!head_field_is(&h->fields[i], "cookie", 6))
+		if (!head_field_is(&h->fields[i], "cookie", 6) || !h->fields[i].value_len)
 			continue;
 		if (!first)
 			PUT(t, "; ");
