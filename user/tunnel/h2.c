@@ -197,6 +197,7 @@ static size_t on_data(struct conn *c, void *arg, const uint8_t *data, size_t len
 	h->inside = true;
 	n = nghttp2_session_mem_recv(h->ng, data, len);
 	h->inside = false;
+	recv_see_floods(h);
 	if (n < 0)
 		h2_over(h, END_PROTOCOL, nghttp2_strerror((int)n));
 	h2_run_soon(h);

@@ -72,6 +72,7 @@ struct h2 {
 	bool frame_plain;  /* it is not padded */
 	struct stream *last_found;
 	struct flood resets, useless;
+	bool annoyed;	       /* there were too many of `useless` */
 	uint64_t ping_sent_us; /* 0: no answer is awaited */
 	uint64_t heard_ms;     /* when bytes came last */
 	unsigned int silent;   /* ticks of `ping` since */
@@ -94,6 +95,7 @@ void h2_drained(struct h2 *h);					/* the second GOAWAY */
 int h2_write(struct h2 *h, const void *data, size_t len);
 
 /* h2_recv.c */
+void recv_see_floods(struct h2 *h);
 void recv_callbacks(nghttp2_session_callbacks *cb);
 
 /* h2_stream.c */

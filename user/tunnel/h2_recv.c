@@ -36,9 +36,17 @@ static void calm_down(struct h2 *h, const char *why)
 	nghttp2_session_terminate_session(h->ng, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
+/* The beginning of a frame is no place to end the session: that is done at the end of what was
+ * read. */
 static void useless(struct h2 *h)
 {
 	if (flooded(h, &h->useless, USELESS_MAX))
+		h->annoyed = true;
+}
+
+void recv_see_floods(struct h2 *h)
+{
+	if (h->annoyed)
 		calm_down(h, "flooded with frames that carry nothing");
 }
 
@@ -63,6 +71,8 @@ static int begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *
 	struct h2 *h = arg;
 	struct stream *s;
 
+	if (frame->hd.type != NGHTTP2_HEADERS) /* pushed before our SETTINGS came there */
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	head_free(h->in);
 	h->in = head_new();
 	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
@@ -210,9 +220,26 @@ static int begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *ar
 	struct h2 *h = arg;
 
 	(void)ng;
-	if (hd->type == NGHTTP2_DATA) {
+	switch (hd->type) {
+	case NGHTTP2_DATA:
 		h->frame_left = hd->length;
 		h->frame_plain = !(hd->flags & NGHTTP2_FLAG_PADDED);
+		if (!hd->length && !(hd->flags & NGHTTP2_FLAG_END_STREAM))
+			useless(h);
+		break;
+	case NGHTTP2_SETTINGS:
+	case NGHTTP2_PING:
+		if (!(hd->flags & NGHTTP2_FLAG_ACK))
+			useless(h);
+		break;
+	case NGHTTP2_HEADERS:
+	case NGHTTP2_RST_STREAM:
+	case NGHTTP2_GOAWAY:
+	case NGHTTP2_WINDOW_UPDATE:
+	case NGHTTP2_CONTINUATION:
+		break;
+	default: /* PRIORITY, and what we do not know */
+		useless(h);
 	}
 	return 0;
 }
@@ -241,12 +268,7 @@ static void data_came(struct h2 *h, const nghttp2_frame *frame)
 {
 	struct stream *s = find(h, frame->hd.stream_id);
 
-	if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
-		if (!frame->hd.length)
-			useless(h);
-		return;
-	}
-	if (!s || s->in_last)
+	if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) || !s || s->in_last)
 		return;
 	s->in_last = true;
 	if (!s->let_go && !s->tell_gone && s->end.on)
@@ -260,10 +282,8 @@ static void ping_came(struct h2 *h, const nghttp2_frame *frame)
 {
 	uint64_t sent, now = reactor_now_us();
 
-	if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
-		useless(h);
+	if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
 		return;
-	}
 	memcpy(&sent, frame->ping.opaque_data, sizeof(sent));
 	if (!sent) {
 		h2_drained(h);
@@ -312,13 +332,6 @@ static int frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *arg
 		break;
 	case NGHTTP2_GOAWAY:
 		goaway_came(h, &frame->goaway);
-		break;
-	case NGHTTP2_SETTINGS:
-		if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
-			useless(h);
-		break;
-	case NGHTTP2_PRIORITY:
-		useless(h);
 		break;
 	default:
 		break;
@@ -377,6 +390,17 @@ static int stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void *ar
 	return 0;
 }
 
+static int frame_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
+{
+	struct h2 *h = arg;
+
+	(void)ng;
+	if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
+		h->lost = frame->goaway.error_code == NGHTTP2_INTERNAL_ERROR ? END_ERROR
+									     : END_PROTOCOL;
+	return 0;
+}
+
 static int not_sent(nghttp2_session *ng, const nghttp2_frame *frame, int err, void *arg)
 {
 	struct h2 *h = arg;
@@ -426,6 +450,7 @@ void recv_callbacks(nghttp2_session_callbacks *cb)
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, frame_recv);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, data_chunk);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, stream_close);
+	nghttp2_session_callbacks_set_on_frame_send_callback(cb, frame_sent);
 	nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, not_sent);
 	nghttp2_session_callbacks_set_error_callback2(cb, said);
 }
