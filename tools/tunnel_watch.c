@@ -14,7 +14,7 @@
 /* ---- top ----------------------------------------------------------------------------------------
  */
 
-/* The answer of the edge's command "tunnels", or NULL after a message. */
+/* The edge's answer, or NULL after a message. */
 static json_t *ask_edge(const struct conf *conf, json_t *request)
 {
 	char why[256];
@@ -103,13 +103,13 @@ int tunnel_top(const struct cmd *cmd, int argc, char **argv)
 	if (!conf)
 		return CMD_USAGE;
 	for (bool more = true; more;) {
-		now = ask_edge(conf, json_pack("{s:s}", "do", "tunnels"));
+		now = ask_edge(conf, json_pack("{s:s}", "do", "status"));
 		if (!now)
 			break;
 		if (tty && !opt.json)
 			fputs("\033[H\033[2J", stdout);
 		if (opt.json)
-			cmd_print_json(json_incref(now));
+			cmd_print_json(json_incref(json_object_get(now, "tunnels")));
 		else
 			print_top(now, before, (double)seconds);
 		if (tty && !opt.json)
@@ -130,14 +130,17 @@ int tunnel_top(const struct cmd *cmd, int argc, char **argv)
 
 static void print_request(const json_t *l, bool as_json)
 {
+	const char *cause = js_text(l, "cause", "");
+
 	if (as_json) {
 		json_dumpf(l, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
 		putchar('\n');
 		return;
 	}
-	printf("%s %s %s %s%s %s %s ms %s\n", js_text(l, "time", "-"), js_text(l, "client", "-"),
-	       js_text(l, "method", "-"), js_text(l, "host", ""), js_text(l, "path", ""),
-	       js_show(l, "status", 0), js_show(l, "ms", 1), js_text(l, "id", ""));
+	printf("%s %s %s %s%s %s %s ms %s%s%s\n", js_text(l, "time", "-"),
+	       js_text(l, "client", "-"), js_text(l, "method", "-"), js_text(l, "host", ""),
+	       js_text(l, "path", ""), js_show(l, "status", 0), js_show(l, "ms", 1),
+	       js_text(l, "id", ""), *cause ? " " : "", cause);
 }
 
 /* Prints what came after `after`; the number of the last one, or -1 after a message. */
@@ -153,13 +156,10 @@ static json_int_t print_requests(const struct conf *conf, const char *tunnel, js
 	answer = ask_edge(conf, request);
 	if (!answer)
 		return -1;
-	json_array_foreach (json_object_get(answer, "lines"), i, l) {
-		json_int_t seq = json_integer_value(json_object_get(l, "seq"));
-
+	json_array_foreach (json_object_get(answer, "lines"), i, l)
 		print_request(l, as_json);
-		if (seq > after)
-			after = seq;
-	}
+	if (json_is_integer(json_object_get(answer, "last")))
+		after = json_integer_value(json_object_get(answer, "last"));
 	fflush(stdout);
 	json_decref(answer);
 	return after;

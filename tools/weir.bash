@@ -4,12 +4,12 @@ _weir() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		words="up check status top weights drain put get ls rm user token ca lab help --help --version"
+		words="up check status top weights drain put get ls rm user token tunnel ca lab help --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
 	case $prev in
-	-c | --config | --token-file | --ready) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	-c | --config | --token-file | --ready | --client-ca | --dir | --ca) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	--rights) COMPREPLY=($(compgen -W "r rl rw rwl rwdl rwdla" -- "$cur")); return ;;
 	esac
 	case $cmd in
@@ -21,6 +21,22 @@ _weir() {
 	put | get | ls | rm) words="-c --gateway --token-file --json --help" ;;
 	user) words="add key disable enable rm list -c --rights --bucket --prefix --json --help" ;;
 	token) words="-c --rights --bucket --prefix --ttl --json --help" ;;
+	tunnel)
+		case ${COMP_WORDS[2]} in
+		create) words="--hostname --port --tls-pass --allow --deny --client-ca --owner --token-ttl --no-wait -c --json --help" ;;
+		set) words="--hostname --port --tls-pass --allow --deny --client-ca --owner -c --json --help" ;;
+		enroll) words="--edge --dir --help" ;;
+		run) words="--hostname --port --to --ca --host --proxy --edge --connections --dir --help" ;;
+		top) words="-c --interval --rounds --json --help" ;;
+		logs) words="-c --follow --lines --json --help" ;;
+		token) words="-c --token-ttl --json --help" ;;
+		revoke) words="-c --serial --json --help" ;;
+		list | info | delete) words="-c --json --help" ;;
+		*) words="create enroll run list info top logs set token revoke delete --help" ;;
+		esac
+		case $prev in info | set | token | revoke | delete | logs)
+			[[ $cur != -* ]] && words+=" $(weir tunnel list --json 2>/dev/null | sed -n 's/^    "name": "\(.*\)",$/\1/p')" ;;
+		esac ;;
 	ca) words="init issue host --name --help" ;;
 	lab) words="up down nodes exec kill start --help"
 	     case $prev in exec | kill | start) words="client router reg edge-a gw-a1 gw-a2 ep-a1 ep-a2 edge-b gw-b1 gw-b2 ep-b1 ep-b2" ;; esac ;;
