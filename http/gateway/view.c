@@ -2,8 +2,9 @@
 /*
  * view.c -- see view.h.
  *
- * Watches' threads write three JSON objects (key → value) and then rebuild the ranked list; request
- * threads read the list. Both under one lock: a pick copies two strings.
+ * Watches' threads write JSON objects (key → value), one for each prefix, and rebuild the ranked
+ * list when it depends on what changed; request threads read the list. Both under one lock: a pick
+ * copies two strings.
  */
 #include "http/gateway/view.h"
 
@@ -14,11 +15,15 @@
 #include <string.h>
 
 #include "lib/log.h"
+#include "lib/tunnels.h"
 
 #define ENDPOINTS_MAX 1024
 
-enum { MEMBERS, RATES, DRAIN, PREFIXES };
-static const char *const prefixes[PREFIXES] = { REG_MEMBERS, REG_RATES, REG_DRAIN };
+#define REVISION "_revision" /* of a tunnel's key, beside its members */
+
+enum { MEMBERS, RATES, DRAIN, TUNNELS, ATTACHMENTS, PUBLISHED, PREFIXES };
+static const char *const prefixes[PREFIXES] = { REG_MEMBERS, REG_RATES,	      REG_DRAIN,
+						REG_TUNNELS, REG_ATTACHMENTS, REG_PUBLISHED };
 
 struct source {
 	struct view *view;
@@ -108,6 +113,10 @@ static void changed(void *arg, enum reg_event event, const struct reg_kv *kv)
 	if (event == REG_PUT) {
 		json_t *value = json_loadb(kv->value, kv->value_len, 0, NULL);
 
+		if (json_is_object(value) && source->which == TUNNELS) {
+			json_object_del(value, "enroll");
+			json_object_set_new(value, REVISION, json_integer(kv->mod_revision));
+		}
 		if (json_is_object(value))
 			json_object_set(view->known[source->which], rest, value);
 		else
@@ -118,7 +127,8 @@ static void changed(void *arg, enum reg_event event, const struct reg_kv *kv)
 	} else if (event == REG_DELETE) {
 		json_object_del(view->known[source->which], rest);
 	}
-	rebuild(view);
+	if (source->which <= DRAIN)
+		rebuild(view);
 	pthread_mutex_unlock(&view->lock);
 }
 
@@ -210,6 +220,59 @@ json_t *view_members(struct view *view)
 	pthread_mutex_lock(&view->lock);
 	json_object_foreach (view->known[MEMBERS], key, member)
 		json_array_append_new(list, json_deep_copy(member));
+	pthread_mutex_unlock(&view->lock);
+	return list;
+}
+
+/* Held: {edge → attachment} of a tunnel that count, into o with the tunnel's state. */
+static void add_attachments(const struct view *view, json_t *o, const char *name)
+{
+	json_int_t generation = json_integer_value(json_object_get(o, "generation"));
+	json_t *list = json_array(), *value;
+	size_t len = strlen(name), up = 0;
+	const char *key;
+
+	json_object_foreach (view->known[ATTACHMENTS], key, value) {
+		bool same = json_integer_value(json_object_get(value, "generation")) == generation;
+		bool draining = json_is_true(json_object_get(value, "draining"));
+		json_t *a;
+
+		if (strncmp(key, name, len) || key[len] != '/')
+			continue;
+		a = json_pack("{s:s, s:b, s:b, s:s}", "edge", key + len + 1, "up",
+			      same && !draining, "draining", same && draining, "why",
+			      same ? "" : "of an older generation");
+		json_object_update(a, value);
+		json_array_append_new(list, a);
+		up += same && !draining;
+	}
+	json_object_set_new(o, "up", json_boolean(up > 0));
+	json_object_set_new(o, "attachments", list);
+}
+
+json_t *view_tunnels(struct view *view)
+{
+	static const char *const shown[] = { "name",	 "owner",      "hostnames", "address",
+					     "address6", "generation", "ports",	    "created" };
+	json_t *list = json_array(), *value;
+	const char *name;
+
+	pthread_mutex_lock(&view->lock);
+	json_object_foreach (view->known[TUNNELS], name, value) {
+		const json_t *published = json_object_get(view->known[PUBLISHED], name);
+		bool is_new = json_integer_value(json_object_get(published, "revision")) <
+			      json_integer_value(json_object_get(value, REVISION));
+		json_t *o = json_object();
+
+		for (size_t i = 0; i < sizeof(shown) / sizeof(*shown); i++)
+			json_object_set_new(o, shown[i],
+					    json_deep_copy(json_object_get(value, shown[i])));
+		json_object_set_new(o, "published", json_boolean(published && !is_new));
+		json_object_set_new(o, "silent",
+				    json_deep_copy(json_object_get(published, "silent")));
+		add_attachments(view, o, name);
+		json_array_append_new(list, o);
+	}
 	pthread_mutex_unlock(&view->lock);
 	return list;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * view.h -- what the gateway knows of the installation: members, endpoints with their weights,
- * drains. Kept by watches; a registry that is silent leaves it as it was.
+ * drains, tunnels. Kept by watches; a registry that is silent leaves it as it was.
  */
 #ifndef WEIR_VIEW_H
 #define WEIR_VIEW_H
@@ -26,5 +26,9 @@ int view_pick(struct view *view, double u, char url[256], char node[64]);
 json_t *view_endpoints(struct view *view);
 /* [{node, site, role, inside, tls, url, …}]: every member; a new reference. */
 json_t *view_members(struct view *view);
+/* [{name, owner, hostnames, address, address6, ports, generation, created, up, published, silent,
+ * attachments: [{edge, up, draining, why, connections, origins, rtt_us}]}]: what anybody who may look
+ * may see of them; a new reference. */
+json_t *view_tunnels(struct view *view);
 
 #endif

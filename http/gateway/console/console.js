@@ -4,7 +4,7 @@
 
 const $ = id => document.getElementById(id);
 const store = sessionStorage;
-let events = null, plot = null;
+let events = null, plot = null, before = null;
 const history = { names: [], rows: [] };
 const HISTORY_ROWS = 300;
 
@@ -81,6 +81,7 @@ function showTotals(all, services) {
     total('endpoints', endpoints.length),
     total('objects held', sum(endpoints, m => m.status.objects)),
     total('requests redirected', sum(gateways, m => m.status.requests?.redirected)),
+    ...(all.tunnels?.length ? [total('tunnels up', `${all.tunnels.filter(t => t.up).length} of ${all.tunnels.length}`)] : []),
     total('names asked', sum(of(all, 'ns'), m => m.status.queries)));
 }
 
@@ -124,6 +125,66 @@ function showStorage(all) {
     ['objects', b => number(b.objects), 'n']], rows, 'nothing was stored yet');
 }
 
+// What all edges counted for a tunnel, and how fast it grew since the overview before.
+function tunnelCounts(all) {
+  const counts = new Map();
+  for (const m of of(all, 'edge')) for (const t of m.status.tunnels ?? []) {
+    const c = counts.get(t.name) ?? { requests: 0, open: 0, bytes: 0, errors: 0 };
+    c.requests += t.requests ?? 0;
+    c.open += t.open ?? 0;
+    c.bytes += (t.bytes_up ?? 0) + (t.bytes_down ?? 0);
+    c.errors += t.errors ?? 0;
+    counts.set(t.name, c);
+  }
+  const seconds = all.at - (before?.at ?? all.at), per = (now, was) => seconds > 0 && now >= was ? (now - was) / seconds : undefined;
+  for (const [name, c] of counts) {
+    const was = before?.counts.get(name);
+    if (!was) continue;
+    c.rate = per(c.requests, was.requests);
+    c.flow = per(c.bytes, was.bytes);
+  }
+  if (!before || seconds > 0) before = { at: all.at, counts };
+  return counts;
+}
+
+function tunnelState(t) {
+  if (!t.published) return element('span', t.up ? 'up, names are not published yet' : 'no origin yet', 'draining');
+  return element('span', t.up ? 'up' : 'no origin', t.up ? 'up' : 'down');
+}
+
+function attachedTo(a) {
+  const rtt = a.rtt_us ? `, ${number(a.rtt_us / 1000, 1)} ms` : '';
+  return `${a.edge} (${a.why || (a.draining ? 'draining' : `${number(a.connections)} connections${rtt}`)})`;
+}
+
+function showTunnels(all) {
+  const counts = tunnelCounts(all), count = (t, what) => counts.get(t.name)?.[what];
+  const rows = [...(all.tunnels ?? [])].sort((a, b) => a.name < b.name ? -1 : 1);
+  show('tunnels', [
+    ['tunnel', t => t.name], ['state', tunnelState], ['hostnames', t => (t.hostnames ?? []).join(' '), 'wide'],
+    ['address', t => [t.address, t.address6].filter(Boolean).join(' ') || 'the edges’ own', 'wide'],
+    ['ports', t => (t.ports ?? []).map(p => `${p.port}/${p.mode}`).join(' ')],
+    ['attached to', t => (t.attachments ?? []).map(attachedTo).join(', ') || '–', 'wide'],
+    ['open', t => number(count(t, 'open')), 'n'], ['requests/s', t => number(count(t, 'rate'), 1), 'n'],
+    ['flow', t => count(t, 'flow') === undefined ? '–' : `${bytes(count(t, 'flow'))}/s`, 'n'],
+    ['requests', t => number(count(t, 'requests')), 'n'], ['errors', t => number(count(t, 'errors')), 'n'],
+    ['note', t => t.silent?.length ? `silent: ${t.silent.join(', ')}` : t.owner ? `of ${t.owner}` : '', 'wide'],
+  ], rows, 'no tunnels; `weir tunnel create` makes one');
+  $('tunnels').parentElement.hidden = $('edges').parentElement.hidden = !rows.length && !of(all, 'edge').length;
+}
+
+function showEdges(all) {
+  const open = c => ['http1', 'http2', 'bytes'].reduce((n, k) => n + (c?.connections?.[k] ?? 0), 0);
+  show('edges', [
+    ['edge', m => m.node], ['site', m => m.site], ['state', m => state({ up: !m.status.stale, draining: m.status.draining })],
+    ['clients', m => number(open(m.status.clients)), 'n'], ['requests', m => number(m.status.clients?.requests), 'n'],
+    ['refused', m => number(m.status.clients?.refused), 'n'],
+    ['tunnels with origins', m => number((m.status.tunnels ?? []).filter(t => t.origins?.length).length), 'n'],
+    ['origins dial', m => (m.attach ?? []).join(' ')],
+    ['certificates', m => (m.status.clients?.certificates ?? []).map(c => `${c.name} (${Math.floor((c.until - all.at) / 86400)} days)`).join(', '), 'wide'],
+  ], of(all, 'edge'), 'no edge answers');
+}
+
 function showMembers(all) {
   show('members', [
     ['node', m => m.node], ['site', m => m.site], ['role', m => m.role],
@@ -158,6 +219,8 @@ function update(all) {
   showServices(services);
   showLearned(services);
   showStorage(all);
+  showTunnels(all);
+  showEdges(all);
   showMembers(all);
   record(all, services);
 }
