@@ -177,7 +177,7 @@ function showEdges(all) {
   const open = c => ['http1', 'http2', 'bytes'].reduce((n, k) => n + (c?.connections?.[k] ?? 0), 0);
   show('edges', [
     ['edge', m => m.node], ['site', m => m.site], ['state', m => state({ up: !m.status.stale, draining: m.status.draining })],
-    ['clients', m => number(open(m.status.clients)), 'n'], ['requests', m => number(m.status.clients?.requests), 'n'],
+    ['clients', m => number(open(m.status.clients)), 'n'], ['running', m => number(m.status.clients?.requests), 'n'], ['served', m => number(m.status.clients?.served), 'n'],
     ['refused', m => number(m.status.clients?.refused), 'n'],
     ['tunnels with origins', m => number((m.status.tunnels ?? []).filter(t => t.origins?.length).length), 'n'],
     ['origins dial', m => (m.attach ?? []).join(' ')],
