@@ -476,6 +476,7 @@ static void begin_tunnel(struct oconn *oc)
 static void on_ready(struct conn *c, void *arg)
 {
 	struct oconn *oc = arg;
+	struct edge *edge = oc->a->edge;
 
 	if (!strcmp(conn_alpn(c), CONTROL_ALPN)) {
 		begin_tunnel(oc);
@@ -486,7 +487,7 @@ static void on_ready(struct conn *c, void *arg)
 		return;
 	}
 	forget(oc); /* it is enrolment's now */
-	if (enroll_serve(oc->a->edge, c))
+	if (enroll_serve(edge, c))
 		conn_abort(c);
 }
 

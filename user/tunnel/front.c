@@ -28,6 +28,15 @@ void client_state(struct client *c, enum client_state state)
 	c->state = (uint8_t)state;
 }
 
+static void forget_tunnels(struct client *c)
+{
+	if (c->tunnel)
+		c->tunnel->users--;
+	if (c->shown)
+		c->shown->users--;
+	c->tunnel = c->shown = NULL;
+}
+
 void client_free(struct client *c)
 {
 	struct front *f = c->front;
@@ -35,10 +44,7 @@ void client_free(struct client *c)
 	look_free(c);
 	requests_forget(c);
 	limits_leave(f->limits, c->address);
-	if (c->tunnel)
-		c->tunnel->users--;
-	if (c->shown)
-		c->shown->users--;
+	forget_tunnels(c);
 	*c->at = c->next;
 	if (c->next)
 		c->next->at = c->at;
@@ -58,7 +64,7 @@ void client_abort(struct client *c)
 		break;
 	case CLIENT_HTTP1:
 		h1_server_abort(c->h1);
-		break;
+		return; /* freed when `closed` is told */
 	case CLIENT_HTTP2:
 		h2_abort(c->h2, "the site was removed");
 		break;
@@ -219,9 +225,7 @@ void front_close(struct front *f)
 	requests_abort(f, NULL);
 	for (struct client *c = f->clients, *next; c; c = next) {
 		next = c->next;
-		if (c->tunnel)
-			c->tunnel->users--;
-		c->tunnel = NULL;
+		forget_tunnels(c); /* the registry's copy goes before the clients that end later */
 		client_abort(c);
 	}
 	gateway_close(f->gateway);
