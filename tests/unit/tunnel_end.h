@@ -23,7 +23,8 @@ struct hear {
 	size_t to_send, sent;
 	bool send_last;
 	struct head *send_trailers;
-	char text[256]; /* the first bytes of the body */
+	char text[256];			 /* the first bytes of the body */
+	void (*on_last)(struct hear *p); /* after the last byte of the body */
 };
 
 static inline uint8_t pattern_at(size_t i)
@@ -102,6 +103,8 @@ static inline void hear_data(struct end *e, void *arg, const void *data, size_t 
 		p->held += len;
 	else
 		e->ops->taken(e, len);
+	if (last && p->on_last)
+		p->on_last(p);
 }
 
 static inline void hear_trailers(struct end *e, void *arg, const struct head *h)
