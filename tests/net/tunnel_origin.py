@@ -28,18 +28,19 @@ class Place:
             self.run("weir", "ca", "issue", self.work / "ca", f"edge-{i}", "127.0.0.1")
         self.credentials()
 
-    def run(self, *argv):
-        return subprocess.run([str(a) for a in argv], check=True, capture_output=True, text=True)
+    def run(self, *argv, env=None):
+        return subprocess.run([str(a) for a in argv], check=True, capture_output=True, text=True, env={**os.environ, **(env or {})})
 
-    def credentials(self, ca="origins", hostnames=(HOST,), folder="cred"):
-        """What `weir tunnel enroll` would have written."""
+    def credentials(self, ca="origins", hostnames=(HOST,), folder="cred", at=None):
+        """What `weir tunnel enroll` would have written; at: when it was ("-60d")."""
         w, d = self.work, self.work / folder
         d.mkdir(exist_ok=True)
         (w / "ext").write_text("subjectAltName=" + ",".join(f"DNS:{h}" for h in hostnames) + "\nextendedKeyUsage=clientAuth\n")
         self.run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=app",
                  "-keyout", d / "key.new", "-out", w / "csr")
         self.run("openssl", "x509", "-req", "-in", w / "csr", "-CA", w / f"ca/{ca}.pem", "-CAkey", w / f"ca/{ca}.key", "-days", "30",
-                 "-extfile", w / "ext", "-out", d / "cert.new")
+                 "-extfile", w / "ext", "-out", d / "cert.new",
+                 env=at and {"LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "FAKETIME": at})
         shutil.copy(w / "ca/ca.pem", d / "ca.new")
         for name in "key", "cert", "ca":
             os.chown(d / f"{name}.new", UID, UID)
@@ -273,11 +274,12 @@ def test_refusals(p):
 
 
 def test_files(p):
-    def start(env=None):
-        o = p.origin("f", [{"to": "http://127.0.0.1:9000"}], ["127.0.0.1:7000"], env=env)
+    def start():
+        o = p.origin("f", [{"to": "http://127.0.0.1:9000"}], ["127.0.0.1:7000"])
         return o.process.wait(10), o.said()
 
-    code, said = start({"LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "FAKETIME": "+40d"})
+    p.credentials(at="-60d")
+    code, said = start()
     check(code == 2 and "expired at 2" in said and "weir tunnel enroll" in said, "an expired certificate: when, and what to do", said)
     os.rename(p.work / "cred", p.work / "gone")
     code, said = start()
@@ -291,6 +293,7 @@ waiting = threading.Event()
 
 def main():
     enter("openssl")
+    os.path.exists("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1") or skip("libfaketime is not installed")
     p = Place()
     p.credentials(hostnames=ALL)
     serve(echo, 9000)
