@@ -18,8 +18,12 @@
 #include "user/tunnel/conn_impl.h"
 
 /* One read, and what one connection may read before the others get their turn. */
-#define READ_MAX (128u << 10)
-#define TURN_MAX (512u << 10)
+#define READ_MAX (64u << 10)
+#define TURN_MAX (256u << 10)
+
+/* What the kernel takes beyond what the path carries: a small answer does not wait behind megabytes
+ * of a large one. */
+#define UNSENT_MAX (256 << 10)
 
 #define DIAL_MS	     3000
 #define HANDSHAKE_MS 10000
@@ -64,8 +68,7 @@ static void reap(struct reactor_defer *d)
 /* From here on nothing is told; the memory is freed after the batch. */
 static void end_all(struct conn *c)
 {
-	c->state = CONN_OVER;
-	reactor_defer_cancel(c->reactor, &c->work);
+	c->state = CONN_OVER; /* `work` may be queued: it comes before `reap` and does nothing */
 	reactor_timer_stop(c->reactor, &c->timer);
 	reactor_last_remove(&c->last);
 	if (c->watched)
@@ -77,6 +80,10 @@ static void end_all(struct conn *c)
 
 static void tell_closed(struct conn *c)
 {
+	/* Unread bytes would make a reset of the close, which may overtake TLS's alert. */
+	if (c->failed == -EPROTO &&
+	    recv(c->io.fd, reactor_scratch(c->reactor), REACTOR_SCRATCH, MSG_DONTWAIT) > 0)
+		shutdown(c->io.fd, SHUT_WR);
 	end_all(c);
 	if (c->on->closed)
 		c->on->closed(c, c->arg, c->failed ? c->failed : c->write_failed);
@@ -366,7 +373,7 @@ static void run(struct conn *c, bool sending)
 		connect_check(c);
 	if (c->state == CONN_SHAKING && !c->ended)
 		shake(c);
-	if (c->ready_owed && !c->ended) {
+	if (c->ready_owed && !c->ended && !c->closing) {
 		c->ready_owed = false;
 		if (c->on->ready)
 			c->on->ready(c, c->arg);
@@ -385,7 +392,10 @@ static void run(struct conn *c, bool sending)
 
 static void on_work(struct reactor_defer *d)
 {
-	run((struct conn *)((char *)d - offsetof(struct conn, work)), true);
+	struct conn *c = (struct conn *)((char *)d - offsetof(struct conn, work));
+
+	if (c->state != CONN_OVER)
+		run(c, true);
 }
 
 static void on_io(struct reactor_io *io, uint32_t events)
@@ -439,7 +449,7 @@ static void on_timer(struct reactor_timer *t)
 static struct conn *conn_make(struct reactor *r, int fd, const struct conn_events *on, void *arg)
 {
 	struct conn *c = calloc(1, sizeof(*c));
-	int one = 1;
+	int one = 1, unsent = UNSENT_MAX;
 
 	if (!c)
 		return NULL;
@@ -452,7 +462,9 @@ static struct conn *conn_make(struct reactor *r, int fd, const struct conn_event
 			    .timer.fn = on_timer,
 			    .last.fn = on_last,
 			    .moved_ms = reactor_now_ms(r) };
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* a Unix socket refuses it */
+	/* A Unix socket refuses both. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
 	return c;
 }
 

@@ -130,6 +130,7 @@ static void send_failed(struct conn *c, int err)
 	}
 	/* An answer may have come before the peer closed: reading goes on until its end. */
 	c->write_failed = -err;
+	c->sock_readable = c->readable = c->hangup = true;
 	conn_out_drop(c);
 	conn_work_soon(c);
 }

@@ -3,8 +3,8 @@
  * reactor.c -- one epoll set under the daemon's loop, a timer wheel, what is deferred to the end of
  * a batch, and a few threads for work that blocks.
  *
- * sd-event sees the epoll set as one level-triggered descriptor. Its callback takes a bounded
- * number of batches, so that the loop's other sources get their turn under any load.
+ * sd-event sees the epoll set as one level-triggered descriptor. Its callback takes batches
+ * for a bounded time, so that the loop's other sources get their turn under any load.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -17,9 +17,9 @@
 
 #include "user/tunnel/reactor.h"
 
-#define EVENTS_MAX  256 /* of one epoll_wait */
-#define BATCHES_MAX 8	/* before other sources of the loop get their turn */
-#define ROUNDS_MAX  4	/* of deferred calls that defer more, before the sockets are asked again */
+#define EVENTS_MAX 256	/* of one epoll_wait */
+#define TURN_US	   5000 /* after which the loop's other sources get their turn */
+#define ROUNDS_MAX 4	/* of deferred calls that defer more, before the sockets are asked again */
 
 #define TICK_SHIFT 5	 /* a tick of the wheel is 32 ms */
 #define SLOTS	   1024u /* one turn of the wheel is 32.8 s; later timers go round again */
@@ -62,7 +62,7 @@ struct reactor {
 	pthread_mutex_t lock; /* for what follows */
 	pthread_cond_t more;
 	struct jobs todo, done;
-	unsigned int busy;
+	unsigned int unfinished; /* waiting or running */
 	bool quit;
 };
 
@@ -316,8 +316,10 @@ static bool batch(struct reactor *r)
 
 static void turn(struct reactor *r)
 {
+	uint64_t end = reactor_now_us() + TURN_US;
+
 	r->in_turn = true;
-	for (int i = 0; i < BATCHES_MAX && batch(r); i++)
+	while (batch(r) && reactor_now_us() < end)
 		;
 	r->in_turn = false;
 	if (r->deferred)
@@ -369,11 +371,10 @@ static void *worker(void *arg)
 			pthread_cond_wait(&r->more, &r->lock);
 			continue;
 		}
-		r->busy++;
 		pthread_mutex_unlock(&r->lock);
 		job->fn(job->arg);
 		pthread_mutex_lock(&r->lock);
-		r->busy--;
+		r->unfinished--;
 		jobs_put(&r->done, job);
 		/* Cannot block: the counter would have to reach 2^64. */
 		if (write(r->finished.fd, &one, sizeof(one)) < 0)
@@ -411,16 +412,17 @@ int reactor_work(struct reactor *r, void (*fn)(void *arg), void (*done)(void *ar
 		return -ENOMEM;
 	*job = (struct job){ NULL, fn, done, arg };
 	pthread_mutex_lock(&r->lock);
-	if (r->n_threads < THREADS &&
-	    (!r->n_threads || r->busy + (r->todo.first != NULL) >= r->n_threads)) {
+	if (r->n_threads < THREADS && r->unfinished >= r->n_threads) {
 		err = -pthread_create(&r->threads[r->n_threads], NULL, worker, r);
 		if (!err)
 			r->n_threads++;
 		else if (r->n_threads) /* those that run will do */
 			err = 0;
 	}
-	if (!err)
+	if (!err) {
 		jobs_put(&r->todo, job);
+		r->unfinished++;
+	}
 	pthread_cond_signal(&r->more);
 	pthread_mutex_unlock(&r->lock);
 	if (err)
@@ -461,6 +463,9 @@ static int sources_add(struct reactor *r)
 		err = sd_event_add_io(event, &r->source, r->epoll_fd, EPOLLIN, on_epoll, r);
 	if (err >= 0)
 		err = sd_event_add_defer(event, &r->wake, on_wake, r);
+	/* sd-event takes such a source for the one that waited longest: it must not come first. */
+	if (err >= 0)
+		err = sd_event_source_set_priority(r->wake, SD_EVENT_PRIORITY_NORMAL + 1);
 	if (err >= 0)
 		err = sd_event_source_set_enabled(r->wake, SD_EVENT_OFF);
 	return err < 0 ? err : 0;
