@@ -111,7 +111,7 @@ static int find_tunnel(struct registry *reg, const char *name, struct tunnel *ou
 	int rc = read_tunnel(reg, name, out, revision);
 
 	if (rc == -ENOENT)
-		because(why, "there is no tunnel \"%.40s\"", name);
+		because(why, "there is no tunnel %.40s", name);
 	else if (rc == -EPROTO)
 		because(why, "the registry's value of tunnel %s cannot be read", name);
 	else if (rc)
@@ -459,7 +459,7 @@ int tunnel_revoke(struct registry *reg, const char *name, const char *serial, si
 	int rc;
 
 	if (!tunnel_name_valid(name)) {
-		because(why, "there is no tunnel \"%.40s\"", name);
+		because(why, "there is no tunnel %.40s", name);
 		return -ENOENT;
 	}
 	snprintf(prefix, sizeof(prefix), REG_ISSUED "%s/", name);
