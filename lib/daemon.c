@@ -255,7 +255,8 @@ static int open_registry(struct daemon *d)
 {
 	int err;
 
-	if (!strcmp(d->role, "registry"))
+	/* An origin knows its edges alone: no registry is in its reach. */
+	if (!strcmp(d->role, "registry") || !strcmp(d->role, "origin"))
 		return 0;
 	err = registry_open(&d->registry, &d->conf->registry);
 	if (err)

@@ -28,7 +28,7 @@ struct daemon {
 	struct conf *conf; /* replaced by a reload, on the main thread, before `reload` is called */
 	struct loop *loop;
 	struct metrics *metrics;
-	/* Opened (files read) before privileges are dropped; NULL for weir-registry. */
+	/* Opened (files read) before privileges are dropped; NULL for weir-registry and origins. */
 	struct registry *registry;
 	struct priv_user user;
 	void *state; /* the program's own */

@@ -3,7 +3,7 @@
  * show.c -- `weir check`, `weir status`, `weir weights`, `weir top`, `weir drain`: what the daemons
  * say.
  */
-#include "tools/cmd.h"
+#include "tools/tunnel.h"
 
 #include <errno.h>
 #include <math.h>
@@ -224,7 +224,10 @@ static void print_status(const struct conf *conf, const json_t *all)
 	} parts[] = { { "agent", print_agent },
 		      { "ns", print_steering },
 		      { "gateway", print_gateway },
-		      { "endpoint", print_storage } };
+		      { "endpoint", print_storage },
+		      { "edge", tunnel_print_edge },
+		      { "origin", tunnel_print_origin },
+		      { "authority", tunnel_print_authority } };
 	const json_t *roles = json_object_get(all, "roles"),
 		     *list = json_object_get(all, "members"), *role;
 	const char *name;
@@ -250,7 +253,7 @@ static void print_status(const struct conf *conf, const json_t *all)
 	}
 	if (json_array_size(list))
 		print_members(list);
-	else
+	else if (list)
 		printf("\nmembers: the registry says nothing (%s)\n",
 		       js_text(all, "members_error", "none"));
 }
@@ -277,6 +280,8 @@ static json_t *gather_status(const struct conf *conf, bool *all_up)
 		}
 		json_object_set_new(roles, list[i].role, answer);
 	}
+	if (json_object_size(roles) == 1 && json_object_get(roles, "origin"))
+		return all; /* it is no member: origins reach no registry */
 	who = members(conf, why, sizeof(why));
 	json_object_set_new(all, "members", who ? who : json_array());
 	if (!who)

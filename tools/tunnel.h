@@ -2,11 +2,10 @@
 /*
  * tunnel.h -- the sub-commands of `weir tunnel` among themselves.
  *
- * tunnel.c has the table, those that make a tunnel (tunnel_wish.c reads what it shall be) and those that
- * change it; tunnel_show.c reads the registry, tunnel_watch.c asks the edge;
- * tunnel_enroll.c and tunnel_origin.c run
- * where an origin runs, without registry or configuration. argc and argv are what follows the
- * sub-command's name; exit codes as in cmd.h.
+ * tunnel.c has the table, those that make a tunnel (tunnel_wish.c reads what it shall be) and those
+ * that change it; tunnel_show.c reads the registry, tunnel_watch.c asks the edge; tunnel_enroll.c and
+ * tunnel_origin.c run where an origin runs, without registry or configuration. argc and argv are what
+ * follows the sub-command's name; exit codes as in cmd.h.
  */
 #ifndef WEIR_TOOLS_TUNNEL_H
 #define WEIR_TOOLS_TUNNEL_H
@@ -57,5 +56,10 @@ char *tunnel_ports_text(const struct tunnel *t, char *buf, size_t len);
 /* ---- tunnel_watch.c ---- */
 int tunnel_top(const struct cmd *cmd, int argc, char **argv);
 int tunnel_logs(const struct cmd *cmd, int argc, char **argv);
+
+/* ---- tunnel_status.c: a role's part of `weir status` ---- */
+void tunnel_print_edge(const json_t *edge);
+void tunnel_print_origin(const json_t *origin);
+void tunnel_print_authority(const json_t *authority);
 
 #endif
