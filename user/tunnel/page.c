@@ -42,8 +42,8 @@ static const char *reason(unsigned int status)
 		return "Too many requests";
 	case 500:
 		return "Error";
-	case 501:
-		return "Not implemented";
+	case 405:
+		return "Not allowed";
 	case 502:
 		return "Not reachable";
 	case 503:

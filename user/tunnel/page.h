@@ -17,7 +17,7 @@
 	X(CERTIFICATE, "certificate", 403, "This site needs a client certificate.")                \
 	X(RATE, "rate", 429, "Too many requests from your address. Wait a moment.")                \
 	X(BODY, "body_too_large", 413, "What you sent is larger than this edge accepts.")          \
-	X(METHOD, "method", 501, "This method is not offered here.")                               \
+	X(METHOD, "method", 405, "This method is not offered here.")                               \
 	X(NO_ORIGIN, "no_origin", 502, "The site's own server is not connected at the moment.")    \
 	X(NO_GATEWAY, "no_gateway", 502, "The storage gateway does not answer at the moment.")     \
 	X(LOST, "lost", 502, "The connection to the site's own server broke.")                     \

@@ -215,7 +215,7 @@ static bool is_passing(enum page_cause cause)
 	return page_status(cause) == 503 || cause == PAGE_RATE || cause == PAGE_NO_ORIGIN;
 }
 
-/* name, value, … for an answer of cause; at most eight pairs. */
+/* name, value, … for an answer of cause. */
 static void page_fields(const struct request *r, enum page_cause cause, const char *out[18])
 {
 	size_t n = 0;
@@ -233,6 +233,10 @@ static void page_fields(const struct request *r, enum page_cause cause, const ch
 	if (is_passing(cause)) {
 		out[n++] = "retry-after";
 		out[n++] = "1";
+	}
+	if (cause == PAGE_METHOD) {
+		out[n++] = "allow";
+		out[n++] = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
 	}
 	out[n] = NULL;
 }
