@@ -28,7 +28,8 @@
 #define AGENT_MAX  120
 
 struct kept {
-	char *text; /* JSON without its end */
+	char *text;  /* JSON without its end */
+	size_t size; /* of its memory, which the next line takes over when it fits */
 	char tunnel[64];
 };
 
@@ -329,15 +330,32 @@ static void gather(struct access_log *log, const char *text, size_t len)
 	reactor_timer_set(log->reactor, &log->timer, WRITE_MS);
 }
 
-void access_log_add(struct access_log *log, const struct access_line *line)
+/* text ends with a newline. */
+static void remember(struct access_log *log, const struct access_line *line, const char *text,
+		     size_t len)
 {
 	struct kept *k = &log->kept[++log->seq % KEPT];
+
+	if (k->size < len) {
+		free(k->text);
+		k->size = (len + 63) / 64 * 64;
+		k->text = malloc(k->size);
+	}
+	if (!k->text) {
+		k->size = 0;
+		return;
+	}
+	memcpy(k->text, text, len - 1);
+	k->text[len - 1] = '\0';
+	strncpy(k->tunnel, line->tunnel ? line->tunnel : "", sizeof(k->tunnel) - 1);
+}
+
+void access_log_add(struct access_log *log, const struct access_line *line)
+{
 	char text[ACCESS_LINE_MAX];
 	size_t len = access_line_json(text, line);
 
-	free(k->text);
-	k->text = strndup(text, len - 1);
-	snprintf(k->tunnel, sizeof(k->tunnel), "%s", line->tunnel ? line->tunnel : "");
+	remember(log, line, text, len);
 	if (log->fd < 0)
 		return;
 	if (log->common)

@@ -172,13 +172,18 @@ static int fields_room(struct head *h)
 
 struct head *head_copy(const struct head *h)
 {
+	return head_copy_room(h, 0, 0);
+}
+
+struct head *head_copy_room(const struct head *h, size_t text, size_t fields)
+{
 	struct head *copy = head_new();
 
 	if (!copy)
 		return NULL;
 	*copy = *h;
-	copy->text_size = h->text_len ? h->text_len : 1;
-	copy->fields_size = h->n ? h->n : 1;
+	copy->text_size = h->text_len + text ? h->text_len + text : 1;
+	copy->fields_size = h->n + fields ? h->n + fields : 1;
 	copy->text = malloc(copy->text_size);
 	copy->fields = malloc(copy->fields_size * sizeof(*copy->fields));
 	if (!copy->text || !copy->fields) {

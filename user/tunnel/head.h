@@ -38,6 +38,8 @@ struct head {
 struct head *head_new(void); /* NULL without memory */
 void head_free(struct head *h);
 struct head *head_copy(const struct head *h);
+/* The same with room for so many more bytes of text and fields before it must grow. */
+struct head *head_copy_room(const struct head *h, size_t text, size_t fields);
 void head_clear(struct head *h); /* empty again; its memory is kept for the next */
 
 /* Names a pseudo-field (":method" …) or adds a field; bytes are copied, names made lower case. 0,

@@ -430,7 +430,7 @@ static struct head *forwarded(const struct request *r, const struct client *c, c
 				       .client_port = c->peer_port,
 				       .local = r->gateway ? NULL : &c->local,
 				       .local_port = c->local_port };
-	struct head *copy = head_copy(h);
+	struct head *copy = head_copy_room(h, REQUEST_FIELDS_TEXT, REQUEST_FIELDS);
 	uint8_t random[24];
 
 	front_random(r->front, random, sizeof(random));

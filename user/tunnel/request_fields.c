@@ -6,7 +6,6 @@
  * -proto and -host, forwarded (RFC 7239), x-weir-client and, for tunnels, x-weir-local.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "lib/hash.h"
@@ -100,24 +99,54 @@ void traceparent_make(char out[TRACEPARENT_LEN + 1], const uint8_t random[24])
 	memcpy(out + 52, "-01", 4);
 }
 
-static int add(struct head *h, const char *name, const char *value)
+static int add(struct head *h, const char *name, size_t name_len, const char *value)
 {
-	return head_add(h, name, strlen(name), value, strlen(value));
+	return head_add(h, name, name_len, value, strlen(value));
+}
+#define ADD(h, name, value) add(h, name, sizeof(name) - 1, value)
+
+static char *put(char *to, const char *text)
+{
+	return stpcpy(to, text);
 }
 
-/* ADDRESS:PORT, IPv6 in brackets. */
-static void with_port(char *out, size_t len, const struct addr *a, const char *text, uint16_t port)
+/* ADDRESS, IPv6 in brackets. */
+static char *put_host(char *to, const struct addr *a, const char *text)
 {
-	snprintf(out, len, a->family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, port);
+	if (a->family != AF_INET6)
+		return put(to, text);
+	return put(put(put(to, "["), text), "]");
 }
 
-/* RFC 7239 section 4; the host may have a port and is quoted for that (section 6). */
+static char *put_port(char *to, uint16_t port)
+{
+	char digits[5];
+	size_t n = 0;
+
+	do
+		digits[n++] = (char)('0' + port % 10);
+	while (port /= 10);
+	*to++ = ':';
+	while (n)
+		*to++ = digits[--n];
+	*to = '\0';
+	return to;
+}
+
+/* RFC 7239 section 4; what is no token is quoted (section 6). */
 static int add_forwarded(struct head *h, const struct addr *client, const char *text)
 {
-	return head_addf(h, "forwarded",
-			 client->family == AF_INET6 ? "for=\"[%s]\";host=\"%s\";proto=%s"
-						    : "for=%s;host=\"%s\";proto=%s",
-			 text, h->authority ? h->authority : "", h->scheme ? h->scheme : "tcp");
+	const char *host = h->authority ? h->authority : "",
+		   *quote = client->family == AF_INET6 ? "\"" : "";
+	const char *proto = h->scheme ? h->scheme : "tcp";
+	char value[512], *to = value;
+
+	if (strlen(host) > 256 || strlen(proto) > 16)
+		return -E2BIG;
+	to = put_host(put(put(to, "for="), quote), client, text);
+	to = put(put(put(to, quote), ";host=\""), host);
+	to = put(put(to, "\";proto="), proto);
+	return head_add(h, "forwarded", 9, value, (size_t)(to - value));
 }
 
 int request_fields_forward(struct head *h, const struct request_origin *from)
@@ -129,24 +158,24 @@ int request_fields_forward(struct head *h, const struct request_origin *from)
 
 	remove_fields(h, keep);
 	addr_format(from->client, client, sizeof(client));
-	with_port(pair, sizeof(pair), from->client, client, from->client_port);
-	rc = add(h, "x-request-id", from->id);
+	put_port(put_host(pair, from->client, client), from->client_port);
+	rc = ADD(h, "x-request-id", from->id);
 	if (!rc && !keep)
-		rc = add(h, "traceparent", from->traceparent);
+		rc = ADD(h, "traceparent", from->traceparent);
 	if (!rc)
-		rc = add(h, "x-forwarded-for", client);
+		rc = ADD(h, "x-forwarded-for", client);
 	if (!rc && h->scheme)
-		rc = add(h, "x-forwarded-proto", h->scheme);
+		rc = ADD(h, "x-forwarded-proto", h->scheme);
 	if (!rc && h->scheme && h->authority)
-		rc = add(h, "x-forwarded-host", h->authority);
+		rc = ADD(h, "x-forwarded-host", h->authority);
 	if (!rc)
 		rc = add_forwarded(h, from->client, client);
 	if (!rc)
-		rc = add(h, "x-weir-client", pair);
+		rc = ADD(h, "x-weir-client", pair);
 	if (!rc && from->local) {
 		addr_format(from->local, local, sizeof(local));
-		with_port(pair, sizeof(pair), from->local, local, from->local_port);
-		rc = add(h, "x-weir-local", pair);
+		put_port(put_host(pair, from->local, local), from->local_port);
+		rc = ADD(h, "x-weir-local", pair);
 	}
 	return rc;
 }

@@ -18,6 +18,10 @@
 #define REQUEST_ID_LEN	16 /* hexadecimal digits */
 #define TRACEPARENT_LEN 55 /* version 00 (W3C Trace Context, section 3.2) */
 
+/* Room that the added fields take, for head_copy_room(). */
+#define REQUEST_FIELDS_TEXT 512
+#define REQUEST_FIELDS	    8
+
 struct request_origin {
 	const char *id;		   /* REQUEST_ID_LEN digits */
 	const char *traceparent;   /* used when the client sent none that is valid */
