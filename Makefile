@@ -51,7 +51,7 @@ registry_src := http/registry/fields.c http/registry/request.c http/registry/ser
 registry_src += http/registry/store_disk.c http/registry/store_lease.c http/registry/watch.c
 
 tunnel_parts := reactor conn conn_out conn_tls raw
-tunnel_parts += head head_check h1_text h1_shape h1_read h1_out h1_server h1_client
+tunnel_parts += head head_check h1_text h1_shape h1_read h1_out h1_front h1_server h1_pool h1_client
 tunnel_parts += end h2 h2_recv h2_stream pump exchange exchange_answer
 tunnel_parts += control proxy sni
 tunnel_parts += edge edge_listen handover front front_accept front_tls front_metrics limits

@@ -397,7 +397,7 @@ static void idle_ones_end(void **state)
 	get_on(&target[0], "GET");
 	reply(&target[0], OK "Content-Length: 0\r\n\r\n");
 	io_until(!back.end);
-	io_until(target[0].closed);
+	io_until(target[0].eof);
 }
 
 static void pool_freed_while_running(void **state)
@@ -410,7 +410,7 @@ static void pool_freed_while_running(void **state)
 	reply(&target[0], OK "Content-Length: 5\r\n\r\nhello");
 	io_until(!back.end);
 	assert_int_equal(back.why, END_DONE);
-	io_until(target[0].closed);
+	io_until(target[0].eof);
 }
 
 static void with_preface(void **state)
@@ -420,7 +420,7 @@ static void with_preface(void **state)
 	get_on(&target[0], "GET");
 	assert_string_equal(got(&target[0]), "PROXY\r\n" GOT_GET);
 	reply(&target[0], OK "Content-Length: 0\r\n\r\n");
-	io_until(!back.end && target[0].closed); /* it speaks of one client alone */
+	io_until(!back.end && target[0].eof); /* it speaks of one client alone */
 }
 
 /* The value of a field that the target got. */
