@@ -47,7 +47,8 @@ struct store {
 	pthread_mutex_t lease_lock;
 	struct lease *leases;
 	size_t nleases, lease_room;
-	int64_t clock_ms;
+	int64_t clock_ms;  /* of the leases, as the last tick left it … */
+	int64_t ticked_ms; /* … at this CLOCK_MONOTONIC */
 };
 
 /* What one transaction changes. Revisions and versions are set. */

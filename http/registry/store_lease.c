@@ -9,12 +9,22 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "http/registry/store_internal.h"
 #include "lib/hash.h"
 #include "lib/log.h"
 
-#define TICK_REVOKES 256 /* leases that one tick looks at */
+#define TICK_REVOKES 256  /* leases that one tick looks at */
+#define TICK_LATE_MS 1000 /* a tick never counts more than this */
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
 
 /* ---- the table; lease_lock held ---- */
 
@@ -34,9 +44,14 @@ static void lease_remove(struct store *s, int64_t id)
 		*lease = s->leases[--s->nleases];
 }
 
+/* Never early: the next tick counts also what has passed since the last one, before this lease. */
 static int64_t lease_end_ms(const struct store *s, int64_t ttl)
 {
-	return s->clock_ms + ttl * 1000;
+	int64_t since = now_ms() - s->ticked_ms;
+
+	if (since > TICK_LATE_MS)
+		since = TICK_LATE_MS;
+	return s->clock_ms + since + ttl * 1000;
 }
 
 int store_lease_add(struct store *s, int64_t id, int64_t ttl)
@@ -179,6 +194,7 @@ void store_lease_tick(struct store *s, int64_t elapsed_ms)
 
 	pthread_mutex_lock(&s->lease_lock);
 	s->clock_ms += elapsed_ms;
+	s->ticked_ms = now_ms();
 	for (size_t i = 0; i < s->nleases && n < TICK_REVOKES; i++)
 		if (s->leases[i].ends_ms <= s->clock_ms)
 			ended[n++] = s->leases[i].id;

@@ -3,6 +3,8 @@
  * a refusal leaves. */
 #include "tests/unit/unit.h"
 
+#include <time.h>
+
 #include <errno.h>
 #include <jansson.h>
 #include <sys/resource.h>
@@ -204,16 +206,43 @@ static void test_leases(void **state)
 	store_lease_tick(s, 4900);
 	assert_int_equal(store_lease_keep(s, other), 5);
 	revision = store_revision(s);
-	store_lease_tick(s, 200);
+	store_lease_tick(s, 1200); /* what passed before the grant, at most a second, is given */
 	assert_string_equal(range("a", "z"), "c=1 ");
 	assert_int_equal(store_revision(s), revision + 1);
 	assert_int_equal(store_lease_keep(s, id), 0);
 	reopen(); /* its whole time again */
 	store_lease_tick(s, 4900);
 	assert_string_equal(range("a", "z"), "c=1 ");
-	store_lease_tick(s, 200);
+	store_lease_tick(s, 1200);
 	assert_string_equal(range("a", "z"), "");
 	assert_int_equal(store_lease_revoke(s, other), -ENOKEY);
+}
+
+static int64_t monotonic_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Who kept a lease just before a tick still has its whole TTL: holders rely on it. */
+static void test_lease_never_early(void **state)
+{
+	int64_t id = 0, began;
+
+	(void)state;
+	assert_int_equal(store_lease_grant(s, &id, 5), 0);
+	assert_int_equal(put("a", "1", id), 0);
+	store_lease_tick(s, 0);
+	for (began = monotonic_ms(); monotonic_ms() - began < 100;)
+		;
+	assert_int_equal(store_lease_keep(s, id), 5);
+	store_lease_tick(s, 100);
+	store_lease_tick(s, 4960);
+	assert_string_equal(range("a", "z"), "a=1 ");
+	store_lease_tick(s, 1200);
+	assert_string_equal(range("a", "z"), "");
 }
 
 static void test_refused_txn_undone(void **state)
@@ -349,6 +378,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_history, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_history_bound, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_leases, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lease_never_early, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused_txn_undone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disk_refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_requests, setup, teardown),
