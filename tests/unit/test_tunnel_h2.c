@@ -509,7 +509,7 @@ static void the_end_says_why(void **state)
 	assert_int_equal(c->why, END_LOST);
 	assert_int_equal(client_closed, 0);
 	assert_int_equal(goaways, 1);
-	assert_string_equal(server_why, "the certificate was revoked");
+	assert_string_equal(server_why, H2_PEER_SAYS "the certificate was revoked");
 	io_until(in[0].gone);
 }
 

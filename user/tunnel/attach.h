@@ -9,8 +9,9 @@
  *	attach_list.c	 the tunnels' origins, the attachment in the registry, waiters
  *	attach_tls.c	 the listener's certificates
  *	attach_cert.c	 what stands in an origin's certificate
- *	attach_conn.c	 one connection of an origin: who it is, what it may serve, its control
- *stream attach_stream.c	 a request on its way to an origin
+ *	attach_conn.c	 one connection of an origin: may it, its hello, its control stream
+ *	attach_stream.c	 a request on its way to an origin
+ *	enroll.c	 an origin that has a token and no certificate yet
  */
 #ifndef WEIR_TUNNEL_ATTACH_H
 #define WEIR_TUNNEL_ATTACH_H

@@ -167,6 +167,7 @@ static void stop(struct daemon *d)
 	edge_tunnels_close(e->tunnels);
 	reactor_free(e->reactor);
 	front_free(e->front);
+	edge_tunnels_free(e->tunnels);
 	registry_lease_end(e->lease, true);
 	load_free(e->load);
 	edge_sockets_forget(&w->sockets);

@@ -69,8 +69,8 @@ struct edge_tunnel *edge_tunnel_of_address(struct edge_tunnels *all, const struc
 struct edge_tunnel *edge_tunnel_of_name(struct edge_tunnels *all, const char *name);
 void edge_tunnels_each(struct edge_tunnels *all, void (*fn)(void *arg, struct edge_tunnel *t), void *arg);
 bool edge_serial_revoked(struct edge_tunnels *all, const char *serial_hex);
-/* Was this process stopped (SIGSTOP, a suspended machine) for longer than its lease, and has not yet
- * heard the registry since? Then what it knows may be another's by now: answer 503 and wait. A
+/* Was this process stopped (SIGSTOP, a suspended machine) for longer than its lease, or than the publisher
+ * waits for acknowledgements, and has not yet heard the registry since? Then what it knows may be another's by now: answer 503 and wait. A
  * registry that is merely silent never makes it stale; but one that was never heard does: a process
  * that has just started knows no tunnel. Cheap: ask for each request of a tunnel or unknown name. */
 bool edge_is_stale(const struct edge_tunnels *all);

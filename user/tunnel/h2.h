@@ -41,8 +41,9 @@ int h2_new(struct h2 **out, struct conn *c, const struct h2_options *opt);
 int h2_open(struct h2 *h, struct end **back);
 /* Server: GOAWAY in two steps (RFC 9113 section 6.8). Client: opens no more, ends when idle. */
 void h2_drain(struct h2 *h);
-/* Ends it with GOAWAY and a sentence as its debug data, which the other side's `closed` is told; the
- * streams are lost. `closed` is not told here. */
+/* Ends it with GOAWAY and a sentence as its debug data, which the other side's `closed` is told behind
+ * H2_PEER_SAYS; the streams are lost. `closed` is not told here. */
+#define H2_PEER_SAYS "the peer says: "
 void h2_end(struct h2 *h, const char *why);
 void h2_abort(struct h2 *h, const char *why); /* `closed` is not told */
 struct conn *h2_conn(struct h2 *h);

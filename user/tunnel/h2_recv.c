@@ -307,7 +307,7 @@ static void goaway_came(struct h2 *h, const nghttp2_goaway *frame)
 			text[n++] = (char)frame->opaque_data[i];
 	text[n] = '\0';
 	if (n)
-		memcpy(h->why, text, n + 1);
+		snprintf(h->why, sizeof(h->why), H2_PEER_SAYS "%.*s", 160, text);
 	if (h->goaway_told)
 		return;
 	h->goaway_told = true;

@@ -72,7 +72,9 @@ static void explain(const struct origin_link *l, const char *text, char out[ORIG
 	const struct origin_cred *cred = l->o->cred;
 	const char *folder = l->o->d->conf->origin.credentials;
 
-	if (says(text, "alert certificate expired"))
+	if (!strncmp(text, H2_PEER_SAYS, strlen(H2_PEER_SAYS)))
+		snprintf(out, ORIGIN_WHY_MAX, "the edge says: %.400s", text + strlen(H2_PEER_SAYS));
+	else if (says(text, "alert certificate expired"))
 		snprintf(out, ORIGIN_WHY_MAX,
 			 "the edge says that this origin's certificate has expired (it is valid "
 			 "until %s; if that is "

@@ -164,7 +164,7 @@ static void say(const struct model_action *a, const char *name)
 	if (silent)
 		log_warn("tunnel %s is published though these did not say that they route it: %s",
 			 name, silent);
-	else
+	else if (a->what)
 		log_info("tunnel %s: %s", name, a->what);
 	free(silent);
 }

@@ -162,6 +162,19 @@ static struct model_action *action_new(struct model_plan *plan, const char *name
 	return a;
 }
 
+/* In order and once, so that the same addresses are the same list. */
+static void add_value(json_t *list, const char *text)
+{
+	size_t i = 0;
+	int order = 1;
+
+	while (i < json_array_size(list) &&
+	       (order = strcmp(json_string_value(json_array_get(list, i)), text)) < 0)
+		i++;
+	if (i == json_array_size(list) || order)
+		json_array_insert_new(list, i, json_string(text));
+}
+
 /* Addresses of edges, for a tunnel that has none of its own: those where it is attached, or all. */
 static void edges_values(const struct model *m, const char *tunnel, bool attached, json_t *v4,
 			 json_t *v6)
@@ -180,8 +193,7 @@ static void edges_values(const struct model *m, const char *tunnel, bool attache
 			const char *text = json_string_value(one);
 
 			if (text)
-				json_array_append_new(strchr(text, ':') ? v6 : v4,
-						      json_string(text));
+				add_value(strchr(text, ':') ? v6 : v4, text);
 		}
 	}
 }
@@ -301,7 +313,8 @@ static void plan_publication(struct round *r, const char *name, struct item *ite
 			item->settled = own ? SETTLED : r->m->places + 1;
 		goto out;
 	}
-	a = action_new(r->plan, name, newer ? "published" : "published anew");
+	/* the same names again are no news */
+	a = action_new(r->plan, name, json_equal(records, was.records) ? NULL : "published");
 	if (!a)
 		goto out;
 	value = published_make(item->revision, r->date, records, silent);

@@ -48,7 +48,7 @@ struct model_action {
 	json_t *puts;	 /* ZONE/NAME/TYPE → values; or NULL */
 	json_t *deletes; /* ZONE/NAME/TYPE, …; or NULL */
 	json_t *silent;	 /* nodes that had not acknowledged when the time was over; or NULL */
-	const char *what;
+	const char *what; /* for the log; NULL: nothing to say */
 };
 struct model_plan {
 	struct model_action *actions;

@@ -6,10 +6,10 @@
  * Watches run on threads of their own and post copies to the main thread. Nothing is taken away
  * because the registry is silent.
  *
- * A process that was stopped (SIGSTOP, a machine that slept) until its lease had lapsed is another
- * matter: the publisher did not wait for it, so that a hostname may be another tenant's by now. It
- * is stale until it has read everything again, by new watches; what the old ones still tell is left
- * out.
+ * A process that was stopped (SIGSTOP, a machine that slept) until its lease had lapsed, or the
+ * time for acknowledgements was over, is another matter: the publisher did not wait for it, so that
+ * a hostname may be another tenant's by now. It is stale until it has read everything again, by new
+ * watches; what the old ones still tell is left out.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -479,25 +479,32 @@ static int64_t boot_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* A stop shows as a hole in the looks. It matters when the lease lapsed in it: certain before and
- * not any more, or another one by now; or, when the registry was silent before, after a whole
- * lease. */
+/* Did the publisher stop waiting for this edge? Its lease lapsed: certain before and not any more,
+ * or another one by now; or, when the registry was silent before, a whole lease has passed. Or the
+ * time for acknowledgements was over. */
+static bool left_behind(const struct edge_tunnels *all, int64_t stopped_ms, bool certain,
+			uint64_t term)
+{
+	int64_t patience_ms = (int64_t)(all->edge->d->conf->tunnels.ack_timeout_us / 1000);
+
+	if (stopped_ms > EDGE_LEASE_S * 1000 || stopped_ms > patience_ms)
+		return true;
+	return all->certain && (!certain || term != all->term);
+}
+
+/* A stop shows as a hole in the looks. */
 static void look(struct edge_tunnels *all)
 {
 	int64_t now = boot_ms(), hole = now - all->beat_ms;
-	bool certain, lapsed;
-	uint64_t term;
+	uint64_t term = 0;
+	bool certain;
 
 	if (hole < BEAT_MS / 2)
 		return;
-	certain = all->edge->lease && registry_lease_certain(all->edge->lease, &term);
-	if (!all->edge->lease)
-		term = 0;
-	lapsed = all->certain ? !certain || term != all->term : hole > EDGE_LEASE_S * 1000;
-	if (hole > STOPPED_MS && lapsed && all->known) {
-		log_warn("this process was stopped for %.1f s, longer than its lease: tunnels are "
-			 "not "
-			 "served until the registry was heard",
+	certain = registry_lease_certain(all->edge->lease, &term);
+	if (hole > STOPPED_MS && all->known && left_behind(all, hole, certain, term)) {
+		log_warn("this process was stopped for %.1f s: tunnels are not served until the "
+			 "registry was heard",
 			 (double)hole / 1000);
 		all->stale = true;
 		read_again(all);
