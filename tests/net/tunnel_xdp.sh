@@ -77,6 +77,28 @@ gue b 198.18.0.1 198.19.0.1
 until_ok 3 grown DECAPSULATED $((opened + 1))
 check $? "one for a tunnel is opened"
 
+# ---- who may hand over a listener ----
+give() { # UID WHAT: the answer
+	setpriv --reuid "$1" --clear-groups python3 - "$2" $work/run-a/agent-listener.sock <<-'END' 2>&1 | tail -n 1
+		import array, socket, sys
+		s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+		s.settimeout(3)
+		s.connect(sys.argv[2])
+		what = {"udp": socket.socket(socket.AF_INET, socket.SOCK_DGRAM), "unconnected": socket.socket(), "file": open("/dev/null")}.get(sys.argv[1])
+		text = b"x" * 600 if sys.argv[1] == "long" else b'{"do":"listen"}' if sys.argv[1] != "word" else b'{"do":7}'
+		s.sendmsg([text], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [what.fileno()]))] if what else [])
+		print(s.recv(500).decode())
+	END
+}
+for what in nothing udp unconnected file word long; do
+	give 0 $what | grep -q '"ok":false'
+	check $? "not a listener ($what): $(give 0 $what)"
+done
+chmod 755 $work/run-a
+give 12345 nothing | grep -q 'Permission denied'
+check $? "another user may not even ask"
+is "$(once 198.19.0.1 80)" "a 198.19.0.1:80" "the edge's own is still there"
+
 # ---- another generation, another port ----
 by c
 tunnel app 1 "80 8080" 2

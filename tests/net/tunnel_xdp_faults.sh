@@ -89,6 +89,33 @@ took=$(seconds answers a)
 [ "$took" != never ]
 check $? "the registry is back: c leads to a after $took s"
 
+# ---- what goes while nobody looks ----
+tunnel other 2 80
+until_ok 5 acked c "$(revision_of tunnels/other)"
+ports() { bpftool -j map dump pinned /sys/fs/bpf/c/tunnel_ports 2>/dev/null | jq length; }
+is "$(ports)" 4 "two tunnels, four ports of both families"
+kill "${AGENT_PID[c]}"; wait "${AGENT_PID[c]}" 2>/dev/null
+delete tunnels/other
+is "$(ports)" 4 "one is removed while c's agent is away"
+start_agent c
+one_left() { [ "$(ports)" = 2 ]; }
+until_ok 10 one_left
+check $? "the next start takes it away"
+is "$(once 198.19.0.2 80) $(once 198.19.0.1 80)" "refused a 198.19.0.1:80" "and keeps the other"
+kill "${AGENT_PID[c]}"; wait "${AGENT_PID[c]}" 2>/dev/null
+sed '/tunnels:/d' $work/c.yaml >$work/without.yaml
+nsenter --net=/run/netns/c -- $build/bin/weir-agent -c $work/without.yaml >>$work/c.log 2>&1 &
+AGENT_PID[c]=$!
+until_ok 10 ask c status >/dev/null
+kill -0 "${AGENT_PID[c]}"
+check $? "an agent without tunnels: in its configuration"
+is "$(bpftool -j map dump pinned /sys/fs/bpf/c/services 2>/dev/null | jq length) $(ls /sys/fs/bpf/c | grep -c listen)" "0 0" "takes all of it away"
+is "$(in_net c ip route show table local proto 119)" "" "the route, too"
+kill "${AGENT_PID[c]}"; wait "${AGENT_PID[c]}" 2>/dev/null
+start_agent c
+until_ok 10 owned c app a
+is "$(once 198.19.0.1 80)" "a 198.19.0.1:80" "and comes back with it"
+
 # ---- taking it down ----
 kill "${AGENT_PID[c]}"; wait "${AGENT_PID[c]}" 2>/dev/null
 in_net c $build/bin/weir-agent -c $work/c.yaml --detach >$work/detach

@@ -116,7 +116,7 @@ void route_status(struct route *route, json_t *answer)
 
 int route_metrics_new(struct route *route, struct metrics *m)
 {
-	struct route_metrics *a = route ? calloc(1, sizeof(*a)) : NULL;
+	struct route_metrics made = { 0 }, *a = &made;
 	const struct {
 		struct metric **to;
 		enum metric_type type;
@@ -139,14 +139,15 @@ int route_metrics_new(struct route *route, struct metrics *m)
 
 	if (!route)
 		return 0;
-	if (!a)
-		return -ENOMEM;
-	route->metrics = a;
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		*all[i].to = metric_add(m, all[i].type, all[i].name, all[i].help, all[i].labels);
 		if (!*all[i].to)
 			return -ENOMEM;
 	}
+	route->metrics = malloc(sizeof(made));
+	if (!route->metrics)
+		return -ENOMEM;
+	*route->metrics = made;
 	return 0;
 }
 
