@@ -14,10 +14,14 @@
 
 #include "lib/load.h"
 #include "lib/log.h"
+#include "user/tunnel/attach.h"
 #include "user/tunnel/edge.h"
 #include "user/tunnel/edge_listen.h"
 #include "user/tunnel/edge_program.h"
 #include "user/tunnel/handover.h"
+
+#define LOOK_MS 20
+#define LOOKS	100 /* then clients are served without: about 3 s */
 
 /* What edge.h does not show to the parts. */
 struct whole {
@@ -25,6 +29,8 @@ struct whole {
 	struct edge_sockets sockets;
 	struct handover *handover;
 	struct reactor_timer late; /* the drain has lasted long enough */
+	struct reactor_timer look; /* was the registry heard */
+	unsigned int looks;
 };
 
 static bool enabled(const struct conf *conf)
@@ -94,6 +100,38 @@ static int start_handover(struct whole *w)
 			      conf->edge.agent ? conf->edge.agent : path, w->sockets.tunnel, 2);
 }
 
+static int serve(struct whole *w)
+{
+	int rc = front_start(w->edge.front);
+
+	if (!rc)
+		rc = start_handover(w);
+	if (rc)
+		log_error("cannot serve: %s", strerror(-rc));
+	else
+		loop_notify_ready("serving clients and origins");
+	return rc;
+}
+
+/* Until the registry was heard nobody's tunnel is known: clients wait in the backlog instead of
+ * being told so, which makes a restart of this edge one that no client sees. */
+static void on_look(struct reactor_timer *t)
+{
+	struct whole *w = (struct whole *)((char *)t - offsetof(struct whole, look));
+	struct edge *e = &w->edge;
+
+	if (e->draining)
+		return;
+	if (!edge_tunnels_known(e->tunnels) && ++w->looks < LOOKS) {
+		reactor_timer_set(e->reactor, t, LOOK_MS);
+		return;
+	}
+	if (!edge_tunnels_known(e->tunnels))
+		log_warn("the registry is silent: tunnels are served when it was heard");
+	if (serve(w))
+		loop_quit(e->d->loop, EXIT_FAILURE);
+}
+
 static int start(struct daemon *d)
 {
 	struct whole *w = d->state;
@@ -104,17 +142,14 @@ static int start(struct daemon *d)
 	if (!rc)
 		rc = publish_open(&e->publish, e);
 	if (!rc)
-		rc = front_start(e->front);
-	if (!rc)
-		rc = start_handover(w);
-	if (!rc)
 		rc = inside_serve(e->inside, d, e->load, NULL, NULL, NULL);
 	if (rc) {
 		log_error("cannot start: %s", strerror(-rc));
 		return rc;
 	}
 	edge_sockets_store(&w->sockets);
-	loop_notify_ready("serving clients and origins");
+	w->look.fn = on_look;
+	reactor_timer_set(e->reactor, &w->look, 0);
 	return 0;
 }
 
@@ -160,6 +195,7 @@ static void stop(struct daemon *d)
 	inside_stop(e->inside);
 	handover_stop(w->handover);
 	reactor_timer_stop(e->reactor, &w->late);
+	reactor_timer_stop(e->reactor, &w->look);
 	front_close(e->front);
 	publish_close(e->publish);
 	if (e->attach)

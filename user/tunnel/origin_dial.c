@@ -16,8 +16,11 @@
 
 #define BACKOFF_MS     100 /* the first retry comes at once, the second after this, then doubled */
 #define BACKOFF_MAX_MS 10000
-#define SETTLED_MS     5000  /* a connection that stood for so long ends the backoff */
-#define AVOID_MS       10000 /* an edge that drains is not dialled while there is another */
+#define MISSED_MS      30000 /* an edge that served us so shortly ago most likely restarts: then at */
+#define MISSED_MAX_MS                                                                              \
+	400 /* most this between two retries, so that clients whom it holds do not wait long */
+#define SETTLED_MS 5000	 /* a connection that stood for so long ends the backoff */
+#define AVOID_MS   10000 /* an edge that drains is not dialled while there is another */
 
 /* ---- counting ---- */
 
@@ -285,10 +288,13 @@ static uint64_t backoff_ms(unsigned int failures)
 static void candidate_failed(struct origin_dial *d, struct candidate *c, const char *why,
 			     bool stood)
 {
-	uint64_t now = reactor_now_ms(d->o->reactor);
+	uint64_t now = reactor_now_ms(d->o->reactor), wait_ms;
 
 	c->failures = stood ? 1 : c->failures + 1;
-	c->next_ms = now + backoff_ms(c->failures);
+	wait_ms = backoff_ms(c->failures);
+	if (c->served_ms && now - c->served_ms < MISSED_MS && wait_ms > MISSED_MAX_MS)
+		wait_ms = MISSED_MAX_MS / 2 + chance(MISSED_MAX_MS / 2 + 1);
+	c->next_ms = now + wait_ms;
 	/* Once for each reason; the retries are debug's. */
 	if (strcmp(c->error, why))
 		log_warn("edge %s%s%s: %s", c->text, *c->edge ? " " : "", c->edge, why);
@@ -309,6 +315,8 @@ void origin_dial_link_down(struct origin_link *l, const char *why)
 	char text[ORIGIN_WHY_MAX];
 
 	snprintf(text, sizeof(text), "%s", why);
+	if (l->up_ms)
+		c->served_ms = reactor_now_ms(o->reactor);
 	link_remove(l);
 	c->links--;
 	c->dialling -= !l->up_ms;

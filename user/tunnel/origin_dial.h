@@ -30,6 +30,7 @@ struct candidate {
 	unsigned int dialling;
 	unsigned int failures; /* in a row */
 	uint64_t next_ms, avoid_ms;
+	uint64_t served_ms; /* when the last connection that was up ended; 0: none was */
 	char error[ORIGIN_WHY_MAX];
 };
 

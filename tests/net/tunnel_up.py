@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""One node under `weir up`: registry, authority and edge. Each is told to end (SIGTERM) under load, from new and
+from kept connections; `weir up` starts it again, and no client sees it.
+
+Run by tunnel_up.sh. Needs root, curl, openssl.
+"""
+import http.client
+
+from tunnel_lib import *
+
+HOST, PORT = "app.edge.example", 8080
+
+
+def page(c):
+    """/slow takes a second and a half for its answer, everything else none."""
+    stream = c.makefile("rb")
+    while True:
+        line = stream.readline()
+        if not line:
+            return
+        while stream.readline().strip():
+            pass
+        if b"/slow" in line:
+            time.sleep(1.5)
+        c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+
+
+class Load:
+    """Threads that ask again and again, half of them by a new connection each time."""
+
+    def __init__(self, threads=8, host=HOST):
+        self.results, self.ends, self.lock = [], False, threading.Lock()
+        self.threads = [threading.Thread(target=self.ask, args=(host, i % 2 == 0), daemon=True) for i in range(threads)]
+        for t in self.threads:
+            t.start()
+
+    def ask(self, host, keeps):
+        c = None
+        while not self.ends:
+            try:
+                c = c or http.client.HTTPConnection("127.0.0.1", PORT, timeout=20)
+                c.request("GET", "/", headers={"Host": host})
+                r = c.getresponse()
+                r.read()
+                result = r.status
+                if r.will_close or not keeps:
+                    c.close()
+                    c = None
+            except (OSError, http.client.HTTPException) as e:
+                result, c = repr(e), None
+            with self.lock:
+                self.results.append(result)
+
+    def more(self, n):
+        """Waits until so many more have been answered."""
+        so_far = len(self.results)
+        return until(lambda: len(self.results) >= so_far + n, 20)
+
+    def stop(self):
+        self.ends = True
+        for t in self.threads:
+            t.join(30)
+        return [r for r in self.results if r != 200]
+
+
+def pids():
+    roles = json.loads(lab.weir("status", "--json", conf=conf, fails=True).stdout)["roles"]
+    return {name: r.get("pid") for name, r in roles.items()}
+
+
+def restarted(role, times=1):
+    """Ends the role, and waits for the one after it."""
+    for _ in range(times):
+        was = pids()[role]
+        os.kill(was, signal.SIGTERM)
+        if not until(lambda: pids().get(role) not in (None, was), 20):
+            return False
+    return True
+
+
+def edge_restarts():
+    slow = subprocess.Popen(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", f"Host: {HOST}",
+                             f"http://127.0.0.1:{PORT}/slow"], stdout=subprocess.PIPE, text=True)
+    load = Load()
+    load.more(200)
+    for i in range(3):
+        good = restarted("edge")
+        check(good and load.more(200), f"the edge was restarted ({i + 1}), and answers go on", up.said()[-1500:])
+    failed = load.stop()
+    check(not failed, f"{len(load.results)} requests meanwhile, {len(failed)} failed", (failed[:5], up.said()[-1500:]))
+    check(slow.communicate()[0] == "200", "the one that ran when the edge was told to end was answered")
+    check(up.said().count("edge ended with code 0; it starts again") == 3, "each ended in order, and was started again",
+          up.said()[-1500:])
+
+
+def others_restart():
+    load = Load()
+    load.more(100)
+    for role in "authority", "registry":
+        good = restarted(role)
+        check(good and load.more(200), f"the {role} was restarted, and answers go on", up.said()[-1500:])
+    failed = load.stop()
+    check(not failed, f"{len(load.results)} requests meanwhile, {len(failed)} failed", (failed[:5], up.said()[-1500:]))
+    lab.weir("tunnel", "create", "second", "--hostname", "second.edge.example", conf=conf)
+    token = json.loads(lab.weir("tunnel", "token", "second", "--json", conf=conf))["token"]
+    got = lab.weir("tunnel", "enroll", "-", "--edge", "127.0.0.1:7400", "--dir", w / "second", input=token, fails=True)
+    check(got.returncode == 0, "a tunnel is made and enrolled after that", got.stderr)
+
+
+def ends():
+    up.signal(signal.SIGTERM)
+    check(until(lambda: not up.runs(), 20) and up.process.returncode == 0, "SIGTERM ends all of them", up.said()[-1500:])
+    check(not listens(PORT), "and no listener is left")
+
+
+enter("curl", "openssl")
+serve(page, 9000)
+with Lab(edges=0) as lab:
+    # all in one node, instead of the processes of the library
+    for d in lab.daemons:
+        d.stop()
+    w = lab.work
+    lab.weir("ca", "issue", w / "ca", "box", "127.0.0.1")
+    conf = lab.write("box", f"registry_server: {{listen: [\"unix:{w}/run/registry.socket\"]}}\nauthority: {{folder: {w}/ca}}\n"
+                     f"tls: {{ca: {w}/ca/ca.pem, cert: {w}/ca/box.pem, key: {w}/ca/box.key}}\ntunnels: {{ttl: 1s, quarantine: 2s}}\n"
+                     f"edge: {{listen: [\"127.0.0.1:{PORT}\"], attach: [\"127.0.0.1:7400\"], origins: {w}/ca/origins.pem, drain: 10s}}\n")
+    up = lab.daemon("up", BIN / "weir", "up", "-c", conf)
+    check(until(lambda: "everything runs" in up.said()), "weir up runs registry, authority and edge", up.said()[-1500:])
+    token = json.loads(lab.weir("tunnel", "create", "app", "--hostname", HOST, "--json", conf=conf))["token"]
+    lab.weir("tunnel", "enroll", "-", "--edge", "127.0.0.1:7400", "--dir", w / "cred", input=token)
+    origin = lab.daemon("origin", BIN / "weir", "tunnel", "run", "--dir", w / "cred", "--to", "http://127.0.0.1:9000")
+    ask = ["curl", "-s", "-H", f"Host: {HOST}", f"http://127.0.0.1:{PORT}/"]
+    check(until(lambda: subprocess.run(ask, capture_output=True, text=True).stdout == "hello"), "and the page comes", origin.said())
+    edge_restarts()
+    others_restart()
+    ends()
+finish()
