@@ -32,6 +32,7 @@ struct exchange {
 	bool begun;	   /* the front was sent something */
 	bool answered;	   /* with a final response */
 	bool opening;	   /* try_back() runs */
+	bool too_large;	   /* the request's body */
 	bool finished;
 };
 
@@ -107,6 +108,8 @@ static unsigned int status_of(const struct exchange *x, enum end_why why)
 {
 	if (why == END_TIMEOUT)
 		return x->up.ended ? 504 : 408;
+	if (why == END_LIMIT && x->too_large)
+		return 413;
 	return why == END_ERROR ? 500 : 502;
 }
 
@@ -342,6 +345,15 @@ static bool unwanted(const struct exchange *x)
 	return x->answered && !x->back && x->down.ended;
 }
 
+/* A body that is larger than allowed: one that said its length was refused before. */
+static void front_too_large(struct exchange *x, size_t len, bool last)
+{
+	x->too_large = true;
+	fail(x, END_LIMIT);
+	if (!x->finished && x->front)
+		front_unwanted(x, len, last);
+}
+
 static void front_data(struct end *e, void *arg, const void *data, size_t len, bool last)
 {
 	struct exchange *x = arg;
@@ -350,6 +362,10 @@ static void front_data(struct end *e, void *arg, const void *data, size_t len, b
 	x->account.bytes_up += len;
 	if (unwanted(x)) {
 		front_unwanted(x, len, last);
+		return;
+	}
+	if (x->opt.body_max && x->account.bytes_up > x->opt.body_max && !x->tunnel) {
+		front_too_large(x, len, last);
 		return;
 	}
 	if (pump_data(&x->up, e, x->back, data, len, last))

@@ -27,6 +27,7 @@ struct exchange_account { /* for logs and counters; valid during `ended` */
 struct exchange_options {
 	struct reactor *reactor;
 	unsigned int idle_ms, total_ms; /* without a byte; of all; 0: none */
+	uint64_t body_max; /* bytes of a request's body; past it: 413, END_LIMIT; 0: none */
 	/* Opens a back for the request: 0 and *back, or -errno, or -EAGAIN: later, by
 	 * exchange_retry(). Asked again after END_REFUSED, and after END_LOST when the method is
 	 * safe, as long as nothing was sent to the front and the body fits EXCHANGE_REPLAY; `tries`

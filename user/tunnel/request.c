@@ -412,6 +412,7 @@ static void options_for(const struct request *r, struct exchange_options *opt)
 		.reactor = r->front->reactor,
 		.idle_ms = (unsigned int)(conf->limits.idle_us / 1000),
 		.total_ms = (unsigned int)(conf->limits.total_us / 1000),
+		.body_max = r->port ? 0 : conf->limits.body,
 		.open = on_open,
 		.response = r->port ? NULL : on_response,
 		.failure = on_failure,
