@@ -15,6 +15,7 @@
 
 #define WAITING_MAX 1024 /* connections that are not attached: strangers */
 #define TICK_MS	    1000
+#define UNKNOWN_MS  20
 #define GOAWAY_MS   1000 /* after origins were told that this edge stops */
 
 struct listener {
@@ -165,6 +166,11 @@ static void on_listener(struct reactor_io *io, uint32_t events)
 	struct attach *a = ((struct listener *)io)->a;
 
 	(void)events;
+	/* Nobody can be known before the registry was heard: they wait instead of being refused. */
+	if (!a->draining && !edge_tunnels_known(a->edge->tunnels)) {
+		reactor_timer_set(a->edge->reactor, &a->accept_again, UNKNOWN_MS);
+		return;
+	}
 	for (;;) {
 		int fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
@@ -312,10 +318,10 @@ void attach_drain(struct attach *a)
 int attach_reload(struct attach *a)
 {
 	SSL_CTX *tls = NULL;
-	int rc = a->tls ? attach_tls(&tls, &a->ca_pem, a->edge->d->conf) : 0;
 
-	if (rc)
-		return rc;
+	/* The node's key may be root's alone: then its certificate changes with a restart. */
+	if (a->tls && attach_tls(&tls, &a->ca_pem, a->edge->d->conf))
+		log_warn("edge.attach: the certificate of before stays");
 	if (tls) {
 		SSL_CTX_free(a->tls); /* connections hold theirs */
 		a->tls = tls;

@@ -49,7 +49,8 @@ static void finish(struct exchange *x, enum end_why why)
 		return;
 	x->finished = true;
 	if (why != END_DONE)
-		x->account.why = why; /* a page that was sent in order tells of a fault nevertheless */
+		x->account.why =
+			why; /* a page that was sent in order tells of a fault nevertheless */
 	x->account.ended_us = reactor_now_us();
 	x->front = x->back = NULL;
 	reactor_timer_stop(x->opt.reactor, &x->timer);
