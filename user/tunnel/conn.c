@@ -80,10 +80,11 @@ static void end_all(struct conn *c)
 
 static void tell_closed(struct conn *c)
 {
-	/* Unread bytes would make a reset of the close, which may overtake TLS's alert. */
-	if (c->failed == -EPROTO &&
-	    recv(c->io.fd, reactor_scratch(c->reactor), REACTOR_SCRATCH, MSG_DONTWAIT) > 0)
-		shutdown(c->io.fd, SHUT_WR);
+	if (c->failed == -EPROTO) {
+		conn_out_send(c); /* TLS's alert; unread bytes would make a reset of the close */
+		if (recv(c->io.fd, reactor_scratch(c->reactor), REACTOR_SCRATCH, MSG_DONTWAIT) > 0)
+			shutdown(c->io.fd, SHUT_WR);
+	}
 	end_all(c);
 	if (c->on->closed)
 		c->on->closed(c, c->arg, c->failed ? c->failed : c->write_failed);

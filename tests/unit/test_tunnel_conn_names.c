@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* TLS contexts: a first look before TLS, a context by name, sessions, broken files, what an idle
+ * connection costs. */
+#include "tests/unit/tunnel_tls.h"
+
+#include <malloc.h>
+#include <sys/wait.h>
+
+/* ---- the first bytes were read by somebody else ---- */
+
+static void read_before_accepted(void **state)
+{
+	(void)state;
+	for (size_t part = 1; part < 600; part = part * 3 + 4) {
+		struct conn_dial dial = { .server_name = "a.example" };
+		int listener = io_listen(&dial.to), fd;
+		uint8_t hello[1000];
+		ssize_t n = -1;
+
+		client_ctx = dial.tls = plain_client();
+		server_ctx = plain_server();
+		assert_int_equal(conn_dial(&client.conn, io_reactor, &dial, &io_events, &client),
+				 0);
+		conn_write(client.conn, "ask", 3);
+		fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		close(listener);
+		io_until((n = recv(fd, hello, part, 0)) > 0);
+		assert_int_equal(conn_accept_with(&server.conn, io_reactor, fd, server_ctx,
+						  &io_events, &server, hello, (size_t)n),
+				 0);
+		io_until(server.len == 3);
+		reset_ends();
+	}
+}
+
+/* ---- a context by name ---- */
+
+static SSL_CTX *by_name[2]; /* a.example, o.example (which wants a client certificate) */
+
+static SSL_CTX *pick(void *arg, const char *name)
+{
+	assert_ptr_equal(arg, by_name);
+	if (!strcmp(name, "a.example"))
+		return by_name[0];
+	return strcmp(name, "o.example") ? NULL : by_name[1];
+}
+
+static void on_name(void **state)
+{
+	static const char *const h2[] = { "h2", NULL };
+	SSL_CTX *front, *asks;
+
+	(void)state;
+	by_name[0] = with_alpn(true, h2);
+	by_name[1] = server_of("node.pem", "node.key", "ours.pem", true);
+	front = plain_server();
+	conn_tls_on_name(front, pick, by_name);
+	asks = with_alpn(false, h2);
+	SSL_CTX_up_ref(asks);
+	SSL_CTX_up_ref(front);
+	pair(asks, front, "A.Example");
+	assert_works();
+	assert_string_equal(client.alpn, "h2");
+	reset_ends();
+	SSL_CTX_up_ref(front);
+	pair(asks, front, "b.example");
+	assert_refused("unrecognized name", "callback failed");
+	pair(plain_client(), front, NULL);
+	assert_refused("unrecognized name", "callback failed");
+	SSL_CTX_free(by_name[0]);
+	SSL_CTX_free(by_name[1]);
+}
+
+/* Resumes the session that *session holds, or keeps the one that is made in it. */
+static void with_session(SSL_CTX *c, SSL_CTX *s, const char *name, SSL_SESSION **session)
+{
+	SSL_CTX_up_ref(c);
+	SSL_CTX_up_ref(s);
+	pair(c, s, name);
+	SSL_set_verify(conn_tls(client.conn), SSL_VERIFY_NONE, NULL); /* any name */
+	if (*session) {
+		assert_int_equal(SSL_set_session(conn_tls(client.conn), *session), 1);
+		return;
+	}
+	assert_works();
+	*session = SSL_get1_session(conn_tls(client.conn));
+	assert_true(SSL_SESSION_is_resumable(*session));
+	reset_ends();
+}
+
+/* A ticket of the one name does not stand in for the certificate that the other wants. */
+static void sessions_stay_with_their_name(void **state)
+{
+	SSL_CTX *front = plain_server(), *asks = plain_client();
+	SSL_SESSION *session = NULL;
+
+	(void)state;
+	by_name[0] = plain_server();
+	by_name[1] = server_of("node.pem", "node.key", "ours.pem", true);
+	conn_tls_on_name(front, pick, by_name);
+	with_session(asks, front, "a.example", &session);
+	with_session(asks, front, "a.example", &session);
+	assert_works();
+	assert_true(SSL_session_reused(conn_tls(server.conn)));
+	reset_ends();
+	with_session(asks, front, "o.example", &session);
+	assert_refused("certificate required", "peer did not return a certificate");
+	SSL_SESSION_free(session);
+	SSL_CTX_free(front);
+	SSL_CTX_free(asks);
+	SSL_CTX_free(by_name[0]);
+	SSL_CTX_free(by_name[1]);
+}
+
+/* ---- files ---- */
+
+static void assert_no_context(const struct conn_tls_files *f, const char *words)
+{
+	char why[300] = "";
+	SSL_CTX *ctx = NULL;
+
+	assert_int_equal(conn_tls_new(&ctx, f, why, sizeof(why)), -EINVAL);
+	assert_null(ctx);
+	if (!strstr(why, words))
+		fail_msg("the reason is: %s", why);
+}
+
+static void files(void **state)
+{
+	const char *cert = in_folder("node.pem"), *other = in_folder("origin.key");
+
+	(void)state;
+	assert_no_context(&(struct conn_tls_files){ .cert = "/nowhere.pem", .server = true },
+			  "certificate /nowhere.pem: ");
+	assert_no_context(
+		&(struct conn_tls_files){ .cert = cert, .key = "/nowhere.key", .server = true },
+		"key /nowhere.key: ");
+	assert_no_context(&(struct conn_tls_files){ .cert = cert, .key = other, .server = true },
+			  "origin.key: key values mismatch");
+	assert_no_context(&(struct conn_tls_files){ .ca = other }, "authority ");
+	assert_no_context(&(struct conn_tls_files){ .ca = "/nowhere.pem" }, "/nowhere.pem: ");
+	assert_no_context(&(struct conn_tls_files){ .server = true, .require_client = true },
+			  "no authority is named");
+}
+
+/* ---- what an idle connection costs ---- */
+
+#define IDLE_N 200
+
+/* In a process of its own: so many clients that say a byte each, until *end is closed. */
+static void idle_clients(const struct addr_port *to, int end)
+{
+	static struct io_end ends[IDLE_N];
+	struct conn_dial dial = { .to = *to, .tls = plain_client(), .timeout_ms = 20000 };
+	char c;
+
+	io_setup(NULL);
+	for (int i = 0; i < IDLE_N; i++) {
+		assert_int_equal(conn_dial(&ends[i].conn, io_reactor, &dial, &io_events, &ends[i]),
+				 0);
+		conn_write(ends[i].conn, "x", 1);
+		io_until(ends[i].ready);
+	}
+	io_run_for(1);
+	_exit(read(end, &c, 1) == 0 ? 0 : 1);
+}
+
+static void idle_memory(void **state)
+{
+	static struct io_end ends[IDLE_N];
+	struct addr_port to;
+	int listener = io_listen(&to), end[2], fd;
+	size_t before = 0, each;
+
+	(void)state;
+#ifdef __SANITIZE_ADDRESS__
+	close(listener);
+	skip(); /* it counts otherwise */
+#endif
+	server_ctx = plain_server();
+	assert_int_equal(pipe2(end, O_CLOEXEC), 0);
+	if (fork() == 0) {
+		close(end[1]);
+		idle_clients(&to, end[0]);
+	}
+	for (int i = 0; i < IDLE_N; i++) {
+		if (i == 1) /* what is made once */
+			before = mallinfo2().uordblks + mallinfo2().hblkhd;
+		fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		assert_int_equal(conn_accept(&ends[i].conn, io_reactor, fd, server_ctx, &io_events,
+					     &ends[i]),
+				 0);
+		io_until(ends[i].len == 1);
+	}
+	io_run_for(20);
+	each = (mallinfo2().uordblks + mallinfo2().hblkhd - before) / (IDLE_N - 1);
+	print_message("# %zu bytes for an idle TLS connection\n", each);
+	assert_true(each < 15000);
+	for (int i = 0; i < IDLE_N; i++)
+		io_end_free(&ends[i]);
+	close(end[0]);
+	close(end[1]);
+	close(listener);
+	assert_true(wait(NULL) > 0);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, io_setup, ends_free)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(read_before_accepted), T(on_name), T(sessions_stay_with_their_name), T(files),
+		T(idle_memory),
+	};
+
+	return cmocka_run_group_tests(tests, certificates, folder_remove);
+}
