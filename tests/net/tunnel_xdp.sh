@@ -3,7 +3,7 @@
 # Three nodes with weir-agent, a registry and edges: a client that reaches the wrong node is led to the edge that
 # holds the attachment, by XDP and sk_lookup, and answered straight from there; ports that nobody opened, strangers and
 # forged packets are refused; drained edges keep their connections. Needs root. Exit: 0 pass, 1 fail, 77 skip.
-. "$(dirname "$0")/tunnel_lib"
+. "$(dirname "$0")/tunnel_xdp_lib"
 
 make_net
 start_registry || { echo "not ok 1 - a registry"; exit 1; }

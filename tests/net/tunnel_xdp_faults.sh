@@ -3,7 +3,7 @@
 # Owners of a tunnel that die, are cut off or stall are left within 5 s (by the probe, or when their lease ends); a
 # registry that is silent, a restart of the agent, a reload and an agent that dies change nothing.
 # Needs root. Exit: 0 pass, 1 fail, 77 skip.
-. "$(dirname "$0")/tunnel_lib"
+. "$(dirname "$0")/tunnel_xdp_lib"
 
 make_net
 start_registry || { echo "not ok 1 - a registry"; exit 1; }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # 1,000 tunnels: how long until every node routes them, until they leave an edge that died, and until a restarted
 # agent has them again. Needs root. Exit: 0 pass, 1 fail, 77 skip.
-. "$(dirname "$0")/tunnel_lib"
+. "$(dirname "$0")/tunnel_xdp_lib"
 
 N=1000
 make_net
