@@ -294,8 +294,9 @@ bench-%: all
 
 # ---- install: what is there of these; @PREFIX@ in units and scripts becomes PREFIX ------------
 role_files   := user/agent/weir-agent dns/weir-ns http/gateway/weir-gateway http/store/weir-endpoint http/registry/weir-registry
-man_pages    := $(wildcard tools/weir.1 lib/weir.yaml.5 $(role_files:%=%.8))
-units        := $(wildcard $(role_files:%=%.service) tools/weir.service tools/weir.target)
+man_pages    := $(wildcard tools/weir.1 lib/weir.yaml.5 user/tunnel/weir-tunnel.8 $(role_files:%=%.8))
+units        := $(wildcard $(role_files:%=%.service) $(patsubst %,user/tunnel/weir-%.service,edge origin authority) \
+                tools/weir.service tools/weir.target)
 examples     := examples/one-box.yaml examples/one-box.zone examples/bpftool.md examples/grafana.json
 lab          := $(wildcard examples/lab/*)
 root         := $(DESTDIR)$(PREFIX)

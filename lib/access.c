@@ -78,12 +78,23 @@ bool access_check(struct http_req *req, struct users *users, unsigned int right,
 	return true;
 }
 
-int access_bind(const struct addr_port *listen_on, size_t n, int *fds)
+static int bind_one(const struct addr_port *at, uid_t uid)
+{
+	int fd = addr_bind(at, SOCK_STREAM, 0, false, 0660), err;
+
+	if (fd < 0 || !*at->path || geteuid() == uid || !lchown(at->path, uid, (gid_t)-1))
+		return fd;
+	err = -errno;
+	close(fd);
+	return err;
+}
+
+int access_bind(const struct addr_port *listen_on, size_t n, uid_t uid, int *fds)
 {
 	for (size_t i = 0; i < n; i++) {
 		char text[ADDR_PORT_STRLEN];
 
-		fds[i] = addr_bind(&listen_on[i], SOCK_STREAM, 0, false, 0660);
+		fds[i] = bind_one(&listen_on[i], uid);
 		if (fds[i] >= 0)
 			continue;
 		log_error("cannot bind %s: %s", addr_port_format(&listen_on[i], text, sizeof(text)),

@@ -23,8 +23,9 @@ bool access_check(struct http_req *req, struct users *users, unsigned int right,
 bool access_who(struct http_req *req, struct users *users, struct token_scope *who);
 
 /* The public listeners of a server: loopback ones listen at once, others when the first user exists
- * (httpd_listen, called on the users' watch). access_bind: while privileged. */
-int access_bind(const struct addr_port *listen, size_t n, int *fds /* [n] */);
+ * (httpd_listen, called on the users' watch). access_bind: while privileged; Unix sockets are given to
+ * uid, as whom other daemons (the edge) connect. */
+int access_bind(const struct addr_port *listen, size_t n, uid_t uid, int *fds /* [n] */);
 int access_listen_local(const struct addr_port *listen, size_t n, const int *fds);
 
 #endif

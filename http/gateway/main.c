@@ -88,7 +88,7 @@ static int prepare(struct daemon *d)
 	}
 	memset(gw->fds, 0xff, sizeof(gw->fds));
 	take_limits(gw, conf);
-	rc = access_bind(conf->listen, conf->nlisten, gw->fds);
+	rc = access_bind(conf->listen, conf->nlisten, d->user.uid, gw->fds);
 	if (!rc)
 		rc = inside_bind(&gw->inside, d->conf, &conf->inside);
 	if (!rc)

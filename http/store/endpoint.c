@@ -24,13 +24,13 @@ static bool endpoint_enabled(const struct conf *conf)
 	return conf->endpoint.enabled;
 }
 
-static int bind_public(struct endpoint *ep, const struct conf_endpoint *conf)
+static int bind_public(struct endpoint *ep, const struct conf_endpoint *conf, uid_t uid)
 {
 	ep->nlisteners = conf->nlisten;
 	ep->listeners = calloc(conf->nlisten + 1, sizeof(int));
 	if (!ep->listeners)
 		return -ENOMEM;
-	return access_bind(conf->listen, conf->nlisten, ep->listeners);
+	return access_bind(conf->listen, conf->nlisten, uid, ep->listeners);
 }
 
 static int prepare_folder(struct endpoint *ep, const struct conf *conf,
@@ -73,7 +73,7 @@ static int endpoint_prepare(struct daemon *d)
 	raise_descriptors();
 	rc = prepare_folder(ep, d->conf, &d->user);
 	if (!rc)
-		rc = bind_public(ep, &d->conf->endpoint);
+		rc = bind_public(ep, &d->conf->endpoint, d->user.uid);
 	if (!rc)
 		rc = inside_bind(&ep->inside, d->conf, &d->conf->endpoint.inside);
 	if (!rc)

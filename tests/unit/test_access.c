@@ -63,7 +63,7 @@ static int setup(void **state)
 	eventually(users_count(users) == 1 && users_bucket_public(users, "pub"));
 	assert_int_equal(addr_port_parse(&ap, "127.0.0.1:1"), 0);
 	ap.port = 0;
-	assert_int_equal(access_bind(&ap, 1, &fd), 0);
+	assert_int_equal(access_bind(&ap, 1, geteuid(), &fd), 0);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
 	assert_int_equal(access_listen_local(&ap, 1, &fd), 0);
 	snprintf(url, sizeof(url), "http://127.0.0.1:%u", ntohs(in.sin_port));
@@ -204,7 +204,7 @@ static void test_listen(void **state)
 	assert_int_equal(addr_port_parse(&both[0], "0.0.0.0:1"), 0);
 	assert_int_equal(addr_port_parse(&both[1], "127.0.0.1:1"), 0);
 	both[0].port = both[1].port = 0;
-	assert_int_equal(access_bind(both, 2, fds), 0);
+	assert_int_equal(access_bind(both, 2, geteuid(), fds), 0);
 	assert_int_equal(access_listen_local(both, 2, fds), 0);
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(getsockopt(fds[i], SOL_SOCKET, SO_ACCEPTCONN, &listens, &len), 0);

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The edge in front of the storage gateway: plain HTTP is sent on to an endpoint, HTTPS is followed by the edge (no
+downgrade), bodies go to the endpoint once, nothing is smuggled to the gateway, the console comes.
+
+Run by tunnel_gateway.sh. Needs root, curl, nghttp, openssl.
+"""
+import hashlib
+import select
+
+from tunnel_lib import *
+
+FILES = "files.edge.example"
+
+
+def start(lab):
+    """A gateway on a Unix socket and an endpoint, of one node."""
+    w = lab.work
+    (w / "run/one").mkdir()
+    os.chown(w / "run/one", UID, UID)
+    conf = lab.write("one", f"gateway:\n  listen: [\"unix:{w}/run/one/gateway-http.sock\"]\n  inside: \"127.0.0.1:7003\"\n"
+                     "endpoint:\n  listen: [\"127.0.0.1:8080\"]\n  url: \"http://127.0.0.1:8080\"\n  inside: \"127.0.0.1:7004\"\n  copies: 1\n")
+    for role in "endpoint", "gateway":
+        lab.daemon(role, BIN / f"weir-{role}", "-c", conf)
+    until((w / "run/one/gateway-http.sock").exists) or sys.exit("Bail out! the gateway does not start")
+    lab.weir("user", "add", "ada", conf=conf)
+    lab.token = lab.weir("token", "ada", "--ttl", "1h", conf=conf).strip()
+    lab.one = conf
+    return ["-H", f"Authorization: Bearer {lab.token}"]
+
+
+def ready(lab, auth):
+    """The gateway knows an endpoint, the edge too."""
+    def tried():
+        return lab.code(f"https://{FILES}/b/data/none", *auth) == "404"
+    check(until(tried, 15), "by HTTPS the endpoint's own answer comes: 404 of what is not there",
+          lab.curl(f"https://{FILES}/b/data/none", "-i", *auth))
+
+
+def secure(lab, auth):
+    data = os.urandom(20_000_000)
+    (lab.work / "large").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    for name, more in ("h2", []), ("h1", ["--http1.1"]), ("expect", ["--http1.1", "-H", "Expect: 100-continue"]), \
+            ("chunked", ["--http1.1", "-H", "Transfer-Encoding: chunked"]):
+        got = lab.curl(f"https://{FILES}/b/data/{name}", "-T", lab.work / "large", "-w", "\n%{http_code} %{num_redirects}", *auth, *more)
+        check(got.stdout.endswith("201 0") and digest in got.stdout, f"PUT of 20 MB by HTTPS, {name}: 201, no redirect seen", got)
+        got = lab.curl(f"https://{FILES}/b/data/{name}", "-o", lab.work / "back", "-w", "%{http_code} %{num_redirects}", *auth)
+        check(got.stdout == "200 0" and (lab.work / "back").read_bytes() == data, "and GET gives it back", got)
+    got = lab.curl(f"https://{FILES}/o/{digest}", "-o", lab.work / "back", "-w", "%{http_code}", *auth)
+    check(got.stdout == "200" and (lab.work / "back").read_bytes() == data, "by its hash", got)
+    got = lab.curl(f"https://{FILES}/b/data/h1", "-I", *auth).stdout
+    check(" 200" in got and "content-length: 20000000" in got.lower(), "HEAD", got)
+    got = lab.curl(f"https://{FILES}/b/data/h1", "-r", "5-9", "-o", lab.work / "part", "-w", "%{http_code}", *auth).stdout
+    check(got == "206" and (lab.work / "part").read_bytes() == data[5:10], "a range", got)
+    code = lab.code(f"https://{FILES}/b/data/h1", "-X", "DELETE", *auth)
+    check(code in ("200", "204") and lab.code(f"https://{FILES}/b/data/h1", *auth) == "404", f"DELETE: {code}, and it is gone")
+    code = lab.code(f"https://{FILES}/b/data/h2")
+    check(code == "401", f"without a token: {code} of the gateway")
+    got = lab.curl(f"https://{FILES}/b/data/none", "-T", lab.work / "large", "-w", "\n%{http_code}")
+    check(got.stdout.endswith("401"), "PUT of 20 MB without a token: 401", got)
+    line = until(lambda: [a for a in lab.access() if a.get("path") == "/b/data/chunked"], 3)
+    check(line and line[0]["tunnel"] == "(gateway)" and "t=" not in str(line) and line[0]["up"] == 20_000_000, "in the access log, without tokens", line)
+    got = subprocess.run(["nghttp", "-n", "-s", "-m", "30", "-H", f":authority: {FILES}", "-H", f"authorization: Bearer {lab.token}",
+                          f"https://127.0.0.1:{lab.edges[0].https}/b/data/none"], capture_output=True, text=True).stdout
+    check(len(re.findall(r" 404 ", got)) == 30, "30 requests on one HTTP/2 connection", got[-600:])
+
+
+def plain(lab, auth):
+    got = lab.curl(f"http://{FILES}/b/data/h2", "-i", *auth).stdout
+    check("307" in got.splitlines()[0] and "location: http://127.0.0.1:8080/b/data/h2?t=" in got.lower(), "by plain HTTP the redirect is the client's", got)
+    got = lab.curl(f"http://{FILES}/b/data/plain", "-L", "-T", lab.work / "large", "-w", "\n%{http_code}", *auth).stdout
+    check(got.endswith("201"), "which curl -L follows with its body", got)
+    for scheme in "http", "https":
+        got = lab.curl(f"{scheme}://{FILES}/", "-i").stdout
+        check("200" in got.splitlines()[0] and "content-security-policy" in got.lower() and "<html" in got, f"the console by {scheme}", got[:500])
+    got = lab.curl(f"https://{FILES}/_/token", "-X", "POST", "-d", "{}", "-w", "\n%{http_code}", *auth).stdout
+    check(got.splitlines()[-1][0] in "24", "a POST that the gateway answers itself", got)
+
+
+def not_followed(lab, auth):
+    """A gateway that lies: what is no endpoint of the installation is not asked."""
+    asked = []
+    serve(lambda c: asked.append(c.recv(1000)), 8099)
+
+    def liar(c):
+        c.recv(65536)
+        c.sendall(b"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:8099/b/x?t=1\r\nContent-Length: 0\r\n\r\n")
+    serve(liar, 8098)
+    conf = lab.edges[0].conf
+    text = conf.read_text()
+    lab.edges[0].stop()
+    conf.write_text(re.sub(r"gateway: \"unix:[^\"]*\"", 'gateway: "127.0.0.1:8098"', text))
+    lab.edges[0].start()
+    until(lambda: listens(lab.edges[0].https))
+    got = lab.curl(f"https://{FILES}/b/x/y", "-i", "-T", lab.work / "back", *auth).stdout
+    check("307" in got and not asked, "a redirect to a stranger is the client's, not ours", got)
+    lab.edges[0].stop()
+    conf.write_text(text)
+    lab.edges[0].start()
+    until(lambda: listens(lab.edges[0].https))
+
+
+def smuggled(lab, auth):
+    """The gateway gets requests that the edge composed, whatever came."""
+    seen = []
+
+    def target(c):
+        while True:
+            data = c.recv(65536)
+            if not data:
+                return
+            seen.append(data)
+            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    serve(target, 8097)
+    conf = lab.edges[0].conf
+    text = conf.read_text()
+    lab.edges[0].stop()
+    conf.write_text(re.sub(r"gateway: \"unix:[^\"]*\"", 'gateway: "127.0.0.1:8097"', text))
+    lab.edges[0].start()
+    until(lambda: listens(lab.edges[0].http))
+    h = f"Host: {FILES}\r\n".encode()
+    for what, data in {
+        "Content-Length and chunked": b"POST / HTTP/1.1\r\n" + h + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /evil HTTP/1.1\r\n\r\n",
+        "a bare CR in a field": b"GET / HTTP/1.1\r\n" + h + b"X: a\rGET /evil HTTP/1.1\r\n\r\n",
+        "an absolute target of another host": b"GET http://other.example/evil HTTP/1.1\r\n" + h + b"\r\n",
+        "a folded field": b"GET / HTTP/1.1\r\n" + h + b"X: a\r\n GET /evil HTTP/1.1\r\n\r\n",
+    }.items():
+        seen.clear()
+        with socket.create_connection(("127.0.0.1", lab.edges[0].http)) as s:
+            s.sendall(data)
+            s.settimeout(3)
+            got = s.recv(65536)
+        check(not seen and re.match(rb"HTTP/1.1 4\d\d", got), f"{what}: {got[9:12].decode()}, the gateway hears nothing", (got, seen))
+    seen.clear()
+    got = lab.curl(f"http://{FILES}/a%0d%0aX:%20evil?b=%00", "-H", "Connection: x-secret", "-H", "X-Secret: 1", "-H", "TE: gzip",
+                   "-H", "X-Weir-Client: 9.9.9.9:9", "-H", "Upgrade: h2c").stdout
+    sent = b"".join(seen).decode().lower()
+    check(got == "ok" and "x-secret" not in sent and "9.9.9.9" not in sent and "te:" not in sent and "upgrade" not in sent
+          and sent.startswith("get /a%0d%0ax:%20evil?b=%00 http/1.1\r\nhost: " + FILES), "what belongs to the client's connection stays there", sent)
+    lab.edges[0].stop()
+    conf.write_text(text)
+
+
+def away(lab, auth):
+    gateway = [d for d in lab.daemons if d.name == "gateway"][0]
+    gateway.kill()
+    code = lab.code(f"https://{FILES}/b/data/h2", *auth)
+    check(code == "502", f"no gateway: {code} at once")
+
+
+enter("curl", "nghttp", "openssl")
+with Lab(edges=0) as the_lab:
+    the_lab.edge_more = f"  gateway: \"unix:{the_lab.work}/run/one/gateway-http.sock\"\n  gateway_hostnames: [{FILES}]\n"
+    the_auth = start(the_lab)
+    the_lab.edges.append(the_lab.edge(0))
+    ready(the_lab, the_auth)
+    secure(the_lab, the_auth)
+    plain(the_lab, the_auth)
+    not_followed(the_lab, the_auth)
+    until(lambda: the_lab.code(f"https://{FILES}/b/data/none", *the_auth) == "404", 10)
+    away(the_lab, the_auth)
+    smuggled(the_lab, the_auth)
+finish()
