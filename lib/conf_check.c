@@ -351,7 +351,8 @@ static void check_not_tunnels(const struct conf *conf, size_t at, struct conf_fa
 		for (size_t k = 0; k < conf->tunnels.nprefix; k++)
 			if (addr_prefix_contains(&conf->tunnels.prefix[k], &s->addresses[i].addr))
 				conf_fault(faults, conf_item(key, list, i),
-					   "lies in tunnels.prefix, whose addresses belong to tunnels; "
+					   "lies in tunnels.prefix, whose addresses belong to "
+					   "tunnels; "
 					   "give the service one outside of it");
 }
 

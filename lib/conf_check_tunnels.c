@@ -56,9 +56,10 @@ static void check_prefixes(const struct conf *conf, struct conf_faults *faults)
 		if (!p->addr.family)
 			continue;
 		if (p->len < 8 || addr_is_loopback(&p->addr))
-			conf_fault(faults, key,
-				   "is no network of yours alone; name one that routers send to the "
-				   "edges, such as 198.18.100.0/24");
+			conf_fault(
+				faults, key,
+				"is no network of yours alone; name one that routers send to the "
+				"edges, such as 198.18.100.0/24");
 		for (size_t k = 0; k < i; k++)
 			if (t->prefix[k].addr.family && overlap(p, &t->prefix[k]))
 				conf_fault(faults, key,

@@ -278,7 +278,8 @@ static int ca_host(const char *dir, char **hostnames, int n)
 			return cmd_fail("so many hostnames do not fit into one certificate");
 	}
 	if (snprintf(file, sizeof(file), "%s", hostnames[0]) >= (int)sizeof(file))
-		return cmd_fail("%s: is too long for the first name, 63 bytes at most", hostnames[0]);
+		return cmd_fail("%s: is too long for the first name, 63 bytes at most",
+				hostnames[0]);
 	if (file[0] == '*')
 		file[0] = '_';
 	return issue(dir, file, hostnames[0], "serverAuth", names);
@@ -299,5 +300,6 @@ int cmd_ca(const struct cmd *cmd, int argc, char **argv)
 		return ca_issue(argv[1], argv[2], argv + 3, n - 3);
 	if (n >= 3 && !strcmp(argv[0], "host"))
 		return ca_host(argv[1], argv + 2, n - 2);
-	return cmd_usage(cmd, "wants `init DIR`, `issue DIR NODE [ADDRESS…]` or `host DIR HOSTNAME…`");
+	return cmd_usage(cmd,
+			 "wants `init DIR`, `issue DIR NODE [ADDRESS…]` or `host DIR HOSTNAME…`");
 }

@@ -99,7 +99,8 @@ static void print_tunnels(const json_t *agent)
 		json_array_foreach (json_object_get(tunnel, "ports"), k, port)
 			if (len < sizeof(ports) - 1)
 				len += (size_t)snprintf(ports + len, sizeof(ports) - len, "%s%d",
-							k ? "," : "", (int)json_integer_value(port));
+							k ? "," : "",
+							(int)json_integer_value(port));
 		table_row(t, js_text(tunnel, "name", "?"),
 			  js_text(tunnel, "address", js_text(tunnel, "address6", "-")), ports,
 			  js_text(tunnel, "owner", "-"), js_show(tunnel, "packets", 0),

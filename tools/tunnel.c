@@ -294,7 +294,7 @@ static int create(const struct conf *conf, struct registry *reg, const struct tu
 		return rc;
 	m->until = time(NULL) + ttl;
 	m->nedges = find_edges(reg, m->edge, sizeof(m->edge));
-	if (conf->tunnels.zone && m->nedges && !w->no_wait)
+	if (m->nedges && !w->no_wait)
 		m->published = wait_published(reg, conf, m->t.name);
 	if (w->opt.json)
 		return print_made_json(m);

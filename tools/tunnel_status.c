@@ -66,7 +66,8 @@ void tunnel_print_origin(const json_t *origin)
 		     *connections = json_object_get(origin, "connections");
 	size_t i;
 
-	printf("\norigin of tunnel %s: %s of %s connections to %s edge%s; %s requests, %s failed%s\n",
+	printf("\norigin of tunnel %s: %s of %s connections to %s edge%s; %s requests, %s "
+	       "failed%s\n",
 	       js_text(origin, "tunnel", "?"), js_show(attached, "connections", 0),
 	       js_show(attached, "wanted", 0), js_show(attached, "edges", 0),
 	       js_num(attached, "edges") == 1 ? "" : "s", js_show(requests, "total", 0),

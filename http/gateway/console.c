@@ -121,10 +121,10 @@ static json_t *ask(struct console *c, const json_t *member)
 static char *look(struct console *c)
 {
 	json_t *members = view_members(c->gw->view), *member;
-	json_t *all = json_pack("{s:s, s:s, s:I, s:o, s:o, s:o}", "node", c->node, "site", c->site,
-				"at", (json_int_t)time(NULL), "endpoints",
-				view_endpoints(c->gw->view), "tunnels", view_tunnels(c->gw->view),
-				"members", members);
+	json_t *all =
+		json_pack("{s:s, s:s, s:I, s:o, s:o, s:o}", "node", c->node, "site", c->site, "at",
+			  (json_int_t)time(NULL), "endpoints", view_endpoints(c->gw->view),
+			  "tunnels", view_tunnels(c->gw->view), "members", members);
 	char *text;
 	size_t i;
 
