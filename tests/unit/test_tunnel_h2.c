@@ -223,7 +223,7 @@ static void a_slow_stream_slows_no_other(void **state)
 	for (int i = 1; i < 9; i++)
 		assert_int_equal(out[i].got, 4 * MIB);
 	assert_false(out[0].last);
-	assert_int_equal(out[0].got, MIB); /* its window, and no more */
+	assert_int_equal(out[0].got, 128 << 10); /* its window, and no more */
 	hear_release(&out[0]);
 	io_until(out[0].gone);
 	assert_int_equal(out[0].got, 4 * MIB);
@@ -248,6 +248,52 @@ static void all_streams_get_their_share(void **state)
 		io_until(out[i].gone);
 		assert_int_equal(out[i].got, MIB);
 	}
+}
+
+/* Who keeps up gets a larger window, up to what was configured. */
+static void windows_grow(void **state)
+{
+	struct h2_options o = plain;
+
+	(void)state;
+	o.stream_window = 512 << 10;
+	pair_of(o, o);
+	on_request = answer_head_first;
+	in[0].to_send = 20 * MIB;
+	in[0].send_last = true;
+	ask(0, request("GET", "/"), true);
+	io_until(out[0].got > 4 * MIB);
+	out[0].hold = true;
+	io_run_for(100);
+	assert_true(out[0].held > 256 << 10);
+	assert_true(out[0].held <= 512 << 10);
+	hear_release(&out[0]);
+	io_until(out[0].gone);
+	assert_int_equal(out[0].got, 20 * MIB);
+}
+
+/* All want to send more than the socket takes: none gets far ahead of the others. */
+static void streams_take_turns(void **state)
+{
+	int small = 32 << 10;
+
+	(void)state;
+	pair();
+	assert_int_equal(setsockopt(server_fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	on_request = answer_head_first;
+	for (int i = 0; i < 8; i++) {
+		in[i].to_send = 4 * MIB;
+		in[i].send_last = true;
+		ask((unsigned int)i, request("GET", "/"), true);
+	}
+	io_until(n_in == 8);
+	io_until(out[0].got > 2 * MIB);
+	for (int i = 0; i < 8; i++) {
+		assert_true(out[i].got > MIB);
+		assert_true(out[i].got < 3 * MIB);
+	}
+	for (int i = 0; i < 8; i++)
+		io_until(out[i].gone);
 }
 
 static struct head *trailers(void)
@@ -691,6 +737,8 @@ int main(void)
 		TEST(big_bodies_in_small_windows),
 		TEST(a_slow_stream_slows_no_other),
 		TEST(all_streams_get_their_share),
+		TEST(windows_grow),
+		TEST(streams_take_turns),
 		TEST(trailers_both_ways),
 		TEST(trailers_without_a_body),
 		TEST(informational_heads_pass),

@@ -12,7 +12,6 @@
 
 #include "user/tunnel/h2_impl.h"
 
-#define STREAM_WINDOW	  (1u << 20)
 #define CONNECTION_WINDOW (16u << 20)
 #define HEAD_SEND_MAX	  (256u << 10) /* as libnghttp2 estimates it, from above */
 #define DRAIN_MS	  1000	       /* for the PING behind the first GOAWAY */
@@ -153,29 +152,16 @@ static void h2_see_end(struct h2 *h)
 		conn_close(h->conn);
 }
 
-static void h2_see_idle(struct h2 *h)
-{
-	bool idle = !h->n && h->opt.idle_ms && !h->closing && !h->draining;
-
-	if (idle == h->idling)
-		return;
-	h->idling = idle;
-	if (idle)
-		reactor_timer_set(h->reactor, &h->idle, h->opt.idle_ms);
-	else
-		reactor_timer_stop(h->reactor, &h->idle);
-}
-
 static void h2_run(struct reactor_defer *d)
 {
 	struct h2 *h = (struct h2 *)((char *)d - offsetof(struct h2, run));
 
 	h2_send(h);
+	stream_room(h);
 	h2_tell(h);
 	if (!h->dead) {
 		h2_send(h);
 		h2_see_end(h);
-		h2_see_idle(h);
 	}
 	if (h->dead)
 		h2_bury(h);
@@ -210,8 +196,6 @@ static void on_writable(struct conn *c, void *arg)
 
 	(void)c;
 	h2_write_rest(h);
-	if (!h->rest_len)
-		stream_room(h);
 	h2_run_soon(h);
 }
 
@@ -268,16 +252,38 @@ static void on_ping(struct reactor_timer *t)
 	reactor_timer_set(h->reactor, t, next > WAIT_MIN_MS ? next : WAIT_MIN_MS);
 }
 
+/* Used: somebody was told of it, and is not told of its end yet. */
+static bool h2_is_used(const struct h2 *h)
+{
+	for (const struct stream *s = h->streams; s; s = s->next)
+		if (!s->let_go && (s->told || !h->opt.server))
+			return true;
+	return false;
+}
+
+/* Without streams that are used the connection ends in order; when there are others (a head that
+ * never ends, a reset that the peer does not read) or the end itself is not read, at once. */
 static void on_idle(struct reactor_timer *t)
 {
 	struct h2 *h = (struct h2 *)((char *)t - offsetof(struct h2, idle));
+	uint64_t now = reactor_now_ms(h->reactor), left = h->opt.idle_ms;
 
-	h->idling = false;
-	if (!h->n && !h->dead) {
-		if (!h->why[0])
+	if (h->dead || h->closing)
+		return;
+	if (!h2_is_used(h)) {
+		uint64_t quiet = now - h->quiet_ms;
+
+		if (quiet < left) {
+			left -= quiet;
+		} else if (h->n || h->draining) {
+			h2_over(h, END_TIMEOUT, "idle");
+			return;
+		} else {
 			snprintf(h->why, sizeof(h->why), "idle");
-		h2_drain(h);
+			h2_drain(h);
+		}
 	}
+	reactor_timer_set(h->reactor, t, left);
 }
 
 void h2_drained(struct h2 *h)
@@ -329,11 +335,12 @@ static int h2_settings(struct h2 *h)
 {
 	const struct h2_options *o = &h->opt;
 	uint32_t window = o->connection_window ? o->connection_window : CONNECTION_WINDOW;
+	uint32_t first, max;
 	nghttp2_settings_entry set[8];
 	size_t n = 0;
 
-	set[n++] = (nghttp2_settings_entry){ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE,
-					     o->stream_window ? o->stream_window : STREAM_WINDOW };
+	stream_settings(o, &first, &max);
+	set[n++] = (nghttp2_settings_entry){ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, first };
 	set[n++] = (nghttp2_settings_entry){ NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 };
 	if (o->frame_max)
 		set[n++] =
@@ -379,10 +386,12 @@ int h2_new(struct h2 **out, struct conn *c, const struct h2_options *opt)
 		return err;
 	}
 	h->conn = c;
-	h->heard_ms = reactor_now_ms(h->reactor);
+	h->heard_ms = h->quiet_ms = reactor_now_ms(h->reactor);
 	conn_handler(c, &h2_conn_events, h);
 	if (opt->ping_ms)
 		reactor_timer_set(h->reactor, &h->ping, 0);
+	if (opt->idle_ms)
+		reactor_timer_set(h->reactor, &h->idle, opt->idle_ms);
 	h2_run_soon(h);
 	*out = h;
 	return 0;

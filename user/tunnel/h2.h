@@ -20,7 +20,7 @@ struct h2_options {
 	const char *scheme;	     /* server: checked against :scheme when set */
 	size_t header_bytes_max;
 	uint32_t streams_max;	     /* that the peer may open */
-	uint32_t stream_window;	     /* bytes; 0: 1 MiB */
+	uint32_t stream_window;	     /* bytes, reached as its receiver keeps up; 0: 1 MiB */
 	uint32_t connection_window;  /* bytes; 0: 16 MiB */
 	uint32_t frame_max;	     /* SETTINGS_MAX_FRAME_SIZE; 0: 16 KiB */
 	unsigned int ping_ms, dead_ms; /* a PING each, dead after; 0: none */

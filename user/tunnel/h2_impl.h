@@ -24,7 +24,10 @@ struct stream {
 	size_t span_len;
 	struct head *trailers; /* to be sent after the data */
 	int64_t in_length;     /* content-length of what comes; -1: not said */
-	int64_t in_bytes;
+	int64_t in_bytes, in_taken;
+	int64_t grown_at; /* in_taken when the window grew last */
+	uint32_t window;
+	size_t burst;	/* bytes sent in this turn */
 	int32_t id;	/* 0: a client's, before its head */
 	char method[8]; /* of the request, as far as an answer depends on it */
 	enum end_why why;
@@ -73,12 +76,12 @@ struct h2 {
 	struct stream *last_found;
 	struct flood resets, useless;
 	bool annoyed;	       /* there were too many of `useless` */
+	uint64_t quiet_ms;     /* since when there is no stream that anybody uses */
 	uint64_t ping_sent_us; /* 0: no answer is awaited */
 	uint64_t heard_ms;     /* when bytes came last */
 	unsigned int silent;   /* ticks of `ping` since */
 	uint32_t rtt_us;
 	bool inside, draining, drained, goaway, goaway_told;
-	bool idling;	   /* the timer runs */
 	bool ending;	   /* GOAWAY is the last that is sent */
 	bool closing;	   /* conn_close() was called */
 	bool dead;	   /* over: the next h2_run() tells and frees */
@@ -95,6 +98,7 @@ void h2_drained(struct h2 *h);					/* the second GOAWAY */
 int h2_write(struct h2 *h, const void *data, size_t len);
 
 /* h2_recv.c */
+void recv_excuse(struct h2 *h, size_t bytes); /* something useful came or went */
 void recv_see_floods(struct h2 *h);
 void recv_callbacks(nghttp2_session_callbacks *cb);
 
@@ -105,7 +109,8 @@ void stream_tell(struct stream *s);		      /* something of it waits to be told *
 void stream_told(struct stream *s);		      /* tells it; may free */
 void stream_gone(struct stream *s, enum end_why why); /* to be told, unless it was let go */
 void stream_closed(struct stream *s);		      /* libnghttp2 knows it no more */
-void stream_room(struct h2 *h);			      /* for those who wait for the conn */
+void stream_room(struct h2 *h); /* those who wait for the conn get their turns */
+void stream_settings(const struct h2_options *o, uint32_t *first, uint32_t *max);
 /* Server: an answer without a body to a request that nobody was told of. */
 void stream_refuse(struct stream *s, unsigned int status);
 void stream_callbacks(nghttp2_session_callbacks *cb);

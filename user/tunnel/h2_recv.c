@@ -9,11 +9,14 @@
 
 #include "user/tunnel/h2_impl.h"
 
-#define FLOOD_MS   10000
-#define RESETS_MAX 200
-#define USELESS_MAX                                                                                \
-	2000 /* empty DATA, PRIORITY, PING, SETTINGS: none comes by the hundred each second */
+#define FLOOD_MS    10000
+#define RESETS_MAX  200
 #define FIELD_EXTRA 32 /* what a field counts beyond its text (RFC 9113 section 6.5.2) */
+
+/* Frames that carry nothing (empty DATA, PRIORITY, PING, SETTINGS, unknown ones): so many beyond
+ * what requests and each KiB of data excuse, since some clients measure the way all the time. */
+#define USELESS_MAX 2000
+#define USEFUL	    1024
 
 static bool flooded(struct h2 *h, struct flood *f, unsigned int max)
 {
@@ -42,6 +45,13 @@ static void useless(struct h2 *h)
 {
 	if (flooded(h, &h->useless, USELESS_MAX))
 		h->annoyed = true;
+}
+
+void recv_excuse(struct h2 *h, size_t bytes)
+{
+	unsigned int n = 1 + (unsigned int)(bytes / USEFUL);
+
+	h->useless.n -= n < h->useless.n ? n : h->useless.n;
 }
 
 void recv_see_floods(struct h2 *h)
@@ -152,6 +162,7 @@ static void request_came(struct h2 *h, struct stream *s, struct head *head)
 		return;
 	}
 	s->told = true;
+	recv_excuse(h, 0);
 	s->in_length = head->content_length;
 	snprintf(s->method, sizeof(s->method), "%s", head->method);
 	h->opt.request(h->opt.arg, &s->end, head, s->in_last);
@@ -256,6 +267,7 @@ static int data_chunk(nghttp2_session *ng, uint8_t flags, int32_t id, const uint
 	h->frame_left -= len < h->frame_left ? len : h->frame_left;
 	if (!s || s->let_go || s->tell_gone || !s->end.on)
 		return 0;
+	recv_excuse(h, len);
 	s->in_bytes += (int64_t)len;
 	last = h->frame_plain && !h->frame_left && (flags & NGHTTP2_FLAG_END_STREAM) &&
 	       (s->in_length < 0 || s->in_length == s->in_bytes);

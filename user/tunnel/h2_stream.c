@@ -15,6 +15,12 @@
 #include "user/tunnel/h2_impl.h"
 
 #define FRAME_MAX (256u << 10) /* larger ones bring nothing, and keep others waiting */
+#define BURST	  (64u << 10)  /* bytes of one stream while others wait for the conn */
+
+/* A stream's window begins small and grows as its receiver keeps up: what a hundred streams that
+ * nobody reads may hold back is a hundred of these. */
+#define WINDOW_FIRST (128u << 10)
+#define WINDOW_MAX   (1u << 20)
 
 static const struct end_ops stream_ops;
 
@@ -96,6 +102,7 @@ void stream_gone(struct stream *s, enum end_why why)
 
 static void stream_wait(struct stream *s)
 {
+	h2_run_soon(s->h);
 	if (s->in_waiting)
 		return;
 	s->in_waiting = true;
@@ -116,17 +123,16 @@ static void stream_wait_no_more(struct stream *s)
 	s->in_waiting = false;
 }
 
+/* One after the other; who has more to send than a burst stands at the end again. */
 void stream_room(struct h2 *h)
 {
-	struct stream *s = h->waiting, *next;
+	struct stream *s;
 
-	h->waiting = NULL;
-	h->waiting_end = &h->waiting;
-	for (; s; s = next) {
-		next = s->wait_next;
-		s->in_waiting = false;
+	while ((s = h->waiting) && !h->rest_len && !h->dead) {
+		stream_wait_no_more(s);
 		s->tell_room = true;
-		stream_tell(s);
+		if (!s->queued)
+			stream_told(s);
 	}
 }
 
@@ -136,6 +142,8 @@ void stream_closed(struct stream *s)
 		return;
 	s->closed = true;
 	s->h->n--;
+	if (s->told || !s->h->opt.server)
+		s->h->quiet_ms = reactor_now_ms(s->h->reactor);
 	if (s->in_waiting)
 		stream_wait_no_more(s);
 }
@@ -160,6 +168,7 @@ void stream_told(struct stream *s)
 		bool wanted = s->wants_room;
 
 		s->tell_room = s->wants_room = false;
+		s->burst = 0;
 		if (wanted && on)
 			on->room(&s->end, s->end.arg);
 	}
@@ -361,6 +370,7 @@ static int stream_send(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t 
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	s->span += len;
 	s->span_len -= len;
+	recv_excuse(s->h, len);
 	return 0;
 }
 
@@ -405,14 +415,11 @@ static size_t stream_data(struct end *e, const void *data, size_t len, bool last
 		}
 		return 0;
 	}
-	if (h->inside || h->rest_len) {
+	if (!h->waiting)
+		s->burst = 0;
+	if (h->inside || h->rest_len || s->burst >= BURST) {
 		s->wants_room = true;
-		if (h->rest_len) {
-			stream_wait(s);
-		} else {
-			s->tell_room = true;
-			stream_tell(s);
-		}
+		stream_wait(s);
 		return 0;
 	}
 	s->span = data;
@@ -423,6 +430,7 @@ static size_t stream_data(struct end *e, const void *data, size_t len, bool last
 	h2_send(h);
 	h->sending = NULL;
 	left = s->span_len;
+	s->burst += len - left;
 	s->span = NULL;
 	s->span_len = 0;
 	s->span_last = false;
@@ -450,6 +458,29 @@ static int stream_trailers(struct end *e, const struct head *head)
 	return 0;
 }
 
+void stream_settings(const struct h2_options *o, uint32_t *first, uint32_t *max)
+{
+	*max = o->stream_window ? o->stream_window : WINDOW_MAX;
+	*first = *max < WINDOW_FIRST ? *max : WINDOW_FIRST;
+}
+
+/* A window's worth was taken, and little of it lies here: the receiver could take more. */
+static void stream_grow(struct stream *s)
+{
+	uint32_t first, max;
+
+	stream_settings(&s->h->opt, &first, &max);
+	if (!s->window)
+		s->window = first;
+	if (s->window >= max || s->in_taken - s->grown_at < s->window ||
+	    s->in_bytes - s->in_taken > s->window / 2)
+		return;
+	s->grown_at = s->in_taken;
+	s->window = s->window > max / 2 ? max : s->window * 2;
+	nghttp2_session_set_local_window_size(s->h->ng, NGHTTP2_FLAG_NONE, s->id,
+					      (int32_t)s->window);
+}
+
 static void stream_taken(struct end *e, size_t len)
 {
 	struct stream *s = (struct stream *)e;
@@ -457,7 +488,9 @@ static void stream_taken(struct end *e, size_t len)
 
 	if (s->in_last || s->closed || h->dead || h->closing)
 		return;
+	s->in_taken += (int64_t)len;
 	nghttp2_session_consume_stream(h->ng, s->id, len);
+	stream_grow(s);
 	if (!h->inside && nghttp2_session_want_write(h->ng))
 		h2_run_soon(h);
 }
