@@ -102,10 +102,5 @@ struct conn_tls_files {
 /* 0, or -errno with a sentence (which file, what about it) in why. TLS 1.2+ with forward secrecy
  * and AEAD alone, no renegotiation, no compression. */
 int conn_tls_new(SSL_CTX **out, const struct conn_tls_files *files, char *why, size_t why_len);
-/* Server: pick(arg, name) is asked for the context of a client's name ("" when it sent none; lower
- * case), before anything else of the hello is looked at: certificates, ALPN and what is asked of
- * clients are then those of that context, and no session of another one is resumed. NULL: the
- * client gets the alert unrecognized_name. ctx must outlive its connections' handshakes. */
-void conn_tls_on_name(SSL_CTX *ctx, SSL_CTX *(*pick)(void *arg, const char *name), void *arg);
 
 #endif

@@ -7,7 +7,6 @@
  * many records leave in one system call. Both of OpenSSL's buffers are released when they are
  * empty.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -62,19 +61,15 @@ static long bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
 }
 
 static BIO_METHOD *method;
-static int extras_index = -1;
+static int alpn_index = -1;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* What a context of ours carries beside OpenSSL's own. */
-struct extras {
-	unsigned int alpn_len;
-	unsigned char alpn[256]; /* as on the wire */
-	SSL_CTX *(*pick)(void *arg, const char *name);
-	void *pick_arg;
+struct alpn_list { /* of a context, as on the wire */
+	unsigned int len;
+	unsigned char wire[256];
 };
 
-static void extras_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, long argl,
-			void *argp)
+static void alpn_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, long argl, void *argp)
 {
 	(void)parent, (void)ad, (void)index, (void)argl, (void)argp;
 	free(ptr);
@@ -82,7 +77,7 @@ static void extras_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, 
 
 static void make_once(void)
 {
-	extras_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, extras_free);
+	alpn_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, alpn_free);
 	method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "weir conn");
 	if (!method)
 		return;
@@ -342,36 +337,36 @@ static int load_authorities(SSL_CTX *ctx, const struct conn_tls_files *f, char *
 static int alpn_select(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 		       const unsigned char *in, unsigned int in_len, void *arg)
 {
-	const struct extras *ex = arg;
+	const struct alpn_list *alpn = arg;
 	unsigned char *found;
 
 	(void)ssl;
-	if (SSL_select_next_proto(&found, out_len, ex->alpn, ex->alpn_len, in, in_len) !=
+	if (SSL_select_next_proto(&found, out_len, alpn->wire, alpn->len, in, in_len) !=
 	    OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	*out = found;
 	return SSL_TLSEXT_ERR_OK;
 }
 
-static int set_alpn(SSL_CTX *ctx, struct extras *ex, const struct conn_tls_files *f, char *why,
+static int set_alpn(SSL_CTX *ctx, struct alpn_list *alpn, const struct conn_tls_files *f, char *why,
 		    size_t len)
 {
 	for (const char *const *name = f->alpn; name && *name; name++) {
 		size_t n = strlen(*name);
 
-		if (!n || n > 255 || ex->alpn_len + 1 + n > sizeof(ex->alpn)) {
+		if (!n || n > 255 || alpn->len + 1 + n > sizeof(alpn->wire)) {
 			snprintf(why, len, "the ALPN name %s is too long", *name);
 			return -EINVAL;
 		}
-		ex->alpn[ex->alpn_len++] = (unsigned char)n;
-		memcpy(ex->alpn + ex->alpn_len, *name, n);
-		ex->alpn_len += (unsigned int)n;
+		alpn->wire[alpn->len++] = (unsigned char)n;
+		memcpy(alpn->wire + alpn->len, *name, n);
+		alpn->len += (unsigned int)n;
 	}
-	if (!ex->alpn_len)
+	if (!alpn->len)
 		return 0;
 	if (f->server)
-		SSL_CTX_set_alpn_select_cb(ctx, alpn_select, ex);
-	else if (SSL_CTX_set_alpn_protos(ctx, ex->alpn, ex->alpn_len) != 0)
+		SSL_CTX_set_alpn_select_cb(ctx, alpn_select, alpn);
+	else if (SSL_CTX_set_alpn_protos(ctx, alpn->wire, alpn->len) != 0)
 		return -ENOMEM;
 	return 0;
 }
@@ -412,13 +407,13 @@ static int set_rules(SSL_CTX *ctx, const struct conn_tls_files *f)
 int conn_tls_new(SSL_CTX **out, const struct conn_tls_files *files, char *why, size_t why_len)
 {
 	SSL_CTX *ctx = SSL_CTX_new(files->server ? TLS_server_method() : TLS_client_method());
-	struct extras *ex = calloc(1, sizeof(*ex));
+	struct alpn_list *alpn = calloc(1, sizeof(*alpn));
 	int err = 0;
 
 	pthread_once(&once, make_once);
 	snprintf(why, why_len, "out of memory");
-	if (!ctx || !ex || !SSL_CTX_set_ex_data(ctx, extras_index, ex)) {
-		free(ex);
+	if (!ctx || !alpn || !SSL_CTX_set_ex_data(ctx, alpn_index, alpn)) {
+		free(alpn);
 		SSL_CTX_free(ctx);
 		ERR_clear_error();
 		return -ENOMEM;
@@ -431,7 +426,7 @@ int conn_tls_new(SSL_CTX **out, const struct conn_tls_files *files, char *why, s
 	if (!err)
 		err = load_authorities(ctx, files, why, why_len);
 	if (!err)
-		err = set_alpn(ctx, ex, files, why, why_len);
+		err = set_alpn(ctx, alpn, files, why, why_len);
 	ERR_clear_error();
 	if (err) {
 		SSL_CTX_free(ctx);
@@ -439,58 +434,4 @@ int conn_tls_new(SSL_CTX **out, const struct conn_tls_files *files, char *why, s
 	}
 	*out = ctx;
 	return 0;
-}
-
-/* ---- a context by name ----------------------------------------------------------------------- */
-
-/* RFC 6066 section 3: a list of one host name. "" when there is none; false: malformed. */
-static bool hello_name(SSL *ssl, char name[256])
-{
-	const unsigned char *p;
-	size_t len, n;
-
-	name[0] = '\0';
-	if (!SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &len))
-		return true;
-	if (len < 5 || (size_t)(p[0] << 8 | p[1]) != len - 2 || p[2] != TLSEXT_NAMETYPE_host_name)
-		return false;
-	n = (size_t)(p[3] << 8 | p[4]);
-	if (!n || n > 255 || n + 5 > len || memchr(p + 5, '\0', n))
-		return false;
-	for (size_t i = 0; i < n; i++)
-		name[i] = (char)tolower(p[5 + i]);
-	name[n] = '\0';
-	return true;
-}
-
-static int on_hello(SSL *ssl, int *alert, void *arg)
-{
-	const struct extras *ex = arg;
-	char name[256];
-	SSL_CTX *ctx;
-
-	if (!hello_name(ssl, name)) {
-		*alert = SSL_AD_DECODE_ERROR;
-		return SSL_CLIENT_HELLO_ERROR;
-	}
-	ctx = ex->pick(ex->pick_arg, name);
-	if (!ctx || !SSL_set_SSL_CTX(ssl, ctx)) {
-		*alert = SSL_AD_UNRECOGNIZED_NAME;
-		return SSL_CLIENT_HELLO_ERROR;
-	}
-	/* SSL_set_SSL_CTX() takes over the certificate and the session's context alone. */
-	SSL_set_verify(ssl, SSL_CTX_get_verify_mode(ctx), NULL);
-	SSL_set_options(ssl, SSL_CTX_get_options(ctx));
-	SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(ctx));
-	SSL_set_min_proto_version(ssl, SSL_CTX_get_min_proto_version(ctx));
-	return SSL_CLIENT_HELLO_SUCCESS;
-}
-
-void conn_tls_on_name(SSL_CTX *ctx, SSL_CTX *(*pick)(void *arg, const char *name), void *arg)
-{
-	struct extras *ex = SSL_CTX_get_ex_data(ctx, extras_index);
-
-	ex->pick = pick;
-	ex->pick_arg = arg;
-	SSL_CTX_set_client_hello_cb(ctx, on_hello, ex);
 }

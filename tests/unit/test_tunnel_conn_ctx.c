@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* TLS contexts: a first look before TLS, a context by name, sessions, broken files, what an idle
- * connection costs. */
+/* TLS contexts: a first look before TLS, broken files, what an idle connection costs. */
 #include "tests/unit/tunnel_tls.h"
 
 #include <malloc.h>
@@ -31,85 +30,6 @@ static void read_before_accepted(void **state)
 		io_until(server.len == 3);
 		reset_ends();
 	}
-}
-
-/* ---- a context by name ---- */
-
-static SSL_CTX *by_name[2]; /* a.example, o.example (which wants a client certificate) */
-
-static SSL_CTX *pick(void *arg, const char *name)
-{
-	assert_ptr_equal(arg, by_name);
-	if (!strcmp(name, "a.example"))
-		return by_name[0];
-	return strcmp(name, "o.example") ? NULL : by_name[1];
-}
-
-static void on_name(void **state)
-{
-	static const char *const h2[] = { "h2", NULL };
-	SSL_CTX *front, *asks;
-
-	(void)state;
-	by_name[0] = with_alpn(true, h2);
-	by_name[1] = server_of("node.pem", "node.key", "ours.pem", true);
-	front = plain_server();
-	conn_tls_on_name(front, pick, by_name);
-	asks = with_alpn(false, h2);
-	SSL_CTX_up_ref(asks);
-	SSL_CTX_up_ref(front);
-	pair(asks, front, "A.Example");
-	assert_works();
-	assert_string_equal(client.alpn, "h2");
-	reset_ends();
-	SSL_CTX_up_ref(front);
-	pair(asks, front, "b.example");
-	assert_refused("unrecognized name", "callback failed");
-	pair(plain_client(), front, NULL);
-	assert_refused("unrecognized name", "callback failed");
-	SSL_CTX_free(by_name[0]);
-	SSL_CTX_free(by_name[1]);
-}
-
-/* Resumes the session that *session holds, or keeps the one that is made in it. */
-static void with_session(SSL_CTX *c, SSL_CTX *s, const char *name, SSL_SESSION **session)
-{
-	SSL_CTX_up_ref(c);
-	SSL_CTX_up_ref(s);
-	pair(c, s, name);
-	SSL_set_verify(conn_tls(client.conn), SSL_VERIFY_NONE, NULL); /* any name */
-	if (*session) {
-		assert_int_equal(SSL_set_session(conn_tls(client.conn), *session), 1);
-		return;
-	}
-	assert_works();
-	*session = SSL_get1_session(conn_tls(client.conn));
-	assert_true(SSL_SESSION_is_resumable(*session));
-	reset_ends();
-}
-
-/* A ticket of the one name does not stand in for the certificate that the other wants. */
-static void sessions_stay_with_their_name(void **state)
-{
-	SSL_CTX *front = plain_server(), *asks = plain_client();
-	SSL_SESSION *session = NULL;
-
-	(void)state;
-	by_name[0] = plain_server();
-	by_name[1] = server_of("node.pem", "node.key", "ours.pem", true);
-	conn_tls_on_name(front, pick, by_name);
-	with_session(asks, front, "a.example", &session);
-	with_session(asks, front, "a.example", &session);
-	assert_works();
-	assert_true(SSL_session_reused(conn_tls(server.conn)));
-	reset_ends();
-	with_session(asks, front, "o.example", &session);
-	assert_refused("certificate required", "peer did not return a certificate");
-	SSL_SESSION_free(session);
-	SSL_CTX_free(front);
-	SSL_CTX_free(asks);
-	SSL_CTX_free(by_name[0]);
-	SSL_CTX_free(by_name[1]);
 }
 
 /* ---- files ---- */
@@ -209,7 +129,8 @@ static void idle_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(read_before_accepted), T(on_name), T(sessions_stay_with_their_name), T(files),
+		T(read_before_accepted),
+		T(files),
 		T(idle_memory),
 	};
 
