@@ -363,7 +363,7 @@ static int take_answer(struct enrolment *e)
 		e->answer = json_loads(body + 4, 0, NULL);
 		if (status != 200)
 			cmd_fail("the edge %s refuses: %s", e->edge,
-				 js_text(e->answer, "message",
+				 js_text(e->answer, "error",
 					 status == 404 ? "it has no enrolment; is the port that of "
 							 "`edge.attach`?"
 						       : "it did not say why"));
