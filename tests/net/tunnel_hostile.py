@@ -12,9 +12,9 @@ from tunnel_lib import *
 try:
     import h2.config
     import h2.connection
-    import h2.events
-    from hyperframe.frame import (ContinuationFrame, DataFrame, HeadersFrame, PingFrame, PriorityFrame, RstStreamFrame, SettingsFrame,
-                                  WindowUpdateFrame)
+    import hpack
+    from hyperframe.frame import (ContinuationFrame, DataFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame,
+                                  SettingsFrame, WindowUpdateFrame)
 except ImportError:
     skip("python3-h2 is not installed")
 
@@ -151,7 +151,7 @@ def targets(lab):
     check(got == "ok200" and after == ["ok"] * 4, "a second answer that nobody asked for is nobody's", (got, after))
     answer[0] = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok"
     got = lab.curl(f"http://{HOST}/odd")
-    check(got.returncode == 18, "an answer that is cut is cut for the client too", got)
+    check(got.returncode in (18, 56) and got.stdout == "ok", "an answer that is cut is cut for the client too", got)
 
 
 class H2:
@@ -164,6 +164,7 @@ class H2:
         self.s.settimeout(3)
         self.c = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False))
         self.c.initiate_connection()
+        self.decoder = hpack.Decoder()
         self.s.sendall(self.c.data_to_send())
 
     def head(self, stream, fields, end=True):
@@ -183,26 +184,27 @@ class H2:
         self.s.sendall(b"".join(f.serialize() if not isinstance(f, bytes) else f for f in frames))
 
     def events(self, seconds=3):
-        """Names of what comes until the connection ends, a stream ends, or silence."""
-        out, self.status = [], None
-        end = time.monotonic() + seconds
+        """Types of the frames that come until stream or connection end, or silence; "closed" at the end."""
+        out, self.status, buf, end = [], None, b"", time.monotonic() + seconds
         while time.monotonic() < end:
             try:
                 data = self.s.recv(65536)
-                if not data:
-                    return out + ["closed"]
-                for e in self.c.receive_data(data):
-                    out.append(type(e).__name__)
-                    if isinstance(e, h2.events.ResponseReceived):
-                        self.status = dict(e.headers).get(b":status", dict(e.headers).get(":status"))
-                if {"StreamEnded", "StreamReset", "ConnectionTerminated"} & set(out):
-                    return out
             except socket.timeout:
                 break
             except OSError:
+                data = b""
+            if not data:
                 return out + ["closed"]
-            except Exception as e:  # h2 refuses what its own state does not allow: the peer's answer came all the same
-                return out + [type(e).__name__]
+            buf += data
+            while len(buf) >= 9 and len(buf) >= 9 + int.from_bytes(buf[:3], "big"):
+                f, length = Frame.parse_frame_header(memoryview(buf[:9]))
+                f.parse_body(memoryview(buf[9:9 + length]))
+                buf = buf[9 + length:]
+                out.append(type(f).__name__)
+                if isinstance(f, HeadersFrame):
+                    self.status = dict(self.decoder.decode(f.data)).get(":status")
+                if isinstance(f, (RstStreamFrame, GoAwayFrame)) or "END_STREAM" in f.flags:
+                    return out
         return out
 
 
@@ -237,7 +239,7 @@ def http2(lab):
         c = H2(edge)
         c.head(1, head)
         got = c.events()
-        refused = c.status in (b"400", "400", b"421", "421") or {"StreamReset", "ConnectionTerminated", "closed"} & set(got)
+        refused = c.status in ("400", "421") or {"RstStreamFrame", "GoAwayFrame", "closed"} & set(got)
         check(refused and not any(b"/evil" in x for x in seen), f"h2, {what}: refused", (got, c.status, seen))
     wrong = {
         "DATA on a stream that is idle": lambda c: c.frame(DataFrame(5, b"x")),
@@ -253,7 +255,7 @@ def http2(lab):
         c = H2(edge)
         send(c)
         got = c.events()
-        check({"ConnectionTerminated", "closed"} & set(got), f"h2, {what}: the connection ends", got)
+        check({"GoAwayFrame", "closed"} & set(got), f"h2, {what}: the connection ends", got)
     floods(edge)
 
 
@@ -276,8 +278,6 @@ def flood(edge, make, bytes_max=64 << 20):
             return sent
         try:
             data = c.s.recv(65536)
-            if not data or b"\x00\x07\x00\x00\x00\x00\x00" in data[:40] and False:
-                return sent
             if not data:
                 return sent
         except (ssl.SSLWantReadError, BlockingIOError):
@@ -322,7 +322,7 @@ def connect(lab):
     c = H2(lab.edges[0])
     c.head(1, [(":method", "CONNECT"), (":authority", f"{HOST}:22")], end=False)
     got = c.events()
-    check("StreamReset" in got or (c.status or b"") [:1] in (b"4", "4"), f"h2, CONNECT to it: {c.status}", got)
+    check("RstStreamFrame" in got or (c.status or "").startswith("4"), f"h2, CONNECT to it: {c.status}", got)
     code = lab.code("http://nobody.edge.example/")
     check(code == "404", f"a hostname that nobody has: {code}")
 
