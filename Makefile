@@ -60,7 +60,7 @@ tunnel_parts += attach attach_cert attach_conn attach_list attach_pick attach_st
 tunnel_parts += tunnels announce index leased publish publish_model publish_plan enroll
 tunnel_parts += origin origin_dial origin_cred origin_names origin_places origin_link
 tunnel_parts += origin_targets origin_probe origin_back origin_h2
-tunnel_parts += origin_request origin_log origin_metrics
+tunnel_parts += origin_request origin_metrics
 tunnel_parts += authority authority_sign authority_work
 tunnel_src   := $(wildcard $(tunnel_parts:%=user/tunnel/%.c))
 

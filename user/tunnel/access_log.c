@@ -38,6 +38,7 @@ struct access_log {
 	bool common;
 	struct reactor *reactor;
 	struct reactor_timer timer;
+	struct reactor_last last;
 	bool armed;
 	char *gathered;
 	size_t len;
@@ -155,12 +156,14 @@ size_t access_line_json(char out[ACCESS_LINE_MAX], const struct access_line *lin
 	char client[ADDR_STRLEN], *to = put_time(out, line->time_us);
 
 	to = put_text(to, "id", line->id, 32, '\0');
+	to = put_text(to, "trace", line->trace, 32, '\0');
 	to = put_text(to, "client", addr_format(line->client, client, sizeof(client)), 64, '\0');
 	to = put_text(to, "tunnel", line->tunnel, 63, '\0');
 	to = put_text(to, "method", line->method, METHOD_MAX, '\0');
 	to = put_text(to, "host", line->host, HOST_MAX, '\0');
 	to = put_text(to, "path", line->path, TARGET_MAX, '?');
 	to = put_text(to, "protocol", line->protocol, 16, '\0');
+	to = put_text(to, "target", line->target, HOST_MAX, '\0');
 	to = put_member(to, "status", line->status);
 	to = put_member(to, "up", line->bytes_up);
 	to = put_member(to, "down", line->bytes_down);
@@ -228,14 +231,14 @@ int access_log_open(struct access_log **out, const char *path, bool common, uid_
 		if (log->fd < 0) {
 			int rc = log->fd;
 
-			log_error("edge.access_log: cannot write %s: %s", path, strerror(-rc));
+			log_error("access_log: cannot write %s: %s", path, strerror(-rc));
 			access_log_close(log);
 			return rc;
 		}
 		/* A new one: the daemons' user opens it again after a rotation. */
 		if (!geteuid() && !fstat(log->fd, &st) && !st.st_size && S_ISREG(st.st_mode) &&
 		    fchown(log->fd, uid, gid))
-			log_warn("edge.access_log: cannot give %s to user %u: %s", path, uid,
+			log_warn("access_log: cannot give %s to user %u: %s", path, uid,
 				 strerror(errno));
 	}
 	*out = log;
@@ -272,10 +275,23 @@ static void on_timer(struct reactor_timer *t)
 	write_out(log);
 }
 
+/* The reactor goes; requests that it ends then are still logged, and written by the close. */
+static void on_last(struct reactor_last *last)
+{
+	struct access_log *log = (void *)((char *)last - offsetof(struct access_log, last));
+
+	if (log->armed)
+		reactor_timer_stop(log->reactor, &log->timer);
+	log->armed = false;
+	log->reactor = NULL;
+}
+
 void access_log_start(struct access_log *log, struct reactor *r)
 {
 	log->reactor = r;
 	log->timer.fn = on_timer;
+	log->last.fn = on_last;
+	reactor_last_add(r, &log->last);
 }
 
 int access_log_reopen(struct access_log *log, const char *path, bool common)
@@ -283,8 +299,8 @@ int access_log_reopen(struct access_log *log, const char *path, bool common)
 	int fd = path ? open_file(path) : -1;
 
 	if (path && fd < 0) {
-		log_warn("edge.access_log: cannot open %s again: %s; the old file is written on",
-			 path, strerror(-fd));
+		log_warn("access_log: cannot open %s again: %s; the old file is written on", path,
+			 strerror(-fd));
 		return fd;
 	}
 	if (log->fd >= 0) {
@@ -306,6 +322,7 @@ void access_log_close(struct access_log *log)
 {
 	if (!log)
 		return;
+	reactor_last_remove(&log->last);
 	if (log->armed)
 		reactor_timer_stop(log->reactor, &log->timer);
 	if (log->fd >= 0) {

@@ -19,7 +19,9 @@
 struct access_line {	 /* texts may be NULL: not known */
 	int64_t time_us; /* unix, when the request came */
 	const char *id, *tunnel, *method, *host, *path, *protocol, *agent;
-	const char *cause; /* NULL: all went well */
+	const char *trace;  /* its first 32 characters: the trace id of a traceparent */
+	const char *target; /* an origin's: where it went */
+	const char *cause;  /* NULL: all went well */
 	const struct addr *client;
 	unsigned int status; /* 0: the client left before */
 	uint64_t bytes_up, bytes_down;
@@ -39,7 +41,8 @@ void access_log_start(struct access_log *log, struct reactor *r);
 /* Opens the path again (it was rotated); when that fails the old file stays, and -errno is
  * returned. */
 int access_log_reopen(struct access_log *log, const char *path, bool common);
-void access_log_close(struct access_log *log); /* writes what waits; accepts NULL */
+/* Writes what waits; accepts NULL. Before reactor_free() or after it. */
+void access_log_close(struct access_log *log);
 
 void access_log_add(struct access_log *log, const struct access_line *line);
 /* {"lines":[…],"last":N}: after sequence number `after`, of one tunnel (NULL: all), the newest max.

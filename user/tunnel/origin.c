@@ -115,12 +115,11 @@ static int origin_prepare(struct daemon *d)
 	if (err)
 		return err;
 	warn_hostnames(o);
-	err = origin_log_open(&o->log, d->conf->origin.access_log);
-	if (err) {
-		log_error("origin.access_log: %s: %s; its folder must exist",
-			  d->conf->origin.access_log, strerror(-err));
+	if (d->conf->origin.access_log)
+		err = access_log_open(&o->log, d->conf->origin.access_log, false, d->user.uid,
+				      d->user.gid);
+	if (err)
 		return err;
-	}
 	if (load_new(&o->load)) /* without it edges do not learn how loaded this origin is */
 		o->load = NULL;
 	return inside_bind(&o->inside, d->conf, &d->conf->origin.inside);
@@ -131,7 +130,8 @@ static int origin_start(struct daemon *d)
 	struct origin *o = d->state;
 	int err = reactor_new(&o->reactor, d->loop);
 
-	origin_log_start(o->log, o->reactor);
+	if (!err && o->log)
+		access_log_start(o->log, o->reactor);
 	if (!err)
 		err = origin_metrics_open(o);
 	if (!err)
@@ -163,8 +163,8 @@ static void origin_stop(struct daemon *d)
 		reactor_timer_stop(o->reactor, &o->drain);
 	origin_dial_close(o->dial);
 	targets_free(o->targets);
-	origin_log_close(o->log);
-	reactor_free(o->reactor);
+	reactor_free(o->reactor); /* ends requests that still ran: they are logged and counted */
+	access_log_close(o->log);
 	origin_dial_free(o->dial);
 	origin_metrics_close(o);
 	load_free(o->load);

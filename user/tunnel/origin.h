@@ -12,7 +12,7 @@
  *	origin_back.c     a target in use: addresses, pools, PROXY
  *	origin_h2.c       HTTP/2 connections to one target
  *	origin_request.c  one request: its target, fields, error answers
- *	origin_log.c, origin_metrics.c
+ *	origin_metrics.c  what it counts
  *	origin.c          the whole: prepare, start, reload, drain, status
  *
  * All on the main thread; only names are resolved elsewhere, by reactor_work().
@@ -24,6 +24,7 @@
 #include "lib/inside.h"
 #include "lib/load.h"
 #include "lib/tunnels.h"
+#include "user/tunnel/access_log.h"
 #include "user/tunnel/conn.h"
 #include "user/tunnel/control.h"
 #include "user/tunnel/end.h"
@@ -49,7 +50,7 @@ struct origin {
 	struct inside *inside;
 	struct load *load;
 	char id[33]; /* of this process, random */
-	struct origin_log *log;
+	struct access_log *log;
 	unsigned int inflight;
 	bool draining, ready, said; /* ready: the service manager knows; said: the URLs */
 	unsigned int seconds;
@@ -226,20 +227,6 @@ void target_uses_wake(struct target_use **list, int err);
 
 /* A request came over a link. */
 void origin_request(struct origin_link *l, struct end *front, const struct head *h, bool last);
-
-/* ---- origin_log.c: access log, JSON lines ---- */
-
-struct origin_log;
-struct origin_entry {
-	const char *id, *trace, *client, *method, *hostname, *path, *target, *agent, *cause;
-	unsigned int status, tries;
-	uint64_t up, down, took_us, first_us;
-};
-/* While privileged; path NULL: no log, and *out is NULL, which the others accept. 0 or -errno. */
-int origin_log_open(struct origin_log **out, const char *path);
-void origin_log_start(struct origin_log *log, struct reactor *r);
-void origin_log_close(struct origin_log *log);
-void origin_log_write(struct origin_log *log, const struct origin_entry *e);
 
 /* ---- origin_metrics.c ---- */
 

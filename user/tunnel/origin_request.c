@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "lib/log.h"
 #include "user/tunnel/origin.h"
@@ -21,7 +22,7 @@ struct request {
 	struct origin *o;
 	struct target_use use; /* use.target NULL: none was found */
 	struct exchange *exchange;
-	char id[ID_MAX + 1], trace[33], client[ADDR_PORT_STRLEN];
+	char id[ID_MAX + 1];
 	char hostname[TUNNEL_HOSTNAME_MAX];
 	char page[PAGE_MAX];
 };
@@ -37,27 +38,12 @@ static void copy_id(char out[ID_MAX + 1], const char *id)
 	out[n] = '\0';
 }
 
-/* The second part of a traceparent (W3C Trace Context, section 3.2.2). */
-static void copy_trace(char out[33], const char *traceparent)
-{
-	out[0] = '\0';
-	if (!traceparent || strlen(traceparent) < 55 || traceparent[2] != '-' ||
-	    traceparent[35] != '-')
-		return;
-	memcpy(out, traceparent + 3, 32);
-	out[32] = '\0';
-	if (strspn(out, "0123456789abcdef") != 32)
-		out[0] = '\0';
-}
-
 static void read_client(struct request *q, const struct head *h)
 {
 	const char *client = head_get(h, "x-weir-client"), *local = head_get(h, "x-weir-local");
 	struct proxy *p = &q->use.proxy;
 
 	copy_id(q->id, head_get(h, "x-request-id"));
-	copy_trace(q->trace, head_get(h, "traceparent"));
-	snprintf(q->client, sizeof(q->client), "%s", client ? client : "");
 	p->local = !client || !local || addr_port_parse(&p->client, client) ||
 		   addr_port_parse(&p->server, local);
 }
@@ -129,31 +115,45 @@ static const char *page(struct request *q, unsigned int status, const char *said
 	return q->page;
 }
 
+static int64_t unix_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 static void log_request(struct request *q, const struct exchange_account *a, const char *cause)
 {
 	const struct head *h = a->request;
-	const struct origin_entry e = {
+	const char *trace = h ? head_get(h, "traceparent") : NULL;
+	struct access_line line = {
+		.time_us = unix_us() - (int64_t)(a->ended_us - a->began_us),
 		.id = q->id,
-		.trace = *q->trace ? q->trace : NULL,
-		.client = q->client,
-		.method = h && h->protocol ? h->protocol
-			  : h		   ? h->method
-					   : NULL,
-		.hostname = q->hostname,
-		.path = h ? h->path : NULL,
-		.target = q->use.target ? target_conf(q->use.target)->to : NULL,
-		.agent = h ? head_get(h, "user-agent") : NULL,
+		.tunnel = q->o->cred->tunnel,
+		.host = q->hostname,
 		.cause = cause,
+		.client = &q->use.proxy.client.addr,
 		.status = a->status,
-		.tries = a->tries,
-		.up = a->bytes_up,
-		.down = a->bytes_down,
+		.bytes_up = a->bytes_up,
+		.bytes_down = a->bytes_down,
 		.took_us = a->ended_us - a->began_us,
 		.first_us = a->first_us > a->began_us ? a->first_us - a->began_us : 0,
+		.tries = a->tries,
 	};
 
-	origin_log_write(q->o->log, &e);
-	origin_count_request(q->o, a->status, a->bytes_up, a->bytes_down, e.took_us);
+	if (h) {
+		line.method = h->protocol ? h->protocol : h->method;
+		line.path = h->path;
+		line.agent = head_get(h, "user-agent");
+	}
+	/* the second part of a traceparent (W3C Trace Context, section 3.2.2) */
+	line.trace = trace && strlen(trace) >= 55 ? trace + 3 : NULL;
+	if (q->use.target)
+		line.target = target_conf(q->use.target)->to;
+	if (q->o->log)
+		access_log_add(q->o->log, &line);
+	origin_count_request(q->o, a->status, a->bytes_up, a->bytes_down, line.took_us);
 }
 
 /* Answers without a target, and forgets the request. */

@@ -183,6 +183,8 @@ static void account(struct request *r, const struct head *h, struct access_line 
 		line->host = h->authority;
 		line->path = h->path;
 		line->agent = head_get(h, "user-agent");
+		line->trace = head_get(h, "traceparent");
+		line->trace = line->trace && traceparent_valid(line->trace) ? line->trace + 3 : NULL;
 	}
 	if (r->cause < PAGE_N)
 		line->cause = page_label((enum page_cause)r->cause);
