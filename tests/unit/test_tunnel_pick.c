@@ -220,6 +220,25 @@ static void a_failing_origin_is_no_magnet(void **state)
 	assert_true(w.picks[1] > w.picks[0]); /* it is the faster one now */
 }
 
+/* A process that was just started shall not be given everything at once. */
+static void a_newcomer_is_not_flooded(void **state)
+{
+	const double took[] = { 0.010, 0.010 };
+	struct world w;
+
+	(void)state;
+	world_make(&w, 2);
+	for (size_t i = CONNS; i < w.n; i++)
+		w.conn[i].usable = false;
+	run(&w, 20, 200, took, NULL);
+	assert_int_equal(w.picks[1], 0);
+	for (size_t i = CONNS; i < w.n; i++)
+		w.conn[i].usable = true;
+	pick_join(&w.origin[1], w.origins, 1);
+	run(&w, 1, 200, took, NULL);
+	assert_in_range(w.picks[1], 80, 120);
+}
+
 static void few_samples_tell_nothing(void **state)
 {
 	struct world w;
@@ -302,6 +321,7 @@ int main(void)
 		cmocka_unit_test(connections_are_not_capacity),
 		cmocka_unit_test(a_slow_origin_gets_less_and_learns_back),
 		cmocka_unit_test(a_failing_origin_is_no_magnet),
+		cmocka_unit_test(a_newcomer_is_not_flooded),
 		cmocka_unit_test(few_samples_tell_nothing),
 		cmocka_unit_test(weights_are_bounded),
 		cmocka_unit_test(waiting_counts_against_it),

@@ -111,13 +111,9 @@ void attach_refused(struct attach *a, const char *cause)
 
 static void learn(struct attached *to)
 {
-	struct pick_origin *origins[64];
-	size_t n = 0;
+	struct pick_origin *origins[ATTACHED_LEARN_MAX];
 
-	for (struct origin *o = to->origins; o && n < 64; o = o->next)
-		if (o->conns)
-			origins[n++] = &o->pick;
-	pick_learn(origins, n, TICK_MS / 1000.0);
+	pick_learn(origins, attached_origins(to, origins), TICK_MS / 1000.0);
 }
 
 static void on_tick(struct reactor_timer *timer)

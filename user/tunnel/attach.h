@@ -139,6 +139,9 @@ struct attached_count { /* what can take requests */
 	unsigned int connections, origins;
 	uint32_t rtt_us; /* the shortest */
 };
+/* The origins that are connected, at most so many. */
+#define ATTACHED_LEARN_MAX 64
+size_t attached_origins(const struct attached *to, struct pick_origin *out[ATTACHED_LEARN_MAX]);
 struct attached_count attached_count(const struct attached *to);
 void origin_release(struct origin *o); /* frees an orphan without streams */
 struct attached *attached_of(struct attach *a, struct edge_tunnel *t, bool make);

@@ -80,16 +80,29 @@ static int make_room(struct attached *to)
 	return 0;
 }
 
+size_t attached_origins(const struct attached *to, struct pick_origin *out[ATTACHED_LEARN_MAX])
+{
+	size_t n = 0;
+
+	for (struct origin *o = to->origins; o && n < ATTACHED_LEARN_MAX; o = o->next)
+		if (o->conns)
+			out[n++] = &o->pick;
+	return n;
+}
+
 int attached_add(struct attached *to, struct oconn *oc, const char *origin_id)
 {
 	struct attach *a = oc->a;
 	struct origin *o = origin_of(to, origin_id);
+	struct pick_origin *others[ATTACHED_LEARN_MAX];
 	char from[ADDR_PORT_STRLEN];
 
 	if (!o || make_room(to))
 		return -ENOMEM;
 	if (!o->conns && o->left_ms)
 		metric_inc(to->reconnects, 1);
+	if (!o->conns)
+		pick_join(&o->pick, others, attached_origins(to, others));
 	o->conns++;
 	oc->t = to->t;
 	oc->origin = o;

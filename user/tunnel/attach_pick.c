@@ -76,6 +76,13 @@ long pick(struct pick_conn *const *conns, size_t n, const struct pick_conn *avoi
 	return best;
 }
 
+void pick_join(struct pick_origin *o, struct pick_origin *const *others, size_t n)
+{
+	o->recent = 0;
+	for (size_t i = 0; i < n; i++)
+		o->recent += others[i]->recent / (double)n;
+}
+
 void pick_answered(struct pick_origin *o, double busy_s, bool good)
 {
 	o->all++;

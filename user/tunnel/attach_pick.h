@@ -42,6 +42,9 @@ struct pick_conn {
  * may be NULL. Counts the pick as recent, not as open. */
 long pick(struct pick_conn *const *conns, size_t n, const struct pick_conn *avoid);
 
+/* A new one among others: it is no better than they only because nothing went to it yet. */
+void pick_join(struct pick_origin *o, struct pick_origin *const *others, size_t n);
+
 /* An answer came (good: not the origin's fault) or did not, `busy_s` after the whole request was
  * sent. A client that gave up tells only that it waited: pick_waited(). */
 void pick_answered(struct pick_origin *o, double busy_s, bool good);
