@@ -255,12 +255,24 @@ $(net_programs:%=$(BUILD)/net/%): $(BUILD)/net/%: $(BUILD)/tests/net/%.o $(BUILD
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(ldflags) $(libs)
 
+# what is fuzzed is compiled once, into archives of its own
+fuzz_flags := -std=gnu11 -O1 -g -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -Ibuild -isystem /usr/share/include/llhttp $(pkg_cflags)
+build/fuzz/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,FUZZ)$(CLANG) $(fuzz_flags) -MMD -MP -fsanitize=fuzzer-no-link,address,undefined -c $< -o $@
+build/fuzz/obj/llhttp/%.o: $(llhttp)/%.c
+	@mkdir -p $(@D)
+	$(call say,FUZZ)$(CLANG) $(fuzz_flags) -w -DLLHTTP_STRICT_MODE=1 -fsanitize=fuzzer-no-link,address,undefined -c $< -o $@
+build/fuzz/obj/tunnel.a: $(llhttp_obj:$(BUILD)/%=build/fuzz/obj/%)
+define fuzz_archive
+build/fuzz/obj/$(1).a: $($(1)_src:%.c=build/fuzz/obj/%.o)
+	@rm -f $$@
+	$$(call say,AR)ar rcs $$@ $$^
+endef
+$(foreach a,$(archives),$(eval $(call fuzz_archive,$(a))))
 define fuzz_rule
-build/fuzz/$(2): tests/fuzz/$(2).c $($(1)_src) $(lib_src) $(if $(filter tunnel,$(1)),$(BUILD)/tunnel.a)
-	@mkdir -p $$(@D)
-	$$(call say,FUZZ)$$(CLANG) -std=gnu11 -O1 -g -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -Ibuild $$(pkg_cflags) \
-		-fsanitize=fuzzer,address,undefined $(if $(filter tunnel,$(1)),-isystem /usr/share/include/llhttp) \
-		-o $$@ $$< $$(sort $$($(1)_src) $$(lib_src)) $(if $(filter tunnel,$(1)),$(llhttp_obj)) $$(libs)
+build/fuzz/$(2): tests/fuzz/$(2).c $(if $(filter-out lib,$(1)),build/fuzz/obj/$(1).a) build/fuzz/obj/lib.a
+	$$(call say,FUZZ)$$(CLANG) $$(fuzz_flags) -fsanitize=fuzzer,address,undefined -o $$@ $$^ $$(libs)
 endef
 $(foreach a,$(archives),$(foreach t,$(fuzz_$(a)),$(eval $(call fuzz_rule,$(a),$(t)))))
 fuzzers := $(foreach a,$(archives),$(fuzz_$(a):%=build/fuzz/%))
