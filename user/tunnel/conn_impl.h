@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conn_impl.h -- what the files of a conn share: conn.c (life and events), conn_out.c (what waits
+ * conn_impl.h -- what the files of a conn share: conn.c (life, events), conn_out.c (what waits
  * to be sent), conn_tls.c (records). Nobody else includes it.
  */
 #ifndef WEIR_TUNNEL_CONN_IMPL_H

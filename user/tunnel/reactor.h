@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * reactor.h -- the packet-path loop of weir-tunnel: one epoll set, edge-triggered, that the daemon's
- * sd-event loop sees as a single descriptor, so that ten thousand sockets cost it one source.
+ * reactor.h -- the packet-path loop of weir-tunnel: one epoll set, edge-triggered, that the
+ * daemon's sd-event loop sees as a single descriptor, so that ten thousand sockets cost it one
+ * source.
  *
  * Everything here happens on the main thread. A batch is one epoll_wait and its callbacks; what was
  * deferred runs after it, so that output of many small writes leaves in one system call and nothing
@@ -40,7 +41,8 @@ struct reactor_timer {
 	struct reactor_timer *next, **at; /* the wheel's own */
 	uint64_t due_ms;
 };
-void reactor_timer_set(struct reactor *r, struct reactor_timer *t, uint64_t delay_ms); /* again: moves it */
+void reactor_timer_set(struct reactor *r, struct reactor_timer *t,
+		       uint64_t delay_ms); /* again: moves it */
 void reactor_timer_stop(struct reactor *r, struct reactor_timer *t);
 uint64_t reactor_now_ms(const struct reactor *r); /* monotonic, of this batch */
 uint64_t reactor_now_us(void);			  /* monotonic, now */
