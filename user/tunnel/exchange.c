@@ -38,8 +38,7 @@ struct exchange {
 
 static const struct end_events back_events;
 
-/* ---- the end ----------------------------------------------------------------------------------
- */
+/* ---- the end ------------------------------------------------------------------------------ */
 
 static void finish(struct exchange *x, enum end_why why)
 {
@@ -102,8 +101,7 @@ static void see_end(struct exchange *x)
 		finish(x, END_DONE);
 }
 
-/* ---- answers of our own -----------------------------------------------------------------------
- */
+/* ---- answers of our own ------------------------------------------------------------------- */
 
 static unsigned int status_of(const struct exchange *x, enum end_why why)
 {
@@ -174,8 +172,7 @@ static void fail(struct exchange *x, enum end_why why)
 	see_end(x);
 }
 
-/* ---- the back ---------------------------------------------------------------------------------
- */
+/* ---- the back ----------------------------------------------------------------------------- */
 
 static bool may_retry(const struct exchange *x, enum end_why why)
 {
@@ -197,28 +194,40 @@ static int give_request(struct exchange *x)
 	return err;
 }
 
+/* 0 with x->back, or not: it is over, or another time. */
+static int open_back(struct exchange *x)
+{
+	struct end *back = NULL;
+	int err = x->opt.open(x->opt.arg, x, x->account.tries, &back);
+
+	if (x->finished) {
+		if (!err)
+			back->ops->abort(back, END_CANCEL);
+		return -ECANCELED;
+	}
+	if (err == -EAGAIN) {
+		x->waits = true;
+		return err;
+	}
+	x->account.tries++;
+	if (err) {
+		fail(x, END_REFUSED);
+		return err;
+	}
+	x->back = back;
+	end_listen(back, &back_events, x);
+	pump_rewind(&x->up);
+	return 0;
+}
+
 static void try_back(struct exchange *x)
 {
 	int err;
 
 	x->opening = true;
 	do {
-		err = x->opt.open(x->opt.arg, x, x->account.tries, &x->back);
-		if (x->finished)
+		if (open_back(x))
 			break;
-		if (err == -EAGAIN) {
-			x->back = NULL;
-			x->waits = true;
-			break;
-		}
-		x->account.tries++;
-		if (err) {
-			x->back = NULL;
-			fail(x, END_REFUSED);
-			break;
-		}
-		end_listen(x->back, &back_events, x);
-		pump_rewind(&x->up);
 		err = give_request(x);
 		if (!err)
 			break;
@@ -328,8 +337,7 @@ static const struct end_events back_events = {
 	.gone = back_gone,
 };
 
-/* ---- the front --------------------------------------------------------------------------------
- */
+/* ---- the front ---------------------------------------------------------------------------- */
 
 /* After the response: nobody wants it any more. */
 static void front_unwanted(struct exchange *x, size_t len, bool last)
@@ -421,8 +429,7 @@ static const struct end_events front_events = {
 	.gone = front_gone,
 };
 
-/* ---- time -------------------------------------------------------------------------------------
- */
+/* ---- time --------------------------------------------------------------------------------- */
 
 static uint64_t time_left(const struct exchange *x, uint64_t now_us)
 {
@@ -468,8 +475,7 @@ static void timed(struct reactor_timer *t)
 		timer_set(x, time_left(x, reactor_now_us()));
 }
 
-/* ---- public -----------------------------------------------------------------------------------
- */
+/* ---- public ------------------------------------------------------------------------------- */
 
 int exchange_start(struct exchange **out, struct end *front, struct head *request, bool last,
 		   const struct exchange_options *opt)

@@ -33,8 +33,7 @@ void h2_over(struct h2 *h, enum end_why lost, const char *why)
 	h2_run_soon(h);
 }
 
-/* ---- output -----------------------------------------------------------------------------------
- */
+/* ---- output ------------------------------------------------------------------------------- */
 
 int h2_write(struct h2 *h, const void *data, size_t len)
 {
@@ -85,8 +84,7 @@ void h2_send(struct h2 *h)
 		h2_over(h, END_ERROR, nghttp2_strerror(err));
 }
 
-/* ---- the end ----------------------------------------------------------------------------------
- */
+/* ---- the end ------------------------------------------------------------------------------ */
 
 static void h2_tell(struct h2 *h)
 {
@@ -167,8 +165,7 @@ static void h2_run(struct reactor_defer *d)
 		h2_bury(h);
 }
 
-/* ---- the conn ---------------------------------------------------------------------------------
- */
+/* ---- the conn ----------------------------------------------------------------------------- */
 
 static size_t on_data(struct conn *c, void *arg, const uint8_t *data, size_t len)
 {
@@ -224,8 +221,7 @@ static const struct conn_events h2_conn_events = {
 	.closed = on_closed,
 };
 
-/* ---- timers -----------------------------------------------------------------------------------
- */
+/* ---- timers ------------------------------------------------------------------------------- */
 
 /* Dead is who said nothing for dead_ms while we looked: after a pause of our own (a stopped
  * process) the first tick finds a long silence, and the peer's bytes still unread. */
@@ -303,8 +299,7 @@ static void on_drain(struct reactor_timer *t)
 	h2_drained((struct h2 *)((char *)t - offsetof(struct h2, drain)));
 }
 
-/* ---- public -----------------------------------------------------------------------------------
- */
+/* ---- public ------------------------------------------------------------------------------- */
 
 static int h2_session(struct h2 *h)
 {
@@ -319,6 +314,9 @@ static int h2_session(struct h2 *h)
 	nghttp2_option_set_no_auto_window_update(opt, 1);
 	nghttp2_option_set_no_closed_streams(opt, 1);
 	nghttp2_option_set_max_send_header_block_length(opt, HEAD_SEND_MAX);
+	/* ours is stricter, or meant to be as wide as it is */
+	nghttp2_option_set_stream_reset_rate_limit(opt, 1000ull + h->opt.resets_max,
+						   1000ull + h->opt.resets_max);
 	if (h->opt.server)
 		err = nghttp2_session_server_new2(&h->ng, cb, h, opt);
 	else

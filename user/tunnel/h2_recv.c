@@ -73,8 +73,7 @@ static struct stream *find(struct h2 *h, int32_t id)
 	return h->last_found;
 }
 
-/* ---- heads ------------------------------------------------------------------------------------
- */
+/* ---- heads -------------------------------------------------------------------------------- */
 
 static int begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
 {
@@ -223,8 +222,7 @@ static void headers_came(struct h2 *h, const nghttp2_frame *frame)
 	head_free(head);
 }
 
-/* ---- data -------------------------------------------------------------------------------------
- */
+/* ---- data --------------------------------------------------------------------------------- */
 
 static int begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *arg)
 {
@@ -287,8 +285,7 @@ static void data_came(struct h2 *h, const nghttp2_frame *frame)
 		s->end.on->data(&s->end, s->end.arg, NULL, 0, true);
 }
 
-/* ---- the rest ---------------------------------------------------------------------------------
- */
+/* ---- the rest ----------------------------------------------------------------------------- */
 
 static void ping_came(struct h2 *h, const nghttp2_frame *frame)
 {

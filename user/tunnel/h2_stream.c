@@ -45,8 +45,7 @@ static uint32_t stream_code(const struct stream *s, enum end_why why)
 	return NGHTTP2_INTERNAL_ERROR;
 }
 
-/* ---- the list, and what waits to be told ------------------------------------------------------
- */
+/* ---- the list, and what waits to be told -------------------------------------------------- */
 
 struct stream *stream_new(struct h2 *h, int32_t id)
 {
@@ -181,8 +180,7 @@ void stream_told(struct stream *s)
 		stream_free(s);
 }
 
-/* ---- heads that leave -------------------------------------------------------------------------
- */
+/* ---- heads that leave --------------------------------------------------------------------- */
 
 struct nv {
 	nghttp2_nv nv[HEAD_FIELDS_MAX + 6];
@@ -310,8 +308,7 @@ void stream_refuse(struct stream *s, unsigned int status)
 	stream_tell(s);
 }
 
-/* ---- data that leave --------------------------------------------------------------------------
- */
+/* ---- data that leave ---------------------------------------------------------------------- */
 
 static ssize_t stream_read_end(struct stream *s, uint32_t *flags)
 {

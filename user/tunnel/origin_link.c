@@ -6,6 +6,7 @@
  * A link ends in one place, link_down(), outside of the callbacks of what it holds.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -331,6 +332,7 @@ static int turn_round(struct origin_link *l)
 		.server = true,
 		.header_bytes_max = HEAD_BYTES_MAX,
 		.streams_max = STREAMS_MAX,
+		.resets_max = UINT_MAX, /* the edge counts its clients' */
 		.ping_ms = PING_MS,
 		.dead_ms = DEAD_MS,
 		.request = on_request,

@@ -15,8 +15,7 @@ struct pump_chunk {
 	unsigned char data[];
 };
 
-/* ---- what is kept -----------------------------------------------------------------------------
- */
+/* ---- what is kept ------------------------------------------------------------------------- */
 
 static int keep(struct pump *p, const void *data, size_t len)
 {
@@ -90,8 +89,7 @@ void pump_rewind(struct pump *p)
 	p->passed = false;
 }
 
-/* ---- what goes on -----------------------------------------------------------------------------
- */
+/* ---- what goes on ------------------------------------------------------------------------- */
 
 static void taken(struct pump *p, struct end *source, size_t n)
 {
