@@ -32,8 +32,12 @@ class Files(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 512  # of 5, the default, 64 connections at once lose some SYNs
+
+
 def python_server(folder, port, tls=None):
-    s = http.server.ThreadingHTTPServer(("127.0.0.1", port), lambda *a: Files(*a, directory=folder))
+    s = Server(("127.0.0.1", port), lambda *a: Files(*a, directory=folder))
     if tls:
         ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         ctx.load_cert_chain(*tls)
@@ -156,10 +160,10 @@ def test_nghttp(lab):
     check(":status: 200" in re.sub(r"\x1b\[[0-9;]*m", "", got.stdout) and "GOAWAY" in got.stdout, "nghttp -v", got.stdout[-1500:] + got.stderr)
     got = subprocess.run(["h2load", "-n", "2000", "-c", "8", "-m", "8", f"https://{APP}:{e.https}/hello"], capture_output=True,
                          text=True, timeout=60)
-    check("2000 succeeded, 0 failed, 0 errored" in got.stdout, "h2load: 2,000 requests", got.stdout[-900:] + got.stderr)
+    check("2000 2xx" in got.stdout, "h2load: 2,000 requests", got.stdout[-900:] + got.stderr)
     got = subprocess.run(["h2load", "--h1", "-n", "2000", "-c", "16", f"http://{APP}:{e.http}/hello"], capture_output=True, text=True,
                          timeout=60)
-    check("2000 succeeded, 0 failed, 0 errored" in got.stdout, "h2load --h1: 2,000 requests", got.stdout[-900:] + got.stderr)
+    check("2000 2xx" in got.stdout, "h2load --h1: 2,000 requests", got.stdout[-900:] + got.stderr)
 
 
 def test_websocket(lab):

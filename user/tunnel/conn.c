@@ -586,3 +586,11 @@ void conn_close(struct conn *c)
 		reactor_timer_set(c->reactor, &c->timer, CLOSE_MS);
 	conn_work_soon(c);
 }
+
+void conn_ack_now(struct conn *c)
+{
+	int one = 1;
+
+	if (c->peer.addr.family != AF_UNSPEC)
+		setsockopt(c->io.fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
+}

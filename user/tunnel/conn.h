@@ -73,6 +73,9 @@ bool conn_has_room(const struct conn *c);
 /* Sends what waits now, not at the end of the batch. */
 void conn_flush(struct conn *c);
 
+/* TCP: acknowledges what came without waiting for something to send with it. */
+void conn_ack_now(struct conn *c);
+
 void conn_pause(struct conn *c);  /* no `data` until conn_resume(): the peer feels it through TCP */
 void conn_resume(struct conn *c); /* from a callback: data comes after it returned */
 

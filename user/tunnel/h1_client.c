@@ -12,6 +12,8 @@
 #include "lib/hash.h"
 #include "user/tunnel/h1_back.h"
 
+#define SMALL 4096 /* bytes of one read */
+
 #define HEADER_MAX  HEAD_BYTES_MAX
 #define PREFACE_MAX 1024
 #define INTERIM_MAX 32 /* 1xx before a response */
@@ -417,6 +419,10 @@ static size_t on_data(struct conn *c, void *arg, const uint8_t *data, size_t len
 		b->paused = true;
 		conn_pause(c);
 	}
+	/* Many servers write head and body apart, with Nagle's algorithm: the body then waits for
+	 * our delayed acknowledgement, 40 ms. */
+	if (len < SMALL && b->began && !b->raw)
+		conn_ack_now(c);
 	return len;
 }
 

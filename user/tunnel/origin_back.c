@@ -11,6 +11,7 @@
 #include "user/tunnel/raw.h"
 
 #define CONNECT_MS 3000
+#define IDLE_MAX   256 /* connections that are kept to one address: dialling anew costs more */
 
 /* ---- small things ---- */
 
@@ -131,6 +132,7 @@ static int open_h1(struct target *t, struct target_use *use, struct end **back)
 	if (!p->pool) {
 		const struct h1_pool_options opt = {
 			.dial = target_dial(t, use->address),
+			.idle_max = IDLE_MAX,
 			.preface = t->conf.proxy == CONF_PROXY_OFF ? NULL : on_preface,
 			.arg = t,
 		};
