@@ -21,20 +21,22 @@ if ! make -s -j2 install DESTDIR="$dest" PREFIX=$prefix >"$work/out" 2>&1; then
 	exit 1
 fi
 check "everything is below the prefix" [ "$(find "$dest" -type f | grep -vc "^$root/")" = 0 ]
-for program in weir weir-agent weir-ns weir-gateway weir-endpoint weir-registry; do
+for program in weir weir-agent weir-ns weir-gateway weir-endpoint weir-registry weir-tunnel; do
 	check "$program runs from there" "$root/bin/$program" --version
 done
 check "the BPF object is an object" sh -c "head -c 4 '$root/lib/weir/edge.bpf.o' | grep -q ELF"
 check "no page has errors" sh -c "command -v mandoc >/dev/null || exit 0; find '$root/share/man' -type f | xargs mandoc -Tlint -Werror"
 check "weir.yaml(5) is there" [ -s "$root/share/man/man5/weir.yaml.5" ]
 check "each daemon has a page and a unit" sh -c "for p in '$root'/bin/weir-*; do
-	b=\$(basename \$p); [ -s '$root/share/man/man8/'\$b.8 ] && [ -s '$root/lib/systemd/system/'\$b.service ] || { echo \$b; exit 1; }; done"
+	b=\$(basename \$p); [ -s '$root/share/man/man8/'\$b.8 ] || { echo \$b; exit 1; }
+	case \$b in weir-tunnel) b='weir-edge weir-origin weir-authority' ;; esac # one program, three modes
+	for u in \$b; do [ -s '$root/lib/systemd/system/'\$u.service ] || { echo \$u; exit 1; }; done; done"
 check "units name the programs that were installed" sh -c "! grep -rn '@PREFIX@' '$root/lib/systemd' &&
 	grep -rhoE '^ExecStart=[^ ]+' '$root/lib/systemd' | cut -d= -f2 | sort -u | while read -r p; do [ -x '$dest'\$p ] || { echo \$p; exit 1; }; done"
 check "files are for everybody to read, programs to run" [ -z "$(find "$root" \( -type f ! -perm -444 \) -o \( -path '*/bin/*' ! -perm -555 \))" ]
 examples=$root/share/doc/weir/examples
 check "the example is fine where it was installed" sh -c "'$root/bin/weir' check -c '$examples/one-box.yaml'"
-check "the lab finds its nodes' files" sh -c "cd '$root/share/weir/examples/lab' && '$root/bin/weir' lab nodes | grep -vx -e client -e router |
+check "the lab finds its nodes' files" sh -c "cd '$root/share/weir/examples/lab' && '$root/bin/weir' lab nodes | grep -vx -e client -e router -e origin |
 	while read -r node; do [ -s \$node.yaml ] || { echo \$node; exit 1; }; done"
 echo "1..$n"
 [ $failed = 0 ]
