@@ -66,7 +66,7 @@ static void what_clients_send_is_escaped(void **state)
 	json_decref(root);
 	memset(long_text, 0xff, sizeof(long_text) - 1); /* as long as it can get */
 	long_text[sizeof(long_text) - 1] = '\0';
-	line.id = line.tunnel = line.protocol = line.cause = long_text;
+	line.id = line.tunnel = line.protocol = line.cause = line.trace = line.target = long_text;
 	line.status = line.tries = ~0u;
 	line.bytes_up = line.bytes_down = line.took_us = line.first_us = ~0ull;
 	assert_true(access_line_json(text, &line) < ACCESS_LINE_MAX);

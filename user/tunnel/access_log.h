@@ -29,7 +29,7 @@ struct access_line {	 /* texts may be NULL: not known */
 	unsigned int tries;
 };
 
-#define ACCESS_LINE_MAX 8192
+#define ACCESS_LINE_MAX 12288
 /* Pure. With "\n" and terminator; the length. */
 size_t access_line_json(char out[ACCESS_LINE_MAX], const struct access_line *line);
 size_t access_line_common(char out[ACCESS_LINE_MAX], const struct access_line *line);

@@ -27,7 +27,8 @@ struct enroll;
 
 /* ---- leased.c ---- */
 int leased_open(struct leased **out, struct edge *edge);
-void leased_close(struct leased *l); /* accepts NULL */
+void leased_stop(struct leased *l);  /* begins nothing any more; accepts NULL */
+void leased_close(struct leased *l); /* after reactor_free(); accepts NULL */
 /* The key's value from now on; NULL: withdrawn. Written soon, again and again until it is; of
  * several values only the last one counts. */
 void leased_put(struct leased *l, const char *key, const char *value);

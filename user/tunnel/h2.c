@@ -117,6 +117,7 @@ static void h2_free(struct h2 *h)
 	reactor_timer_stop(h->reactor, &h->ping);
 	reactor_timer_stop(h->reactor, &h->idle);
 	reactor_timer_stop(h->reactor, &h->drain);
+	reactor_last_remove(&h->last);
 	nghttp2_session_del(h->ng);
 	head_free(h->in);
 	free(h->rest);
@@ -135,6 +136,15 @@ static void h2_bury(struct h2 *h)
 	h2_free(h);
 }
 
+/* The reactor goes while the conn closes: its user may be gone, the conn will not tell us. */
+static void on_last(struct reactor_last *l)
+{
+	struct h2 *h = (struct h2 *)((char *)l - offsetof(struct h2, last));
+
+	h->opt.closed = NULL;
+	h2_bury(h);
+}
+
 /* Nothing more to say or to hear: after GOAWAY, without streams. */
 static void h2_see_end(struct h2 *h)
 {
@@ -145,6 +155,8 @@ static void h2_see_end(struct h2 *h)
 	if (!h->ending && (nghttp2_session_want_read(h->ng) || nghttp2_session_want_write(h->ng)))
 		return;
 	h->closing = true;
+	h->last.fn = on_last;
+	reactor_last_add(h->reactor, &h->last);
 	h2_tell_all(h, h->lost);
 	if (h->conn)
 		conn_close(h->conn);

@@ -65,6 +65,7 @@ struct h2 {
 	struct stream *sending;		       /* whose ops->data() runs */
 	struct reactor_defer run;
 	struct reactor_timer ping, idle, drain;
+	struct reactor_last last; /* while the conn closes */
 	uint8_t *rest; /* of the last frame: what the conn did not take */
 	size_t rest_len, rest_at;
 	struct head *in; /* that is coming, and of which stream */

@@ -28,6 +28,7 @@ struct leased {
 	struct entry *dirty, **last;
 	struct batch *running;
 	struct reactor_timer again;
+	bool stopped;
 };
 
 struct write {
@@ -38,7 +39,7 @@ struct write {
 };
 
 struct batch {
-	struct leased *owner; /* NULL: closed meanwhile */
+	struct leased *owner;
 	struct reg_lease *lease;
 	size_t n;
 	struct write writes[BATCH_MAX];
@@ -104,7 +105,7 @@ static void batch_done(void *arg)
 	struct leased *l = b->owner;
 	bool failed = false;
 
-	for (size_t i = 0; l && i < b->n; i++) {
+	for (size_t i = 0; i < b->n; i++) {
 		struct entry *e = b->writes[i].entry;
 
 		e->in_flight = false;
@@ -116,13 +117,11 @@ static void batch_done(void *arg)
 			entry_free(e);
 		}
 	}
-	if (l) {
-		l->running = NULL;
-		if (failed)
-			reactor_timer_set(l->edge->reactor, &l->again, AGAIN_MS);
-		else
-			kick(l);
-	}
+	l->running = NULL;
+	if (failed && !l->stopped)
+		reactor_timer_set(l->edge->reactor, &l->again, AGAIN_MS);
+	else
+		kick(l);
 	batch_free(b);
 }
 
@@ -149,7 +148,7 @@ static void kick(struct leased *l)
 {
 	struct batch *b;
 
-	if (l->running || !l->dirty || !l->edge->lease)
+	if (l->running || l->stopped || !l->dirty || !l->edge->lease)
 		return;
 	b = calloc(1, sizeof(*b));
 	if (b) {
@@ -235,15 +234,22 @@ int leased_open(struct leased **out, struct edge *edge)
 	return 0;
 }
 
+void leased_stop(struct leased *l)
+{
+	if (!l)
+		return;
+	reactor_timer_stop(l->edge->reactor, &l->again);
+	l->stopped = true;
+}
+
 void leased_close(struct leased *l)
 {
 	struct index_node *node = NULL, *next;
 
 	if (!l)
 		return;
-	if (l->running)
-		l->running->owner = NULL;
-	reactor_timer_stop(l->edge->reactor, &l->again);
+	if (l->running) /* its job has ended, and nobody will be told */
+		batch_free(l->running);
 	for (node = index_next(&l->entries, NULL); node; node = next) {
 		next = index_next(&l->entries, node);
 		entry_free(node->value);

@@ -507,8 +507,11 @@ void reactor_free(struct reactor *r)
 	workers_end(r);
 	/* What waits to be freed is freed by this. */
 	r->in_turn = true;
-	lasts_run(r);
 	deferred_run(r, 1000);
+	while (r->lasts) { /* connections that were closed have nobody but us */
+		lasts_run(r);
+		deferred_run(r, 1000);
+	}
 	sd_event_source_disable_unref(r->source);
 	sd_event_source_disable_unref(r->wake);
 	if (r->epoll_fd >= 0)

@@ -574,8 +574,7 @@ void edge_tunnels_close(struct edge_tunnels *all)
 		free(all->watches[k]);
 		all->watches[k] = NULL;
 	}
-	leased_close(all->edge->leased);
-	all->edge->leased = NULL;
+	leased_stop(all->edge->leased);
 }
 
 void edge_tunnels_free(struct edge_tunnels *all)
@@ -584,6 +583,8 @@ void edge_tunnels_free(struct edge_tunnels *all)
 
 	if (!all)
 		return;
+	leased_close(all->edge->leased);
+	all->edge->leased = NULL;
 	while ((node = index_next(&all->names, node))) {
 		struct known *k = node->value;
 
