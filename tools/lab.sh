@@ -62,6 +62,7 @@ make_node() {
 	in_net "$node" sh -c 'echo 1 >/proc/sys/net/ipv6/conf/eth0/keep_addr_on_down'
 	in_net "$node" ip addr add "198.18.$site.$host/32" dev eth0
 	in_net "$node" ip addr add "2001:db8:$site::$host/128" dev eth0 nodad
+	in_net router ip addr add fe80::1/64 dev "r-$node" nodad   # IPv6 answers for an interface's own addresses alone
 	in_net router ip link set "r-$node" up
 	plug "$node"
 	in_net router ip route add "198.18.$site.$host" dev "r-$node"
@@ -97,7 +98,7 @@ firewall() {
 plug() {
 	in_net "$1" ip link set eth0 up
 	in_net "$1" ip route replace default via 198.18.0.1 dev eth0 onlink
-	in_net "$1" ip route replace default via 2001:db8::1 dev eth0 onlink
+	in_net "$1" ip route replace default via fe80::1 dev eth0
 }
 
 make_certificates() {
@@ -210,7 +211,7 @@ lab_kill() {
 lab_start() {
 	local ready=/run/lab/ready-$1
 	[ "$1" = reg ] || lab_exec "$1" sh -c 'ip link set eth0 up; ip route replace default via 198.18.0.1 dev eth0 onlink
-		ip route replace default via 2001:db8::1 dev eth0 onlink' || die "cannot plug $1 in"
+		ip route replace default via fe80::1 dev eth0' || die "cannot plug $1 in"
 	lab_exec router sh -c 'rm -f "$1"; mkfifo -m 600 "$1"' sh "$ready" || die "cannot prepare $1"
 	lab_exec "$1" sh -c 'setsid weir up --ready "$1" >>"/run/lab/log/$2" 2>&1 </dev/null &' sh "$ready" "$1"
 	lab_exec router timeout 30 head -n 1 "$ready" >/dev/null || die "$1 was not ready within 30 s (weir lab exec $1 tail /run/lab/log/$1)"

@@ -125,13 +125,26 @@ static bool stands_for_edge(const struct origin_dial *d, const struct candidate 
 	return true;
 }
 
+/* Edges that the configuration does not name are dialled only as long as it leads to fewer than two:
+ * whoever names edges wants those, near or chosen, and the others are for when they fall. */
+static bool is_spare(const struct origin_dial *d, const struct candidate *c, uint64_t now)
+{
+	unsigned int named = 0;
+
+	if (!c->place || c->place->named)
+		return false;
+	for (const struct candidate *k = d->candidates; k; k = k->next)
+		named += k->place && k->place->named && stands_for_edge(d, k, now);
+	return named >= 2;
+}
+
 /* How many an edge gets while others are still being dialled. */
 static unsigned int fair_share(const struct origin_dial *d, uint64_t now)
 {
 	unsigned int edges = 0, want = d->o->d->conf->origin.connections;
 
 	for (const struct candidate *c = d->candidates; c; c = c->next)
-		edges += stands_for_edge(d, c, now);
+		edges += stands_for_edge(d, c, now) && !is_spare(d, c, now);
 	return edges ? (want + edges - 1) / edges : want;
 }
 
@@ -148,7 +161,7 @@ static struct candidate *pick(const struct origin_dial *d, bool even_out, unsign
 		bool avoided, best_avoided = best && best->avoid_ms > now;
 
 		/* One at a time to an address that has not shown that it answers. */
-		if (!c->place || (c->dialling && (!*c->edge || c->failures)))
+		if (!c->place || (c->dialling && (!*c->edge || c->failures)) || is_spare(d, c, now))
 			continue;
 		load = dial_load_of(d, c);
 		avoided = c->avoid_ms > now;
