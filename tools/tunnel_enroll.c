@@ -27,6 +27,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "lib/addr.h"
 #include "lib/hash.h"
 #include "lib/tunnels.h"
 #include "tools/cmd.h"
@@ -429,16 +430,19 @@ static char *pem_of(const struct enrolment *e, bool key)
 	return text;
 }
 
-/* {"tunnel","edges"}: the edge that was dialled first, then those that it named. */
+/* {"tunnel","edges"}: the edge that was dialled. A name stands for whoever is behind it in time to come;
+ * a single address may be away at the next start, so that those it told of are kept beside it. */
 static char *about(const struct enrolment *e)
 {
 	json_t *edges = json_array(), *all, *one;
+	struct addr_port address;
 	char *text;
 	size_t i;
 
 	json_array_append_new(edges, json_string(e->edge));
 	json_array_foreach (json_object_get(e->answer, "edges"), i, one)
-		if (json_is_string(one) && strcmp(json_string_value(one), e->edge))
+		if (!addr_port_parse(&address, e->edge) && json_is_string(one) &&
+		    strcmp(json_string_value(one), e->edge))
 			json_array_append(edges, one);
 	all = json_pack("{ss so}", "tunnel", e->token.name, "edges", edges);
 	text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
