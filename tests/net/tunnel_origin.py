@@ -185,6 +185,14 @@ def test_edge_drains(a, b, o):
     return before
 
 
+def test_metrics():
+    page = subprocess.run(["curl", "-s", "http://127.0.0.1:7900/_/metrics"], capture_output=True, text=True).stdout
+    value = {k: float(v) for k, v in re.findall(r"^weir_(origin_\S+) (\S+)$", page, re.M)}
+    check(value.get("origin_connections") == 4 and value.get("origin_edges") == 2 and value.get('origin_requests_total{class="2xx"}', 0) >= 5 and
+          value.get('origin_errors_total{cause="port"}') == 1 and value.get('origin_errors_total{cause="hostname"}') == 2 and value.get('origin_connections_total{event="attached"}', 0) >= 4 and
+          2.5e6 < value.get("origin_certificate_seconds", 0) < 2.7e6, "metrics: connections, requests, errors by cause, the certificate's time", value)
+
+
 def test_hang(a, b, o):
     c = a.live()[0]
     began = time.monotonic()
@@ -292,7 +300,7 @@ waiting = threading.Event()
 
 
 def main():
-    enter("openssl")
+    enter("openssl", "curl")
     os.path.exists("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1") or skip("libfaketime is not installed")
     p = Place()
     p.credentials(hostnames=ALL)
@@ -321,12 +329,13 @@ def main():
     o = p.origin("o", [{"hostname": HOST, "to": "http://localhost:9000"}, {"hostname": "gone.edge.example", "to": "http://127.0.0.1:9009"},
                        {"hostname": "odd.edge.example", "to": "http://no-such-name.invalid"},
                        {"port": 2222, "to": "tcp://127.0.0.1:9002"}],
-                 ["127.0.0.1:7000", "127.0.0.1:7001"], more=f', "access_log": "{p.work}/access.log"')
+                 ["127.0.0.1:7000", "127.0.0.1:7001"], more=f', "access_log": "{p.work}/access.log", "inside": "127.0.0.1:7900"')
     try:
         test_attach(p, a, b, o)
         test_requests(p, a)
         test_connect(a)
         test_away(p, a, o)
+        test_metrics()
         b = test_dead_edge(p, a, b, o)
         test_edge_drains(a, b, o)
         b.stop()

@@ -97,6 +97,34 @@ static void warn_hostnames(const struct origin *o)
 				 i, conf->targets[i].hostname, o->cred->tunnel);
 }
 
+static void release(struct origin *o)
+{
+	access_log_close(o->log);
+	load_free(o->load);
+	origin_cred_free(o->cred);
+	o->d->state = NULL;
+	free(o);
+}
+
+/* What needs files that the daemons' user may not read. */
+static int open_files(struct origin *o)
+{
+	const struct daemon *d = o->d;
+	int err = read_credentials(o, &o->cred);
+
+	if (!err)
+		err = read_targets(o, &o->targets);
+	if (err)
+		return err;
+	warn_hostnames(o);
+	if (d->conf->origin.access_log)
+		err = access_log_open(&o->log, d->conf->origin.access_log, false, d->user.uid,
+				      d->user.gid);
+	if (!err)
+		err = inside_bind(&o->inside, d->conf, &d->conf->origin.inside);
+	return err;
+}
+
 static int origin_prepare(struct daemon *d)
 {
 	struct origin *o = calloc(1, sizeof(*o));
@@ -109,20 +137,14 @@ static int origin_prepare(struct daemon *d)
 	o->d = d;
 	random_bytes(id, sizeof(id));
 	hex_encode(id, sizeof(id), o->id);
-	err = read_credentials(o, &o->cred);
-	if (!err)
-		err = read_targets(o, &o->targets);
-	if (err)
-		return err;
-	warn_hostnames(o);
-	if (d->conf->origin.access_log)
-		err = access_log_open(&o->log, d->conf->origin.access_log, false, d->user.uid,
-				      d->user.gid);
-	if (err)
-		return err;
 	if (load_new(&o->load)) /* without it edges do not learn how loaded this origin is */
 		o->load = NULL;
-	return inside_bind(&o->inside, d->conf, &d->conf->origin.inside);
+	err = open_files(o);
+	if (err) {
+		targets_free(o->targets);
+		release(o);
+	}
+	return err;
 }
 
 static int origin_start(struct daemon *d)
@@ -164,12 +186,9 @@ static void origin_stop(struct daemon *d)
 	origin_dial_close(o->dial);
 	targets_free(o->targets);
 	reactor_free(o->reactor); /* ends requests that still ran: they are logged and counted */
-	access_log_close(o->log);
 	origin_dial_free(o->dial);
 	origin_metrics_close(o);
-	load_free(o->load);
-	origin_cred_free(o->cred);
-	free(o);
+	release(o);
 }
 
 /* Ends when every connection has, or when the time is over. */

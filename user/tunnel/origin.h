@@ -172,6 +172,7 @@ struct target_use {
 	struct target_use *used_next, **used_at; /* of the target */
 	struct end *back;
 	int err;	     /* what waiting ended with; 0: not yet */
+	int last;	     /* what opening failed with last; 0: it did not */
 	unsigned int failed; /* addresses that could not be reached while it waited */
 	size_t address;	     /* which of the target's is tried */
 	bool raw, websocket;

@@ -184,6 +184,7 @@ int target_open(struct target_use *use, unsigned int tries, struct end **back)
 	use->back = NULL;
 	if (err)
 		use->failed++;
+	use->last = err;
 	if (err && use->failed >= t->n)
 		return err;
 	if (!t->n) {
@@ -203,8 +204,10 @@ int target_open(struct target_use *use, unsigned int tries, struct end **back)
 		if (!err || err == -EAGAIN || ++use->failed >= t->n)
 			break;
 	}
-	if (err && err != -EAGAIN)
+	if (err && err != -EAGAIN) {
+		use->last = err;
 		target_set_problem(t, err, strerror(-err));
+	}
 	return err;
 }
 

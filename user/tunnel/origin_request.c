@@ -195,6 +195,8 @@ static const char *on_failure(void *arg, struct exchange *x, enum end_why why, u
 
 	(void)x;
 	target_failed(&q->use, why);
+	if (why == END_TIMEOUT || q->use.last == -ETIMEDOUT)
+		status = 504;
 	head_set_status(h, status);
 	head_addf(h, "content-type", "text/plain; charset=utf-8");
 	head_addf(h, "cache-control", "no-store");
