@@ -228,6 +228,15 @@ static void warn_fixed(const struct conf_edge *old, const struct conf_edge *new)
 		log_warn("edge: listeners, mss or gateway changed: that takes a restart");
 }
 
+/* The publisher's thread has a copy. */
+static void warn_published(const struct conf_tunnels *old, const struct conf_tunnels *new)
+{
+	if (strcmp(old->zone ? old->zone : "", new->zone ? new->zone : "") != 0 ||
+	    old->ttl_us != new->ttl_us || old->ack_timeout_us != new->ack_timeout_us)
+		log_warn("tunnels: zone, ttl or ack_timeout changed: that takes a restart of every "
+			 "edge");
+}
+
 static int reload(struct daemon *d, const struct conf *old)
 {
 	struct whole *w = d->state;
@@ -235,9 +244,11 @@ static int reload(struct daemon *d, const struct conf *old)
 
 	if (!rc && w->edge.attach)
 		rc = attach_reload(w->edge.attach);
-	if (!rc)
-		warn_fixed(&old->edge, &d->conf->edge);
-	return rc;
+	if (rc)
+		return rc;
+	warn_fixed(&old->edge, &d->conf->edge);
+	warn_published(&old->tunnels, &d->conf->tunnels);
+	return 0;
 }
 
 /* ---- status ---------------------------------------------------------------------------------- */

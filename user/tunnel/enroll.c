@@ -3,7 +3,7 @@
  * enroll.c -- an origin that has a token and no certificate yet: HTTP/1.1 on the attach listener.
  *
  *	POST /_/tunnel/enroll {"tunnel","secret","csr"}
- *	200 {"cert","ca","edges":[…]}   403 {"error","message"}   503: the authority did not answer
+ *	200 {"cert","ca","edges":[…]}   403 {"error","cause"}   503: the authority did not answer
  *
  * The edge knows neither secrets nor the authority's key: what it is sent goes to the authority by
  * way of the registry (enroll/ID, on this edge's lease), and what that answers (enrolled/ID) goes
@@ -100,7 +100,7 @@ static void answer_text(struct session *s, unsigned int status, const char *text
 
 static void refuse(struct session *s, unsigned int status, const char *result, const char *why)
 {
-	json_t *o = json_pack("{s:s,s:s}", "error", result, "message", why);
+	json_t *o = json_pack("{s:s,s:s}", "error", why, "cause", result);
 	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 
 	count(s->e, result);
