@@ -50,6 +50,7 @@ struct loop {
 	struct loop_fd *fds;
 	loop_fn *reload, *stop;
 	void *reload_arg, *stop_arg;
+	bool restart;
 };
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *arg)
@@ -63,6 +64,7 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
 			loop->reload(loop->reload_arg);
 		return 0;
 	}
+	loop->restart = info->ssi_signo == SIGUSR2;
 	if (!stop)
 		return sd_event_exit(loop->event, 0);
 	loop->stop = NULL; /* the second signal ends at once */
@@ -95,18 +97,18 @@ static int on_posted(sd_event_source *source, int fd, uint32_t revents, void *ar
 
 static int add_sources(struct loop *loop)
 {
-	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+	static const int signals[] = { SIGTERM, SIGINT, SIGUSR2, SIGHUP };
 	sigset_t set;
 	int err;
 
 	sigemptyset(&set);
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)
 		sigaddset(&set, signals[i]);
 	err = -pthread_sigmask(SIG_BLOCK, &set, NULL);
 	if (err)
 		return err;
 	signal(SIGPIPE, SIG_IGN);
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
 		err = sd_event_add_signal(loop->event, NULL, signals[i], on_signal, loop);
 		if (err < 0)
 			return err;
@@ -170,6 +172,11 @@ void loop_on_reload(struct loop *loop, loop_fn *fn, void *arg)
 {
 	loop->reload = fn;
 	loop->reload_arg = arg;
+}
+
+bool loop_is_restart(const struct loop *loop)
+{
+	return loop->restart;
 }
 
 void loop_on_stop(struct loop *loop, loop_fn *fn, void *arg)

@@ -3,30 +3,33 @@
  * loop.h -- the event loop of a daemon's main thread: sd-event with the few things that every
  * daemon does with it.
  *
- * One loop per program, owned by the main thread. SIGTERM and SIGINT end loop_run() (or call the
- * stop function first); SIGHUP calls the reload function. loop_post() is the one way by which
- * another thread hands work to the main thread. Everything else of sd-event is used directly
+ * One loop per program, owned by the main thread. SIGTERM, SIGINT and SIGUSR2 end loop_run() (or
+ * call the stop function first); SIGHUP calls the reload function. loop_post() is the one way by
+ * which another thread hands work to the main thread. Everything else of sd-event is used directly
  * through loop_event().
  */
 #ifndef WEIR_LOOP_H
 #define WEIR_LOOP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
 struct loop;
 typedef void loop_fn(void *arg);
 
-/* Blocks SIGTERM, SIGINT, SIGHUP in the calling thread (call before making threads) and ignores
- * SIGPIPE. 0 or -errno. */
+/* Blocks SIGTERM, SIGINT, SIGUSR2, SIGHUP in the calling thread (call before making threads) and
+ * ignores SIGPIPE. 0 or -errno. */
 int loop_new(struct loop **out);
 void loop_free(struct loop *loop); /* accepts NULL */
 sd_event *loop_event(struct loop *loop);
 
 void loop_on_reload(struct loop *loop, loop_fn *fn, void *arg);
-/* fn is called by the first SIGTERM or SIGINT, and ends the loop by loop_quit(), then or when what
- * runs has ended. A second signal ends the loop at once. */
+/* fn is called by the first SIGTERM, SIGINT or SIGUSR2, and ends the loop by loop_quit(), then or
+ * when what runs has ended. A second signal ends the loop at once. */
 void loop_on_stop(struct loop *loop, loop_fn *fn, void *arg);
+/* SIGUSR2 ended it: a restart, another process of the same takes over soon. */
+bool loop_is_restart(const struct loop *loop);
 
 /* Runs until loop_quit() or a signal; returns the exit code for main(). */
 int loop_run(struct loop *loop);

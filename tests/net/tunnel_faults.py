@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What breaks, and who notices: connections cut, the registry away, origins paused, slow readers, loss, restarts.
 
-Run by tunnel_faults.sh. Needs root, curl, nft, openssl. WEIR_LONG=1: the times of the issue (60 s) instead of short ones.
+Run by tunnel_faults.sh. Needs root, curl, h2load, nft, openssl. WEIR_LONG=1: the times of the issue (60 s, 10 s) instead of short ones.
 """
 import http.client
 
@@ -124,7 +124,7 @@ def cut_connection(lab):
 
 
 def registry_gone(lab):
-    seconds = 60 if LONG else 12
+    seconds = 60 if LONG else 7  # an edge's lease lasts 5 s
     load = Load(lab.edges[0].http, 4)
     lab.registry.signal(signal.SIGSTOP)
     time.sleep(seconds)
@@ -187,20 +187,75 @@ def loss(lab):
     rules = f"table inet loss {{ chain in {{ type filter hook input priority 0; tcp dport {lab.edges[0].attach} numgen random mod 100 < 5 drop; " \
             f"tcp sport {lab.edges[0].attach} numgen random mod 100 < 5 drop; }}\n}}\n"
     subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
-    codes = [lab.code(f"http://{HOST}/") for _ in range(100)]
+    n = 300 if LONG else 60
+    threads, codes = many(lab, n, "/", host=HOST)
+    for t in threads:
+        t.join()
     subprocess.run(["nft", "delete", "table", "inet", "loss"], check=True)
-    check(codes == ["200"] * 100, f"5% of the tunnel's packets are lost: {codes.count('200')} of 100 requests answered")
+    check(codes == ["200"] * n, f"5% of the tunnel's packets are lost: {codes.count('200')} of {n} requests answered", codes)
+
+
+class H2Load:
+    """h2load with kept h2 connections of 8 streams each; it ends when told."""
+
+    def __init__(self, lab, url, seconds):
+        self.process = subprocess.Popen(["h2load", "-c", "4", "-m", "8", "-D", str(seconds), "--connect-to", f"127.0.0.1:{lab.edges[0].https}", url],
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def wait(self):
+        """Requests that were answered and how many were not, with everything that it said."""
+        said = self.process.communicate()[0]
+        got = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", said)
+        status = re.search(r"(\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", said)
+        if not got or not status:
+            return 0, 1, said
+        return int(status[1]), sum(map(int, got.groups()[1:])) + sum(map(int, status.groups()[1:])), said
 
 
 def restart_origin(lab, origin):
+    """As systemd does it for `restart`: SIGUSR2, and the next process when this one has ended. Then a plain stop."""
+    load, posts = Load(lab.edges[0].http, 6), Load(lab.edges[0].http, 2, method="POST")
+    h2 = H2Load(lab, f"https://{HOST}/", 10)
+    codes, longest = [], 0
+    for i in range(3):
+        n = len(load.results)
+        until(lambda: len(load.results) > n + 200)
+        origin.signal(signal.SIGUSR2)
+        codes.append(origin.process.wait(20))
+        origin.start()
+        until(lambda: all(lab.attached(e, "app") for e in lab.edges), 10)
+    n, answered = len(load.results), len(posts.results)
+    until(lambda: len(load.results) > n + 50 and len(posts.results) > answered + 10)
+    longest = max(s for _, s in load.stop() + posts.stop())
+    bad = load.failed() + posts.failed()
+    check(codes == [0] * 3 and not bad, f"the origin was restarted 3 times under load: {len(load.results)} GETs and {len(posts.results)} POSTs, "
+          f"{len(bad)} failed, the longest took {longest:.2f} s", (codes, bad[:5]))
+    good, failed, said = h2.wait()
+    check(good > 100 and not failed, f"of kept h2 connections: {good} requests, {failed} failed", said)
+    # an edge must not wait after a stop that is no restart
+    code = origin.stop()
+    began = time.monotonic()
+    got = lab.code(f"http://{HOST}/")
+    check(code == 0 and got == "502" and time.monotonic() - began < 1, f"after a stop it is {got} at once ({time.monotonic() - began:.2f} s)")
+    origin.start()
+    until(lambda: all(lab.attached(e, "app") for e in lab.edges), 10)
+
+
+def overlap(lab, origin):
+    """A second process with the same credentials before the first one is stopped."""
     load = Load(lab.edges[0].http, 8)
     until(lambda: len(load.results) > 200)
-    code = origin.stop()
+    other = lab.origin("app", TARGETS, node="origin-2", wait=False)
+    until(lambda: all(lab.attached(e, "app") == 4 for e in lab.edges), 10)
+    codes = [origin.stop()]
     origin.start()
-    until(lambda: lab.attached(lab.edges[0], "app"), 10)
-    time.sleep(0.5)
-    n = len(load.stop())
-    check(code == 0 and not load.failed(), f"the origin was restarted under load: {n} requests, {len(load.failed())} failed", load.failed()[:5])
+    until(lambda: all(lab.attached(e, "app") == 4 for e in lab.edges), 10)
+    codes.append(other.stop())
+    n = len(load.results)
+    until(lambda: len(load.results) > n + 50)
+    load.stop()
+    check(codes == [0, 0] and not load.failed(), f"a second process before the first is stopped, and back: {len(load.results)} requests, "
+          f"{len(load.failed())} failed", load.failed()[:5])
 
 
 def second_origin(lab, origin):
@@ -218,7 +273,7 @@ def second_origin(lab, origin):
 
 
 TARGETS = [{"to": "http://127.0.0.1:9000"}]
-enter("curl", "nft", "openssl")
+enter("curl", "h2load", "nft", "openssl")
 with Lab(edges=1) as the_lab:
     serve(target, 9000)
     the_lab.tunnel("one", [ONE])
@@ -231,5 +286,6 @@ with Lab(edges=1) as the_lab:
     slow_reader(the_lab, app)
     loss(the_lab)
     restart_origin(the_lab, app)
+    overlap(the_lab, app)
     second_origin(the_lab, app)
 finish()

@@ -56,6 +56,8 @@ static void every_kind_survives(void **state)
 	round_trip(&c, "{\"drain\":true}\n");
 	c.kind = CONTROL_DETACH;
 	round_trip(&c, "{\"detach\":true}\n");
+	c.back = true;
+	round_trip(&c, "{\"detach\":true,\"back\":true}\n");
 }
 
 static void full_hellos_fit_a_line(void **state)

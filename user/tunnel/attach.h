@@ -67,7 +67,9 @@ struct attached {
 	struct origin *origins;
 	struct attach_waiter *waiters;
 	const struct pick_conn *refused; /* whose stream was refused last: not the next one */
-	uint64_t left_ms; /* when the last one was lost, but not by its own wish; 0: never */
+	/* When the last one was lost, but not by its own wish; 0: never. When one said last that it
+	 * will be back; 0: none, or it is. */
+	uint64_t left_ms, back_ms;
 	struct {
 		bool there;
 		uint64_t generation;
@@ -148,6 +150,8 @@ void origin_release(struct origin *o); /* frees an orphan without streams */
 struct attached *attached_of(struct attach *a, struct edge_tunnel *t, bool make);
 int attached_add(struct attached *to, struct oconn *oc, const char *origin_id);
 void attached_remove(struct attached *to, struct oconn *oc);
+/* An origin is being restarted: requests and the attachment wait for it. */
+void attached_expect(struct attach *a, struct attached *to);
 /* Says in the registry what has changed; now: also what can wait for the next second. */
 void attached_tell(struct attach *a, struct attached *to, bool now);
 /* Calls the waiters: an origin came, or none will. */

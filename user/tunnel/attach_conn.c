@@ -327,6 +327,8 @@ static int on_line(void *arg, const char *line, size_t len)
 		oc->origin->cpu = said.cpu;
 		oc->origin->inflight = said.inflight;
 	} else if (said.kind == CONTROL_DETACH && oc->state == OCONN_ATTACHED) {
+		if (said.back)
+			attached_expect(oc->a, oc->t->origins);
 		leave(oc);
 	}
 	/* stops the reader: oc may be gone */

@@ -109,12 +109,18 @@ int attached_add(struct attached *to, struct oconn *oc, const char *origin_id)
 	oc->pick.origin = &o->pick;
 	to->conns[to->n] = oc;
 	to->picks[to->n++] = &oc->pick;
+	to->back_ms = 0;
 	a->nwaiting--;
 	log_info("origin %s at %s is attached to tunnel %s", o->id,
 		 addr_port_format(&oc->peer, from, sizeof(from)), oc->tunnel);
 	attached_tell(a, to, true);
 	attached_wake(a, to, true);
 	return 0;
+}
+
+void attached_expect(struct attach *a, struct attached *to)
+{
+	to->back_ms = reactor_now_ms(a->edge->reactor);
 }
 
 void attached_remove(struct attached *to, struct oconn *oc)
@@ -214,10 +220,15 @@ static void write_attachment(struct attach *a, struct attached *to)
 void attached_tell(struct attach *a, struct attached *to, bool now)
 {
 	struct attached_count c = attached_count(to);
-	bool there = c.connections && !a->draining && !to->t->gone;
+	/* Of an origin that is being restarted nobody else hears: requests wait for it here. */
+	bool back = to->back_ms && reactor_now_ms(a->edge->reactor) - to->back_ms < EXPECT_MS;
+	bool there = (c.connections || back) && !a->draining && !to->t->gone;
 	uint32_t rtt = pick_rtt_step(to->told.rtt_us, c.rtt_us);
 	bool changed =
 		there != to->told.there || (there && to->told.generation != to->t->t.generation);
+
+	if (back && !c.connections)
+		c = (struct attached_count){ to->told.connections, to->told.origins, 0 };
 
 	/* numbers alone can wait for the next second */
 	if (!now && there)
@@ -301,6 +312,8 @@ bool attach_expected(struct attach *a, struct edge_tunnel *t)
 	if (a->draining || t->gone)
 		return false;
 	if (now - a->opened_ms < EXPECT_MS)
+		return true;
+	if (to && to->back_ms && now - to->back_ms < EXPECT_MS)
 		return true;
 	return to && to->left_ms && now - to->left_ms < EXPECT_MS;
 }

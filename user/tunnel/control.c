@@ -188,6 +188,7 @@ static int take(struct control *c, const json_t *root)
 	}
 	if (json_is_true(json_object_get(root, "detach"))) {
 		c->kind = CONTROL_DETACH;
+		c->back = json_is_true(json_object_get(root, "back"));
 		return 0;
 	}
 	return -EINVAL;
@@ -257,7 +258,8 @@ static json_t *to_json(const struct control *c)
 	case CONTROL_DRAIN:
 		return json_pack("{s:b}", "drain", 1);
 	case CONTROL_DETACH:
-		return json_pack("{s:b}", "detach", 1);
+		return c->back ? json_pack("{s:b, s:b}", "detach", 1, "back", 1)
+			       : json_pack("{s:b}", "detach", 1);
 	}
 	return NULL;
 }

@@ -13,7 +13,8 @@
  *			{"drain":true}     this edge is about to stop: dial another, GOAWAY follows
  *	origin → edge   {"hello":{"version","origin","hostnames":[…],"ports":[…],"connections":N}}
  *			{"load":{"cpu":0.31,"inflight":3}}   each second
- *			{"detach":true}    no new requests here, please; GOAWAY follows
+ *			{"detach":true}    no new requests here, please; GOAWAY follows. With "back":true
+ *					   it is a restart: requests may wait for the next process
  *
  * Requests for targets carry the hostname as :authority, x-weir-client: ADDRESS:PORT,
  * x-weir-local: ADDRESS:PORT (what the client dialled), x-request-id and traceparent; bytes travel by
@@ -52,6 +53,7 @@ struct control {
 	uint16_t ports[TUNNEL_PORTS_MAX];
 	size_t nports;
 	unsigned int connections;
+	bool back; /* of a detach */
 	double cpu;
 	unsigned int inflight;
 };

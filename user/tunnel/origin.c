@@ -212,7 +212,10 @@ static void origin_drain(struct daemon *d)
 	struct origin *o = d->state;
 	uint64_t now = reactor_now_ms(o->reactor);
 
-	log_info("draining: edges send no new requests here, %u run", o->inflight);
+	log_info("draining: edges %s, %u run",
+		 loop_is_restart(d->loop) ? "keep new requests until the next process has come"
+					  : "send no new requests here",
+		 o->inflight);
 	o->draining = true;
 	o->drain_until_ms = now + d->conf->origin.drain_us / 1000;
 	o->drain.fn = drain_look;

@@ -410,7 +410,9 @@ void origin_link_load(struct origin_link *l, double cpu)
 
 void origin_link_detach(struct origin_link *l)
 {
-	const struct control c = { .kind = CONTROL_DETACH };
+	const struct control c = { .kind = CONTROL_DETACH,
+				   .back = l->o->draining &&
+					   loop_is_restart(l->o->d->loop) };
 
 	if (l->detached)
 		return;
