@@ -172,6 +172,7 @@ struct conf_edge {
 	struct addr_port gateway; /* of this edge's own hostnames; unset: none */
 	char **gateway_hostnames;
 	size_t ngateway_hostnames;
+	char *acme; /* webroot of ACME's HTTP-01; NULL: none */
 	char *agent; /* RUN/agent-listener.sock of the agent; NULL: the default */
 	struct addr_prefix *proxy_from; /* who may send the PROXY protocol */
 	size_t nproxy_from;

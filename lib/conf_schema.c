@@ -309,6 +309,9 @@ static const struct conf_key edge_keys[] = {
 	  .doc = "Listener for health, metrics and status." },
 	{ "certificates", CONF_SECTION, MANY(conf_edge, certificates), .section = &certificate,
 	  .doc = "Certificates for hostnames; read again on a reload." },
+	{ "acme", CONF_PATH, AT(conf_edge, acme),
+	  .doc = "Folder of an ACME client (certbot --webroot -w FOLDER); files of "
+		 "FOLDER/.well-known/acme-challenge are shown by plain HTTP for every hostname." },
 	{ "origins", CONF_FILE, AT(conf_edge, origins),
 	  .doc = "PEM file of the authority that signs origins' certificates (origins.pem of weir ca "
 		 "init)." },

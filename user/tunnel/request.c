@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "lib/log.h"
+#include "user/tunnel/acme.h"
 #include "user/tunnel/front_impl.h"
 #include "user/tunnel/raw.h"
 
@@ -260,6 +261,29 @@ static void refuse(struct request *r, struct end *front, const struct head *h,
 	request_free(r);
 }
 
+/* An authority asks who holds the name, before there is a site or a certificate of it. */
+static bool acme_serve(struct request *r, struct end *front, const struct head *h)
+{
+	const char *const fields[] = {
+		"x-request-id", r->id, "cache-control", "no-store", "x-content-type-options",
+		"nosniff",	NULL
+	};
+	const char *folder = front_conf(r->front)->acme;
+	bool get = !strcmp(h->method, "GET");
+	struct access_line line = { .status = 200 };
+
+	if (r->secure || !folder || (!get && !r->head_only))
+		return false;
+	r->body = acme_text(folder, h->path);
+	if (!r->body)
+		return false;
+	line.bytes_down = get ? strlen(r->body) : 0;
+	exchange_answer(front, 200, "text/plain", get ? r->body : NULL, fields);
+	account(r, h, &line);
+	request_free(r);
+	return true;
+}
+
 static enum page_cause cause_of(enum end_why why, unsigned int status)
 {
 	switch (why) {
@@ -482,6 +506,8 @@ void request_begin(void *client, struct end *front, const struct head *h, bool l
 		set_tunnel(r, route.tunnel);
 	if (!limits_request(c->address, conf->limits.rate, reactor_now_ms(f->reactor)))
 		cause = PAGE_RATE;
+	else if (acme_serve(r, front, h))
+		return;
 	if (cause == PAGE_N && h->content_length > 0 &&
 	    (uint64_t)h->content_length > conf->limits.body)
 		cause = PAGE_BODY;

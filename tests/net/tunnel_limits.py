@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Requests a second of one address, large heads, silence, time in all, networks that are not let in, one id and one
+trace in all logs, and ACME's files: what must be refused is, with its status and its line in the log, and no more.
+
+Run by tunnel_limits.sh. Needs root, curl.
+"""
+from tunnel_lib import *
+
+HOST, SHUT, PORT80 = "app.edge.example", "shut.edge.example", "only.edge.example"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def target(c):
+    stream = c.makefile("rb")
+    while True:
+        head = stream.readline()
+        if not head:
+            return
+        path = head.split()[1].decode()
+        while True:
+            field = stream.readline()
+            head += field
+            if field in (b"\r\n", b""):
+                break
+        if path == "/silent":  # says nothing until the other end goes
+            stream.read()
+            return
+        if path == "/soon":
+            while True:
+                c.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n")
+                time.sleep(0.5)
+        if path == "/stops":
+            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234")
+            stream.read()
+            return
+        c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(head) + head)
+
+
+def line_of(lab, request_id):
+    got = until(lambda: [a for a in lab.access() if a["id"] == request_id], 3)
+    return got[0] if got else {}
+
+
+def id_of(text):
+    got = re.search(r"^x-request-id: ([0-9a-f]{16})\r?$", text, re.M | re.I)
+    return got[1] if got else "?"
+
+
+def rate(lab):
+    """30 a second: of 150 requests at once the burst is served, the others are told when to come again."""
+    e = lab.edges[0]
+    began = time.monotonic()
+    got = subprocess.run(["curl", "-s", "-Z", "--interface", "127.0.0.5", "--resolve", f"{HOST}:{e.http}:127.0.0.1", "-o", "/dev/null", "-w",
+                          "%{http_code} %header{retry-after}\n", f"http://{HOST}:{e.http}/[1-150]"],
+                         capture_output=True, text=True).stdout.splitlines()
+    took = time.monotonic() - began
+    served, refused = got.count("200 "), [x for x in got if x.startswith("429")]
+    check(served + len(refused) == 150 and 30 <= served <= 62 + 30 * took and set(refused) == {"429 1"},
+          f"150 requests of one address in {took:.1f} s: {served} served, {len(refused)} told 429 with Retry-After", got)
+    check(lab.code(f"http://{HOST}/", "--interface", "127.0.0.6") == "200", "another address is not meant")
+    check(until(lambda: lab.code(f"http://{HOST}/", "--interface", "127.0.0.5") == "200", 3), "and the first is served again after a moment")
+    check(until(lambda: sum(a.get("cause") == "rate" for a in lab.access()) >= len(refused), 3), "each with its cause in the log")
+
+
+def heads(lab):
+    for more in [], ["--http2-prior-knowledge"]:
+        fits = lab.code(f"http://{HOST}/", "-H", "X: " + "a" * 3000, *more)
+        code = lab.code(f"http://{HOST}/", "-H", "X: " + "a" * 5000, *more)
+        check(fits == "200" and code == "431", f"a head over the limit {more}: {code}, under it: {fits}")
+    many = [x for i in range(140) for x in ("-H", f"X{i}: a")]
+    for more in [], ["--http2-prior-knowledge"]:
+        code = lab.code(f"http://{HOST}/", *many, *more)
+        check(code == "431", f"140 fields {more}: {code}")
+    check(lab.code(f"http://{HOST}/") == "200", "the next one is served")
+
+
+def times(lab):
+    began = time.monotonic()
+    got = lab.curl(f"http://{HOST}/silent", "-i").stdout
+    took, rid = time.monotonic() - began, id_of(got)
+    check("504" in got.splitlines()[0] and rid in got.split("\n\n", 1)[1] and 1.5 < took < 4, f"a target that says nothing: 504 after {took:.1f} s", got)
+    check(line_of(lab, rid).get("cause") == "timeout" and line_of(lab, rid).get("status") == 504, "its line says why", line_of(lab, rid))
+    got = lab.curl(f"http://{HOST}/stops", "-w", "%{http_code}")
+    check(got.returncode in (18, 56, 92) and got.stdout.startswith("01234"), "one that stops in the middle: the answer is broken off, not ended", got)
+    with socket.create_connection(("127.0.0.1", lab.edges[0].http)) as s:
+        s.sendall(f"POST /silent HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        s.settimeout(0.4)
+        began, got = time.monotonic(), b""
+        while time.monotonic() < began + 10 and not got:
+            try:
+                got = s.recv(65536)
+                break
+            except TimeoutError:
+                try:
+                    s.sendall(b"1\r\nx\r\n")
+                except OSError:
+                    break
+        took = time.monotonic() - began
+    check(got.startswith(b"HTTP/1.1 408") and 3 < took < 6.5, f"bytes go up for ever: 408 when the time in all is over, {took:.1f} s", got)
+    began = time.monotonic()
+    code = lab.code(f"http://{HOST}/soon")
+    took = time.monotonic() - began
+    check(code == "504" and 3 < took < 6.5, f"a target that promises for ever: {code} then too, {took:.1f} s")
+    with socket.create_connection(("127.0.0.1", lab.edges[0].http)) as s:
+        s.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        s.settimeout(8)
+        got = s.recv(65536)
+        began = time.monotonic()
+        end = s.recv(100)
+        took = time.monotonic() - began
+    check(got.startswith(b"HTTP/1.1 200") and end == b"" and 1.5 < took < 5, f"a connection without a request ends after {took:.1f} s", end)
+
+
+def networks(lab):
+    got = {a: lab.code(f"http://{SHUT}/", "--interface", a) for a in ("127.0.0.7", "127.0.1.7", "127.0.1.8")}
+    check(got == {"127.0.0.7": "403", "127.0.1.7": "200", "127.0.1.8": "403"}, "--allow a network and --deny one address of it", got)
+
+
+def traces(lab):
+    """The trace that the client began, and one that the edge begins, at the target and in both logs."""
+    own = ["-H", f"traceparent: 00-{TRACE}-b7ad6b7169203331-01"]
+    for what, more in ("the client's trace", own), ("a trace of the edge's", []):
+        got = lab.curl(f"http://{HOST}/t", "-i", *more).stdout
+        rid = id_of(got)
+        asked = re.search(r"^traceparent: 00-([0-9a-f]{32})-[0-9a-f]{16}-01", got, re.M | re.I)
+        here = line_of(lab, rid).get("trace", "")
+        there = until(lambda: [x for x in map(json.loads, (lab.work / "origin.access").read_text().splitlines()) if x["id"] == rid], 3)
+        check(asked and here[:32] == asked[1] and there and there[0]["trace"][:32] == asked[1] and (not more or asked[1] == TRACE),
+              f"{what}: the same in the edge's log, the origin's and at the target", (got, here, there))
+
+
+def acme(lab):
+    folder = lab.work / "acme/.well-known/acme-challenge"
+    folder.mkdir(parents=True)
+    token, text = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr_oA", "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr_oA.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
+    (folder / token).write_text(text)
+    (folder / "large").write_text("x" * 4097)
+    (folder / "a.txt").write_text("dotted")
+    (folder / "link").symlink_to(lab.work / "secret")
+    (folder / "folder").mkdir()
+    os.mkfifo(folder / "pipe")
+    (lab.work / "secret").write_text("secret")
+    (lab.work / "acme/secret").write_text("secret")
+    at = "/.well-known/acme-challenge/"
+    for host in HOST, "new.other.example", SHUT:
+        got = lab.curl(f"http://{host}{at}{token}", "-i").stdout
+        check("200" in got.splitlines()[0] and "content-type: text/plain" in got.lower() and got.endswith("\n\n" + text), f"a token is shown to who asks {host}", got)
+    got = lab.curl(f"http://{HOST}{at}{token}", "-I").stdout
+    check(" 200" in got.splitlines()[0], "HEAD", got)
+    got = lab.curl(f"http://{HOST}{at}{token}", "--http2-prior-knowledge")
+    check(got.stdout == text, "by HTTP/2", got)
+    got = lab.curl(f"https://{HOST}{at}{token}").stdout
+    check(text not in got and got.startswith(f"GET {at}"), "by HTTPS it is the site's own path", got)
+    check(lab.curl(f"http://{HOST}{at}{token}", "-d", "x").stdout.startswith("POST "), "POST is the site's too")
+    for path in "none", "large", "a.txt", "link", "folder", "pipe", "", "../../secret", "..%2f..%2fsecret", "%2e%2e/secret", f"./{token}", token + "%00", \
+            token + "/", token + "?x", "/" + token, f"../acme-challenge/{token}", "a" * 129, f"%{ord(token[0]):x}{token[1:]}":
+        got = lab.curl(f"http://new.other.example{at}{path}", "--path-as-is", "-w", "\n%{http_code}").stdout
+        check(got.endswith("404") or got.endswith("400"), f"not shown: {path[:30]}", got)
+    check(lab.code(f"http://{HOST}{at}none") == "200", "what is not there is asked of the site")
+    check(lab.code(f"http://{HOST}/") == "200", "the edge lives")
+
+
+enter("curl")
+with Lab(edges=0) as the_lab:
+    the_lab.edge_more = f"  acme: {the_lab.work}/acme\n  limits: {{headers: 4KiB, rate: 30, idle: 2s, request: 2s, total: 4s}}\n"
+    the_lab.edges.append(the_lab.edge(0))
+    serve(target, 9000)
+    the_lab.tunnel("app", [HOST])
+    the_lab.tunnel("shut", [SHUT], "--allow", "127.0.1.0/24", "--deny", "127.0.1.8/32")
+    (the_lab.work / "origin.access").touch()
+    os.chown(the_lab.work / "origin.access", UID, UID)
+    the_lab.origin("app", [{"to": "http://127.0.0.1:9000"}], more=f"  access_log: {the_lab.work}/origin.access\n")
+    the_lab.origin("shut", [{"to": "http://127.0.0.1:9000"}], connections=2)
+    heads(the_lab)
+    times(the_lab)
+    networks(the_lab)
+    traces(the_lab)
+    rate(the_lab)
+    acme(the_lab)
+finish()
