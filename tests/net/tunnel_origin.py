@@ -247,6 +247,20 @@ def test_term(a, b, o):
     check(code == 0 and time.monotonic() - began < 6, "then it ends with 0", f"{code} {time.monotonic() - began}\n{o.said()[-800:]}")
 
 
+def test_spare(p, a, b):
+    """An edge that is only told of is used as long as fewer than two named ones are there."""
+    c = p.edge(2)
+    a.edges = b.edges = ["127.0.0.1:7002"]
+    o = p.origin("s", [{"to": "http://127.0.0.1:9000"}], ["127.0.0.1:7000", "127.0.0.1:7001"])
+    check(until(lambda: spread(a, b, c) == [2, 2, 0], 10), "an edge that is told of is not used while two named ones are there", spread(a, b, c))
+    b.stop()
+    check(until(lambda: spread(a, c) == [2, 2], 10), "it is when one falls", f"{spread(a, c)}\n{o.said()[-800:]}")
+    b2 = p.edge(1, edges=["127.0.0.1:7002"])
+    check(until(lambda: spread(a, b2, c) == [2, 2, 0], 20), "and let go when that is back", f"{spread(a, b2, c)}\n{o.said()[-1500:]}")
+    o.kill()
+    c.stop()
+
+
 def refused(p, name, edge_more, says, **kw):
     e = p.edge(2, **edge_more)
     o = p.origin(name, [{"to": "http://127.0.0.1:9000"}], ["127.0.0.1:7002"], **kw)
@@ -345,6 +359,7 @@ def main():
         until(lambda: spread(a, b) == [2, 2], 20)
         test_reload(p, a, b, o)
         test_term(a, b, o)
+        test_spare(p, a, b)
         test_refusals(p)
         test_files(p)
     finally:

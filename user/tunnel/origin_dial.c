@@ -76,6 +76,23 @@ size_t origin_dial_up(const struct origin_dial *d, size_t *edges)
 	return n;
 }
 
+static bool edge_is_up(const struct origin_dial *d, const struct candidate *c)
+{
+	for (const struct origin_link *l = d->links; l; l = l->next)
+		if (counts(l) && l->state == LINK_UP && same_edge(l->candidate, c))
+			return true;
+	return false;
+}
+
+/* Is its edge named by another address too? */
+static bool stands_by_name(const struct origin_dial *d, const struct candidate *c)
+{
+	for (const struct candidate *k = d->candidates; k; k = k->next)
+		if (k->place && k->place->named && same_edge(k, c))
+			return true;
+	return false;
+}
+
 static uint64_t chance(uint64_t below)
 {
 	uint64_t r;
@@ -125,8 +142,8 @@ static bool stands_for_edge(const struct origin_dial *d, const struct candidate 
 	return true;
 }
 
-/* Edges that the configuration does not name are dialled only as long as it leads to fewer than two:
- * whoever names edges wants those, near or chosen, and the others are for when they fall. */
+/* Edges that the configuration does not name are dialled only as long as it leads to fewer than
+ * two: whoever names edges wants those, near or chosen, and the others are for when they fall. */
 static bool is_spare(const struct origin_dial *d, const struct candidate *c, uint64_t now)
 {
 	unsigned int named = 0;
@@ -414,6 +431,26 @@ void origin_dial_reload(struct origin_dial *d, bool recredential)
 	dial_fill(d);
 }
 
+/* Connections to spare edges are replaced once two named ones have taken some again. */
+static void release_spares(struct origin_dial *d)
+{
+	unsigned int named = 0;
+
+	for (const struct candidate *c = d->candidates; c; c = c->next) {
+		bool first = c->place && c->place->named && edge_is_up(d, c);
+
+		for (const struct candidate *k = d->candidates; k != c && first; k = k->next)
+			first = !k->place || !k->place->named || !same_edge(k, c);
+		named += first;
+	}
+	for (struct origin_link *l = d->links; l && named >= 2; l = l->next) {
+		const struct candidate *c = l->candidate;
+
+		if (counts(l) && c->place && !c->place->named && !stands_by_name(d, c))
+			l->stale = true;
+	}
+}
+
 static void gauges(const struct origin_dial *d)
 {
 	struct origin *o = d->o;
@@ -447,6 +484,7 @@ void origin_dial_second(struct origin_dial *d)
 		origin_link_load(l, cpu);
 	}
 	origin_dial_settle(d);
+	release_spares(d);
 	trim(d);
 	dial_fill(d);
 	gauges(d);
