@@ -83,13 +83,21 @@ static char *put_ms(char *to, uint64_t us)
 
 static const char hex[] = "0123456789abcdef";
 
+/* What stands in a line as it is: printable ASCII but quotes and backslashes. */
+static bool is_plain(unsigned char c)
+{
+	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
 /* At most max bytes of text, up to its end or to `stop`; escape: "\\u00" or "\\x". */
 static char *put_escaped(char *to, const char *text, size_t max, char stop, const char *escape)
 {
-	for (size_t i = 0; i < max && text[i] && text[i] != stop; i++) {
-		unsigned char c = (unsigned char)text[i];
+	const char *end = text + max;
 
-		if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
+	for (; text < end && *text && *text != stop; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (is_plain(c)) {
 			*to++ = (char)c;
 			continue;
 		}
@@ -100,28 +108,20 @@ static char *put_escaped(char *to, const char *text, size_t max, char stop, cons
 	return to;
 }
 
-static char *put_text(char *to, const char *name, const char *value, size_t max, char stop)
+/* ,"name": -- the name with its signs, of a length that the compiler knows. */
+#define PUT_NAME(to, name) (char *)mempcpy(to, ",\"" name "\":", sizeof(name) + 3)
+
+static char *put_value(char *to, const char *value, size_t max, char stop)
 {
-	if (!value)
-		return to;
-	*to++ = ',';
 	*to++ = '"';
-	to = put(to, name);
-	to = put(to, "\":\"");
 	to = put_escaped(to, value, max, stop, "\\u00");
 	*to++ = '"';
 	return to;
 }
 
-static char *put_member(char *to, const char *name, uint64_t value)
-{
-	*to++ = ',';
-	*to++ = '"';
-	to = put(to, name);
-	*to++ = '"';
-	*to++ = ':';
-	return put_number(to, value);
-}
+#define PUT_TEXT(to, name, value, max, stop)                                                       \
+	((value) ? put_value(PUT_NAME(to, name), value, max, stop) : (to))
+#define PUT_MEMBER(to, name, value) put_number(PUT_NAME(to, name), value)
 
 /* Seconds as the format says; the same second is not formatted twice. */
 static const char *second_text(time_t second, const char *format)
@@ -155,28 +155,26 @@ size_t access_line_json(char out[ACCESS_LINE_MAX], const struct access_line *lin
 {
 	char client[ADDR_STRLEN], *to = put_time(out, line->time_us);
 
-	to = put_text(to, "id", line->id, 32, '\0');
-	to = put_text(to, "trace", line->trace, 32, '\0');
-	to = put_text(to, "client", addr_format(line->client, client, sizeof(client)), 64, '\0');
-	to = put_text(to, "tunnel", line->tunnel, 63, '\0');
-	to = put_text(to, "method", line->method, METHOD_MAX, '\0');
-	to = put_text(to, "host", line->host, HOST_MAX, '\0');
-	to = put_text(to, "path", line->path, TARGET_MAX, '?');
-	to = put_text(to, "protocol", line->protocol, 16, '\0');
-	to = put_text(to, "target", line->target, HOST_MAX, '\0');
-	to = put_member(to, "status", line->status);
-	to = put_member(to, "up", line->bytes_up);
-	to = put_member(to, "down", line->bytes_down);
-	to = put(to, ",\"ms\":");
-	to = put_ms(to, line->took_us);
-	if (line->first_us) {
-		to = put(to, ",\"first_ms\":");
-		to = put_ms(to, line->first_us);
-	}
+	addr_format(line->client, client, sizeof(client));
+	to = PUT_TEXT(to, "id", line->id, 32, '\0');
+	to = PUT_TEXT(to, "trace", line->trace, 32, '\0');
+	to = put_value(PUT_NAME(to, "client"), client, sizeof(client), '\0');
+	to = PUT_TEXT(to, "tunnel", line->tunnel, 63, '\0');
+	to = PUT_TEXT(to, "method", line->method, METHOD_MAX, '\0');
+	to = PUT_TEXT(to, "host", line->host, HOST_MAX, '\0');
+	to = PUT_TEXT(to, "path", line->path, TARGET_MAX, '?');
+	to = PUT_TEXT(to, "protocol", line->protocol, 16, '\0');
+	to = PUT_TEXT(to, "target", line->target, HOST_MAX, '\0');
+	to = PUT_MEMBER(to, "status", line->status);
+	to = PUT_MEMBER(to, "up", line->bytes_up);
+	to = PUT_MEMBER(to, "down", line->bytes_down);
+	to = put_ms(PUT_NAME(to, "ms"), line->took_us);
+	if (line->first_us)
+		to = put_ms(PUT_NAME(to, "first_ms"), line->first_us);
 	if (line->tries > 1)
-		to = put_member(to, "tries", line->tries);
-	to = put_text(to, "cause", line->cause, 32, '\0');
-	to = put_text(to, "agent", line->agent, AGENT_MAX, '\0');
+		to = PUT_MEMBER(to, "tries", line->tries);
+	to = PUT_TEXT(to, "cause", line->cause, 32, '\0');
+	to = PUT_TEXT(to, "agent", line->agent, AGENT_MAX, '\0');
 	to = put(to, "}\n");
 	*to = '\0';
 	return (size_t)(to - out);

@@ -205,7 +205,8 @@ static void nv_pseudo(struct nv *l, const char *name, const char *value)
 static bool nv_unique(const struct head_field *f)
 {
 	return (f->name_len == 12 && !memcmp(f->name, "x-request-id", 12)) ||
-	       (f->name_len == 11 && !memcmp(f->name, "traceparent", 11));
+	       (f->name_len == 11 && !memcmp(f->name, "traceparent", 11)) ||
+	       (f->name_len == 13 && !memcmp(f->name, "x-weir-client", 13));
 }
 
 /* Host says what :authority says already (RFC 9113 section 8.3.1). */

@@ -18,12 +18,20 @@
 
 /* ---- characters ------------------------------------------------------------------------------ */
 
-/* RFC 9110 section 5.6.2: 0 not of a token, 2 an upper-case letter, 1 the others. */
-static const unsigned char token_chars[256] = {
-	['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,	    ['&'] = 1,	       ['\''] = 1,
-	['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,	    ['^'] = 1,	       ['_'] = 1,
-	['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['a' ... 'z'] = 1, ['A' ... 'Z'] = 2,
+/* RFC 9110 section 5.6.2: 0 not of a token, else the character in lower case. */
+#define L(c) [c] = c
+#define U(c) [c] = (c) + 32
+static const char token_chars[256] = {
+	L('!'), L('#'), L('$'), L('%'), L('&'), L('\''), L('*'), L('+'), L('-'), L('.'), L('^'),
+	L('_'), L('`'), L('|'), L('~'), L('0'), L('1'),	 L('2'), L('3'), L('4'), L('5'), L('6'),
+	L('7'), L('8'), L('9'), L('a'), L('b'), L('c'),	 L('d'), L('e'), L('f'), L('g'), L('h'),
+	L('i'), L('j'), L('k'), L('l'), L('m'), L('n'),	 L('o'), L('p'), L('q'), L('r'), L('s'),
+	L('t'), L('u'), L('v'), L('w'), L('x'), L('y'),	 L('z'), U('A'), U('B'), U('C'), U('D'),
+	U('E'), U('F'), U('G'), U('H'), U('I'), U('J'),	 U('K'), U('L'), U('M'), U('N'), U('O'),
+	U('P'), U('Q'), U('R'), U('S'), U('T'), U('U'),	 U('V'), U('W'), U('X'), U('Y'), U('Z'),
 };
+#undef L
+#undef U
 
 bool head_is_token(const char *text, size_t len)
 {
@@ -33,10 +41,40 @@ bool head_is_token(const char *text, size_t len)
 	return len > 0;
 }
 
+/* The same, copied in lower case. */
+static bool copy_token(char *to, const char *text, size_t len)
+{
+	char c = 1;
+
+	for (size_t i = 0; i < len && c; i++)
+		to[i] = c = token_chars[(unsigned char)text[i]];
+	to[len] = '\0';
+	return len && c;
+}
+
+/* Does any of eight bytes lie below 0x20, or is it 0x7f? (Exact as a yes or no: Bit Twiddling Hacks,
+ * "Determine if a word has a byte less than n".) */
+static bool has_control(uint64_t w)
+{
+	const uint64_t ones = 0x0101010101010101ull, tops = ones << 7;
+	uint64_t below = (w - ones * 0x20) & ~w & tops, del = w ^ ones * 0x7f;
+
+	return below | ((del - ones) & ~del & tops);
+}
+
 /* RFC 9110 section 5.5: no control character but the tab. */
 static bool is_value(const char *text, size_t len)
 {
-	for (size_t i = 0; i < len; i++) {
+	size_t i = 0;
+
+	for (; len - i >= 8; i += 8) {
+		uint64_t w;
+
+		memcpy(&w, text + i, 8);
+		if (has_control(w))
+			break;
+	}
+	for (; i < len; i++) {
 		unsigned char c = (unsigned char)text[i];
 
 		if ((c < 0x20 && c != '\t') || c == 0x7f)
@@ -271,7 +309,7 @@ int head_add(struct head *h, const char *name, size_t name_len, const char *valu
 		value++, value_len--;
 	while (value_len && (value[value_len - 1] == ' ' || value[value_len - 1] == '\t'))
 		value_len--;
-	if (!head_is_token(name, name_len) || name_len > UINT16_MAX || !is_value(value, value_len))
+	if (name_len > UINT16_MAX || !is_value(value, value_len))
 		return -EINVAL;
 	if (h->text_len + name_len + value_len > HEAD_BYTES_MAX)
 		return -E2BIG;
@@ -281,9 +319,10 @@ int head_add(struct head *h, const char *name, size_t name_len, const char *valu
 	to = text_room(h, name_len + 1 + value_len, &rc, &old);
 	if (!to)
 		return rc;
-	for (size_t i = 0; i < name_len; i++)
-		to[i] = token_chars[(unsigned char)name[i]] == 2 ? name[i] + 32 : name[i];
-	to[name_len] = '\0';
+	if (!copy_token(to, name, name_len)) {
+		free(old);
+		return -EINVAL;
+	}
 	memcpy(to + name_len + 1, value, value_len);
 	to[name_len + 1 + value_len] = '\0';
 	h->text_len += name_len + 1 + value_len + 1;

@@ -185,7 +185,11 @@ static void account(struct request *r, const struct head *h, struct access_line 
 		line->path = h->path;
 		line->agent = head_get(h, "user-agent");
 		line->trace = head_get(h, "traceparent");
-		line->trace = line->trace && traceparent_valid(line->trace) ? line->trace + 3 : NULL;
+		/* what was forwarded is valid */
+		if (line->trace && (r->exchange || traceparent_valid(line->trace)))
+			line->trace += 3;
+		else
+			line->trace = NULL;
 	}
 	if (r->cause < PAGE_N)
 		line->cause = page_label((enum page_cause)r->cause);
