@@ -19,6 +19,7 @@
 #include <string.h>
 #include <strings.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/hash.h"
 
@@ -137,9 +138,11 @@ static json_t *wait_published(struct registry *reg, const struct conf *conf, con
 {
 	int64_t revision = revision_of(reg, name);
 	uint64_t left = conf->tunnels.ack_timeout_us / 1000 + 3000;
+	bool terminal = isatty(STDERR_FILENO);
 	json_t *published;
 
-	fprintf(stderr, "waiting until every edge routes %s …", name);
+	if (terminal)
+		fprintf(stderr, "waiting until every edge routes %s …", name);
 	fflush(stderr);
 	for (;;) {
 		struct timespec step = { .tv_nsec = WAIT_STEP_MS * 1000000L };
@@ -150,7 +153,8 @@ static json_t *wait_published(struct registry *reg, const struct conf *conf, con
 		left -= WAIT_STEP_MS;
 		nanosleep(&step, NULL);
 	}
-	fputs(published ? " done\n" : " no word\n", stderr);
+	if (terminal)
+		fputs(published ? " done\n" : " no word\n", stderr);
 	return published;
 }
 

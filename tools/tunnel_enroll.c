@@ -61,7 +61,7 @@ static const struct cmd enroll_cmd = {
 	"  --dir DIR       where key.pem, cert.pem, ca.pem and tunnel.json go\n"
 	"                  (/var/lib/weir/tunnels/NAME, or ~/.config/weir/tunnels/NAME)\n"
 	"  --json          one JSON text\n\n"
-	"example: weir tunnel enroll - --edge edge.example:7443 <token\n",
+	"example: weir tunnel enroll - --edge edge.example:7400 <token\n",
 	NULL
 };
 
