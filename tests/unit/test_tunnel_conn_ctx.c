@@ -63,6 +63,21 @@ static void files(void **state)
 			  "no authority is named");
 }
 
+/* Every part of a ticket's keys changes. */
+static void tickets(void **state)
+{
+	SSL_CTX *ctx = plain_server();
+	uint8_t before[80], after[80];
+
+	(void)state;
+	assert_int_equal(SSL_CTX_get_tlsext_ticket_keys(ctx, before, sizeof(before)), 1);
+	conn_tls_new_tickets(ctx);
+	assert_int_equal(SSL_CTX_get_tlsext_ticket_keys(ctx, after, sizeof(after)), 1);
+	for (size_t at = 0; at < sizeof(after); at += 16)
+		assert_memory_not_equal(before + at, after + at, 16);
+	SSL_CTX_free(ctx);
+}
+
 /* ---- what an idle connection costs ---- */
 
 #define IDLE_N 200
@@ -131,6 +146,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(read_before_accepted),
 		T(files),
+		T(tickets),
 		T(idle_memory),
 	};
 

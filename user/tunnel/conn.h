@@ -105,5 +105,8 @@ struct conn_tls_files {
 /* 0, or -errno with a sentence (which file, what about it) in why. TLS 1.2+ with forward secrecy
  * and AEAD alone, no renegotiation, no compression. */
 int conn_tls_new(SSL_CTX **out, const struct conn_tls_files *files, char *why, size_t why_len);
+/* Keys for session tickets, made anew: what a stolen key opens ends here (TLS 1.2 with a ticket has no
+ * forward secrecy of its own). Clients with a ticket of before shake hands in full. */
+void conn_tls_new_tickets(SSL_CTX *ctx);
 
 #endif

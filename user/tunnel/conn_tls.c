@@ -382,6 +382,12 @@ static const char *suites13(void)
 	return "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384";
 }
 
+/* Not what the system's openssl.cnf says: SHA-1 and SHA-224 sign nothing here. */
+#define SIGNATURES                                                                                 \
+	"ECDSA+SHA256:ed25519:RSA-PSS+SHA256:RSA+SHA256:ECDSA+SHA384:RSA-PSS+SHA384:RSA+SHA384:"   \
+	"ECDSA+SHA512:RSA-PSS+SHA512:RSA+SHA512:rsa_pss_pss_sha256:rsa_pss_pss_sha384:"            \
+	"rsa_pss_pss_sha512:ed448"
+
 static int set_rules(SSL_CTX *ctx, const struct conn_tls_files *f)
 {
 	unsigned char id[16]; /* sessions of another context are not resumed in this one */
@@ -392,10 +398,13 @@ static int set_rules(SSL_CTX *ctx, const struct conn_tls_files *f)
 				     "ECDHE+AESGCM+AES128:ECDHE+CHACHA20:ECDHE+AESGCM+AES256") ||
 	    !SSL_CTX_set_ciphersuites(ctx, suites13()) ||
 	    !SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") ||
+	    !SSL_CTX_set1_sigalgs_list(ctx, SIGNATURES) ||
 	    !SSL_CTX_set_session_id_context(ctx, id, sizeof(id)))
 		return -EINVAL;
+	/* A client whose first wish is ChaCha20 has no AES in its processor. */
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-					 SSL_OP_CIPHER_SERVER_PREFERENCE);
+					 SSL_OP_CIPHER_SERVER_PREFERENCE |
+					 SSL_OP_PRIORITIZE_CHACHA);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_read_ahead(ctx, 1);
 	SSL_CTX_set_default_read_buffer_len(ctx, READ_BUFFER);
@@ -434,4 +443,16 @@ int conn_tls_new(SSL_CTX **out, const struct conn_tls_files *files, char *why, s
 	}
 	*out = ctx;
 	return 0;
+}
+
+#define TICKET_KEYS 80 /* name, HMAC and AES, as OpenSSL 3.0 wants them */
+
+void conn_tls_new_tickets(SSL_CTX *ctx)
+{
+	unsigned char keys[TICKET_KEYS];
+
+	if (RAND_bytes(keys, sizeof(keys)) == 1)
+		SSL_CTX_set_tlsext_ticket_keys(ctx, keys, sizeof(keys));
+	OPENSSL_cleanse(keys, sizeof(keys));
+	ERR_clear_error();
 }

@@ -12,8 +12,9 @@
 #include "lib/log.h"
 #include "user/tunnel/front_impl.h"
 
-#define SWEEP_MS 1000
-#define GRACE_MS 300 /* for a request that is on its way on an idle connection while draining */
+#define SWEEP_MS   1000
+#define TICKETS_MS 3600000u /* a key for session tickets lives an hour */
+#define GRACE_MS   300 /* for a request that is on its way on an idle connection while draining */
 
 /* ---- clients --------------------------------------------------------------------------------- */
 
@@ -145,8 +146,13 @@ void front_tunnel_gone(struct front *f, struct edge_tunnel *t)
 static void on_sweep(struct reactor_timer *t)
 {
 	struct front *f = (struct front *)((char *)t - offsetof(struct front, sweep));
+	uint64_t now = reactor_now_ms(f->reactor);
 
-	limits_sweep(f->limits, front_conf(f)->limits.rate, reactor_now_ms(f->reactor));
+	limits_sweep(f->limits, front_conf(f)->limits.rate, now);
+	if (f->certificates && now - f->tickets_ms >= TICKETS_MS) {
+		certificates_new_tickets(f->certificates);
+		f->tickets_ms = now;
+	}
 	reactor_timer_set(f->reactor, t, SWEEP_MS);
 }
 

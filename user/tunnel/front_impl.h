@@ -105,6 +105,7 @@ struct front {
 	size_t nclients, open[CLIENT_STATES];
 	struct limits *limits;
 	struct certificates *certificates;
+	uint64_t tickets_ms; /* when their ticket keys were made */
 	struct access_log *log;
 	struct gateway *gateway; /* NULL: none */
 	struct request *orphans; /* requests that run, of clients that are gone */
@@ -144,6 +145,7 @@ int tunnel_mode_here(const struct edge_tunnel *t, enum listener_kind kind, uint1
 /* ---- front_tls.c ---- */
 int certificates_new(struct certificates **out, const struct conf_edge *conf);
 void certificates_free(struct certificates *all); /* accepts NULL */
+void certificates_new_tickets(struct certificates *all);
 /* By exact name, by wildcard, else the first; NULL: there is none. host "" or lower case. */
 SSL_CTX *certificates_find(const struct certificates *all, const char *host);
 json_t *certificates_status(const struct certificates *all);

@@ -167,6 +167,12 @@ void certificates_free(struct certificates *all)
 	free(all);
 }
 
+void certificates_new_tickets(struct certificates *all)
+{
+	for (size_t i = 0; i < all->n; i++)
+		conn_tls_new_tickets(all->ctx[i]);
+}
+
 /* ---- finding --------------------------------------------------------------------------------- */
 
 static SSL_CTX *find(const struct certificates *all, const char *host, bool wildcard)
