@@ -214,11 +214,10 @@ static void print_next(const struct made *m)
 
 	strftime(when, sizeof(when), "%Y-%m-%d %H:%M", localtime(&until));
 	printf("\ntoken, shown this once, good for one origin until %s:\n  %s\n", when, m->token);
-	printf("\nnext, on the machine where the server runs:\n"
-	       "  weir tunnel enroll %s --edge %s\n"
+	printf("\nnext, on the machine where the server runs (the first asks for the token):\n"
+	       "  weir tunnel enroll - --edge %s\n"
 	       "  %s\n",
-	       m->token, *m->edge ? m->edge : "EDGE:PORT",
-	       run_command(&m->t, command, sizeof(command)));
+	       *m->edge ? m->edge : "EDGE:PORT", run_command(&m->t, command, sizeof(command)));
 	if (!m->nedges)
 		puts("\nno edge runs yet: `weir status` shows members; a section edge in weir.yaml "
 		     "makes "
@@ -407,8 +406,9 @@ static int token_named(const struct named *n)
 	else
 		printf("%s\nit is shown this once and good for one origin; the one before is not "
 		       "any "
-		       "more\nnext, there: weir tunnel enroll %s --edge %s\n",
-		       token, token, *edge ? edge : "EDGE:PORT");
+		       "more\nnext, there: weir tunnel enroll - --edge %s (it asks for the "
+		       "token)\n",
+		       token, *edge ? edge : "EDGE:PORT");
 	OPENSSL_cleanse(token, sizeof(token));
 	return CMD_OK;
 }

@@ -81,6 +81,8 @@ static int read_token(struct enrolment *e, const char *arg)
 	if (strcmp(arg, "-")) {
 		snprintf(text, sizeof(text), "%s", arg);
 	} else {
+		if (isatty(STDIN_FILENO))
+			fputs("token: ", stderr);
 		if (!fgets(text, sizeof(text), stdin))
 			return cmd_fail("there is no token on standard input");
 		text[strcspn(text, " \t\r\n")] = '\0';
@@ -430,8 +432,9 @@ static char *pem_of(const struct enrolment *e, bool key)
 	return text;
 }
 
-/* {"tunnel","edges"}: the edge that was dialled. A name stands for whoever is behind it in time to come;
- * a single address may be away at the next start, so that those it told of are kept beside it. */
+/* {"tunnel","edges"}: the edge that was dialled. A name stands for whoever is behind it in time to
+ * come; a single address may be away at the next start, so that those it told of are kept beside
+ * it. */
 static char *about(const struct enrolment *e)
 {
 	json_t *edges = json_array(), *all, *one;
