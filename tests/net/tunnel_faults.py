@@ -13,7 +13,7 @@ HOST, ONE = "app.edge.example", "one.edge.example"
 
 
 def target(c):
-    """Answers GET /slow after a second, /big with 64 MiB, everything else at once; POST after its body."""
+    """Answers GET /slow after a second, /big with 64 GiB, everything else at once; POST after its body."""
     stream = c.makefile("rb")
     while True:
         line = stream.readline()
@@ -31,8 +31,8 @@ def target(c):
         if path.startswith("/slow"):
             time.sleep(1)
         if path.startswith("/big"):
-            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n")
-            for _ in range(64):
+            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 68719476736\r\n\r\n")
+            for _ in range(1 << 16):
                 c.sendall(bytes(1 << 20))
             continue
         c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
@@ -150,10 +150,10 @@ def origin_paused(lab, origin):
     until(lambda: all(lab.attached(e, "app") for e in lab.edges), 10)
 
 
-def rate(lab, seconds=3):
+def rate(lab, seconds=2):
     """Bytes that four downloads at once bring in so many seconds."""
     ps = [subprocess.Popen(["curl", "-s", "-m", str(seconds), "-o", "/dev/null", "-w", "%{size_download}\n", "--resolve",
-                            f"{HOST}:{lab.edges[0].http}:127.0.0.1", f"http://{HOST}:{lab.edges[0].http}/big?[1-100]"],
+                            f"{HOST}:{lab.edges[0].http}:127.0.0.1", f"http://{HOST}:{lab.edges[0].http}/big"],
                            stdout=subprocess.PIPE, text=True) for _ in range(4)]
     return sum(int(line) for p in ps for line in p.communicate()[0].split())
 
@@ -163,7 +163,7 @@ def anon_kib(pid):
 
 
 def slow_reader(lab, origin):
-    rate(lab, 1)
+    rate(lab, 0.5)
     alone = rate(lab)
     before = anon_kib(lab.edges[0].pid) + anon_kib(origin.pid)
     slow = []
@@ -215,7 +215,7 @@ class H2Load:
 def restart_origin(lab, origin):
     """As systemd does it for `restart`: SIGUSR2, and the next process when this one has ended. Then a plain stop."""
     load, posts = Load(lab.edges[0].http, 6), Load(lab.edges[0].http, 2, method="POST")
-    h2 = H2Load(lab, f"https://{HOST}/", 10)
+    h2 = H2Load(lab, f"https://{HOST}/", 6)
     codes, longest = [], 0
     for i in range(3):
         n = len(load.results)

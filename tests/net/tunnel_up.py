@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """One node under `weir up`: registry, authority and edge. Each is told to end (SIGTERM) under load, from new and
-from kept connections; `weir up` starts it again, and no client sees it.
+from kept connections, h2 ones too; `weir up` starts it again, and no client sees it.
 
 Run by tunnel_up.sh. Needs root, curl, openssl.
 """
@@ -9,7 +9,7 @@ import http.client
 
 from tunnel_lib import *
 
-HOST, PORT = "app.edge.example", 8080
+HOST, PORT, TLS = "app.edge.example", 8080, 8443
 
 
 def page(c):
@@ -64,6 +64,30 @@ class Load:
         return [r for r in self.results if r != 200]
 
 
+class H2Load:
+    """curl, which asks four at a time on one kept h2 connection until it is stopped."""
+
+    def __init__(self):
+        self.out = open(w / f"h2.{id(self)}", "w+")
+        self.process = subprocess.Popen(["curl", "-s", "-S", "--no-progress-meter", "-Z", "--parallel-max", "4", "--http2", "--cacert", w / "web.ca", "-o", "/dev/null",
+                                         "-w", "%{http_code} %{http_version} %{num_connects} %{errormsg}\n", "--resolve", f"{HOST}:{TLS}:127.0.0.1",
+                                         f"https://{HOST}:{TLS}/?[1-1000000]"], stdout=self.out, stderr=subprocess.DEVNULL)
+
+    def lines(self):
+        return pathlib.Path(self.out.name).read_text().split("\n")[:-1]  # the last one may not be whole
+
+    def more(self, n):
+        so_far = len(self.lines())
+        return until(lambda: len(self.lines()) >= so_far + n, 20)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGSTOP)  # no request is broken off before they are read
+        lines = self.lines()
+        self.process.kill()
+        self.process.wait()
+        return lines
+
+
 def pids():
     roles = json.loads(lab.weir("status", "--json", conf=conf, fails=True).stdout)["roles"]
     return {name: r.get("pid") for name, r in roles.items()}
@@ -84,11 +108,16 @@ def edge_restarts():
                              f"http://127.0.0.1:{PORT}/slow"], stdout=subprocess.PIPE, text=True)
     load = Load()
     load.more(200)
+    h2 = [H2Load() for _ in range(3)]
     for i in range(3):
         good = restarted("edge")
-        check(good and load.more(200), f"the edge was restarted ({i + 1}), and answers go on", up.said()[-1500:])
+        check(good and load.more(200) and all(one.more(100) for one in h2), f"the edge was restarted ({i + 1}), and answers go on", up.said()[-1500:])
     failed = load.stop()
     check(not failed, f"{len(load.results)} requests meanwhile, {len(failed)} failed", (failed[:5], up.said()[-1500:]))
+    got = [one.stop() for one in h2]
+    bad = [line for one in got for line in one if not line.startswith("200 2 ")]
+    opened = [sum(int(line.split()[2]) for line in one) for one in got]
+    check(not bad and min(opened) >= 4, f"and {sum(map(len, got))} of h2, 4 at once on each of 3 connections that were kept, {len(bad)} failed", bad[:5])
     check(slow.communicate()[0] == "200", "the one that ran when the edge was told to end was answered")
     check(up.said().count("edge ended with code 0; it starts again") == 3, "each ended in order, and was started again",
           up.said()[-1500:])
@@ -124,7 +153,7 @@ with Lab(edges=0) as lab:
     lab.weir("ca", "issue", w / "ca", "box", "127.0.0.1")
     conf = lab.write("box", f"registry_server: {{listen: [\"unix:{w}/run/registry.socket\"]}}\nauthority: {{folder: {w}/ca}}\n"
                      f"tls: {{ca: {w}/ca/ca.pem, cert: {w}/ca/box.pem, key: {w}/ca/box.key}}\ntunnels: {{ttl: 1s, quarantine: 2s}}\n"
-                     f"edge: {{listen: [\"127.0.0.1:{PORT}\"], attach: [\"127.0.0.1:7400\"], origins: {w}/ca/origins.pem, drain: 10s}}\n")
+                     f"edge: {{listen: [\"127.0.0.1:{PORT}\"], listen_tls: [\"127.0.0.1:{TLS}\"], certificates: [{{cert: {w}/web.pem, key: {w}/web.key}}], attach: [\"127.0.0.1:7400\"], origins: {w}/ca/origins.pem, drain: 10s}}\n")
     up = lab.daemon("up", BIN / "weir", "up", "-c", conf)
     check(until(lambda: "everything runs" in up.said()), "weir up runs registry, authority and edge", up.said()[-1500:])
     token = json.loads(lab.weir("tunnel", "create", "app", "--hostname", HOST, "--json", conf=conf))["token"]
