@@ -156,10 +156,10 @@ static int origin_start(struct daemon *d)
 		access_log_start(o->log, o->reactor);
 	if (!err)
 		err = origin_metrics_open(o);
-	if (!err)
-		err = targets_start(o->targets);
-	if (!err)
+	if (!err) {
+		targets_start(o->targets);
 		err = origin_dial_open(&o->dial, o);
+	}
 	if (!err)
 		err = loop_every(d->loop, &o->second, SECOND, 0, on_second, o);
 	if (err)

@@ -184,7 +184,7 @@ struct target_use {
  * addresses that are known there are kept. Names are asked by targets_start(). */
 int targets_new(struct targets **out, struct origin *o, const struct conf_origin *conf,
 		const struct targets *old, char why[ORIGIN_WHY_MAX]);
-int targets_start(struct targets *t); /* needs o->reactor */
+void targets_start(struct targets *t); /* needs o->reactor */
 void targets_free(struct targets *t); /* what runs goes on; accepts NULL */
 void targets_second(struct targets *t);
 /* NULL: none is configured. */
@@ -205,7 +205,6 @@ void target_answered(struct target_use *use);
 void target_failed(struct target_use *use, enum end_why why);
 const struct conf_target *target_conf(const struct target *t);
 const struct target_spec *target_spec_of(const struct target *t);
-const char *target_problem(const struct target *t); /* "" when none is known */
 
 /* ---- origin_h2.c: HTTP/2 to one target ---- */
 

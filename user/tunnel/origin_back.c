@@ -25,11 +25,6 @@ const struct target_spec *target_spec_of(const struct target *t)
 	return &t->spec;
 }
 
-const char *target_problem(const struct target *t)
-{
-	return t->problem;
-}
-
 /* The first contact may need each address once; a kept connection may turn out closed once more. */
 unsigned int target_tries(const struct target *t)
 {

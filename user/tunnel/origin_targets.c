@@ -111,7 +111,7 @@ int targets_new(struct targets **out, struct origin *o, const struct conf_origin
 	return 0;
 }
 
-int targets_start(struct targets *t)
+void targets_start(struct targets *t)
 {
 	for (size_t i = 0; i < t->n; i++) {
 		struct target *one = t->list[i];
@@ -121,7 +121,6 @@ int targets_start(struct targets *t)
 		else if (target_is_http(one->spec.kind) && !one->proven)
 			target_probe(one, true);
 	}
-	return 0;
 }
 
 void targets_free(struct targets *t)
