@@ -269,9 +269,12 @@ def test_away(lab, server):
     check("502" in got.stdout.split("\n")[0] and rid and rid.group(1) in got.stdout.split("\n\n", 1)[1], "the target is away: 502 with an id",
           got.stdout)
     check(rid and until(lambda: any(line.get("id") == rid.group(1) for line in lab.access())), "the id stands in the edge's log")
-    log = [json.loads(x) for x in (lab.work / "origin.access").read_text().splitlines()]
-    mine = [x for x in log if rid and x["id"] == rid.group(1)]
-    check(mine and mine[0]["status"] == 502 and mine[0]["cause"] == "refused", "and in the origin's, with its cause", log[-1])
+
+    def lines():  # written at most each 100 ms
+        log = [json.loads(x) for x in (lab.work / "origin.access").read_text().splitlines() if x.endswith("}")]
+        return [x for x in log if rid and x["id"] == rid.group(1)]
+    mine = until(lines, 3)
+    check(mine and mine[0]["status"] == 502 and mine[0]["cause"] == "refused", "and in the origin's, with its cause", mine)
     edge = [x for x in lab.access() if rid and x.get("id") == rid.group(1)]
     check(mine and edge and mine[0]["trace"] == edge[0].get("trace"), "both have one trace id", (mine, edge))
 

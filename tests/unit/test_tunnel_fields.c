@@ -63,6 +63,27 @@ static void adds_who_asks(void **state)
 	head_free(h);
 }
 
+/* What an edge leaves to the origin comes out the same in the end. */
+static void edge_and_origin_together(void **state)
+{
+	struct head *h = request("2001:db8::7", NULL);
+
+	(void)state;
+	from.local = NULL;
+	assert_int_equal(request_fields_tunnel(h, &from), 0);
+	is(h, "x-request-id", "0123456789abcdef");
+	is(h, "traceparent", OTHER);
+	is(h, "x-weir-client", "[2001:db8::7]:40000");
+	is(h, "x-forwarded-for", NULL);
+	is(h, "forwarded", NULL);
+	assert_int_equal(request_fields_target(h, &client), 0);
+	is(h, "x-forwarded-for", "2001:db8::7");
+	is(h, "x-forwarded-proto", "https");
+	is(h, "x-forwarded-host", "app.edge.example:8443");
+	is(h, "forwarded", "for=\"[2001:db8::7]\";host=\"app.edge.example:8443\";proto=https");
+	head_free(h);
+}
+
 static void bytes_have_no_scheme(void **state)
 {
 	struct head *h = request("198.51.100.7", NULL);
@@ -198,7 +219,8 @@ static void pages(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(adds_who_asks), cmocka_unit_test(bytes_have_no_scheme),
+		cmocka_unit_test(adds_who_asks), cmocka_unit_test(edge_and_origin_together),
+		cmocka_unit_test(bytes_have_no_scheme),
 		cmocka_unit_test(clients_claims_are_dropped), cmocka_unit_test(traces),
 		cmocka_unit_test(answers_bear_the_id), cmocka_unit_test(pages),
 	};

@@ -121,7 +121,19 @@ static char *put_value(char *to, const char *value, size_t max, char stop)
 
 #define PUT_TEXT(to, name, value, max, stop)                                                       \
 	((value) ? put_value(PUT_NAME(to, name), value, max, stop) : (to))
-#define PUT_MEMBER(to, name, value) put_number(PUT_NAME(to, name), value)
+/* Of our own making: nothing to escape. */
+static char *put_own(char *to, const char *value, size_t max)
+{
+	size_t n = strnlen(value, max);
+
+	*to++ = '"';
+	to = mempcpy(to, value, n);
+	*to++ = '"';
+	return to;
+}
+
+#define PUT_OWN(to, name, value, max) ((value) ? put_own(PUT_NAME(to, name), value, max) : (to))
+#define PUT_MEMBER(to, name, value)   put_number(PUT_NAME(to, name), value)
 
 /* Seconds as the format says; the same second is not formatted twice. */
 static const char *second_text(time_t second, const char *format)
@@ -158,12 +170,12 @@ size_t access_line_json(char out[ACCESS_LINE_MAX], const struct access_line *lin
 	addr_format(line->client, client, sizeof(client));
 	to = PUT_TEXT(to, "id", line->id, 32, '\0');
 	to = PUT_TEXT(to, "trace", line->trace, 32, '\0');
-	to = put_value(PUT_NAME(to, "client"), client, sizeof(client), '\0');
-	to = PUT_TEXT(to, "tunnel", line->tunnel, 63, '\0');
+	to = put_own(PUT_NAME(to, "client"), client, sizeof(client));
+	to = PUT_OWN(to, "tunnel", line->tunnel, 63);
 	to = PUT_TEXT(to, "method", line->method, METHOD_MAX, '\0');
 	to = PUT_TEXT(to, "host", line->host, HOST_MAX, '\0');
 	to = PUT_TEXT(to, "path", line->path, TARGET_MAX, '?');
-	to = PUT_TEXT(to, "protocol", line->protocol, 16, '\0');
+	to = PUT_OWN(to, "protocol", line->protocol, 16);
 	to = PUT_TEXT(to, "target", line->target, HOST_MAX, '\0');
 	to = PUT_MEMBER(to, "status", line->status);
 	to = PUT_MEMBER(to, "up", line->bytes_up);
@@ -173,7 +185,7 @@ size_t access_line_json(char out[ACCESS_LINE_MAX], const struct access_line *lin
 		to = put_ms(PUT_NAME(to, "first_ms"), line->first_us);
 	if (line->tries > 1)
 		to = PUT_MEMBER(to, "tries", line->tries);
-	to = PUT_TEXT(to, "cause", line->cause, 32, '\0');
+	to = PUT_OWN(to, "cause", line->cause, 32);
 	to = PUT_TEXT(to, "agent", line->agent, AGENT_MAX, '\0');
 	to = put(to, "}\n");
 	*to = '\0';

@@ -14,6 +14,7 @@
 
 #include "lib/log.h"
 #include "user/tunnel/origin.h"
+#include "user/tunnel/request_fields.h"
 
 #define ID_MAX	 64
 #define PAGE_MAX 640
@@ -69,13 +70,15 @@ static struct head *compose(const struct request *q, const struct head *from)
 {
 	const struct target_spec *spec = target_spec_of(q->use.target);
 	const char *host = target_conf(q->use.target)->host;
-	struct head *h = head_copy(from);
+	struct head *h = head_copy_room(from, REQUEST_FIELDS_TEXT, REQUEST_FIELDS);
 	int err = 0;
 
 	if (!h)
 		return NULL;
 	remove_ours(h);
-	if (host)
+	if (!q->use.raw && q->use.proxy.client.addr.family)
+		err = request_fields_target(h, &q->use.proxy.client.addr);
+	if (!err && host)
 		err = head_set(h, ":authority", host);
 	if (!err && h->scheme && target_is_h2(spec->kind)) /* what is spoken on that connection */
 		err = head_set(h, ":scheme", spec->kind == TARGET_H2 ? "https" : "http");

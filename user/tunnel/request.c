@@ -466,7 +466,7 @@ static struct head *forwarded(const struct request *r, const struct client *c, c
 
 	front_random(r->front, random, sizeof(random));
 	traceparent_make(trace, random);
-	if (copy && request_fields_forward(copy, &from)) {
+	if (copy && (r->gateway ? request_fields_forward : request_fields_tunnel)(copy, &from)) {
 		head_free(copy);
 		return NULL;
 	}

@@ -2,8 +2,9 @@
 /*
  * request_fields.c -- what an edge takes away and adds (see request_fields.h).
  *
- * Towards the gateway and origins: x-request-id, traceparent (W3C Trace Context), x-forwarded-for,
- * -proto and -host, forwarded (RFC 7239), x-weir-client and, for tunnels, x-weir-local.
+ * Towards the gateway and targets: x-request-id, traceparent (W3C Trace Context), x-forwarded-for,
+ * -proto and -host, forwarded (RFC 7239). Through a tunnel goes x-weir-client instead, from which
+ * the origin makes these: four fields less to compress and to check for each request.
  */
 #include <errno.h>
 #include <string.h>
@@ -149,7 +150,19 @@ static int add_forwarded(struct head *h, const struct addr *client, const char *
 	return head_add(h, "forwarded", 9, value, (size_t)(to - value));
 }
 
-int request_fields_forward(struct head *h, const struct request_origin *from)
+/* client: of h's request as it was sent; text: its address. */
+static int add_forwarding(struct head *h, const struct addr *client, const char *text)
+{
+	int rc = ADD(h, "x-forwarded-for", text);
+
+	if (!rc && h->scheme)
+		rc = ADD(h, "x-forwarded-proto", h->scheme);
+	if (!rc && h->scheme && h->authority)
+		rc = ADD(h, "x-forwarded-host", h->authority);
+	return rc ? rc : add_forwarded(h, client, text);
+}
+
+static int forward(struct head *h, const struct request_origin *from, bool all)
 {
 	char client[ADDR_STRLEN], local[ADDR_STRLEN], pair[ADDR_STRLEN + 16];
 	const char *trace = head_get(h, "traceparent");
@@ -162,14 +175,8 @@ int request_fields_forward(struct head *h, const struct request_origin *from)
 	rc = ADD(h, "x-request-id", from->id);
 	if (!rc && !keep)
 		rc = ADD(h, "traceparent", from->traceparent);
-	if (!rc)
-		rc = ADD(h, "x-forwarded-for", client);
-	if (!rc && h->scheme)
-		rc = ADD(h, "x-forwarded-proto", h->scheme);
-	if (!rc && h->scheme && h->authority)
-		rc = ADD(h, "x-forwarded-host", h->authority);
-	if (!rc)
-		rc = add_forwarded(h, from->client, client);
+	if (!rc && all)
+		rc = add_forwarding(h, from->client, client);
 	if (!rc)
 		rc = ADD(h, "x-weir-client", pair);
 	if (!rc && from->local) {
@@ -178,6 +185,23 @@ int request_fields_forward(struct head *h, const struct request_origin *from)
 		rc = ADD(h, "x-weir-local", pair);
 	}
 	return rc;
+}
+
+int request_fields_forward(struct head *h, const struct request_origin *from)
+{
+	return forward(h, from, true);
+}
+
+int request_fields_tunnel(struct head *h, const struct request_origin *from)
+{
+	return forward(h, from, false);
+}
+
+int request_fields_target(struct head *h, const struct addr *client)
+{
+	char text[ADDR_STRLEN];
+
+	return add_forwarding(h, client, addr_format(client, text, sizeof(text)));
 }
 
 int request_fields_answer(struct head *h, const char *id)

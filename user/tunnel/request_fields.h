@@ -31,8 +31,13 @@ struct request_origin {
 	uint16_t local_port;
 };
 
-/* Removes and adds. 0, -E2BIG or -ENOMEM. */
+/* For the gateway: removes and adds all. 0, -E2BIG or -ENOMEM. */
 int request_fields_forward(struct head *h, const struct request_origin *from);
+/* For an origin: the same, but for what it can tell its target by itself from the client's address.
+ */
+int request_fields_tunnel(struct head *h, const struct request_origin *from);
+/* The rest, by the origin: x-forwarded-for, -proto and -host, and forwarded. */
+int request_fields_target(struct head *h, const struct addr *client);
 /* Of a response: what is only for the edge goes, x-request-id comes. 0, -E2BIG or -ENOMEM. */
 int request_fields_answer(struct head *h, const char *id);
 
