@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "user/tunnel/attach.h"
+#include "user/tunnel/spare.h"
 
 struct stream {
 	struct end end; /* what the exchange has */
@@ -102,7 +103,7 @@ static void stream_abort(struct end *e, enum end_why why)
 
 	s->inner->ops->abort(s->inner, why);
 	count_out(s, why);
-	free(s);
+	spare_put(s);
 }
 
 static const struct end_ops stream_ops = {
@@ -155,7 +156,7 @@ static void on_gone(struct end *e, void *arg, enum end_why why)
 		to->refused = &s->oc->pick;
 	count_out(s, why);
 	s->end.on->gone(&s->end, s->end.arg, why);
-	free(s);
+	spare_put(s);
 }
 
 static const struct end_events stream_events = {
@@ -164,7 +165,7 @@ static const struct end_events stream_events = {
 
 int attach_stream_wrap(struct oconn *oc, struct end *inner, struct end **out)
 {
-	struct stream *s = calloc(1, sizeof(*s));
+	struct stream *s = spare_zero(sizeof(*s));
 
 	if (!s)
 		return -ENOMEM;

@@ -12,6 +12,7 @@
 
 #include "user/tunnel/exchange.h"
 #include "user/tunnel/pump.h"
+#include "user/tunnel/spare.h"
 
 #define TRIES_MAX    3
 #define UNWANTED_MAX (1u << 20) /* bytes of a request that are read after its response was sent */
@@ -69,7 +70,7 @@ static void done(struct reactor_defer *d)
 	pump_clear(&x->up);
 	pump_clear(&x->down);
 	head_free(x->request);
-	free(x);
+	spare_put(x);
 }
 
 static void drop_back(struct exchange *x, enum end_why why)
@@ -480,7 +481,7 @@ static void timed(struct reactor_timer *t)
 int exchange_start(struct exchange **out, struct end *front, struct head *request, bool last,
 		   const struct exchange_options *opt)
 {
-	struct exchange *x = calloc(1, sizeof(*x));
+	struct exchange *x = spare_zero(sizeof(*x));
 
 	if (!x) {
 		head_free(request);

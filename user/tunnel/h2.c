@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "user/tunnel/h2_impl.h"
+#include "user/tunnel/spare.h"
 
 #define CONNECTION_WINDOW (16u << 20)
 #define HEAD_SEND_MAX	  (256u << 10) /* as libnghttp2 estimates it, from above */
@@ -311,6 +312,34 @@ static void on_drain(struct reactor_timer *t)
 	h2_drained((struct h2 *)((char *)t - offsetof(struct h2, drain)));
 }
 
+/* ---- libnghttp2's memory ------------------------------------------------------------------ */
+
+static void *ng_malloc(size_t size, void *arg)
+{
+	(void)arg;
+	return spare_get(size);
+}
+
+static void ng_free(void *p, void *arg)
+{
+	(void)arg;
+	spare_put(p);
+}
+
+static void *ng_calloc(size_t n, size_t size, void *arg)
+{
+	(void)arg;
+	return size && n > SIZE_MAX / size ? NULL : spare_zero(n * size);
+}
+
+static void *ng_realloc(void *p, size_t size, void *arg)
+{
+	(void)arg;
+	return spare_resize(p, size);
+}
+
+static nghttp2_mem ng_mem = { NULL, ng_malloc, ng_free, ng_calloc, ng_realloc };
+
 /* ---- public ------------------------------------------------------------------------------- */
 
 static int h2_session(struct h2 *h)
@@ -330,9 +359,9 @@ static int h2_session(struct h2 *h)
 	nghttp2_option_set_stream_reset_rate_limit(opt, 1000ull + h->opt.resets_max,
 						   1000ull + h->opt.resets_max);
 	if (h->opt.server)
-		err = nghttp2_session_server_new2(&h->ng, cb, h, opt);
+		err = nghttp2_session_server_new3(&h->ng, cb, h, opt, &ng_mem);
 	else
-		err = nghttp2_session_client_new2(&h->ng, cb, h, opt);
+		err = nghttp2_session_client_new3(&h->ng, cb, h, opt, &ng_mem);
 	if (err)
 		err = -ENOMEM;
 out:

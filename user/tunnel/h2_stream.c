@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "user/tunnel/h2_impl.h"
+#include "user/tunnel/spare.h"
 
 #define FRAME_MAX (256u << 10) /* larger ones bring nothing, and keep others waiting */
 #define BURST	  (64u << 10)  /* bytes of one stream while others wait for the conn */
@@ -49,7 +50,7 @@ static uint32_t stream_code(const struct stream *s, enum end_why why)
 
 struct stream *stream_new(struct h2 *h, int32_t id)
 {
-	struct stream *s = calloc(1, sizeof(*s));
+	struct stream *s = spare_zero(sizeof(*s));
 
 	if (!s)
 		return NULL;
@@ -74,7 +75,7 @@ void stream_free(struct stream *s)
 	if (s->next)
 		s->next->at = s->at;
 	head_free(s->trailers);
-	free(s);
+	spare_put(s);
 }
 
 void stream_tell(struct stream *s)

@@ -12,6 +12,7 @@
 
 #include "user/tunnel/head.h"
 #include "user/tunnel/head_impl.h"
+#include "user/tunnel/spare.h"
 
 #define HEAD_TEXT_FIRST	  1024 /* what most requests fit in */
 #define HEAD_FIELDS_FIRST 24
@@ -101,7 +102,7 @@ int64_t head_number(const char *text, size_t len)
 
 struct head *head_new(void)
 {
-	struct head *h = malloc(sizeof(*h)); /* calloc(3) does not use the thread's cache */
+	struct head *h = spare_get(sizeof(*h));
 
 	if (h)
 		*h = (struct head){ .content_length = -1 };
@@ -112,9 +113,9 @@ void head_free(struct head *h)
 {
 	if (!h)
 		return;
-	free(h->fields);
-	free(h->text);
-	free(h);
+	spare_put(h->fields);
+	spare_put(h->text);
+	spare_put(h);
 }
 
 void head_clear(struct head *h)
@@ -163,7 +164,7 @@ static char *text_room(struct head *h, size_t len, int *rc, char **old)
 	}
 	while (size < want)
 		size *= 2;
-	text = malloc(size);
+	text = spare_get(size);
 	if (!text) {
 		*rc = -ENOMEM;
 		return NULL;
@@ -187,7 +188,7 @@ static const char *text_keep(struct head *h, const char *from, size_t len, int *
 	memcpy(to, from, len);
 	to[len] = '\0';
 	h->text_len += len + 1;
-	free(old);
+	spare_put(old);
 	return to;
 }
 
@@ -200,7 +201,7 @@ static int fields_room(struct head *h)
 		return -E2BIG;
 	if (h->n < h->fields_size)
 		return 0;
-	fields = realloc(h->fields, size * sizeof(*fields));
+	fields = spare_resize(h->fields, size * sizeof(*fields));
 	if (!fields)
 		return -ENOMEM;
 	h->fields = fields;
@@ -222,8 +223,8 @@ struct head *head_copy_room(const struct head *h, size_t text, size_t fields)
 	*copy = *h;
 	copy->text_size = h->text_len + text ? h->text_len + text : 1;
 	copy->fields_size = h->n + fields ? h->n + fields : 1;
-	copy->text = malloc(copy->text_size);
-	copy->fields = malloc(copy->fields_size * sizeof(*copy->fields));
+	copy->text = spare_get(copy->text_size);
+	copy->fields = spare_get(copy->fields_size * sizeof(*copy->fields));
 	if (!copy->text || !copy->fields) {
 		head_free(copy);
 		return NULL;
@@ -326,13 +327,13 @@ int head_add(struct head *h, const char *name, size_t name_len, const char *valu
 	if (!to)
 		return rc;
 	if (!copy_token(to, name, name_len)) {
-		free(old);
+		spare_put(old);
 		return -EINVAL;
 	}
 	memcpy(to + name_len + 1, value, value_len);
 	to[name_len + 1 + value_len] = '\0';
 	h->text_len += name_len + 1 + value_len + 1;
-	free(old);
+	spare_put(old);
 	h->initials |= initial(to);
 	f = &h->fields[h->n++];
 	*f = (struct head_field){ .name = to,

@@ -15,6 +15,7 @@
 #include "lib/log.h"
 #include "user/tunnel/origin.h"
 #include "user/tunnel/request_fields.h"
+#include "user/tunnel/spare.h"
 
 #define ID_MAX	 64
 #define PAGE_MAX 640
@@ -173,7 +174,7 @@ static void refuse(struct request *q, struct end *front, const struct head *h, u
 	origin_count_error(q->o, cause);
 	log_request(q, &a, cause);
 	exchange_answer(front, status, "text/plain; charset=utf-8", q->page, fields);
-	free(q);
+	spare_put(q);
 }
 
 /* ---- the exchange ---- */
@@ -226,7 +227,7 @@ static void on_ended(void *arg, struct exchange *x, const struct exchange_accoun
 	load_end(q->o->load, a->ended_us - a->began_us, a->status >= 500 || (cause && !a->status));
 	q->o->inflight--;
 	target_use_end(&q->use);
-	free(q);
+	spare_put(q);
 }
 
 static void start(struct request *q, struct end *front, const struct head *h, bool last)
@@ -268,7 +269,7 @@ static uint16_t port_of(const char *authority)
 
 void origin_request(struct origin_link *l, struct end *front, const struct head *h, bool last)
 {
-	struct request *q = calloc(1, sizeof(*q));
+	struct request *q = spare_zero(sizeof(*q));
 	struct origin *o = l->o;
 	struct target *t;
 	uint16_t port = 0;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "user/tunnel/pump.h"
+#include "user/tunnel/spare.h"
 
 #define CHUNK 4080 /* bytes, at least: many small ones share it */
 
@@ -26,7 +27,7 @@ static int keep(struct pump *p, const void *data, size_t len)
 		room = len;
 	if (room < len) {
 		size = len - room > CHUNK ? len - room : CHUNK;
-		c = malloc(sizeof(*c) + size);
+		c = spare_get(sizeof(*c) + size);
 		if (!c)
 			return -ENOMEM;
 		*c = (struct pump_chunk){ .size = size, .len = len - room };
@@ -60,7 +61,7 @@ static void forget_first(struct pump *p)
 	if (!p->first)
 		p->last = NULL;
 	p->kept -= c->len;
-	free(c);
+	spare_put(c);
 }
 
 void pump_no_replay(struct pump *p)

@@ -16,6 +16,7 @@
 #include "user/tunnel/acme.h"
 #include "user/tunnel/front_impl.h"
 #include "user/tunnel/raw.h"
+#include "user/tunnel/spare.h"
 
 #define HOLD_MS 3000 /* for an origin that is expected back, or a free stream */
 #define BUSY_MS 32   /* between looks for a free stream */
@@ -50,7 +51,7 @@ static struct request *request_new(struct client *c)
 {
 	static const char digits[] = "0123456789abcdef";
 	struct front *f = c->front;
-	struct request *r = calloc(1, sizeof(*r));
+	struct request *r = spare_zero(sizeof(*r));
 	uint8_t id[REQUEST_ID_LEN / 2];
 
 	if (!r)
@@ -101,7 +102,7 @@ static void request_free(struct request *r)
 	unlink_request(r);
 	f->nrequests--;
 	free(r->body);
-	free(r);
+	spare_put(r);
 	front_ended(f);
 }
 
