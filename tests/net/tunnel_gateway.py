@@ -13,22 +13,6 @@ from tunnel_lib import *
 FILES = "files.edge.example"
 
 
-def start(lab):
-    """A gateway on a Unix socket and an endpoint, of one node."""
-    w = lab.work
-    (w / "run/one").mkdir()
-    os.chown(w / "run/one", UID, UID)
-    conf = lab.write("one", f"gateway:\n  listen: [\"unix:{w}/run/one/gateway-http.sock\"]\n  inside: \"127.0.0.1:7003\"\n"
-                     "endpoint:\n  listen: [\"127.0.0.1:8080\"]\n  url: \"http://127.0.0.1:8080\"\n  inside: \"127.0.0.1:7004\"\n  copies: 1\n")
-    for role in "endpoint", "gateway":
-        lab.daemon(role, BIN / f"weir-{role}", "-c", conf)
-    until((w / "run/one/gateway-http.sock").exists) or sys.exit("Bail out! the gateway does not start")
-    lab.weir("user", "add", "ada", conf=conf)
-    lab.token = lab.weir("token", "ada", "--ttl", "1h", conf=conf).strip()
-    lab.one = conf
-    return ["-H", f"Authorization: Bearer {lab.token}"]
-
-
 def ready(lab, auth):
     """The gateway knows an endpoint, the edge too."""
     def tried():
@@ -152,7 +136,7 @@ def away(lab, auth):
 enter("curl", "nghttp", "openssl")
 with Lab(edges=0) as the_lab:
     the_lab.edge_more = f"  gateway: \"unix:{the_lab.work}/run/one/gateway-http.sock\"\n  gateway_hostnames: [{FILES}]\n"
-    the_auth = start(the_lab)
+    the_auth = the_lab.storage()
     the_lab.edges.append(the_lab.edge(0))
     ready(the_lab, the_auth)
     secure(the_lab, the_auth)

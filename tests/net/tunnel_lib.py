@@ -284,6 +284,21 @@ class Lab:
             pass
         return 0
 
+    def storage(self):
+        """A gateway on a Unix socket and an endpoint, of one node, and a user: curl's arguments for her."""
+        w = self.work
+        (w / "run/one").mkdir()
+        os.chown(w / "run/one", UID, UID)
+        self.one = self.write("one", f"gateway:\n  listen: [\"unix:{w}/run/one/gateway-http.sock\"]\n  inside: \"127.0.0.1:7003\"\n"
+                              "endpoint:\n  listen: [\"127.0.0.1:8080\"]\n  url: \"http://127.0.0.1:8080\"\n"
+                              "  inside: \"127.0.0.1:7004\"\n  copies: 1\n")
+        for role in "endpoint", "gateway":
+            self.daemon(role, BIN / f"weir-{role}", "-c", self.one)
+        until((w / "run/one/gateway-http.sock").exists) or sys.exit("Bail out! the gateway does not start")
+        self.weir("user", "add", "ada", conf=self.one)
+        self.token = self.weir("token", "ada", "--ttl", "1h", conf=self.one).strip()
+        return ["-H", f"Authorization: Bearer {self.token}"]
+
     # ---- clients ----
 
     def curl(self, url, *args, edge=None, timeout=20):
