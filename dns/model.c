@@ -273,7 +273,10 @@ static void merge_one(struct dns_zone *zone, char *rest, const char *key, const 
 		refused(arg, key, "the value must be {\"ttl\":SECONDS,\"values\":[TEXT,…]}");
 		return;
 	}
-	if (dns_zone_merge(zone, rest, slash + 1, ttl, values, n, err, sizeof(err)))
+	/* The name servers' own names, say: whoever writes the zone file decides about them. */
+	if (json_object_get(value, "tunnel") && dns_zone_has_own(zone, rest))
+		refused(arg, key, "it is a tunnel's, and the zone file has that name itself");
+	else if (dns_zone_merge(zone, rest, slash + 1, ttl, values, n, err, sizeof(err)))
 		refused(arg, key, err);
 	free(values);
 }

@@ -492,6 +492,20 @@ static bool merge_allowed(const struct dns_zone *zone, const uint8_t *name, size
 	return true;
 }
 
+bool dns_zone_has_own(const struct dns_zone *zone, const char *owner)
+{
+	uint8_t name[DNS_NAME_MAX];
+	int len = merge_owner(zone, owner, name);
+	struct dns_rr *const *rr;
+	size_t n = 0;
+
+	rr = len < 0 ? NULL : dns_zone_find(zone, name, (size_t)len, 0, &n);
+	for (size_t i = 0; rr && i < n; i++)
+		if (rr[i]->line)
+			return true;
+	return false;
+}
+
 int dns_zone_merge(struct dns_zone *zone, const char *owner, const char *type, uint32_t ttl,
 		   const char *const *values, size_t n, char *err, size_t err_len)
 {

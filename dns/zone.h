@@ -9,6 +9,7 @@
 #ifndef WEIR_DNS_ZONE_H
 #define WEIR_DNS_ZONE_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "dns/wire.h"
@@ -46,6 +47,9 @@ struct dns_zone *dns_zone_copy(const struct dns_zone *zone);
  * replaced, nor can a CNAME stand beside other data. */
 int dns_zone_merge(struct dns_zone *zone, const char *owner, const char *type, uint32_t ttl,
 		   const char *const *values, size_t n, char *err, size_t err_len);
+
+/* Does the zone file itself have records of that name, of whatever type? owner as above. */
+bool dns_zone_has_own(const struct dns_zone *zone, const char *owner);
 
 /* Sets the serial in the SOA record (RFC 1982 arithmetic is the caller's). */
 void dns_zone_set_serial(struct dns_zone *zone, uint32_t serial);

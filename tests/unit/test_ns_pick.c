@@ -377,6 +377,41 @@ static void records_of_a_zone_are_merged(void **state)
 	model_free(m);
 }
 
+/* A tunnel takes no name that the zone file has, least of all a name server's; people may. */
+static void tunnels_leave_the_files_names(void **state)
+{
+	struct dns_zone *zone = ns_zone("edge.example", ns_zone_text);
+	struct dns_table *table;
+	struct model *m = model_new();
+
+	(void)state;
+	model_put(m, "/weir/v1/records/edge.example/ns1/A",
+		  "{\"ttl\":5,\"values\":[\"198.18.9.1\"],\"tunnel\":\"evil\"}");
+	model_put(m, "/weir/v1/records/edge.example/ns1/AAAA",
+		  "{\"ttl\":5,\"values\":[\"2001:db8::9\"],\"tunnel\":\"evil\"}");
+	model_put(m, "/weir/v1/records/edge.example/@/A",
+		  "{\"ttl\":5,\"values\":[\"198.18.9.1\"],\"tunnel\":\"evil\"}");
+	model_put(m, "/weir/v1/records/edge.example/app/A",
+		  "{\"ttl\":5,\"values\":[\"198.18.9.2\"],\"tunnel\":\"app\"}");
+	model_put(m, "/weir/v1/records/edge.example/app/AAAA",
+		  "{\"ttl\":5,\"values\":[\"2001:db8::2\"],\"tunnel\":\"app\"}");
+	model_put(m, "/weir/v1/records/edge.example/www/A",
+		  "{\"ttl\":5,\"values\":[\"198.18.9.3\"]}");
+	refusals = 0;
+	model_merge(m, zone, "edge.example", count_refusal, NULL);
+	assert_int_equal(refusals, 3);
+	table = ns_table(zone, NULL);
+	assert_null(strstr(ns_ask(table, "ns1.edge.example", DNS_A), "198.18.9.1"));
+	assert_null(strstr(ns_ask(table, "ns1.edge.example", DNS_AAAA), "2001:db8::9"));
+	assert_null(strstr(ns_ask(table, "edge.example", DNS_A), "198.18.9.1"));
+	assert_non_null(strstr(ns_ask(table, "app.edge.example", DNS_A), "198.18.9.2"));
+	assert_non_null(strstr(ns_ask(table, "app.edge.example", DNS_AAAA), "2001:db8::2"));
+	assert_non_null(strstr(ns_ask(table, "www.edge.example", DNS_A), "198.18.9.3"));
+	dns_table_free(table);
+	dns_zone_free(zone);
+	model_free(m);
+}
+
 static unsigned int released;
 
 static void count_release(struct view *view)
@@ -430,6 +465,7 @@ int main(void)
 		cmocka_unit_test(odd_values_are_ignored),
 		cmocka_unit_test(memory_counts_until_the_registry_speaks),
 		cmocka_unit_test(records_of_a_zone_are_merged),
+		cmocka_unit_test(tunnels_leave_the_files_names),
 		cmocka_unit_test(views_wait_for_their_readers),
 	};
 
