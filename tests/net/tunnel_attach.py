@@ -71,7 +71,7 @@ with Lab(edges=2, tunnels="ttl: 1s, quarantine: 2s, ack_timeout: 2s, zone: edge.
     at = until(lambda: [a for a in [key(lab, "attachments/app/edge-1")] if a and a["connections"] == 2 and a["rtt_us"]])
     check(at and at[0]["origins"] == 1 and at[0]["generation"] >= 1, f"the attachment: {at}", at)
     record = until(lambda: key(lab, "records/edge.example/app/A"))
-    check(record == {"ttl": 1, "values": ["127.0.0.1"]}, f"the name is published: {record}", record)
+    check(record == {"ttl": 1, "values": ["127.0.0.1"], "tunnel": "app"}, f"the name is published: {record}", record)
     state = key(lab, "published/app")
     check(state and state["silent"] == [], f"nobody was silent: {state}", state)
 

@@ -57,8 +57,7 @@ static void names_in_a_zone(void **state)
 	assert_string_equal(out, "app");
 	assert_true(publish_relative("a.b.edge.example", "edge.example.", out, sizeof(out)));
 	assert_string_equal(out, "a.b");
-	assert_true(publish_relative("edge.example", "edge.example", out, sizeof(out)));
-	assert_string_equal(out, "@");
+	assert_false(publish_relative("edge.example", "edge.example", out, sizeof(out)));
 	assert_true(publish_relative("app.edge.example", "Edge.Example", out, sizeof(out)));
 	assert_string_equal(out, "app");
 	assert_false(publish_relative("notedge.example", "edge.example", out, sizeof(out)));
@@ -89,14 +88,11 @@ static void records_of_a_tunnel(void **state)
 	strcpy(t.hostnames[1], "www.elsewhere.example");
 	strcpy(t.hostnames[2], "edge.example");
 	text = records_text(&t, "edge.example.", "[\"198.51.100.7\"]", "[\"2001:db8::7\"]");
-	assert_string_equal(text, "{\"edge.example/@/A\":[\"198.51.100.7\"],"
-				  "\"edge.example/@/AAAA\":[\"2001:db8::7\"],"
-				  "\"edge.example/app/A\":[\"198.51.100.7\"],"
+	assert_string_equal(text, "{\"edge.example/app/A\":[\"198.51.100.7\"],"
 				  "\"edge.example/app/AAAA\":[\"2001:db8::7\"]}");
 	free(text);
 	text = records_text(&t, "edge.example", "[\"198.51.100.7\",\"198.51.100.8\"]", "[]");
-	assert_string_equal(text, "{\"edge.example/@/A\":[\"198.51.100.7\",\"198.51.100.8\"],"
-				  "\"edge.example/app/A\":[\"198.51.100.7\",\"198.51.100.8\"]}");
+	assert_string_equal(text, "{\"edge.example/app/A\":[\"198.51.100.7\",\"198.51.100.8\"]}");
 	free(text);
 	text = records_text(&t, NULL, "[\"198.51.100.7\"]", "[]");
 	assert_string_equal(text, "{}");
@@ -110,7 +106,7 @@ static void what_was_published_is_read_again(void **state)
 	struct published p;
 
 	(void)state;
-	value = published_make(77, 1000, records, silent);
+	value = published_make(77, 1000, records, silent, NULL);
 	published_read(&p, value);
 	assert_int_equal(p.revision, 77);
 	assert_true(json_equal(p.records, records));
@@ -224,8 +220,16 @@ static size_t think(void)
 static void act(void)
 {
 	for (size_t i = 0; i < todo.n; i++) {
-		const char *name = todo.actions[i].key + strlen(REG_PUBLISHED);
+		const char *name = todo.actions[i].key + strlen(REG_PUBLISHED), *record;
+		char mark[TUNNEL_NAME_MAX + 32];
+		json_t *value;
+		size_t k;
 
+		snprintf(mark, sizeof(mark), "{\"tunnel\":\"%s\"}", name);
+		json_array_foreach (todo.actions[i].deletes, k, value)
+			model_delete(&model, MODEL_RECORDS, json_string_value(value));
+		json_object_foreach (todo.actions[i].puts, record, value)
+			tell(MODEL_RECORDS, record, mark);
 		if (todo.actions[i].value)
 			tell(MODEL_PUBLISHED, name, todo.actions[i].value);
 		else
@@ -375,10 +379,56 @@ static void what_is_anothers_now_stays(void **state)
 	tell(MODEL_PUBLISHED, "new",
 	     "{\"revision\":1000,\"at\":1,\"silent\":[],\"records\":"
 	     "{\"edge.example/app/A\":[\"198.51.100.8\"]}}");
+	tell(MODEL_RECORDS, "edge.example/app/A", "{\"tunnel\":\"new\"}");
 	tunnel("new", "app.edge.example", "198.51.100.8");
 	assert_int_equal(think(), 1);
 	assert_string_equal(todo.actions[0].key, REG_PUBLISHED "old");
 	assert_string_equal(dump(todo.actions[0].deletes), "[]");
+}
+
+/* Records that people, or other programs, put into the zone are never replaced and never removed.
+ */
+static void what_no_tunnel_made_stays(void **state)
+{
+	(void)state;
+	tell(MODEL_RECORDS, "edge.example/app/A", "{\"ttl\":60,\"values\":[\"192.0.2.99\"]}");
+	tunnel("app", "app.edge.example", "198.51.100.7");
+	clock_ms += 5000;
+	assert_int_equal(think(), 1);
+	assert_string_equal(dump(todo.actions[0].puts), "{}");
+	assert_string_equal(dump(todo.actions[0].taken), "[\"edge.example/app/A\"]");
+	assert_non_null(strstr(todo.actions[0].value, "\"taken\":[\"edge.example/app/A\"]"));
+	act();
+	assert_int_equal(think(), 0);
+	/* It is given up: the tunnel gets its name by itself, and only if nobody was faster. */
+	model_delete(&model, MODEL_RECORDS, "edge.example/app/A");
+	assert_int_equal(think(), 1);
+	assert_string_equal(dump(todo.actions[0].puts),
+			    "{\"edge.example/app/A\":[\"198.51.100.7\"]}");
+	assert_string_equal(dump(todo.actions[0].were), "{\"edge.example/app/A\":0}");
+	act();
+	assert_int_equal(think(), 0);
+	/* It is overwritten by hand, then the tunnel goes. */
+	tell(MODEL_RECORDS, "edge.example/app/A", "{\"ttl\":60,\"values\":[\"192.0.2.99\"]}");
+	model_delete(&model, MODEL_TUNNELS, "app");
+	assert_int_equal(think(), 1);
+	assert_string_equal(dump(todo.actions[0].deletes), "[]");
+}
+
+/* A record goes only as it was seen. */
+static void a_removal_names_the_revision(void **state)
+{
+	char were[80];
+
+	(void)state;
+	tunnel("app", "app.edge.example", "198.51.100.7");
+	clock_ms += 5000;
+	think();
+	act();
+	snprintf(were, sizeof(were), "{\"edge.example/app/A\":%lld}", (long long)revision - 1);
+	model_delete(&model, MODEL_TUNNELS, "app");
+	assert_int_equal(think(), 1);
+	assert_string_equal(dump(todo.actions[0].were), were);
 }
 
 /* Without addresses of their own tunnels are where their origins are. */
@@ -440,6 +490,8 @@ int main(void)
 		MODEL(a_node_that_dies_is_not_waited_for),
 		MODEL(a_removed_tunnel_takes_its_names),
 		MODEL(what_is_anothers_now_stays),
+		MODEL(what_no_tunnel_made_stays),
+		MODEL(a_removal_names_the_revision),
 		MODEL(names_follow_attachments),
 		MODEL(addresses_leave_quarantine),
 	};

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/log.h"
 #include "user/tunnel/attach.h"
@@ -23,6 +24,9 @@
 #define LOCK	 REG_LOCKS "tunnels"
 #define ROUND_MS 500  /* at least so often */
 #define CLAIM_MS 2000 /* between attempts to get the lock */
+/* So many rounds in a row of which the watches tell nothing: the lock is lost without our knowing,
+ * or the registry was restored to an earlier state. Everything is read anew. */
+#define REFUSED_MAX 20
 
 struct publish {
 	struct registry *reg;
@@ -39,6 +43,7 @@ struct publish {
 	} feeds[MODEL_TABLES];
 	bool watching;
 	int64_t lock_revision, claimed_ms;
+	unsigned int refused; /* rounds in a row in which a transaction found something changed */
 	/* under lock */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -102,34 +107,39 @@ static void watch(struct publish *p)
 		unwatch(p);
 }
 
-static int lock_read(struct publish *p)
+/* The revision under which this process has the lock; another's is never taken for it. */
+static int lock_read(struct publish *p, const char *mine)
 {
 	struct reg_kv kv;
 	int rc = registry_get(p->reg, LOCK, &kv);
 
 	if (rc)
 		return rc;
-	p->lock_revision = kv.mod_revision;
+	if (strcmp(kv.value, mine))
+		rc = -EAGAIN;
+	else
+		p->lock_revision = kv.mod_revision;
 	reg_kv_free(&kv);
-	return 0;
+	return rc;
 }
 
 /* Is it this edge that publishes? */
 static bool have_lock(struct publish *p)
 {
-	char value[CONF_NAME_MAX + 16];
+	char value[CONF_NAME_MAX + 64];
 
-	if (registry_lease_holds(p->lease, LOCK))
+	if (p->watching && p->refused < REFUSED_MAX && registry_lease_holds(p->lease, LOCK))
 		return true;
-	if (p->watching)
+	if (p->watching) {
 		log_info("another edge publishes tunnels' names now, or none can");
-	if (p->watching)
 		unwatch(p);
+	}
 	if (p->claimed_ms && now_ms() - p->claimed_ms < CLAIM_MS)
 		return false;
 	p->claimed_ms = now_ms();
-	snprintf(value, sizeof(value), "{\"node\":\"%s\"}", p->node);
-	if (registry_lease_claim(p->lease, LOCK, value) || lock_read(p))
+	p->refused = 0;
+	snprintf(value, sizeof(value), "{\"node\":\"%s\",\"pid\":%d}", p->node, (int)getpid());
+	if (registry_lease_claim(p->lease, LOCK, value) || lock_read(p, value))
 		return false;
 	log_info("this edge publishes tunnels' names");
 	watch(p);
@@ -138,19 +148,19 @@ static bool have_lock(struct publish *p)
 
 /* ---- doing (without the lock) ---- */
 
-#define CHANGES_MAX 120 /* etcd takes 128 operations a transaction */
+#define RECORDS_MAX (2 * TUNNEL_HOSTNAMES_MAX) /* of one tunnel */
 
-static char *record_key(const char *record)
+/* One record of a transaction: that it is as it was, and what it becomes. */
+struct edited {
+	char *key, *value;  /* value NULL: goes */
+	const char *record; /* without the prefix */
+	int64_t was;
+};
+
+static char *record_value(const struct publish *p, json_t *values, const char *tunnel)
 {
-	char key[1024];
-
-	snprintf(key, sizeof(key), REG_RECORDS "%s", record);
-	return strdup(key);
-}
-
-static char *record_value(const struct publish *p, json_t *values)
-{
-	json_t *o = json_pack("{s:I,s:O}", "ttl", (json_int_t)p->ttl_s, "values", values);
+	json_t *o = json_pack("{s:I,s:O,s:s}", "ttl", (json_int_t)p->ttl_s, "values", values,
+			      "tunnel", tunnel);
 	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 
 	json_decref(o);
@@ -160,58 +170,104 @@ static char *record_value(const struct publish *p, json_t *values)
 static void say(const struct model_action *a, const char *name)
 {
 	char *silent = a->silent ? json_dumps(a->silent, JSON_COMPACT) : NULL;
+	char *taken = a->taken ? json_dumps(a->taken, JSON_COMPACT) : NULL;
 
 	if (silent)
 		log_warn("tunnel %s is published though these did not say that they route it: %s",
 			 name, silent);
 	else if (a->what)
 		log_info("tunnel %s: %s", name, a->what);
+	if (taken)
+		log_warn("tunnel %s: these records are not of a tunnel and stay as they are: %s",
+			 name, taken);
 	free(silent);
+	free(taken);
 }
 
-static int act(struct publish *p, const struct model_action *a)
+static int edit(struct edited *e, const struct model_action *a, const char *record, char *value)
 {
-	struct reg_cond conds[] = { { LOCK, p->lock_revision },
-				    { a->guard, a->guard_revision },
-				    { a->key, a->was_revision } };
-	struct reg_change changes[CHANGES_MAX];
-	int64_t revision = 0;
-	size_t n = 0, i;
-	const char *record, *name = a->key ? a->key + strlen(REG_PUBLISHED) : NULL;
+	char key[1024];
+
+	snprintf(key, sizeof(key), REG_RECORDS "%s", record);
+	*e = (struct edited){ .key = strdup(key),
+			      .value = value,
+			      .record = record,
+			      .was = json_integer_value(json_object_get(a->were, record)) };
+	return e->key ? 0 : -ENOMEM;
+}
+
+/* Fills e; *n of them also when it fails. */
+static int edit_records(const struct publish *p, const struct model_action *a, const char *name,
+			struct edited e[RECORDS_MAX], size_t *n)
+{
+	const char *record;
 	json_t *value;
+	size_t i;
 	int rc = 0;
 
 	json_array_foreach (a->deletes, i, value)
-		if (n < CHANGES_MAX - 1)
-			changes[n++] = (struct reg_change){ record_key(json_string_value(value)),
-							    NULL, 0 };
-	json_object_foreach (a->puts, record, value)
-		if (n < CHANGES_MAX - 1)
-			changes[n++] = (struct reg_change){ record_key(record),
-							    record_value(p, value), 0 };
-	for (i = 0; i < n; i++)
-		if (!changes[i].key || (!changes[i].value && !json_array_size(a->deletes)))
-			rc = -ENOMEM;
-	if (!a->key || !a->guard || (a->guard_revision && !a->value))
-		rc = -ENOMEM;
-	changes[n] = (struct reg_change){ a->key, a->value, 0 };
-	if (!rc)
-		rc = registry_txn(p->reg, conds, 3, changes, n + 1, &revision);
-	for (i = 0; i < n; i++) {
-		free((char *)changes[i].key);
-		free((char *)changes[i].value);
+		if (!rc && *n < RECORDS_MAX)
+			rc = edit(&e[(*n)++], a, json_string_value(value), NULL);
+	json_object_foreach (a->puts, record, value) {
+		char *text = *n < RECORDS_MAX ? record_value(p, value, name) : NULL;
+
+		if (rc || *n == RECORDS_MAX)
+			free(text);
+		else
+			rc = edit(&e[(*n)++], a, record, text) || !text ? -ENOMEM : 0;
 	}
-	if (rc)
-		return rc;
+	return rc;
+}
+
+/* What the transaction wrote, before the watch tells it. */
+static void note(struct publish *p, const struct model_action *a, const char *name,
+		 const struct edited *e, size_t n, int64_t revision)
+{
 	pthread_mutex_lock(&p->lock);
-	/* before the watch tells it */
+	for (size_t i = 0; i < n; i++) {
+		if (e[i].value)
+			model_put(&p->model, MODEL_RECORDS, e[i].record, e[i].value, revision,
+				  now_ms());
+		else
+			model_delete(&p->model, MODEL_RECORDS, e[i].record);
+	}
 	if (a->value)
 		model_put(&p->model, MODEL_PUBLISHED, name, a->value, revision, now_ms());
 	else
 		model_delete(&p->model, MODEL_PUBLISHED, name);
 	pthread_mutex_unlock(&p->lock);
-	say(a, name);
-	return 0;
+}
+
+static int act(struct publish *p, const struct model_action *a)
+{
+	struct reg_cond conds[RECORDS_MAX + 3] = { { LOCK, p->lock_revision },
+						   { a->guard, a->guard_revision },
+						   { a->key, a->was_revision } };
+	struct reg_change changes[RECORDS_MAX + 1];
+	struct edited edited[RECORDS_MAX];
+	const char *name = a->key ? a->key + strlen(REG_PUBLISHED) : "";
+	int64_t revision = 0;
+	size_t n = 0;
+	int rc = edit_records(p, a, name, edited, &n);
+
+	if (!a->key || !a->guard || (a->guard_revision && !a->value))
+		rc = -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		conds[i + 3] = (struct reg_cond){ edited[i].key, edited[i].was };
+		changes[i] = (struct reg_change){ edited[i].key, edited[i].value, 0 };
+	}
+	changes[n] = (struct reg_change){ a->key, a->value, 0 };
+	if (!rc)
+		rc = registry_txn(p->reg, conds, n + 3, changes, n + 1, &revision);
+	if (!rc) {
+		note(p, a, name, edited, n, revision);
+		say(a, name);
+	}
+	for (size_t i = 0; i < n; i++) {
+		free(edited[i].key);
+		free(edited[i].value);
+	}
+	return rc;
 }
 
 /* Addresses whose quarantine is over: at most one a round, they are in no hurry. */
@@ -240,7 +296,7 @@ static bool all_synced(const struct publish *p)
 static void work(struct publish *p)
 {
 	struct model_plan plan = { 0 };
-	bool ready;
+	bool ready, refused = false;
 	int rc = 0;
 
 	pthread_mutex_lock(&p->lock);
@@ -251,11 +307,11 @@ static void work(struct publish *p)
 	pthread_mutex_unlock(&p->lock);
 	for (size_t i = 0; i < plan.n && !p->ending; i++) {
 		rc = act(p, &plan.actions[i]);
-		if (rc == -EAGAIN) /* something changed: what, the watches tell */
-			lock_read(p);
-		else if (rc)
+		refused |= rc == -EAGAIN; /* something changed: what, the watches tell */
+		if (rc && rc != -EAGAIN)
 			break;
 	}
+	p->refused = refused ? p->refused + 1 : 0;
 	if (rc && rc != -EAGAIN)
 		log_limited(LOG_LEVEL_WARN, 6, "cannot publish tunnels' names: %s",
 			    registry_error());

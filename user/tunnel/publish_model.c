@@ -13,7 +13,7 @@
 
 const char *const model_prefixes[MODEL_TABLES] = {
 	REG_TUNNELS,   REG_ROUTED,    REG_MEMBERS "edge/", REG_MEMBERS "agent/",
-	REG_PUBLISHED, REG_ADDRESSES, REG_ATTACHMENTS,
+	REG_PUBLISHED, REG_ADDRESSES, REG_ATTACHMENTS,	   REG_RECORDS,
 };
 
 struct item {
@@ -88,17 +88,42 @@ static void table_clear(struct index *ix)
 	index_free(ix);
 }
 
+/* A record that no tunnel made: somebody's own, which is left alone whatever tunnels want. */
+static bool is_taken(const struct model *m, const char *record)
+{
+	const struct item *item = item_find(&m->tables[MODEL_RECORDS], record);
+
+	return item && !json_is_string(json_object_get(item->value, "tunnel"));
+}
+
+/* A name that somebody took, or gave up, may be what a tunnel waits for. */
+static void look_again(struct model *m)
+{
+	struct index_node *node = NULL;
+
+	while ((node = index_next(&m->tables[MODEL_TUNNELS], node)))
+		((struct item *)node->value)->settled = 0;
+}
+
 void model_put(struct model *m, enum model_table table, const char *key, const char *text,
 	       int64_t revision, int64_t now_ms)
 {
+	bool taken = table == MODEL_RECORDS && is_taken(m, key);
+
 	item_put(&m->tables[table], key, text, revision, now_ms);
 	m->places += table == MODEL_EDGES || table == MODEL_ATTACHED;
+	if (taken || (table == MODEL_RECORDS && is_taken(m, key)))
+		look_again(m);
 }
 
 void model_delete(struct model *m, enum model_table table, const char *key)
 {
+	bool taken = table == MODEL_RECORDS && is_taken(m, key);
+
 	item_remove(&m->tables[table], key);
 	m->places += table == MODEL_EDGES || table == MODEL_ATTACHED;
+	if (taken)
+		look_again(m);
 }
 
 void model_clear(struct model *m)
@@ -226,17 +251,39 @@ static json_t *records_of(const struct model *m, const struct tunnel *t, const j
 	return records;
 }
 
-/* Did another tunnel publish this record meanwhile? Then it is that one's. */
-static bool anothers(const struct model *m, const char *name, const char *record)
+/* What of it may be published; the names of the rest into taken. */
+static json_t *without_taken(const struct model *m, json_t *records, json_t *taken)
 {
-	struct index_node *node = NULL;
+	json_t *left = json_object(), *values;
+	const char *record;
 
-	while ((node = index_next(&m->tables[MODEL_PUBLISHED], node)))
-		if (strcmp(node->key, name) &&
-		    json_object_get(json_object_get(((struct item *)node->value)->value, "records"),
-				    record))
-			return true;
-	return false;
+	json_object_foreach (records, record, values) {
+		if (is_taken(m, record))
+			json_array_append_new(taken, json_string(record));
+		else
+			json_object_set(left, record, values);
+	}
+	json_decref(records);
+	return left;
+}
+
+/* Is the record still the one that this tunnel made? */
+static bool is_own(const struct model *m, const char *name, const char *record)
+{
+	const struct item *item = item_find(&m->tables[MODEL_RECORDS], record);
+	const char *owner = item ? json_string_value(json_object_get(item->value, "tunnel")) : NULL;
+
+	return owner && !strcmp(owner, name);
+}
+
+/* As what the record was seen when this was decided. */
+static void note_revision(const struct model *m, struct model_action *a, const char *record)
+{
+	const struct item *item = item_find(&m->tables[MODEL_RECORDS], record);
+
+	if (!a->were)
+		a->were = json_object();
+	json_object_set_new(a->were, record, json_integer(item ? item->revision : 0));
 }
 
 /* Records that are published and not wanted any more go at once. */
@@ -248,12 +295,13 @@ static bool plan_removal(struct round *r, const char *name, const struct item *i
 	struct model_action *a = NULL;
 	const char *record;
 	json_t *values;
+	size_t i;
 
 	published_read(&was, is->value);
 	json_object_foreach (was.records, record, values) {
 		if (json_object_get(wanted, record))
 			json_object_set(left, record, values);
-		else if (!anothers(r->m, name, record))
+		else if (is_own(r->m, name, record))
 			json_array_append_new(deletes, json_string(record));
 	}
 	/* what is another's is forgotten without being deleted */
@@ -261,11 +309,14 @@ static bool plan_removal(struct round *r, const char *name, const struct item *i
 		a = action_new(r->plan, name, tunnel_revision ? "hostnames went" : "removed");
 	if (a) {
 		a->deletes = json_incref(deletes);
+		json_array_foreach (deletes, i, values)
+			note_revision(r->m, a, json_string_value(values));
 		a->guard_revision = tunnel_revision;
 		a->was_revision = is->revision;
 		if (tunnel_revision) {
-			json_t *value = published_make(was.revision, r->date, left,
-						       was.silent ? was.silent : json_array());
+			json_t *value =
+				published_make(was.revision, r->date, left,
+					       was.silent ? was.silent : json_array(), was.taken);
 
 			a->value = value ? json_dumps(value, JSON_COMPACT) : NULL;
 			json_decref(value);
@@ -293,9 +344,10 @@ static void keep_named(json_t *silent, const json_t *before)
 
 /* The publication of one tunnel, as it is wanted now. */
 static void plan_publication(struct round *r, const char *name, struct item *item,
-			     const struct item *is, json_t *records, bool own)
+			     const struct item *is, json_t *records, json_t *taken, bool own)
 {
 	json_t *silent = NULL, *value;
+	const char *record;
 	struct published was;
 	struct model_action *a;
 	bool newer;
@@ -317,12 +369,15 @@ static void plan_publication(struct round *r, const char *name, struct item *ite
 	a = action_new(r->plan, name, json_equal(records, was.records) ? NULL : "published");
 	if (!a)
 		goto out;
-	value = published_make(item->revision, r->date, records, silent);
+	value = published_make(item->revision, r->date, records, silent, taken);
 	a->value = value ? json_dumps(value, JSON_COMPACT) : NULL;
 	a->puts = json_incref(records);
 	a->guard_revision = item->revision;
 	a->was_revision = is ? is->revision : 0;
 	json_decref(value);
+	json_object_foreach (records, record, value)
+		note_revision(r->m, a, record);
+	a->taken = json_array_size(taken) ? json_incref(taken) : NULL;
 	a->silent = newer && json_array_size(silent) ? json_incref(silent) : NULL;
 out:
 	json_decref(silent);
@@ -332,7 +387,7 @@ static void plan_tunnel(struct round *r, const char *name, struct item *item)
 {
 	struct item *is = item_find(&r->m->tables[MODEL_PUBLISHED], name);
 	struct published was;
-	json_t *records;
+	json_t *records, *taken;
 	struct tunnel t;
 	bool own;
 
@@ -342,12 +397,14 @@ static void plan_tunnel(struct round *r, const char *name, struct item *item)
 	if (tunnel_parse(&t, item->text))
 		return;
 	own = t.address.family != AF_UNSPEC || t.address6.family != AF_UNSPEC;
-	records = records_of(r->m, &t, was.records);
+	taken = json_array();
+	records = without_taken(r->m, records_of(r->m, &t, was.records), taken);
 	tunnel_clear(&t);
 	/* removal first, the rest in the next round */
 	if (!is || !plan_removal(r, name, is, records, item->revision))
-		plan_publication(r, name, item, is, records, own);
+		plan_publication(r, name, item, is, records, taken, own);
 	json_decref(records);
+	json_decref(taken);
 }
 
 void model_plan(struct model *m, int64_t now_ms, int64_t date, struct model_plan *plan)
@@ -376,6 +433,8 @@ void model_plan_free(struct model_plan *plan)
 		json_decref(plan->actions[i].puts);
 		json_decref(plan->actions[i].deletes);
 		json_decref(plan->actions[i].silent);
+		json_decref(plan->actions[i].were);
+		json_decref(plan->actions[i].taken);
 	}
 	free(plan->actions);
 }

@@ -22,6 +22,7 @@ enum model_table {
 	MODEL_PUBLISHED,
 	MODEL_ADDRESSES,
 	MODEL_ATTACHED,
+	MODEL_RECORDS,
 	MODEL_TABLES
 };
 extern const char *const model_prefixes[MODEL_TABLES]; /* keys are told without them */
@@ -40,13 +41,16 @@ void model_put(struct model *m, enum model_table table, const char *key, const c
 void model_delete(struct model *m, enum model_table table, const char *key);
 void model_clear(struct model *m); /* knows nothing any more */
 
-/* One transaction, on the condition that neither the tunnel nor its publication changed. */
+/* One transaction, on the condition that neither the tunnel nor its publication nor a record that it
+ * touches changed. Only records whose value names a tunnel ("tunnel") are ever touched. */
 struct model_action {
 	char *key, *value; /* published/NAME; value NULL: deleted */
 	char *guard;	   /* tunnels/NAME, and its revision (0: must not exist) */
 	int64_t guard_revision, was_revision;
 	json_t *puts;	 /* ZONE/NAME/TYPE → values; or NULL */
 	json_t *deletes; /* ZONE/NAME/TYPE, …; or NULL */
+	json_t *were;	 /* of both: → the record's revision, 0: must not exist */
+	json_t *taken;	 /* records that are wanted, but somebody else's; or NULL */
 	json_t *silent;	 /* nodes that had not acknowledged when the time was over; or NULL */
 	const char *what; /* for the log; NULL: nothing to say */
 };

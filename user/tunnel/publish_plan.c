@@ -43,13 +43,10 @@ bool publish_relative(const char *hostname, const char *zone, char *out, size_t 
 	if (host_len < zone_len || strncasecmp(hostname + host_len - zone_len, zone, zone_len))
 		return false;
 	n = host_len - zone_len;
-	if (n && hostname[n - 1] != '.')
+	if (n < 2 || hostname[n - 1] != '.' || n > len)
 		return false;
-	n = n ? n - 1 : 0;
-	if (n >= len || len < 2)
-		return false;
-	memcpy(out, hostname, n);
-	strcpy(out + n, n ? "" : "@");
+	memcpy(out, hostname, n - 1);
+	out[n - 1] = '\0';
 	return true;
 }
 
@@ -91,10 +88,15 @@ void published_read(struct published *out, const json_t *value)
 	out->revision = json_integer_value(json_object_get(value, "revision"));
 	out->records = json_object_get(value, "records");
 	out->silent = json_object_get(value, "silent");
+	out->taken = json_object_get(value, "taken");
 }
 
-json_t *published_make(int64_t revision, int64_t at, json_t *records, json_t *silent)
+json_t *published_make(int64_t revision, int64_t at, json_t *records, json_t *silent, json_t *taken)
 {
-	return json_pack("{s:I,s:I,s:O,s:O}", "revision", (json_int_t)revision, "at",
-			 (json_int_t)at, "silent", silent, "records", records);
+	json_t *o = json_pack("{s:I,s:I,s:O,s:O}", "revision", (json_int_t)revision, "at",
+			      (json_int_t)at, "silent", silent, "records", records);
+
+	if (json_array_size(taken))
+		json_object_set(o, "taken", taken);
+	return o;
 }

@@ -32,7 +32,8 @@ bool publish_may(int64_t revision, const struct publish_live *live, size_t n, in
  */
 json_t *publish_records(const struct tunnel *t, const char *zone, const json_t *v4,
 			const json_t *v6);
-/* The relative name of a hostname in a zone ("@": the zone itself); false: not in it. */
+/* The relative name of a hostname in a zone; false: not in it, or the zone itself, whose name is never
+ * a tunnel's to publish. */
 bool publish_relative(const char *hostname, const char *zone, char *out, size_t len);
 
 /* published/NAME: */
@@ -40,9 +41,12 @@ struct published {
 	int64_t revision;
 	json_t *records; /* as publish_records() made them; borrowed */
 	json_t *silent;	 /* borrowed */
+	json_t *taken;	 /* somebody else's records; borrowed, may be NULL */
 };
 /* value: the parsed text, may be NULL: nothing is published. */
 void published_read(struct published *out, const json_t *value);
-json_t *published_make(int64_t revision, int64_t at, json_t *records, json_t *silent);
+/* taken may be NULL. */
+json_t *published_make(int64_t revision, int64_t at, json_t *records, json_t *silent,
+		       json_t *taken);
 
 #endif
