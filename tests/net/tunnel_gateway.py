@@ -62,6 +62,17 @@ def plain(lab, auth):
     check(got.splitlines()[-1][0] in "24", "a POST that the gateway answers itself", got)
 
 
+def claimed(lab, auth):
+    """A tunnel that has the gateway's hostname in the registry (made where the gateway is not known) gets nothing of it."""
+    lab.weir("tunnel", "create", "thief", "--hostname", FILES, "--port", "80/http", "--port", "443/tls", "--no-wait", conf=lab.conf)
+    known = lambda: [t for t in lab.ask("edge-0", "edge", {"do": "status"})["tunnels"] if t["name"] == "thief"]
+    check(until(known), "a tunnel claims the gateway's hostname, with TLS passed through")
+    for scheme in "https", "http":
+        code = lab.code(f"{scheme}://{FILES}/_/health", *auth)
+        check(code == "200", f"{scheme} is the gateway's all the same: {code}")
+    lab.weir("tunnel", "delete", "thief", conf=lab.conf)
+
+
 def not_followed(lab, auth):
     """A gateway that lies: what is no endpoint of the installation is not asked."""
     asked = []
@@ -141,6 +152,7 @@ with Lab(edges=0) as the_lab:
     ready(the_lab, the_auth)
     secure(the_lab, the_auth)
     plain(the_lab, the_auth)
+    claimed(the_lab, the_auth)
     not_followed(the_lab, the_auth)
     until(lambda: the_lab.code(f"https://{FILES}/b/data/none", *the_auth) == "404", 10)
     away(the_lab, the_auth)

@@ -268,11 +268,11 @@ static void hello(struct client *c, const char *name)
 			client_free(c);
 			return;
 		}
-		if (t && !tunnel_has_hostname(&t->t, name)) {
+		if (t && (!tunnel_has_hostname(&t->t, name) || front_is_gateway(c->front, name))) {
 			refuse_name(c);
 			return;
 		}
-		if (!t)
+		if (!t && !front_is_gateway(c->front, name))
 			t = edge_tunnel_of_hostname(c->front->edge->tunnels, name);
 	}
 	mode = t ? tunnel_mode_here(t, c->kind, c->local_port) : -1;

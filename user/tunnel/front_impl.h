@@ -199,6 +199,8 @@ struct route {
 	char hostname[TUNNEL_HOSTNAME_MAX];
 };
 /* Where it goes, or PAGE_N for fine, or why not. */
+/* Is it of edge.gateway_hostnames? Then no tunnel has it, whatever the registry says. */
+bool front_is_gateway(const struct front *f, const char *hostname);
 enum page_cause request_route(struct client *c, const struct head *h, struct route *out);
 
 /* ---- gateway_back.c, gateway_endpoints.c ---- */

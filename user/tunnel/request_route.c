@@ -11,7 +11,7 @@
 
 #include "user/tunnel/front_impl.h"
 
-static bool is_gateway(const struct front *f, const char *hostname)
+bool front_is_gateway(const struct front *f, const char *hostname)
 {
 	const struct conf_edge *conf = front_conf(f);
 
@@ -58,8 +58,10 @@ enum page_cause request_route(struct client *c, const struct head *h, struct rou
 	out->tunnel = NULL;
 	if (!method_offered(h))
 		return PAGE_METHOD;
-	if (!c->tunnel && is_gateway(f, out->hostname))
-		return client_serves_name(c, out->hostname) ? PAGE_N : PAGE_MISDIRECTED;
+	/* A tunnel that has the gateway's name in the registry does not get it, here nor there. */
+	if (front_is_gateway(f, out->hostname))
+		return !c->tunnel && client_serves_name(c, out->hostname) ? PAGE_N
+									  : PAGE_MISDIRECTED;
 	if (edge_is_stale(f->edge->tunnels))
 		return PAGE_STALE;
 	t = edge_tunnel_of_hostname(f->edge->tunnels, out->hostname);
