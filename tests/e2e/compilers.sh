@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Compiles without one warning with gcc and with clang; the BPF object also with clang 19, for arm64, and with
+# Compiles without one warning with gcc and with clang; the BPF objects also with clang 19, for arm64, and with
 # the checked-in kernel types instead of the running kernel's.
 set -u
 top=$(cd "$(dirname "$0")/../.." && pwd)
+objects="build/bpf/edge.bpf.o build/bpf/listen.bpf.o"
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 n=0 bad=0
@@ -21,12 +22,12 @@ done
 for how in CLANG=clang-19 bpf_arch=arm64; do
 	if [ $how = CLANG=clang-19 ] && ! command -v clang-19 >/dev/null; then skip "$how" "it is not installed"; continue; fi
 	rm -rf build/bpf
-	make --no-print-directory $how build/bpf/edge.bpf.o >"$work/log" 2>&1 && ! grep -qi 'warning' "$work/log"
-	check $? "make $how build/bpf/edge.bpf.o: no warning"
+	make --no-print-directory $how $objects >"$work/log" 2>&1 && ! grep -qi 'warning' "$work/log"
+	check $? "make $how, the BPF objects: no warning"
 done
 rm -rf build/bpf build/vmlinux
 mkdir -p build/vmlinux && cp vmlinux/vmlinux.h build/vmlinux/ && touch build/vmlinux/vmlinux.h
-make --no-print-directory build/bpf/edge.bpf.o >"$work/log" 2>&1 && ! grep -qi 'warning' "$work/log"
+make --no-print-directory $objects >"$work/log" 2>&1 && ! grep -qi 'warning' "$work/log"
 check $? "with the checked-in kernel types: no warning"
 echo "1..$n"
 [ $bad = 0 ]
