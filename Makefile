@@ -50,7 +50,7 @@ gateway_src  := http/gateway/console.c http/gateway/rank.c http/gateway/redirect
 registry_src := http/registry/fields.c http/registry/request.c http/registry/server.c http/registry/store.c
 registry_src += http/registry/store_disk.c http/registry/store_lease.c http/registry/watch.c
 
-tunnel_parts := spare reactor conn conn_ask conn_out conn_tls raw
+tunnel_parts := budget spare reactor conn conn_ask conn_out conn_tls raw
 tunnel_parts += head head_check h1_text h1_shape h1_read h1_out h1_front h1_server h1_pool h1_client
 tunnel_parts += end h2 h2_recv h2_stream pump exchange exchange_answer
 tunnel_parts += control proxy sni

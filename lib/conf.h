@@ -182,7 +182,7 @@ struct conf_edge {
 	uint64_t drain_us;
 	struct {
 		unsigned int connections, per_address, streams, rate; /* rate: requests a second of one address */
-		uint64_t header_bytes, body;
+		uint64_t header_bytes, body, memory; /* memory 0: a quarter of the machine's */
 		uint64_t idle_us, request_us, total_us;
 	} limits;
 };

@@ -287,6 +287,9 @@ static const struct conf_key edge_limits_keys[] = {
 	  .fallback = "16KiB", .doc = "Largest request head; larger is answered with 431." },
 	{ "body", CONF_SIZE, AT(conf_edge, limits.body), .min = 1, .max = 1ull << 50,
 	  .fallback = "5TiB", .doc = "Largest request body; larger is answered with 413." },
+	{ "memory", CONF_SIZE, AT(conf_edge, limits.memory), .max = 1ull << 50, .fallback = "0",
+	  .doc = "Bytes that may wait for slow clients and origins, all together; 503 when it is nearly "
+		 "used up. 0: a quarter of the machine's memory." },
 	{ "idle", CONF_TIME, AT(conf_edge, limits.idle_us), .min = SECOND, .max = 86400 * SECOND,
 	  .fallback = "60s", .doc = "A connection or request that moves nothing for so long is ended." },
 	{ "request", CONF_TIME, AT(conf_edge, limits.request_us), .min = SECOND,

@@ -13,7 +13,7 @@ from tunnel_lib import *
 HOST = "app.edge.example"
 MORE = """  proxy_from: [127.0.0.9/32]
   drain: 8s
-  limits: {body: 100KiB, per_address: 40, request: 2s, idle: 3s}
+  limits: {body: 100KiB, per_address: 40, request: 2s, idle: 3s, memory: 16MiB}
 """
 gate = threading.Event()
 
@@ -183,6 +183,51 @@ def limits(lab):
     check(got == b"", "no TLS at all is closed", got)
 
 
+def memory(lab):
+    """Clients that ask for much and read nothing: together they get so much memory and no more."""
+    edge = lab.edges[0]
+    waiting = lambda: lab.ask("edge-0", "edge", {"do": "status"})["clients"]["waiting_bytes"]
+    held = []
+    for _ in range(38):
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.connect(("127.0.0.1", edge.http))
+        s.sendall(f"GET /big HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        held.append(s)
+    until(lambda: waiting() > 12 << 20, 5)
+    most = 0
+    for _ in range(20):
+        most = max(most, waiting())
+        time.sleep(0.02)
+    check(10 << 20 < most < 18 << 20, f"38 clients that do not read: {most >> 20} MiB wait at most, of 16")
+    got = raw(edge.http, f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode(), "127.0.0.2")
+    check(got.startswith(b"HTTP/1.1 503") and b"retry-after: 1" in got.lower(), "a new request is told to wait", got)
+    for s in held:
+        s.close()
+    check(until(lambda: waiting() < 1 << 20, 5), "what waited goes with them", waiting())
+    check(lab.code(f"http://{HOST}/") == "200", "and requests are served again")
+
+
+def rate(lab):
+    """Limits of a reload count at once, for connections that are there too."""
+    edge = lab.edges[0]
+    text = edge.conf.read_text()
+    with lab_http(edge) as c:
+        c.request("GET", "/", headers={"Host": HOST})
+        c.getresponse().read()
+        edge.conf.write_text(text.replace("request: 2s", "request: 2s, rate: 5"))
+        lab.ask("edge-0", "edge", {"do": "reload"})
+        codes = []
+        for _ in range(12):
+            c.request("GET", "/", headers={"Host": HOST})
+            answer = c.getresponse()
+            answer.read()
+            codes.append(answer.status)
+        check(codes[:5] == [200] * 5 and codes.count(429) >= 5, "rate: 5 requests of a burst, then 429", codes)
+    edge.conf.write_text(text)
+    lab.ask("edge-0", "edge", {"do": "reload"})
+
+
 def proxied(lab):
     edge = lab.edges[0]
     get = f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
@@ -255,6 +300,16 @@ def reload(lab):
           "a key that cannot be read: the old certificates stay")
     edge.conf.write_text(text)
     check(lab.ask("edge-0", "edge", {"do": "reload"}).get("ok"), "and with a good file again")
+
+
+def sslscan(lab):
+    if not shutil.which("sslscan"):
+        return
+    got = subprocess.run(["sslscan", "--no-colour", f"--sni-name={HOST}", f"127.0.0.1:{lab.edges[0].https}"], capture_output=True, text=True).stdout
+    offered = set(re.findall(r"^(\S+) +enabled", got, re.M))
+    weak = [line for line in got.splitlines() if re.match("(Preferred|Accepted)", line) and not re.search("GCM|POLY1305", line)]
+    check(offered == {"TLSv1.2", "TLSv1.3"} and not weak and "renegotiation not supported" in got and " vulnerable" not in got.replace("not vulnerable", ""),
+          "sslscan finds nothing old", got)
 
 
 def lab_http(edge):
@@ -360,8 +415,11 @@ with Lab(edges=1, edge_more=MORE) as the_lab:
     clients(the_lab)
     pages(the_lab)
     limits(the_lab)
+    memory(the_lab)
+    rate(the_lab)
     proxied(the_lab)
     certificates(the_lab)
+    sslscan(the_lab)
     reload(the_lab)
     through(the_lab)
     drain(the_lab)

@@ -315,7 +315,7 @@ static void send_all(struct conn *c)
 	if (c->plain_len && c->state == CONN_OPEN)
 		conn_tls_gathered(c);
 	conn_out_send(c);
-	if (c->want_room && c->state == CONN_OPEN && conn_waiting(c) <= CONN_OUT_MAX / 4 &&
+	if (c->want_room && c->state == CONN_OPEN && conn_waiting(c) <= conn_out_max() / 4 &&
 	    !c->write_failed) {
 		c->want_room = false;
 		if (c->on->writable)

@@ -83,6 +83,7 @@ void conn_fail(struct conn *c, int err, const char *say);
 int conn_out_add(struct conn *c, const void *data, size_t len); /* 0 or -ENOMEM */
 void conn_out_send(struct conn *c);				/* what the kernel takes */
 void conn_out_drop(struct conn *c);
+size_t conn_out_max(void); /* bytes that a connection may keep now */
 struct conn_chunk *conn_chunk_get(void);
 void conn_chunk_put(struct conn_chunk *chunk);
 

@@ -9,12 +9,14 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "user/tunnel/budget.h"
 #include "user/tunnel/conn_impl.h"
 
-#define CHUNK	   (32u << 10) /* with its head */
-#define CHUNK_DATA (CHUNK - sizeof(struct conn_chunk))
-#define FREE_MAX   128 /* chunks kept for the next writer: 4 MiB */
-#define IOV_COUNT  24  /* pieces of one sendmsg(): more than CONN_OUT_MAX */
+#define CHUNK	       (32u << 10) /* with its head */
+#define CHUNK_DATA     (CHUNK - sizeof(struct conn_chunk))
+#define FREE_MAX       128 /* chunks kept for the next writer: 4 MiB */
+#define CONN_OUT_TIGHT (64u << 10)
+#define IOV_COUNT      24 /* pieces of one sendmsg(): more than CONN_OUT_MAX */
 
 /* So much waits until it is sent without waiting for the batch's end: it is still in the cache, and
  * a system call costs little beside it. */
@@ -38,6 +40,7 @@ struct conn_chunk *conn_chunk_get(void)
 		chunk = malloc(CHUNK);
 	}
 	if (chunk) {
+		budget_take(CHUNK);
 		chunk->next = NULL;
 		chunk->begin = chunk->end = 0;
 	}
@@ -46,6 +49,7 @@ struct conn_chunk *conn_chunk_get(void)
 
 void conn_chunk_put(struct conn_chunk *chunk)
 {
+	budget_give(CHUNK);
 	if (spare.n >= FREE_MAX) {
 		free(chunk);
 		return;
@@ -189,10 +193,16 @@ size_t conn_waiting(const struct conn *c)
 	return c->out + c->plain_len;
 }
 
+/* Less when memory is short: every connection goes on, but none takes much of it. */
+size_t conn_out_max(void)
+{
+	return budget_tight() ? CONN_OUT_TIGHT : CONN_OUT_MAX;
+}
+
 /* Before the handshake TLS takes what one record holds. */
 static size_t room(const struct conn *c)
 {
-	size_t max = c->ssl && c->state != CONN_OPEN ? CONN_RECORD : CONN_OUT_MAX;
+	size_t max = c->ssl && c->state != CONN_OPEN ? CONN_RECORD : conn_out_max();
 	size_t used = c->ssl && c->state != CONN_OPEN ? c->plain_len : conn_waiting(c);
 
 	return used < max ? max - used : 0;

@@ -10,6 +10,7 @@
 
 #include "lib/hash.h"
 #include "lib/log.h"
+#include "user/tunnel/budget.h"
 #include "user/tunnel/front_impl.h"
 
 #define SWEEP_MS   1000
@@ -148,6 +149,7 @@ static void on_sweep(struct reactor_timer *t)
 	struct front *f = (struct front *)((char *)t - offsetof(struct front, sweep));
 	uint64_t now = reactor_now_ms(f->reactor);
 
+	metric_set(f->m.waiting, (double)budget_used());
 	limits_sweep(f->limits, front_conf(f)->limits.rate, now);
 	if (f->certificates && now - f->tickets_ms >= TICKETS_MS) {
 		certificates_new_tickets(f->certificates);
@@ -178,6 +180,11 @@ static int add_listeners(struct front *f, const struct front_fds *fds)
 	return 0;
 }
 
+static void set_budget(const struct conf_edge *conf)
+{
+	budget_limit(conf->limits.memory ? (size_t)conf->limits.memory : budget_default());
+}
+
 int front_open(struct front **out, struct edge *edge, const struct front_fds *fds)
 {
 	const struct conf_edge *conf = &edge->d->conf->edge;
@@ -188,6 +195,7 @@ int front_open(struct front **out, struct edge *edge, const struct front_fds *fd
 		return -ENOMEM;
 	f->edge = edge;
 	f->reactor = edge->reactor;
+	set_budget(conf);
 	rc = add_listeners(f, fds);
 	if (!rc)
 		rc = limits_new(&f->limits);
@@ -260,6 +268,7 @@ int front_reload(struct front *f)
 		return rc;
 	certificates_free(f->certificates); /* connections hold theirs */
 	f->certificates = new;
+	set_budget(conf);
 	access_log_reopen(f->log, conf->access_log, conf->access_log_common);
 	return 0;
 }
@@ -272,12 +281,12 @@ json_t *front_log_lines(struct front *f, const char *tunnel, uint64_t after, siz
 json_t *front_status(struct front *f)
 {
 	return json_pack(
-		"{s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:o}", "served",
-		(json_int_t)f->served, "refused", (json_int_t)f->refused, "requests",
-		(json_int_t)f->nrequests, "connections", "new", (json_int_t)f->open[CLIENT_LOOK],
-		"handshakes", (json_int_t)f->open[CLIENT_SHAKE], "http1",
-		(json_int_t)f->open[CLIENT_HTTP1], "http2", (json_int_t)f->open[CLIENT_HTTP2],
-		"bytes", (json_int_t)f->open[CLIENT_BYTES], "addresses",
-		(json_int_t)limits_count(f->limits), "certificates",
+		"{s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:o}", "waiting_bytes",
+		(json_int_t)budget_used(), "served", (json_int_t)f->served, "refused",
+		(json_int_t)f->refused, "requests", (json_int_t)f->nrequests, "connections", "new",
+		(json_int_t)f->open[CLIENT_LOOK], "handshakes", (json_int_t)f->open[CLIENT_SHAKE],
+		"http1", (json_int_t)f->open[CLIENT_HTTP1], "http2",
+		(json_int_t)f->open[CLIENT_HTTP2], "bytes", (json_int_t)f->open[CLIENT_BYTES],
+		"addresses", (json_int_t)limits_count(f->limits), "certificates",
 		certificates_status(f->certificates));
 }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "lib/log.h"
+#include "user/tunnel/budget.h"
 #include "user/tunnel/front_impl.h"
 #include "user/tunnel/proxy.h"
 #include "user/tunnel/raw.h"
@@ -223,6 +224,11 @@ static void pass(struct client *c, struct edge_tunnel *t, const char *hostname, 
 	}
 	if (!limits_request(c->address, front_conf(f)->limits.rate, reactor_now_ms(f->reactor))) {
 		front_refused(f, "rate");
+		client_free(c);
+		return;
+	}
+	if (budget_tight()) {
+		front_refused(f, "memory");
 		client_free(c);
 		return;
 	}

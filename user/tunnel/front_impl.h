@@ -87,7 +87,7 @@ struct site {
 
 struct front_metrics {
 	struct metric *requests, *bytes;
-	struct metric_series *open[CLIENT_STATES], *accepted;
+	struct metric_series *open[CLIENT_STATES], *accepted, *waiting;
 	struct metric_series *shaken, *shake_failed;
 	struct metric_series *causes[PAGE_N], *aborted, *malformed;
 	struct metric_series *seconds, *first_seconds;

@@ -45,7 +45,7 @@ int front_metrics_add(struct front *f)
 	static const char *const states[CLIENT_STATES] = { "new", "handshake", "http1", "http2",
 							   "bytes" };
 	struct metrics *m = f->edge->d->metrics;
-	struct metric *open, *accepted, *tls, *errors;
+	struct metric *open, *accepted, *tls, *errors, *waiting;
 
 	f->m.requests = metric_add(
 		m, METRIC_COUNTER, "edge_requests_total",
@@ -64,8 +64,10 @@ int front_metrics_add(struct front *f)
 	errors = metric_add(m, METRIC_COUNTER, "edge_errors_total",
 			    "Requests that the edge answered itself or that broke off, by cause.",
 			    "cause");
-	if (!f->m.requests || !f->m.bytes || !f->m.refused || !open || !accepted || !tls ||
-	    !errors || add_histograms(f, m))
+	waiting = metric_add(m, METRIC_GAUGE, "edge_waiting_bytes",
+			     "Bytes that wait for clients and origins who do not take them.", NULL);
+	if (!waiting || !f->m.requests || !f->m.bytes || !f->m.refused || !open || !accepted ||
+	    !tls || !errors || add_histograms(f, m))
 		return -ENOMEM;
 	for (int i = 0; i < CLIENT_STATES; i++)
 		f->m.open[i] = metric_series(open, states[i], NULL);
@@ -74,6 +76,7 @@ int front_metrics_add(struct front *f)
 	f->m.aborted = metric_series(errors, "client_left", NULL);
 	f->m.malformed = metric_series(errors, "malformed", NULL);
 	f->m.accepted = metric_series(accepted, NULL);
+	f->m.waiting = metric_series(waiting, NULL);
 	f->m.shaken = metric_series(tls, "ok", NULL);
 	f->m.shake_failed = metric_series(tls, "failed", NULL);
 	/* No tunnel has a name in parentheses. */

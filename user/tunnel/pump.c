@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "user/tunnel/budget.h"
 #include "user/tunnel/pump.h"
 #include "user/tunnel/spare.h"
 
@@ -27,9 +28,10 @@ static int keep(struct pump *p, const void *data, size_t len)
 		room = len;
 	if (room < len) {
 		size = len - room > CHUNK ? len - room : CHUNK;
-		c = spare_get(sizeof(*c) + size);
+		c = budget_spent() ? NULL : spare_get(sizeof(*c) + size);
 		if (!c)
 			return -ENOMEM;
+		budget_take(sizeof(*c) + size);
 		*c = (struct pump_chunk){ .size = size, .len = len - room };
 		memcpy(c->data, (const char *)data + room, len - room);
 	}
@@ -61,6 +63,7 @@ static void forget_first(struct pump *p)
 	if (!p->first)
 		p->last = NULL;
 	p->kept -= c->len;
+	budget_give(sizeof(*c) + c->size);
 	spare_put(c);
 }
 

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "lib/log.h"
+#include "user/tunnel/budget.h"
 #include "user/tunnel/acme.h"
 #include "user/tunnel/front_impl.h"
 #include "user/tunnel/raw.h"
@@ -509,6 +510,8 @@ void request_begin(void *client, struct end *front, const struct head *h, bool l
 		r->gateway = true;
 	else if (route.tunnel)
 		set_tunnel(r, route.tunnel);
+	if (cause == PAGE_N && budget_tight())
+		cause = PAGE_BUSY;
 	if (!limits_request(c->address, conf->limits.rate, reactor_now_ms(f->reactor)))
 		cause = PAGE_RATE;
 	else if (acme_serve(r, front, h))
