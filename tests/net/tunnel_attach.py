@@ -5,8 +5,6 @@ at an edge that was stopped while the hostname changed hands.
 
 Run by tunnel_attach.sh. Needs root, curl, openssl, faketime.
 """
-import base64
-
 from tunnel_lib import *
 
 enter("curl", "openssl", "faketime")
@@ -21,15 +19,6 @@ def page(text):
                 pass
             c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
     return handler
-
-
-def key(lab, name):
-    """A value of the registry, parsed; None when there is none."""
-    wanted = base64.b64encode(f"/weir/v1/{name}".encode()).decode()
-    got = subprocess.run(["curl", "-s", "-m", "3", "--unix-socket", lab.work / "run/registry.socket", "http://x/v3/kv/range",
-                          "-d", json.dumps({"key": wanted})], capture_output=True, text=True).stdout
-    kvs = json.loads(got or "{}").get("kvs", [])
-    return json.loads(base64.b64decode(kvs[0]["value"])) if kvs else None
 
 
 def forged(lab, folder, tunnel, hostname, ca="origins", days=2, fake=None):

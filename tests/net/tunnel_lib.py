@@ -10,6 +10,7 @@ namespaces of the test's own that vanish with it.
     finish()
 """
 import atexit
+import base64
 import json
 import os
 import pathlib
@@ -319,6 +320,15 @@ class Lab:
         """The lines of an edge's access log."""
         text = (self.work / f"{(edge or self.edges[0]).name}.access").read_text()
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def key(lab, name):
+    """A value of the registry, parsed; None when there is none."""
+    wanted = base64.b64encode(f"/weir/v1/{name}".encode()).decode()
+    got = subprocess.run(["curl", "-s", "-m", "3", "--unix-socket", lab.work / "run/registry.socket", "http://x/v3/kv/range",
+                          "-d", json.dumps({"key": wanted})], capture_output=True, text=True).stdout
+    kvs = json.loads(got or "{}").get("kvs", [])
+    return json.loads(base64.b64decode(kvs[0]["value"])) if kvs else None
 
 
 def serve(handler, port):
