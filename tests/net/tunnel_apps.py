@@ -5,6 +5,7 @@
 Run by tunnel_apps.sh. Needs root, curl, nghttp, h2load, iperf3, openssl, python3-websockets, python3-grpcio.
 """
 import asyncio
+import base64
 import hashlib
 import http.server
 import ssl
@@ -14,13 +15,17 @@ from tunnel_lib import *
 
 try:
     import grpc
+    import h2.config
+    import h2.connection
+    import h2.events
+    import h2.settings
     import websockets
 except ImportError as e:
     skip(f"{e.name} is not installed")
 
 APP, WS, RPC, SAFE, WRONG, UNIX = (f"{n}.edge.example" for n in ("app", "ws", "rpc", "safe", "wrong", "unix"))
-P1, P2, HOSTED, RPC2 = (f"{n}.edge.example" for n in ("p1", "p2", "hosted", "rpc2"))
-ALL = [APP, WS, RPC, RPC2, SAFE, WRONG, UNIX, P1, P2, HOSTED]
+P1, P2, HOSTED, RPC2, ECHO, PASS = (f"{n}.edge.example" for n in ("p1", "p2", "hosted", "rpc2", "echo", "pass"))
+ALL = [APP, WS, RPC, RPC2, SAFE, WRONG, UNIX, P1, P2, HOSTED, ECHO]
 
 
 # ---- servers ----
@@ -59,14 +64,74 @@ def answer(c, text):
     c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(text) + text)
 
 
+def echo_body(stream, fields):
+    """A request's body and trailers, to their end: (size, sha256, trailers)."""
+    digest, size, trailers = hashlib.sha256(), 0, []
+    if fields.get("transfer-encoding") != "chunked":
+        data = stream.read(int(fields.get("content-length", 0)))
+        return len(data), hashlib.sha256(data).hexdigest(), trailers
+    while n := int(stream.readline(), 16):
+        digest.update(stream.read(n))
+        stream.readline()
+        size += n
+    while (line := stream.readline().strip()):
+        trailers.append(line.decode())
+    return size, digest.hexdigest(), trailers
+
+
+def echo_server(c):
+    """/ok at once; /part a range; /chunked in parts with a trailer; /early refuses before the body; else what came, as JSON."""
+    stream = c.makefile("rb")
+    while line := stream.readline():
+        path = line.split()[1].decode()
+        fields = {}
+        while (field := stream.readline().strip()):
+            k, _, v = field.decode().partition(":")
+            fields[k.lower()] = v.strip()
+        if path == "/ok":
+            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        elif path == "/part":
+            c.sendall(b"HTTP/1.1 206 Partial Content\r\nContent-Range: %s/10\r\nContent-Length: 3\r\n\r\n345"
+                      % fields.get("range", "").replace("=", " ").encode())
+        elif path == "/chunked":
+            c.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\nX-Sum: 6\r\n\r\n")
+        elif path == "/early":
+            c.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfull")
+            return
+        else:
+            if fields.get("expect") == "100-continue":
+                c.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            size, digest, trailers = echo_body(stream, fields)
+            text = json.dumps({"line": line.decode().strip(), "fields": fields, "size": size, "sha256": digest, "trailers": trailers}).encode()
+            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
+
+
+def proxy_v2(c):
+    """A PROXY v2 header in words."""
+    head = c.recv(16, socket.MSG_WAITALL)
+    rest = c.recv(int.from_bytes(head[14:16], "big"), socket.MSG_WAITALL)
+    client, port = socket.inet_ntoa(rest[:4]), int.from_bytes(rest[8:10], "big")
+    return f"v2 {head[12]:x} {client} {port} {socket.inet_ntoa(rest[4:8])} {int.from_bytes(rest[10:12], 'big')}"
+
+
+def tls_after_proxy(tls):
+    """TLS of its own after a PROXY v2 header, which it tells."""
+    ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ctx.load_cert_chain(*tls)
+
+    def handler(c):
+        said = proxy_v2(c)
+        with ctx.wrap_socket(c, server_side=True) as t:
+            head_of(t)
+            answer(t, said.encode())
+    return handler
+
+
 def proxy_server(c):
     """Tells which PROXY header came, and the request after it."""
     data = c.recv(16, socket.MSG_PEEK)
     if data.startswith(b"\r\n\r\n\0\r\nQUIT\n"):
-        head = c.recv(16)
-        rest = c.recv(int.from_bytes(head[14:16], "big"))
-        client, port = socket.inet_ntoa(rest[:4]), int.from_bytes(rest[8:10], "big")
-        said = f"v2 {head[12]:x} {client} {port} {socket.inet_ntoa(rest[4:8])} {int.from_bytes(rest[10:12], 'big')}"
+        said = proxy_v2(c)
     else:
         line = b""
         while not line.endswith(b"\r\n"):
@@ -150,20 +215,66 @@ def test_files(lab, big):
     check("host: in.lan:81" in lab.curl(f"http://{HOSTED}/").stdout.lower(), "Host is overridden")
 
 
+def test_curl(lab, big):
+    """Every way in which curl sends and asks."""
+    for scheme, more in ("http", []), ("https", ["--http1.1"]), ("https", ["--http2"]):
+        for what, args in ("with a length", []), ("chunked", ["-H", "Transfer-Encoding: chunked"]), ("after 100", ["-H", "Expect: 100-continue", "--expect100-timeout", "15"]):
+            if "--http2" in more and what == "chunked":
+                args = ["-H", "Content-Length:"]
+            got = lab.curl(f"{scheme}://{ECHO}/up", "-T", lab.work / "www/big", "-X", "POST", *args, *more)
+            said = json.loads(got.stdout or "{}")
+            check((said.get("size"), said.get("sha256")) == (32 << 20, big), f"32 MiB up {what}: {scheme} {' '.join(more)}", got)
+    got = lab.curl(f"http://{ECHO}/early", "-T", lab.work / "www/big", "-H", "Expect: 100-continue", "--expect100-timeout", "15", "-w",
+                   " %{http_code} %{size_upload}")
+    check(got.stdout == "full 413 0", "refused by the head: not a byte of the body is sent", got)
+    for scheme, more in ("http", ["-H", "Expect:"]), ("https", ["--http2"]):
+        got = lab.curl(f"{scheme}://{ECHO}/early", "-T", lab.work / "www/big", *more, "-w", " %{http_code}")
+        check(got.stdout == "full 413", f"an answer in the middle of an upload: {scheme}", got)
+        check(lab.curl(f"{scheme}://{ECHO}/ok").stdout == "ok", "and the next request is served")
+    got = lab.curl(f"http://{ECHO}/x", "--http1.0", "-w", "\n%{http_code}").stdout
+    check(got.endswith("\n200") and json.loads(got[:-4])["line"] == "GET /x HTTP/1.1", "an HTTP/1.0 client", got)
+    got = lab.curl(f"http://{ECHO}/chunked", "--http1.0", "--raw", "-i").stdout
+    check(got.endswith("\n\nabcdef") and "chunked" not in got, "gets no chunks, which it would not know", got)
+    got = lab.curl(f"http://{ECHO}/chunked", "--raw").stdout
+    check(got.replace("\r", "").endswith("0\nx-sum: 6\n\n"), "an HTTP/1.1 client gets chunks and trailers", got)
+    got = lab.curl(f"https://{ECHO}/part", "-r", "3-5", "-i").stdout
+    check(" 206" in got and "content-range: bytes 3-5/10" in got.lower() and got.endswith("345"), "a range", got)
+    got = lab.curl(f"https://{ECHO}/%2e%2e/a%2fb;c=%C3%A9?q=a+b%20c&&=", "--path-as-is").stdout
+    check(json.loads(got)["line"] == "GET /%2e%2e/a%2fb;c=%C3%A9?q=a+b%20c&&= HTTP/1.1", "the target is passed on as it was sent", got)
+    got = lab.curl(f"https://{ECHO}/", "-H", "Cookie: a=1", "-H", "X-Twice: 1", "-H", "X-Twice: 2", "-H", "X-Empty;", "-A", "t", "--compressed").stdout
+    f = json.loads(got)["fields"]
+    check(f["cookie"] == "a=1" and f["x-twice"] == "2" and f["x-empty"] == "" and f["user-agent"] == "t" and "gzip" in f["accept-encoding"]
+          and f["host"].split(":")[0] == ECHO, "fields too", f)
+
+
 def test_nghttp(lab):
     e = lab.edges[0]
     # neither resolves by an option: the hosts file of this mount namespace does
     hosts = lab.work / "hosts"
-    hosts.write_text(f"127.0.0.1 localhost {APP}\n")
+    hosts.write_text(f"127.0.0.1 localhost {APP} {ECHO}\n")
     subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
     got = subprocess.run(["nghttp", "-v", "-n", f"https://{APP}:{e.https}/hello"], capture_output=True, text=True, timeout=20)
     check(":status: 200" in re.sub(r"\x1b\[[0-9;]*m", "", got.stdout) and "GOAWAY" in got.stdout, "nghttp -v", got.stdout[-1500:] + got.stderr)
-    got = subprocess.run(["h2load", "-n", "2000", "-c", "8", "-m", "8", f"https://{APP}:{e.https}/hello"], capture_output=True,
-                         text=True, timeout=60)
-    check("2000 2xx" in got.stdout, "h2load: 2,000 requests", got.stdout[-900:] + got.stderr)
-    got = subprocess.run(["h2load", "--h1", "-n", "2000", "-c", "16", f"http://{APP}:{e.http}/hello"], capture_output=True, text=True,
-                         timeout=60)
-    check("2000 2xx" in got.stdout, "h2load --h1: 2,000 requests", got.stdout[-900:] + got.stderr)
+
+    def nghttp(*args):
+        got = subprocess.run(["nghttp", "-v", *args], capture_output=True, text=True, timeout=20)
+        return re.sub(r"\x1b\[[0-9;]*m", "", got.stdout + got.stderr)
+
+    base = f"https://{ECHO}:{e.https}"
+    got = nghttp("-n", "-p", "256", "-p", "1", *(f"{base}/ok?{i}" for i in range(3)), f"{base}/ok", f"{base}/chunked")
+    check(len(re.findall(r":status: 200", got)) == 5 and got.count("The negotiated protocol: h2") == 1 and "weight=256" in got,
+          "nghttp: five requests with priorities on one connection", got[-1500:])
+    check("x-sum: 6" in got, "nghttp: a trailer comes down", got[-1500:])
+    (lab.work / "body").write_text("0123456789")
+    got = nghttp("--no-content-length", "-d", str(lab.work / "body"), "--trailer", "x-check: ten", f"{base}/up")
+    check('"size": 10' in got and '"x-check: ten"' in got.lower(), "nghttp: a trailer goes up", got[-1500:])
+    for name, more, url in ("h2load", ["-c", "16", "-m", "16"], f"{base}/ok"), ("h2load --h1", ["--h1", "-c", "16"], f"http://{ECHO}:{e.http}/ok"):
+        got = subprocess.run(["h2load", "-n", "10000", *more, url], capture_output=True, text=True, timeout=60).stdout
+        check("10000 succeeded, 0 failed, 0 errored" in got and "10000 2xx" in got, f"{name}: 10,000 requests, "
+              + "".join(re.findall(r"finished in [^,]*, [^,]*", got)), got[-900:])
+    got = subprocess.run(["h2load", "-n", "1000", "-c", "8", "-m", "8", f"https://{APP}:{e.https}/hello"], capture_output=True, text=True,
+                         timeout=60).stdout
+    check("1000 succeeded, 0 failed, 0 errored" in got and "1000 2xx" in got, "h2load: 1,000 to python's http.server", got[-900:])
 
 
 def test_websocket(lab):
@@ -190,6 +301,38 @@ def test_websocket(lab):
         safe = repr(x)
     check(safe == "chat", "WebSocket over TLS", safe)
     check(lab.code(f"http://{WS}/") == "426", "a plain request gets what that server says to it")
+
+
+def test_websocket_h2(lab):
+    """RFC 8441 by python3-h2: CONNECT with :protocol on a stream of HTTP/2."""
+    ctx = ssl.create_default_context(cafile=str(lab.work / "web.ca"))
+    ctx.set_alpn_protocols(["h2"])
+    conn = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
+    got, status, offered = b"", None, False
+    with ctx.wrap_socket(socket.create_connection(("127.0.0.1", lab.edges[0].https), timeout=10), server_hostname=WS) as s:
+        conn.initiate_connection()
+        s.sendall(conn.data_to_send())
+        key = base64.b64encode(os.urandom(16)).decode()
+        while len(got) < 2 + 5 + 2 + 2:
+            data = s.recv(65536)
+            if not data:
+                break
+            for event in conn.receive_data(data):
+                if isinstance(event, h2.events.RemoteSettingsChanged) and not offered:
+                    offered = conn.remote_settings.enable_connect_protocol == 1
+                    conn.send_headers(1, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":path", "/"),
+                                          (":authority", WS), ("sec-websocket-version", "13"), ("sec-websocket-key", key)])
+                elif isinstance(event, h2.events.ResponseReceived):
+                    status = dict(event.headers)[":status"]
+                    conn.send_data(1, b"\x81\x85\0\0\0\0hello")  # masked with zeros
+                elif isinstance(event, h2.events.DataReceived):
+                    got += event.data
+                    if got == b"\x81\x05hello":
+                        conn.send_data(1, b"\x88\x82\0\0\0\0\x03\xe8")  # close, 1000
+                elif isinstance(event, (h2.events.StreamReset, h2.events.ConnectionTerminated)):
+                    got += b"reset........."
+            s.sendall(conn.data_to_send())
+    check(offered and status == "200" and got == b"\x81\x05hello\x88\x02\x03\xe8", "WebSocket on a stream of HTTP/2 (RFC 8441)", (offered, status, got))
 
 
 def test_grpc(lab, host, what):
@@ -235,9 +378,10 @@ def test_tls_targets(lab, origin):
 def test_bytes(lab):
     """TLS that is passed through, and the program at the other end."""
     e = lab.edges[0]
-    got = lab.curl(f"https://pass.edge.example/hello", "--cacert", lab.work / "pass.pem", "-k")
-    check(got.stdout == "hello\n", "TLS is passed through by its name", got)
-    client = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{e.https}", "-servername", "pass.edge.example"], input="",
+    got = lab.curl(f"https://{PASS}/hello", "--cacert", lab.work / "in.pem", "--local-port", "42000-42999", "-w", "\n%{ssl_verify_result}")
+    said = re.fullmatch(rf"v2 21 127\.0\.0\.1 42\d\d\d 127\.0\.0\.1 {e.https}\n0", got.stdout)
+    check(said, "TLS is passed through by its name; the target's certificate is verified, PROXY v2 names the client", got)
+    client = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{e.https}", "-servername", PASS], input="",
                             capture_output=True, text=True, timeout=10)
     check("s:CN = inner" in client.stdout, "with the target's own certificate", client.stdout[:600])
 
@@ -294,6 +438,8 @@ def main():
                     "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1,DNS:pass.edge.example", "-keyout", w / "in.key", "-out", w / "in.pem")
         python_server(www, 9000)
         python_server(www, 9001, (w / "in.pem", w / "in.key"))
+        serve(echo_server, 9008)
+        serve(tls_after_proxy((w / "in.pem", w / "in.key")), 9009)
         away = subprocess.Popen([sys.executable, "-m", "http.server", "9005", "--bind", "127.0.0.1", "-d", www], stdout=subprocess.DEVNULL,
                                 stderr=subprocess.DEVNULL)
         websocket_server(9002)
@@ -302,7 +448,7 @@ def main():
         serve(proxy_server, 9006)
         serve(lambda c: answer(c, head_of(c)), 9007)
         lab.tunnel("app", ALL + ["away.edge.example"])
-        lab.tunnel("pass", ["pass.edge.example"], "--port", "443/tls")
+        lab.tunnel("pass", [PASS], "--port", "443/tls")
         (w / "origin.access").touch()
         os.chown(w / "origin.access", UID, UID)
         origin = lab.origin("app", [
@@ -311,12 +457,14 @@ def main():
             {"hostname": SAFE, "to": "https://localhost:9001", "ca": w / "in.pem"},
             {"hostname": WRONG, "to": "https://localhost:9001", "ca": w / "web.ca"}, {"hostname": UNIX, "to": f"unix:{w}/app.sock"},
             {"hostname": P1, "to": "http://127.0.0.1:9006", "proxy": "v1"}, {"hostname": P2, "to": "http://127.0.0.1:9006", "proxy": "v2"},
-            {"hostname": HOSTED, "to": "http://127.0.0.1:9007", "host": "in.lan:81"},
+            {"hostname": HOSTED, "to": "http://127.0.0.1:9007", "host": "in.lan:81"}, {"hostname": ECHO, "to": "http://127.0.0.1:9008"},
             {"hostname": "away.edge.example", "to": "http://127.0.0.1:9005"}], more=f"  access_log: {w}/origin.access\n")
-        lab.origin("pass", [{"port": 443, "to": "tcp://127.0.0.1:9001"}])
+        lab.origin("pass", [{"port": 443, "to": "tcp://127.0.0.1:9009", "proxy": "v2"}])
         test_files(lab, hashlib.sha256(data).hexdigest())
+        test_curl(lab, hashlib.sha256(data).hexdigest())
         test_nghttp(lab)
         test_websocket(lab)
+        test_websocket_h2(lab)
         test_grpc(lab, RPC, "h2c")
         test_grpc(lab, RPC2, "h2 over TLS")
         test_proxy(lab)

@@ -11,6 +11,7 @@ import select
 from tunnel_lib import *
 
 FILES = "files.edge.example"
+WAITS = ["-H", "Expect: 100-continue", "--expect100-timeout", "15"]
 
 
 def ready(lab, auth):
@@ -25,7 +26,7 @@ def secure(lab, auth):
     data = os.urandom(20_000_000)
     (lab.work / "large").write_bytes(data)
     digest = hashlib.sha256(data).hexdigest()
-    for name, more in ("h2", []), ("h1", ["--http1.1"]), ("expect", ["--http1.1", "-H", "Expect: 100-continue"]), \
+    for name, more in ("h2", []), ("h1", ["--http1.1"]), ("expect", ["--http1.1", *WAITS]), \
             ("chunked", ["--http1.1", "-H", "Transfer-Encoding: chunked"]):
         got = lab.curl(f"https://{FILES}/b/data/{name}", "-T", lab.work / "large", "-w", "\n%{http_code} %{num_redirects}", *auth, *more)
         check(got.stdout.endswith("201 0") and digest in got.stdout, f"PUT of 20 MB by HTTPS, {name}: 201, no redirect seen", got)
@@ -43,6 +44,8 @@ def secure(lab, auth):
     check(code == "401", f"without a token: {code} of the gateway")
     got = lab.curl(f"https://{FILES}/b/data/none", "-T", lab.work / "large", "-w", "\n%{http_code}")
     check(got.stdout.endswith("401"), "PUT of 20 MB without a token: 401", got)
+    got = lab.curl(f"https://{FILES}/b/data/none", "-T", lab.work / "large", "--http1.1", *WAITS, "-w", "\n%{http_code} %{size_upload}")
+    check(got.stdout.endswith("401 0"), "who waits for 100 sends nothing of it", got)
     line = until(lambda: [a for a in lab.access() if a.get("path") == "/b/data/chunked"], 3)
     check(line and line[0]["tunnel"] == "(gateway)" and "t=" not in str(line) and line[0]["up"] == 20_000_000, "in the access log, without tokens", line)
     got = subprocess.run(["nghttp", "-n", "-s", "-m", "30", "-H", f":authority: {FILES}", "-H", f"authorization: Bearer {lab.token}",

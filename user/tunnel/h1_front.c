@@ -26,14 +26,8 @@ const char *h1_date_now(void)
 	return text;
 }
 
-void h1_front_continue(struct h1_server *s)
-{
-	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-
-	s->continued = true;
-	h1_out_put(&s->out, text, sizeof(text) - 1);
-}
-
+/* 100 comes from who takes the body (RFC 9110 section 10.1.1): a target that refuses it by its head is
+ * not sent it. Once, and only to who asked. */
 static int interim(struct h1_server *s, const struct head *h)
 {
 	struct h1_how how = { .framing = H1_NONE, .length = -1 };
@@ -42,13 +36,9 @@ static int interim(struct h1_server *s, const struct head *h)
 
 	if (h->status == 101)
 		return -EINVAL;
-	if (h->status == 100) {
-		if (s->read->expects && !s->continued)
-			h1_front_continue(s);
+	if (s->read->http10 || (h->status == 100 && (!s->read->expects || s->continued)))
 		return 0;
-	}
-	if (s->read->http10)
-		return 0;
+	s->continued |= h->status == 100;
 	n = h1_compose_response(text, H1_HEAD_MAX, h, &how);
 	return n ? h1_out_put(&s->out, text, n) : -E2BIG;
 }

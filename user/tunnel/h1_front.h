@@ -50,7 +50,6 @@ struct h1_server {
 
 /* ---- h1_front.c ---- */
 extern const struct end_ops h1_front_ops;
-void h1_front_continue(struct h1_server *s); /* 100 */
 const char *h1_date_now(void);
 
 /* ---- h1_server.c ---- */

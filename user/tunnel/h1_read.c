@@ -246,7 +246,8 @@ static int find_expectation(struct h1_read *r)
 	if (strcasecmp(expect, "100-continue") != 0 || head_count(r->head, "expect") > 1)
 		return refuse(r, 417, "an expectation that is not known");
 	r->expects = !r->http10 && r->framing != H1_NONE;
-	head_remove(r->head, "expect");
+	if (!r->expects) /* RFC 9110 section 10.1.1; else who has the body's use answers */
+		head_remove(r->head, "expect");
 	return 0;
 }
 

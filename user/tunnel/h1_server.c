@@ -192,9 +192,6 @@ static void got_head(struct h1_server *s)
 	s->front.on = NULL;
 	s->out.framing = H1_NONE;
 	s->opt.request(s->opt.arg, &s->front, r->head, s->request_ended);
-	if (s->state == SERVER_RUN && s->attached && r->expects && !s->response_begun &&
-	    !s->continued)
-		h1_front_continue(s);
 }
 
 static void got_data(struct h1_server *s, const uint8_t *data, size_t len, bool last)
