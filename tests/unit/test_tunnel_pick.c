@@ -15,6 +15,7 @@ struct world {
 	struct pick_conn conn[3 * CONNS], *conns[3 * CONNS];
 	struct pick_origin *origins[3];
 	size_t n, norigins;
+	uint64_t turn;
 	unsigned int picks[3], by_conn[3 * CONNS];
 };
 
@@ -36,7 +37,7 @@ static void world_make(struct world *w, size_t norigins)
 
 static long take(struct world *w, const struct pick_conn *avoid)
 {
-	long i = pick(w->conns, w->n, avoid);
+	long i = pick(w->conns, w->n, avoid, ++w->turn);
 
 	if (i < 0)
 		return i;
@@ -129,15 +130,15 @@ static void another_than_the_last_one(void **state)
 	(void)state;
 	world_make(&w, 1);
 	w.conn[2].rtt_us = 1;
-	assert_int_equal(pick(w.conns, w.n, NULL), 2);
-	assert_true(pick(w.conns, w.n, &w.conn[2]) != 2);
+	assert_int_equal(pick(w.conns, w.n, NULL, ++w.turn), 2);
+	assert_true(pick(w.conns, w.n, &w.conn[2], ++w.turn) != 2);
 	for (size_t i = 0; i < w.n; i++)
 		w.conn[i].usable = i == 2;
-	assert_int_equal(pick(w.conns, w.n, &w.conn[2]), 2); /* there is no other */
+	assert_int_equal(pick(w.conns, w.n, &w.conn[2], ++w.turn), 2); /* there is no other */
 	w.conn[2].usable = false;
-	assert_int_equal(pick(w.conns, w.n, &w.conn[2]), -1);
-	assert_int_equal(pick(w.conns, w.n, NULL), -1);
-	assert_int_equal(pick(w.conns, 0, NULL), -1);
+	assert_int_equal(pick(w.conns, w.n, &w.conn[2], ++w.turn), -1);
+	assert_int_equal(pick(w.conns, w.n, NULL, ++w.turn), -1);
+	assert_int_equal(pick(w.conns, 0, NULL, ++w.turn), -1);
 }
 
 static void what_is_not_usable_gets_nothing(void **state)

@@ -54,7 +54,8 @@ int attach_stream(struct attach *a, struct edge_tunnel *t, const char *hostname,
 		return -ENOENT;
 	if (!prepare_picks(to, hostname, port, &any))
 		return any ? -EAGAIN : -ENOENT;
-	i = pick(to->picks, to->n, tries ? to->refused : NULL);
+	i = pick(to->picks, to->n, tries ? to->refused : NULL,
+		 reactor_now_ms(a->edge->reactor) + 1);
 	if (i < 0)
 		return -EAGAIN;
 	rc = h2_open(to->conns[i]->h2, &inner);

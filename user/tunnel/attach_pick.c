@@ -19,10 +19,13 @@ static double score(const struct pick_origin *o, double recent)
 	return (o->open + 1 + SPREAD * o->recent / (recent + 1)) / o->weight;
 }
 
-static bool better(const struct pick_conn *a, const struct pick_conn *b)
+static bool better(const struct pick_conn *a, const struct pick_conn *b, uint64_t turn)
 {
-	if (a->open != b->open)
-		return a->open < b->open;
+	uint64_t a_open = a->open + (a->turn == turn ? 0 : PICK_TOGETHER);
+	uint64_t b_open = b->open + (b->turn == turn ? 0 : PICK_TOGETHER);
+
+	if (a_open != b_open)
+		return a_open < b_open;
 	/* an unknown time is as good as a large one */
 	return (a->rtt_us ? a->rtt_us : UINT32_MAX) < (b->rtt_us ? b->rtt_us : UINT32_MAX);
 }
@@ -39,7 +42,7 @@ static bool candidate(const struct pick_conn *c, const struct pick_conn *avoid)
 	return c->usable && c != avoid;
 }
 
-long pick(struct pick_conn *const *conns, size_t n, const struct pick_conn *avoid)
+long pick(struct pick_conn *const *conns, size_t n, const struct pick_conn *avoid, uint64_t turn)
 {
 	static uint64_t mark;
 	double recent = 0, best_score = INFINITY;
@@ -65,14 +68,16 @@ long pick(struct pick_conn *const *conns, size_t n, const struct pick_conn *avoi
 			best_score = s;
 			origin = conns[i]->origin;
 			best = (long)i;
-		} else if (conns[i]->origin == origin && better(conns[i], conns[best])) {
+		} else if (conns[i]->origin == origin && better(conns[i], conns[best], turn)) {
 			best = (long)i;
 		}
 	}
 	if (best < 0 && avoid)
-		return pick(conns, n, NULL);
-	if (best >= 0)
+		return pick(conns, n, NULL, turn);
+	if (best >= 0) {
 		conns[best]->origin->recent++;
+		conns[best]->turn = turn;
+	}
 	return best;
 }
 
