@@ -66,7 +66,7 @@ struct h2 {
 	struct reactor_defer run;
 	struct reactor_timer ping, idle, drain;
 	struct reactor_last last; /* while the conn closes */
-	uint8_t *rest; /* of the last frame: what the conn did not take */
+	uint8_t *rest;		  /* of the last frame: what the conn did not take */
 	size_t rest_len, rest_at;
 	struct head *in; /* that is coming, and of which stream */
 	struct stream *in_stream;
@@ -75,6 +75,7 @@ struct h2 {
 	size_t frame_left; /* of the DATA frame that is coming */
 	bool frame_plain;  /* it is not padded */
 	struct stream *last_found;
+	unsigned int heads; /* sent */
 	struct flood resets, useless;
 	bool annoyed;	       /* there were too many of `useless` */
 	uint64_t quiet_ms;     /* since when there is no stream that anybody uses */

@@ -23,6 +23,8 @@
 #define WINDOW_FIRST (128u << 10)
 #define WINDOW_MAX   (1u << 20)
 
+#define NAMES_AGAIN 64 /* heads */
+
 static const struct end_ops stream_ops;
 
 static uint32_t stream_code(const struct stream *s, enum end_why why)
@@ -202,7 +204,8 @@ static void nv_pseudo(struct nv *l, const char *name, const char *value)
 		nv_add(l, name, strlen(name), value, strlen(value), NGHTTP2_NV_FLAG_NO_COPY_NAME);
 }
 
-/* Fields that differ with each message would only push others out of HPACK's table. */
+/* Fields that differ with each message or client would only push others out of HPACK's table. In
+ * one of NAMES_AGAIN they go there nevertheless, so that the others find their names. */
 static bool nv_unique(const struct head_field *f)
 {
 	return (f->name_len == 12 && !memcmp(f->name, "x-request-id", 12)) ||
@@ -211,8 +214,10 @@ static bool nv_unique(const struct head_field *f)
 }
 
 /* Host says what :authority says already (RFC 9113 section 8.3.1). */
-static void nv_of(struct nv *l, const struct head *h)
+static void nv_of(struct nv *l, struct h2 *to, const struct head *h)
 {
+	bool names_again = to->heads++ % NAMES_AGAIN == 0;
+
 	l->n = 0;
 	if (h->status) {
 		snprintf(l->status, sizeof(l->status), "%03u", h->status % 1000);
@@ -230,7 +235,8 @@ static void nv_of(struct nv *l, const struct head *h)
 		if (h->authority && f->name_len == 4 && !memcmp(f->name, "host", 4))
 			continue;
 		nv_add(l, f->name, f->name_len, f->value, f->value_len,
-		       f->secret || nv_unique(f) ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE);
+		       f->secret || (!names_again && nv_unique(f)) ? NGHTTP2_NV_FLAG_NO_INDEX
+								   : NGHTTP2_NV_FLAG_NONE);
 	}
 }
 
@@ -285,7 +291,7 @@ static int stream_head(struct end *e, const struct head *head, bool last)
 
 	if (s->closed || s->let_go || s->tell_gone || s->h->dead || s->h->closing)
 		return -EPIPE;
-	nv_of(&l, head);
+	nv_of(&l, s->h, head);
 	err = s->h->opt.server ? stream_response(s, head, &l, last)
 			       : stream_request(s, head, &l, last);
 	if (err)
@@ -319,7 +325,7 @@ static ssize_t stream_read_end(struct stream *s, uint32_t *flags)
 	*flags |= NGHTTP2_DATA_FLAG_EOF;
 	s->eof_sent = true;
 	if (s->trailers) {
-		nv_of(&l, s->trailers);
+		nv_of(&l, s->h, s->trailers);
 		if (!nghttp2_submit_trailer(s->h->ng, s->id, l.nv, l.n))
 			*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
 		head_free(s->trailers);
