@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The edge in front of the storage gateway: plain HTTP is sent on to an endpoint, HTTPS is followed by the edge (no
-downgrade), bodies go to the endpoint once, nothing is smuggled to the gateway, the console comes.
+downgrade), bodies go to the endpoint once and are not kept on the way, nothing is smuggled to the gateway, the console comes.
 
 Run by tunnel_gateway.sh. Needs root, curl, nghttp, openssl.
 """
@@ -53,6 +53,56 @@ def secure(lab, auth):
     check(len(re.findall(r" 404 ", got)) == 30, "30 requests on one HTTP/2 connection", got[-600:])
 
 
+def memory(d):
+    """Bytes that are the process's own."""
+    return int(re.search(r"RssAnon:\s+(\d+)", pathlib.Path(f"/proc/{d.pid}/status").read_text())[1]) << 10
+
+
+def large(lab, auth):
+    """256 MiB up and down, seen from the edge's memory; a download that goes on where it broke off."""
+    edge, size = lab.edges[0], 256 << 20
+    block = os.urandom(1 << 20)
+    with open(lab.work / "huge", "wb") as f:
+        for i in range(256):
+            f.write(i.to_bytes(4, "big") + block[4:])
+    before, most = memory(edge), []
+    for name, more in [("h2", []), ("h1", ["--http1.1"])][: 2 if os.environ.get("WEIR_LONG") else 1]:
+        watched = threading.Event()
+
+        def watch():
+            while not watched.wait(0.02):
+                most.append(memory(edge))
+        thread = threading.Thread(target=watch)
+        thread.start()
+        put = lab.curl(f"https://{FILES}/b/data/huge-{name}", "-T", lab.work / "huge", "-o", "/dev/null", "-w", "%{http_code} %{speed_upload}", *auth, *more,
+                       timeout=60).stdout
+        got = lab.curl(f"https://{FILES}/b/data/huge-{name}", "-o", lab.work / "back", "-w", "%{http_code} %{speed_download}", *auth, *more, timeout=60).stdout
+        watched.set()
+        thread.join()
+        same = subprocess.run(["cmp", lab.work / "huge", lab.work / "back"]).returncode == 0
+        check(put.startswith("201") and got.startswith("200") and same, f"256 MiB up ({int(put[4:]) >> 20} MiB/s) and down ({int(got[4:]) >> 20} MiB/s), {name}",
+              (put, got))
+    grown = max(most) - before
+    check(grown < 8 << 20, f"the edge grew by {grown >> 10} KiB at most meanwhile", (before, max(most)))
+    os.truncate(lab.work / "back", 100_000_001)
+    got = lab.curl(f"https://{FILES}/b/data/huge-h2", "-C", "-", "-o", lab.work / "back", "-w", "%{http_code} %{size_download}", *auth, timeout=60).stdout
+    same = subprocess.run(["cmp", lab.work / "huge", lab.work / "back"]).returncode == 0
+    check(got == f"206 {size - 100_000_001}" and same, "a download goes on where it broke off", got)
+    (lab.work / "huge").unlink()
+    (lab.work / "back").unlink()
+
+
+def rights(lab, auth):
+    lab.weir("user", "add", "bob", "--bucket", "other", conf=lab.one)
+    other = lab.weir("token", "bob", "--ttl", "1h", conf=lab.one).strip()
+    got = {name: (lab.code(f"https://{FILES}/b/data/h2", *more), lab.code(f"https://{FILES}/b/data/new", "-X", "PUT", "-d", "x", *more))
+           for name, more in (("nobody", []), ("a wrong token", ["-H", "Authorization: Bearer weir1.x.y"]), ("bob", ["-H", f"Authorization: Bearer {other}"]))}
+    check(got == {"nobody": ("401", "401"), "a wrong token": ("401", "401"), "bob": ("403", "403")}, f"who may not: {got}", got)
+    seen = [lab.curl(f"https://{FILES}/{path}", "-I", *auth).stdout for path in ("", "b/data/h2", "b/data/none", "b/data/", "o/" + "0" * 64, "_/health", "nothing")]
+    check(not [x for x in seen if re.search(r"^(location|link|content-location):.*http://", x.split("\n\n")[0], re.M | re.I) or ":8080" in x.split("\n\n")[0]],
+          "no answer by HTTPS names a server of plain HTTP", [x[:300] for x in seen])
+
+
 def plain(lab, auth):
     got = lab.curl(f"http://{FILES}/b/data/h2", "-i", *auth).stdout
     check("307" in got.splitlines()[0] and "location: http://127.0.0.1:8080/b/data/h2?t=" in got.lower(), "by plain HTTP the redirect is the client's", got)
@@ -91,8 +141,10 @@ def not_followed(lab, auth):
     conf.write_text(re.sub(r"gateway: \"unix:[^\"]*\"", 'gateway: "127.0.0.1:8098"', text))
     lab.edges[0].start()
     until(lambda: listens(lab.edges[0].https))
-    got = lab.curl(f"https://{FILES}/b/x/y", "-i", "-T", lab.work / "back", *auth).stdout
-    check("307" in got and not asked, "a redirect to a stranger is the client's, not ours", got)
+    got = lab.curl(f"https://{FILES}/b/x/y", "-i", "-T", lab.work / "large", *auth).stdout
+    check(" 502" in got.splitlines()[0] and not asked and "http://" not in got, "a redirect to a stranger is not followed, nor told to who came by HTTPS", got)
+    got = lab.curl(f"http://{FILES}/b/x/y", "-i", *auth).stdout
+    check(" 307" in got.splitlines()[0] and not asked, "who came by HTTP is told", got)
     lab.edges[0].stop()
     conf.write_text(text)
     lab.edges[0].start()
@@ -154,6 +206,8 @@ with Lab(edges=0) as the_lab:
     the_lab.edges.append(the_lab.edge(0))
     ready(the_lab, the_auth)
     secure(the_lab, the_auth)
+    rights(the_lab, the_auth)
+    large(the_lab, the_auth)
     plain(the_lab, the_auth)
     claimed(the_lab, the_auth)
     not_followed(the_lab, the_auth)

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "lib/log.h"
 #include "user/tunnel/gateway_back.h"
@@ -212,6 +213,25 @@ static void on_100(struct hop *h, const struct head *answer)
 		release(h);
 }
 
+/* A client that asked by HTTPS is not sent on by HTTP, least of all with a token in the URL: an
+ * endpoint that is not known here yet is not reached. */
+static bool leads_down(const struct head *answer)
+{
+	const char *location = answer->status / 100 == 3 ? head_get(answer, "location") : NULL;
+
+	return location && !strncasecmp(location, "http:", 5);
+}
+
+static void refuse(struct hop *h)
+{
+	log_limited(LOG_LEVEL_WARN, 6,
+		    "the gateway sends a client who came by HTTPS to a server of plain HTTP that "
+		    "is no endpoint in the registry: refused");
+	h->inner->ops->abort(h->inner, END_CANCEL);
+	h->end.on->gone(&h->end, h->end.arg, END_PROTOCOL);
+	hop_free(h);
+}
+
 static void on_head(struct end *e, void *arg, const struct head *answer, bool last)
 {
 	struct hop *h = arg;
@@ -227,6 +247,8 @@ static void on_head(struct end *e, void *arg, const struct head *answer, bool la
 	}
 	if (answer->status == 100)
 		on_100(h, answer);
+	else if (leads_down(answer))
+		refuse(h);
 	else
 		h->end.on->head(&h->end, h->end.arg, answer, last);
 }

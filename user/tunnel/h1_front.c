@@ -26,8 +26,8 @@ const char *h1_date_now(void)
 	return text;
 }
 
-/* 100 comes from who takes the body (RFC 9110 section 10.1.1): a target that refuses it by its head is
- * not sent it. Once, and only to who asked. */
+/* 100 comes from who takes the body (RFC 9110 section 10.1.1): a target that refuses it by its head
+ * is not sent it. Once, and only to who asked. */
 static int interim(struct h1_server *s, const struct head *h)
 {
 	struct h1_how how = { .framing = H1_NONE, .length = -1 };
