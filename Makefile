@@ -309,7 +309,7 @@ role_files   := user/agent/weir-agent dns/weir-ns http/gateway/weir-gateway http
 man_pages    := $(wildcard tools/weir.1 lib/weir.yaml.5 user/tunnel/weir-tunnel.8 $(role_files:%=%.8))
 units        := $(wildcard $(role_files:%=%.service) $(patsubst %,user/tunnel/weir-%.service,edge origin authority) \
                 tools/weir.service tools/weir.target)
-examples     := examples/one-box.yaml examples/one-box.zone examples/bpftool.md examples/grafana.json
+examples     := examples/one-box.yaml examples/edge.yaml examples/origin.yaml examples/one-box.zone examples/bpftool.md examples/grafana.json
 lab          := $(wildcard examples/lab/*)
 root         := $(DESTDIR)$(PREFIX)
 

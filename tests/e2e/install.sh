@@ -36,6 +36,16 @@ check "units name the programs that were installed" sh -c "! grep -rn '@PREFIX@'
 check "files are for everybody to read, programs to run" [ -z "$(find "$root" \( -type f ! -perm -444 \) -o \( -path '*/bin/*' ! -perm -555 \))" ]
 examples=$root/share/doc/weir/examples
 check "the example is fine where it was installed" sh -c "'$root/bin/weir' check -c '$examples/one-box.yaml'"
+etc=$dest/etc-weir # the files that edge.yaml and origin.yaml name, made as they say
+mkdir -p "$etc/certs/app" && "$root/bin/weir" ca init "$etc/ca" >/dev/null && "$root/bin/weir" ca issue "$etc/ca" edge-a 203.0.113.1 >/dev/null &&
+	"$root/bin/weir" ca host "$etc/ca" app.edge.example >/dev/null && cp "$etc/ca/"*.pem "$etc/ca/edge-a.key" "$etc/" && cp "$examples/one-box.zone" "$etc/edge.example.zone" &&
+	cp "$etc/ca/app.edge.example.pem" "$etc/certs/app/fullchain.pem" && cp "$etc/ca/app.edge.example.key" "$etc/certs/app/privkey.pem"
+for example in edge origin; do
+	sed "s|/etc/weir/|$etc/|g; s|^  # \(gateway[a-z_]*:\)|  \1|; s|^    # - {|    - {|" "$examples/$example.yaml" >"$etc/$example.yaml"
+	touch "$etc/old.pem" && sed -i "s|/etc/ssl/old.pem|$etc/old.pem|" "$etc/$example.yaml"
+	check "$example.yaml is fine, also with all that it has as comments" "$root/bin/weir" check -c "$etc/$example.yaml"
+	check "no line of $example.yaml is wider than 120" [ "$(awk 'length > 120' "$examples/$example.yaml" | wc -l)" = 0 ]
+done
 check "the lab finds its nodes' files" sh -c "cd '$root/share/weir/examples/lab' && '$root/bin/weir' lab nodes | grep -vx -e client -e router -e origin |
 	while read -r node; do [ -s \$node.yaml ] || { echo \$node; exit 1; }; done"
 echo "1..$n"
