@@ -261,7 +261,10 @@ def certificates(lab):
     got = lab.curl("https://private.edge.example/", "--cert", lab.work / "other.pem", "--key", lab.work / "other.key")
     check(got.returncode in (35, 52, 55, 56), "with another's: no connection", got)
     code = lab.code(f"https://{HOST}/", *client, "-H", "Host: private.edge.example")
-    check(code == "403", f"on a connection to another site, whose certificate has the name too: {code}")
+    check(code == "421", f"on a connection to another site, whose certificate has the name too: {code}")
+    for more in [], ["--http2-prior-knowledge"]:
+        code = lab.code("http://private.edge.example/", *more)
+        check(code == "403", f"by plain HTTP there is no way around it {more}: {code}")
     # a session of the open site is not resumed at the private one
     context = ssl.create_default_context(cafile=str(lab.work / "web.ca"))
     with context.wrap_socket(socket.create_connection(("127.0.0.1", edge.https)), server_hostname=HOST) as t:

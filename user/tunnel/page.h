@@ -14,7 +14,7 @@
 	X(NO_SITE, "no_site", 404, "No site of this name is served here.")                         \
 	X(MISDIRECTED, "misdirected", 421, "This connection is not for that site.")                \
 	X(FORBIDDEN, "forbidden", 403, "Your address may not use this site.")                      \
-	X(CERTIFICATE, "certificate", 403, "This site needs a client certificate.")                \
+	X(CERTIFICATE, "certificate", 403, "This site needs a client certificate, by HTTPS.")      \
 	X(RATE, "rate", 429, "Too many requests from your address. Wait a moment.")                \
 	X(BODY, "body_too_large", 413, "What you sent is larger than this edge accepts.")          \
 	X(METHOD, "method", 405, "This method is not offered here.")                               \

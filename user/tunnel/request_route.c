@@ -41,11 +41,14 @@ static enum page_cause check_tunnel(struct client *c, const struct edge_tunnel *
 		return PAGE_MISDIRECTED;
 	if (!tunnel_admits(&t->t, &c->peer))
 		return PAGE_FORBIDDEN;
-	/* The certificate must have been asked for on this connection, for this tunnel as it is
-	 * now. */
-	if (tls && t->t.client_ca && (c->shown != t || c->shown_generation != t->t.generation))
+	if (!t->t.client_ca)
+		return PAGE_N;
+	if (!tls)
 		return PAGE_CERTIFICATE;
-	return PAGE_N;
+	/* It must have been asked for on this connection, for this tunnel as it is now. A browser
+	 * that came by way of another name of the edge's certificate tries again on its own. */
+	return c->shown == t && c->shown_generation == t->t.generation ? PAGE_N
+								       : PAGE_MISDIRECTED;
 }
 
 enum page_cause request_route(struct client *c, const struct head *h, struct route *out)
