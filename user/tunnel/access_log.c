@@ -89,14 +89,39 @@ static bool is_plain(unsigned char c)
 	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
 }
 
+#define ONES 0x0101010101010101ull
+#define TOPS (ONES << 7)
+/* Is one of eight bytes c? (Exact as a yes or no, like the one below.) */
+#define HAS(w, c) ((((w) ^ ONES * (c)) - ONES) & ~((w) ^ ONES * (c)) & TOPS)
+
+static bool all_plain(uint64_t w)
+{
+	uint64_t below = (w - ONES * 0x20) & ~w & TOPS;
+
+	return !(below | (w & TOPS) | HAS(w, 0x7f) | HAS(w, '"') | HAS(w, '\\'));
+}
+
 /* At most max bytes of text, up to its end or to `stop`; escape: "\\u00" or "\\x". */
 static char *put_escaped(char *to, const char *text, size_t max, char stop, const char *escape)
 {
-	const char *end = text + max;
+	size_t n = strnlen(text, max), i = 0;
+	const char *end = stop ? memchr(text, stop, n) : NULL;
+	uint64_t w;
 
-	for (; text < end && *text && *text != stop; text++) {
-		unsigned char c = (unsigned char)*text;
+	n = end ? (size_t)(end - text) : n;
+	while (i < n) {
+		unsigned char c = (unsigned char)text[i];
 
+		if (n - i >= sizeof(w)) {
+			memcpy(&w, text + i, sizeof(w));
+			if (all_plain(w)) {
+				memcpy(to, &w, sizeof(w));
+				to += sizeof(w);
+				i += sizeof(w);
+				continue;
+			}
+		}
+		i++;
 		if (is_plain(c)) {
 			*to++ = (char)c;
 			continue;
