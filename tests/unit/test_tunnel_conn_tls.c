@@ -264,6 +264,64 @@ static void keys_change(void **state)
 	assert_int_equal(client.closed + server.closed, 0);
 }
 
+static void ask_for_keys(unsigned int n)
+{
+	while (n--) {
+		assert_int_equal(SSL_key_update(conn_tls(client.conn), SSL_KEY_UPDATE_REQUESTED),
+				 1);
+		assert_int_equal(SSL_do_handshake(conn_tls(client.conn)), 1);
+	}
+}
+
+static void keys_change_for_nothing(void **state)
+{
+	(void)state;
+	pair(plain_client(), plain_server(), NULL);
+	assert_works();
+	ask_for_keys(32);
+	conn_write(client.conn, "more", 4);
+	io_until(server.len == 7);
+	ask_for_keys(33);
+	conn_flush(client.conn);
+	io_until(server.closed);
+	assert_string_equal(server.error, "TLS read: too many key updates");
+}
+
+/* Each asks for an answer of the same size, and none is taken. */
+static void keys_change_without_end(void **state)
+{
+	static char junk[65536];
+	size_t sent = 3;
+	int small = 4096, large = 1 << 20;
+
+	(void)state;
+	pair(plain_client(), plain_server(), NULL);
+	assert_works();
+	setsockopt(client.conn->io.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	setsockopt(server.conn->io.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	conn_pause(client.conn);
+	for (unsigned int i = 0; i < 2000; i++) {
+		ask_for_keys(20);
+		assert_int_equal(SSL_write(conn_tls(client.conn), "x", 1), 1);
+		conn_flush(client.conn);
+		sent++;
+	}
+	io_until(conn_waiting(server.conn) > 3 * CONN_OUT_MAX / 2);
+	io_run_for(300);
+	assert_true(conn_waiting(server.conn) < 2 * CONN_OUT_MAX);
+	assert_true(server.len < sent);
+	/* It goes on where it stood, when they are taken. */
+	setsockopt(client.conn->io.fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof(large));
+	setsockopt(server.conn->io.fd, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large));
+	for (uint64_t end = reactor_now_us() + 10000000; server.len < sent;) {
+		while (recv(client.conn->io.fd, junk, sizeof(junk), MSG_DONTWAIT) > 0)
+			;
+		io_run_for(1);
+		assert_true(reactor_now_us() < end);
+	}
+	assert_int_equal(client.closed + server.closed, 0);
+}
+
 static void no_renegotiation(void **state)
 {
 	SSL_CTX *old = plain_client();
@@ -399,6 +457,8 @@ int main(void)
 		T(alpn),
 		T(versions),
 		T(keys_change),
+		T(keys_change_for_nothing),
+		T(keys_change_without_end),
 		T(no_renegotiation),
 		T(not_tls),
 		T(silence_and_a_half_hello),

@@ -221,10 +221,17 @@ static void tell_eof(struct conn *c)
 		c->on->eof(c, c->arg);
 }
 
+/* TLS's own answers (to KeyUpdate) are written whatever waits already: who asks for more and more
+ * of them without taking any is not read. */
+static bool is_choked(const struct conn *c)
+{
+	return c->ssl && c->out > CONN_OUT_MAX + CONN_OUT_MAX / 2;
+}
+
 static bool may_read(const struct conn *c)
 {
 	return c->state == CONN_OPEN && !c->ended && !c->paused && !c->closing &&
-	       (c->kept.data || (c->readable && !c->read_ended));
+	       (c->kept.data || (c->readable && !c->read_ended && !is_choked(c)));
 }
 
 static void read_turn(struct conn *c)
@@ -321,6 +328,8 @@ static void send_all(struct conn *c)
 		if (c->on->writable)
 			c->on->writable(c, c->arg);
 	}
+	if (may_read(c)) /* it was choked */
+		conn_work_soon(c);
 }
 
 /* Whether anything came that was not told yet. */

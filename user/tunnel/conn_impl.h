@@ -47,6 +47,8 @@ struct conn {
 	size_t plain_len;
 
 	SSL *ssl;
+	size_t tls_left;	/* bytes that this turn may still read */
+	unsigned int rekeyed;	/* by the peer's KeyUpdate, since the last byte of data */
 	char *alpn;		/* NULL: none */
 	struct conn_bytes kept; /* `data` did not use it */
 	struct conn_bytes fed;	/* TLS: read before by somebody else */

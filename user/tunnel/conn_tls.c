@@ -24,21 +24,31 @@
 #define READ_BUFFER (32u << 10)
 /* Made into records, then sent, while the cache still has them. */
 #define WRITE_PART (64u << 10)
+/* What one turn may read: OpenSSL does not return as long as messages of TLS's own come, and all
+ * others would wait. */
+#define TURN_MAX (128u << 10)
+/* KeyUpdates in a row, as in BoringSSL: each costs us two keys and a record. */
+#define REKEYED_MAX 32
 
 /* ---- the BIO --------------------------------------------------------------------------------- */
 
 static int bio_read(BIO *bio, char *buf, size_t len, size_t *out)
 {
 	struct conn *c = BIO_get_data(bio);
-	ssize_t n = c->receive_failed ? c->receive_failed : conn_receive(c, buf, len);
+	ssize_t n = -EAGAIN;
 
 	BIO_clear_retry_flags(bio);
+	if (c->receive_failed)
+		n = c->receive_failed;
+	else if (c->tls_left)
+		n = conn_receive(c, buf, len < c->tls_left ? len : c->tls_left);
 	if (n == -EAGAIN)
 		BIO_set_retry_read(bio);
 	else if (n <= 0)
 		c->receive_failed = n < 0 ? (int)n : 1;
 	if (n <= 0 || c->receive_failed)
 		return 0;
+	c->tls_left -= (size_t)n;
 	*out = (size_t)n;
 	return 1;
 }
@@ -104,6 +114,19 @@ static int expect_name(SSL *ssl, const char *name)
 	return SSL_set_tlsext_host_name(ssl, name) && SSL_set1_host(ssl, name) ? 0 : -EINVAL;
 }
 
+static void on_message(int sent, int version, int type, const void *data, size_t len, SSL *ssl,
+		       void *arg)
+{
+	struct conn *c = arg;
+
+	(void)version, (void)ssl;
+	if (sent || type != SSL3_RT_HANDSHAKE || !len ||
+	    *(const uint8_t *)data != SSL3_MT_KEY_UPDATE)
+		return;
+	c->rekeyed++;
+	c->tls_left = 0; /* enough for this turn */
+}
+
 int conn_tls_begin(struct conn *c, SSL_CTX *ctx, const char *server_name, bool server)
 {
 	BIO *bio;
@@ -120,6 +143,8 @@ int conn_tls_begin(struct conn *c, SSL_CTX *ctx, const char *server_name, bool s
 	BIO_set_data(bio, c);
 	BIO_set_init(bio, 1);
 	SSL_set_bio(c->ssl, bio, bio);
+	SSL_set_msg_callback(c->ssl, on_message);
+	SSL_set_msg_callback_arg(c->ssl, c);
 	if (server) {
 		SSL_set_accept_state(c->ssl);
 		return 0;
@@ -158,10 +183,14 @@ int conn_tls_shake(struct conn *c)
 	int n;
 
 	ERR_clear_error();
+	c->tls_left = TURN_MAX;
 	n = SSL_do_handshake(c->ssl);
 	if (n != 1) {
-		if (SSL_get_error(c->ssl, n) == SSL_ERROR_WANT_READ)
+		if (SSL_get_error(c->ssl, n) == SSL_ERROR_WANT_READ) {
+			if (!c->tls_left)
+				conn_work_soon(c);
 			return 0;
+		}
 		return fail(c, "handshake");
 	}
 	SSL_get0_alpn_selected(c->ssl, &alpn, &len);
@@ -176,13 +205,20 @@ ssize_t conn_tls_read(struct conn *c, uint8_t *buf, size_t len)
 	int err = 0;
 
 	ERR_clear_error();
-	while (got < len && SSL_read_ex(c->ssl, buf + got, len - got, &n))
+	c->tls_left = TURN_MAX;
+	while (got < len && SSL_read_ex(c->ssl, buf + got, len - got, &n)) {
 		got += n;
+		c->rekeyed = 0;
+	}
 	if (got < len)
 		err = SSL_get_error(c->ssl, 0);
 	if (c->out) /* an answer to a message of TLS's own */
 		conn_work_soon(c);
-	if (err == SSL_ERROR_WANT_READ)
+	if (c->rekeyed > REKEYED_MAX) {
+		conn_fail(c, -EPROTO, "TLS read: too many key updates");
+		return -EPROTO;
+	}
+	if (err == SSL_ERROR_WANT_READ && c->tls_left)
 		c->readable = false;
 	if (got) /* the same failure comes again */
 		return (ssize_t)got;
