@@ -3,6 +3,8 @@
  * end. */
 #include "tests/unit/tunnel_io.h"
 
+#include "user/tunnel/conn_impl.h"
+
 static struct io_end a, b; /* the two ends of what a test looks at */
 
 static void pair(void)
@@ -324,6 +326,37 @@ static void close_does_not_wait_for_ever(void **state)
 	assert_int_equal(b.len, 3);
 }
 
+/* What waits has time to be taken, but not because the peer sends. */
+static void close_of_one_who_takes_nothing(void **state)
+{
+	static uint8_t noise[20000];
+	uint64_t moved;
+	int fd[2];
+
+	(void)state;
+	io_pair(fd);
+	start_sender(fd[0], 30000000, 65536);
+	from.finish = false;
+	send_more(&from);
+	io_run_for(50);
+	assert_true(conn_waiting(from.end.conn) > 0);
+	conn_close(from.end.conn);
+	from.end.conn->moved_ms -= 8000;
+	moved = from.end.conn->moved_ms;
+	reactor_timer_set(io_reactor, &from.end.conn->timer, 0);
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(write(fd[1], noise, sizeof(noise)), sizeof(noise));
+		io_run_for(10);
+	}
+	assert_false(from.end.closed);
+	assert_int_equal(from.end.conn->moved_ms, moved);
+	from.end.conn->moved_ms -= 12000;
+	reactor_timer_set(io_reactor, &from.end.conn->timer, 0);
+	io_until(from.end.closed);
+	assert_int_equal(from.end.err, -ETIMEDOUT);
+	close(fd[1]);
+}
+
 static void finish_twice_and_write_after(void **state)
 {
 	(void)state;
@@ -504,6 +537,7 @@ int main(void)
 		T(answer_before_a_broken_pipe),
 		T(close_sends_everything),
 		T(close_does_not_wait_for_ever),
+		T(close_of_one_who_takes_nothing),
 		T(finish_twice_and_write_after),
 		T(dial_refused),
 		T(dial_and_names),

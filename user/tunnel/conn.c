@@ -27,8 +27,10 @@
 
 #define DIAL_MS	     3000
 #define HANDSHAKE_MS 10000
-#define CLOSE_MS     5000
-#define BACKLOG_MS   32 /* between tries of a Unix socket whose queue is full */
+#define CLOSE_MS     5000  /* for the peer's FIN behind ours */
+#define UNSENT_MS    20000 /* of what waits nothing was taken: the kernel takes it in large pieces */
+#define CLOSE_ALL_MS 300000 /* for all of what waits */
+#define BACKLOG_MS   32	    /* between tries of a Unix socket whose queue is full */
 
 static const struct conn_events nobody;
 
@@ -199,10 +201,12 @@ static void read_failed(struct conn *c, int err)
 static void discard(struct conn *c)
 {
 	uint8_t *scratch = reactor_scratch(c->reactor);
+	uint64_t moved = c->moved_ms;
 
 	for (unsigned int i = 0; i < 4 && c->sock_readable && !c->read_ended; i++) {
 		ssize_t n = conn_receive(c, scratch, REACTOR_SCRATCH);
 
+		c->moved_ms = moved; /* who sends and takes nothing does not keep it */
 		if (n == 0)
 			c->read_ended = true;
 		else if (n < 0 && n != -EAGAIN)
@@ -440,8 +444,8 @@ static void on_timer(struct reactor_timer *t)
 	if (c->closing) {
 		uint64_t quiet = now - c->moved_ms;
 
-		if (!c->fin_sent && quiet < CLOSE_MS) {
-			reactor_timer_set(c->reactor, t, CLOSE_MS - quiet);
+		if (!c->fin_sent && quiet < UNSENT_MS && now < c->deadline_ms) {
+			reactor_timer_set(c->reactor, t, CLOSE_MS);
 			return;
 		}
 		conn_fail(c, c->fin_sent ? 0 : -ETIMEDOUT, "the peer took no more");
@@ -589,6 +593,7 @@ void conn_close(struct conn *c)
 		return;
 	c->closing = c->finish = true;
 	reactor_last_add(c->reactor, &c->last);
+	c->deadline_ms = reactor_now_ms(c->reactor) + CLOSE_ALL_MS;
 	if (c->state != CONN_OPEN)
 		conn_fail(c, 0, NULL);
 	else

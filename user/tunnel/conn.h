@@ -80,8 +80,8 @@ void conn_pause(struct conn *c);  /* no `data` until conn_resume(): the peer fee
 void conn_resume(struct conn *c); /* from a callback: data comes after it returned */
 
 void conn_finish(struct conn *c); /* FIN (and close_notify) after what waits */
-/* The same, what still comes is dropped; `closed` follows when the peer has closed too, or after 5
- * s in which nothing moved. */
+/* The same, what still comes is dropped; `closed` follows when the peer has closed too, 5 s after
+ * everything was sent, or when the peer took nothing for 20 s. */
 void conn_close(struct conn *c);
 void conn_abort(struct conn *c); /* at once, with a reset; no event any more */
 

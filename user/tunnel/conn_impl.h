@@ -54,7 +54,7 @@ struct conn {
 	struct conn_bytes fed;	/* TLS: read before by somebody else */
 
 	uint64_t bytes_in, bytes_out, moved_ms;
-	uint64_t deadline_ms; /* connecting */
+	uint64_t deadline_ms; /* connecting, closing */
 	struct addr_port peer;
 	struct addr_port *local; /* when asked for */
 	char *error;
