@@ -127,6 +127,31 @@ static void pipelined(void **state)
 	assert_int_equal(requests, 3);
 }
 
+/* All of a response was given away, its end waits for a client that takes nothing. */
+static void end_that_is_not_taken(void **state)
+{
+	static char body[60000];
+	const struct end_ops *ops;
+	size_t waiting;
+
+	(void)state;
+	make(1000, 300);
+	type(GET);
+	io_until(requests == 1);
+	conn_pause(client.conn);
+	say(&front, response(200), false);
+	ops = front.end->ops;
+	do {
+		waiting = conn_waiting(h1_server_conn(server));
+		assert_int_equal(ops->data(front.end, body, sizeof(body), false), sizeof(body));
+	} while (conn_waiting(h1_server_conn(server)) < CONN_OUT_MAX - sizeof(body) || !waiting);
+	assert_int_equal(ops->data(front.end, body, sizeof(body), true), sizeof(body));
+	assert_false(conn_has_room(h1_server_conn(server)));
+	ops->abort(front.end, END_DONE);
+	front.end = NULL;
+	io_until(closed);
+}
+
 static void body_up(void **state)
 {
 	(void)state;
@@ -539,6 +564,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(one_after_the_other),
 		TEST(pipelined),
+		TEST(end_that_is_not_taken),
 		TEST(body_up),
 		TEST(body_down),
 		TEST(slow_reader),

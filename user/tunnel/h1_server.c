@@ -104,6 +104,9 @@ void h1_server_check(struct h1_server *s)
 		conn_finish(s->conn);
 	if (is_finished(s))
 		reactor_defer(s->reactor, &s->later);
+	else if (s->state == SERVER_RUN && s->response_ended && s->out.len)
+		/* its end waits here, and the receiver looks after it no more */
+		reactor_timer_set(s->reactor, &s->timer, s->opt.idle_ms);
 }
 
 static void on_later(struct reactor_defer *d)
@@ -352,6 +355,19 @@ static const struct conn_events server_events = {
 	.closed = on_closed,
 };
 
+/* The end of a response waits for a client that takes nothing. */
+static void see_taken(struct h1_server *s)
+{
+	uint64_t idle = conn_idle_ms(s->conn);
+
+	if (!s->response_ended || !s->out.len)
+		return;
+	if (idle >= s->opt.idle_ms)
+		h1_server_kill(s, END_TIMEOUT);
+	else
+		reactor_timer_set(s->reactor, &s->timer, s->opt.idle_ms - idle);
+}
+
 static void on_timer(struct reactor_timer *t)
 {
 	struct h1_server *s = (struct h1_server *)((char *)t - offsetof(struct h1_server, timer));
@@ -363,6 +379,9 @@ static void on_timer(struct reactor_timer *t)
 	case SERVER_IDLE:
 	case SERVER_DRAIN:
 		close_conn(s);
+		break;
+	case SERVER_RUN:
+		see_taken(s);
 		break;
 	default:
 		break;
