@@ -129,7 +129,7 @@ static void on_request(void *arg, struct end *front, const struct head *h, bool 
 	require(h->method && h->authority && !h->status);
 	require(h->path || !strcmp(h->method, "CONNECT"));
 	if (h->path && strlen(h->path) % 4 == 1) {
-		exchange_answer(front, 404, "text/plain", "no\n", NULL);
+		exchange_answer(reactor, front, 404, "text/plain", "no\n", NULL);
 		return;
 	}
 	s = listen_to(front);

@@ -294,6 +294,22 @@ static void no_longer_than_this(void **state)
 	over(END_TIMEOUT, 504);
 }
 
+/* Each would wait for a client that does not read. */
+static void interims_without_end(void **state)
+{
+	(void)state;
+	start("GET", true);
+	for (int i = 0; i < 32; i++)
+		answer(&back[0], 103, false);
+	assert_int_equal(front.infos, 32);
+	assert_int_equal(back[0].aborts, 0);
+	answer(&back[0], 103, false);
+	assert_int_equal(front.infos, 32);
+	assert_int_equal(back[0].aborts, 1);
+	assert_int_equal(fail_status, 502);
+	over(END_PROTOCOL, 502);
+}
+
 /* ---- answers without an exchange ---- */
 
 static void answers_alone(void **state)
@@ -303,7 +319,8 @@ static void answers_alone(void **state)
 	(void)state;
 	n_failures = 1; /* its body is no pattern */
 	front.window = 3;
-	assert_int_equal(exchange_answer(&front.end, 503, "text/plain", "busy\n", fields), 0);
+	assert_int_equal(
+		exchange_answer(io_reactor, &front.end, 503, "text/plain", "busy\n", fields), 0);
 	assert_int_equal(front.aborts, 0);
 	assert_string_equal(head_get(front.head, "retry-after"), "5");
 	assert_string_equal(head_get(front.head, "content-length"), "5");
@@ -320,12 +337,12 @@ static void answers_that_nobody_hears(void **state)
 {
 	(void)state;
 	front.window = 0;
-	assert_int_equal(exchange_answer(&front.end, 503, NULL, "busy\n", NULL), 0);
+	assert_int_equal(exchange_answer(io_reactor, &front.end, 503, NULL, "busy\n", NULL), 0);
 	tell_gone(&front, END_CANCEL);
 	fake_free(&front);
 	fake_open(&front, SIZE_MAX);
 	front.head_err = -EPIPE;
-	assert_int_equal(exchange_answer(&front.end, 204, NULL, NULL, NULL), -EPIPE);
+	assert_int_equal(exchange_answer(io_reactor, &front.end, 204, NULL, NULL, NULL), -EPIPE);
 	assert_int_equal(front.aborts, 1);
 }
 
@@ -356,6 +373,7 @@ int main(void)
 		TEST(a_silent_client),
 		TEST(a_slow_back_is_not_silent),
 		TEST(no_longer_than_this),
+		TEST(interims_without_end),
 		TEST(answers_alone),
 		TEST(answers_that_nobody_hears),
 	};

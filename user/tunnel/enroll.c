@@ -94,7 +94,7 @@ static void answer_text(struct session *s, unsigned int status, const char *text
 	wipe_body(s);
 	s->front = NULL;
 	if (front)
-		exchange_answer(front, status, "application/json", text, NULL);
+		exchange_answer(s->e->edge->reactor, front, status, "application/json", text, NULL);
 	reactor_timer_set(s->e->edge->reactor, &s->timer, HEAD_MS);
 }
 

@@ -15,6 +15,7 @@
 #include "user/tunnel/spare.h"
 
 #define TRIES_MAX    3
+#define INTERIM_MAX  32 /* 1xx before a response: each waits for a client that does not read */
 #define UNWANTED_MAX (1u << 20) /* bytes of a request that are read after its response was sent */
 
 struct exchange {
@@ -27,13 +28,14 @@ struct exchange {
 	struct exchange_account account;
 	uint64_t moved_us; /* the last byte */
 	uint64_t unwanted; /* bytes */
-	bool tunnel;	   /* CONNECT: both ways as long as both want */
-	bool bodiless;	   /* the request ended with its head */
-	bool waits;	   /* for exchange_retry() */
-	bool begun;	   /* the front was sent something */
-	bool answered;	   /* with a final response */
-	bool opening;	   /* try_back() runs */
-	bool too_large;	   /* the request's body */
+	unsigned int interims;
+	bool tunnel;	/* CONNECT: both ways as long as both want */
+	bool bodiless;	/* the request ended with its head */
+	bool waits;	/* for exchange_retry() */
+	bool begun;	/* the front was sent something */
+	bool answered;	/* with a final response */
+	bool opening;	/* try_back() runs */
+	bool too_large; /* the request's body */
 	bool finished;
 };
 
@@ -254,6 +256,10 @@ static void back_head(struct end *e, void *arg, const struct head *h, bool last)
 
 	(void)e;
 	moved(x);
+	if (h->status < 200 && ++x->interims > INTERIM_MAX) {
+		fail(x, END_PROTOCOL);
+		return;
+	}
 	if (x->opt.response) {
 		own = head_copy(h);
 		if (!own) {

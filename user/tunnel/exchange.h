@@ -35,8 +35,8 @@ struct exchange_options {
 	int (*open)(void *arg, struct exchange *x, unsigned int tries, struct end **back);
 	/* May change a response before it is sent. May be NULL. */
 	void (*response)(void *arg, struct exchange *x, struct head *h);
-	/* There is no back, or it failed before a response: the caller fills *h and returns the body
-	 * (kept until ended). status: 502, 503, 504 … */
+	/* There is no back, or it failed before a response: the caller fills *h and returns the
+	 * body (kept until ended). status: 502, 503, 504 … */
 	const char *(*failure)(void *arg, struct exchange *x, enum end_why why, unsigned int status,
 			       struct head *h);
 	void (*ended)(void *arg, struct exchange *x, const struct exchange_account *a);
@@ -48,10 +48,12 @@ struct exchange_options {
  * after `ended`. */
 int exchange_start(struct exchange **out, struct end *front, struct head *request, bool last,
 		   const struct exchange_options *opt);
-void exchange_retry(struct exchange *x);		  /* after -EAGAIN */
+void exchange_retry(struct exchange *x);		   /* after -EAGAIN */
 void exchange_abort(struct exchange *x, enum end_why why); /* both ends; `ended` is told */
-/* Answers the front without a back. */
-int exchange_answer(struct end *front, unsigned int status, const char *type, const char *body,
+/* Answers the front without a back; a client that does not take the answer within 30 s is let go.
+ */
+int exchange_answer(struct reactor *r, struct end *front, unsigned int status, const char *type,
+		    const char *body,
 		    const char *const *fields /* name, value, …, NULL; may be NULL */);
 
 #endif

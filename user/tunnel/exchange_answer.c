@@ -6,20 +6,41 @@
 
 #include "user/tunnel/exchange.h"
 
+#define ANSWER_MS 30000 /* for all of it */
+
 struct answer {
+	struct reactor *reactor;
+	struct reactor_timer timer;
+	struct end *front;
 	size_t len, at;
 	char body[];
 };
 
-/* Lets go of the front when all was taken. */
-static void answer_move(struct answer *a, struct end *front)
+static void answer_free(struct answer *a)
 {
+	reactor_timer_stop(a->reactor, &a->timer);
+	free(a);
+}
+
+/* Lets go of the front when all was taken. */
+static void answer_move(struct answer *a)
+{
+	struct end *front = a->front;
+
 	if (a->at < a->len)
 		a->at += front->ops->data(front, a->body + a->at, a->len - a->at, true);
 	if (a->at < a->len)
 		return;
 	front->ops->abort(front, END_DONE);
-	free(a);
+	answer_free(a);
+}
+
+static void answer_late(struct reactor_timer *t)
+{
+	struct answer *a = (struct answer *)((char *)t - offsetof(struct answer, timer));
+
+	a->front->ops->abort(a->front, END_TIMEOUT);
+	answer_free(a);
 }
 
 static void answer_data(struct end *front, void *arg, const void *data, size_t len, bool last)
@@ -35,13 +56,14 @@ static void answer_trailers(struct end *front, void *arg, const struct head *h)
 
 static void answer_room(struct end *front, void *arg)
 {
-	answer_move(arg, front);
+	(void)front;
+	answer_move(arg);
 }
 
 static void answer_gone(struct end *front, void *arg, enum end_why why)
 {
 	(void)front, (void)why;
-	free(arg);
+	answer_free(arg);
 }
 
 static const struct end_events answer_events = {
@@ -70,8 +92,8 @@ fail:
 	return NULL;
 }
 
-int exchange_answer(struct end *front, unsigned int status, const char *type, const char *body,
-		    const char *const *fields)
+int exchange_answer(struct reactor *r, struct end *front, unsigned int status, const char *type,
+		    const char *body, const char *const *fields)
 {
 	size_t len = body ? strlen(body) : 0;
 	struct answer *a = malloc(sizeof(*a) + len);
@@ -79,7 +101,9 @@ int exchange_answer(struct end *front, unsigned int status, const char *type, co
 	int err = a && h ? 0 : -ENOMEM;
 
 	if (!err) {
-		*a = (struct answer){ .len = len };
+		*a = (struct answer){
+			.reactor = r, .timer.fn = answer_late, .front = front, .len = len
+		};
 		memcpy(a->body, body ? body : "", len);
 		end_listen(front, &answer_events, a);
 		err = front->ops->head(front, h, !len);
@@ -90,6 +114,7 @@ int exchange_answer(struct end *front, unsigned int status, const char *type, co
 		front->ops->abort(front, END_ERROR);
 		return err;
 	}
-	answer_move(a, front);
+	reactor_timer_set(r, &a->timer, ANSWER_MS);
+	answer_move(a);
 	return 0;
 }

@@ -173,7 +173,7 @@ static void refuse(struct request *q, struct end *front, const struct head *h, u
 	page(q, status, said);
 	origin_count_error(q->o, cause);
 	log_request(q, &a, cause);
-	exchange_answer(front, status, "text/plain; charset=utf-8", q->page, fields);
+	exchange_answer(q->o->reactor, front, status, "text/plain; charset=utf-8", q->page, fields);
 	spare_put(q);
 }
 

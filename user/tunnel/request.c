@@ -262,7 +262,8 @@ static void refuse(struct request *r, struct end *front, const struct head *h,
 	r->body = no_body ? NULL : page_format(cause, r->type, r->id);
 	line.bytes_down = r->body ? strlen(r->body) : 0;
 	page_fields(r, cause, fields);
-	exchange_answer(front, line.status, page_content_type(r->type), r->body, fields);
+	exchange_answer(r->front->reactor, front, line.status, page_content_type(r->type), r->body,
+			fields);
 	account(r, h, &line);
 	request_free(r);
 }
@@ -284,7 +285,7 @@ static bool acme_serve(struct request *r, struct end *front, const struct head *
 	if (!r->body)
 		return false;
 	line.bytes_down = get ? strlen(r->body) : 0;
-	exchange_answer(front, 200, "text/plain", get ? r->body : NULL, fields);
+	exchange_answer(r->front->reactor, front, 200, "text/plain", get ? r->body : NULL, fields);
 	account(r, h, &line);
 	request_free(r);
 	return true;
@@ -499,7 +500,7 @@ void request_begin(void *client, struct end *front, const struct head *h, bool l
 	struct route route;
 
 	if (!r) {
-		exchange_answer(front, 500, NULL, NULL, NULL);
+		exchange_answer(f->reactor, front, 500, NULL, NULL, NULL);
 		return;
 	}
 	r->type = page_type_of(head_get(h, "accept"));
