@@ -345,6 +345,32 @@ static void closed_while_kept(void **state)
 	assert_int_equal(back.why, END_LOST);
 }
 
+/* What is not safe may have been done; but not when the end was there before it was sent. */
+static void post_on_a_kept_one(void **state)
+{
+	(void)state;
+	make_pool(0, 0, false);
+	get_on(&target[0], "GET");
+	reply(&target[0], OK "Content-Length: 0\r\n\r\n");
+	io_until(!back.end);
+	target[0].len = 0;
+	get_on(&target[0], "POST");
+	conn_abort(target[0].conn);
+	target[0].conn = NULL;
+	io_until(!back.end);
+	assert_int_equal(back.why, END_LOST);
+	accepted = 0;
+	get_on(&target[0], "GET");
+	reply(&target[0], OK "Content-Length: 0\r\n\r\n");
+	io_until(!back.end);
+	open_back();
+	conn_abort(target[0].conn);
+	target[0].conn = NULL;
+	say(&back, request("POST", "/a"), true);
+	io_until(!back.end);
+	assert_int_equal(back.why, END_REFUSED);
+}
+
 static void lost_in_the_middle(void **state)
 {
 	(void)state;
@@ -482,6 +508,27 @@ static void websocket(void **state)
 	assert_int_equal(back.why, END_DONE);
 }
 
+/* The client's end came before the target's yes. */
+static void websocket_ended_early(void **state)
+{
+	char key[64], accept[H1_WS_ACCEPT], text[512];
+
+	(void)state;
+	make_pool(0, 0, false);
+	open_websocket(key);
+	assert_int_equal(back.end->ops->data(back.end, NULL, 0, true), 0);
+	h1_ws_accept(key, accept);
+	snprintf(text, sizeof(text),
+		 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+		 "X-Text: 1\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+		 accept);
+	reply(&target[0], text);
+	io_until(target[0].eof);
+	conn_finish(target[0].conn);
+	io_until(!back.end);
+	assert_int_equal(back.why, END_DONE);
+}
+
 static void websocket_refused(void **state)
 {
 	char key[64];
@@ -538,6 +585,7 @@ int main(void)
 		TEST(slow_receiver),
 		TEST(protocol_errors),
 		TEST(closed_while_kept),
+		TEST(post_on_a_kept_one),
 		TEST(lost_in_the_middle),
 		TEST(no_connection),
 		TEST(no_answer_in_time),
@@ -545,6 +593,7 @@ int main(void)
 		TEST(pool_freed_while_running),
 		TEST(with_preface),
 		TEST(websocket),
+		TEST(websocket_ended_early),
 		TEST(websocket_refused),
 		TEST(let_go),
 	};

@@ -91,6 +91,8 @@ SSL *conn_tls(const struct conn *c);			  /* NULL: plain */
 const char *conn_alpn(const struct conn *c);		  /* "" when none */
 const char *conn_error(const struct conn *c);		  /* a sentence for the last failure */
 uint64_t conn_bytes_in(const struct conn *c), conn_bytes_out(const struct conn *c);
+/* Something came, or the end of it, that was not told yet. */
+bool conn_has_input(const struct conn *c);
 /* Milliseconds since something moved. */
 uint64_t conn_idle_ms(const struct conn *c);
 struct reactor *conn_reactor(const struct conn *c);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* conn_ask.c -- what can be asked about a conn. */
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -51,6 +52,15 @@ uint64_t conn_bytes_in(const struct conn *c)
 uint64_t conn_bytes_out(const struct conn *c)
 {
 	return c->bytes_out;
+}
+
+bool conn_has_input(const struct conn *c)
+{
+	char byte;
+
+	if (c->kept.data || c->fed.data || (c->ssl && SSL_has_pending(c->ssl)) || c->hangup)
+		return true;
+	return recv(c->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
 }
 
 uint64_t conn_idle_ms(const struct conn *c)

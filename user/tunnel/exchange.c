@@ -220,6 +220,7 @@ static int open_back(struct exchange *x)
 	x->back = back;
 	end_listen(back, &back_events, x);
 	pump_rewind(&x->up);
+	x->up.passed = x->bodiless;
 	return 0;
 }
 

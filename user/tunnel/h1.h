@@ -52,7 +52,8 @@ struct h1_pool_options {
 int h1_pool_new(struct h1_pool **out, struct reactor *r, const struct h1_pool_options *opt);
 void h1_pool_free(struct h1_pool *p); /* idle ones are closed; running ones go on */
 /* Begins an exchange; the request goes by back->ops->head. A connection that was kept and turns out
- * to be closed before any answer tells END_REFUSED (it may be sent again). 0 or -errno. */
+ * to be closed before any answer tells END_REFUSED (it may be sent again), unless a request whose
+ * method is not safe was sent on it: END_LOST. 0 or -errno. */
 int h1_open(struct h1_pool *p, struct end **back);
 
 #endif

@@ -42,9 +42,11 @@ struct h1_back {
 	uint8_t interims;
 	bool ready, reused, attached, paused, want_room;
 	bool sent;     /* the request's head */
+	bool safe;     /* its method */
 	bool answered; /* the response's */
 	bool began;    /* a byte of it came */
 	bool tunnel, raw;
+	bool end_owed; /* of a tunnel's request, before it was accepted */
 	bool request_ended, response_ended, keep;
 };
 

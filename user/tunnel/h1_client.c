@@ -178,6 +178,11 @@ static int back_head(struct end *e, const struct head *h, bool last)
 	rc = choose(b, h, last, &how, key);
 	if (rc)
 		return rc;
+	b->safe = head_is_safe(h);
+	if (b->reused && !b->safe && conn_has_input(b->conn)) { /* it is about to end */
+		kill_conn(b, END_REFUSED);
+		return 0;
+	}
 	n = h1_compose_request(text, H1_HEAD_MAX, h, &how);
 	if (!n)
 		return -E2BIG;
@@ -193,6 +198,7 @@ static int back_head(struct end *e, const struct head *h, bool last)
 	if (rc)
 		return rc;
 	answer_timer(b);
+	b->end_owed = last && b->tunnel;
 	if (last && !b->tunnel)
 		end_request(b);
 	return 0;
@@ -207,6 +213,7 @@ static size_t back_data(struct end *e, const void *data, size_t len, bool last)
 		return 0;
 	if (b->tunnel && !b->raw) { /* not accepted yet */
 		b->want_room = true;
+		b->end_owed |= last && !len;
 		return 0;
 	}
 	n = h1_out_body(&b->out, data, len, last);
@@ -273,10 +280,17 @@ const struct end_ops h1_back_ops = {
 
 /* ---- the response ---------------------------------------------------------------------------- */
 
-/* The connection broke before the response was whole. */
+/* The connection broke before the response was whole. One that was kept has most often been closed
+ * before the request came there; but that is not known, and what is not safe must not be done
+ * twice (RFC 9110 section 9.2.2). */
+static enum end_why why_lost(const struct h1_back *b)
+{
+	return !b->began && ((b->reused && b->safe) || !b->sent) ? END_REFUSED : END_LOST;
+}
+
 static void lost(struct h1_back *b)
 {
-	fail(b, !b->began && (b->reused || !b->sent) ? END_REFUSED : END_LOST);
+	fail(b, why_lost(b));
 }
 
 static void tell_room(struct h1_back *b)
@@ -318,7 +332,10 @@ static void accepted(struct h1_back *b)
 	reactor_timer_stop(b->pool->reactor, &b->timer);
 	head_set_status(r->head, 200);
 	tell_head(b, false);
-	tell_room(b);
+	if (b->end_owed && b->state == BACK_OPEN)
+		end_request(b);
+	else
+		tell_room(b);
 }
 
 static void got_head(struct h1_back *b)
@@ -475,7 +492,7 @@ static void on_writable(struct conn *c, void *arg)
 static void on_closed(struct conn *c, void *arg, int err)
 {
 	struct h1_back *b = arg;
-	enum end_why why = END_LOST;
+	enum end_why why = why_lost(b);
 
 	(void)c;
 	if (b->state == BACK_OVER)
@@ -484,8 +501,6 @@ static void on_closed(struct conn *c, void *arg, int err)
 		why = END_DONE;
 	else if (!b->ready)
 		why = err == -ETIMEDOUT ? END_TIMEOUT : err == -EPROTO ? END_PROTOCOL : END_REFUSED;
-	else if (!b->began && (b->reused || !b->sent))
-		why = END_REFUSED;
 	b->gone_why = why;
 	h1_back_over(b);
 	tell_gone(b, why);

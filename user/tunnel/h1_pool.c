@@ -131,6 +131,7 @@ static struct h1_back *from_pool(struct h1_pool *p)
 	b->interims = 0;
 	b->reused = true;
 	b->want_room = b->sent = b->answered = b->began = b->tunnel = b->raw = false;
+	b->end_owed = false;
 	b->request_ended = b->response_ended = b->keep = false;
 	return b;
 }
