@@ -3,6 +3,7 @@
  * file has them all and survives rotation. */
 #include "tests/unit/unit.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -151,6 +152,24 @@ static void the_file_has_all(void **state)
 	unit_folder_remove(folder);
 }
 
+/* A link in the daemons' user's folder could name any file that root may write. */
+static void root_follows_no_link(void **state)
+{
+	char folder[200], path[220], other[220];
+	struct access_log *log = NULL;
+
+	(void)state;
+	if (geteuid())
+		skip();
+	unit_folder(folder, sizeof(folder));
+	snprintf(path, sizeof(path), "%s/access", folder);
+	snprintf(other, sizeof(other), "%s/other", folder);
+	assert_int_equal(symlink(other, path), 0);
+	assert_int_equal(access_log_open(&log, path, false, 64200, 64200), -ELOOP);
+	assert_int_equal(access(other, F_OK), -1);
+	unit_folder_remove(folder);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -158,6 +177,7 @@ int main(void)
 		cmocka_unit_test(what_clients_send_is_escaped),
 		cmocka_unit_test(remembers_the_newest),
 		cmocka_unit_test(the_file_has_all),
+		cmocka_unit_test(root_follows_no_link),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

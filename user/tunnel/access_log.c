@@ -245,9 +245,15 @@ size_t access_line_common(char out[ACCESS_LINE_MAX], const struct access_line *l
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
+/* As root no link is followed: the folder is the daemons' user's, who could name any file by one.
+ * /dev/stdout is a link, too. */
 static int open_file(const char *path)
 {
-	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+	bool follow = geteuid() || !strncmp(path, "/dev/", 5);
+	int fd = open(path,
+		      O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY |
+			      (follow ? 0 : O_NOFOLLOW),
+		      0640);
 
 	return fd < 0 ? -errno : fd;
 }
