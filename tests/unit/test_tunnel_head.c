@@ -303,6 +303,21 @@ static void trailers(void **state)
 	}
 }
 
+/* A target that merges them into the head must not find another client there. */
+static void trailers_name_no_client(void **state)
+{
+	struct head *h =
+		head_of("x-sum: 1\nx-forwarded-for: 10.0.0.1\nX-Weir-Client: a\nx_real_ip: b\n"
+			"forwarded: for=c\nx-forward: 2");
+
+	(void)state;
+	assert_int_equal(head_check_trailers(h), 0);
+	assert_int_equal(h->n, 2);
+	assert_string_equal(head_get(h, "x-sum"), "1");
+	assert_string_equal(head_get(h, "x-forward"), "2");
+	head_free(h);
+}
+
 static void hostnames(void **state)
 {
 	static const struct {
@@ -332,11 +347,17 @@ static void hostnames(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(adding),      cmocka_unit_test(limits),
-		cmocka_unit_test(from_itself), cmocka_unit_test(lists),
-		cmocka_unit_test(requests),    cmocka_unit_test(connection_fields),
-		cmocka_unit_test(responses),   cmocka_unit_test(bodies),
-		cmocka_unit_test(trailers),    cmocka_unit_test(hostnames),
+		cmocka_unit_test(adding),
+		cmocka_unit_test(limits),
+		cmocka_unit_test(from_itself),
+		cmocka_unit_test(lists),
+		cmocka_unit_test(requests),
+		cmocka_unit_test(connection_fields),
+		cmocka_unit_test(responses),
+		cmocka_unit_test(bodies),
+		cmocka_unit_test(trailers_name_no_client),
+		cmocka_unit_test(trailers),
+		cmocka_unit_test(hostnames),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

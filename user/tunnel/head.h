@@ -70,7 +70,8 @@ bool head_has_token(const struct head *h, const char *name,
 int head_check_request(struct head *h, const char **why);
 /* The same for a response to `method`; removes what belongs to the connection. */
 int head_check_response(struct head *h, const char *method, const char **why);
-/* Trailers: neither pseudo-fields nor fields that change framing, routing or authentication. */
+/* Trailers: neither pseudo-fields nor fields that change framing, routing or authentication; what
+ * would say who the client is goes. */
 int head_check_trailers(struct head *h);
 
 bool head_is_safe(const struct head *h); /* GET, HEAD, OPTIONS, TRACE: may be sent twice */

@@ -252,6 +252,23 @@ int head_check_response(struct head *h, const char *method, const char **why)
 	return 0;
 }
 
+/* Who the client is, is the edge's to say: a server that merges trailers into the head (RFC 9110
+ * section 6.5.1) must not find it there. '_' as in request_fields.c. */
+static bool names_client(const struct head_field *f)
+{
+	static const char *const begins[] = { "x-forwarded", "x-weir-", "x-real-ip", "forwarded" };
+
+	for (size_t i = 0; i < sizeof(begins) / sizeof(*begins); i++) {
+		const char *want = begins[i], *name = f->name;
+
+		while (*want && (*name == *want || (*name == '_' && *want == '-')))
+			want++, name++;
+		if (!*want)
+			return true;
+	}
+	return false;
+}
+
 /* RFC 9110 section 6.5.1. */
 int head_check_trailers(struct head *h)
 {
@@ -276,10 +293,16 @@ int head_check_trailers(struct head *h)
 		"upgrade",
 	};
 
+	size_t kept = 0;
+
 	if (h->method || h->scheme || h->authority || h->path || h->protocol || h->status)
 		return -EINVAL;
 	for (size_t i = 0; i < sizeof(never) / sizeof(*never); i++)
 		if (head_find(h, never[i]))
 			return -EINVAL;
+	for (size_t i = 0; i < h->n; i++)
+		if (!names_client(&h->fields[i]))
+			h->fields[kept++] = h->fields[i];
+	h->n = kept;
 	return 0;
 }
