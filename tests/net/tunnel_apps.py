@@ -268,6 +268,8 @@ def test_nghttp(lab):
     (lab.work / "body").write_text("0123456789")
     got = nghttp("--no-content-length", "-d", str(lab.work / "body"), "--trailer", "x-check: ten", f"{base}/up")
     check('"size": 10' in got and '"x-check: ten"' in got.lower(), "nghttp: a trailer goes up", got[-1500:])
+    got = nghttp("--expect-continue", "-d", str(lab.work / "body"), f"{base}/up")
+    check(":status: 100" in got and '"size": 10' in got, "nghttp: 100 comes from the target", got[-1500:])
     for name, more, url in ("h2load", ["-c", "16", "-m", "16"], f"{base}/ok"), ("h2load --h1", ["--h1", "-c", "16"], f"http://{ECHO}:{e.http}/ok"):
         got = subprocess.run(["h2load", "-n", "10000", *more, url], capture_output=True, text=True, timeout=60).stdout
         check("10000 succeeded, 0 failed, 0 errored" in got and "10000 2xx" in got, f"{name}: 10,000 requests, "
