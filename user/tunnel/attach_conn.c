@@ -451,6 +451,7 @@ static void begin_tunnel(struct oconn *oc)
 {
 	struct h2_options opt = {
 		.header_bytes_max = HEAD_BYTES_MAX,
+		.frame_max = H2_TUNNEL_FRAME,
 		.ping_ms = 1000,
 		.dead_ms = 4000,
 		.goaway = on_goaway,

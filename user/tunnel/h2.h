@@ -15,6 +15,10 @@
 
 struct h2;
 
+/* Of a tunnel's DATA: one read goes in one frame, so that TLS makes most of its records from where
+ * the bytes lie. */
+#define H2_TUNNEL_FRAME (256u << 10)
+
 struct h2_options {
 	bool server;
 	const char *scheme;	     /* server: checked against :scheme when set */

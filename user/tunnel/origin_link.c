@@ -331,6 +331,7 @@ static int turn_round(struct origin_link *l)
 	const struct h2_options opt = {
 		.server = true,
 		.header_bytes_max = HEAD_BYTES_MAX,
+		.frame_max = H2_TUNNEL_FRAME,
 		.streams_max = STREAMS_MAX,
 		.resets_max = UINT_MAX, /* the edge counts its clients' */
 		.ping_ms = PING_MS,
