@@ -21,6 +21,13 @@ def page(text):
     return handler
 
 
+def erase(lab, name):
+    """Removes keys that begin so."""
+    bounds = [base64.b64encode(f"/weir/v1/{n}".encode()).decode() for n in (name, name[:-1] + chr(ord(name[-1]) + 1))]
+    subprocess.run(["curl", "-s", "-m", "3", "--unix-socket", lab.work / "run/registry.socket", "http://x/v3/kv/deleterange",
+                    "-d", json.dumps({"key": bounds[0], "range_end": bounds[1]})], check=True, capture_output=True)
+
+
 def forged(lab, folder, tunnel, hostname, ca="origins", days=2, fake=None):
     """Credentials as `weir tunnel enroll` would write them, but not what the authority signed."""
     w = lab.work / folder
@@ -131,6 +138,22 @@ with Lab(edges=2, tunnels="ttl: 1s, quarantine: 2s, ack_timeout: 2s, zone: edge.
     check(key(lab, "records/edge.example/app/A") is not None, "the name stays")
     held.kill()
     origin.kill()
+
+    # ---- another tunnel of the same name and hostname: the certificate of the first is none of the second's, also as long as
+    # an edge has not heard of its revocation ----
+    lab.tunnel("again", ["again.edge.example"])
+    old, made = lab.cred["again"].rename(lab.work / "cred-before"), key(lab, "tunnels/again")["created"]
+    said = dial(lab, "-cert", old / "cert.pem", "-key", old / "key.pem")
+    check("earlier" not in said and "certificate" not in said, "its certificate is taken", said)
+    lab.weir("tunnel", "delete", "again", conf=first.conf)
+    until(lambda: time.time() >= made + 1)
+    erase(lab, "revoked/")
+    lab.tunnel("again", ["again.edge.example"])
+    said = dial(lab, "-cert", old / "cert.pem", "-key", old / "key.pem")
+    check("earlier tunnel of this name" in said, "a tunnel that is made anew: not with the certificate of the one before", said)
+    said = dial(lab, "-cert", lab.cred["again"] / "cert.pem", "-key", lab.cred["again"] / "key.pem")
+    check("earlier" not in said and "certificate" not in said, "but with its own", said)
+    lab.weir("tunnel", "delete", "again", conf=first.conf)
 
     # ---- an edge that was stopped while a hostname changed hands ----
     lab.tunnel("two", [OTHER])

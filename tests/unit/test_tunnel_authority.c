@@ -250,6 +250,7 @@ static void test_keys(void **state)
 static void test_certificate(void **state)
 {
 	struct tunnel t = { .name = "app",
+			    .created = 1234567890,
 			    .nhostnames = 2,
 			    .hostnames = { "app.edge.example", "www.edge.example" } };
 	char *csr = p256_csr(), because[AUTHORITY_WHY_MAX];
@@ -267,7 +268,9 @@ static void test_certificate(void **state)
 	subject = X509_get_subject_name(cert);
 	assert_int_equal(X509_NAME_get_text_by_NID(subject, NID_commonName, cn, sizeof(cn)), 3);
 	assert_string_equal(cn, "app");
-	assert_int_equal(X509_NAME_entry_count(subject), 1);
+	assert_int_equal(X509_NAME_get_text_by_NID(subject, NID_serialNumber, cn, sizeof(cn)), 10);
+	assert_string_equal(cn, "1234567890"); /* which tunnel of that name */
+	assert_int_equal(X509_NAME_entry_count(subject), 2);
 	names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
 	assert_int_equal(sk_GENERAL_NAME_num(names), 2);
 	GENERAL_NAMES_free(names);

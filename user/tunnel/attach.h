@@ -95,6 +95,7 @@ struct oconn {
 	char tunnel[TUNNEL_NAME_MAX];
 	char serial[41 * 2];
 	int64_t not_after; /* unix seconds */
+	int64_t born;	   /* when the tunnel was made for which it was signed; 0: not said */
 	char (*names)[TUNNEL_HOSTNAME_MAX];
 	size_t nnames;
 	/* the hello */
@@ -166,7 +167,7 @@ void attach_peers_changed(struct attach *a);
 void attach_refused(struct attach *a, const char *cause); /* counts */
 
 /* ---- attach_cert.c ---- */
-/* Fills tunnel, serial, not_after, names. 0, -EINVAL (no tunnel's), -ENOMEM. */
+/* Fills tunnel, serial, not_after, born, names. 0, -EINVAL (no tunnel's), -ENOMEM. */
 int oconn_read_certificate(struct oconn *oc, X509 *cert);
 
 /* ---- attach_conn.c ---- */

@@ -51,6 +51,17 @@ static int read_names(struct oconn *oc, X509 *cert)
 	return oc->names ? 0 : -ENOMEM;
 }
 
+/* When the tunnel was made; 0: the certificate does not say. */
+static int64_t read_born(const X509 *cert)
+{
+	char text[24], *end;
+	int len = X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_serialNumber, text,
+					    sizeof(text));
+	long long born = len > 0 && *text >= '0' && *text <= '9' ? strtoll(text, &end, 10) : 0;
+
+	return born && !*end ? born : 0;
+}
+
 int oconn_read_certificate(struct oconn *oc, X509 *cert)
 {
 	BIGNUM *serial = ASN1_INTEGER_to_BN(X509_get0_serialNumber(cert), NULL);
@@ -65,6 +76,7 @@ int oconn_read_certificate(struct oconn *oc, X509 *cert)
 		strcpy(oc->serial, hex);
 		strcpy(oc->tunnel, name);
 		oc->not_after = asn1_time(X509_get0_notAfter(cert));
+		oc->born = read_born(cert);
 		rc = read_names(oc, cert);
 	}
 	OPENSSL_free(hex);

@@ -192,6 +192,12 @@ static const char *wrong_certificate(const struct oconn *oc, const struct edge_t
 		*cause = "tunnel";
 		return "there is no such tunnel";
 	}
+	/* Revocations are heard by a watch of their own: the new tunnel may be known before. */
+	if (oc->born && oc->born != t->t.created) {
+		*cause = "tunnel";
+		return "the certificate is of an earlier tunnel of this name; enrol with a token "
+		       "of this one";
+	}
 	return NULL;
 }
 

@@ -240,6 +240,20 @@ static bool set_times(X509 *cert, const struct signer *s, uint64_t lifetime_us, 
 	       ASN1_TIME_set(X509_getm_notAfter(cert), *until);
 }
 
+/* The common name is the tunnel's; which of those that had this name, in time, says the serial
+ * number (X.520, section 6.2.9: "serialNumber"): when it was made. */
+static bool set_subject(X509 *cert, const struct tunnel *t)
+{
+	X509_NAME *name = X509_get_subject_name(cert);
+	char born[24];
+
+	snprintf(born, sizeof(born), "%lld", (long long)t->created);
+	return X509_NAME_add_entry_by_NID(name, NID_commonName, MBSTRING_UTF8,
+					  (const unsigned char *)t->name, -1, -1, 0) &&
+	       X509_NAME_add_entry_by_NID(name, NID_serialNumber, MBSTRING_ASC,
+					  (const unsigned char *)born, -1, -1, 0);
+}
+
 static bool fill(X509 *cert, const struct signer *s, const struct tunnel *t, EVP_PKEY *key,
 		 uint64_t lifetime_us, struct issued *out)
 {
@@ -248,10 +262,7 @@ static bool fill(X509 *cert, const struct signer *s, const struct tunnel *t, EVP
 
 	return X509_set_version(cert, X509_VERSION_3) && set_serial(cert, out->serial) &&
 	       set_times(cert, s, lifetime_us, &out->until) && X509_set_pubkey(cert, key) &&
-	       X509_NAME_add_entry_by_NID(X509_get_subject_name(cert), NID_commonName,
-					  MBSTRING_UTF8, (const unsigned char *)t->name, -1, -1,
-					  0) &&
-	       X509_set_issuer_name(cert, X509_get_subject_name(s->cert)) &&
+	       set_subject(cert, t) && X509_set_issuer_name(cert, X509_get_subject_name(s->cert)) &&
 	       add_text_extension(cert, s->cert, NID_basic_constraints, "critical,CA:FALSE") &&
 	       add_text_extension(cert, s->cert, NID_key_usage, "critical,digitalSignature") &&
 	       add_text_extension(cert, s->cert, NID_ext_key_usage, "clientAuth") &&
