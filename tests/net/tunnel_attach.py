@@ -5,6 +5,9 @@ at an edge that was stopped while the hostname changed hands.
 
 Run by tunnel_attach.sh. Needs root, curl, openssl, faketime.
 """
+import base64
+import resource
+
 from tunnel_lib import *
 
 enter("curl", "openssl", "faketime")
@@ -138,6 +141,20 @@ with Lab(edges=2, tunnels="ttl: 1s, quarantine: 2s, ack_timeout: 2s, zone: edge.
     check(key(lab, "records/edge.example/app/A") is not None, "the name stays")
     held.kill()
     origin.kill()
+
+    # ---- one stranger who opens connections and says nothing keeps nobody else out ----
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+    idle = [socket.create_connection(("127.0.0.1", first.attach)) for _ in range(1100)]
+    idle[-1].settimeout(5)
+    try:
+        said = idle[-1].recv(1)
+    except ConnectionResetError:
+        said = b""
+    check(said == b"", "the last of 1,100 connections of one address is closed at once")
+    said = dial(lab, "-cert", lab.cred["app"] / "cert.pem", "-key", lab.cred["app"] / "key.pem", "-bind", "127.0.0.2")
+    check("revoked" in said, "another address is heard all the same", said)
+    for c in idle:
+        c.close()
 
     # ---- another tunnel of the same name and hostname: the certificate of the first is none of the second's, also as long as
     # an edge has not heard of its revocation ----

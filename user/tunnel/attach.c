@@ -13,10 +13,9 @@
 #include "lib/log.h"
 #include "user/tunnel/attach.h"
 
-#define WAITING_MAX 1024 /* connections that are not attached: strangers */
-#define TICK_MS	    1000
-#define UNKNOWN_MS  20
-#define GOAWAY_MS   1000 /* after origins were told that this edge stops */
+#define TICK_MS	   1000
+#define UNKNOWN_MS 20
+#define GOAWAY_MS  1000 /* after origins were told that this edge stops */
 
 struct listener {
 	struct reactor_io io;
@@ -87,12 +86,15 @@ void attach_tunnel_changed(struct attach *a, struct edge_tunnel *t)
 
 void attach_serial_revoked(struct attach *a, const char *serial)
 {
-	struct oconn *oc, *next;
+	struct oconn *oc = a->conns;
 
-	for (oc = a->conns; oc; oc = next) {
-		next = oc->next;
-		if (!strcmp(oc->serial, serial))
+	/* from the beginning again: what ends with one may end others */
+	while (oc) {
+		bool is_its = !strcmp(oc->serial, serial);
+
+		if (is_its)
 			oconn_end(oc, "revoked", "the certificate was revoked");
+		oc = is_its ? a->conns : oc->next;
 	}
 }
 
@@ -106,6 +108,11 @@ void attach_peers_changed(struct attach *a)
 void attach_refused(struct attach *a, const char *cause)
 {
 	metric_inc(metric_series(a->metric_refused, cause, NULL), 1);
+}
+
+bool attach_same_source(const struct addr *a, const struct addr *b)
+{
+	return a->family == b->family && !memcmp(a->bytes, b->bytes, a->family == AF_INET ? 4 : 8);
 }
 
 /* ---- each second ---- */

@@ -165,12 +165,17 @@ void attached_forget(struct attached **at, uint64_t now_ms);
 void attach_serial_revoked(struct attach *a, const char *serial);
 void attach_peers_changed(struct attach *a);
 void attach_refused(struct attach *a, const char *cause); /* counts */
+/* Are they one party, as far as strangers are counted? IPv6: the same /64. */
+bool attach_same_source(const struct addr *a, const struct addr *b);
 
 /* ---- attach_cert.c ---- */
 /* Fills tunnel, serial, not_after, born, names. 0, -EINVAL (no tunnel's), -ENOMEM. */
 int oconn_read_certificate(struct oconn *oc, X509 *cert);
 
 /* ---- attach_conn.c ---- */
+/* Strangers, who are not attached (yet): of one address half of them at most, so that nobody alone keeps
+ * the others out. */
+#define WAITING_MAX 1024
 void oconn_accept(struct attach *a, int fd);
 /* Ends it; why is told to the origin (GOAWAY) and logged. */
 void oconn_end(struct oconn *oc, const char *cause, const char *why);

@@ -529,6 +529,17 @@ static const struct conn_events handshake_events = {
 	on_ready, on_early, on_nothing, on_nothing, on_handshake_failed,
 };
 
+static bool too_many_of(const struct attach *a, const struct addr *from)
+{
+	unsigned int n = 0;
+
+	if (a->nwaiting < WAITING_MAX / 2)
+		return false;
+	for (const struct oconn *oc = a->conns; oc; oc = oc->next)
+		n += !oc->t && attach_same_source(&oc->peer.addr, from);
+	return n >= WAITING_MAX / 2;
+}
+
 void oconn_accept(struct attach *a, int fd)
 {
 	struct oconn *oc = calloc(1, sizeof(*oc));
@@ -545,6 +556,12 @@ void oconn_accept(struct attach *a, int fd)
 		return;
 	}
 	oc->peer = *conn_peer(oc->c);
+	if (too_many_of(a, &oc->peer.addr)) {
+		attach_refused(a, "many");
+		conn_abort(oc->c);
+		free(oc);
+		return;
+	}
 	oc->at = &a->conns;
 	oc->next = a->conns;
 	if (oc->next)

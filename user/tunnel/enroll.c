@@ -20,14 +20,15 @@
 #include "user/tunnel/exchange.h"
 #include "user/tunnel/h1.h"
 
-#define BODY_MAX    16384
-#define ANSWER_MS   10000 /* for the authority */
-#define HEAD_MS	    5000
-#define SESSION_MS  20000 /* for a whole connection */
-#define PENDING_MAX 64
-#define LIMIT_SLOTS 1024
-#define LIMIT_BURST 30	 /* asks of one address (IPv6: one /64) at once … */
-#define LIMIT_MS    2000 /* … and one more each */
+#define BODY_MAX     16384
+#define ANSWER_MS    10000 /* for the authority */
+#define HEAD_MS	     5000
+#define SESSION_MS   20000 /* for a whole connection */
+#define PENDING_MAX  64
+#define SESSIONS_MAX 256 /* connections of newcomers, of one address half of them at most */
+#define LIMIT_SLOTS  1024
+#define LIMIT_BURST  30	  /* asks of one address (IPv6: one /64) at once … */
+#define LIMIT_MS     2000 /* … and one more each */
 
 struct slot {
 	uint64_t key, since_ms;
@@ -237,6 +238,10 @@ static void whole(struct session *s)
 	struct enroll *e = s->e;
 	struct enroll_ask ask = { .csr = NULL };
 
+	if (!s->body) {
+		refuse(s, 503, "memory", "this edge has no memory");
+		return;
+	}
 	s->body[s->len] = '\0';
 	if (strlen(s->body) != s->len || enroll_ask_parse(&ask, s->body)) {
 		refuse(s, 400, "malformed", "expected {\"tunnel\",\"secret\",\"csr\"}");
@@ -361,6 +366,17 @@ static void on_timer(struct reactor_timer *t)
 	}
 }
 
+static bool has_room(const struct enroll *e, const struct addr *from)
+{
+	unsigned int all = 0, same = 0;
+
+	for (const struct session *s = e->sessions; s; s = s->next) {
+		all++;
+		same += attach_same_source(&s->peer.addr, from);
+	}
+	return all < SESSIONS_MAX && same < SESSIONS_MAX / 2;
+}
+
 int enroll_serve(struct edge *edge, struct conn *c)
 {
 	struct enroll *e = edge->attach->enroll;
@@ -377,6 +393,11 @@ int enroll_serve(struct edge *edge, struct conn *c)
 
 	if (!s)
 		return -ENOMEM;
+	if (!has_room(e, &conn_peer(c)->addr)) {
+		count(e, "limited");
+		free(s);
+		return -EBUSY;
+	}
 	s->e = e;
 	s->peer = *conn_peer(c);
 	s->timer.fn = on_timer;

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "lib/hash.h"
 #include "lib/log.h"
 #include "user/tunnel/attach.h"
 #include "user/tunnel/index.h"
@@ -57,6 +58,7 @@ struct edge_tunnels {
 /* A tunnel and when it was heard. */
 struct known {
 	struct edge_tunnel et;
+	uint64_t text; /* digest of what the registry says of it */
 	unsigned int epoch;
 	struct known *next; /* gone ones */
 };
@@ -246,10 +248,12 @@ static void tunnel_put(struct edge_tunnels *all, const struct heard *h)
 {
 	struct edge_tunnel *et = edge_tunnel_of_name(all, h->key);
 	struct known *k = (struct known *)et;
+	uint64_t text = hash64(h->value, strlen(h->value), 0);
 	struct tunnel t;
 	bool fresh = !k;
 
-	if (k && et->revision == h->revision) {
+	/* after a registry was restored the same revision may say something else */
+	if (k && et->revision == h->revision && k->text == text) {
 		k->epoch = h->epoch;
 		return;
 	}
@@ -275,6 +279,7 @@ static void tunnel_put(struct edge_tunnels *all, const struct heard *h)
 	}
 	et->t = t;
 	et->revision = h->revision;
+	k->text = text;
 	k->epoch = h->epoch;
 	index_tunnel(all, et);
 	tunnel_changed(all, et);
