@@ -234,7 +234,8 @@ static X509 *find_ca(SSL *tls, const char *fingerprint)
 	return NULL;
 }
 
-/* Does the peer's certificate come from that authority, and may it be a server's? */
+/* Does the peer's certificate come from that authority, and is it a node's? Those are servers' and
+ * clients'; one of `weir ca host`, a server's alone, may be anybody's. */
 static bool verify_leaf(SSL *tls, X509 *ca, const char **why)
 {
 	X509_STORE *store = X509_STORE_new();
@@ -248,6 +249,10 @@ static bool verify_leaf(SSL *tls, X509 *ca, const char **why)
 	    X509_STORE_CTX_set_purpose(ctx, X509_PURPOSE_SSL_SERVER)) {
 		ok = X509_verify_cert(ctx) == 1;
 		*why = X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx));
+	}
+	if (ok && !(X509_get_extended_key_usage(leaf) & XKU_SSL_CLIENT)) {
+		ok = false;
+		*why = "it is for a server alone, not for a node of the installation";
 	}
 	X509_STORE_CTX_free(ctx);
 	X509_STORE_free(store);

@@ -142,6 +142,17 @@ with Lab(edges=2, tunnels="ttl: 1s, quarantine: 2s, ack_timeout: 2s, zone: edge.
     held.kill()
     origin.kill()
 
+    # ---- a certificate of the nodes' authority, but for a site: it gets no token ----
+    lab.weir("ca", "host", lab.work / "ca", "site.edge.example")
+    site = lab.daemon("site", "openssl", "s_server", "-accept", "127.0.0.1:10990", "-tls1_3", "-alpn", "http/1.1", "-quiet",
+                      *[x for o, n in (("-cert", "site.edge.example.pem"), ("-key", "site.edge.example.key"), ("-cert_chain", "ca.pem"))
+                        for x in (o, lab.work / "ca" / n)])
+    until(lambda: listens(10990))
+    got = lab.weir("tunnel", "enroll", "-", "--edge", "127.0.0.1:10990", "--dir", lab.work / "cred-site", input=lab.tokens["app"], fails=True)
+    check(got.returncode and "for a server alone" in got.stderr and "token was not sent" in got.stderr and "secret" not in site.said(),
+          f"a site's certificate makes no edge: {got.stderr.strip()}")
+    site.kill()
+
     # ---- one stranger who opens connections and says nothing keeps nobody else out ----
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
     idle = [socket.create_connection(("127.0.0.1", first.attach)) for _ in range(1100)]

@@ -281,6 +281,11 @@ def test_refusals(p):
     for n in keep:
         shutil.copy(p.work / f"ca2/edge-2.{n}", p.work / f"ca/edge-2.{n}")
     refused(p, "r3", {}, "it is no edge of this installation")
+    # of the right authority, but for a site: whoever has that key could wait for other tenants' origins
+    p.run("weir", "ca", "host", p.work / "ca", "tenant.edge.example", "localhost.example")
+    for n in keep:
+        shutil.copy(p.work / f"ca/tenant.edge.example.{n}", p.work / f"ca/edge-2.{n}")
+    refused(p, "r3h", {}, "its certificate is for a server alone")
     for n in keep:
         (p.work / f"ca/edge-2.{n}").write_bytes(keep[n])
     p.credentials(ca="ca")

@@ -183,7 +183,7 @@ static void on_connection(int listener, uint32_t revents, void *arg)
 
 int handover_bind(struct handover **out, struct agent *agent)
 {
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	struct addr_port at = { 0 };
 	const struct daemon *d = agent->d;
 	char path[PATH_MAX];
 	struct handover *h;
@@ -204,14 +204,14 @@ int handover_bind(struct handover **out, struct agent *agent)
 		err = -ENAMETOOLONG;
 		goto out;
 	}
-	strcpy(to.sun_path, h->path);
-	unlink(h->path);
-	h->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	err = h->fd < 0 || bind(h->fd, (struct sockaddr *)&to, sizeof(to)) ||
-			      chmod(h->path, 0600) || chown(h->path, d->user.uid, (gid_t)-1) ||
-			      listen(h->fd, EDGES_MAX)
-		      ? -errno
-		      : 0;
+	strcpy(at.path, h->path);
+	h->fd = addr_bind(&at, SOCK_SEQPACKET, 0, false, 0600);
+	/* The folder is the daemons' user's: what lies there now may be a link. */
+	if (h->fd < 0)
+		err = h->fd;
+	else
+		err = lchown(h->path, d->user.uid, (gid_t)-1) || listen(h->fd, EDGES_MAX) ? -errno
+											  : 0;
 	if (!err) {
 		*out = h;
 		return 0;

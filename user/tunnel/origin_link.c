@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -215,8 +216,8 @@ static int on_line(void *arg, const char *line, size_t len)
 	err = control_parse(c, line, len);
 	/* What a newer edge says and this version does not know is passed over. */
 	if (err) {
-		log_limited(LOG_LEVEL_DEBUG, 6, "edge %s: a control line that is not known: %.80s",
-			    l->edge, line);
+		log_limited(LOG_LEVEL_DEBUG, 6, "edge %s: a control line of %zu bytes is not known",
+			    l->edge, len);
 		free(c);
 		return 0;
 	}
@@ -349,6 +350,16 @@ static int turn_round(struct origin_link *l)
 	return err;
 }
 
+/* A node's certificate is a server's and a client's (`weir ca issue`). One for a server alone, of
+ * the same authority (`weir ca host`), may well be in the hands of another tenant, and makes no
+ * edge. */
+static bool is_node(struct conn *c)
+{
+	X509 *cert = SSL_get0_peer_certificate(conn_tls(c));
+
+	return cert && (X509_get_extended_key_usage(cert) & XKU_SSL_CLIENT);
+}
+
 static void conn_ready(struct conn *c, void *arg)
 {
 	struct origin_link *l = arg;
@@ -356,6 +367,11 @@ static void conn_ready(struct conn *c, void *arg)
 	if (strcmp(conn_alpn(c), CONTROL_ALPN)) {
 		link_fall(l, "what listens there is no attach listener of an edge (it does not "
 			     "speak " CONTROL_ALPN "); see `edge.attach` there");
+		return;
+	}
+	if (!is_node(c)) {
+		link_fall(l, "it is no edge: its certificate is for a server alone, not for a node "
+			     "of the installation (`weir ca issue` makes those)");
 		return;
 	}
 	l->state = LINK_GREETING;
@@ -412,8 +428,7 @@ void origin_link_load(struct origin_link *l, double cpu)
 void origin_link_detach(struct origin_link *l)
 {
 	const struct control c = { .kind = CONTROL_DETACH,
-				   .back = l->o->draining &&
-					   loop_is_restart(l->o->d->loop) };
+				   .back = l->o->draining && loop_is_restart(l->o->d->loop) };
 
 	if (l->detached)
 		return;

@@ -13,6 +13,7 @@
 #include "user/tunnel/origin_dial.h"
 
 #define CANDIDATES_MAX 256
+#define PLACES_MAX     256   /* an edge that tells of ever new ones gets no further */
 #define NAMES_MS       30000 /* a place's name is asked for again */
 #define NAMES_SOON_MS  1000  /* the same after a failure, at most so often */
 
@@ -127,11 +128,12 @@ void places_second(struct origin_dial *d)
 static struct place *place_of(struct origin_dial *d, const char *text)
 {
 	struct place *p;
+	size_t n = 0;
 
-	for (p = d->places; p; p = p->next)
+	for (p = d->places; p; p = p->next, n++)
 		if (!strcmp(p->text, text))
 			return p;
-	p = calloc(1, sizeof(*p));
+	p = n < PLACES_MAX ? calloc(1, sizeof(*p)) : NULL;
 	if (!p || names_split(text, p->job.host, &p->job.port)) {
 		free(p);
 		return NULL;
