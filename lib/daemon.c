@@ -225,6 +225,20 @@ static void on_reload(void *arg)
 	sd_notify(0, "READY=1");
 }
 
+bool daemon_has_successor(void)
+{
+	const char *value = getenv("WEIR_SUCCESSOR");
+
+	return value && !strcmp(value, "1");
+}
+
+void daemon_give_way(struct daemon *d)
+{
+	ctl_free(d->ctl);
+	d->ctl = NULL;
+	sd_notify(0, "X_WEIR_GIVES_WAY=1");
+}
+
 static void on_stop(void *arg)
 {
 	struct daemon *d = arg;

@@ -81,6 +81,11 @@ json_t *daemon_status_now(struct daemon *d);
  * logs every fault and writes the first into err. 0 or -errno. On the main thread only. */
 int daemon_reload(struct daemon *d, char *err, size_t err_len);
 
+/* Does somebody (`weir up`) start this process's successor while it drains? Then drain gives up what
+ * only one process can have, and daemon_give_way() the control socket, and says so. */
+bool daemon_has_successor(void);
+void daemon_give_way(struct daemon *d);
+
 /* Options -c -n -v -V -h; exit codes 0, 1, 2. */
 int daemon_main(const struct daemon_program *program, int argc, char **argv);
 

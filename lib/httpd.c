@@ -218,10 +218,10 @@ int httpd_listen(struct httpd *server)
 	return start_threads(server, true);
 }
 
-static void stop_accepting(struct httpd *server)
+void httpd_stop_accepting(struct httpd *server)
 {
-	for (size_t i = 0; i < server->nsockets; i++) {
-		if (server->sockets[i].mhd)
+	for (size_t i = 0; server && i < server->nsockets; i++) {
+		if (server->sockets[i].mhd && server->sockets[i].fd >= 0)
 			MHD_quiesce_daemon(server->sockets[i].mhd);
 		if (server->sockets[i].fd >= 0)
 			close(server->sockets[i].fd);
@@ -235,7 +235,7 @@ void httpd_stop(struct httpd *server, unsigned int grace_ms)
 
 	if (!server)
 		return;
-	stop_accepting(server);
+	httpd_stop_accepting(server);
 	http_events_end(server);
 	until = http_now_ms() + grace_ms;
 	while (server->in_flight && http_now_ms() < until)

@@ -86,6 +86,8 @@ int httpd_start(struct httpd **out, const struct httpd_options *opt, const int *
 		const struct http_route *routes, void *arg);
 /* Begins to listen on the sockets that do not yet; the others are left alone. 0 or -errno. */
 int httpd_listen(struct httpd *server);
+/* Accepts no more and closes the sockets; what is connected goes on. Accepts NULL. */
+void httpd_stop_accepting(struct httpd *server);
 /* Stops accepting, lets running requests end for at most grace_ms, then closes. Accepts NULL. */
 void httpd_stop(struct httpd *server, unsigned int grace_ms);
 

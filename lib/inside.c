@@ -270,6 +270,12 @@ int inside_serve(struct inside *in, struct daemon *d, struct load *load,
 	return httpd_start(&in->server, &opt, &in->fd, 1, in->routes, arg);
 }
 
+void inside_stop_accepting(struct inside *in)
+{
+	if (in)
+		httpd_stop_accepting(in->server);
+}
+
 void inside_stop(struct inside *in)
 {
 	if (!in)

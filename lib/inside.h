@@ -22,6 +22,8 @@ int inside_bind(struct inside **out, const struct conf *conf, const struct addr_
  * set here. load may be NULL. */
 int inside_serve(struct inside *inside, struct daemon *d, struct load *load,
 		 const struct httpd_options *options, const struct http_route *extra, void *arg);
+/* Gives up the address, for another process; accepts NULL. */
+void inside_stop_accepting(struct inside *inside);
 void inside_stop(struct inside *inside); /* accepts NULL */
 
 /* The answer of `status`, as the control socket gives it (a new reference). From any thread but the

@@ -100,6 +100,9 @@ bool registry_lease_holds(struct reg_lease *lease, const char *key);
  * may be NULL, counts the leases: it grows whenever a lost one was replaced, so that a holder knows
  * to read again what others may have changed meanwhile. */
 bool registry_lease_certain(struct reg_lease *lease, uint64_t *term);
+/* Another process is about to take over the keys: this one does not put them again when the lease
+ * is lost. */
+void registry_lease_retire(struct reg_lease *lease);
 void registry_lease_end(struct reg_lease *lease, bool revoke); /* revoke: the keys go at once */
 
 /* Watches a prefix: first a PUT for each present key, then REG_SYNCED, then changes as they come.

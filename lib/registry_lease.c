@@ -36,6 +36,7 @@ struct reg_lease {
 	pthread_mutex_t lock; /* all below */
 	pthread_cond_t wake;
 	bool stop;
+	bool retired;	       /* its keys are another process's */
 	int64_t id;	       /* 0: none now */
 	uint64_t term;	       /* leases granted so far */
 	int64_t sure_until_ms; /* the registry cannot have let the lease lapse before */
@@ -99,9 +100,13 @@ static int grant(struct reg_lease *lease)
 /* Puts all remembered keys but the locks. Only calls with busy held change the array. */
 static int put_all(struct reg_lease *lease)
 {
+	bool retired;
 	int rc = 0;
 
-	for (size_t i = 0; i < lease->nkeys && !rc; i++)
+	pthread_mutex_lock(&lease->lock);
+	retired = lease->retired;
+	pthread_mutex_unlock(&lease->lock);
+	for (size_t i = 0; i < lease->nkeys && !rc && !retired; i++)
 		if (!lease->keys[i].lock)
 			rc = registry_put(lease->reg, lease->keys[i].key, lease->keys[i].value,
 					  lease_id(lease));
@@ -396,6 +401,13 @@ bool registry_lease_certain(struct reg_lease *lease, uint64_t *term)
 		*term = lease->term;
 	pthread_mutex_unlock(&lease->lock);
 	return certain;
+}
+
+void registry_lease_retire(struct reg_lease *lease)
+{
+	pthread_mutex_lock(&lease->lock);
+	lease->retired = true;
+	pthread_mutex_unlock(&lease->lock);
 }
 
 void registry_lease_end(struct reg_lease *lease, bool revoke)

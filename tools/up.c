@@ -7,8 +7,9 @@
  * sent it SIGTERM, at once: that is how a role is restarted. SIGTERM and SIGINT end all, SIGHUP
  * goes to all. Children say when they are ready by sd_notify(3) to an abstract socket; a message
  * counts only from a process that we started (SCM_CREDENTIALS). Listeners that a child gives us
- * (FDSTORE=1) are kept for the one after it. When every role was ready once, our own starter is
- * told.
+ * (FDSTORE=1) are kept for the one after it, which starts at once when a child that drains says
+ * X_WEIR_GIVES_WAY=1: the old one ends beside it. When every role was ready once, our own starter
+ * is told.
  */
 #include "tools/cmd.h"
 
@@ -32,6 +33,7 @@
 #define STOP_US	     10000000 /* then SIGKILL; more when a role drains for longer */
 #define CALM_US	     1000000  /* one that ran for so long and ends well starts again at once */
 #define MESSAGE_FDS  64
+#define LEAVING_MAX  8 /* that drain beside their successors; one more has none until it ended */
 
 struct child {
 	struct up *up;
@@ -42,6 +44,10 @@ struct child {
 	bool serving; /* is, since it was started last */
 	uint64_t pause_us, started_us;
 	sd_event_source *exit, *again;
+	struct leaving {
+		pid_t pid; /* 0: free */
+		sd_event_source *exit;
+	} leaving[LEAVING_MAX];
 	struct fdstore store; /* its listeners, for the next one */
 };
 
@@ -65,10 +71,18 @@ static uint64_t now_us(struct up *up)
 	return now;
 }
 
+static bool child_runs(const struct child *c)
+{
+	for (size_t i = 0; i < LEAVING_MAX; i++)
+		if (c->leaving[i].pid)
+			return true;
+	return c->pid;
+}
+
 static bool anyone_runs(const struct up *up)
 {
 	for (size_t i = 0; i < up->nchildren; i++)
-		if (up->children[i].pid)
+		if (child_runs(&up->children[i]))
 			return true;
 	return false;
 }
@@ -105,6 +119,23 @@ static uint64_t next_pause(struct child *c, bool well)
 	return pause;
 }
 
+/* One that drained beside its successor? */
+static bool leaving_ended(struct child *c, const siginfo_t *si)
+{
+	for (size_t i = 0; i < LEAVING_MAX; i++) {
+		struct leaving *l = &c->leaving[i];
+
+		if (l->pid != si->si_pid)
+			continue;
+		l->pid = 0;
+		l->exit = sd_event_source_unref(l->exit);
+		say_end(c, si);
+		fputs(" after its successor took over\n", stderr);
+		return true;
+	}
+	return false;
+}
+
 /* A role that never became ready and ends with 2 (configuration) would end so again: give up. */
 static int child_ended(sd_event_source *source, const siginfo_t *si, void *arg)
 {
@@ -113,6 +144,8 @@ static int child_ended(sd_event_source *source, const siginfo_t *si, void *arg)
 	uint64_t pause;
 
 	(void)source;
+	if (leaving_ended(c, si))
+		return up->stopping && !anyone_runs(up) ? sd_event_exit(up->event, up->status) : 0;
 	c->pid = 0;
 	c->exit = sd_event_source_unref(c->exit);
 	if (up->stopping)
@@ -152,6 +185,7 @@ static void run_child(const struct child *c)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	snprintf(address, sizeof(address), "@weir-up-%d", (int)getppid());
 	setenv("NOTIFY_SOCKET", address, 1);
+	setenv("WEIR_SUCCESSOR", "1", 1);
 	rc = fdstore_hand_over(&c->store);
 	if (rc)
 		fprintf(stderr, "weir up: %s starts without its listeners: %s\n", c->role,
@@ -174,6 +208,23 @@ static int start_child(struct child *c)
 	c->started_us = now_us(c->up);
 	rc = sd_event_add_child(c->up->event, &c->exit, c->pid, WEXITED, child_ended, c);
 	return rc < 0 ? rc : 0;
+}
+
+/* The child drains and has given up what its successor needs. One that never served, or one too
+ * many, is followed when it has ended. */
+static int succeed(struct child *c)
+{
+	struct leaving *l = c->leaving;
+
+	while (l < c->leaving + LEAVING_MAX && l->pid)
+		l++;
+	if (c->up->stopping || !c->serving || l == c->leaving + LEAVING_MAX)
+		return 0;
+	fprintf(stderr, "weir up: %s ends; its successor starts\n", c->role);
+	*l = (struct leaving){ c->pid, c->exit };
+	c->pid = 0;
+	c->exit = NULL;
+	return start_child(c);
 }
 
 static int start_those_waiting(struct up *up)
@@ -274,6 +325,8 @@ static int notified(sd_event_source *source, int fd, uint32_t revents, void *arg
 		return 0;
 	}
 	fdstore_message(&c->store, text, fds, n);
+	if (strstr(text, "X_WEIR_GIVES_WAY=1"))
+		return succeed(c);
 	if (strncmp(text, "READY=1", 7) && !strstr(text, "\nREADY=1"))
 		return 0;
 	return child_is_ready(arg, c);
@@ -284,19 +337,35 @@ static int kill_rest(sd_event_source *source, uint64_t usec, void *arg)
 	struct up *up = arg;
 
 	(void)source, (void)usec;
-	for (size_t i = 0; i < up->nchildren; i++)
-		if (up->children[i].pid) {
-			fprintf(stderr, "weir up: %s does not end; killing it\n",
-				up->children[i].role);
-			kill(up->children[i].pid, SIGKILL);
+	for (size_t i = 0; i < up->nchildren; i++) {
+		struct child *c = &up->children[i];
+
+		for (size_t k = 0; k < LEAVING_MAX; k++)
+			if (c->leaving[k].pid)
+				kill(c->leaving[k].pid, SIGKILL);
+		if (c->pid) {
+			fprintf(stderr, "weir up: %s does not end; killing it\n", c->role);
+			kill(c->pid, SIGKILL);
 		}
+	}
 	return 0;
+}
+
+/* Those that drain already are told to end at once by the second signal only. */
+static void signal_child(const struct child *c, int sig, bool again)
+{
+	if (c->pid)
+		kill(c->pid, sig);
+	for (size_t i = 0; again && sig == SIGTERM && i < LEAVING_MAX; i++)
+		if (c->leaving[i].pid)
+			kill(c->leaving[i].pid, sig);
 }
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *arg)
 {
 	struct up *up = arg;
 	int sig = (int)si->ssi_signo;
+	bool again = up->stopping;
 
 	(void)source;
 	if (sig != SIGHUP && !up->stopping) {
@@ -306,8 +375,7 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
 					   kill_rest, up);
 	}
 	for (size_t i = 0; i < up->nchildren; i++)
-		if (up->children[i].pid)
-			kill(up->children[i].pid, sig == SIGHUP ? SIGHUP : SIGTERM);
+		signal_child(&up->children[i], sig == SIGHUP ? SIGHUP : SIGTERM, again);
 	if (up->stopping && !anyone_runs(up))
 		return sd_event_exit(up->event, up->status);
 	return 0;

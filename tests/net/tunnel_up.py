@@ -10,10 +10,11 @@ import http.client
 from tunnel_lib import *
 
 HOST, PORT, TLS = "app.edge.example", 8080, 8443
+begun = threading.Event()
 
 
 def page(c):
-    """/slow takes a second and a half for its answer, everything else none."""
+    """/slow takes a second and a half for its answer, /long sends a byte each 0.1 s for 6 s, everything else is at once."""
     stream = c.makefile("rb")
     while True:
         line = stream.readline()
@@ -23,6 +24,13 @@ def page(c):
             pass
         if b"/slow" in line:
             time.sleep(1.5)
+        if b"/long" in line:
+            begun.set()
+            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n")
+            for _ in range(60):
+                c.sendall(b"x")
+                time.sleep(0.1)
+            continue
         c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
 
 
@@ -30,7 +38,7 @@ class Load:
     """Threads that ask again and again, half of them by a new connection each time."""
 
     def __init__(self, threads=8, host=HOST):
-        self.results, self.ends, self.lock = [], False, threading.Lock()
+        self.results, self.seconds, self.ends, self.lock = [], [], False, threading.Lock()
         self.threads = [threading.Thread(target=self.ask, args=(host, i % 2 == 0), daemon=True) for i in range(threads)]
         for t in self.threads:
             t.start()
@@ -38,6 +46,7 @@ class Load:
     def ask(self, host, keeps):
         c = None
         while not self.ends:
+            began = time.monotonic()
             try:
                 c = c or http.client.HTTPConnection("127.0.0.1", PORT, timeout=20)
                 c.request("GET", "/", headers={"Host": host})
@@ -51,6 +60,7 @@ class Load:
                 result, c = repr(e), None
             with self.lock:
                 self.results.append(result)
+                self.seconds.append(time.monotonic() - began)
 
     def more(self, n):
         """Waits until so many more have been answered."""
@@ -96,9 +106,10 @@ def pids():
 def restarted(role, times=1):
     """Ends the role, and waits for the one after it."""
     for _ in range(times):
-        was = pids()[role]
+        was, ready = pids()[role], f"{role} is ready"
+        so_far = up.said().count(ready)
         os.kill(was, signal.SIGTERM)
-        if not until(lambda: pids().get(role) not in (None, was), 20):
+        if not until(lambda: up.said().count(ready) > so_far and pids().get(role) not in (None, was), 20):
             return False
     return True
 
@@ -119,8 +130,30 @@ def edge_restarts():
     opened = [sum(int(line.split()[2]) for line in one) for one in got]
     check(not bad and min(opened) >= 4, f"and {sum(map(len, got))} of h2, 4 at once on each of 3 connections that were kept, {len(bad)} failed", bad[:5])
     check(slow.communicate()[0] == "200", "the one that ran when the edge was told to end was answered")
-    check(up.said().count("edge ended with code 0; it starts again") == 3, "each ended in order, and was started again",
+    over = "edge ended with code 0"
+    check(until(lambda: up.said().count(over) == 3, 12), "each ended in order, beside its successor or before it", up.said()[-1500:])
+
+
+def long_transfer():
+    """New requests do not wait for an old one to end."""
+    long = subprocess.Popen(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{size_download}", "-H", f"Host: {HOST}",
+                             f"http://127.0.0.1:{PORT}/long"], stdout=subprocess.PIPE, text=True)
+    begun.wait(10)
+    load = Load()
+    load.more(50)
+    was, so_far = pids()["edge"], len(up.said())
+    began = time.monotonic()
+    good = restarted("edge") and load.more(100)
+    took = time.monotonic() - began
+    failed = load.stop()
+    check(good and long.poll() is None and os.path.exists(f"/proc/{was}"), f"while a long download runs the next edge serves already, {took:.1f} s after SIGTERM",
           up.said()[-1500:])
+    longest = max(load.seconds)
+    check(not failed and longest < 3, f"{len(load.results)} requests meanwhile, {len(failed)} failed, the longest took {longest:.2f} s", failed[:5])
+    check(long.communicate()[0] == "200 60" and until(lambda: "edge ended with code 0 after its successor took over" in up.said()[so_far:], 5), "the download ends whole, then the old edge",
+          up.said()[-1500:])
+    there = [key(lab, name) is not None for name in ("members/edge/box", "attachments/app/box", "routed/edge/box")]
+    check(all(there), "which takes nothing of the new one's from the registry", there)
 
 
 def others_restart():
@@ -162,6 +195,7 @@ with Lab(edges=0) as lab:
     ask = ["curl", "-s", "-H", f"Host: {HOST}", f"http://127.0.0.1:{PORT}/"]
     check(until(lambda: subprocess.run(ask, capture_output=True, text=True).stdout == "hello"), "and the page comes", origin.said())
     edge_restarts()
+    long_transfer()
     others_restart()
     ends()
 finish()

@@ -3,8 +3,9 @@
 # Stands for a role under `weir up` (up_fdstore.sh copies it beside weir as weir-tunnel): a listener that
 # it takes from its starter or makes and stores there, and answers each connection with its process id
 # and what it was given. FIFO "gate" in the folder of the configuration, when it is there, is read
-# before anything is accepted; SIGUSR1 has the stored listener forgotten.
-import array, os, signal, socket, sys
+# before anything is accepted; SIGUSR1 has the stored listener forgotten; by SIGUSR2 it drains beside its
+# successor until a file "over" is in the folder.
+import array, os, signal, socket, sys, time
 
 folder = os.path.dirname(sys.argv[sys.argv.index("-c") + 1])
 given = os.environ.get("LISTEN_FDNAMES", "")
@@ -22,6 +23,16 @@ def forget(*_):
     tell("FDSTOREREMOVE=1\nFDNAME=front")
 
 
+def drain(*_):
+    assert os.environ["WEIR_SUCCESSOR"] == "1"
+    listener.close()
+    tell("STOPPING=1\nX_WEIR_GIVES_WAY=1")
+    while not os.path.exists(f"{folder}/over"):
+        time.sleep(0.02)
+    os._exit(0)
+
+
+signal.signal(signal.SIGUSR2, drain)
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 signal.signal(signal.SIGUSR1, forget)
 names = given.split(":") if given else []

@@ -56,6 +56,17 @@ fourth=$(ask)
 check "without that listener" [ "${fourth#* }" = "edge other" ]
 check "which is elsewhere now" [ "$port" != "$(cat "$dir/port")" ]
 
+fifth=$(ask)
+kill -USR2 "$(pid_of "$fifth")"
+check "one that drains has its successor at once" said "edge ends; its successor starts" 1
+check "which is ready" said "edge is ready" 5
+sixth=$(ask)
+check "and serves" [ "$(pid_of "$sixth")" != "$(pid_of "$fifth")" ]
+check "while the old one still runs" kill -0 "$(pid_of "$fifth")"
+: >"$dir/over"
+check "until it has drained" said "edge ended with code 0 after its successor took over" 1
+kill -0 "$(pid_of "$sixth")"
+check "without another start" [ $? = 0 ]
 kill -TERM "$up"
 wait "$up"
 check "weir up ends with 0" [ $? = 0 ]

@@ -311,6 +311,8 @@ void attach_close(struct attach *a)
 void attach_drain(struct attach *a)
 {
 	a->draining = true;
+	while (daemon_has_successor() && a->nlisteners) /* who comes now waits for it */
+		reactor_remove(a->edge->reactor, &a->listeners[--a->nlisteners].io);
 	for (struct attached *to = a->tunnels; to; to = to->next)
 		attached_tell(a, to, true);
 	for (struct oconn *oc = a->conns; oc; oc = oc->next)

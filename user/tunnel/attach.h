@@ -27,6 +27,7 @@ struct enroll;
 
 /* ---- leased.c ---- */
 int leased_open(struct leased **out, struct edge *edge);
+bool leased_idle(const struct leased *l); /* all is written */
 void leased_stop(struct leased *l);  /* begins nothing any more; accepts NULL */
 void leased_close(struct leased *l); /* after reactor_free(); accepts NULL */
 /* The key's value from now on; NULL: withdrawn. Written soon, again and again until it is; of

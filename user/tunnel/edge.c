@@ -20,8 +20,10 @@
 #include "user/tunnel/edge_program.h"
 #include "user/tunnel/handover.h"
 
-#define LOOK_MS 20
-#define LOOKS	100 /* then clients are served without: about 3 s */
+#define LOOK_MS	 20
+#define LOOKS	 100 /* then clients are served without: about 3 s */
+#define YIELD_MS 10
+#define YIELDS	 50 /* then the successor starts though the registry has not been told */
 
 /* What edge.h does not show to the parts. */
 struct whole {
@@ -31,6 +33,8 @@ struct whole {
 	struct reactor_timer late; /* the drain has lasted long enough */
 	struct reactor_timer look; /* was the registry heard */
 	unsigned int looks;
+	struct reactor_timer yield; /* to the successor, when all is withdrawn */
+	unsigned int yields;
 };
 
 static bool enabled(const struct conf *conf)
@@ -170,6 +174,24 @@ static void on_late(struct reactor_timer *t)
 	loop_quit(w->edge.d->loop, 0);
 }
 
+/* What only one process can have goes to the successor, which starts when it was told: after the
+ * attachments were withdrawn, so that its own are not. */
+static void on_yield(struct reactor_timer *t)
+{
+	struct whole *w = (struct whole *)((char *)t - offsetof(struct whole, yield));
+	struct edge *e = &w->edge;
+
+	if (e->leased && !leased_idle(e->leased) && ++w->yields < YIELDS) {
+		reactor_timer_set(e->reactor, t, YIELD_MS);
+		return;
+	}
+	leased_stop(e->leased);
+	if (e->lease)
+		registry_lease_retire(e->lease);
+	inside_stop_accepting(e->inside);
+	daemon_give_way(e->d);
+}
+
 static void drain(struct daemon *d)
 {
 	struct whole *w = d->state;
@@ -182,6 +204,9 @@ static void drain(struct daemon *d)
 	if (e->attach)
 		attach_drain(e->attach);
 	front_drain(e->front);
+	w->yield.fn = on_yield;
+	if (daemon_has_successor())
+		reactor_timer_set(e->reactor, &w->yield, 0);
 }
 
 static void stop(struct daemon *d)
@@ -196,6 +221,7 @@ static void stop(struct daemon *d)
 	handover_stop(w->handover);
 	reactor_timer_stop(e->reactor, &w->late);
 	reactor_timer_stop(e->reactor, &w->look);
+	reactor_timer_stop(e->reactor, &w->yield);
 	front_close(e->front);
 	publish_close(e->publish);
 	if (e->attach)

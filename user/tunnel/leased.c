@@ -234,6 +234,11 @@ int leased_open(struct leased **out, struct edge *edge)
 	return 0;
 }
 
+bool leased_idle(const struct leased *l)
+{
+	return !l->running && !l->dirty;
+}
+
 void leased_stop(struct leased *l)
 {
 	if (!l)

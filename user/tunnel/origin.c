@@ -220,6 +220,10 @@ static void origin_drain(struct daemon *d)
 	o->drain_until_ms = now + d->conf->origin.drain_us / 1000;
 	o->drain.fn = drain_look;
 	origin_dial_drain(o->dial);
+	if (loop_is_restart(d->loop) && daemon_has_successor()) {
+		inside_stop_accepting(o->inside);
+		daemon_give_way(d);
+	}
 	reactor_timer_set(o->reactor, &o->drain, 1);
 }
 
