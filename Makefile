@@ -61,7 +61,7 @@ tunnel_parts += tunnels announce index leased publish publish_model publish_plan
 tunnel_parts += origin origin_dial origin_cred origin_names origin_places origin_link
 tunnel_parts += origin_targets origin_probe origin_back origin_h2
 tunnel_parts += origin_request origin_metrics
-tunnel_parts += authority authority_sign authority_work
+tunnel_parts += authority authority_sign authority_work cert
 tunnel_src   := $(wildcard $(tunnel_parts:%=user/tunnel/%.c))
 
 # Debian's node-llhttp ships the parser as C sources: compiled with our programs

@@ -129,6 +129,19 @@ static int ask(struct dataplane *dp, enum loader_op op, int *fd)
 	return ask_with(dp, op, -1, fd);
 }
 
+/* The same for an answer of so many bytes. */
+static int ask_for(struct dataplane *dp, enum loader_op op, void *out, size_t len)
+{
+	int rc = ask(dp, op, NULL);
+
+	if (rc < 0)
+		return rc;
+	if (dp->m.len != len)
+		return fail(dp, -EPROTO, "the loader's answer is not understood");
+	memcpy(out, dp->m.body, len);
+	return 0;
+}
+
 static void prepare(struct dataplane *dp, uint32_t number, uint32_t offset, const void *body,
 		    size_t len)
 {
@@ -398,33 +411,17 @@ int dataplane_service_state(struct dataplane *dp, int service, struct dataplane_
 
 int dataplane_reasons(struct dataplane *dp, struct weir_count out[WEIR_REASON_COUNT])
 {
-	int rc;
-
 	prepare(dp, 0, 0, NULL, 0);
-	rc = ask(dp, LOADER_REASONS, NULL);
-	if (rc < 0)
-		return rc;
-	if (dp->m.len != WEIR_REASON_COUNT * sizeof(*out))
-		return fail(dp, -EPROTO, "the loader's answer is not understood");
-	memcpy(out, dp->m.body, dp->m.len);
-	return 0;
+	return ask_for(dp, LOADER_REASONS, out, WEIR_REASON_COUNT * sizeof(*out));
 }
 
 int dataplane_backend_counts(struct dataplane *dp, const uint16_t *backends, size_t n,
 			     struct weir_count *out)
 {
-	int rc;
-
 	if (n > 1024)
 		return fail(dp, -E2BIG, "more than 1024 backends asked for");
 	prepare(dp, 0, 0, backends, n * sizeof(*backends));
-	rc = ask(dp, LOADER_BACKEND_COUNTS, NULL);
-	if (rc < 0)
-		return rc;
-	if (dp->m.len != n * sizeof(*out))
-		return fail(dp, -EPROTO, "the loader's answer is not understood");
-	memcpy(out, dp->m.body, dp->m.len);
-	return 0;
+	return ask_for(dp, LOADER_BACKEND_COUNTS, out, n * sizeof(*out));
 }
 
 int dataplane_socket(struct dataplane *dp, int family)
@@ -466,18 +463,10 @@ int dataplane_service_remove(struct dataplane *dp, int service)
 int dataplane_service_counts(struct dataplane *dp, const uint32_t *services, size_t n,
 			     struct weir_count *out)
 {
-	int rc;
-
 	if (n > 1024)
 		return fail(dp, -E2BIG, "more than 1024 services asked for");
 	prepare(dp, 0, 0, services, n * sizeof(*services));
-	rc = ask(dp, LOADER_SERVICE_COUNTS, NULL);
-	if (rc < 0)
-		return rc;
-	if (dp->m.len != n * sizeof(*out))
-		return fail(dp, -EPROTO, "the loader's answer is not understood");
-	memcpy(out, dp->m.body, dp->m.len);
-	return 0;
+	return ask_for(dp, LOADER_SERVICE_COUNTS, out, n * sizeof(*out));
 }
 
 int dataplane_edges(struct dataplane *dp, const struct addr self[2], const struct addr *others,
@@ -503,16 +492,8 @@ int dataplane_listener(struct dataplane *dp, int family, int fd)
 
 int dataplane_listen_counts(struct dataplane *dp, uint64_t out[WEIR_LISTEN_COUNT])
 {
-	int rc;
-
 	prepare(dp, 0, 0, NULL, 0);
-	rc = ask(dp, LOADER_LISTEN_COUNTS, NULL);
-	if (rc < 0)
-		return rc;
-	if (dp->m.len != WEIR_LISTEN_COUNT * sizeof(*out))
-		return fail(dp, -EPROTO, "the loader's answer is not understood");
-	memcpy(out, dp->m.body, dp->m.len);
-	return 0;
+	return ask_for(dp, LOADER_LISTEN_COUNTS, out, WEIR_LISTEN_COUNT * sizeof(*out));
 }
 
 /* ---- names of the reasons

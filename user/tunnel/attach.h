@@ -17,6 +17,7 @@
 #define WEIR_TUNNEL_ATTACH_H
 
 #include "user/tunnel/attach_pick.h"
+#include "user/tunnel/cert.h"
 #include "user/tunnel/control.h"
 #include "user/tunnel/edge.h"
 #include "user/tunnel/h2.h"
@@ -94,7 +95,7 @@ struct oconn {
 	struct reactor_timer patience; /* for handshake and hello */
 	/* the certificate */
 	char tunnel[TUNNEL_NAME_MAX];
-	char serial[41 * 2];
+	char serial[CERT_SERIAL_MAX];
 	int64_t not_after; /* unix seconds */
 	int64_t born;	   /* when the tunnel was made for which it was signed; 0: not said */
 	char (*names)[TUNNEL_HOSTNAME_MAX];

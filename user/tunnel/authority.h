@@ -15,11 +15,11 @@
 
 #include "lib/daemon.h"
 #include "lib/tunnels.h"
+#include "user/tunnel/cert.h"
 
 extern const struct daemon_program authority_program;
 
 #define AUTHORITY_WHY_MAX    160
-#define AUTHORITY_SERIAL_MAX 41 /* hex, upper case, with terminator */
 
 /* ---- authority_sign.c ---- */
 struct signer {
@@ -33,7 +33,7 @@ void signer_clear(struct signer *s);
 
 struct issued {
 	char *pem; /* malloc'ed */
-	char serial[AUTHORITY_SERIAL_MAX];
+	char serial[CERT_SERIAL_MAX];
 	int64_t until; /* unix seconds */
 };
 /* Signs the public key of a CSR for the tunnel's name and hostnames; everything else that the CSR asks

@@ -59,19 +59,17 @@ static int read_key(EVP_PKEY **out, const char *path, char *why, size_t why_len)
 
 static int read_cert(X509 **out, const char *path, char *why, size_t why_len)
 {
-	FILE *in = fopen(path, "re");
-	int rc;
+	int err;
 
-	if (!in) {
-		rc = -errno;
-		snprintf(why, why_len, "%s cannot be read: %s (`weir ca init` makes it)", path,
-			 strerror(-rc));
-		return rc;
-	}
-	*out = PEM_read_X509(in, NULL, NULL, NULL);
-	fclose(in);
+	*out = cert_read(path);
+	err = errno;
 	if (*out)
 		return 0;
+	if (err) {
+		snprintf(why, why_len, "%s cannot be read: %s (`weir ca init` makes it)", path,
+			 strerror(err));
+		return -err;
+	}
 	snprintf(why, why_len, "%s holds no certificate: %s", path, ssl_why());
 	return -EINVAL;
 }
@@ -202,7 +200,7 @@ static bool add_names(X509 *cert, const struct tunnel *t)
 }
 
 /* 128 bits; the first byte is never 0, so that every way of writing it has 32 digits. */
-static bool set_serial(X509 *cert, char serial[AUTHORITY_SERIAL_MAX])
+static bool set_serial(X509 *cert, char serial[CERT_SERIAL_MAX])
 {
 	unsigned char bytes[16];
 	BIGNUM *bn;
@@ -215,23 +213,16 @@ static bool set_serial(X509 *cert, char serial[AUTHORITY_SERIAL_MAX])
 	text = bn ? BN_bn2hex(bn) : NULL;
 	ok = text && BN_to_ASN1_INTEGER(bn, X509_get_serialNumber(cert));
 	if (ok)
-		snprintf(serial, AUTHORITY_SERIAL_MAX, "%s", text);
+		snprintf(serial, CERT_SERIAL_MAX, "%s", text);
 	OPENSSL_free(text);
 	BN_free(bn);
 	return ok;
 }
 
-static int64_t seconds_of(const ASN1_TIME *t)
-{
-	struct tm tm;
-
-	return ASN1_TIME_to_tm(t, &tm) == 1 ? (int64_t)timegm(&tm) : 0;
-}
-
 /* Not longer than the authority's own, past which nobody would take it. */
 static bool set_times(X509 *cert, const struct signer *s, uint64_t lifetime_us, int64_t *until)
 {
-	int64_t now = time(NULL), end = seconds_of(X509_get0_notAfter(s->cert));
+	int64_t now = time(NULL), end = cert_time(X509_get0_notAfter(s->cert));
 
 	*until = now + (int64_t)(lifetime_us / 1000000);
 	if (end && *until > end)

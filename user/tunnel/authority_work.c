@@ -268,7 +268,7 @@ static int commit(struct authority *a, const struct ask *ask, struct verdict *v)
 {
 	char enroll[sizeof(REG_ENROLL) + 128], enrolled[sizeof(REG_ENROLLED) + 128],
 		tunnel[sizeof(REG_TUNNELS) + TUNNEL_NAME_MAX],
-		issued[sizeof(REG_ISSUED) + TUNNEL_NAME_MAX + AUTHORITY_SERIAL_MAX];
+		issued[sizeof(REG_ISSUED) + TUNNEL_NAME_MAX + CERT_SERIAL_MAX];
 	struct texts t = { NULL, NULL, NULL };
 	int rc = texts_make(&t, v);
 	struct reg_cond conds[] = { { enroll, ask->revision }, { tunnel, v->revision } };

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "lib/log.h"
+#include "user/tunnel/cert.h"
 #include "user/tunnel/front_impl.h"
 
 struct name {
@@ -78,13 +79,6 @@ static int add_names(struct certificates *all, X509 *cert, SSL_CTX *ctx)
 	return n > 0 ? add_name(all, common, (size_t)n, ctx) : 0;
 }
 
-static time_t until_of(X509 *cert)
-{
-	struct tm tm;
-
-	return ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) ? timegm(&tm) : 0;
-}
-
 static int add(struct certificates *all, const struct conf_certificate *conf)
 {
 	static const char *const alpn[] = { "h2", "http/1.1", NULL };
@@ -102,7 +96,7 @@ static int add(struct certificates *all, const struct conf_certificate *conf)
 		return rc;
 	}
 	cert = SSL_CTX_get0_certificate(all->ctx[all->n]);
-	all->until[all->n] = until_of(cert);
+	all->until[all->n] = cert_time(X509_get0_notAfter(cert));
 	rc = add_names(all, cert, all->ctx[all->n]);
 	if (!rc && all->nnames == before) {
 		log_error("edge.certificates: %s bears no host name", conf->cert);

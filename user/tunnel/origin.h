@@ -25,6 +25,7 @@
 #include "lib/load.h"
 #include "lib/tunnels.h"
 #include "user/tunnel/access_log.h"
+#include "user/tunnel/cert.h"
 #include "user/tunnel/conn.h"
 #include "user/tunnel/control.h"
 #include "user/tunnel/end.h"
@@ -76,7 +77,7 @@ struct origin_cred {
 	size_t nhostnames;
 	int64_t until;	     /* unix seconds */
 	char until_text[40]; /* "2027-03-01 12:00 UTC" */
-	char serial[48];     /* hex, upper case, as under REG_REVOKED */
+	char serial[CERT_SERIAL_MAX];
 	uint8_t print[32];   /* over all three files: did they change? */
 };
 /* 0, or -errno with the sentence in why: what is missing or wrong, and which command makes it. */

@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -73,59 +71,21 @@ static int look(const char *folder, char why[ORIGIN_WHY_MAX])
 	return 0;
 }
 
-static X509 *read_cert(const char *path)
-{
-	FILE *f = fopen(path, "re");
-	X509 *cert = f ? PEM_read_X509(f, NULL, NULL, NULL) : NULL;
-
-	if (f)
-		fclose(f);
-	return cert;
-}
-
-static void read_names(struct origin_cred *cred, X509 *x)
-{
-	GENERAL_NAMES *all = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
-	BIGNUM *bn = ASN1_INTEGER_to_BN(X509_get_serialNumber(x), NULL);
-	char *hex = bn ? BN_bn2hex(bn) : NULL;
-
-	X509_NAME_get_text_by_NID(X509_get_subject_name(x), NID_commonName, cred->tunnel,
-				  sizeof(cred->tunnel));
-	for (int i = 0; i < sk_GENERAL_NAME_num(all); i++) {
-		const GENERAL_NAME *name = sk_GENERAL_NAME_value(all, i);
-		int len = name->type == GEN_DNS ? ASN1_STRING_length(name->d.dNSName) : 0;
-
-		if (len <= 0 || len >= TUNNEL_HOSTNAME_MAX ||
-		    cred->nhostnames == TUNNEL_HOSTNAMES_MAX)
-			continue;
-		snprintf(cred->hostnames[cred->nhostnames++], TUNNEL_HOSTNAME_MAX, "%.*s", len,
-			 (const char *)ASN1_STRING_get0_data(name->d.dNSName));
-	}
-	snprintf(cred->serial, sizeof(cred->serial), "%s", hex ? hex : "");
-	OPENSSL_free(hex);
-	BN_free(bn);
-	GENERAL_NAMES_free(all);
-}
-
-static int64_t unix_time(const ASN1_TIME *t)
-{
-	struct tm tm;
-
-	return ASN1_TIME_to_tm(t, &tm) == 1 ? (int64_t)timegm(&tm) : 0;
-}
-
 static int check_cert(struct origin_cred *cred, const char *path, const char *folder,
 		      char why[ORIGIN_WHY_MAX])
 {
-	X509 *x = read_cert(path);
+	X509 *x = cert_read(path);
 	char from[40];
 	int64_t now = (int64_t)time(NULL), begin;
 
 	if (!x)
 		return refuse(why, -EINVAL, "%.300s: holds no certificate in PEM", path);
-	read_names(cred, x);
-	cred->until = unix_time(X509_get0_notAfter(x));
-	begin = unix_time(X509_get0_notBefore(x));
+	X509_NAME_get_text_by_NID(X509_get_subject_name(x), NID_commonName, cred->tunnel,
+				  sizeof(cred->tunnel));
+	cred->nhostnames = cert_hostnames(x, cred->hostnames, TUNNEL_HOSTNAMES_MAX);
+	cert_serial(x, cred->serial);
+	cred->until = cert_time(X509_get0_notAfter(x));
+	begin = cert_time(X509_get0_notBefore(x));
 	X509_free(x);
 	date(cred->until, cred->until_text);
 	date(begin, from);

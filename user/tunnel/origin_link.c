@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <limits.h>
-#include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -350,16 +349,6 @@ static int turn_round(struct origin_link *l)
 	return err;
 }
 
-/* A node's certificate is a server's and a client's (`weir ca issue`). One for a server alone, of
- * the same authority (`weir ca host`), may well be in the hands of another tenant, and makes no
- * edge. */
-static bool is_node(struct conn *c)
-{
-	X509 *cert = SSL_get0_peer_certificate(conn_tls(c));
-
-	return cert && (X509_get_extended_key_usage(cert) & XKU_SSL_CLIENT);
-}
-
 static void conn_ready(struct conn *c, void *arg)
 {
 	struct origin_link *l = arg;
@@ -369,7 +358,7 @@ static void conn_ready(struct conn *c, void *arg)
 			     "speak " CONTROL_ALPN "); see `edge.attach` there");
 		return;
 	}
-	if (!is_node(c)) {
+	if (!cert_is_node(SSL_get0_peer_certificate(conn_tls(c)))) {
 		link_fall(l, "it is no edge: its certificate is for a server alone, not for a node "
 			     "of the installation (`weir ca issue` makes those)");
 		return;
