@@ -114,6 +114,11 @@ static void version_1_is_strict(void **state)
 	assert_int_equal(v1("PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\nGET /", &p), 47);
 	assert_int_equal(p.client.port, 56324);
 	assert_int_equal(p.server.port, 443);
+	/* one client, whatever the balancer's socket is */
+	assert_true(v1("PROXY TCP6 ::ffff:192.0.2.1 2001:db8::1 56324 443\r\n", &p) > 0);
+	assert_int_equal(p.client.addr.family, AF_INET);
+	assert_memory_equal(p.client.addr.bytes, "\xc0\0\2\1\0\0\0\0\0\0\0\0\0\0\0\0", 16);
+	assert_int_equal(p.server.addr.family, AF_INET6);
 }
 
 #define V2 "\r\n\r\n\0\r\nQUIT\n"

@@ -19,6 +19,27 @@
 static const uint8_t v1_start[] = "PROXY ";
 static const uint8_t v2_start[12] = "\r\n\r\n\0\r\nQUIT\n";
 
+/* A balancer that listens for both families may say ::ffff:192.0.2.1: networks that are allowed or
+ * denied, and counts by address, mean 192.0.2.1. */
+static void unmap(struct addr *a)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	struct addr v4 = { .family = AF_INET };
+
+	if (a->family != AF_INET6 || memcmp(a->bytes, mapped, sizeof(mapped)) != 0)
+		return;
+	memcpy(v4.bytes, a->bytes + 12, 4);
+	*a = v4;
+}
+
+static long known(struct proxy *out, struct proxy *p, size_t len)
+{
+	unmap(&p->client.addr);
+	unmap(&p->server.addr);
+	*out = *p;
+	return (long)len;
+}
+
 /* ---- version 1 (section 2.1) ---- */
 
 /* A port: decimal, no sign, no leading zero. */
@@ -74,8 +95,7 @@ static long v1_parse(struct proxy *out, const uint8_t *data, size_t len)
 		return -EINVAL;
 	else if (v1_addresses(&p, line + 6))
 		return -EINVAL;
-	*out = p;
-	return (long)n;
+	return known(out, &p, n);
 }
 
 /* ---- version 2 (section 2.2) ---- */
@@ -157,8 +177,7 @@ static long v2_parse(struct proxy *out, const uint8_t *data, size_t len)
 		p.local = true;
 	else if (v2_addresses(&p, data[13], data + V2_HEADER, size - V2_HEADER))
 		return -EINVAL;
-	*out = p;
-	return (long)size;
+	return known(out, &p, size);
 }
 
 static bool begins(const uint8_t *data, size_t len, const uint8_t *start, size_t start_len)
