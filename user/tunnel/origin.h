@@ -216,7 +216,8 @@ struct h2_target_options {
 	void *arg;
 };
 int h2_target_new(struct h2_target **out, struct reactor *r, const struct h2_target_options *opt);
-void h2_target_free(struct h2_target *t); /* what runs goes on; accepts NULL */
+/* What runs goes on; those that wait here wait in *list from now on. Accepts NULL. */
+void h2_target_free(struct h2_target *t, struct target_use **list);
 /* As target_open(). */
 int h2_target_open(struct h2_target *t, struct target_use *use, struct end **back);
 

@@ -41,11 +41,11 @@ struct conn_dial target_dial(const struct target *t, size_t i)
 	};
 }
 
-void target_place_free(struct target_place *p)
+void target_place_free(struct target *t, struct target_place *p)
 {
 	if (p->pool)
 		h1_pool_free(p->pool);
-	h2_target_free(p->h2);
+	h2_target_free(p->h2, &t->waiting);
 	p->pool = NULL;
 	p->h2 = NULL;
 }
@@ -55,7 +55,7 @@ void target_unref(struct target *t)
 	if (--t->refs)
 		return;
 	for (size_t i = 0; i < t->n; i++)
-		target_place_free(&t->places[i]);
+		target_place_free(t, &t->places[i]);
 	SSL_CTX_free(t->tls);
 	free(t->conf.hostname);
 	free(t->conf.to);

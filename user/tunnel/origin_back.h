@@ -45,7 +45,7 @@ struct targets {
 };
 
 void target_unref(struct target *t);
-void target_place_free(struct target_place *p);
+void target_place_free(struct target *t, struct target_place *p);
 struct conn_dial target_dial(const struct target *t, size_t place);
 /* Logged when it is new. */
 void target_set_problem(struct target *t, int err, const char *text);

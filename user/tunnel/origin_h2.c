@@ -246,13 +246,18 @@ int h2_target_new(struct h2_target **out, struct reactor *r, const struct h2_tar
 	return 0;
 }
 
-void h2_target_free(struct h2_target *t)
+void h2_target_free(struct h2_target *t, struct target_use **list)
 {
+	struct target_use *use;
 	struct peer *p;
 
 	if (!t)
 		return;
 	reactor_timer_stop(t->r, &t->retry);
+	while ((use = t->waiting)) {
+		target_use_stop(use);
+		target_use_wait(use, list);
+	}
 	while ((p = t->peers)) {
 		t->peers = p->next;
 		p->target = NULL;

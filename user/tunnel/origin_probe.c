@@ -145,7 +145,7 @@ static void take_addresses(struct target *t, const struct names_job *job)
 
 	for (size_t i = 0; i < t->n; i++)
 		if (!place_is_kept(job, &t->places[i].to))
-			target_place_free(&t->places[i]);
+			target_place_free(t, &t->places[i]);
 	for (size_t i = 0; i < job->n; i++) {
 		kept[i].to = job->found[i];
 		for (size_t k = 0; k < t->n; k++)
