@@ -510,6 +510,11 @@ size_t h2_streams(const struct h2 *h)
 	return h->n;
 }
 
+bool h2_peer_settled(const struct h2 *h)
+{
+	return h->settled;
+}
+
 bool h2_peer_connects(const struct h2 *h)
 {
 	return nghttp2_session_get_remote_settings(h->ng,

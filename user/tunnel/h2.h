@@ -53,7 +53,8 @@ void h2_abort(struct h2 *h, const char *why); /* `closed` is not told */
 struct conn *h2_conn(struct h2 *h);
 size_t h2_streams(const struct h2 *h);	  /* open now */
 bool h2_can_open(const struct h2 *h);
-bool h2_peer_connects(const struct h2 *h); /* SETTINGS_ENABLE_CONNECT_PROTOCOL came */
+bool h2_peer_settled(const struct h2 *h);  /* its SETTINGS came */
+bool h2_peer_connects(const struct h2 *h); /* … with SETTINGS_ENABLE_CONNECT_PROTOCOL */
 uint32_t h2_rtt_us(const struct h2 *h);	  /* smoothed, of PINGs; 0: not known */
 
 #endif

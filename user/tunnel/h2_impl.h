@@ -83,6 +83,7 @@ struct h2 {
 	uint64_t heard_ms;     /* when bytes came last */
 	unsigned int silent;   /* ticks of `ping` since */
 	uint32_t rtt_us;
+	bool settled; /* the peer's SETTINGS came */
 	bool inside, draining, drained, goaway, goaway_told;
 	bool ending;	   /* GOAWAY is the last that is sent */
 	bool closing;	   /* conn_close() was called */

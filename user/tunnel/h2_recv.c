@@ -342,6 +342,9 @@ static int frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *arg
 	case NGHTTP2_GOAWAY:
 		goaway_came(h, &frame->goaway);
 		break;
+	case NGHTTP2_SETTINGS:
+		h->settled |= !(frame->hd.flags & NGHTTP2_FLAG_ACK);
+		break;
 	default:
 		break;
 	}

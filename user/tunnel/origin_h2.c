@@ -14,6 +14,7 @@
 #define IDLE_MS	  60000
 #define PING_MS	  10000 /* finds a target that is gone without a word */
 #define DEAD_MS	  20000
+#define RETRY_MS  50
 
 struct peer {
 	struct h2_target *target; /* NULL: let go */
@@ -210,6 +211,14 @@ static void on_retry(struct reactor_timer *timer)
 	target_uses_wake(&t->waiting, 0);
 }
 
+static int wait_soon(struct h2_target *t, struct target_use *use)
+{
+	if (!t->dialling)
+		reactor_timer_set(t->r, &t->retry, RETRY_MS);
+	target_use_wait(use, &t->waiting);
+	return -EAGAIN;
+}
+
 int h2_target_open(struct h2_target *t, struct target_use *use, struct end **back)
 {
 	struct peer *p;
@@ -219,6 +228,8 @@ int h2_target_open(struct h2_target *t, struct target_use *use, struct end **bac
 	if (err)
 		return err;
 	p = least_busy(t);
+	if (p && use->websocket && !h2_peer_settled(p->h2)) /* it is about to say what it can */
+		return wait_soon(t, use);
 	if (p && use->websocket && !h2_peer_connects(p->h2))
 		return -EOPNOTSUPP;
 	if (!t->dialling && t->npeers < PEERS_MAX && (!p || h2_streams(p->h2) >= SPREAD))
@@ -227,10 +238,7 @@ int h2_target_open(struct h2_target *t, struct target_use *use, struct end **bac
 		return h2_open(p->h2, back);
 	if (err)
 		return err;
-	if (!t->dialling)
-		reactor_timer_set(t->r, &t->retry, 50);
-	target_use_wait(use, &t->waiting);
-	return -EAGAIN;
+	return wait_soon(t, use);
 }
 
 int h2_target_new(struct h2_target **out, struct reactor *r, const struct h2_target_options *opt)
