@@ -488,7 +488,15 @@ int cmd_up(const struct cmd *cmd, int argc, char **argv)
 	conf_free(conf);
 	if (!rc)
 		rc = supervise(&up);
-	for (size_t i = 0; i < up.nchildren; i++)
-		fdstore_clear(&up.children[i].store);
+	for (size_t i = 0; i < up.nchildren; i++) {
+		struct child *c = &up.children[i];
+
+		sd_event_source_unref(c->exit);
+		sd_event_source_unref(c->again);
+		for (size_t k = 0; k < LEAVING_MAX; k++)
+			sd_event_source_unref(c->leaving[k].exit);
+		fdstore_clear(&c->store);
+	}
+	sd_event_unref(up.event);
 	return rc;
 }

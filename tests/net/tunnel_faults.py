@@ -162,25 +162,34 @@ def anon_kib(pid):
     return int(re.search(r"RssAnon:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
 
 
-def slow_reader(lab, origin):
-    rate(lab, 0.5)
-    alone = rate(lab)
-    before = anon_kib(lab.edges[0].pid) + anon_kib(origin.pid)
+def slow_readers(lab, n):
+    """Clients that take the first bytes of /big and then nothing."""
     slow = []
-    for _ in range(4):
+    for _ in range(n):
         s = socket.create_connection(("127.0.0.1", lab.edges[0].http))
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         s.sendall(f"GET /big HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
         s.recv(100)
         slow.append(s)
-    beside, again = rate(lab), None
-    grown = anon_kib(lab.edges[0].pid) + anon_kib(origin.pid) - before
-    for s in slow:
-        s.close()
-    if beside < 0.9 * alone:  # the machine may have been busy: once more, in the other order
-        alone, again = rate(lab), beside
-    check(beside >= 0.9 * alone, f"beside 4 readers that stand still the others keep {beside / alone:.0%} of their rate", (alone, beside, again))
-    check(grown < 32 << 10, f"which costs {grown} KiB of memory at both ends")
+    return slow
+
+
+def slow_reader(lab, origin):
+    rate(lab, 0.5)
+    rounds = []
+    for _ in range(5):  # again when the machine was busy with other things
+        alone = rate(lab, 1.5)
+        before = anon_kib(lab.edges[0].pid) + anon_kib(origin.pid)
+        slow = slow_readers(lab, 4)
+        beside = rate(lab, 1.5)
+        grown = anon_kib(lab.edges[0].pid) + anon_kib(origin.pid) - before
+        for s in slow:
+            s.close()
+        rounds.append(round(beside / alone, 2))
+        if beside >= 0.9 * alone:
+            break
+    check(beside >= 0.9 * alone, f"beside 4 readers that stand still the others keep {beside / alone:.0%} of their rate", rounds)
+    check(grown < (256 if SAN else 32) << 10, f"which costs {grown} KiB of memory at both ends")
 
 
 def loss(lab):
