@@ -156,6 +156,28 @@ def long_transfer():
     check(all(there), "which takes nothing of the new one's from the registry", there)
 
 
+def origin_restarts():
+    """An origin under a `weir up` of its own, in place of the one that ran by hand until now."""
+    (w / "run/home").mkdir()
+    os.chown(w / "run/home", UID, UID)
+    subprocess.run(["chown", "-R", f"{UID}:{UID}", w / "cred"], check=True)
+    at = lab.write("home", f"origin: {{edges: [\"127.0.0.1:7400\"], credentials: {w}/cred, targets: [{{to: \"http://127.0.0.1:9000\"}}]}}\n")
+    load = Load()
+    load.more(50)
+    home = lab.daemon("home", BIN / "weir", "up", "-c", at)
+    until(lambda: "everything runs" in home.said())
+    code = origin.stop()
+    check(code == 0 and load.more(100), "another origin is started before the first one is stopped", home.said()[-1500:])
+    for _ in range(3):
+        ready = home.said().count("origin is ready")
+        os.kill(json.loads(lab.weir("status", "--json", conf=at, fails=True).stdout)["roles"]["origin"]["pid"], signal.SIGUSR2)
+        until(lambda: home.said().count("origin is ready") > ready)
+        load.more(100)
+    failed = load.stop()
+    check(not failed and home.said().count("origin ends; its successor starts") == 3, f"which is restarted 3 times: {len(load.results)} requests meanwhile, "
+          f"{len(failed)} failed, the longest took {max(load.seconds):.2f} s", (failed[:5], home.said()[-1500:]))
+
+
 def others_restart():
     load = Load()
     load.more(100)
@@ -196,6 +218,7 @@ with Lab(edges=0) as lab:
     check(until(lambda: subprocess.run(ask, capture_output=True, text=True).stdout == "hello"), "and the page comes", origin.said())
     edge_restarts()
     long_transfer()
+    origin_restarts()
     others_restart()
     ends()
 finish()
