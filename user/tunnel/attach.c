@@ -66,6 +66,19 @@ int attach_stream(struct attach *a, struct edge_tunnel *t, const char *hostname,
 	return rc;
 }
 
+const char *attach_hostname(struct attach *a, const struct edge_tunnel *t, uint16_t port)
+{
+	const struct attached *to = a ? t->origins : NULL;
+
+	/* one that is new may not be in any origin's certificate yet */
+	for (size_t i = 0; to && i < t->t.nhostnames; i++)
+		for (size_t k = 0; k < to->n; k++)
+			if (to->conns[k]->state == OCONN_ATTACHED &&
+			    oconn_serves(to->conns[k], t->t.hostnames[i], port))
+				return t->t.hostnames[i];
+	return t->t.hostnames[0];
+}
+
 /* ---- what tunnels.c tells ---- */
 
 void attach_tunnel_changed(struct attach *a, struct edge_tunnel *t)

@@ -88,6 +88,9 @@ int attach_reload(struct attach *a);
  * another connection than the last time, where there is one. */
 int attach_stream(struct attach *a, struct edge_tunnel *t, const char *hostname, uint16_t port,
 		  unsigned int tries, struct end **back);
+/* The hostname under which bytes of the port can go: one that an origin which is attached here may serve,
+ * else the tunnel's first. The tunnel's own text. */
+const char *attach_hostname(struct attach *a, const struct edge_tunnel *t, uint16_t port);
 /* Calls fn once when an origin of the tunnel attaches, or after ms; to hold requests while origins
  * come back. The waiter is embedded in its owner. */
 struct attach_waiter {

@@ -283,7 +283,10 @@ static void hello(struct client *c, const char *name)
 	}
 	mode = t ? tunnel_mode_here(t, c->kind, c->local_port) : -1;
 	if (mode == TUNNEL_TLS)
-		pass(c, t, *name ? name : t->t.hostnames[0], tls_port(t, c->local_port));
+		pass(c, t,
+		     *name ? name
+			   : attach_hostname(c->front->edge->attach, t, tls_port(t, c->local_port)),
+		     tls_port(t, c->local_port));
 	else
 		terminate(c, mode == TUNNEL_HTTPS ? t : NULL);
 }
@@ -501,7 +504,8 @@ static void accepted(struct listener *ls, int fd, const struct addr_port *peer)
 	}
 	c->look->mode = (uint8_t)mode;
 	if (mode == TUNNEL_TCP) { /* it may be the server who speaks first */
-		pass(c, c->tunnel, c->tunnel->t.hostnames[0], c->local_port);
+		pass(c, c->tunnel, attach_hostname(f->edge->attach, c->tunnel, c->local_port),
+		     c->local_port);
 		return;
 	}
 	if (reactor_add(f->reactor, &c->look->io)) {
