@@ -109,6 +109,9 @@ class Daemon:
 
     def signal(self, number):
         self.process.send_signal(number)
+        if number == signal.SIGSTOP:  # one thread takes it when it gets a processor; the others serve until then
+            until(lambda: all(stat.read_text().rsplit(")", 1)[1].split()[0] == "T"
+                              for stat in pathlib.Path(f"/proc/{self.pid}/task").glob("*/stat")), 5, 0.001)
 
     def stop(self, seconds=40):
         """SIGTERM and the exit code; None when it had to be killed."""
