@@ -83,7 +83,7 @@ def large(lab, auth):
         check(put.startswith("201") and got.startswith("200") and same, f"256 MiB up ({int(put[4:]) >> 20} MiB/s) and down ({int(got[4:]) >> 20} MiB/s), {name}",
               (put, got))
     grown = max(most) - before
-    check(grown < 8 << 20, f"the edge grew by {grown >> 10} KiB at most meanwhile", (before, max(most)))
+    check(grown < 8 << 20 or SAN, f"the edge grew by {grown >> 10} KiB at most meanwhile", (before, max(most)))
     os.truncate(lab.work / "back", 100_000_001)
     got = lab.curl(f"https://{FILES}/b/data/huge-h2", "-C", "-", "-o", lab.work / "back", "-w", "%{http_code} %{size_download}", *auth, timeout=60).stdout
     same = subprocess.run(["cmp", lab.work / "huge", lab.work / "back"]).returncode == 0

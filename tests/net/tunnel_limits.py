@@ -70,11 +70,16 @@ def heads(lab):
         fits = lab.code(f"http://{HOST}/", "-H", "X: " + "a" * 3000, *more)
         code = lab.code(f"http://{HOST}/", "-H", "X: " + "a" * 5000, *more)
         check(fits == "200" and code == "431", f"a head over the limit {more}: {code}, under it: {fits}")
+        got = lab.curl(f"http://{HOST}/", "-i", "-H", "X: " + "a" * 5000, *more).stdout
+        line = line_of(lab, id_of(got))
+        check(line.get("status") == 431 and line.get("cause") == "malformed", f"its id stands in the log {more}", (got, line))
     many = [x for i in range(140) for x in ("-H", f"X{i}: a")]
     for more in [], ["--http2-prior-knowledge"]:
         code = lab.code(f"http://{HOST}/", *many, *more)
         check(code == "431", f"140 fields {more}: {code}")
     check(lab.code(f"http://{HOST}/") == "200", "the next one is served")
+    got = lab.curl(f"http://{HOST}/", "-X", "TRACE", "-i").stdout
+    check(" 405" in got.splitlines()[0] and line_of(lab, id_of(got)).get("cause") == "method", "TRACE is not passed on", got)
 
 
 def goes_up(lab):

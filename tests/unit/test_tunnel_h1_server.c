@@ -27,11 +27,14 @@ static void on_request(void *arg, struct end *e, const struct head *h, bool last
 		say(&front, response(answer_status), true);
 }
 
-static void on_refused(void *arg, unsigned int status, const char *why)
+static const char *refused_id; /* of the next */
+
+static const char *on_refused(void *arg, unsigned int status, const char *why)
 {
 	(void)arg;
 	refused = status;
 	snprintf(why_refused, sizeof(why_refused), "%s", why);
+	return refused_id;
 }
 
 static void on_closed(void *arg)
@@ -361,6 +364,20 @@ static void bad_requests(void **state)
 	assert_int_equal(requests, 0);
 }
 
+static void id_of_bad_request(void **state)
+{
+	(void)state;
+	make(1000, 1000);
+	refused_id = "0123456789abcdef";
+	type("GET / HTTP/1.1\r\n\r\n");
+	io_until(client.eof);
+	refused_id = NULL;
+	assert_string_equal(heard(), "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n"
+				     "x-request-id: 0123456789abcdef\r\ncontent-length: 50\r\n"
+				     "connection: close\r\n\r\n400 Bad Request: no Host\n"
+				     "request 0123456789abcdef\n");
+}
+
 static void bad_body(void **state)
 {
 	(void)state;
@@ -572,6 +589,7 @@ int main(void)
 		TEST(expect_continue),
 		TEST(early_response),
 		TEST(bad_requests),
+		TEST(id_of_bad_request),
 		TEST(bad_body),
 		TEST(timeouts),
 		TEST(websocket),

@@ -254,6 +254,7 @@ static void heads_too_large(void **state)
 	ask(0, h, true);
 	io_until(out[0].gone);
 	assert_int_equal(out[0].head->status, 431);
+	assert_string_equal(head_get(out[0].head, "x-request-id"), "0123456789abcdef");
 	assert_int_equal(out[0].why, END_DONE);
 	assert_int_equal(refused_status, 431);
 	assert_int_equal(n_in, 0);

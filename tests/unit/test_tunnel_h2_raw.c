@@ -42,11 +42,12 @@ static void request_came(void *arg, struct end *front, const struct head *h, boo
 		on_request(p);
 }
 
-static void refused(void *arg, unsigned int status, const char *why)
+static const char *refused(void *arg, unsigned int status, const char *why)
 {
 	(void)arg, (void)why;
 	n_refused++;
 	refused_status = status;
+	return NULL;
 }
 
 static void goaway(void *arg)

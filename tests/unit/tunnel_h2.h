@@ -33,12 +33,13 @@ static inline void request_came(void *arg, struct end *front, const struct head 
 		on_request(p);
 }
 
-static inline void refused(void *arg, unsigned int status, const char *why)
+static inline const char *refused(void *arg, unsigned int status, const char *why)
 {
 	(void)arg;
 	assert_non_null(why);
 	refused_status = status;
 	refusals++;
+	return "0123456789abcdef";
 }
 
 static inline void goaway(void *arg)

@@ -323,12 +323,13 @@ static void on_request(void *arg, struct end *front, const struct head *h, bool 
 	}
 }
 
-static void on_refused(void *arg, unsigned int status, const char *why)
+static const char *on_refused(void *arg, unsigned int status, const char *why)
 {
 	struct session *s = arg;
 
 	(void)status, (void)why;
 	count(s->e, "malformed");
+	return NULL;
 }
 
 static void session_forget(struct session *s)

@@ -115,6 +115,7 @@ struct front {
 	struct front_metrics m;
 	uint8_t random[1024]; /* for ids; used from the end */
 	size_t random_left;
+	char refused_id[REQUEST_ID_LEN + 1]; /* of the last request that was malformed */
 	uint64_t served, refused; /* for status */
 	bool draining;
 };
@@ -185,7 +186,7 @@ struct request {
 };
 
 void request_begin(void *client, struct end *front, const struct head *h, bool last);
-void request_refused(void *client, unsigned int status, const char *why);
+const char *request_refused(void *client, unsigned int status, const char *why); /* its id */
 /* The client's connection as bytes for a port of the tunnel. */
 int request_bytes(struct client *c, struct edge_tunnel *t, const char *hostname, uint16_t port);
 /* Its client is gone. */

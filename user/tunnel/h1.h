@@ -22,8 +22,9 @@ struct h1_server_options {
 	 * later; last: it has no body. WebSocket upgrades arrive as an extended CONNECT with
 	 * `protocol` (RFC 8441), and a 2xx to it becomes 101. CONNECT arrives as such. */
 	void (*request)(void *arg, struct end *front, const struct head *h, bool last);
-	/* A request that was refused here (400, 431, 408 …) and answered with a plain page. */
-	void (*refused)(void *arg, unsigned int status, const char *why);
+	/* A request that was refused here (400, 431, 408 …) and answered with a plain page; returns
+	 * its id, which the page then bears, or NULL. */
+	const char *(*refused)(void *arg, unsigned int status, const char *why);
 	/* The connection is gone, told once; the server is freed after it. */
 	void (*closed)(void *arg);
 	void *arg;

@@ -130,17 +130,19 @@ static void on_later(struct reactor_defer *d)
 
 /* ---- answers of our own ---------------------------------------------------------------------- */
 
-static void write_page(struct h1_server *s, unsigned int status, const char *why)
+static void write_page(struct h1_server *s, unsigned int status, const char *why, const char *id)
 {
 	char text[640], body[160];
-	int body_len = snprintf(body, sizeof(body), "%u %s: %s\n", status, h1_reason(status), why);
+	int body_len = snprintf(body, sizeof(body), "%u %s: %s\n%s%s%s", status, h1_reason(status),
+				why, id ? "request " : "", id ? id : "", id ? "\n" : "");
 	const char *more =
 		status == 426 ? "upgrade: websocket\r\nsec-websocket-version: 13\r\n" : "";
 	int n = snprintf(text, sizeof(text),
-			 "HTTP/1.1 %u %s\r\ndate: %s\r\ncontent-type: text/plain\r\n%s"
+			 "HTTP/1.1 %u %s\r\ndate: %s\r\ncontent-type: text/plain\r\n%s%s%s%s"
 			 "content-length: %d\r\nconnection: %sclose\r\n\r\n%s",
-			 status, h1_reason(status), h1_date_now(), more, body_len,
-			 status == 426 ? "upgrade, " : "", body);
+			 status, h1_reason(status), h1_date_now(), more, id ? "x-request-id: " : "",
+			 id ? id : "", id ? "\r\n" : "", body_len, status == 426 ? "upgrade, " : "",
+			 body);
 
 	h1_out_put(&s->out, text, (size_t)n);
 }
@@ -148,12 +150,13 @@ static void write_page(struct h1_server *s, unsigned int status, const char *why
 static void refuse(struct h1_server *s, unsigned int status, const char *why)
 {
 	bool answered = s->state == SERVER_RUN && s->response_begun;
+	const char *id = NULL;
 
 	tell_gone(s, status == 408 ? END_TIMEOUT : END_PROTOCOL);
 	if (s->state == SERVER_OVER)
 		return;
 	if (s->opt.refused)
-		s->opt.refused(s->opt.arg, status, why);
+		id = s->opt.refused(s->opt.arg, status, why);
 	if (s->state == SERVER_OVER)
 		return;
 	if (answered) {
@@ -161,7 +164,7 @@ static void refuse(struct h1_server *s, unsigned int status, const char *why)
 		return;
 	}
 	if (s->state != SERVER_DRAIN)
-		write_page(s, status, why);
+		write_page(s, status, why, id);
 	close_conn(s);
 }
 

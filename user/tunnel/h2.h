@@ -33,7 +33,8 @@ struct h2_options {
 	 * connection with ENHANCE_YOUR_CALM (CVE-2023-44487); 0: 200. */
 	unsigned int resets_max;
 	void (*request)(void *arg, struct end *front, const struct head *h, bool last); /* server */
-	void (*refused)(void *arg, unsigned int status, const char *why);		/* server */
+	/* server: returns the request's id for the answer, or NULL */
+	const char *(*refused)(void *arg, unsigned int status, const char *why);
 	void (*goaway)(void *arg);	 /* the peer drains: open no more here; what runs goes on */
 	void (*closed)(void *arg, const char *why); /* once, last; streams were told `gone` before */
 	void *arg;

@@ -115,7 +115,7 @@ void stream_closed(struct stream *s);		      /* libnghttp2 knows it no more */
 void stream_room(struct h2 *h); /* those who wait for the conn get their turns */
 void stream_settings(const struct h2_options *o, uint32_t *first, uint32_t *max);
 /* Server: an answer without a body to a request that nobody was told of. */
-void stream_refuse(struct stream *s, unsigned int status);
+void stream_refuse(struct stream *s, unsigned int status, const char *id); /* id: or NULL */
 void stream_callbacks(nghttp2_session_callbacks *cb);
 
 #endif

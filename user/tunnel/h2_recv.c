@@ -139,9 +139,8 @@ static int invalid_header(nghttp2_session *ng, const nghttp2_frame *frame, const
 
 static void refuse(struct h2 *h, struct stream *s, unsigned int status, const char *why)
 {
-	stream_refuse(s, status);
-	if (h->opt.refused)
-		h->opt.refused(h->opt.arg, status, why);
+	stream_refuse(s, status,
+		      h->opt.refused ? h->opt.refused(h->opt.arg, status, why) : NULL);
 }
 
 static void request_came(struct h2 *h, struct stream *s, struct head *head)

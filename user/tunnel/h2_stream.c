@@ -302,13 +302,14 @@ static int stream_head(struct end *e, const struct head *head, bool last)
 	return 0;
 }
 
-void stream_refuse(struct stream *s, unsigned int status)
+void stream_refuse(struct stream *s, unsigned int status, const char *id)
 {
 	struct nv l = { .n = 0 };
 
 	snprintf(l.status, sizeof(l.status), "%03u", status % 1000);
 	nv_pseudo(&l, ":status", l.status);
 	nv_pseudo(&l, "content-length", "0");
+	nv_pseudo(&l, "x-request-id", id);
 	nghttp2_submit_response(s->h->ng, s->id, l.nv, l.n, NULL);
 	s->out_final = s->out_last = s->eof_sent = s->let_go = true;
 	s->reset = !s->in_last;

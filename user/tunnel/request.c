@@ -48,20 +48,27 @@ static int64_t unix_us(void)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
-static struct request *request_new(struct client *c)
+static void make_id(struct front *f, char out[REQUEST_ID_LEN + 1])
 {
 	static const char digits[] = "0123456789abcdef";
+	uint8_t id[REQUEST_ID_LEN / 2];
+
+	front_random(f, id, sizeof(id));
+	for (size_t i = 0; i < sizeof(id); i++) {
+		out[2 * i] = digits[id[i] >> 4];
+		out[2 * i + 1] = digits[id[i] & 15];
+	}
+	out[REQUEST_ID_LEN] = '\0';
+}
+
+static struct request *request_new(struct client *c)
+{
 	struct front *f = c->front;
 	struct request *r = spare_zero(sizeof(*r));
-	uint8_t id[REQUEST_ID_LEN / 2];
 
 	if (!r)
 		return NULL;
-	front_random(f, id, sizeof(id));
-	for (size_t i = 0; i < sizeof(id); i++) {
-		r->id[2 * i] = digits[id[i] >> 4];
-		r->id[2 * i + 1] = digits[id[i] & 15];
-	}
+	make_id(f, r->id);
 	r->front = f;
 	r->client = c;
 	r->cause = PAGE_N;
@@ -199,21 +206,23 @@ static void account(struct request *r, const struct head *h, struct access_line 
 	access_log_add(r->front->log, line);
 }
 
-void request_refused(void *client, unsigned int status, const char *why)
+const char *request_refused(void *client, unsigned int status, const char *why)
 {
 	struct client *c = client;
 	struct access_line line = { .time_us = unix_us(),
-				    .id = "-",
+				    .id = c->front->refused_id,
 				    .client = &c->peer,
 				    .protocol = client_protocol(c),
 				    .tunnel = c->tunnel ? c->tunnel->t.name : NULL,
 				    .status = status,
 				    .cause = "malformed" };
 
+	make_id(c->front, c->front->refused_id);
 	metric_inc(c->front->m.malformed, 1);
 	metric_inc(c->front->nobody.requests[status / 100 < 6 ? status / 100 : 0], 1);
 	log_debug("a request was refused with %u: %s", status, why ? why : "malformed");
 	access_log_add(c->front->log, &line);
+	return c->front->refused_id;
 }
 
 /* ---- answers of the edge itself -------------------------------------------------------------- */

@@ -21,9 +21,12 @@ bool front_is_gateway(const struct front *f, const char *hostname)
 	return false;
 }
 
-/* CONNECT is not for strangers: it would make the edge a proxy. WebSocket is (RFC 8441). */
+/* CONNECT is not for strangers: it would make the edge a proxy. WebSocket is (RFC 8441). TRACE would
+ * show a script what browsers hide from it, and everybody what the edge adds. */
 static bool method_offered(const struct head *h)
 {
+	if (!strcmp(h->method, "TRACE"))
+		return false;
 	return strcmp(h->method, "CONNECT") != 0 ||
 	       (h->protocol && !strcmp(h->protocol, "websocket"));
 }
