@@ -9,7 +9,8 @@ from concurrent import futures
 
 from tunnel_lib import *
 
-HOST, SHUT, PORT80 = "app.edge.example", "shut.edge.example", "only.edge.example"
+HOST, SHUT, DEAF = "app.edge.example", "shut.edge.example", "deaf.edge.example"
+reached = []  # the first bytes that a target of bytes got
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
@@ -130,6 +131,9 @@ def times(lab):
 def networks(lab):
     got = {a: lab.code(f"http://{SHUT}/", "--interface", a) for a in ("127.0.0.7", "127.0.1.7", "127.0.1.8")}
     check(got == {"127.0.0.7": "403", "127.0.1.7": "200", "127.0.1.8": "403"}, "--allow a network and --deny one address of it", got)
+    deaf = {a: lab.curl(f"https://{DEAF}/", "-k", "--interface", a).returncode for a in ("127.0.1.7", "127.0.0.7")}
+    hellos = [x for x in reached if x.startswith(b"\x16\x03")]
+    check(deaf["127.0.0.7"] and len(hellos) == 1, "the same of TLS that goes through: one of two reached the target", (deaf, reached))
 
 
 def traces(lab):
@@ -187,6 +191,9 @@ with Lab(edges=0) as the_lab:
     os.chown(the_lab.work / "origin.access", UID, UID)
     the_lab.origin("app", [{"to": "http://127.0.0.1:9000"}], more=f"  access_log: {the_lab.work}/origin.access\n")
     the_lab.origin("shut", [{"to": "http://127.0.0.1:9000"}], connections=2)
+    serve(lambda c: reached.append(c.recv(1000)), 9001)
+    the_lab.tunnel("deaf", [DEAF], "--port", "443/tls", "--deny", "127.0.0.7/32")
+    the_lab.origin("deaf", [{"to": "tcp://127.0.0.1:9001", "port": 443}], connections=2)
     heads(the_lab)
     times(the_lab)
     networks(the_lab)
