@@ -288,13 +288,12 @@ static void set_addr(json_t *o, const char *key, const struct addr *a)
 		json_object_set_new(o, key, json_string(addr_format(a, text, sizeof(text))));
 }
 
-char *tunnel_format(const struct tunnel *t)
+json_t *tunnel_pack(const struct tunnel *t)
 {
 	json_t *o =
 		json_pack("{s:s, s:s, s:I, s:I}", "name", t->name, "owner", t->owner, "generation",
 			  (json_int_t)t->generation, "created", (json_int_t)t->created);
 	json_t *hostnames = json_array(), *ports = json_array();
-	char *text;
 
 	for (size_t i = 0; i < t->nhostnames; i++)
 		json_array_append_new(hostnames, json_string(t->hostnames[i]));
@@ -316,7 +315,14 @@ char *tunnel_format(const struct tunnel *t)
 				    json_pack("{s:s, s:s, s:I}", "salt", t->enroll_salt, "hash",
 					      t->enroll_hash, "until",
 					      (json_int_t)t->enroll_until));
-	text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	return o;
+}
+
+char *tunnel_format(const struct tunnel *t)
+{
+	json_t *o = tunnel_pack(t);
+	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+
 	json_decref(o);
 	return text;
 }

@@ -70,6 +70,7 @@ struct tunnel {
  * or -ENOMEM (then *out is zero). */
 int tunnel_parse(struct tunnel *out, const char *text);
 char *tunnel_format(const struct tunnel *t); /* malloc'ed JSON text, NULL without memory */
+json_t *tunnel_pack(const struct tunnel *t); /* the same as an object: secrets' hashes are in it */
 void tunnel_clear(struct tunnel *t);
 bool tunnel_name_valid(const char *name);
 bool tunnel_hostname_valid(const char *hostname); /* a DNS name of two labels or more, lower case */

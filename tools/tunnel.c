@@ -227,6 +227,7 @@ static void print_next(const struct made *m)
 static void print_made(const struct conf *conf, const struct made *m)
 {
 	const json_t *silent = json_object_get(m->published, "silent"), *node;
+	const json_t *taken = json_object_get(m->published, "taken");
 	char a[ADDR_STRLEN], a6[ADDR_STRLEN], ports[512];
 	size_t i;
 
@@ -254,6 +255,11 @@ static void print_made(const struct conf *conf, const struct made *m)
 	json_array_foreach (silent, i, node)
 		fprintf(stderr,
 			"edge %s did not say that it routes the tunnel: look whether it runs\n",
+			json_string_value(node));
+	json_array_foreach (taken, i, node)
+		fprintf(stderr,
+			"the zone has a record %s that no tunnel made: it stays; remove it, and "
+			"the tunnel's comes\n",
 			json_string_value(node));
 	print_next(m);
 }

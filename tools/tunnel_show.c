@@ -26,17 +26,6 @@ char *tunnel_ports_text(const struct tunnel *t, char *buf, size_t len)
 	return buf;
 }
 
-static json_t *prefixes(const struct addr_prefix *list, size_t n)
-{
-	json_t *all = json_array();
-	char text[ADDR_STRLEN + 4];
-
-	for (size_t i = 0; i < n; i++)
-		json_array_append_new(
-			all, json_string(addr_prefix_format(&list[i], text, sizeof(text))));
-	return all;
-}
-
 static json_t *address(const struct addr *a)
 {
 	char text[ADDR_STRLEN];
@@ -46,27 +35,16 @@ static json_t *address(const struct addr *a)
 
 json_t *tunnel_json(const struct tunnel *t)
 {
-	json_t *o = json_pack("{s:s, s:s}", "name", t->name, "owner", t->owner);
-	json_t *hostnames = json_array(), *ports = json_array();
+	json_t *o = tunnel_pack(t);
+	bool open = *t->enroll_hash && t->enroll_until > time(NULL);
 
-	for (size_t i = 0; i < t->nhostnames; i++)
-		json_array_append_new(hostnames, json_string(t->hostnames[i]));
-	for (size_t i = 0; i < t->nports; i++)
-		json_array_append_new(ports, json_pack("{s:i, s:s}", "port", (int)t->ports[i].port,
-						       "mode", tunnel_mode_word(t->ports[i].mode)));
-	json_object_set_new(o, "hostnames", hostnames);
-	json_object_set_new(o, "address", address(&t->address));
-	json_object_set_new(o, "address6", address(&t->address6));
-	json_object_set_new(o, "ports", ports);
-	json_object_set_new(o, "allow", prefixes(t->allow, t->nallow));
-	json_object_set_new(o, "deny", prefixes(t->deny, t->ndeny));
+	json_object_del(o, "enroll");
+	json_object_del(o, "client_ca");
+	json_object_update_missing_new(
+		o, json_pack("{s:n, s:n, s:[], s:[]}", "address", "address6", "allow", "deny"));
 	json_object_set_new(o, "client_certificates", json_boolean(t->client_ca != NULL));
-	json_object_set_new(o, "generation", json_integer((json_int_t)t->generation));
-	json_object_set_new(o, "created", json_integer((json_int_t)t->created));
 	json_object_set_new(o, "enrolment_until",
-			    *t->enroll_hash && t->enroll_until > time(NULL)
-				    ? json_integer((json_int_t)t->enroll_until)
-				    : json_null());
+			    open ? json_integer((json_int_t)t->enroll_until) : json_null());
 	return o;
 }
 
@@ -175,6 +153,8 @@ static json_t *describe(const struct tunnel *t, int64_t revision, const json_t *
 	silent = json_object_get(published, "silent");
 	json_object_set(o, "published", published ? json_object_get(published, "at") : json_null());
 	json_object_set_new(o, "silent", silent ? json_incref(silent) : json_array());
+	if (json_object_get(published, "taken"))
+		json_object_set(o, "taken", json_object_get(published, "taken"));
 	judge_attachments(o, attachments, t);
 	return o;
 }
@@ -404,6 +384,8 @@ static void print_info(const json_t *o)
 					: "not yet");
 	if (json_array_size(silent))
 		print_line("silent", joined(silent, text, sizeof(text)));
+	if (json_array_size(json_object_get(o, "taken")))
+		print_line("not its own", joined(json_object_get(o, "taken"), text, sizeof(text)));
 	print_line("enrolment", json_is_integer(json_object_get(o, "enrolment_until"))
 					? when(o, "enrolment_until", at)
 					: "none is open (weir tunnel token)");

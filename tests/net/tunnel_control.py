@@ -133,6 +133,24 @@ def silent():
           lab.code("http://third.edge.example/", edge=lab.edges[1]))
 
 
+def stays():
+    """A record that people made is theirs, whatever a tunnel claims."""
+    import base64
+    name = "records/edge.example/hand/A"
+    coded = lambda text: base64.b64encode(text.encode()).decode()
+    change = lambda what, **body: subprocess.run(["curl", "-s", "--unix-socket", f"{lab.work}/run/registry.socket", f"http://x/v3/kv/{what}",
+                                                  "-d", json.dumps({"key": coded(f"/weir/v1/{name}"), **body})], check=True, capture_output=True)
+    mine = {"ttl": 60, "values": ["192.0.2.7"]}
+    change("put", value=coded(json.dumps(mine)))
+    tunnel("set", "app", "--hostname", HOST, "--hostname", "hand.edge.example")
+    check(until(lambda: info().get("taken") == ["edge.example/hand/A"]), "a name that has a record by hand: info says so", info())
+    check(key(name) == mine, "and the record stays as it was", key(name))
+    change("deleterange")
+    check(until(lambda: (key(name) or {}).get("tunnel") == "app"), "it is removed: the tunnel's comes by itself", key(name))
+    tunnel("set", "app", "--hostname", HOST)
+    check(until(lambda: key(name) is None) and "taken" not in info(), "and goes with its hostname", info())
+
+
 def removes():
     address = info("third")["address"]
     serial = info()["certificates"][0]["serial"]
@@ -167,6 +185,7 @@ with Lab(edges=2, tunnels=TUNNELS) as lab:
     changes()
     revokes()
     silent()
+    stays()
     removes()
     without_registry()
 finish()
