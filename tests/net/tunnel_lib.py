@@ -70,6 +70,8 @@ def enter(*tools):
         os.environ["IN_NS"] = "1"
         os.execvp("unshare", ["unshare", "-n", "-m", "-p", "-f", "--mount-proc", "--kill-child", "--", sys.executable, *sys.argv])
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    # faketime names what it has there by its process id, which others have too in namespaces of their own
+    subprocess.run(["mount", "-t", "tmpfs", "none", "/dev/shm"], check=True)
 
 
 def until(test, seconds=20, pause=0.05):
