@@ -295,6 +295,28 @@ static void broken_files(void **state)
 	assert_int_equal(wrong, 0);
 }
 
+/* Certificates and such, which no example comes with, are missing; nothing else is wrong. (With files there:
+ * tests/e2e/install.sh.) */
+static void assert_example(const char *path)
+{
+	struct conf *conf = NULL;
+	char *said = NULL, *rest;
+	size_t len;
+	FILE *out = open_memstream(&said, &len);
+	int err = conf_load(&conf, path, out);
+
+	fclose(out);
+	conf_free(conf);
+	for (char *line = strtok_r(said, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		if (!strstr(line, ": there is no file /etc/weir/"))
+			fail_msg("%s", line);
+		err = 0;
+	}
+	free(said);
+	if (err)
+		fail_msg("%s does not load", path);
+}
+
 static void examples_load(void **state)
 {
 	struct dirent **names;
@@ -305,12 +327,8 @@ static void examples_load(void **state)
 	snprintf(path, sizeof(path), "%.200s/examples", top());
 	n = scandir(path, &names, is_yaml, alphasort);
 	for (int i = 0; i < n; i++) {
-		struct conf *conf = NULL;
-
 		snprintf(path, sizeof(path), "%.200s/examples/%.250s", top(), names[i]->d_name);
-		if (conf_load(&conf, path, stderr))
-			fail_msg("%s does not load", path);
-		conf_free(conf);
+		assert_example(path);
 		free(names[i]);
 	}
 	if (n >= 0)
