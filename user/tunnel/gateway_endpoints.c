@@ -174,6 +174,15 @@ static struct h1_pool *pool_of(struct endpoints *all, struct endpoint *e)
 	return e->pool;
 }
 
+/* It becomes a line of a request: a space would end it early. */
+static bool is_target(const char *path)
+{
+	for (; *path; path++)
+		if (*path <= ' ' || *path >= 0x7f || *path == '#')
+			return false;
+	return true;
+}
+
 struct h1_pool *endpoints_find(struct endpoints *all, const char *location, const char **path,
 			       const char **authority)
 {
@@ -184,6 +193,8 @@ struct h1_pool *endpoints_find(struct endpoints *all, const char *location, cons
 			continue;
 		*path = location + strlen("http://") + strlen(e->authority);
 		*authority = e->authority;
+		if (!is_target(*path))
+			return NULL;
 		return pool_of(all, e);
 	}
 	return NULL;
