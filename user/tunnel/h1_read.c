@@ -4,7 +4,6 @@
  * cut; bodies go through it in the memory where they were read.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -362,7 +361,7 @@ struct h1_read *h1_read_response(const char *method, size_t header_bytes_max)
 		return NULL;
 	r->response = true;
 	r->bodyless = !strcmp(method, "HEAD");
-	snprintf(r->method, sizeof(r->method), "%s", method);
+	head_keep_method(r->method, sizeof(r->method), method);
 	begin(r, header_bytes_max);
 	return r;
 }

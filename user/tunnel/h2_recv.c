@@ -162,7 +162,7 @@ static void request_came(struct h2 *h, struct stream *s, struct head *head)
 	s->told = true;
 	recv_excuse(h, 0);
 	s->in_length = head->content_length;
-	snprintf(s->method, sizeof(s->method), "%s", head->method);
+	head_keep_method(s->method, sizeof(s->method), head->method);
 	h->opt.request(h->opt.arg, &s->end, head, s->in_last);
 }
 

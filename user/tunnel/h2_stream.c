@@ -8,7 +8,6 @@
  * opened) or the conn has taken what waited.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -204,6 +203,14 @@ static void nv_pseudo(struct nv *l, const char *name, const char *value)
 		nv_add(l, name, strlen(name), value, strlen(value), NGHTTP2_NV_FLAG_NO_COPY_NAME);
 }
 
+static void nv_status(struct nv *l, unsigned int status)
+{
+	for (int i = 2; i >= 0; i--, status /= 10)
+		l->status[i] = (char)('0' + status % 10);
+	l->status[3] = '\0';
+	nv_pseudo(l, ":status", l->status);
+}
+
 /* Fields that differ with each message or client would only push others out of HPACK's table. In
  * one of NAMES_AGAIN they go there nevertheless, so that the others find their names. */
 static bool nv_unique(const struct head_field *f)
@@ -220,8 +227,7 @@ static void nv_of(struct nv *l, struct h2 *to, const struct head *h)
 
 	l->n = 0;
 	if (h->status) {
-		snprintf(l->status, sizeof(l->status), "%03u", h->status % 1000);
-		nv_pseudo(l, ":status", l->status);
+		nv_status(l, h->status);
 	} else {
 		nv_pseudo(l, ":method", h->method);
 		nv_pseudo(l, ":protocol", h->protocol);
@@ -256,7 +262,7 @@ static int stream_request(struct stream *s, const struct head *head, const struc
 	if (id < 0)
 		return id == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EAGAIN;
 	s->id = id;
-	snprintf(s->method, sizeof(s->method), "%s", head->method);
+	head_keep_method(s->method, sizeof(s->method), head->method);
 	return 0;
 }
 
@@ -306,8 +312,7 @@ void stream_refuse(struct stream *s, unsigned int status, const char *id)
 {
 	struct nv l = { .n = 0 };
 
-	snprintf(l.status, sizeof(l.status), "%03u", status % 1000);
-	nv_pseudo(&l, ":status", l.status);
+	nv_status(&l, status);
 	nv_pseudo(&l, "content-length", "0");
 	nv_pseudo(&l, "x-request-id", id);
 	nghttp2_submit_response(s->h->ng, s->id, l.nv, l.n, NULL);

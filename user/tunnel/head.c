@@ -487,6 +487,14 @@ bool head_has_token(const struct head *h, const char *name, const char *token)
 	return false;
 }
 
+void head_keep_method(char *to, size_t size, const char *method)
+{
+	size_t len = strnlen(method, size - 1);
+
+	memcpy(to, method, len);
+	to[len] = '\0';
+}
+
 bool head_is_safe(const struct head *h)
 {
 	static const char *const safe[] = { "GET", "HEAD", "OPTIONS", "TRACE" };

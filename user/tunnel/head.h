@@ -74,6 +74,8 @@ int head_check_response(struct head *h, const char *method, const char **why);
  * would say who the client is goes. */
 int head_check_trailers(struct head *h);
 
+/* A method, or as much of it as there is room for: compared with HEAD and CONNECT later. */
+void head_keep_method(char *to, size_t size, const char *method);
 bool head_is_safe(const struct head *h); /* GET, HEAD, OPTIONS, TRACE: may be sent twice */
 bool head_response_has_body(const struct head *h, const char *method);
 /* authority without its port, lower case, without a dot at the end, into out; 0 or -EINVAL. */
