@@ -71,6 +71,8 @@ void client_abort(struct client *c)
 		h2_abort(c->h2, "the site was removed");
 		break;
 	case CLIENT_BYTES:
+		if (!c->running) /* there was no memory for what it should become */
+			break;
 		exchange_abort(c->running->exchange, END_CANCEL);
 		return; /* freed when that has ended */
 	default:
