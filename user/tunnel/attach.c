@@ -13,6 +13,7 @@
 #include "lib/log.h"
 #include "user/tunnel/attach.h"
 
+#define BATCH	   64 /* connections accepted before others get their turn */
 #define TICK_MS	   1000
 #define UNKNOWN_MS 20
 #define GOAWAY_MS  1000 /* after origins were told that this edge stops */
@@ -188,7 +189,7 @@ static void on_listener(struct reactor_io *io, uint32_t events)
 		reactor_timer_set(a->edge->reactor, &a->accept_again, UNKNOWN_MS);
 		return;
 	}
-	for (;;) {
+	for (int i = 0; i < BATCH; i++) {
 		int fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0 && (a->draining || a->nwaiting >= WAITING_MAX)) {
@@ -205,6 +206,7 @@ static void on_listener(struct reactor_io *io, uint32_t events)
 			return;
 		}
 	}
+	reactor_timer_set(a->edge->reactor, &a->accept_again, 1);
 }
 
 static void on_accept_again(struct reactor_timer *t)
