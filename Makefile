@@ -62,7 +62,7 @@ tunnel_parts += origin origin_dial origin_cred origin_names origin_places origin
 tunnel_parts += origin_targets origin_probe origin_back origin_h2
 tunnel_parts += origin_request origin_metrics
 tunnel_parts += authority authority_sign authority_work cert
-tunnel_src   := $(wildcard $(tunnel_parts:%=user/tunnel/%.c))
+tunnel_src   := $(tunnel_parts:%=user/tunnel/%.c)
 
 # Debian's node-llhttp ships the parser as C sources: compiled with our programs
 llhttp       := /usr/share/llhttp
@@ -77,8 +77,7 @@ bpf_src      := bpf/edge.bpf.c bpf/listen.bpf.c
 bpf_tests    := test_decap test_forward test_icmp test_transition test_tunnel
 
 # main files: one a program
-programs     := weir weir-agent weir-endpoint weir-gateway weir-ns weir-registry
-programs     += $(if $(wildcard user/tunnel/main.c),weir-tunnel)
+programs     := weir weir-agent weir-endpoint weir-gateway weir-ns weir-registry weir-tunnel
 
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
 unit_lib      :=
@@ -101,7 +100,13 @@ unit_gateway  := test_rank
 
 unit_registry := test_access test_registry_store test_tunnels_edit test_users
 
-unit_tunnel   := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_tunnel_*.c))
+unit_tunnel   :=
+unit_tunnel   += test_tunnel_access_log test_tunnel_authority test_tunnel_cert test_tunnel_chain test_tunnel_conn
+unit_tunnel   += test_tunnel_conn_ctx test_tunnel_conn_tls test_tunnel_control test_tunnel_exchange
+unit_tunnel   += test_tunnel_exchange_faults test_tunnel_fields test_tunnel_h1 test_tunnel_h1_client
+unit_tunnel   += test_tunnel_h1_server test_tunnel_h2 test_tunnel_h2_ends test_tunnel_h2_raw test_tunnel_head
+unit_tunnel   += test_tunnel_limits test_tunnel_origin_h2 test_tunnel_pick test_tunnel_proxy test_tunnel_publish
+unit_tunnel   += test_tunnel_raw test_tunnel_reactor test_tunnel_sni test_tunnel_spare
 
 unit_weir     :=
 
@@ -124,7 +129,9 @@ fuzz_agent    :=
 fuzz_ns       :=
 fuzz_ns       += fuzz_dns_query fuzz_dns_zone
 
-fuzz_tunnel   := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_tunnel_*.c))
+fuzz_tunnel   :=
+fuzz_tunnel   += fuzz_tunnel_control fuzz_tunnel_h1 fuzz_tunnel_h1_server fuzz_tunnel_h2 fuzz_tunnel_head
+fuzz_tunnel   += fuzz_tunnel_proxy fuzz_tunnel_sni
 
 fuzz_store    :=
 fuzz_store    += fuzz_names_wire
