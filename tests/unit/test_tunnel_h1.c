@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HTTP/1's pure part: what is let through as a message, however it was cut, and what is composed.
  */
+#include <errno.h>
+
 #include "tests/unit/unit.h"
 
 #include "user/tunnel/h1_read.h"
@@ -202,8 +204,7 @@ static const struct {
 	{ POST "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400 },
 	{ POST "Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", 400 },
 	{ POST "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400 },
-	{ POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-	  400 },
+	{ POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400 },
 	{ POST "Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n", 400 },
 	{ POST "Transfer-Encoding:\r\n\r\n0\r\n\r\n", 400 },
 	{ "POST / HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400 },
@@ -213,8 +214,7 @@ static const struct {
 	{ WS KEY "Sec-WebSocket-Version: 8\r\n\r\n", 426 },
 	{ WS KEY "\r\n", 426 },
 	{ WS "Sec-WebSocket-Version: 13\r\n\r\n", 400 },
-	{ WS "Sec-WebSocket-Key: dGhlIHNhbXBsZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-	  400 },
+	{ WS "Sec-WebSocket-Key: dGhlIHNhbXBsZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", 400 },
 	{ WS KEY "Sec-WebSocket-Version: 13\r\nContent-Length: 1\r\n\r\na", 400 },
 };
 
@@ -564,15 +564,44 @@ static void composing(void **state)
 	assert_string_equal(h1_reason(299), "");
 }
 
+/* The shape looks at eight bytes at a time: each byte at each place of a value. */
+static void every_byte_in_a_value(void **state)
+{
+	(void)state;
+	for (unsigned int c = 0; c < 256; c++) {
+		bool good = c == '\t' || (c >= 0x20 && c != 0x7f);
+
+		for (size_t at = 0; at < 20; at++) {
+			char text[] = "HTTP/1.1 200 OK\r\na:~~~~~~~~~~~~~~~~~~~~\r\n\r\n";
+			struct h1_shape s;
+			long n;
+
+			if (c == '\r') /* ends of lines are looked at elsewhere */
+				continue;
+			text[19 + at] = (char)c;
+			h1_shape_begin(&s, true, HEADER_MAX);
+			n = h1_shape_take(&s, (const uint8_t *)text, sizeof(text) - 1);
+			assert_int_equal(n, good ? (long)sizeof(text) - 1 : -EBADMSG);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(requests_refused), cmocka_unit_test(nul_bytes),
-		cmocka_unit_test(chunks_refused),   cmocka_unit_test(limits),
-		cmocka_unit_test(requests_taken),   cmocka_unit_test(trailers),
-		cmocka_unit_test(keep_alive),	    cmocka_unit_test(websocket),
-		cmocka_unit_test(responses),	    cmocka_unit_test(until_the_end),
-		cmocka_unit_test(end_with_data),    cmocka_unit_test(composing),
+		cmocka_unit_test(requests_refused),
+		cmocka_unit_test(nul_bytes),
+		cmocka_unit_test(chunks_refused),
+		cmocka_unit_test(limits),
+		cmocka_unit_test(requests_taken),
+		cmocka_unit_test(trailers),
+		cmocka_unit_test(keep_alive),
+		cmocka_unit_test(websocket),
+		cmocka_unit_test(responses),
+		cmocka_unit_test(until_the_end),
+		cmocka_unit_test(end_with_data),
+		cmocka_unit_test(composing),
+		cmocka_unit_test(every_byte_in_a_value),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

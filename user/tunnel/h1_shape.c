@@ -4,8 +4,10 @@
  * line before a chunk; bodies are only counted.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "user/tunnel/h1_shape.h"
+#include "user/tunnel/head_impl.h"
 
 enum line_state {
 	LINE_FIRST, /* before a request's line, where one empty line is let through */
@@ -73,6 +75,19 @@ static const uint8_t *run_of(const bool set[256], const uint8_t *p, const uint8_
 	return p;
 }
 
+/* The same of is_text, eight at a time. */
+static const uint8_t *text_run(const uint8_t *p, const uint8_t *end)
+{
+	for (; end - p >= 8; p += 8) {
+		uint64_t w;
+
+		memcpy(&w, p, 8);
+		if (head_has_control(w))
+			break;
+	}
+	return run_of(is_text, p, end);
+}
+
 /* One step: at most a run of equal meaning. NULL: not allowed here. */
 static const uint8_t *line_step(struct h1_shape *s, const uint8_t *p, const uint8_t *end)
 {
@@ -89,7 +104,7 @@ static const uint8_t *line_step(struct h1_shape *s, const uint8_t *p, const uint
 		s->line = 1;
 		return *p == '\n' ? p + 1 : NULL;
 	case LINE_START_LINE:
-		p = run_of(s->response ? is_text : is_visible, p, end);
+		p = s->response ? text_run(p, end) : run_of(is_visible, p, end);
 		break;
 	case LINE_BEGIN:
 		if (*p == '\r') {
@@ -105,7 +120,7 @@ static const uint8_t *line_step(struct h1_shape *s, const uint8_t *p, const uint
 		s->state = LINE_VALUE;
 		return *p == ':' ? p + 1 : NULL;
 	case LINE_VALUE:
-		p = run_of(is_text, p, end);
+		p = text_run(p, end);
 		break;
 	case LINE_LF:
 		s->state = LINE_BEGIN;

@@ -53,16 +53,6 @@ static bool copy_token(char *to, const char *text, size_t len)
 	return len && c;
 }
 
-/* Does any of eight bytes lie below 0x20, or is it 0x7f? (Exact as a yes or no: Bit Twiddling
- * Hacks, "Determine if a word has a byte less than n".) */
-static bool has_control(uint64_t w)
-{
-	const uint64_t ones = 0x0101010101010101ull, tops = ones << 7;
-	uint64_t below = (w - ones * 0x20) & ~w & tops, del = w ^ ones * 0x7f;
-
-	return below | ((del - ones) & ~del & tops);
-}
-
 /* RFC 9110 section 5.5: no control character but the tab. */
 static bool is_value(const char *text, size_t len)
 {
@@ -72,7 +62,7 @@ static bool is_value(const char *text, size_t len)
 		uint64_t w;
 
 		memcpy(&w, text + i, 8);
-		if (has_control(w))
+		if (head_has_control(w))
 			break;
 	}
 	for (; i < len; i++) {
