@@ -30,23 +30,33 @@ static void round_trip(const struct control *c, const char *want)
 
 static void every_kind_survives(void **state)
 {
-	struct control c = { .kind = CONTROL_EDGE_HELLO, .version = "0.1.0", .edge = "edge-a",
-			     .site = "athens", .tunnel = "app", .generation = 1ull << 40,
+	struct control c = { .kind = CONTROL_EDGE_HELLO,
+			     .version = "0.1.0",
+			     .edge = "edge-a",
+			     .site = "athens",
+			     .tunnel = "app",
+			     .generation = 1ull << 40,
 			     .edges = { "198.18.0.1:8443", "[2001:db8::1]:8443", "edge.example:1" },
 			     .nedges = 3 };
 
 	(void)state;
-	round_trip(&c, "{\"hello\":{\"version\":\"0.1.0\",\"edge\":\"edge-a\",\"site\":\"athens\","
-		       "\"tunnel\":\"app\",\"generation\":1099511627776,\"edges\":[\"198.18.0.1:8443\","
-		       "\"[2001:db8::1]:8443\",\"edge.example:1\"]}}\n");
+	round_trip(&c,
+		   "{\"hello\":{\"version\":\"0.1.0\",\"edge\":\"edge-a\",\"site\":\"athens\","
+		   "\"tunnel\":\"app\",\"generation\":1099511627776,\"edges\":[\"198.18.0.1:8443\","
+		   "\"[2001:db8::1]:8443\",\"edge.example:1\"]}}\n");
 	c.kind = CONTROL_EDGES;
 	c.nedges = 1;
 	round_trip(&c, "{\"edges\":[\"198.18.0.1:8443\"]}\n");
 	c.nedges = 0;
 	round_trip(&c, "{\"edges\":[]}\n");
-	c = (struct control){ .kind = CONTROL_ORIGIN_HELLO, .version = "0.1.0", .origin = "0123abcd",
+	c = (struct control){ .kind = CONTROL_ORIGIN_HELLO,
+			      .version = "0.1.0",
+			      .origin = "0123abcd",
 			      .hostnames = { "app.edge.example", "www.edge.example" },
-			      .nhostnames = 2, .ports = { 22, 65535 }, .nports = 2, .connections = 4 };
+			      .nhostnames = 2,
+			      .ports = { 22, 65535 },
+			      .nports = 2,
+			      .connections = 4 };
 	round_trip(&c, "{\"hello\":{\"version\":\"0.1.0\",\"origin\":\"0123abcd\",\"hostnames\":"
 		       "[\"app.edge.example\",\"www.edge.example\"],\"ports\":[22,65535],"
 		       "\"connections\":4}}\n");
@@ -94,7 +104,8 @@ static void other_versions_are_understood(void **state)
 
 	(void)state;
 	assert_int_equal(parse(&c, "{\"hello\":{\"edge\":\"e\",\"tunnel\":\"t\",\"generation\":0,"
-				   "\"new\":{\"x\":[1]}},\"more\":1}"), 0);
+				   "\"new\":{\"x\":[1]}},\"more\":1}"),
+			 0);
 	assert_int_equal(c.kind, CONTROL_EDGE_HELLO);
 	assert_string_equal(c.version, "");
 	assert_int_equal(parse(&c, " {\"load\":{}} "), 0);
@@ -105,12 +116,25 @@ static void other_versions_are_understood(void **state)
 static void refuses_the_rest(void **state)
 {
 	static const char *const bad[] = {
-		"", "{", "[]", "null", "1", "{}", "{\"what\":1}", "{\"drain\":true}x",
-		"{\"drain\":true}{\"drain\":true}", "{\"drain\":false}", "{\"drain\":1}", "{\"detach\":null}",
+		"",
+		"{",
+		"[]",
+		"null",
+		"1",
+		"{}",
+		"{\"what\":1}",
+		"{\"drain\":true}x",
+		"{\"drain\":true}{\"drain\":true}",
+		"{\"drain\":false}",
+		"{\"drain\":1}",
+		"{\"detach\":null}",
 		"{\"drain\":true,\"drain\":true}",
-		"{\"hello\":[]}", "{\"hello\":{}}", "{\"hello\":{\"origin\":\"\"}}",
+		"{\"hello\":[]}",
+		"{\"hello\":{}}",
+		"{\"hello\":{\"origin\":\"\"}}",
 		"{\"hello\":{\"origin\":\"012345678901234567890123456789012\"}}",
-		"{\"hello\":{\"origin\":\"a b\"}}", "{\"hello\":{\"origin\":\"a\\u0000\"}}",
+		"{\"hello\":{\"origin\":\"a b\"}}",
+		"{\"hello\":{\"origin\":\"a\\u0000\"}}",
 		"{\"hello\":{\"origin\":\"a\",\"version\":\"1\\n2\"}}",
 		"{\"hello\":{\"origin\":\"a\",\"ports\":[0]}}",
 		"{\"hello\":{\"origin\":\"a\",\"ports\":[65536]}}",
@@ -125,11 +149,21 @@ static void refuses_the_rest(void **state)
 		"{\"hello\":{\"edge\":\"e\",\"tunnel\":\"t\",\"generation\":-1}}",
 		"{\"hello\":{\"edge\":\"e\",\"tunnel\":\"t\",\"generation\":\"1\"}}",
 		"{\"hello\":{\"edge\":1,\"tunnel\":\"t\",\"generation\":1}}",
-		"{\"edges\":{}}", "{\"edges\":[\"x\"]}", "{\"edges\":[\":1\"]}", "{\"edges\":[\"x:\"]}",
-		"{\"edges\":[\"x:0\"]}", "{\"edges\":[\"x:65536\"]}", "{\"edges\":[\"x:1a\"]}",
-		"{\"edges\":[\"x y:1\"]}", "{\"edges\":[1]}",
-		"{\"load\":1}", "{\"load\":{\"cpu\":-1}}", "{\"load\":{\"cpu\":\"1\"}}",
-		"{\"load\":{\"cpu\":1e300}}", "{\"load\":{\"inflight\":-1}}", "{\"load\":{\"inflight\":0.5}}",
+		"{\"edges\":{}}",
+		"{\"edges\":[\"x\"]}",
+		"{\"edges\":[\":1\"]}",
+		"{\"edges\":[\"x:\"]}",
+		"{\"edges\":[\"x:0\"]}",
+		"{\"edges\":[\"x:65536\"]}",
+		"{\"edges\":[\"x:1a\"]}",
+		"{\"edges\":[\"x y:1\"]}",
+		"{\"edges\":[1]}",
+		"{\"load\":1}",
+		"{\"load\":{\"cpu\":-1}}",
+		"{\"load\":{\"cpu\":\"1\"}}",
+		"{\"load\":{\"cpu\":1e300}}",
+		"{\"load\":{\"inflight\":-1}}",
+		"{\"load\":{\"inflight\":0.5}}",
 	};
 	struct control c = { .kind = CONTROL_LOAD, .inflight = 77 };
 	char *deep = malloc(CONTROL_LINE_MAX + 2);
@@ -205,6 +239,31 @@ static void stops_where_it_must(void **state)
 	free(much);
 }
 
+static void waits_within_bounds(void **state)
+{
+	const struct control drain = { .kind = CONTROL_DRAIN };
+	struct control_writer w = { 0 };
+	size_t one;
+
+	(void)state;
+	control_write(&w, &drain);
+	one = w.len;
+	assert_int_equal(one, strlen("{\"drain\":true}\n"));
+	control_write(&w, &drain);
+	control_written(&w, one + 2); /* in the middle of the second */
+	assert_int_equal(w.len, one - 2);
+	assert_memory_equal(w.text, "drain\":true}\n", w.len);
+	for (int i = 0; i < 100000; i++)
+		control_write(&w, &drain);
+	assert_in_range(w.len, CONTROL_WAIT_MAX - one, CONTROL_WAIT_MAX);
+	assert_int_equal(w.text[w.len - 1], '\n'); /* whole lines are left out */
+	control_written(&w, w.len);
+	assert_int_equal(w.len, 0);
+	control_write(&w, &drain);
+	assert_int_equal(w.len, one);
+	control_writer_free(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -214,6 +273,7 @@ int main(void)
 		cmocka_unit_test(refuses_the_rest),
 		cmocka_unit_test(cuts_streams),
 		cmocka_unit_test(stops_where_it_must),
+		cmocka_unit_test(waits_within_bounds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -113,8 +113,7 @@ struct oconn {
 	/* control stream */
 	struct end *control;
 	struct control_reader reader;
-	char *out; /* lines that wait for room */
-	size_t out_len;
+	struct control_writer out;
 };
 
 struct attach {

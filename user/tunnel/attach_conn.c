@@ -21,7 +21,6 @@
 
 #define PATIENCE_MS 10000 /* for handshake and hello */
 #define NAMES_MAX   64	  /* of a certificate */
-#define OUT_MAX	    65536 /* lines that an origin does not read */
 #define PER_TUNNEL  256	  /* connections */
 
 /* ---- the end ---- */
@@ -31,7 +30,7 @@ static void oconn_free(struct oconn *oc)
 	control_reader_free(&oc->reader);
 	free(oc->names);
 	free(oc->asked);
-	free(oc->out);
+	control_writer_free(&oc->out);
 	free(oc);
 }
 
@@ -221,28 +220,15 @@ void oconn_check(struct oconn *oc)
 /* Sends what waits. */
 static void push(struct oconn *oc)
 {
-	size_t took;
-
-	if (!oc->out_len || !oc->control)
-		return;
-	took = oc->control->ops->data(oc->control, oc->out, oc->out_len, false);
-	memmove(oc->out, oc->out + took, oc->out_len - took);
-	oc->out_len -= took;
+	if (oc->out.len && oc->control)
+		control_written(&oc->out, oc->control->ops->data(oc->control, oc->out.text,
+								 oc->out.len, false));
 }
 
 static void say(struct oconn *oc, const struct control *line)
 {
-	char *text = control_format(line), *more;
-	size_t len = text ? strlen(text) : 0;
-
-	more = text && oc->out_len + len <= OUT_MAX ? realloc(oc->out, oc->out_len + len) : NULL;
-	if (more) {
-		oc->out = more;
-		memcpy(more + oc->out_len, text, len);
-		oc->out_len += len;
-		push(oc);
-	}
-	free(text);
+	control_write(&oc->out, line);
+	push(oc);
 }
 
 static void fill_edges(struct oconn *oc, struct control *line)

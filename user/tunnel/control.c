@@ -343,3 +343,31 @@ void control_reader_free(struct control_reader *r)
 	free(r->line);
 	*r = (struct control_reader){ 0 };
 }
+
+/* ---- lines that wait ---- */
+
+void control_write(struct control_writer *w, const struct control *line)
+{
+	char *text = control_format(line), *more;
+	size_t len = text ? strlen(text) : 0;
+
+	more = len && w->len + len <= CONTROL_WAIT_MAX ? realloc(w->text, w->len + len) : NULL;
+	if (more) {
+		memcpy(more + w->len, text, len);
+		w->text = more;
+		w->len += len;
+	}
+	free(text);
+}
+
+void control_written(struct control_writer *w, size_t n)
+{
+	w->len -= n;
+	memmove(w->text, w->text + n, w->len);
+}
+
+void control_writer_free(struct control_writer *w)
+{
+	free(w->text);
+	*w = (struct control_writer){ 0 };
+}

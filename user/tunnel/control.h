@@ -36,6 +36,7 @@
 #define CONTROL_ENROLL	 "/_/tunnel/enroll" /* HTTP/1.1, ALPN "http/1.1", without a certificate */
 #define CONTROL_LINE_MAX 16384
 #define CONTROL_EDGES_MAX 64
+#define CONTROL_WAIT_MAX (64u << 10) /* bytes of lines that a peer does not read */
 
 enum control_kind { CONTROL_EDGE_HELLO, CONTROL_ORIGIN_HELLO, CONTROL_EDGES, CONTROL_LOAD, CONTROL_DRAIN, CONTROL_DETACH };
 
@@ -72,5 +73,15 @@ struct control_reader {
 int control_feed(struct control_reader *r, const void *data, size_t len,
 		 int (*fn)(void *arg, const char *line, size_t len), void *arg);
 void control_reader_free(struct control_reader *r);
+
+/* Lines that wait for room in the stream: text of len bytes. What a peer that reads nothing would let
+ * grow without end is left out. */
+struct control_writer {
+	char *text;
+	size_t len;
+};
+void control_write(struct control_writer *w, const struct control *line);
+void control_written(struct control_writer *w, size_t n); /* the first n bytes went */
+void control_writer_free(struct control_writer *w);
 
 #endif

@@ -136,8 +136,7 @@ struct origin_link {
 	struct h2 *h2;
 	struct end *control;
 	struct control_reader reader;
-	char *unsent; /* of the control stream */
-	size_t unsent_len;
+	struct control_writer unsent;
 	struct reactor_timer timer; /* for the hello */
 	struct reactor_defer fall;  /* ends it outside of a callback */
 	char edge[CONF_NAME_MAX], site[CONF_NAME_MAX];

@@ -17,7 +17,6 @@
 #define STREAMS_MAX 1000 /* requests at once on one connection */
 #define PING_MS	    1000
 #define DEAD_MS	    4000
-#define UNSENT_MAX  (64u << 10) /* of control lines, when the edge reads none */
 #define CONNECT_MS  3000
 #define QUIET_MS    500	 /* without a request, before a connection that is let go is ended */
 #define GRACE_MS    2000 /* for the edge to end it */
@@ -40,7 +39,7 @@ void origin_link_free(struct origin_link *l)
 	if (h2)
 		h2_abort(h2, *l->why ? l->why : "the origin stops");
 	control_reader_free(&l->reader);
-	free(l->unsent);
+	control_writer_free(&l->unsent);
 	free(l);
 }
 
@@ -120,29 +119,17 @@ static void explain(const struct origin_link *l, const char *text, char out[ORIG
 
 static void control_flush(struct origin_link *l)
 {
-	size_t n;
-
-	if (!l->control || !l->unsent_len)
-		return;
-	n = l->control->ops->data(l->control, l->unsent, l->unsent_len, false);
-	l->unsent_len -= n;
-	memmove(l->unsent, l->unsent + n, l->unsent_len);
+	if (l->control && l->unsent.len)
+		control_written(&l->unsent, l->control->ops->data(l->control, l->unsent.text,
+								  l->unsent.len, false));
 }
 
 static void control_say(struct origin_link *l, const struct control *what)
 {
-	char *text = l->control ? control_format(what) : NULL, *more;
-	size_t len = text ? strlen(text) : 0;
-
-	more = len && l->unsent_len + len <= UNSENT_MAX ? realloc(l->unsent, l->unsent_len + len)
-							: NULL;
-	if (more) {
-		l->unsent = more;
-		memcpy(l->unsent + l->unsent_len, text, len);
-		l->unsent_len += len;
-		control_flush(l);
-	}
-	free(text);
+	if (!l->control)
+		return;
+	control_write(&l->unsent, what);
+	control_flush(l);
 }
 
 static void say_hello(struct origin_link *l)
@@ -182,7 +169,7 @@ static void edge_hello(struct origin_link *l, const struct control *c)
 /* Our half of the control stream ends, for which the edge ends the connection. */
 static void control_finish(struct origin_link *l)
 {
-	if (!l->control || l->unsent_len || l->finished)
+	if (!l->control || l->unsent.len || l->finished)
 		return;
 	l->finished = true;
 	l->control->ops->data(l->control, NULL, 0, true);
@@ -410,7 +397,7 @@ void origin_link_load(struct origin_link *l, double cpu)
 	struct control c = { .kind = CONTROL_LOAD, .cpu = cpu, .inflight = l->o->inflight };
 
 	/* Old figures are worth nothing: what was not taken yet is not added to. */
-	if (l->control && !l->unsent_len && l->state == LINK_UP)
+	if (l->control && !l->unsent.len && l->state == LINK_UP)
 		control_say(l, &c);
 }
 
