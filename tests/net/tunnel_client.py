@@ -4,7 +4,8 @@
 
     tunnel_client.py serve PORT                         any request: its body is read, "hello" answered; /big: 20,000,000 bytes
     tunnel_client.py load OUT ADDRESS PORT HOST RETRIES THREADS
-                                                        asks until SIGTERM, one connection a thread, half of them kept
+                                                        asks until SIGTERM and 100 times more, one connection a thread, half
+                                                        of them kept; OUT.begun is made when 50 were answered
 
 load writes one JSON line to OUT at the end: {"asked","lost","bad","retried","longest","again"}. A request whose connection
 fails or is broken is sent again on a new one while it is younger than RETRIES seconds (0: never); "lost": never answered,
@@ -46,10 +47,10 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 class Load:
     def __init__(self, address, port, host, retries):
         self.to, self.host, self.retries = (address, port), host, retries
-        self.ends, self.lock = False, threading.Lock()
+        self.lock = threading.Lock()
         self.asked = self.lost = self.bad = self.retried = 0
         self.longest = self.again = 0.0
-        self.last = None
+        self.last, self.enough = None, None
         self.why = {}
 
     def one(self, c):
@@ -72,7 +73,7 @@ class Load:
 
     def thread(self, keeps):
         c = None
-        while not self.ends:
+        while not self.enough or self.asked < self.enough:
             began, answered = time.monotonic(), False
             while not answered:
                 try:
@@ -93,6 +94,8 @@ class Load:
             now = time.monotonic()
             with self.lock:
                 self.asked += 1
+                if self.asked == 50:
+                    open(self.out + ".begun", "w").close()
                 self.lost += not answered
                 self.longest = max(self.longest, now - began)
                 if answered:
@@ -100,7 +103,8 @@ class Load:
                     self.last = now
 
     def run(self, out, threads):
-        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "ends", True))
+        self.out = out
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "enough", self.asked + 100))
         all_ = [threading.Thread(target=self.thread, args=(i % 2 == 0,)) for i in range(threads)]
         for t in all_:
             t.start()

@@ -40,9 +40,14 @@ in_net client nft delete table inet no
 is "$(reason a TOO_BIG) $(reason b TOO_BIG) $(reason c TOO_BIG)" "0 0 0" "no packet was too big"
 
 # ---- agents restarted under load ----
-load() { nsenter --net=/run/netns/client -- python3 tests/net/tunnel_client.py load $work/load "$address" 80 app.edge.example "$1" 8 2>>$work/load.log & loading=$!; } # RETRIES
+load() { # RETRIES
+	rm -f $work/load $work/load.begun
+	nsenter --net=/run/netns/client -- python3 tests/net/tunnel_client.py load $work/load "$address" 80 app.edge.example "$1" 8 2>>$work/load.log &
+	loading=$!
+	until_ok 10 test -e $work/load.begun
+}
 load_end() { kill $loading; wait $loading; said=$(cat $work/load); }
-of() { jq -r ".$1" <<<"$said"; }
+of() { jq -rc ".$1" <<<"$said"; }
 restart_agent() {
 	kill "${AGENT_PID[$1]}"; wait "${AGENT_PID[$1]}"
 	local code=$?
@@ -64,12 +69,12 @@ done
 dies() { # TEXT: what was done a moment ago
 	until_ok 10 owned c app "$other"
 	local took=$?
-	for _ in $(seq 30); do until_ok 10 ok; done
 	load_end
+	if [ "$(of bad)" != 0 ]; then ask c status | jq -c '.tunnels, .edges' | sed 's/^/# c: /'; fi
 	[ $took = 0 ] && [ "$(of asked)" -gt 100 ] && [ "$(of lost) $(of bad)" = "0 0" ] && [ "$(echo "$(of longest) <= 5" | bc)" = 1 ]
 	check $? "$1: $(of asked) requests, $(of retried) tried again, $(of lost) lost, $(of bad) not 200; answered again after $(of longest) s$([ "$(of bad)" = 0 ] || echo ": $(of why)")"
 }
-choose() { victim=$(owner c app); other=$([ "$victim" = a ] && echo b || echo a); load 10; until_ok 5 ok; }
+choose() { victim=$(owner c app); other=$([ "$victim" = a ] && echo b || echo a); load 10; }
 choose
 kill -9 "${TUNNEL_PID[$victim]}"; wait "${TUNNEL_PID[$victim]}" 2>/dev/null
 dies "the edge $victim was killed"
@@ -84,7 +89,7 @@ check $? "and is back"
 before=$(reason c FORWARDED)
 load 0
 kill -9 "${TUNNEL_PID[c]}"; wait "${TUNNEL_PID[c]}" 2>/dev/null
-for _ in $(seq 20); do ok; done
+until_ok 10 ok
 load_end
 [ "$(of asked)" -gt 100 ] && [ "$(of lost) $(of bad)" = "0 0" ]
 check $? "the forwarding edge was killed, its agent goes on: $(of asked) requests, $(of lost) lost, $(of bad) not 200, FORWARDED $before → $(reason c FORWARDED)"
