@@ -17,9 +17,13 @@
 
 #include "user/tunnel/conn_impl.h"
 
-/* One read, and what one connection may read before the others get their turn. */
-#define READ_MAX (64u << 10)
-#define TURN_MAX (256u << 10)
+/* One read: little to keep for a receiver that takes nothing, more for one that keeps up (5% less
+ * CPU for a large download than with the first alone). And what one connection may read before the
+ * others get their turn. */
+#define READ_FIRST (64u << 10)
+#define READ_MAX   (256u << 10)
+#define TURN_MAX   (256u << 10)
+_Static_assert(READ_MAX <= REACTOR_SCRATCH, "a read goes to the reactor's scratch memory");
 
 /* What the kernel takes beyond what the path carries: a small answer does not wait behind megabytes
  * of a large one. */
@@ -253,15 +257,17 @@ static void read_turn(struct conn *c)
 				break;
 			continue;
 		}
-		n = pull(c, scratch, READ_MAX);
+		n = pull(c, scratch, c->keeps_up ? READ_MAX : READ_FIRST);
 		if (n == -EAGAIN)
 			break;
-		if (n > 0)
+		if (n > 0) {
 			tell_data(c, scratch, (size_t)n, false);
-		else if (n == 0)
+			c->keeps_up = !c->paused && (c->keeps_up || n == READ_FIRST);
+		} else if (n == 0) {
 			tell_eof(c);
-		else
+		} else {
 			read_failed(c, (int)n);
+		}
 		turn += n > 0 ? (size_t)n : 0;
 	}
 	if (may_read(c))

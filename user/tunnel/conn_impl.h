@@ -66,6 +66,7 @@ struct conn {
 	bool sock_readable, sock_writable; /* as epoll last said, until the kernel says otherwise */
 	bool readable;			   /* the same after TLS, which holds records of its own */
 	bool hangup;			   /* no short read is the last one */
+	bool keeps_up;			   /* `data` took a large read at once */
 	bool paused, resumed;		   /* resumed: within the running callback */
 	bool want_room;			   /* `writable` is owed */
 	bool ready_owed;
