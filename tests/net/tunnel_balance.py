@@ -70,26 +70,26 @@ with Lab(edges=1) as lab:
     one = lab.origin("app", [{"to": "http://127.0.0.1:9001"}], node="one")
     two = lab.origin("app", [{"to": "http://127.0.0.1:9002"}], node="two", connections=1, wait=False)
     check(until(lambda: lab.attached(edge, "app") == 5), "two origins, one with four connections, one with a single one")
-    seen = load(edge, 3)
+    seen = load(edge, 2)
     check(set(s for s, _ in seen) == {200} and 0.35 < share(seen, "9002") < 0.65, f"connections are not capacity: {dict(seen)}")
 
     mood[9002] = 0.02, 200
-    load(edge, 5)
-    seen = load(edge, 3)
+    load(edge, 4)
+    seen = load(edge, 2)
     check(set(s for s, _ in seen) == {200} and 0.005 < share(seen, "9002") < 0.2,
           f"a tenth of the speed: {dict(seen)}, weights {weights(lab, edge)}")
     mood[9002] = 0.0005, 503
-    load(edge, 5)
-    seen = load(edge, 3)
+    load(edge, 4)
+    seen = load(edge, 2)
     check(0.002 < share(seen, "9002") < 0.1, f"one that fails at once is no magnet: {dict(seen)}, weights {weights(lab, edge)}")
     mood[9002] = 0.002, 200
-    load(edge, 12)
-    seen = load(edge, 3)
+    load(edge, 8)
+    seen = load(edge, 2)
     check(set(s for s, _ in seen) == {200} and share(seen, "9002") > 0.3, f"well again: {dict(seen)}, weights {weights(lab, edge)}")
 
     killer = threading.Timer(1, two.kill)
     killer.start()
-    seen = load(edge, 3)
+    seen = load(edge, 2)
     check(set(s for s, _ in seen) == {200}, f"an origin is killed: {dict(seen)}")
     two = lab.origin("app", [{"to": "http://127.0.0.1:9002", "hostname": HOSTS[1]}], node="two", wait=False)
     check(until(lambda: lab.attached(edge, "app") == 8), "it comes back, for one of the hostnames alone")
