@@ -45,6 +45,10 @@ store_src    += http/store/names_copy.c http/store/names_db.c http/store/names_h
 store_src    += http/store/names_op.c http/store/names_outbox.c http/store/names_record.c
 store_src    += http/store/names_replica.c http/store/names_scan.c http/store/names_second.c http/store/names_wire.c
 
+upload_src   :=
+
+identity_src :=
+
 gateway_src  := http/gateway/console.c http/gateway/rank.c http/gateway/redirect.c http/gateway/view.c
 
 registry_src := http/registry/fields.c http/registry/request.c http/registry/server.c http/registry/store.c
@@ -98,6 +102,10 @@ unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op
 
 unit_gateway  := test_rank
 
+unit_upload   :=
+
+unit_identity :=
+
 unit_registry := test_access test_registry_store test_tunnels_edit test_users
 
 unit_tunnel   :=
@@ -133,13 +141,17 @@ fuzz_tunnel   :=
 fuzz_tunnel   += fuzz_tunnel_control fuzz_tunnel_h1 fuzz_tunnel_h1_server fuzz_tunnel_h2 fuzz_tunnel_head
 fuzz_tunnel   += fuzz_tunnel_proxy fuzz_tunnel_sni
 
+fuzz_upload   :=
+
+fuzz_identity :=
+
 fuzz_store    :=
 fuzz_store    += fuzz_names_wire
 fuzz_store    += fuzz_store_manifest
 
 # ---- flags -----------------------------------------------------------------------------------
 packages := libsystemd yaml-0.1 jansson libcurl libcrypto libssl libnghttp2 libmicrohttpd gnutls lmdb libisal libxxhash \
-            ldns libbpf libxdp libcap libseccomp
+            ldns libbpf libxdp libcap libseccomp libarchive libmagic libzstd zlib yajl cjose
 no_packages := clean help tools bootstrap
 ifneq ($(filter-out $(no_packages),$(or $(MAKECMDGOALS),all)),)
   pkg_cflags := $(shell pkg-config --cflags $(packages) 2>/dev/null)
@@ -176,7 +188,7 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(cflags) -c $< -o $@
 
-archives := lib agent ns store gateway registry tunnel weir
+archives := lib agent ns store upload identity gateway registry tunnel weir
 define archive_rule
 $(BUILD)/$(1).a: $$($(1)_src:%.c=$(BUILD)/%.o)
 	@mkdir -p $$(@D); rm -f $$@
@@ -192,16 +204,16 @@ $(BUILD)/tunnel.a: $(llhttp_obj)
 .SECONDARY: $(llhttp_obj)
 $(tunnel_src:%.c=$(BUILD)/%.o) $(unit_tunnel:%=$(BUILD)/tests/unit/%.o): cflags += -isystem /usr/share/include/llhttp
 
-# A program is its main file, its own archive and lib: program(NAME, MAIN, ARCHIVE)
+# A program is its main file, its own archive, those of what it composes, and lib: program(NAME, MAIN, ARCHIVE, COMPOSED)
 define program
-$(BUILD)/bin/$(1): $(BUILD)/$(2:%.c=%.o) $(BUILD)/$(3).a $(BUILD)/lib.a
+$(BUILD)/bin/$(1): $(BUILD)/$(2:%.c=%.o) $(BUILD)/$(3).a $(4:%=$(BUILD)/%.a) $(BUILD)/lib.a
 	@mkdir -p $$(@D)
 	$$(call say,LINK)$$(CC) -o $$@ $$^ $$(ldflags) $$(libs)
 endef
 $(eval $(call program,weir-agent,user/agent/main.c,agent))
 $(eval $(call program,weir-ns,dns/main.c,ns))
 $(eval $(call program,weir-endpoint,http/store/main.c,store))
-$(eval $(call program,weir-gateway,http/gateway/main.c,gateway))
+$(eval $(call program,weir-gateway,http/gateway/main.c,gateway,upload identity))
 $(eval $(call program,weir-registry,http/registry/main.c,registry))
 $(eval $(call program,weir-tunnel,user/tunnel/main.c,tunnel))
 $(eval $(call program,weir,tools/weir.c,weir))

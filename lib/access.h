@@ -19,6 +19,16 @@
 bool access_check(struct http_req *req, struct users *users, unsigned int right, const char *bucket,
 		  const char *key, struct token_scope *who);
 
+/* Cookies. The gateway alone takes them: access_cookies(true) once at its start. A session's cookie ("weir", or
+ * "__Host-weir" when it came by HTTPS) holds a token. Requests that change something (all but GET, HEAD, OPTIONS) by
+ * cookie need the header X-Weir-CSRF with access_csrf() of the session's token id, compared in constant time, and an
+ * Origin, when there is one, of the request's own host; else 403 "csrf". */
+void access_cookies(bool taken);
+void access_csrf(struct users *users, const struct token_scope *scope, char out[65]); /* HMAC by the newest signing key… */
+bool access_is_cookie(const struct http_req *req); /* did identity come by cookie */
+/* 403 unless the caller has at least that role (users_role). */
+bool access_role(struct http_req *req, struct users *users, enum role role, struct token_scope *who);
+
 /* Only who: 401, or *who. For requests whose rights can be told later alone (by hash). */
 bool access_who(struct http_req *req, struct users *users, struct token_scope *who);
 

@@ -132,6 +132,12 @@ struct conf_gateway {
 		uint64_t token_ttl_us;
 		unsigned int top; /* round-robin among so many of the best */
 	} redirect;
+	struct conf_uploads {
+		unsigned int workers;	  /* files checked at once; 0: twice the CPUs */
+		unsigned int per_user;	  /* unfinished uploads of one user */
+		uint64_t memory, cpu_us;  /* what one worker may use */
+		uint64_t spool, expire_us; /* bytes of all unfinished uploads; kept so long without a byte */
+	} uploads;
 	struct conf_limits limits;
 };
 
@@ -217,6 +223,20 @@ struct conf_authority {
 	uint64_t lifetime_us; /* of origins' certificates */
 };
 
+/* Sign-on by an OpenID provider; without it local users have passwords. */
+struct conf_identity {
+	bool enabled;
+	char *issuer;		  /* https://…, or http:// on loopback */
+	char *client_id, *client_secret_file; /* NULL: a public client */
+	char *audience;		  /* NULL: client_id */
+	char *ca;		  /* PEM; NULL: the system's */
+	char **scopes;
+	size_t nscopes;
+	char *name_claim, *groups_claim;
+	char *url;		  /* where browsers reach the gateway; NULL: as the request says */
+	uint64_t session_us, skew_us;
+};
+
 struct conf {
 	char *path; /* of the file */
 	char node[CONF_NAME_MAX], site[CONF_NAME_MAX], domain[CONF_NAME_MAX];
@@ -229,6 +249,7 @@ struct conf {
 	struct conf_agent agent;
 	struct conf_ns ns;
 	struct conf_gateway gateway;
+	struct conf_identity identity;
 	struct conf_endpoint endpoint;
 	struct conf_tunnels tunnels;
 	struct conf_edge edge;

@@ -216,6 +216,22 @@ static const struct conf_key redirect_keys[] = {
 };
 SUB(redirect, conf_gateway, CONF_NO_FLAG);
 
+static const struct conf_key uploads_keys[] = {
+	{ "workers", CONF_NUMBER, AT(conf_uploads, workers), .max = 256, .fallback = "0",
+	  .doc = "Files that are checked at once; 0 is twice the CPUs. Others wait their turn." },
+	{ "per_user", CONF_NUMBER, AT(conf_uploads, per_user), .min = 1, .max = 100000,
+	  .fallback = "256", .doc = "Unfinished uploads of one user." },
+	{ "memory", CONF_SIZE, AT(conf_uploads, memory), .min = 64 * 1024 * KIB,
+	  .fallback = "256MiB", .doc = "Address space of the process that checks one file." },
+	{ "cpu", CONF_TIME, AT(conf_uploads, cpu_us), .min = SECOND, .fallback = "1h",
+	  .doc = "CPU time of the process that checks one file." },
+	{ "spool", CONF_SIZE, AT(conf_uploads, spool), .min = 1024 * KIB, .fallback = "64GiB",
+	  .doc = "Bytes of all unfinished uploads together; more get 507." },
+	{ "expire", CONF_TIME, AT(conf_uploads, expire_us), .min = SECOND, .fallback = "24h",
+	  .doc = "An upload that got no byte for so long is removed." },
+};
+SUB(uploads, conf_uploads, CONF_NO_FLAG);
+
 static const struct conf_key gateway_keys[] = {
 	{ "listen", CONF_LISTEN, MANY(conf_gateway, listen), .required = true,
 	  .doc = "Public HTTP listeners." },
@@ -223,10 +239,38 @@ static const struct conf_key gateway_keys[] = {
 	  .doc = "Listener for health, metrics and status." },
 	{ "redirect", CONF_SECTION, .offset = 0, .section = &redirect,
 	  .doc = "Where requests are sent." },
+	{ "uploads", CONF_SECTION, AT(conf_gateway, uploads), .section = &uploads,
+	  .doc = "Uploads to datasets, which are checked while they arrive." },
 	{ "limits", CONF_SECTION, AT(conf_gateway, limits), .section = &limits,
 	  .doc = "What strangers may use." },
 };
 SUB(gateway, conf_gateway, offsetof(struct conf_gateway, enabled));
+
+static const struct conf_key identity_keys[] = {
+	{ "issuer", CONF_URL, AT(conf_identity, issuer), .required = true,
+	  .doc = "The OpenID provider's issuer, as its discovery document says it; https://, or http:// on loopback." },
+	{ "client_id", CONF_TEXT, AT(conf_identity, client_id), .required = true,
+	  .doc = "Under which the provider knows this installation." },
+	{ "client_secret", CONF_FILE, AT(conf_identity, client_secret_file),
+	  .doc = "File that holds the client's secret. None: a public client, by PKCE alone." },
+	{ "audience", CONF_TEXT, AT(conf_identity, audience),
+	  .doc = "For whom ID tokens must be. Default: client_id." },
+	{ "ca", CONF_FILE, AT(conf_identity, ca),
+	  .doc = "PEM file of the authority that signed the provider's certificate. Default: the system's authorities." },
+	{ "scopes", CONF_TEXT, MANY(conf_identity, scopes),
+	  .doc = "What is asked for. None: openid, profile, email, groups." },
+	{ "name_claim", CONF_TEXT, AT(conf_identity, name_claim), .fallback = "preferred_username",
+	  .doc = "The claim that names the person; when it is missing, email, then sub." },
+	{ "groups_claim", CONF_TEXT, AT(conf_identity, groups_claim), .fallback = "groups",
+	  .doc = "The claim that lists the person's groups." },
+	{ "url", CONF_URL, AT(conf_identity, url),
+	  .doc = "Where browsers reach the gateway, for the provider's way back. Default: as each request says." },
+	{ "session", CONF_TIME, AT(conf_identity, session_us), .min = SECOND, .max = 30 * 86400 * SECOND,
+	  .fallback = "12h", .doc = "How long a sign-on is good." },
+	{ "skew", CONF_TIME, AT(conf_identity, skew_us), .max = 600 * SECOND, .fallback = "60s",
+	  .doc = "By so much the provider's clock may differ." },
+};
+SUB(identity, conf_identity, offsetof(struct conf_identity, enabled));
 
 static const struct conf_key endpoint_keys[] = {
 	{ "listen", CONF_LISTEN, MANY(conf_endpoint, listen), .required = true,
@@ -408,6 +452,8 @@ static const struct conf_key root_keys[] = {
 	{ "ns", CONF_SECTION, AT(conf, ns), .section = &ns, .doc = "Run weir-ns here." },
 	{ "gateway", CONF_SECTION, AT(conf, gateway), .section = &gateway,
 	  .doc = "Run weir-gateway here." },
+	{ "identity", CONF_SECTION, AT(conf, identity), .section = &identity,
+	  .doc = "Sign-on by an OpenID provider, for the gateway. Without it local users have passwords." },
 	{ "endpoint", CONF_SECTION, AT(conf, endpoint), .section = &endpoint,
 	  .doc = "Run weir-endpoint here." },
 	{ "tunnels", CONF_SECTION, AT(conf, tunnels), .section = &tunnels,

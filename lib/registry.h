@@ -29,6 +29,10 @@
 #define REG_BUCKETS   REG_ROOT "buckets/"   /* NAME */
 #define REG_NAMES     REG_ROOT "names/"	    /* BUCKET */
 #define REG_SIGNING   REG_ROOT "signing/"   /* KID */
+#define REG_GROUPS    REG_ROOT "groups/"    /* NAME */
+#define REG_PEOPLE    REG_ROOT "people/"    /* NAME: of an OpenID provider */
+#define REG_DATASETS  REG_ROOT "datasets/"  /* NAME */
+#define REG_ENDED     REG_ROOT "ended/"	    /* id of a token, leased until it would expire */
 #define REG_RECORDS   REG_ROOT "records/"   /* ZONE/NAME/TYPE */
 
 struct registry;

@@ -9,6 +9,7 @@
 #ifndef WEIR_TOKEN_H
 #define WEIR_TOKEN_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +34,15 @@ struct token_scope {
 	bool exact;
 	unsigned int rights;
 	int64_t expires; /* unix seconds */
+	int64_t issued;	 /* unix seconds; 0: not said (redirects) */
+	char id[17];	 /* hex, by which it can be ended; "" : cannot */
+	/* People of a provider are not in the table of users: their groups travel in the token, comma-separated
+	 * names of weir's own groups. Users of the table have theirs there, and "" here. */
+	bool provider;
+	char groups[512];
+	/* Signed by a gateway after it had checked the rights (writes to a dataset's bucket): the token alone decides, the
+	 * user is named for the audit log. Endpoints take changes of a dataset's bucket only with such a token. */
+	bool via_gateway;
 };
 
 struct token_key {
@@ -66,6 +76,22 @@ int users_authorize(struct users *users, const char *authorization, int64_t now,
  * buckets. */
 bool users_allow(struct users *users, const struct token_scope *scope, unsigned int right,
 		 const char *bucket, const char *key);
+/* What somebody may do beside data: read the audit log (AUDITOR), make datasets (STEWARD), all (ADMIN). Roles come with
+ * groups (groups/NAME), the highest counts; the right a on everything is ADMIN. */
+enum role { ROLE_MEMBER, ROLE_AUDITOR, ROLE_STEWARD, ROLE_ADMIN };
+extern const char *const role_names[4];
+enum role users_role(struct users *users, const struct token_scope *scope);
+/* The groups of a scope's user: provider's from the token, else from the table. Comma-separated. */
+void users_groups(struct users *users, const struct token_scope *scope, char out[512]);
+/* Is the bucket a dataset's (datasets/NAME)? users_allow() then also knows owner, readers and writers: read and list for all
+ * three, write for owner and writers, delete for the owner. */
+bool users_dataset(struct users *users, const char *bucket);
+/* The dataset's record, a new reference; NULL: none. */
+json_t *users_dataset_record(struct users *users, const char *bucket);
+/* All names of datasets that the scope may read or write, [{"name","read":bool,"write":bool,"own":bool,"record":{…}}]. */
+json_t *users_datasets(struct users *users, const struct token_scope *scope);
+/* A local user's password (scrypt): 0, -EACCES, -ENOENT (takes as long). Blocking, 50 ms and more: worker threads. */
+int users_password(struct users *users, const char *name, const char *password, struct token_scope *out);
 /* Is the bucket public for reading without a token? */
 bool users_bucket_public(struct users *users, const char *bucket);
 /* Signs with the newest key / verifies a redirect token. */

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * transform.h -- the outputs that a dataset declares: rows in, files out (CSV or JSON Lines, packed by gzip or zstd).
+ */
+#ifndef WEIR_UPLOAD_TRANSFORM_H
+#define WEIR_UPLOAD_TRANSFORM_H
+
+#include "http/upload/rows.h"
+#include "http/upload/rules.h"
+
+/* Where outputs go: open is asked once for each file of an output (split: for each value, at most 256, then "other"). */
+struct transform_files {
+	int (*open)(void *arg, const struct output *output, const char *name); /* a handle >= 0, or -errno */
+	int (*write)(void *arg, int handle, const void *data, size_t len);
+	void *arg;
+};
+struct transform;
+int transform_new(struct transform **out, const struct rules *rules, const struct transform_files *files);
+int transform_names(struct transform *t, const struct cell *names, uint32_t n); /* -EINVAL: a column is not there (transform_why) */
+int transform_row(struct transform *t, const struct row *row);
+int transform_end(struct transform *t);
+const char *transform_why(const struct transform *t);
+/* [{"output","name","rows","bytes","format","packing","columns":[{"name","from","derived","mask"}],"filter"}]: the lineage; new reference. */
+json_t *transform_lineage(const struct transform *t);
+void transform_free(struct transform *t); /* accepts NULL */
+
+/* One row as CSV with RFC 4180 quotes into a growing buffer: for quarantine files too. mark: cells that a spreadsheet
+ * would run (=, +, -, @, tab, CR at the beginning, not a number) get a leading apostrophe. */
+struct csv_out { char *data; size_t len, size; };
+int csv_out_row(struct csv_out *out, const struct row *row, bool mark);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * audit.h -- who did what, when, from where, with which result: lines of JSON in files of the daemon's own folder,
+ * one a day, that can be searched. A line is written before the answer is sent; when it cannot be (disk full), the
+ * log says so once a minute and the counter weir_audit_failed_total grows. Secrets and tokens never get in.
+ */
+#ifndef WEIR_AUDIT_H
+#define WEIR_AUDIT_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+struct audit;
+struct audit_options {
+	const char *folder; /* made when absent */
+	const char *node, *role;
+	unsigned int keep_days; /* 0: 90 */
+	uint64_t bytes_max;	/* of all files; the oldest go; 0: 1 GiB */
+};
+int audit_open(struct audit **out, const struct audit_options *opt);
+void audit_close(struct audit *a); /* accepts NULL */
+
+struct audit_entry {
+	const char *who;     /* user, or "" */
+	const char *what;    /* "login", "logout", "upload", "download", "delete", "replace", "dataset.create", "dataset.change",
+			      * "token.create", "device", … */
+	const char *on;	     /* "DATASET/FILE", "dataset NAME", or "" */
+	const char *result;  /* "ok", "denied", "failed" */
+	const char *why;     /* a few words, may be NULL */
+	const char *from;    /* address of the client */
+	const char *request; /* its id */
+	uint64_t bytes;
+};
+/* Thread-safe; at is now. */
+void audit_write(struct audit *a, const struct audit_entry *e);
+
+struct audit_query {
+	const char *who, *what, *on, *result; /* NULL: any; on: prefix */
+	const char *text;		      /* anywhere in the line */
+	int64_t since, until;		      /* unix seconds; 0: none */
+	size_t max;			      /* 0: 100; at most 1,000 */
+	const char *before;		      /* the "id" of the last line of the page before */
+};
+/* Newest first: [{"id","at","node","role","who","what","on","result","why","from","request","bytes"}]; a new reference, NULL without
+ * memory. Reads files: on a worker thread. */
+json_t *audit_search(struct audit *a, const struct audit_query *q);
+
+#endif
