@@ -301,8 +301,8 @@ $(BUILD)/unit/test_names_chaos $(BUILD)/unit/test_names_cluster $(BUILD)/unit/te
 
 unit: $(unit_tests)
 
-check: unit ## unit tests, no root needed (SAN=address,undefined for the sanitizers; SKIP=names leaves some out)
-	@tests/run $(filter-out $(SKIP:%=$(BUILD)/unit/%),$(unit_tests)) tests/unit/*.sh
+check: unit ## unit tests, no root needed (SAN=address,undefined for the sanitizers; SKIP=names leaves some out; JOBS=2)
+	@tests/run -j $(or $(JOBS),1) $(filter-out $(SKIP:%=$(BUILD)/unit/%),$(unit_tests)) tests/unit/*.sh
 
 fuzz: $(fuzzers) ## run every fuzzer for FUZZ_SECONDS (20)
 	@tests/fuzz/run $(fuzzers)
