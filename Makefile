@@ -14,7 +14,7 @@ say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUI
 # ---- what each program is made of ------------------------------------------------------------
 lib_src      :=
 lib_src      += lib/httpc.c lib/inside.c
-lib_src      += lib/access.c lib/token.c lib/user_edit.c lib/users.c
+lib_src      += lib/access.c lib/access_cookie.c lib/access_role.c lib/audit.c lib/audit_http.c lib/audit_search.c lib/token.c lib/user_edit.c lib/users.c
 lib_src      += lib/addr.c lib/conf.c lib/conf_check.c lib/conf_check_tunnels.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
 lib_src      += lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
 lib_src      += lib/daemon.c lib/daemon_reload.c lib/priv.c lib/priv_filter.c
@@ -88,7 +88,7 @@ unit_lib      :=
 unit_lib      += test_target test_token test_tunnels
 unit_lib      += test_load test_orca
 unit_lib      += test_httpc test_httpd test_httpd_text test_inside
-unit_lib      += test_addr test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
+unit_lib      += test_addr test_audit test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
 
 unit_agent    :=
 unit_agent    += test_health test_publish test_ring test_route_pick test_weight

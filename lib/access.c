@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/access_impl.h"
 #include "lib/log.h"
 
 #define BACKLOG 1024
@@ -29,7 +30,7 @@ static bool refuse(struct http_req *req, int rc)
 
 	/* A browser asks for a password when a script of the page meets a Basic challenge: the
 	 * console, which has its own form, says that it is one. */
-	bool page = http_header(req, "X-Weir-Console") || http_query(req, "t");
+	bool page = http_header(req, "X-Weir-Console") || http_query(req, "t") || access_is_cookie(req);
 
 	http_add_header(req, "WWW-Authenticate",
 			page ? "Bearer realm=\"weir\"" : "Basic realm=\"weir\", charset=\"UTF-8\"");
@@ -37,23 +38,45 @@ static bool refuse(struct http_req *req, int rc)
 	return false;
 }
 
-/* Who asks, by header, else by the query's token; -ENOENT when neither is there. */
+static bool refuse_csrf(struct http_req *req)
+{
+	http_reply_error(req, 403, "csrf",
+			 "a change by cookie needs the header X-Weir-CSRF with the word that /_/session tells, and "
+			 "must come from a page of this host; load the page again");
+	return false;
+}
+
+/* Who asks, by header, else by the query's token, else by cookie; -ENOENT when nothing is there. */
 static int identify(struct http_req *req, struct users *users, struct token_scope *who)
 {
 	const char *header = http_header(req, "Authorization"), *token = http_query(req, "t");
+	char session[TOKEN_MAX];
 
 	if (http_header_repeated(req, "Authorization"))
 		return -EINVAL; /* two answers to one question */
 	if (header)
 		return users_authorize(users, header, time(NULL), who);
-	return token ? users_verify(users, token, time(NULL), who) : -ENOENT;
+	if (token)
+		return users_verify(users, token, time(NULL), who);
+	return access_session_cookie(req, session) ? users_verify(users, session, time(NULL), who) : -ENOENT;
+}
+
+bool access_who_form(struct http_req *req, struct users *users, struct token_scope *who)
+{
+	int rc = identify(req, users, who);
+
+	if (rc)
+		return refuse(req, rc);
+	return !access_is_cookie(req) || access_origin_own(req) || refuse_csrf(req);
 }
 
 bool access_who(struct http_req *req, struct users *users, struct token_scope *who)
 {
 	int rc = identify(req, users, who);
 
-	return rc ? refuse(req, rc) : true;
+	if (rc)
+		return refuse(req, rc);
+	return !access_is_cookie(req) || access_csrf_fine(req, users, who) || refuse_csrf(req);
 }
 
 bool access_check(struct http_req *req, struct users *users, unsigned int right, const char *bucket,
@@ -62,13 +85,17 @@ bool access_check(struct http_req *req, struct users *users, unsigned int right,
 	struct token_scope scope = { .bucket = "" };
 	char letters[8];
 	int rc = identify(req, users, &scope);
+	bool cookie = access_is_cookie(req);
 
-	if (rc == -ENOENT && users_allow(users, &scope, right, bucket, key)) {
-		*who = scope;
+	/* A session that is over makes nobody of a browser, which sends its cookie whether one wants it or not. */
+	if ((rc == -ENOENT || (rc && cookie)) && users_allow(users, &(struct token_scope){ .bucket = "" }, right, bucket, key)) {
+		*who = (struct token_scope){ .bucket = "" };
 		return true;
 	}
 	if (rc)
 		return refuse(req, rc);
+	if (cookie && !access_csrf_fine(req, users, &scope))
+		return refuse_csrf(req);
 	if (!users_allow(users, &scope, right, bucket, key)) {
 		http_reply_error(req, 403, "forbidden", "%s has not the right %s here", scope.user,
 				 rights_format(right, letters));

@@ -21,11 +21,29 @@ bool access_check(struct http_req *req, struct users *users, unsigned int right,
 
 /* Cookies. The gateway alone takes them: access_cookies(true) once at its start. A session's cookie ("weir", or
  * "__Host-weir" when it came by HTTPS) holds a token. Requests that change something (all but GET, HEAD, OPTIONS) by
- * cookie need the header X-Weir-CSRF with access_csrf() of the session's token id, compared in constant time, and an
- * Origin, when there is one, of the request's own host; else 403 "csrf". */
+ * cookie need the header X-Weir-CSRF with access_csrf() of the session, compared in constant time, and an Origin, when
+ * there is one, of the request's own host; else 403 "csrf". */
+#define ACCESS_COOKIE "weir"
 void access_cookies(bool taken);
-void access_csrf(struct users *users, const struct token_scope *scope, char out[65]); /* HMAC by the newest signing key… */
+/* 64 hex digits; "" while there is no signing key. It changes when the installation gets a new signing key: who is
+ * refused for it asks /_/session again. */
+void access_csrf(struct users *users, const struct token_scope *scope, char out[65]);
+bool access_csrf_matches(struct users *users, const struct token_scope *scope, const char *sent /* may be NULL */);
 bool access_is_cookie(const struct http_req *req); /* did identity come by cookie */
+/* For forms that carry the word in a field: as access_who(), but when access_is_cookie() the caller checks the field by
+ * access_csrf_matches() before anything is changed. */
+bool access_who_form(struct http_req *req, struct users *users, struct token_scope *who);
+/* Is the Origin, when there is one, the request's own host (and Sec-Fetch-Site not "cross-site")? */
+bool access_origin_own(const struct http_req *req);
+/* Did the client come by HTTPS? What the edge says counts on Unix sockets alone. */
+bool access_is_https(const struct http_req *req);
+/* The client's address without port, as the edge says it on Unix sockets; "local" there without an edge. Returns out. */
+char *access_client(const struct http_req *req, char out[ADDR_PORT_STRLEN]);
+/* Reads "__Host-NAME", or NAME when the request did not come by HTTPS. */
+bool access_cookie(const struct http_req *req, const char *name, char *out, size_t size);
+/* HttpOnly, SameSite=Lax, Path=/; secure: Secure, with the prefix __Host-. seconds 0 removes it. */
+int access_set_cookie(struct http_req *req, const char *name, const char *value, int64_t seconds, bool secure);
+
 /* 403 unless the caller has at least that role (users_role). */
 bool access_role(struct http_req *req, struct users *users, enum role role, struct token_scope *who);
 

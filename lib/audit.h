@@ -10,12 +10,17 @@
 #include <jansson.h>
 #include <stdint.h>
 
+#include "lib/httpd.h"
+#include "lib/metrics.h"
+#include "lib/token.h"
+
 struct audit;
 struct audit_options {
 	const char *folder; /* made when absent */
 	const char *node, *role;
 	unsigned int keep_days; /* 0: 90 */
 	uint64_t bytes_max;	/* of all files; the oldest go; 0: 1 GiB */
+	struct metrics *metrics; /* may be NULL */
 };
 int audit_open(struct audit **out, const struct audit_options *opt);
 void audit_close(struct audit *a); /* accepts NULL */
@@ -31,7 +36,7 @@ struct audit_entry {
 	const char *request; /* its id */
 	uint64_t bytes;
 };
-/* Thread-safe; at is now. */
+/* Thread-safe; at is now. a may be NULL: nothing is written. */
 void audit_write(struct audit *a, const struct audit_entry *e);
 
 struct audit_query {
@@ -44,5 +49,12 @@ struct audit_query {
 /* Newest first: [{"id","at","node","role","who","what","on","result","why","from","request","bytes"}]; a new reference, NULL without
  * memory. Reads files: on a worker thread. */
 json_t *audit_search(struct audit *a, const struct audit_query *q);
+
+/* What a request's query asks for: who what on result text since until (unix seconds) before max. The texts live as long as
+ * the request. 0, or answers 400 and returns -EINVAL. */
+int audit_query_read(struct http_req *req, struct audit_query *q);
+/* GET /_/audit of an inside listener: this node's own lines, as audit_search() gives them. Whoever asks sends the
+ * credentials of the person for whom it asks: auditors see all, others their own lines. */
+enum http_next audit_reply(struct http_req *req, struct audit *a, struct users *users);
 
 #endif

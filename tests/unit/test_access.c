@@ -36,9 +36,34 @@ static enum http_next everything(struct http_req *req, void *arg)
 	return http_reply(req, 200, "text/plain", "", 0);
 }
 
+/* Changes something: needs the word when identity comes by cookie. */
+static enum http_next change(struct http_req *req, void *arg)
+{
+	struct token_scope who;
+
+	(void)arg;
+	if (!access_who(req, users, &who))
+		return HTTP_ANSWERED;
+	return http_reply(req, 200, "text/plain", who.user, strlen(who.user));
+}
+
+static enum http_next form(struct http_req *req, void *arg)
+{
+	struct token_scope who;
+
+	(void)arg;
+	if (!access_who_form(req, users, &who))
+		return HTTP_ANSWERED;
+	if (access_is_cookie(req) && !access_csrf_matches(users, &who, http_query(req, "csrf")))
+		return http_reply_error(req, 403, "csrf", "the field csrf is wrong");
+	return http_reply(req, 200, "text/plain", who.user, strlen(who.user));
+}
+
 static const struct http_route routes[] = {
 	{ .methods = 1u << HTTP_GET, .path = "/b/:bucket/*key", .begin = object },
 	{ .methods = 1u << HTTP_GET, .path = "/all", .begin = everything },
+	{ .methods = 1u << HTTP_POST | 1u << HTTP_DELETE | 1u << HTTP_PUT, .path = "/change", .body_max = 10, .end = change },
+	{ .methods = 1u << HTTP_POST, .path = "/form", .body_max = 10, .end = form },
 	{ .path = NULL },
 };
 
@@ -108,8 +133,8 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 }
 
 /* The status; header and second may be NULL. */
-static long get(const char *path, const char *header, const char *second, const char *userpwd,
-		struct asked *a)
+static long ask(const char *method, const char *path, const char *header, const char *second, const char *third,
+		const char *userpwd, struct asked *a)
 {
 	struct curl_slist *list = header ? curl_slist_append(NULL, header) : NULL;
 	CURL *h = curl_easy_init();
@@ -119,6 +144,12 @@ static long get(const char *path, const char *header, const char *second, const 
 	memset(a, 0, sizeof(*a));
 	if (second)
 		list = curl_slist_append(list, second);
+	if (third)
+		list = curl_slist_append(list, third);
+	if (strcmp(method, "GET")) {
+		curl_easy_setopt(h, CURLOPT_POSTFIELDS, "");
+		curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);
+	}
 	snprintf(target, sizeof(target), "%s%s", url, path);
 	curl_easy_setopt(h, CURLOPT_URL, target);
 	curl_easy_setopt(h, CURLOPT_NOPROXY, "*");
@@ -135,6 +166,11 @@ static long get(const char *path, const char *header, const char *second, const 
 	curl_easy_cleanup(h);
 	curl_slist_free_all(list);
 	return status;
+}
+
+static long get(const char *path, const char *header, const char *second, const char *userpwd, struct asked *a)
+{
+	return ask("GET", path, header, second, NULL, userpwd, a);
 }
 
 static void test_nobody(void **state)
@@ -193,6 +229,74 @@ static void test_token(void **state)
 	assert_non_null(strstr(a.body, "expired"));
 }
 
+static void test_cookie(void **state)
+{
+	struct token_scope s = { .user = "ann", .bucket = "*", .rights = RIGHT_READ, .expires = time(NULL) + 60,
+				 .issued = time(NULL), .id = "5123456789abcdef" };
+	char token[TOKEN_MAX], cookie[TOKEN_MAX + 64], word[65], csrf[100], other[100], path[200];
+	struct asked a;
+
+	(void)state;
+	eventually(!users_sign(users, &s, token));
+	assert_int_equal(users_verify(users, token, time(NULL), &s), 0);
+	snprintf(cookie, sizeof(cookie), "Cookie: theme=dark; weir=%s; x=y", token);
+	assert_int_equal(get("/b/data/k", cookie, NULL, NULL, &a), 401); /* endpoints take none */
+	access_cookies(true);
+	assert_int_equal(get("/b/data/k", cookie, NULL, NULL, &a), 200);
+	assert_string_equal(a.body, "ann");
+	assert_int_equal(get("/b/other/k", cookie, NULL, NULL, &a), 403);
+	/* changes need the word of this session */
+	access_csrf(users, &s, word);
+	assert_int_equal(strlen(word), 64);
+	snprintf(csrf, sizeof(csrf), "X-Weir-CSRF: %s", word);
+	memcpy(other, csrf, sizeof(csrf));
+	other[20] = other[20] == '0' ? '1' : '0';
+	assert_int_equal(ask("POST", "/change", cookie, NULL, NULL, NULL, &a), 403);
+	assert_non_null(strstr(a.body, "\"csrf\""));
+	assert_int_equal(ask("DELETE", "/change", cookie, other, NULL, NULL, &a), 403);
+	assert_int_equal(ask("PUT", "/change", cookie, "X-Weir-CSRF: ", NULL, NULL, &a), 403);
+	assert_int_equal(ask("POST", "/change", cookie, csrf, NULL, NULL, &a), 200);
+	/* and an origin that is ours */
+	assert_int_equal(ask("POST", "/change", cookie, csrf, "Origin: https://evil.example", NULL, &a), 403);
+	assert_int_equal(ask("POST", "/change", cookie, csrf, "Origin: null", NULL, &a), 403);
+	assert_int_equal(ask("POST", "/change", cookie, csrf, "Sec-Fetch-Site: cross-site", NULL, &a), 403);
+	snprintf(path, sizeof(path), "Origin: %s", url);
+	assert_int_equal(ask("POST", "/change", cookie, csrf, path, NULL, &a), 200);
+	/* forms carry it in a field */
+	assert_int_equal(ask("POST", "/form", cookie, NULL, NULL, NULL, &a), 403);
+	snprintf(path, sizeof(path), "/form?csrf=%s", word);
+	assert_int_equal(ask("POST", path, cookie, NULL, NULL, NULL, &a), 200);
+	assert_int_equal(ask("POST", path, cookie, "Origin: http://evil.example", NULL, NULL, &a), 403);
+	/* another session's word is another one; tokens in a header need none */
+	memcpy(s.id, "6", 1);
+	access_csrf(users, &s, word);
+	assert_string_not_equal(word, csrf + 13);
+	snprintf(cookie, sizeof(cookie), "Authorization: Bearer %s", token);
+	assert_int_equal(ask("POST", "/change", cookie, NULL, NULL, NULL, &a), 200);
+	access_cookies(false);
+}
+
+/* A session that is over: 401, but what everybody may read stays readable. */
+static void test_cookie_over(void **state)
+{
+	struct token_scope s = { .user = "ann", .bucket = "*", .rights = RIGHT_READ, .expires = time(NULL) - 1 };
+	char token[TOKEN_MAX], cookie[TOKEN_MAX + 64];
+	struct asked a;
+
+	(void)state;
+	eventually(!users_sign(users, &s, token));
+	snprintf(cookie, sizeof(cookie), "Cookie: weir=%s", token);
+	access_cookies(true);
+	assert_int_equal(get("/b/data/k", cookie, NULL, NULL, &a), 401);
+	assert_non_null(strstr(a.body, "expired"));
+	assert_null(strcasestr(a.headers, "Basic")); /* no dialog of the browser */
+	assert_int_equal(get("/b/pub/k", cookie, NULL, NULL, &a), 200);
+	assert_string_equal(a.body, "");
+	assert_int_equal(get("/b/data/k", "Cookie: weir=nonsense", NULL, NULL, &a), 401);
+	assert_int_equal(get("/b/data/k", "Cookie: weirdo=x; =; ;;", NULL, NULL, &a), 401);
+	access_cookies(false);
+}
+
 /* A socket off loopback is bound but does not listen until told. */
 static void test_listen(void **state)
 {
@@ -219,6 +323,8 @@ int main(void)
 		cmocka_unit_test(test_nobody),
 		cmocka_unit_test(test_key),
 		cmocka_unit_test(test_token),
+		cmocka_unit_test(test_cookie),
+		cmocka_unit_test(test_cookie_over),
 		cmocka_unit_test(test_listen),
 	};
 
