@@ -108,7 +108,7 @@ static void clients_claims_are_dropped(void **state)
 		"x-weir-client", "203.0.113.9:1", "x-weir-local", "203.0.113.9:1", "X-Weir-Anything", "1", "x_weir_client", "1",
 		"x-request-id", "mine", "x_request_id", "mine", "x-real-ip", "203.0.113.9", "proxy", "http://evil",
 		"x-forwarde", "stays", "x-weirdo", "stays", "x-request-ids", "stays", "forwarded-x", "stays",
-		"proxy-authorization", "stays", "accept", "stays", "X-Weir-CSRF", "word", "x_weir_csrf", "203.0.113.9", NULL,
+		"proxy-authorization", "stays", "accept", "stays", "X-Weir-CSRF", "stays", NULL,
 	};
 	struct head *h = request("198.51.100.7", claims);
 
@@ -124,13 +124,13 @@ static void clients_claims_are_dropped(void **state)
 		assert_string_not_equal(h->fields[i].value, "mine");
 	}
 	is(h, "x-weir-anything", NULL);
-	is(h, "x-weir-csrf", "word");
+	is(h, "x-weir-csrf", "stays");
 	is(h, "x-real-ip", NULL);
 	is(h, "proxy", NULL);
 	is(h, "x-forwarded-port", NULL);
 	is(h, "x-forwarded", NULL);
 	for (size_t i = 30; claims[i]; i += 2)
-		is(h, claims[i], "stays");
+		is(h, claims[i][0] == 'X' ? "x-weir-csrf" : claims[i], "stays");
 	head_free(h);
 }
 
