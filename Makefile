@@ -14,7 +14,8 @@ say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUI
 # ---- what each program is made of ------------------------------------------------------------
 lib_src      :=
 lib_src      += lib/httpc.c lib/inside.c
-lib_src      += lib/access.c lib/access_cookie.c lib/access_role.c lib/audit.c lib/audit_http.c lib/audit_search.c lib/token.c lib/user_edit.c lib/users.c
+lib_src      += lib/access.c lib/access_cookie.c lib/access_role.c lib/audit.c lib/audit_http.c lib/audit_search.c
+lib_src      += lib/group_edit.c lib/password.c lib/token.c lib/user_edit.c lib/users.c lib/users_may.c lib/users_who.c
 lib_src      += lib/addr.c lib/conf.c lib/conf_check.c lib/conf_check_tunnels.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
 lib_src      += lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
 lib_src      += lib/daemon.c lib/daemon_reload.c lib/priv.c lib/priv_filter.c
@@ -106,7 +107,7 @@ unit_upload   :=
 
 unit_identity :=
 
-unit_registry := test_access test_registry_store test_tunnels_edit test_users
+unit_registry := test_access test_registry_store test_rights test_tunnels_edit test_users
 
 unit_tunnel   :=
 unit_tunnel   += test_tunnel_access_log test_tunnel_authority test_tunnel_cert test_tunnel_chain test_tunnel_conn

@@ -23,6 +23,7 @@ static bool refuse(struct http_req *req, int rc)
 		rc == -ENOENT
 			? "this needs a token (Authorization: Bearer) or a key (user and password)"
 		: rc == -ETIME	? "the token has expired; get a new one"
+		: rc == -EKEYREVOKED ? "this sign-in was ended; sign in again"
 		: rc == -EACCES ? "the key is wrong, or its user is disabled or gone"
 		: rc == -EBADMSG || rc == -ENOKEY
 			? "the token's signature is not one of this installation"

@@ -57,6 +57,47 @@ char *rights_format(unsigned int rights, char buf[8])
 	return buf;
 }
 
+#define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@"
+
+bool token_name_valid(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len >= 1 && len <= 63 && len == strspn(name, NAME_CHARACTERS);
+}
+
+bool token_id_valid(const char *id)
+{
+	size_t len = strlen(id);
+
+	return len >= 1 && len <= 16 && len == strspn(id, "0123456789abcdef");
+}
+
+bool token_groups_valid(const char *groups)
+{
+	size_t len;
+
+	for (;; groups += len + 1) {
+		len = strspn(groups, NAME_CHARACTERS);
+		if (len < 1 || len > 63)
+			return false;
+		if (!groups[len])
+			return true;
+		if (groups[len] != ',')
+			return false;
+	}
+}
+
+bool token_groups_have(const char *groups, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (const char *at = groups; len && (at = strstr(at, name)); at++)
+		if ((at == groups || at[-1] == ',') && (!at[len] || at[len] == ','))
+			return true;
+	return false;
+}
+
 /* Appends "." and the MAC to the text of len bytes; out has room. */
 static void append_mac(char *out, size_t len, const struct token_key *key)
 {
@@ -67,6 +108,29 @@ static void append_mac(char *out, size_t len, const struct token_key *key)
 	base64url_encode(mac, sizeof(mac), out + len + 1);
 }
 
+/* The members that a token may have beside the seven that it must: only those that say something,
+ * so that a scope has one text. */
+static int pack_options(json_t *o, const struct token_scope *scope)
+{
+	int rc = 0;
+
+	if (scope->issued > 0)
+		rc |= json_object_set_new(o, "i", json_integer((json_int_t)scope->issued));
+	if (*scope->id)
+		rc |= token_id_valid(scope->id)
+			      ? json_object_set_new(o, "j", json_string(scope->id))
+			      : -1;
+	if (scope->provider)
+		rc |= json_object_set_new(o, "v", json_true());
+	if (scope->provider && *scope->groups)
+		rc |= token_groups_valid(scope->groups)
+			      ? json_object_set_new(o, "g", json_string(scope->groups))
+			      : -1;
+	if (scope->via_gateway)
+		rc |= json_object_set_new(o, "w", json_true());
+	return rc ? -EINVAL : 0;
+}
+
 int token_sign(char out[TOKEN_MAX], const struct token_scope *scope, const struct token_key *key)
 {
 	char rights[8], text[TOKEN_MAX];
@@ -74,7 +138,7 @@ int token_sign(char out[TOKEN_MAX], const struct token_scope *scope, const struc
 		json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:I}", "k", key->kid, "u", scope->user,
 			  "b", scope->bucket, "p", scope->prefix, "x", scope->exact, "r",
 			  rights_format(scope->rights, rights), "e", (json_int_t)scope->expires);
-	char *payload = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	char *payload = o && !pack_options(o, scope) ? json_dumps(o, JSON_COMPACT) : NULL;
 	size_t len = payload ? strlen(payload) : 0, n;
 
 	json_decref(o);
@@ -101,6 +165,36 @@ static int take_text(const json_t *o, const char *key, char *out, size_t len)
 	return 0;
 }
 
+/* A member that is true where it stands. */
+static int take_true(const json_t *o, const char *key, bool *out, size_t *members)
+{
+	const json_t *v = json_object_get(o, key);
+
+	*out = json_is_true(v);
+	*members += v != NULL;
+	return v && !*out ? -EINVAL : 0;
+}
+
+/* The members that may be absent; *members: how many there were. */
+static int parse_options(const json_t *o, struct token_scope *scope, size_t *members)
+{
+	const json_t *issued = json_object_get(o, "i"), *id = json_object_get(o, "j"),
+		     *groups = json_object_get(o, "g");
+
+	*members = (issued != NULL) + (id != NULL) + (groups != NULL);
+	scope->issued = json_integer_value(issued);
+	if ((issued && scope->issued <= 0) || take_true(o, "v", &scope->provider, members) ||
+	    take_true(o, "w", &scope->via_gateway, members))
+		return -EINVAL;
+	if (id && (take_text(o, "j", scope->id, sizeof(scope->id)) || !token_id_valid(scope->id)))
+		return -EINVAL;
+	if (groups &&
+	    (!scope->provider || take_text(o, "g", scope->groups, sizeof(scope->groups)) ||
+	     !token_groups_valid(scope->groups)))
+		return -EINVAL;
+	return 0;
+}
+
 /* The payload's members, strictly these; kid apart. */
 static int parse_payload(const char *text, size_t len, struct token_scope *scope, char kid[17])
 {
@@ -108,11 +202,12 @@ static int parse_payload(const char *text, size_t len, struct token_scope *scope
 	long n = base64url_decode(text, len, raw, sizeof(raw));
 	json_t *o = n > 0 ? json_loadb(raw, (size_t)n, JSON_REJECT_DUPLICATES, NULL) : NULL;
 	const json_t *exact = json_object_get(o, "x"), *expires = json_object_get(o, "e");
+	size_t options;
 	int rc = -EINVAL;
 
 	memset(scope, 0, sizeof(*scope));
-	if (json_object_size(o) == 7 && !take_text(o, "k", kid, 17) &&
-	    !take_text(o, "u", scope->user, sizeof(scope->user)) &&
+	if (!parse_options(o, scope, &options) && json_object_size(o) == 7 + options &&
+	    !take_text(o, "k", kid, 17) && !take_text(o, "u", scope->user, sizeof(scope->user)) &&
 	    !take_text(o, "b", scope->bucket, sizeof(scope->bucket)) &&
 	    !take_text(o, "p", scope->prefix, sizeof(scope->prefix)) &&
 	    !take_text(o, "r", rights, sizeof(rights)) && json_is_boolean(exact) &&

@@ -45,6 +45,13 @@ struct token_scope {
 	bool via_gateway;
 };
 
+/* Names of users and groups: 1 to 63 of letters, digits, '.', '-', '_', '@'. Ids of tokens: 1 to 16 hex digits. Groups: names
+ * with commas between. */
+bool token_name_valid(const char *name);
+bool token_id_valid(const char *id);
+bool token_groups_valid(const char *groups);
+bool token_groups_have(const char *groups, const char *name);
+
 struct token_key {
 	char kid[17];
 	uint8_t secret[TOKEN_KEY_BYTES];
@@ -61,40 +68,57 @@ bool token_allows(const struct token_scope *scope, unsigned int right, const cha
 /* ---- users: the table under users/, kept in memory by a watch ---- */
 struct registry;
 struct users;
-/* Watches users and signing keys; makes the first signing key when there is none. on_change may be
- * NULL; called on the watch's thread. */
+/* Watches users, people, groups, datasets, ended tokens and signing keys; makes the first signing key when there is
+ * none. on_change may be NULL; called on a watch's thread. */
 int users_open(struct users **out, struct registry *reg, void (*on_change)(void *arg), void *arg);
 void users_close(struct users *users);
+/* Users of the table and people of a provider: is there anybody whom a server would serve? */
 size_t users_count(const struct users *users);
+/* Endpoints alone take tokens that a gateway signed for a change that it had checked (via_gateway); everywhere else they
+ * are nobody's (-EACCES), so that one that leaked cannot be used to ask a gateway. Once, after users_open(). */
+void users_take_via_gateway(struct users *users);
 
-/* Who asks? authorization: the header's value ("Bearer weir1.…" or "Basic …" with key id:secret),
- * may be NULL. 0 and the scope (token's ∩ the user's rights), -ENOENT nothing given, else as
- * token_verify() or -EACCES (user unknown, disabled, wrong key). */
+/* Who asks? authorization: the header's value ("Bearer weir1.…" or "Basic …" with key id:secret), may be NULL. 0 and the
+ * scope (what the token says; users_allow() knows what the user may), -ENOENT nothing given, else as token_verify(),
+ * -EACCES (user unknown, disabled, wrong key), or -EKEYREVOKED (the token was ended: logged out, revoked, or issued
+ * before its user was signed out everywhere). People of a provider need not be known here (people/ may come late),
+ * but one who bears the name of a user of the table is refused: a provider cannot make tokens of such users. */
 int users_authorize(struct users *users, const char *authorization, int64_t now,
 		    struct token_scope *out);
-/* May this scope do that? Checks the token's scope and, for the user, the rights table and public
- * buckets. */
+/* May this scope do that? Within what the token says: by public buckets, by the user's grants and those of the user's
+ * groups, by the role ADMIN (everything), by the rights on a dataset (below). A token via_gateway decides alone, for the
+ * one bucket that it names. */
 bool users_allow(struct users *users, const struct token_scope *scope, unsigned int right,
 		 const char *bucket, const char *key);
 /* What somebody may do beside data: read the audit log (AUDITOR), make datasets (STEWARD), all (ADMIN). Roles come with
- * groups (groups/NAME), the highest counts; the right a on everything is ADMIN. */
+ * groups (groups/NAME), the highest counts; the right a on everything is ADMIN. A token gives a role only when it is for
+ * every bucket and key, and has the right r (AUDITOR), w (STEWARD), a (ADMIN): an API token made for one thing is no
+ * administrator's. */
 enum role { ROLE_MEMBER, ROLE_AUDITOR, ROLE_STEWARD, ROLE_ADMIN };
 extern const char *const role_names[4];
+enum role role_parse(const char *name); /* ROLE_MEMBER when it is none */
 enum role users_role(struct users *users, const struct token_scope *scope);
-/* The groups of a scope's user: provider's from the token, else from the table. Comma-separated. */
+/* The groups of a scope's user that exist in groups/: provider's from the token, else from the table. Comma-separated; those that
+ * no longer fit are left out. */
 void users_groups(struct users *users, const struct token_scope *scope, char out[512]);
+/* Which of weir's groups are those of a provider's claim (an array of names, or one name)? By `from` of groups/NAME; a group
+ * without `from` is the provider's group of its own name. Comma-separated; how many. */
+size_t users_groups_from(struct users *users, const json_t *claim, char out[512]);
 /* Is the bucket a dataset's (datasets/NAME)? users_allow() then also knows owner, readers and writers: read and list for all
- * three, write for owner and writers, delete for the owner. */
+ * three, write for owner and writers, delete for the owner; keys below ".weir/" are read by who may write. */
 bool users_dataset(struct users *users, const char *bucket);
-/* The dataset's record, a new reference; NULL: none. */
+/* The dataset's record, a new reference to a copy; NULL: none. */
 json_t *users_dataset_record(struct users *users, const char *bucket);
-/* All names of datasets that the scope may read or write, [{"name","read":bool,"write":bool,"own":bool,"record":{…}}]. */
+/* Is it the scope's user who owns the dataset, or an admin? May change and remove it. The token needs the right w there. */
+bool users_dataset_owned(struct users *users, const struct token_scope *scope, const char *bucket);
+/* All names of datasets that the scope may read or write, [{"name","read":bool,"write":bool,"own":bool,"record":{…}}], by name. */
 json_t *users_datasets(struct users *users, const struct token_scope *scope);
-/* A local user's password (scrypt): 0, -EACCES, -ENOENT (takes as long). Blocking, 50 ms and more: worker threads. */
+/* A local user's password (scrypt): 0, -EACCES, -ENOENT (takes as long). Blocking, 50 ms and more: worker threads.
+ * *out: every bucket, what the user may at most; expires, issued and id are the caller's to set. */
 int users_password(struct users *users, const char *name, const char *password, struct token_scope *out);
 /* Is the bucket public for reading without a token? */
 bool users_bucket_public(struct users *users, const char *bucket);
-/* Signs with the newest key / verifies a redirect token. */
+/* Signs with the newest key / verifies a token by itself (of a redirect, of a cookie), as users_authorize() does. */
 int users_sign(struct users *users, const struct token_scope *scope, char out[TOKEN_MAX]);
 int users_verify(struct users *users, const char *token, int64_t now, struct token_scope *out);
 

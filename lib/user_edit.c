@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "lib/hash.h"
+#include "lib/password.h"
 
 #define WAIT_S 5 /* for a signing key */
 
@@ -31,11 +32,7 @@ void user_key_hash(const char *salt, const char *secret, char hash[65])
 
 bool user_name_valid(const char *name)
 {
-	size_t len = strlen(name);
-
-	return len >= 1 && len <= 63 &&
-	       len == strspn(name,
-			     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@");
+	return token_name_valid(name);
 }
 
 /* The user's value and revision; 0 or an error. */
@@ -135,6 +132,63 @@ int user_set_disabled(struct registry *reg, const char *name, bool disabled)
 	return write_user(reg, name, user, revision);
 }
 
+static int key_exists(struct registry *reg, const char *prefix, const char *name)
+{
+	char path[160];
+	struct reg_kv kv;
+	int rc;
+
+	snprintf(path, sizeof(path), "%s%s", prefix, name);
+	rc = token_name_valid(name) ? registry_get(reg, path, &kv) : -ENOENT;
+	if (!rc)
+		reg_kv_free(&kv);
+	return rc;
+}
+
+int user_set_groups(struct registry *reg, const char *name, const char *const *groups, size_t n,
+		    const char **missing)
+{
+	json_t *user, *list = json_array();
+	int64_t revision;
+	int rc = 0;
+
+	for (size_t i = 0; i < n && !rc; i++) {
+		rc = key_exists(reg, REG_GROUPS, groups[i]);
+		if (rc == -ENOENT && missing)
+			*missing = groups[i];
+		rc = rc == -ENOENT ? -ENOKEY : rc;
+		json_array_append_new(list, json_string(groups[i]));
+	}
+	if (!rc)
+		rc = read_user(reg, name, &user, &revision);
+	if (rc) {
+		json_decref(list);
+		return rc;
+	}
+	json_object_set_new(user, "groups", list);
+	return write_user(reg, name, user, revision);
+}
+
+int user_set_password(struct registry *reg, const char *name, const char *password)
+{
+	json_t *record = password ? password_hash(password) : NULL, *user;
+	int64_t revision;
+	int rc;
+
+	if (password && !record)
+		return -ERANGE;
+	rc = read_user(reg, name, &user, &revision);
+	if (rc) {
+		json_decref(record);
+		return rc;
+	}
+	if (record)
+		json_object_set_new(user, "password", record);
+	else
+		json_object_del(user, "password");
+	return write_user(reg, name, user, revision);
+}
+
 int user_remove(struct registry *reg, const char *name)
 {
 	char path[128];
@@ -162,8 +216,11 @@ json_t *user_list(struct registry *reg)
 			json_object_del(key, "salt");
 			json_object_del(key, "hash");
 		}
-		if (user)
-			json_array_append_new(list, user);
+		if (!user)
+			continue;
+		json_object_set_new(user, "password",
+				    json_boolean(json_object_get(user, "password") != NULL));
+		json_array_append_new(list, user);
 	}
 	reg_kv_list_free(kvs, n);
 	return list;
@@ -188,8 +245,10 @@ static void table_changed(void *arg)
 int user_token(struct registry *reg, const struct token_scope *scope, char out[TOKEN_MAX])
 {
 	struct table t = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER };
+	struct token_scope endable = *scope;
 	struct users *users = NULL;
 	struct timespec until;
+	uint8_t id[8];
 	int64_t revision;
 	json_t *user;
 	int rc = read_user(reg, scope->user, &user, &revision);
@@ -197,13 +256,16 @@ int user_token(struct registry *reg, const struct token_scope *scope, char out[T
 	if (rc)
 		return rc;
 	json_decref(user);
+	random_bytes(id, sizeof(id));
+	hex_encode(id, sizeof(id), endable.id);
+	endable.issued = time(NULL);
 	rc = users_open(&users, reg, table_changed, &t);
 	if (rc)
 		return rc;
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += WAIT_S;
 	pthread_mutex_lock(&t.lock);
-	while ((rc = users_sign(users, scope, out)) == -ENOKEY)
+	while ((rc = users_sign(users, &endable, out)) == -ENOKEY)
 		if (pthread_cond_timedwait(&t.changed, &t.lock, &until))
 			break;
 	pthread_mutex_unlock(&t.lock);

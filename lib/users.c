@@ -1,54 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * users.c -- the table of users in memory, kept by watches (the second half of token.h).
+ * users.c -- who there is and what they may, in memory, kept by watches (the second half of
+ * token.h).
  *
- * Users, signing keys and buckets are read as JSON and parsed once into arrays; a request takes the
- * read lock for the time of a search. A registry that is silent leaves all as it was.
+ * Users, people, groups, datasets, ended tokens and buckets are kept as JSON, signing keys as an
+ * array; a request takes the read lock for the time of a search. A registry that is silent leaves
+ * all as it was. Who asks stands in users_who.c, what they may in users_may.c.
  */
 #include <errno.h>
-#include <jansson.h>
 #include <openssl/crypto.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #include "lib/hash.h"
 #include "lib/log.h"
 #include "lib/registry.h"
-#include "lib/token.h"
-#include "lib/user_edit.h"
+#include "lib/users_internal.h"
 
-#define KEYS_MAX   64 /* signing keys; the oldest go */
-#define BASIC_MAX  512
 #define MAKE_TRIES 3
 #define FIRST_KID  "first"
 
-enum { USERS, SIGNING, BUCKETS, PREFIXES };
-static const char *const prefixes[PREFIXES] = { REG_USERS, REG_SIGNING, REG_BUCKETS };
-
-struct source {
-	struct users *users;
-	int which;
-	struct reg_watch *watch;
-};
-
-struct users {
-	pthread_rwlock_t lock;
-	struct registry *reg;
-	json_t *known[PREFIXES]; /* rest of the key → value; none for signing keys, which are kept
-				    in `keys` */
-	json_t *ids;		 /* key id → user's name */
-	struct token_key keys[KEYS_MAX];
-	int64_t created[KEYS_MAX];
-	size_t nkeys; /* newest first */
-	bool signing_synced;
-	struct source sources[PREFIXES];
-	void (*on_change)(void *arg);
-	void *arg;
-};
+static const char *const prefixes[PREFIXES] = { REG_USERS,  REG_SIGNING,  REG_BUCKETS, REG_GROUPS,
+						REG_PEOPLE, REG_DATASETS, REG_ENDED };
 
 /* ---- what the registry says ------------------------------------------------------------------ */
 
@@ -239,165 +213,14 @@ size_t users_count(const struct users *u)
 	if (!u)
 		return 0;
 	pthread_rwlock_rdlock((pthread_rwlock_t *)&u->lock);
-	n = json_object_size(u->known[USERS]);
+	n = json_object_size(u->known[USERS]) + json_object_size(u->known[PEOPLE]);
 	pthread_rwlock_unlock((pthread_rwlock_t *)&u->lock);
 	return n;
 }
 
-/* ---- who, and may they ----------------------------------------------------------------------- */
-
-static const char *text_of(const json_t *o, const char *key)
+void users_take_via_gateway(struct users *u)
 {
-	const char *text = json_string_value(json_object_get(o, key));
-
-	return text ? text : "";
-}
-
-/* Held: the user when it exists and is not disabled. */
-static const json_t *active_user(const struct users *u, const char *name)
-{
-	const json_t *user = json_object_get(u->known[USERS], name);
-
-	return user && !json_is_true(json_object_get(user, "disabled")) ? user : NULL;
-}
-
-static unsigned int all_rights(const json_t *user)
-{
-	const json_t *grant;
-	unsigned int rights = 0;
-	size_t i;
-
-	json_array_foreach (json_object_get(user, "grants"), i, grant)
-		rights |= rights_parse(text_of(grant, "rights"));
-	return rights;
-}
-
-/* Held: the name of the user whose key it is. The hash is compared in constant time. */
-static const char *find_key(const struct users *u, const char *id, const char *secret)
-{
-	const char *name = json_string_value(json_object_get(u->ids, id));
-	const json_t *user = name ? active_user(u, name) : NULL, *key;
-	char hash[65];
-	size_t i;
-
-	json_array_foreach (json_object_get(user, "keys"), i, key) {
-		const char *known = text_of(key, "hash");
-
-		if (strcmp(text_of(key, "id"), id))
-			continue;
-		user_key_hash(text_of(key, "salt"), secret, hash);
-		return strlen(known) == 64 && !CRYPTO_memcmp(known, hash, 64) ? name : NULL;
-	}
-	return NULL;
-}
-
-static int authorize_key(struct users *u, const char *base64, struct token_scope *out)
-{
-	char text[BASIC_MAX], *colon;
-	long n = base64_decode(base64, strlen(base64), text, sizeof(text) - 1);
-	const char *name;
-	int rc = -EACCES;
-
-	if (n < 0)
-		return -EINVAL;
-	text[n] = '\0';
-	colon = strchr(text, ':');
-	if (!colon || strlen(text) != (size_t)n)
-		return -EINVAL;
-	*colon = '\0';
-	pthread_rwlock_rdlock(&u->lock);
-	name = find_key(u, text, colon + 1);
-	if (name && strlen(name) < sizeof(out->user)) {
-		struct token_scope scope = { .bucket = "*",
-					     .rights = all_rights(active_user(u, name)) };
-
-		memcpy(scope.user, name, strlen(name));
-		*out = scope;
-		rc = 0;
-	}
+	pthread_rwlock_wrlock(&u->lock);
+	u->via_gateway = true;
 	pthread_rwlock_unlock(&u->lock);
-	OPENSSL_cleanse(text, sizeof(text));
-	return rc;
-}
-
-int users_verify(struct users *u, const char *token, int64_t now, struct token_scope *out)
-{
-	struct token_scope scope;
-	int rc;
-
-	pthread_rwlock_rdlock(&u->lock);
-	rc = token_verify(&scope, token, u->keys, u->nkeys, now);
-	if (!rc && !active_user(u, scope.user))
-		rc = -EACCES;
-	pthread_rwlock_unlock(&u->lock);
-	if (!rc)
-		*out = scope;
-	return rc;
-}
-
-int users_authorize(struct users *u, const char *authorization, int64_t now,
-		    struct token_scope *out)
-{
-	if (!authorization)
-		return -ENOENT;
-	if (!strncasecmp(authorization, "Bearer ", 7))
-		return users_verify(u, authorization + 7, now, out);
-	if (!strncasecmp(authorization, "Basic ", 6))
-		return authorize_key(u, authorization + 6, out);
-	return -EINVAL;
-}
-
-/* Does one of the user's grants allow it? Without a bucket: only a grant on everything does. */
-static bool granted(const json_t *user, unsigned int right, const char *bucket, const char *key)
-{
-	const json_t *grant;
-	size_t i;
-
-	json_array_foreach (json_object_get(user, "grants"), i, grant) {
-		const char *in = text_of(grant, "bucket"), *prefix = text_of(grant, "prefix");
-
-		if ((rights_parse(text_of(grant, "rights")) & right) == right &&
-		    (!strcmp(in, "*") || (bucket && !strcmp(in, bucket))) &&
-		    (!*prefix || (key && !strncmp(prefix, key, strlen(prefix)))))
-			return true;
-	}
-	return false;
-}
-
-bool users_allow(struct users *u, const struct token_scope *scope, unsigned int right,
-		 const char *bucket, const char *key)
-{
-	const json_t *user;
-	bool allowed;
-
-	if (right == RIGHT_READ && bucket && users_bucket_public(u, bucket))
-		return true; /* what nobody in particular may, everybody may */
-	if (!*scope->user || !token_allows(scope, right, bucket, key))
-		return false;
-	pthread_rwlock_rdlock(&u->lock);
-	user = active_user(u, scope->user);
-	allowed = user && granted(user, right, bucket, key);
-	pthread_rwlock_unlock(&u->lock);
-	return allowed;
-}
-
-bool users_bucket_public(struct users *u, const char *bucket)
-{
-	bool is_public;
-
-	pthread_rwlock_rdlock(&u->lock);
-	is_public =
-		json_is_true(json_object_get(json_object_get(u->known[BUCKETS], bucket), "public"));
-	pthread_rwlock_unlock(&u->lock);
-	return is_public;
-}
-
-int users_sign(struct users *u, const struct token_scope *scope, char out[TOKEN_MAX])
-{
-	int rc;
-
-	pthread_rwlock_rdlock(&u->lock);
-	rc = u->nkeys ? token_sign(out, scope, &u->keys[0]) : -ENOKEY;
-	pthread_rwlock_unlock(&u->lock);
-	return rc;
 }

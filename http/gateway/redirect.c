@@ -48,6 +48,11 @@ static int short_token(struct gateway *gw, const struct token_scope *who,
 	if (!who->user[0])
 		return 0;
 	memcpy(scope.user, who->user, sizeof(scope.user));
+	/* the endpoint asks again what the user may, and whether the sign-in was ended */
+	memcpy(scope.groups, who->groups, sizeof(scope.groups));
+	memcpy(scope.id, who->id, sizeof(scope.id));
+	scope.provider = who->provider;
+	scope.issued = who->issued;
 	scope.expires = now + gw->token_ttl_s;
 	if (who->expires && who->expires < scope.expires)
 		scope.expires = who->expires;

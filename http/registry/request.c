@@ -25,8 +25,18 @@ enum {
 	CODE_INTERNAL = 13
 };
 
-/* The first key after all users. */
-#define USERS_END REG_ROOT "users0"
+/* What root alone writes, and the first key after it ('/' + 1 is '0'). */
+static const struct {
+	const char *from, *to;
+} root_only[] = { { REG_USERS, REG_ROOT "users0" }, { REG_GROUPS, REG_ROOT "groups0" } };
+
+static bool touches_root_only(const struct span *span)
+{
+	for (size_t i = 0; i < sizeof(root_only) / sizeof(*root_only); i++)
+		if (span_overlaps(span, root_only[i].from, root_only[i].to))
+			return true;
+	return false;
+}
 
 /* ---- answers ---- */
 
@@ -198,9 +208,10 @@ static void parse_put(struct fields *f, const json_t *o, struct store_op *op)
 	op->value = fields_bytes(f, o, "value", STORE_VALUE_MAX, &op->value_len);
 	op->lease = fields_i64(f, o, "lease");
 	op->want_prev = fields_bool(f, o, "prev_kv");
-	/* who may end a lease could otherwise delete a user */
-	if (op->lease && span_overlaps(&op->span, REG_USERS, USERS_END))
-		fields_fault(f, CODE_INVALID, "keys under " REG_USERS " cannot have a lease");
+	/* who may end a lease could otherwise delete a user or a group */
+	if (op->lease && touches_root_only(&op->span))
+		fields_fault(f, CODE_INVALID,
+			     "keys under " REG_USERS " and " REG_GROUPS " cannot have a lease");
 }
 
 static void parse_delete(struct fields *f, const json_t *o, struct store_op *op)
@@ -275,7 +286,7 @@ static bool permitted(enum request_power power, const struct store_op *ops, size
 	if (power == POWER_ALL)
 		return true;
 	for (size_t i = 0; i < n; i++)
-		if (ops[i].verb != OP_RANGE && span_overlaps(&ops[i].span, REG_USERS, USERS_END))
+		if (ops[i].verb != OP_RANGE && touches_root_only(&ops[i].span))
 			return false;
 	return power == POWER_DAEMON;
 }
@@ -284,8 +295,8 @@ static unsigned int deny(json_t **answer)
 {
 	return refuse(
 		CODE_DENIED,
-		"etcdserver: permission denied; users are changed by root or with weir-registry's "
-		"token, everything else also by the daemons' user",
+		"etcdserver: permission denied; users and groups are changed by root or with "
+		"weir-registry's token, everything else also by the daemons' user",
 		answer);
 }
 

@@ -231,6 +231,8 @@ static int endpoint_start(struct daemon *d)
 	if (!rc)
 		rc = users_open(&ep->users, d->registry, on_users, ep);
 	if (!rc)
+		users_take_via_gateway(ep->users);
+	if (!rc)
 		rc = serve_public(ep);
 	if (rc) {
 		log_error("cannot start: %s", strerror(-rc));

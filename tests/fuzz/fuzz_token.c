@@ -40,7 +40,10 @@ static void as_payload(const uint8_t *data, size_t size)
 	require(!memcmp(&scope, &again, sizeof(scope)) ||
 		(!strcmp(scope.user, again.user) && !strcmp(scope.bucket, again.bucket) &&
 		 !strcmp(scope.prefix, again.prefix) && scope.exact == again.exact &&
-		 scope.rights == again.rights && scope.expires == again.expires));
+		 scope.rights == again.rights && scope.expires == again.expires &&
+		 scope.issued == again.issued && !strcmp(scope.id, again.id) &&
+		 scope.provider == again.provider && !strcmp(scope.groups, again.groups) &&
+		 scope.via_gateway == again.via_gateway));
 	token_allows(&scope, RIGHT_READ, "bucket", "key");
 }
 

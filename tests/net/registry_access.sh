@@ -27,6 +27,12 @@ check $? "the daemons' user reads it"
 [ "$(as 64200 64200 /v3/kv/put "$(put /weir/v1/rates/a x)")" = 200 ]; check $? "and writes other keys"
 [ "$(as 64200 64200 /v3/kv/put "$(put /weir/v1/users/a y)")" = 403 ]; check $? "but no user"
 [ "$(as 64200 64200 /v3/kv/deleterange "$(range /weir/v1/users/a)")" = 403 ]; check $? "nor deletes one"
+[ "$(as 0 0 /v3/kv/put "$(put /weir/v1/groups/a x)")" = 200 ] && [ "$(as 64200 64200 /v3/kv/put "$(put /weir/v1/groups/a y)")" = 403 ] &&
+	[ "$(as 64200 64200 /v3/kv/deleterange "$(range /weir/v1/groups/a)")" = 403 ]
+check $? "groups are root's like users"
+all=0
+for key in datasets people ended token/ann; do [ "$(as 64200 64200 /v3/kv/put "$(put /weir/v1/$key/a x)")" = 200 ] || all=1; done
+check $all "datasets, people, ended and issued tokens are the daemons'"
 [ "$(as 64200 64200 /v3/kv/deleterange "{\"key\":\"$(b64 /weir/)\",\"range_end\":\"$(b64 /weis)\"}")" = 403 ]
 check $? "nor a range around them"
 [ "$(as 64200 64200 /v3/kv/deleterange '{"key":"AA==","range_end":"AA=="}')" = 403 ]; check $? "nor everything"
@@ -58,6 +64,7 @@ code=$(curl -s -o /dev/null -w '%{http_code}' --unix-socket "$socket" -H 'Transf
 [ "$(as 0 0 /v3/kv/put '[1]')" = 400 ] && [ "$(as 0 0 /v3/kv/put '{"key":"YQ==","key":"Yg=="}')" = 400 ]
 check $? "what is no object, or says a thing twice, is refused"
 [ "$(as 0 0 /v3/kv/put "{\"key\":\"$(b64 /weir/v1/users/d)\",\"lease\":\"1\"}")" = 400 ]; check $? "users have no lease"
+[ "$(as 0 0 /v3/kv/put "{\"key\":\"$(b64 /weir/v1/groups/d)\",\"lease\":\"1\"}")" = 400 ]; check $? "nor have groups"
 
 # 1,024 watches and not one more; they go when their clients do
 cat >"$work/watches.py" <<'PY'

@@ -65,6 +65,39 @@ static void test_round(void **state)
 	assert_true(out.exact);
 }
 
+/* What a token may say beside: all of it comes back, and a token without it is as it always was. */
+static void test_options(void **state)
+{
+	struct token_scope full = scope, out;
+	char text[TOKEN_MAX], plain[TOKEN_MAX];
+
+	(void)state;
+	signed_here(plain, &scope, 0);
+	full.issued = 900;
+	strcpy(full.id, "0123456789abcdef");
+	full.provider = full.via_gateway = true;
+	strcpy(full.groups, "data-team,ops@example.org");
+	signed_here(text, &full, 0);
+	assert_int_equal(token_verify(&out, text, keys, 2, 999), 0);
+	assert_memory_equal(&out, &full, sizeof(out));
+	strcpy(full.prefix, "");
+	memset(full.groups, 'g', sizeof(full.groups) - 1);
+	for (size_t i = 60; i < sizeof(full.groups) - 1; i += 61)
+		full.groups[i] = ',';
+	signed_here(text, &full, 0);
+	assert_int_equal(token_verify(&out, text, keys, 2, 999), 0);
+	assert_string_equal(out.groups, full.groups);
+	full.provider = full.via_gateway = false; /* users of the table have their groups there */
+	full.issued = 0;
+	full.id[0] = '\0';
+	strcpy(full.prefix, scope.prefix);
+	signed_here(text, &full, 0);
+	assert_string_equal(text, plain);
+	assert_true(token_groups_have("ab,b,cb", "b") && token_groups_have("b", "b"));
+	assert_false(token_groups_have("ab,bc", "b") || token_groups_have("", "b") ||
+		     token_groups_have("a,b", ""));
+}
+
 static void test_sign_refuses(void **state)
 {
 	struct token_scope bad = scope;
@@ -72,6 +105,15 @@ static void test_sign_refuses(void **state)
 
 	(void)state;
 	strcpy(bad.prefix, "not \xff utf-8");
+	assert_int_equal(token_sign(text, &bad, &keys[0]), -EINVAL);
+	bad = scope;
+	strcpy(bad.id, "no hex");
+	assert_int_equal(token_sign(text, &bad, &keys[0]), -EINVAL);
+	bad = scope;
+	bad.provider = true;
+	strcpy(bad.groups, "a,,b");
+	assert_int_equal(token_sign(text, &bad, &keys[0]), -EINVAL);
+	strcpy(bad.groups, "a b");
 	assert_int_equal(token_sign(text, &bad, &keys[0]), -EINVAL);
 }
 
@@ -161,6 +203,50 @@ static void test_strict(void **state)
 	}
 }
 
+/* The members that may be absent are as strict as the others where they stand. */
+static void test_strict_options(void **state)
+{
+	static const char *const bad[] = {
+		"\"i\":0",
+		"\"i\":-5",
+		"\"i\":1.5",
+		"\"i\":\"9\"",
+		"\"j\":\"\"",
+		"\"j\":\"xyz\"",
+		"\"j\":\"ABC\"",
+		"\"j\":7",
+		"\"v\":false",
+		"\"v\":1",
+		"\"w\":false",
+		"\"w\":null",
+		"\"g\":\"a\"",
+		"\"v\":true,\"g\":\"\"",
+		"\"j\":\"0123456789abcdef0\"",
+		"\"v\":true,\"g\":\"a,\"",
+		"\"v\":true,\"g\":[\"a\"]",
+		"\"i\":900,\"i\":901",
+		"\"i\":900,\"z\":1",
+		"\"v\":true,\"g\":\"a\\u0000b\"",
+	};
+	static const char *const good[] = { "\"i\":900", "\"j\":\"0f\"", "\"w\":true",
+					    "\"v\":true,\"g\":\"a,b\"", "\"v\":true" };
+	static const char start[] = "{\"k\":\"one\",\"u\":\"a\",\"b\":\"b\",\"p\":\"\",\"x\":false,"
+				    "\"r\":\"r\",\"e\":1000,";
+	char payload[512], text[TOKEN_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		snprintf(payload, sizeof(payload), "%s%s}", start, good[i]);
+		forge(text, payload);
+		assert_int_equal(verify(text), 0);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		snprintf(payload, sizeof(payload), "%s%s}", start, bad[i]);
+		forge(text, payload);
+		assert_int_equal(verify(text), -EINVAL);
+	}
+}
+
 static void test_rights(void **state)
 {
 	char buf[8];
@@ -201,10 +287,11 @@ static void test_allows(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round),	cmocka_unit_test(test_sign_refuses),
-		cmocka_unit_test(test_reasons), cmocka_unit_test(test_every_byte),
-		cmocka_unit_test(test_strict),	cmocka_unit_test(test_rights),
-		cmocka_unit_test(test_allows),
+		cmocka_unit_test(test_round),	       cmocka_unit_test(test_sign_refuses),
+		cmocka_unit_test(test_reasons),	       cmocka_unit_test(test_every_byte),
+		cmocka_unit_test(test_strict),	       cmocka_unit_test(test_rights),
+		cmocka_unit_test(test_allows),	       cmocka_unit_test(test_options),
+		cmocka_unit_test(test_strict_options),
 	};
 
 	return cmocka_run_group_tests_name("token", tests, NULL, NULL);
