@@ -47,6 +47,7 @@ store_src    += http/store/names_op.c http/store/names_outbox.c http/store/names
 store_src    += http/store/names_replica.c http/store/names_scan.c http/store/names_second.c http/store/names_wire.c
 
 upload_src   :=
+upload_src   += http/upload/hll.c http/upload/kll.c http/upload/stats.c http/upload/stats_column.c http/upload/stats_json.c http/upload/top.c
 
 identity_src :=
 
@@ -317,6 +318,8 @@ nightly: all ## what takes longer than `make test` may
 demo: ## the main job, for real, in namespaces (root)
 	@tests/demo
 
+$(BUILD)/tests/bench/upload_stats_bench: $(BUILD)/tests/bench/upload_stats_bench.o $(BUILD)/upload.a $(BUILD)/lib.a
+	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 $(BUILD)/tests/bench/agent_times: $(BUILD)/tests/bench/agent_times.o $(BUILD)/agent.a $(BUILD)/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 
