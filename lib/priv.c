@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -125,6 +126,33 @@ int priv_drop(const struct priv_user *user, const char *keep, enum priv_profile 
 	if (!err && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		err = -errno;
 	return err ? err : priv_filter_load(profile);
+}
+
+static int limit(int resource, rlim_t soft, rlim_t hard)
+{
+	const struct rlimit value = { soft, hard };
+
+	return setrlimit((__rlimit_resource_t)resource, &value) ? -errno : 0;
+}
+
+int priv_confine(const struct priv_caps *caps)
+{
+	int err = limit(RLIMIT_CORE, 0, 0);
+
+	if (!err)
+		err = limit(RLIMIT_NPROC, 0, 0);
+	/* A sanitizer's shadow takes terabytes of addresses. */
+	if (!err && caps->memory && !priv_filter_sanitized())
+		err = limit(RLIMIT_AS, caps->memory, caps->memory);
+	if (!err && caps->file)
+		err = limit(RLIMIT_FSIZE, caps->file, caps->file);
+	if (!err && caps->cpu_s)
+		err = limit(RLIMIT_CPU, caps->cpu_s, caps->cpu_s + 1);
+	if (!err && caps->descriptors)
+		err = limit(RLIMIT_NOFILE, caps->descriptors, caps->descriptors);
+	if (!err && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		err = -errno;
+	return err ? err : priv_filter_load(PRIV_PARSE);
 }
 
 /* The folder that was just made: whoever may write beside it must not put a link in its place. */

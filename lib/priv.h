@@ -8,6 +8,7 @@
 #ifndef WEIR_PRIV_H
 #define WEIR_PRIV_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Which system calls remain (seccomp, default: the process is killed by SIGSYS, which the log of
@@ -15,6 +16,7 @@
 enum priv_profile {
 	PRIV_NET, /* sockets, threads, clocks, reading open files; no open for write, no exec */
 	PRIV_NET_FILES, /* the same and the file calls: open, rename, unlink, fsync, mmap */
+	PRIV_PARSE, /* memory, and descriptors that are open: of a process that parses foreign bytes */
 	PRIV_NONE, /* drop user and capabilities, no seccomp (for a role with its own filter) */
 };
 
@@ -31,6 +33,18 @@ int priv_user_find(struct priv_user *out, const char *user);
  * "cap_bpf,cap_net_admin", or NULL), sets no_new_privs, undumpable stays as it was, then the
  * seccomp profile. 0 or -errno; after a failure the process must exit. */
 int priv_drop(const struct priv_user *user, const char *keep, enum priv_profile profile);
+
+/* What a process that parses foreign bytes may use; 0: no limit of this kind. */
+struct priv_caps {
+	uint64_t memory;	  /* bytes of address space */
+	uint64_t file;		  /* bytes of one file */
+	unsigned int cpu_s;	  /* CPU seconds; SIGXCPU, and SIGKILL a second later */
+	unsigned int descriptors; /* open at the same time */
+};
+
+/* For good: the limits, no other process, no core file, no_new_privs, PRIV_PARSE. 0 or -errno; after a failure the
+ * process must exit. Builds with a sanitizer have neither the memory limit nor the filter. */
+int priv_confine(const struct priv_caps *caps);
 
 /* mkdir -p with the owner and mode for the last part; fine when it exists. 0 or -errno. */
 int priv_folder(const char *path, const struct priv_user *owner, mode_t mode);

@@ -16,7 +16,7 @@ struct pipeline_io {
 	ssize_t (*read)(void *arg, void *buf, size_t max);
 	/* An event for the uploader. name: "finding", "progress", "type", "columns"; value is borrowed. */
 	int (*tell)(void *arg, const char *name, json_t *value);
-	/* A file of an output, or of "quarantine" (output NULL, name "quarantine.csv"); a handle, or -errno. */
+	/* A file of an output, or "quarantine.csv"; a handle, or -errno. NULL: no outputs, no quarantine file. */
 	int (*open)(void *arg, const char *name);
 	int (*write)(void *arg, int handle, const void *data, size_t len);
 	void *arg;
@@ -33,5 +33,12 @@ struct pipeline_io {
  * {"verdict":"accepted"|"rejected","type":{"kind","mime","encoding","delimiter","packing"},"rows","good","bad","bytes","findings",
  *  "summary":[…],"statistics":{…},"outputs":[…lineage],"quarantine":N rows,"sha256"} or NULL with *error (-errno) for what is no fault of the file. */
 json_t *pipeline_run(const struct rules *rules, const struct pipeline_io *io, int *error);
+
+/* Where data rows first to last stand in a file that is not packed. 0, -ENOENT, -ENOTSUP, or what read returned. */
+int pipeline_locate(const struct rules *rules, const struct pipeline_io *io, uint64_t first, uint64_t last,
+		    uint64_t *offset, uint64_t *length);
+
+/* Loads what libraries read from files and set up once (libmagic's data, digests): before a worker loses its files. */
+int pipeline_prepare(void);
 
 #endif
