@@ -47,6 +47,9 @@ store_src    += http/store/names_op.c http/store/names_outbox.c http/store/names
 store_src    += http/store/names_replica.c http/store/names_scan.c http/store/names_second.c http/store/names_wire.c
 
 upload_src   :=
+upload_src   += http/upload/nursery.c http/upload/nursery_main.c http/upload/worker.c http/upload/worker_check.c
+upload_src   += http/upload/worker_main.c http/upload/worker_wire.c
+upload_src   += http/upload/pipeline.c http/upload/pipeline_image.c http/upload/pipeline_locate.c http/upload/pipeline_rows.c http/upload/pipeline_type.c
 upload_src   += http/upload/hll.c http/upload/kll.c http/upload/stats.c http/upload/stats_column.c http/upload/stats_json.c http/upload/top.c
 
 identity_src :=
@@ -105,6 +108,7 @@ unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op
 unit_gateway  := test_rank
 
 unit_upload   :=
+unit_upload   += test_upload_worker
 
 unit_identity :=
 
@@ -150,6 +154,8 @@ fuzz_identity :=
 fuzz_store    :=
 fuzz_store    += fuzz_names_wire
 fuzz_store    += fuzz_store_manifest
+
+upload_src   += http/upload/stubs.c
 
 # ---- flags -----------------------------------------------------------------------------------
 packages := libsystemd yaml-0.1 jansson libcurl libcrypto libssl libnghttp2 libmicrohttpd gnutls lmdb libisal libxxhash \

@@ -13,6 +13,7 @@
 
 #include <jansson.h>
 
+#include "http/upload/worker.h"
 #include "lib/audit.h"
 #include "lib/conf.h"
 #include "lib/httpc.h"
@@ -36,7 +37,8 @@ struct uploads_options {
 	int (*gateway)(void *arg, const char *node, char url[256]);
 	void *arg;
 };
-/* While there is one thread: starts the nursery (worker.h). After privileges are dropped. */
+/* In the daemon's prepare: starts the nursery (worker.h), which drops its user itself. main() begins with
+ * worker_modes(). */
 int uploads_prepare(struct uploads **out, const struct conf *conf);
 int uploads_start(struct uploads *u, const struct uploads_options *opt);
 /* When the server is there: topics of events. Takes up what a former process left. */
