@@ -36,7 +36,7 @@ ns_src       += dns/blob.c dns/compile.c dns/model.c dns/pick.c dns/probe.c dns/
 ns_src       += dns/report.c dns/server.c dns/state.c dns/tcp.c dns/view.c dns/wire.c dns/zone.c dns/zones.c
 
 store_src    :=
-store_src    += http/store/buckets.c http/store/chunks.c http/store/commit.c http/store/endpoint.c http/store/held.c
+store_src    += http/store/buckets.c http/store/chunks.c http/store/commit.c http/store/dataset.c http/store/endpoint.c http/store/held.c
 store_src    += http/store/inbound.c http/store/inside_api.c http/store/jobs.c http/store/manifest.c http/store/metrics.c
 store_src    += http/store/object.c http/store/peers.c http/store/placement.c http/store/presence.c http/store/reader.c
 store_src    += http/store/relay.c http/store/repair.c http/store/scrub.c http/store/staged.c http/store/transfer.c

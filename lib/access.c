@@ -88,13 +88,14 @@ bool access_check(struct http_req *req, struct users *users, unsigned int right,
 	int rc = identify(req, users, &scope);
 	bool cookie = access_is_cookie(req);
 
+	*who = (struct token_scope){ .bucket = "" };
 	/* A session that is over makes nobody of a browser, which sends its cookie whether one wants it or not. */
 	if ((rc == -ENOENT || (rc && cookie)) && users_allow(users, &(struct token_scope){ .bucket = "" }, right, bucket, key)) {
-		*who = (struct token_scope){ .bucket = "" };
 		return true;
 	}
 	if (rc)
 		return refuse(req, rc);
+	*who = scope;
 	if (cookie && !access_csrf_fine(req, users, &scope))
 		return refuse_csrf(req);
 	if (!users_allow(users, &scope, right, bucket, key)) {
@@ -102,7 +103,6 @@ bool access_check(struct http_req *req, struct users *users, unsigned int right,
 				 rights_format(right, letters));
 		return false;
 	}
-	*who = scope;
 	return true;
 }
 

@@ -12,7 +12,8 @@
 #include "lib/httpd.h"
 #include "lib/token.h"
 
-/* Answers 401 (with WWW-Authenticate) or 403 and returns false, or fills *who and returns true.
+/* Answers 401 (with WWW-Authenticate) or 403 and returns false, or fills *who and returns true. With 403
+ * *who says who was refused, otherwise who->user is "" then.
  * Reads `Authorization` and, when there is none, the query's `t`. A public bucket is readable by
  * nobody in particular (who->user is ""). bucket and key may be NULL (rights on the whole
  * installation). */

@@ -39,6 +39,12 @@ struct audit_entry {
 /* Thread-safe; at is now. a may be NULL: nothing is written. */
 void audit_write(struct audit *a, const struct audit_entry *e);
 
+struct audit_object {
+	const char *what, *bucket, *key; /* key may be NULL */
+	const char *result, *why;	 /* as above */
+	uint64_t bytes;
+};
+
 struct audit_query {
 	const char *who, *what, *on, *result; /* NULL: any; on: prefix */
 	const char *text;		      /* anywhere in the line */
@@ -56,5 +62,9 @@ int audit_query_read(struct http_req *req, struct audit_query *q);
 /* GET /_/audit of an inside listener: this node's own lines, as audit_search() gives them. Whoever asks sends the
  * credentials of the person for whom it asks: auditors see all, others their own lines. */
 enum http_next audit_reply(struct http_req *req, struct audit *a, struct users *users);
+
+/* A line about an object, BUCKET/KEY: who, where from and the request's id are the request's. */
+void audit_object(struct audit *a, const struct http_req *req, const struct token_scope *who,
+		  const struct audit_object *o);
 
 #endif

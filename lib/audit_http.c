@@ -3,6 +3,7 @@
  * audit_http.c -- the audit log of one node, asked over HTTP (see audit.h).
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,4 +95,16 @@ enum http_next audit_reply(struct http_req *req, struct audit *a, struct users *
 	if (next == HTTP_ANSWERED)
 		free(q);
 	return next;
+}
+
+void audit_object(struct audit *a, const struct http_req *req, const struct token_scope *who,
+		  const struct audit_object *o)
+{
+	char from[ADDR_PORT_STRLEN], on[64 + 1 + 513];
+	struct audit_entry e = { .who = who->user, .what = o->what, .on = on, .result = o->result,
+				 .why = o->why, .from = from, .request = http_id(req), .bytes = o->bytes };
+
+	access_client(req, from);
+	snprintf(on, sizeof(on), "%.63s/%.512s", o->bucket, o->key ? o->key : "");
+	audit_write(a, &e);
 }

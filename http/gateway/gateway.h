@@ -9,6 +9,7 @@
 
 #include "http/gateway/view.h"
 #include "lib/access.h"
+#include "lib/audit.h"
 #include "lib/daemon.h"
 #include "lib/httpd.h"
 #include "lib/inside.h"
@@ -19,6 +20,8 @@
 
 struct gateway {
 	struct daemon *daemon;
+	char folder[4096]; /* STATE/gateway: the audit log, and what else this gateway keeps */
+	struct audit *audit;
 	struct users *users;
 	struct view *view;
 	struct httpd *server;

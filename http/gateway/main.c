@@ -3,6 +3,7 @@
  * main.c -- weir-gateway: redirects requests to endpoints, and shows the installation in a console.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,19 @@ static enum http_next health(struct http_req *req, void *arg)
 {
 	return inside_health_begin(req, ((struct gateway *)arg)->load);
 }
+
+static enum http_next audit_inside(struct http_req *req, void *arg)
+{
+	struct gateway *gw = arg;
+
+	return audit_reply(req, gw->audit, gw->users);
+}
+
+/* For other gateways, which merge what all nodes know. */
+static const struct http_route inside_routes[] = {
+	{ .methods = GET, .path = "/_/audit", .begin = audit_inside },
+	{ .path = NULL },
+};
 
 /* A body is never taken: body_max only lets an announced one reach the redirect, which looks at its
  * size. */
@@ -70,6 +84,34 @@ static void take_limits(struct gateway *gw, const struct conf_gateway *conf)
 	gw->object_max = conf->limits.object;
 }
 
+static int prepare_folder(struct gateway *gw, const struct daemon *d)
+{
+	int rc;
+
+	conf_state_path(d->conf, "gateway", gw->folder, sizeof(gw->folder));
+	rc = priv_folder(d->conf->state, &d->user, 0750);
+	if (!rc)
+		rc = priv_folder(gw->folder, &d->user, 0700);
+	if (rc)
+		log_error("cannot make the folder %s: %s", gw->folder, strerror(-rc));
+	return rc;
+}
+
+static int open_audit(struct gateway *gw, const struct daemon *d)
+{
+	char folder[sizeof(gw->folder) + 8];
+	struct audit_options opt = {
+		.folder = folder, .node = d->conf->node, .role = "gateway", .metrics = d->metrics
+	};
+	int rc;
+
+	snprintf(folder, sizeof(folder), "%s/audit", gw->folder);
+	rc = audit_open(&gw->audit, &opt);
+	if (rc)
+		log_error("cannot open the audit log in %s: %s", folder, strerror(-rc));
+	return rc;
+}
+
 static int prepare(struct daemon *d)
 {
 	const struct conf_gateway *conf = &d->conf->gateway;
@@ -89,6 +131,8 @@ static int prepare(struct daemon *d)
 	memset(gw->fds, 0xff, sizeof(gw->fds));
 	take_limits(gw, conf);
 	rc = access_bind(conf->listen, conf->nlisten, d->user.uid, gw->fds);
+	if (!rc)
+		rc = prepare_folder(gw, d);
 	if (!rc)
 		rc = inside_bind(&gw->inside, d->conf, &conf->inside);
 	if (!rc)
@@ -139,8 +183,10 @@ static int start(struct daemon *d)
 		.idle_s = (unsigned int)(conf->limits.idle_us / 1000000),
 		.header_s = (unsigned int)(conf->limits.request_us / 1000000),
 	};
-	int rc = users_open(&gw->users, d->registry, users_changed, gw);
+	int rc = open_audit(gw, d);
 
+	if (!rc)
+		rc = users_open(&gw->users, d->registry, users_changed, gw);
 	if (!rc)
 		rc = view_open(&gw->view, d->registry, d->conf);
 	if (!rc)
@@ -150,7 +196,7 @@ static int start(struct daemon *d)
 	if (!rc)
 		rc = console_start(gw->console);
 	if (!rc)
-		rc = inside_serve(gw->inside, d, gw->load, NULL, NULL, NULL);
+		rc = inside_serve(gw->inside, d, gw->load, NULL, inside_routes, gw);
 	if (!rc)
 		rc = registry_lease(d->registry, &gw->lease, 5, NULL, NULL);
 	if (rc) {
@@ -178,6 +224,7 @@ static void stop(struct daemon *d)
 	console_free(gw->console);
 	view_close(gw->view);
 	users_close(gw->users);
+	audit_close(gw->audit);
 	load_free(gw->load);
 	free(gw);
 	d->state = NULL;
@@ -218,7 +265,7 @@ int main(int argc, char **argv)
 		.role = "gateway",
 		.summary = "redirects requests for objects to endpoints; web console",
 		.enabled = enabled,
-		.profile = PRIV_NET,
+		.profile = PRIV_NET_FILES,
 		.prepare = prepare,
 		.start = start,
 		.stop = stop,

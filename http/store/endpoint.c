@@ -135,6 +135,22 @@ static int fetch(void *arg, const char *bucket, const struct name_entry *entry)
 	return repair_fetch(ep, &v, entry->holders, entry->nholders);
 }
 
+static int open_audit(struct endpoint *ep)
+{
+	char folder[sizeof(ep->dir) + 8];
+	struct audit_options options = { .folder = folder,
+					 .node = ep->node,
+					 .role = "endpoint",
+					 .metrics = ep->daemon->metrics };
+	int rc;
+
+	snprintf(folder, sizeof(folder), "%s/audit", ep->dir);
+	rc = audit_open(&ep->audit, &options);
+	if (rc)
+		log_error("cannot open the audit log in %s: %s", folder, strerror(-rc));
+	return rc;
+}
+
 static int open_names(struct endpoint *ep)
 {
 	const struct conf *conf = ep->daemon->conf;
@@ -213,6 +229,8 @@ static int endpoint_start(struct daemon *d)
 
 	rc = open_store(ep);
 	if (!rc)
+		rc = open_audit(ep);
+	if (!rc)
 		rc = peers_open(&ep->peers, d->registry, d->conf);
 	if (!rc)
 		rc = relays_new(&ep->relays, ep->httpc, ep->peers);
@@ -225,13 +243,13 @@ static int endpoint_start(struct daemon *d)
 	if (!rc)
 		rc = endpoint_metrics(ep);
 	if (!rc)
-		rc = serve_inside(ep);
-	if (!rc)
-		rc = presence_new(&ep->presence, ep, FIRST_WAIT_MS);
-	if (!rc)
 		rc = users_open(&ep->users, d->registry, on_users, ep);
 	if (!rc)
 		users_take_via_gateway(ep->users);
+	if (!rc)
+		rc = serve_inside(ep);
+	if (!rc)
+		rc = presence_new(&ep->presence, ep, FIRST_WAIT_MS);
 	if (!rc)
 		rc = serve_public(ep);
 	if (rc) {
@@ -261,6 +279,7 @@ static void endpoint_stop(struct daemon *d)
 	repair_free(ep->repair);
 	names_close(ep->names);
 	users_close(ep->users);
+	audit_close(ep->audit);
 	peers_close(ep->peers);
 	inbound_free(ep->inbound);
 	held_cache_free(ep->held);

@@ -16,6 +16,7 @@
 #include "http/store/peers.h"
 #include "http/store/relay.h"
 #include "lib/access.h"
+#include "lib/audit.h"
 #include "lib/daemon.h"
 #include "lib/inside.h"
 
@@ -37,6 +38,7 @@ struct endpoint {
 	struct names *names;
 	struct buckets *buckets;
 	struct users *users;
+	struct audit *audit;            /* of what happens to datasets' objects */
 	struct httpc *httpc;
 	struct relays *relays;
 	struct jobs *senders;           /* chunks on their way to second copies */

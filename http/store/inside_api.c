@@ -272,6 +272,14 @@ static enum http_next names_end(struct http_req *req, void *arg)
 	return names_http(((struct endpoint *)arg)->names, req);
 }
 
+/* For gateways, which merge what all nodes know. */
+static enum http_next audit_begin(struct http_req *req, void *arg)
+{
+	struct endpoint *ep = arg;
+
+	return audit_reply(req, ep->audit, ep->users);
+}
+
 const struct http_route inside_api_routes[] = {
 	{ 1u << HTTP_PUT, "/i/chunk/:version/:number", CHUNK_SIZE, chunk_begin, chunk_body,
 	  chunk_end, chunk_done },
@@ -279,6 +287,7 @@ const struct http_route inside_api_routes[] = {
 	{ 1u << HTTP_DELETE, "/i/from/:node", 0, restarted_begin, NULL, NULL, NULL },
 	{ 1u << HTTP_GET, "/i/manifest/:version", 0, manifest_begin, NULL, NULL, NULL },
 	{ 1u << HTTP_GET, "/i/data/:version", 0, data_begin, NULL, NULL, NULL },
+	{ 1u << HTTP_GET, "/_/audit", 0, audit_begin, NULL, NULL, NULL },
 	{ 1u << HTTP_POST, NAMES_ROUTE, NAMES_BODY_MAX, NULL, NULL, names_end, NULL },
 	{ 0, NULL, 0, NULL, NULL, NULL, NULL },
 };

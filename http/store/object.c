@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "http/store/dataset.h"
 #include "http/store/object.h"
 #include "http/store/reader.h"
 #include "http/store/repair.h"
@@ -24,6 +25,7 @@ struct call {
 	struct upload *upload;
 	struct reader *reader;
 	struct token_scope who;
+	uint64_t bytes; /* of the body */
 };
 
 static struct call *call_new(struct endpoint *ep, struct http_req *req)
@@ -108,6 +110,17 @@ static bool valid_path(struct http_req *req, const char **bucket, const char **k
 	return true;
 }
 
+/* What was asked for in a dataset's bucket happened, or did not. */
+static void note(struct http_req *req, const char *what, const char *key, bool happened,
+		 uint64_t bytes)
+{
+	struct call *call = http_state(req);
+
+	dataset_audit(call->ep, req, &call->who,
+		      &(struct audit_object){ what, http_param(req, "bucket"), key,
+					      happened ? "ok" : "failed", NULL, bytes });
+}
+
 /* ---- PUT ---- */
 
 static enum http_next put_begin(struct http_req *req, void *arg)
@@ -124,7 +137,7 @@ static enum http_next put_begin(struct http_req *req, void *arg)
 		return HTTP_ANSWERED;
 	if (!key || !*key)
 		return http_reply_error(req, 400, "key", "Name the object: PUT /b/BUCKET/KEY.");
-	if (!access_check(req, ep->users, RIGHT_WRITE, bucket, key, &call->who))
+	if (!dataset_check(ep, req, RIGHT_WRITE, bucket, key, &call->who))
 		return HTTP_ANSWERED;
 	rc = upload_new(&call->upload, ep, bucket, key, call->who.user, http_content_length(req));
 	if (!rc)
@@ -144,6 +157,7 @@ static enum http_next put_body(struct http_req *req, void *arg, const void *data
 
 	(void)arg;
 	*taken = len;
+	call->bytes += len;
 	if (!upload_add(call->upload, data, len))
 		return HTTP_CONTINUE;
 	/* The disk is full or failed: said when the client has sent the rest, or is cut. */
@@ -156,8 +170,11 @@ static void put_work(struct http_req *req, void *arg)
 	struct endpoint *ep = arg;
 	struct call *call = http_state(req);
 
-	if (upload_finish(call->upload, req))
+	bool stored = upload_finish(call->upload, req);
+
+	if (stored)
 		atomic_fetch_add(&ep->counts.puts, 1);
+	note(req, "object.put", http_param(req, "key"), stored, call->bytes);
 }
 
 static enum http_next put_end(struct http_req *req, void *arg)
@@ -300,6 +317,9 @@ static void serve(struct endpoint *ep, struct http_req *req, const char *bucket,
 		return;
 	}
 	atomic_fetch_add(&ep->counts.gets, 1);
+	dataset_audit(ep, req, &call->who,
+		      &(struct audit_object){ "object.get", bucket, entry->key, "ok", NULL,
+					      job.head ? 0 : job.len });
 	rc = held_get(ep->held, &job.version, &held);
 	if (!rc) {
 		serve_local(ep, req, held, &job, etag, sha);
@@ -321,10 +341,12 @@ static void get_work(struct http_req *req, void *arg)
 	struct name_entry entry;
 	int rc = names_get(ep->names, bucket, http_param(req, "key"), &entry);
 
-	if (rc)
-		endpoint_reply_names(req, rc);
-	else
+	if (!rc) {
 		serve(ep, req, bucket, &entry);
+		return;
+	}
+	note(req, "object.get", http_param(req, "key"), false, 0);
+	endpoint_reply_names(req, rc);
 }
 
 /* What is hot is answered at once, without a worker: the name is certain here, the version is open,
@@ -350,13 +372,23 @@ static bool get_hot(struct endpoint *ep, struct http_req *req, const char *bucke
 
 /* ---- listing ---- */
 
+struct listing {
+	json_t *objects;
+	bool hides;	    /* what a dataset keeps for itself */
+	char last[513]; /* key seen */
+};
+
 static int list_entry(void *arg, const char *bucket, const struct name_entry *entry)
 {
+	struct listing *listing = arg;
 	char etag[35], sha[65];
 
 	(void)bucket;
+	snprintf(listing->last, sizeof(listing->last), "%s", entry->key);
+	if (listing->hides && !strncmp(entry->key, DATASET_KEPT, strlen(DATASET_KEPT)))
+		return 0;
 	return json_array_append_new(
-		arg, json_pack("{s:s, s:I, s:s, s:s, s:s, s:I}", "key", entry->key, "size",
+		listing->objects, json_pack("{s:s, s:I, s:s, s:s, s:s, s:I}", "key", entry->key, "size",
 			       (json_int_t)entry->size, "etag", names_etag(entry->sha256, etag),
 			       "sha256", hex_encode(entry->sha256, 32, sha), "version",
 			       entry->version, "modified", (json_int_t)entry->modified));
@@ -366,25 +398,27 @@ static void list_work(struct http_req *req, void *arg)
 {
 	const char *bucket = http_param(req, "bucket"), *limit = http_query(req, "limit");
 	unsigned long n = limit ? strtoul(limit, NULL, 10) : NAMES_LIST_MAX;
-	json_t *objects = json_array(), *next;
+	struct call *call = http_state(req);
 	struct endpoint *ep = arg;
+	struct listing listing = { .objects = json_array(),
+				   .hides = dataset_hides(ep, &call->who, bucket) };
 	bool more = false;
 	int rc;
 
 	if (n < 1 || n > NAMES_LIST_MAX)
 		n = NAMES_LIST_MAX;
 	rc = names_list(ep->names, bucket, http_query(req, "prefix"), http_query(req, "after"),
-			(unsigned int)n, list_entry, objects, &more);
+			(unsigned int)n, list_entry, &listing, &more);
 	if (rc) {
-		json_decref(objects);
+		json_decref(listing.objects);
 		endpoint_reply_names(req, rc);
 		return;
 	}
 	atomic_fetch_add(&ep->counts.lists, 1);
-	next = json_object_get(json_array_get(objects, json_array_size(objects) - 1), "key");
+	note(req, "object.list", http_query(req, "prefix"), true, 0);
 	http_reply_json(req, 200,
-			json_pack("{s:s, s:o, s:O?}", "bucket", bucket, "objects", objects, "next",
-				  more ? next : NULL));
+			json_pack("{s:s, s:o, s:s?}", "bucket", bucket, "objects", listing.objects,
+				  "next", more ? listing.last : NULL));
 }
 
 static enum http_next get_begin(struct http_req *req, void *arg)
@@ -400,8 +434,8 @@ static enum http_next get_begin(struct http_req *req, void *arg)
 	if (!valid_path(req, &bucket, &key))
 		return HTTP_ANSWERED;
 	list = !key || !*key;
-	if (!access_check(req, ep->users, list ? RIGHT_LIST : RIGHT_READ, bucket,
-			  list ? http_query(req, "prefix") : key, &call->who))
+	if (!dataset_check(ep, req, list ? RIGHT_LIST : RIGHT_READ, bucket,
+			   list ? http_query(req, "prefix") : key, &call->who))
 		return HTTP_ANSWERED;
 	if (!list && get_hot(ep, req, bucket, key))
 		return HTTP_ANSWERED;
@@ -504,6 +538,7 @@ static void delete_work(struct http_req *req, void *arg)
 	int rc = names_delete(ep->names, http_param(req, "bucket"), http_param(req, "key"),
 			      http_header(req, "If-Match"));
 
+	note(req, "object.delete", http_param(req, "key"), !rc, 0);
 	if (rc) {
 		endpoint_reply_names(req, rc);
 		return;
@@ -525,7 +560,7 @@ static enum http_next delete_begin(struct http_req *req, void *arg)
 		return HTTP_ANSWERED;
 	if (!key || !*key)
 		return http_reply_error(req, 400, "key", "Name the object: DELETE /b/BUCKET/KEY.");
-	if (!access_check(req, ep->users, RIGHT_DELETE, bucket, key, &call->who))
+	if (!dataset_check(ep, req, RIGHT_DELETE, bucket, key, &call->who))
 		return HTTP_ANSWERED;
 	return http_work(req, delete_work, ep);
 }
