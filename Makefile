@@ -54,7 +54,7 @@ upload_src   += http/upload/hll.c http/upload/kll.c http/upload/stats.c http/upl
 
 identity_src :=
 
-gateway_src  := http/gateway/console.c http/gateway/rank.c http/gateway/redirect.c http/gateway/view.c
+gateway_src  := http/gateway/console.c http/gateway/console_files.c http/gateway/rank.c http/gateway/redirect.c http/gateway/view.c
 
 registry_src := http/registry/fields.c http/registry/request.c http/registry/server.c http/registry/store.c
 registry_src += http/registry/store_disk.c http/registry/store_lease.c http/registry/watch.c
@@ -226,7 +226,7 @@ $(eval $(call program,weir-registry,http/registry/main.c,registry))
 $(eval $(call program,weir-tunnel,user/tunnel/main.c,tunnel))
 $(eval $(call program,weir,tools/weir.c,weir))
 
-$(BUILD)/http/gateway/console.o: $(wildcard http/gateway/console/*)
+$(BUILD)/http/gateway/console_files.o: $(wildcard http/gateway/console/*)
 
 # ---- BPF: object, skeleton -------------------------------------------------------------------
 bpf_arch ?= $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86)

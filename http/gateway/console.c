@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * console.c -- the web console: its files (compiled in, so that it needs no other host), and what
- * it shows.
+ * console.c -- what the web console shows of the machines (its files: console_files.c).
  *
  * A thread asks every member's inside listener for its status, every two seconds while somebody
  * looks, and sends the whole as one event. Members that do not answer are shown with the reason.
@@ -36,59 +35,6 @@ struct console {
 	char *overview; /* the last one, JSON text */
 	time_t overview_at;
 };
-
-/* ---- files ----------------------------------------------------------------------------------- */
-
-#define EMBED(symbol, path)                                                                        \
-	__asm__(".section .rodata\n.balign 16\nfile_" #symbol ":\n.incbin \"" path "\"\n"          \
-		"file_" #symbol "_end:\n.byte 0\n.previous\n");                                    \
-	extern const char file_##symbol[], file_##symbol##_end[]
-
-EMBED(page, "http/gateway/console/index.html");
-EMBED(script, "http/gateway/console/console.js");
-EMBED(style, "http/gateway/console/console.css");
-EMBED(plot, "/usr/share/javascript/dygraphs/dygraph.js");
-EMBED(plot_style, "/usr/share/javascript/dygraphs/dygraph.css");
-
-static const struct {
-	const char *name, *type, *data, *end;
-} files[] = {
-	{ "", "text/html; charset=utf-8", file_page, file_page_end },
-	{ "console.js", "text/javascript; charset=utf-8", file_script, file_script_end },
-	{ "console.css", "text/css; charset=utf-8", file_style, file_style_end },
-	{ "dygraph.js", "text/javascript; charset=utf-8", file_plot, file_plot_end },
-	{ "dygraph.css", "text/css; charset=utf-8", file_plot_style, file_plot_style_end },
-};
-
-static enum http_next send_file(struct http_req *req, const char *name)
-{
-	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
-		if (strcmp(files[i].name, name))
-			continue;
-		http_add_header(req, "Content-Security-Policy",
-				"default-src 'none'; script-src 'self'; style-src 'self'; "
-				"connect-src 'self'; img-src 'self' data:; "
-				"base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
-		http_add_header(req, "X-Content-Type-Options", "nosniff");
-		http_add_header(req, "Referrer-Policy", "no-referrer");
-		http_add_header(req, "Cache-Control", "no-cache");
-		return http_reply(req, 200, files[i].type, files[i].data,
-				  (size_t)(files[i].end - files[i].data));
-	}
-	return http_reply_error(req, 404, "no_such_file", "the console has no file %.64s", name);
-}
-
-enum http_next console_page(struct http_req *req, void *arg)
-{
-	(void)arg;
-	return send_file(req, "");
-}
-
-enum http_next console_file(struct http_req *req, void *arg)
-{
-	(void)arg;
-	return send_file(req, *http_param(req, "file") ? http_param(req, "file") : "-");
-}
 
 /* ---- what it shows --------------------------------------------------------------------------- */
 

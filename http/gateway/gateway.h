@@ -42,7 +42,8 @@ struct gateway {
 enum http_next redirect_object(struct http_req *req, void *arg);
 enum http_next redirect_hash(struct http_req *req, void *arg);
 
-/* console.c: the page, its files, what it shows (JSON and events). */
+/* console.c: what the console shows of the machines (JSON and events). console_files.c: the page and
+ * its files. */
 int console_open(struct console **out, struct gateway *gw,
 		 struct httpc *client);	    /* takes the client; privileged */
 int console_start(struct console *console); /* when gw->server and gw->view are there */

@@ -189,10 +189,10 @@ def site(lab, b):
 def console(lab, b):
     base = f"https://{FILES}:{lab.edges[0].https}"
     b.events.clear()
-    b.open(base + "/")
+    b.open(base + "/#/machines")
     b.wait("document.readyState === 'complete' && !!document.getElementById('enter')", "the sign-in form")
     b.js(f"document.getElementById('secret').value = {json.dumps(lab.token)}; document.querySelector('#enter button').click()")
-    b.wait("!document.getElementById('view').hidden && document.querySelectorAll('#members tbody tr').length >= 2", "the members")
+    b.wait("document.querySelectorAll('#members tbody tr').length >= 2", "the members")
     b.wait("document.getElementById('live').textContent === 'live'", "server-sent events")
     before = b.js("document.querySelector('#members tbody').textContent")
     b.wait(f"document.querySelector('#members tbody').textContent !== {json.dumps(before)}", "an update by itself")

@@ -1,272 +1,136 @@
 // SPDX-License-Identifier: Apache-2.0
-// The console's page: signs in, listens to /_/events, shows the last overview. Everything that comes from
-// the daemons is put in as text, never as markup.
+// The console: who is signed in, the menu, and which page the address after '#' names. A page is a function of
+// ({main, params, query, signal}); it fills main, and ends what it began when the signal aborts.
+import { h, fill, notice } from './dom.js';
+import { call, isAtLeast, onSignedOut, Refused, session, token, useToken, whoami } from './api.js';
+import { anyActive, onMoving } from './uploading.js';
+import { signIn } from './signin.js';
+import { machines } from './machines.js';
+import { datasets, dataset } from './datasets.js';
+import { uploads, upload } from './uploads.js';
+import { file } from './file.js';
+import { rules } from './rules.js';
+import { audit } from './audit.js';
+import { people } from './people.js';
+import { me } from './me.js';
 
 const $ = id => document.getElementById(id);
-const store = sessionStorage;
-let events = null, plot = null, before = null;
-const history = { names: [], rows: [] };
-const HISTORY_ROWS = 300;
 
-function element(tag, text, cls) {
-  const e = document.createElement(tag);
-  if (text !== undefined && text !== null) e.textContent = text;
-  if (cls) e.className = cls;
-  return e;
+// [path, page, title, menu's word, who sees it in the menu]
+const pages = [
+  ['datasets', datasets, 'Datasets', 'Datasets'],
+  ['datasets/+', rules, 'New dataset'],
+  ['datasets/:name', dataset, ':name'],
+  ['datasets/:name/rules', rules, 'Rules of :name'],
+  ['datasets/:name/files/:file', file, ':file'],
+  ['uploads', uploads, 'Uploads', 'Uploads'],
+  ['uploads/:id', upload, 'Upload'],
+  ['machines', machines, 'Machines', 'Machines', () => isAtLeast('admin') || session.user === 'token'],
+  ['audit', audit, 'Audit', 'Audit'],
+  ['people', people, 'People', 'People', () => isAtLeast('admin')],
+  ['me', me, 'You'],
+];
+
+let page = null; // the aborter of the one that is shown
+
+function match(path) {
+  const parts = path.split('/').filter(Boolean);
+  for (const [pattern, show, title] of pages) {
+    const wanted = pattern.split('/'), params = {};
+    if (wanted.length !== parts.length) continue;
+    if (wanted.every((w, i) => w.startsWith(':') ? (params[w.slice(1)] = decode(parts[i])) : w === parts[i]))
+      return { show, params, title: title.replace(/:(\w+)/, (_, name) => params[name]) };
+  }
+  return null;
 }
 
-const number = (x, digits = 0) => typeof x === 'number' ? x.toFixed(digits) : '–';
-
-function bytes(n) {
-  if (typeof n !== 'number') return '–';
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let i = 0;
-  while (n >= 1024 && i < 4) { n /= 1024; i++; }
-  return `${n.toFixed(i && n < 100 ? 1 : 0)} ${units[i]}`;
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
-function state(b) {
-  const word = b.draining ? 'draining' : b.up ? 'up' : 'down';
-  return element('span', word, word);
+function menu(path) {
+  const first = path.split('/').filter(Boolean)[0];
+  fill($('menu'), h('ul', null, pages.filter(([, , , word, sees]) => word && (!sees || sees()))
+    .map(([to, , , word]) => h('li', null, h('a', { href: `#/${to}`, 'aria-current': to === first && 'page' }, word)))));
+  $('menu').hidden = $('account').hidden = !session.user;
+  if (session.user) fill($('me'), session.user === 'token' ? 'access token' : session.user);
+  $('me').setAttribute('aria-current', first === 'me' ? 'page' : 'false');
 }
 
-function meter(value, max) {
-  const m = element('meter');
-  m.max = max || 1;
-  m.value = value || 0;
-  m.title = number(value, 3);
-  return m;
-}
-
-// columns: [title, function of a row → text or element, class]
-function show(into, columns, rows, none) {
-  const box = $(into);
-  if (!rows.length) {
-    box.replaceChildren(element('p', none, 'empty'));
+async function show(moved) {
+  const [path, search] = location.hash.replace(/^#\/?/, '').split('?');
+  if (!session.user) {
+    page?.abort();
+    menu('');
+    document.title = 'weir';
+    signIn($('main'), entered);
     return;
   }
-  const table = element('table'), head = table.createTHead().insertRow(), body = table.createTBody();
-  for (const [title, , cls] of columns) {
-    const th = element('th', title, cls);
-    th.scope = 'col';
-    head.append(th);
+  if (!path) return location.replace('#/datasets');
+  const found = match(path);
+  page?.abort();
+  page = new AbortController();
+  const { signal } = page, main = $('main');
+  menu(path);
+  $('live').textContent = '';
+  $('live').className = '';
+  fill(main);
+  document.title = `${found?.title ?? 'No such page'} – weir`;
+  main.className = '';
+  if (moved) { main.focus(); scrollTo(0, 0); }
+  try {
+    if (!found) return fill(main, h('h1', null, 'No such page'), h('p', null, h('a', { href: '#/datasets' }, 'The datasets')));
+    await found.show({ main, params: found.params, query: new URLSearchParams(search), signal, reload: () => show(false) });
+  } catch (e) {
+    if (signal.aborted) return;
+    if (!(e instanceof Refused)) console.error(e);
+    const lost = e instanceof TypeError && /fetch/i.test(e.message);
+    fill(main, h('h1', null, found.title), notice(lost ? 'The daemon does not answer.' : e.message),
+      h('p', null, h('button', { type: 'button', onclick: () => show(false) }, 'try again')));
   }
-  for (const row of rows) {
-    const tr = body.insertRow();
-    for (const [, cell, cls] of columns) {
-      const value = cell(row), td = element('td', undefined, cls);
-      td.append(value instanceof Node ? value : String(value ?? ''));
-      tr.append(td);
-    }
-  }
-  box.replaceChildren(table);
+  if (moved && !signal.aborted && document.activeElement === document.body) main.focus();
 }
 
-const of = (all, role) => all.members.filter(m => m.role === role && m.status && !m.status.error);
-
-function total(label, value) {
-  const box = element('div');
-  box.append(element('b', value), element('span', label));
-  return box;
+async function entered() {
+  await whoami();
+  await show(true);
 }
 
-function showTotals(all, services) {
-  const endpoints = of(all, 'endpoint'), gateways = of(all, 'gateway');
-  const backends = services.flatMap(s => s.backends ?? []);
-  const sum = (list, get) => list.reduce((n, m) => n + (get(m) ?? 0), 0);
-  $('totals').replaceChildren(
-    total('sites', new Set(all.members.map(m => m.site)).size),
-    total('members', all.members.length),
-    total('backends up', `${backends.filter(b => b.up).length} of ${backends.length}`),
-    total('endpoints', endpoints.length),
-    total('objects held', sum(endpoints, m => m.status.objects)),
-    total('requests redirected', sum(gateways, m => m.status.requests?.redirected)),
-    ...(all.tunnels?.length ? [total('tunnels up', `${all.tunnels.filter(t => t.up).length} of ${all.tunnels.length}`)] : []),
-    total('names asked', sum(of(all, 'ns'), m => m.status.queries)));
+function signedOut() {
+  useToken(null);
+  Object.assign(session, { user: null, csrf: null });
+  show(true);
 }
 
-function showServices(services) {
-  const rows = services.flatMap(s => (s.backends ?? []).map(b => ({ ...b, service: s })));
-  show('services', [
-    ['service', b => b.service.name], ['backend', b => b.name], ['address', b => b.address], ['state', state],
-    ['load', b => meter(b.load, 1)], ['wanted', b => number(b.wanted, 3), 'n'], ['applied', b => number(b.applied, 3), 'n'],
-    ['slots', b => `${number(b.slots)} of ${number(b.service.slots)}`, 'n'], ['packets', b => number(b.packets), 'n'],
-    ['why', b => b.why, 'wide'],
-  ], rows, 'no agent tells of services');
+async function leave() {
+  let to = null;
+  if (!token()) to = (await call('POST', '/_/logout', { body: {} }).catch(() => null))?.end_session;
+  useToken(null);
+  if (to && /^https?:/.test(to)) return location.assign(to);
+  await whoami().catch(() => {});
+  session.user = null;
+  location.hash = '#/';
+  await show(true);
 }
 
-function showSites(all) {
-  const rows = of(all, 'ns').flatMap(m => (m.status.steer ?? []).flatMap(n => n.sites.map(s => ({ ...s, name: n.name, asked: m.node }))));
-  show('sites', [
-    ['name', s => s.name], ['name server', s => s.asked], ['site', s => s.site], ['service', s => s.service], ['state', state],
-    ['addresses', s => (s.addresses ?? []).join(', ')], ['weight', s => number(s.weight, 2), 'n'], ['why', s => s.why, 'wide'],
-  ], rows, 'no name server steers a name');
-}
-
-function showLearned(services) {
-  const rows = services.filter(s => s.metrics);
-  show('learned', [
-    ['service', s => s.name], ['load is', s => s.metrics.map(m => `${number(m.coefficient, 2)} × ${m.name}`).join(' + '), 'wide'],
-    ['error', s => number(s.error, 3), 'n'], ['by cpu alone', s => number(s.prior_error, 3), 'n'], ['samples', s => number(s.samples), 'n'],
-  ], rows, 'no agent has a model yet');
-}
-
-function showStorage(all) {
-  const about = new Map(of(all, 'endpoint').map(m => [m.node, m.status]));
-  show('endpoints', [
-    ['endpoint', e => e.node], ['site', e => e.site], ['state', state], ['weight', e => number(e.weight, 2), 'n'],
-    ['objects', e => number(about.get(e.node)?.objects), 'n'], ['stored', e => bytes(about.get(e.node)?.bytes), 'n'],
-    ['free', e => bytes(about.get(e.node)?.free), 'n'], ['copies', e => number(about.get(e.node)?.copies), 'n'],
-    ['to do', e => number(about.get(e.node)?.outbox), 'n'], ['note', e => e.why || about.get(e.node)?.note, 'wide'],
-  ], all.endpoints, 'no endpoint is alive');
-  const rows = of(all, 'endpoint').flatMap(m => (m.status.buckets ?? []).map(b => ({ ...b, node: m.node })))
-    .filter(b => b.role === 'primary' || b.role === 'secondary').sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
-  show('buckets', [['bucket', b => b.name], ['endpoint', b => b.node], ['role', b => b.role], ['epoch', b => number(b.epoch), 'n'],
-    ['objects', b => number(b.objects), 'n']], rows, 'nothing was stored yet');
-}
-
-// What all edges counted for a tunnel, and how fast it grew since the overview before.
-function tunnelCounts(all) {
-  const counts = new Map();
-  for (const m of of(all, 'edge')) for (const t of m.status.tunnels ?? []) {
-    const c = counts.get(t.name) ?? { requests: 0, open: 0, bytes: 0, errors: 0 };
-    c.requests += t.requests ?? 0;
-    c.open += t.open ?? 0;
-    c.bytes += (t.bytes_up ?? 0) + (t.bytes_down ?? 0);
-    c.errors += t.errors ?? 0;
-    counts.set(t.name, c);
-  }
-  const seconds = all.at - (before?.at ?? all.at), per = (now, was) => seconds > 0 && now >= was ? (now - was) / seconds : undefined;
-  for (const [name, c] of counts) {
-    const was = before?.counts.get(name);
-    if (!was) continue;
-    c.rate = per(c.requests, was.requests);
-    c.flow = per(c.bytes, was.bytes);
-  }
-  if (!before || seconds > 0) before = { at: all.at, counts };
-  return counts;
-}
-
-function tunnelState(t) {
-  if (!t.published) return element('span', t.up ? 'up, names are not published yet' : 'no origin yet', 'draining');
-  return element('span', t.up ? 'up' : 'no origin', t.up ? 'up' : 'down');
-}
-
-function attachedTo(a) {
-  const rtt = a.rtt_us ? `, ${number(a.rtt_us / 1000, 1)} ms` : '';
-  return `${a.edge} (${a.why || (a.draining ? 'draining' : `${number(a.connections)} connections${rtt}`)})`;
-}
-
-function showTunnels(all) {
-  const counts = tunnelCounts(all), count = (t, what) => counts.get(t.name)?.[what];
-  const rows = [...(all.tunnels ?? [])].sort((a, b) => a.name < b.name ? -1 : 1);
-  show('tunnels', [
-    ['tunnel', t => t.name], ['state', tunnelState], ['hostnames', t => (t.hostnames ?? []).join(' '), 'wide'],
-    ['address', t => [t.address, t.address6].filter(Boolean).join(' ') || 'the edges’ own', 'wide'],
-    ['ports', t => (t.ports ?? []).map(p => `${p.port}/${p.mode}`).join(' ')],
-    ['attached to', t => (t.attachments ?? []).map(attachedTo).join(', ') || '–', 'wide'],
-    ['open', t => number(count(t, 'open')), 'n'], ['requests/s', t => number(count(t, 'rate'), 1), 'n'],
-    ['flow', t => count(t, 'flow') === undefined ? '–' : `${bytes(count(t, 'flow'))}/s`, 'n'],
-    ['requests', t => number(count(t, 'requests')), 'n'], ['errors', t => number(count(t, 'errors')), 'n'],
-    ['note', t => t.silent?.length ? `silent: ${t.silent.join(', ')}` : t.owner ? `of ${t.owner}` : '', 'wide'],
-  ], rows, 'no tunnels; `weir tunnel create` makes one');
-  $('tunnels').parentElement.hidden = $('edges').parentElement.hidden = !rows.length && !of(all, 'edge').length;
-}
-
-function showEdges(all) {
-  const open = c => ['http1', 'http2', 'bytes'].reduce((n, k) => n + (c?.connections?.[k] ?? 0), 0);
-  show('edges', [
-    ['edge', m => m.node], ['site', m => m.site], ['state', m => state({ up: !m.status.stale, draining: m.status.draining })],
-    ['clients', m => number(open(m.status.clients)), 'n'], ['running', m => number(m.status.clients?.requests), 'n'], ['served', m => number(m.status.clients?.served), 'n'],
-    ['refused', m => number(m.status.clients?.refused), 'n'],
-    ['tunnels with origins', m => number((m.status.tunnels ?? []).filter(t => t.origins?.length).length), 'n'],
-    ['origins dial', m => (m.attach ?? []).join(' ')],
-    ['certificates', m => (m.status.clients?.certificates ?? []).map(c => `${c.name} (${Math.floor((c.until - all.at) / 86400)} days)`).join(', '), 'wide'],
-  ], of(all, 'edge'), 'no edge answers');
-}
-
-function showMembers(all) {
-  show('members', [
-    ['node', m => m.node], ['site', m => m.site], ['role', m => m.role],
-    ['state', m => m.inside ? state({ up: m.status && !m.status.error }) : element('span', 'not asked', 'draining')], ['up for', m => m.status?.uptime_s === undefined ? '–' : `${m.status.uptime_s} s`, 'n'],
-    ['registry', m => m.status?.registry], ['note', m => m.status?.error, 'wide'],
-  ], all.members, 'the registry knows nobody');
-}
-
-function record(all, services) {
-  const share = {};
-  for (const s of services) for (const b of s.backends ?? []) if (s.slots) share[`${s.name} ${b.name}`] = (b.slots ?? 0) / s.slots;
-  const names = Object.keys(share).sort();
-  $('shares').hidden = !names.length;
-  if (!names.length) return;
-  if (names.join() !== history.names.join()) {
-    history.names = names;
-    history.rows = [];
-    plot?.destroy();
-    plot = null;
-  }
-  history.rows.push([new Date(all.at * 1000), ...names.map(n => share[n])]);
-  if (history.rows.length > HISTORY_ROWS) history.rows.shift();
-  if (plot) plot.updateOptions({ file: history.rows });
-  else plot = new Dygraph($('plot'), history.rows, { labels: ['time', ...names], valueRange: [0, 1.02], legend: 'always', strokeWidth: 2 });
-}
-
-function update(all) {
-  const services = of(all, 'agent').flatMap(m => m.status.services ?? []);
-  $('where').textContent = `${all.node}, site ${all.site}`;
-  showTotals(all, services);
-  showSites(all);
-  showServices(services);
-  showLearned(services);
-  showStorage(all);
-  showTunnels(all);
-  showEdges(all);
-  showMembers(all);
-  record(all, services);
-}
-
-function live(word, cls) {
-  $('live').textContent = word;
-  $('live').className = cls;
-}
-
-function leave(why) {
-  events?.close();
-  events = null;
-  store.removeItem('token');
-  $('view').hidden = $('leave').hidden = true;
-  $('enter').hidden = false;
-  $('refused').textContent = why ?? '';
-  live('signed out', '');
-}
-
-async function look() {
-  const token = store.getItem('token');
-  const answer = await fetch('/_/status', { headers: { Authorization: `Bearer ${token}`, 'X-Weir-Console': '1' } });
-  if (!answer.ok) return leave((await answer.json().catch(() => ({}))).message ?? `refused (${answer.status})`);
-  $('enter').hidden = true;
-  $('view').hidden = $('leave').hidden = false;
-  update(await answer.json());
-  events = new EventSource(`/_/events?t=${encodeURIComponent(token)}`);
-  events.addEventListener('overview', e => { live('live', 'on'); update(JSON.parse(e.data)); });
-  events.onerror = () => live('reconnecting', 'off');
-}
-
-$('enter').addEventListener('submit', async e => {
-  e.preventDefault();
-  const id = $('key-id').value.trim(), secret = $('secret').value.trim();
-  $('refused').textContent = '';
-  if (id) {
-    const answer = await fetch('/_/token', { method: 'POST', headers: { Authorization: `Basic ${btoa(`${id}:${secret}`)}`, 'X-Weir-Console': '1' } });
-    const said = await answer.json().catch(() => ({}));
-    if (!answer.ok) return leave(said.message ?? `refused (${answer.status})`);
-    store.setItem('token', said.token);
-  } else {
-    store.setItem('token', secret);
-  }
-  $('secret').value = '';
-  look();
+onSignedOut.call = signedOut;
+onMoving(text => {
+  $('moving').hidden = !text;
+  fill($('moving'), h('a', { href: '#/uploads' }, text));
 });
+$('leave').addEventListener('click', leave);
+$('skip').addEventListener('click', e => { e.preventDefault(); $('main').focus(); });
+addEventListener('hashchange', () => show(true));
+addEventListener('beforeunload', e => { if (anyActive()) e.preventDefault(); });
 
-$('leave').addEventListener('click', () => leave());
-if (store.getItem('token')) look();
+try {
+  await whoami();
+} catch (e) {
+  if (token()) useToken(null);
+  else fill($('main'), notice(e.message));
+}
+await show(false);
