@@ -51,6 +51,8 @@ upload_src   += http/upload/nursery.c http/upload/nursery_main.c http/upload/wor
 upload_src   += http/upload/worker_main.c http/upload/worker_wire.c
 upload_src   += http/upload/pipeline.c http/upload/pipeline_image.c http/upload/pipeline_locate.c http/upload/pipeline_rows.c http/upload/pipeline_type.c
 upload_src   += http/upload/hll.c http/upload/kll.c http/upload/stats.c http/upload/stats_column.c http/upload/stats_json.c http/upload/top.c
+upload_src   += http/upload/csv.c http/upload/csv_scan.c http/upload/csv_text.c http/upload/finding.c
+upload_src   += http/upload/value.c http/upload/value_number.c http/upload/value_strptime.c http/upload/value_text.c http/upload/value_time.c
 
 identity_src :=
 
@@ -109,6 +111,7 @@ unit_gateway  := test_rank
 
 unit_upload   :=
 unit_upload   += test_upload_worker
+unit_upload   += test_upload_csv test_upload_value
 
 unit_identity :=
 
@@ -128,6 +131,7 @@ unit_weir     :=
 net_programs  :=
 net_programs  += agent_tool edge_tool registry_conformance
 net_programs  += http_files
+net_upload    := upload_rows
 
 # ---- fuzzers (tests/fuzz/NAME.c, clang and libFuzzer), by archive ----------------------------
 fuzz_registry := fuzz_registry_request
@@ -148,6 +152,7 @@ fuzz_tunnel   += fuzz_tunnel_control fuzz_tunnel_h1 fuzz_tunnel_h1_server fuzz_t
 fuzz_tunnel   += fuzz_tunnel_proxy fuzz_tunnel_sni
 
 fuzz_upload   :=
+fuzz_upload   += fuzz_upload_csv
 
 fuzz_identity :=
 
@@ -281,6 +286,12 @@ $(BUILD)/net/registry_conformance: $(BUILD)/tests/net/registry_live.o
 $(net_programs:%=$(BUILD)/net/%): $(BUILD)/net/%: $(BUILD)/tests/net/%.o $(BUILD)/lib.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(ldflags) $(libs)
+
+$(net_upload:%=$(BUILD)/net/%): $(BUILD)/net/%: $(BUILD)/tests/net/%.o $(BUILD)/upload.a $(BUILD)/lib.a
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
+$(BUILD)/tests/bench/upload_bench: $(BUILD)/tests/bench/upload_bench.o $(BUILD)/upload.a $(BUILD)/lib.a
+	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 
 # what is fuzzed is compiled once, into archives of its own
 fuzz_flags := -std=gnu11 -O1 -g -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -Ibuild -isystem /usr/share/include/llhttp $(pkg_cflags)

@@ -18,6 +18,7 @@
 #define ROWS_CELL_MAX	 (1u << 20)  /* bytes of one cell; a longer one is a fault, never memory */
 #define ROWS_ROW_MAX	 (4u << 20)  /* bytes of one row */
 #define ROWS_NAME_MAX	 256u	     /* bytes of a column's name */
+#define ROWS_NO_COLUMN	 UINT32_MAX  /* of a fault that is no column's */
 
 struct cell {
 	const char *text; /* unquoted, not terminated; UTF-8 (the reader converts) */
@@ -51,8 +52,9 @@ enum row_fault {
 struct row_sink {
 	int (*names)(void *arg, const struct cell *names, uint32_t n);
 	int (*row)(void *arg, const struct row *row);
-	/* row: the number; what: a sentence's middle part ("text behind the closing quote"). The reader goes
-	 * on behind the fault where it can; `fatal` says that it cannot. */
+	/* row: the number; column: from 0, or ROWS_NO_COLUMN. It comes before the row itself, which comes as well as it
+	 * could be read; not at all with LONG_CELL, LONG_ROW and COLUMNS. One of a kind for each row. The reader goes on
+	 * behind the fault where it can; `fatal` says that it cannot. */
 	int (*fault)(void *arg, enum row_fault fault, uint64_t row, uint32_t column, uint64_t offset, bool fatal);
 	void *arg;
 };
