@@ -110,6 +110,7 @@ unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op
 unit_gateway  := test_rank
 
 unit_upload   :=
+unit_upload   += test_upload_stats
 unit_upload   += test_upload_worker
 unit_upload   += test_upload_csv test_upload_value
 
