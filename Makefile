@@ -53,6 +53,9 @@ upload_src   += http/upload/pipeline.c http/upload/pipeline_image.c http/upload/
 upload_src   += http/upload/hll.c http/upload/kll.c http/upload/stats.c http/upload/stats_column.c http/upload/stats_json.c http/upload/top.c
 upload_src   += http/upload/csv.c http/upload/csv_scan.c http/upload/csv_text.c http/upload/finding.c
 upload_src   += http/upload/value.c http/upload/value_number.c http/upload/value_strptime.c http/upload/value_text.c http/upload/value_time.c
+upload_src   += http/upload/expr_bind.c http/upload/expr_eval.c http/upload/expr_parse.c http/upload/expr_text.c http/upload/pattern.c
+upload_src   += http/upload/rules.c http/upload/rules_check.c http/upload/rules_frictionless.c http/upload/rules_load.c
+upload_src   += http/upload/rules_output.c http/upload/rules_schema.c http/upload/rules_tree.c http/upload/rules_value.c
 
 identity_src :=
 
@@ -110,9 +113,9 @@ unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op
 unit_gateway  := test_rank
 
 unit_upload   :=
-unit_upload   += test_upload_stats
 unit_upload   += test_upload_worker
 unit_upload   += test_upload_csv test_upload_value
+unit_upload   += test_upload_expr
 
 unit_identity :=
 
@@ -186,7 +189,7 @@ libs      = $(pkg_libs) -lm
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: all help check net-tests test demo nightly fuzz install clean bootstrap-check
+.PHONY: all help check test demo nightly fuzz install clean bootstrap-check
 
 all: $(programs:%=$(BUILD)/bin/%) ## build every program and the BPF objects
 
@@ -320,8 +323,6 @@ fuzzers := $(foreach a,$(archives),$(fuzz_$(a):%=build/fuzz/%))
 $(BUILD)/unit/test_names_chaos $(BUILD)/unit/test_names_cluster $(BUILD)/unit/test_tunnel_authority: | $(BUILD)/bin/weir-registry
 
 unit: $(unit_tests)
-
-net-tests: $(net_programs:%=$(BUILD)/net/%) $(if $(SAN),,build/bpf-tests)
 
 check: unit ## unit tests, no root needed (SAN=address,undefined for the sanitizers; SKIP=names leaves some out; JOBS=2)
 	@tests/run -j $(or $(JOBS),1) $(filter-out $(SKIP:%=$(BUILD)/unit/%),$(unit_tests)) tests/unit/*.sh

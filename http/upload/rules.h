@@ -18,7 +18,8 @@
 
 #include "http/upload/finding.h"
 
-struct expr; /* expr.h */
+struct expr;	/* expr.h */
+struct pattern; /* pattern.h */
 
 enum field_type {
 	FIELD_ANY,
@@ -42,7 +43,7 @@ extern const char *const field_type_names[FIELD_TYPES];
 enum field_format { FORMAT_NONE, FORMAT_EMAIL, FORMAT_URI, FORMAT_UUID, FORMAT_BINARY, FORMAT_IPV4, FORMAT_IPV6, FORMAT_HOSTNAME, FORMAT_PATTERN /* strptime pattern */ };
 
 struct field {
-	char *name, *title;
+	char *name, *title, *description;
 	enum field_type type;
 	enum field_format format;
 	char *time_pattern; /* of FORMAT_PATTERN */
@@ -53,9 +54,10 @@ struct field {
 	uint64_t min_length, max_length; /* characters; UINT64_MAX: none */
 	char **choices; /* enum, sorted bytewise, or none */
 	size_t nchoices;
-	char *pattern;	 /* POSIX extended, whole value; NULL: none */
-	void *pattern_compiled; /* regex_t * */
+	char *pattern;	 /* of the whole value; NULL: none */
+	struct pattern *matcher; /* pattern_match(matcher, text, len); compiled */
 	char decimal, group; /* of numbers: decimalChar, groupChar ('\0' none) */
+	bool bare; /* false: a number may have something before or behind ("95 %", "EUR 12") */
 	char **true_values, **false_values;
 	size_t ntrue, nfalse;
 	char *reference_dataset, *reference_column; /* foreign key, or NULL */
