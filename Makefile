@@ -113,9 +113,10 @@ unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op
 unit_gateway  := test_rank
 
 unit_upload   :=
+unit_upload   += test_upload_stats
+unit_upload   += test_upload_expr
 unit_upload   += test_upload_worker
 unit_upload   += test_upload_csv test_upload_value
-unit_upload   += test_upload_expr
 
 unit_identity :=
 
@@ -189,7 +190,7 @@ libs      = $(pkg_libs) -lm
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: all help check test demo nightly fuzz install clean bootstrap-check
+.PHONY: all help check net-tests test demo nightly fuzz install clean bootstrap-check
 
 all: $(programs:%=$(BUILD)/bin/%) ## build every program and the BPF objects
 
@@ -323,6 +324,8 @@ fuzzers := $(foreach a,$(archives),$(fuzz_$(a):%=build/fuzz/%))
 $(BUILD)/unit/test_names_chaos $(BUILD)/unit/test_names_cluster $(BUILD)/unit/test_tunnel_authority: | $(BUILD)/bin/weir-registry
 
 unit: $(unit_tests)
+
+net-tests: $(net_programs:%=$(BUILD)/net/%) $(if $(SAN),,build/bpf-tests)
 
 check: unit ## unit tests, no root needed (SAN=address,undefined for the sanitizers; SKIP=names leaves some out; JOBS=2)
 	@tests/run -j $(or $(JOBS),1) $(filter-out $(SKIP:%=$(BUILD)/unit/%),$(unit_tests)) tests/unit/*.sh

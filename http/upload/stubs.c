@@ -27,12 +27,6 @@ W void check_counts(const struct check *c, struct check_counts *o) { *o=c->n; }
 W json_t *check_summary(const struct check *c) { (void)c; return json_array(); }
 W int check_write_keys(struct check *c, const char *k, int fd) { (void)c;(void)k;(void)fd; return -ENOENT; }
 W void check_free(struct check *c) { free(c); }
-struct stats { int x; };
-W int stats_new(struct stats **o, const struct rules *r) { (void)r; *o=calloc(1,sizeof(**o)); return 0; }
-W int stats_names(struct stats *s, const struct cell *n, uint32_t k) { (void)s;(void)n;(void)k; return 0; }
-W int stats_row(struct stats *s, const struct row *r) { (void)s;(void)r; return 0; }
-W json_t *stats_json(struct stats *s) { (void)s; return json_pack("{s:[]}", "columns"); }
-W void stats_free(struct stats *s) { free(s); }
 struct transform { int x; };
 W int transform_new(struct transform **o, const struct rules *r, const struct transform_files *f) { (void)o;(void)r;(void)f; return -ENOSYS; }
 W int transform_names(struct transform *t, const struct cell *n, uint32_t k) { (void)t;(void)n;(void)k; return 0; }
