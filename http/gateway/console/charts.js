@@ -38,20 +38,25 @@ function top(c) {
     datasets: [{ data: list.map(t => t.count), backgroundColor: css('--plot2'), barPercentage: 1, categoryPercentage: .8 }] } };
 }
 
+// Where a value lies on an axis: numbers as they are, dates and times by their moment.
+export const place = v => typeof v === 'number' ? v : Date.parse(v);
+
 // 5% to 95%, the middle half, and the median on one line.
 function quantiles(c) {
-  const o = common(), q = c.quantiles, width = q['0.95'] - q['0.05'] || 1;
+  const o = common(), told = c.quantiles, q = Object.fromEntries(Object.entries(told).map(([p, v]) => [p, place(v)]));
+  const width = q['0.95'] - q['0.05'] || 1, dates = typeof told['0.5'] !== 'number';
   o.indexAxis = 'y';
   o.scales.y.display = false;
   o.scales.x.ticks.maxTicksLimit = 6;
   o.scales.x.grace = '4%';
-  o.scales.x.ticks.callback = v => figure(v);
-  o.plugins.tooltip.callbacks = { title: () => '', label: i => `${i.dataset.label}: ${i.datasetIndex === 2 ? figure(q['0.5']) : i.raw.map(figure).join(' to ')}` };
-  const bar = (label, data, colour, thick) => ({ label, data: [data], backgroundColor: colour, barThickness: thick, grouped: false, order: 3 - thick });
+  o.scales.x.ticks.callback = v => dates ? new Date(v).toISOString().slice(0, width < 4e8 ? 16 : 10).replace('T', ' ') : figure(v);
+  if (dates) o.scales.x.ticks.maxTicksLimit = 4;
+  o.plugins.tooltip.callbacks = { title: () => '', label: i => `${i.dataset.label}: ${i.dataset.of.map(p => figure(told[p])).join(' to ')}` };
+  const bar = (label, data, colour, thick) => ({ label, data: [data], backgroundColor: colour, barThickness: thick, grouped: false });
   return { type: 'bar', options: o, data: { labels: ['quantiles'], datasets: [
-    { ...bar('5% to 95%', [q['0.05'], q['0.95']], css('--plot-light'), 12), order: 3 },
-    { ...bar('25% to 75%', [q['0.25'], q['0.75']], css('--plot'), 24), order: 2 },
-    { ...bar('median', [q['0.5'] - width * .004, q['0.5'] + width * .004], css('--text'), 34), order: 1 }] } };
+    { ...bar('5% to 95%', [q['0.05'], q['0.95']], css('--plot-light'), 12), of: ['0.05', '0.95'], order: 3 },
+    { ...bar('25% to 75%', [q['0.25'], q['0.75']], css('--plot'), 24), of: ['0.25', '0.75'], order: 2 },
+    { ...bar('median', [q['0.5'] - width * .004, q['0.5'] + width * .004], css('--text'), 34), of: ['0.5'], order: 1 }] } };
 }
 
 const kinds = { histogram, top, quantiles };

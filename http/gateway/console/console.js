@@ -102,8 +102,8 @@ async function entered() {
 
 function signedOut() {
   useToken(null);
-  Object.assign(session, { user: null, csrf: null });
-  show(true);
+  session.user = null;
+  whoami().catch(() => {}).finally(() => show(true));
 }
 
 async function leave() {

@@ -64,7 +64,7 @@ export const card = (title, ...kids) => {
 export const number = (x, digits = 0) => typeof x === 'number' ? x.toFixed(digits) : '–';
 
 const grouped = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
-export const count = n => typeof n === 'number' ? grouped.format(n).replaceAll(',', ' ') : '–'; // narrow spaces between thousands
+export const count = n => typeof n === 'number' ? grouped.format(n).replaceAll(',', '\u202f') : '–'; // narrow spaces between thousands
 export const many = (n, one, more = `${one}s`) => `${count(n)} ${n === 1 ? one : more}`;
 
 const fine = new Intl.NumberFormat('en', { maximumSignificantDigits: 5, useGrouping: false });

@@ -9,8 +9,7 @@ const download = (dataset, key, text, label) => h('a', { href: objectUrl(dataset
 
 function lineage(m) {
   const l = m.lineage ?? {};
-  return [l.replaced && `bytes ${l.replaced.bytes?.join(' to ')} of version ${l.replaced.version ?? l.of?.version} were replaced`,
-    l.of?.version && `made from version ${l.of.version}`, l.of?.upload && `made from upload ${l.of.upload}`].filter(Boolean).join('; ') || null;
+  return l.replaced && `bytes ${(l.replaced.bytes ?? []).map(count).join(' to ')} of ${l.replaced.version ? `version ${l.replaced.version}` : 'an upload'} were replaced`;
 }
 
 function typeOf(t) {
@@ -26,7 +25,7 @@ function about(m) {
 
 function made(dataset, m) {
   const list = [...m.outputs ?? []];
-  if (m.quarantined) list.push({ name: 'rows that were set aside', key: `.weir/${m.file}/quarantine.csv`, rows: m.quarantined, format: 'csv' });
+  if (m.quarantine) list.push({ name: 'rows that were set aside', key: `.weir/${m.file}/quarantine.csv`, rows: m.quarantined, format: 'csv' });
   return list.length ? card('Made from it', table([['output', o => o.name, 'name'], ['rows', o => count(o.rows), 'n'], ['size', o => bytes(o.bytes), 'n'],
     ['format', o => [o.format, o.packing && o.packing !== 'none' && o.packing].filter(Boolean).join(', ')], ['how', o => how(o.lineage), 'wide'],
     ['', o => download(dataset, o.key, 'download', `download ${o.name}`)]], list)) : null;
@@ -42,7 +41,7 @@ function how(l) {
 function versions(d, m) {
   const told = m.versions ?? Array.from({ length: Math.max(0, m.version - 1) }, (_, i) => ({ version: m.version - 1 - i })).slice(0, d.rules?.keep_versions ?? 3);
   if (!told.length || !d.may?.write) return null;
-  return card('Earlier versions', table([['version', v => count(v.version ?? v), 'n'], ['size', v => bytes(v.size), 'n'], ['uploaded', v => when(v.uploaded?.at)], ['by', v => v.uploaded?.by],
+  return card('Earlier versions', table([['version', v => count(v.version ?? v)], ['size', v => bytes(v.size), 'n'], ['uploaded', v => when(v.uploaded?.at)], ['by', v => v.uploaded?.by],
     ['', v => download(d.name, `.weir/${m.file}/versions/${v.version ?? v}/${m.file}`, 'download', `download version ${v.version ?? v}`)]], told));
 }
 

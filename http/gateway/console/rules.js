@@ -5,7 +5,7 @@ import { call, get, part, Refused } from './api.js';
 import { static_, summary } from './findings.js';
 import { statistics } from './statistics.js';
 
-const SAMPLE_MAX = 512 * 1024; // of the 1 MiB that a preview may have
+const SAMPLE_MAX = 384 * 1024; // a preview may have 1 MiB as JSON
 const START = `title: A new dataset
 description: what the files hold, and who makes them
 readers: []
@@ -22,7 +22,7 @@ columns:
     max_length: 80
 
 tolerance:
-  on_fault: reject      # quarantine: set faulty rows aside; warn: only tell
+  on_fault: reject   # or quarantine, or warn
 `;
 
 // A text field whose lines have numbers; marks: Map of line → what is wrong there.
@@ -107,7 +107,9 @@ class Page {
     this.sample = h('textarea', { id: 'sample', class: 'code', rows: 9, wrap: 'off', spellcheck: 'false', oninput: () => { this.file = undefined; later(); } });
     const pick = h('input', { type: 'file', id: 'sample-file', onchange: async () => {
       if (!pick.files[0]) return;
-      this.sample.value = await beginning(pick.files[0]);
+      const text = await beginning(pick.files[0]);
+      if (text.includes('\0')) return fill(this.preview, notice('This file is no text: only text can be previewed.'));
+      this.sample.value = text;
       this.file = pick.files[0].name;
       later();
     } });

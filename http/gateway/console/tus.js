@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A client for tus 1.0 (https://tus.io/protocols/resumable-upload): creation, PATCH in pieces, HEAD to go on after
 // the network or the page was lost. What is under way is remembered in localStorage until it has ended.
-import { headers, Refused } from './api.js';
+import { headers, onSignedOut, Refused } from './api.js';
 
 const PIECE = 8 << 20;
 const KEPT = 'weir-uploads'; // [{id, name, size, dataset, at}]
@@ -86,6 +86,11 @@ export class Upload extends EventTarget {
       } catch (e) {
         if (signal.aborted || e.name === 'AbortError') return;
         if (e instanceof Refused && !this.again(e)) {
+          if (e.status === 401) { // signed out meanwhile: it goes on when one is signed in again
+            this.set({ state: 'paused', why: e.message });
+            onSignedOut.call?.();
+            return;
+          }
           if (this.id) forget(this.id);
           this.set({ state: 'ended', why: e.message });
           return;
@@ -100,7 +105,7 @@ export class Upload extends EventTarget {
 
   // Is it worth another try? 409: the position was wrong; 423: another request has it; 429, 5xx: later.
   again(e) {
-    return [409, 423, 429, 460].includes(e.status) || e.status >= 500;
+    return this.id ? [409, 423, 429, 460].includes(e.status) || e.status >= 500 : [500, 502, 503, 504].includes(e.status);
   }
 
   async create(signal) {

@@ -79,7 +79,7 @@ class Page {
     this.take(this.up);
     this.findings.add(...this.up.findings ?? []);
     this.watchOwn();
-    if (!over(this.up.state) || !this.up.result) this.listen();
+    if (!over(this.up.state)) this.listen();
     this.draw();
   }
 
@@ -118,32 +118,24 @@ class Page {
     this.signal.addEventListener('abort', () => e.close());
     e.onopen = () => this.findings.reset(); // each connection tells all from the beginning
     on('state', s => {
-      this.take(typeof s === 'string' ? { state: s } : s);
-      if (['failed', 'cancelled'].includes(this.up.state)) e.close();
+      this.take(s);
+      if (!over(this.up.state)) return;
+      e.close();
+      this.settle();
     });
     on('progress', s => this.take(s));
     on('type', s => { this.type = s; });
-    on('columns', s => { this.columns = Array.isArray(s) ? s : s.columns ?? s.names; });
+    on('columns', s => { this.columns = s; });
     on('finding', f => this.findings.add(f));
-    on('result', async r => {
-      this.up.result = r;
-      e.close();
-      await this.settle();
-    });
+    on('result', r => { this.up.result = r; }); // it may be known while bytes still come
   }
 
-  // The verdict is there, storing may still take a moment.
+  // It is over: counts and summary as the daemon keeps them.
   async settle() {
-    while (!this.signal.aborted) {
-      const u = await get(`/_/uploads/${part(this.id)}`, { signal: this.signal }).catch(() => null);
-      if (u) {
-        this.take(u);
-        if ((u.findings?.length ?? 0) > this.findings.list.length) { this.findings.reset(); this.findings.add(...u.findings); }
-        this.draw();
-        if (over(u.state)) break;
-      }
-      await new Promise(r => setTimeout(r, 400));
-    }
+    const u = await get(`/_/uploads/${part(this.id)}`, { signal: this.signal }).catch(() => null);
+    if (u) this.take(u);
+    if ((u?.findings?.length ?? 0) > this.findings.list.length) { this.findings.reset(); this.findings.add(...u.findings); }
+    this.draw();
     announce(`${this.up.file} ${words[this.up.state]}`);
   }
 
@@ -223,6 +215,7 @@ class Page {
       } }));
     if (why) return fill(box, notice(`Not here: ${why}.`));
     const early = this.up.state === 'receiving';
+    if (early) this.own?.stop();
     return mend(box, { blob: content(this.id), list, what: early ? 'Send the mended file' : undefined, onsend: early ? part => this.again(part) : (part, progress) => this.replaced(part, progress) });
   }
 
