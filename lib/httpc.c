@@ -303,11 +303,19 @@ static void set_body(CURL *curl, const struct httpc_call *call, struct run *r)
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
 }
 
+static bool has_type(const struct httpc_call *call)
+{
+	for (size_t i = 0; call->headers && call->headers[i]; i++)
+		if (!strncasecmp(call->headers[i], "Content-Type:", 13))
+			return true;
+	return false;
+}
+
 static struct curl_slist *set_headers(CURL *curl, const struct httpc_call *call)
 {
 	struct curl_slist *list = curl_slist_append(NULL, "Expect:"); /* no pause before a body */
 
-	if (!call->read) /* libcurl's own for POSTFIELDS would be a form */
+	if (!call->read && !has_type(call)) /* libcurl's own for POSTFIELDS would be a form */
 		list = curl_slist_append(list, "Content-Type: application/json");
 	for (size_t i = 0; call->headers && call->headers[i]; i++)
 		list = curl_slist_append(list, call->headers[i]);

@@ -41,7 +41,8 @@ struct httpc_answer {
 struct httpc_call {
 	const char *method; /* "GET" when NULL */
 	const char *url;    /* http:// or https://; "unix:/path:/target" for a Unix socket */
-	const char *const *headers; /* "Name: value", NULL-terminated; may be NULL */
+	const char *const *headers; /* "Name: value", NULL-terminated; may be NULL. Content-Type
+				     * is JSON when none of them says another */
 	const void *body;	    /* request body in memory, or */
 	size_t body_len;
 	ssize_t (*read)(void *arg, char *buf,

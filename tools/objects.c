@@ -6,8 +6,6 @@
  * ours never goes to another host. A download goes to FILE.part and takes its name when size and
  * SHA-256 are right.
  */
-#include "tools/cmd.h"
-
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,13 +20,14 @@
 #include <unistd.h>
 
 #include "lib/hash.h"
+#include "tools/web.h"
 
 #define ANSWER_MAX (16u << 20)
 
 struct transfer {
 	CURL *curl;
 	struct curl_slist *headers;
-	char *base, *token;
+	struct web_place place; /* gateway and token */
 	char url[4096], error[CURL_ERROR_SIZE];
 	bool bar, upload; /* a progress bar; which direction counts */
 	bool by_hash;	  /* the asker knows the digest, whatever the answer says */
@@ -39,74 +38,6 @@ struct transfer {
 	char sha256[65];       /* asked for, else X-Weir-Sha256 of the answer */
 	struct sha256 *digest; /* of what was written */
 };
-
-struct object_flags {
-	const char *gateway, *token_file;
-};
-
-/* ---- where and who --------------------------------------------------------------------------- */
-
-/* A gateway that this node's file names: its first listener. */
-static char *gateway_of_conf(const char *path)
-{
-	char text[ADDR_PORT_STRLEN], *url = NULL;
-	struct conf *conf = NULL;
-	struct addr_port at;
-
-	if (access(path, R_OK) || conf_load(&conf, path, NULL))
-		return NULL;
-	if (conf->gateway.enabled && conf->gateway.nlisten && !*conf->gateway.listen[0].path) {
-		at = conf->gateway.listen[0];
-		at.proto = 0;
-		addr_port_format(&at, text, sizeof(text));
-		if (!strncmp(text, "0.0.0.0:", 8) &&
-		    asprintf(&url, "http://127.0.0.1:%s", text + 8) < 0)
-			url = NULL;
-		else if (!url && asprintf(&url, "http://%s", text) < 0)
-			url = NULL;
-	}
-	conf_free(conf);
-	return url;
-}
-
-static char *find_gateway(const struct cmd_options *opt, const struct object_flags *flags)
-{
-	const char *url = flags->gateway ? flags->gateway : getenv("WEIR_GATEWAY");
-	char *base = url ? strdup(url) : gateway_of_conf(opt->conf);
-
-	while (base && *base && base[strlen(base) - 1] == '/')
-		base[strlen(base) - 1] = '\0';
-	return base;
-}
-
-static char *read_token(const char *path)
-{
-	FILE *in = fopen(path, "re");
-	char line[2048];
-	char *token = NULL;
-
-	if (!in)
-		return NULL;
-	if (fgets(line, sizeof(line), in)) {
-		line[strcspn(line, "\r\n")] = '\0';
-		token = strdup(line);
-	}
-	fclose(in);
-	return token;
-}
-
-static char *find_token(const struct object_flags *flags)
-{
-	const char *home = getenv("HOME");
-	char path[PATH_MAX];
-
-	if (flags->token_file)
-		return read_token(flags->token_file);
-	if (getenv("WEIR_TOKEN"))
-		return strdup(getenv("WEIR_TOKEN"));
-	snprintf(path, sizeof(path), "%s/.config/weir/token", home ? home : "");
-	return read_token(path);
-}
 
 /* ---- one transfer ---------------------------------------------------------------------------- */
 
@@ -199,27 +130,24 @@ static int draw(void *arg, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ulto
 }
 
 static int transfer_open(struct transfer *t, const struct cmd_options *opt,
-			 const struct object_flags *flags)
+			 const struct web_flags *flags)
 {
 	char *header;
 
 	*t = (struct transfer){ .fd = -1 };
-	t->base = find_gateway(opt, flags);
-	if (!t->base)
-		return cmd_fail("no gateway is known: give --gateway http://HOST, set "
-				"WEIR_GATEWAY, or -c FILE of a node that has one");
-	t->token = find_token(flags);
-	if (flags->token_file && !t->token)
-		return cmd_fail("%s: cannot read a token: %s", flags->token_file, strerror(errno));
+	if (web_find(&t->place, opt, flags, true))
+		return CMD_FAILED;
 	t->curl = curl_easy_init();
 	if (!t->curl)
 		return cmd_fail("libcurl cannot start");
-	if (t->token && asprintf(&header, "Authorization: Bearer %s", t->token) >= 0) {
+	if (t->place.token && asprintf(&header, "Authorization: Bearer %s", t->place.token) >= 0) {
 		t->headers = curl_slist_append(t->headers, header);
 		free(header);
 	}
 	curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, t->headers);
 	curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, t->error);
+	if (t->place.ca)
+		curl_easy_setopt(t->curl, CURLOPT_CAINFO, t->place.ca);
 	curl_easy_setopt(t->curl, CURLOPT_FOLLOWLOCATION, 1L);
 	curl_easy_setopt(t->curl, CURLOPT_MAXREDIRS, 4L);
 	curl_easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -245,8 +173,7 @@ static void transfer_close(struct transfer *t)
 	curl_slist_free_all(t->headers);
 	if (t->fd >= 0)
 		close(t->fd);
-	free(t->base);
-	free(t->token);
+	web_place_free(&t->place);
 	free(t->answer);
 }
 
@@ -261,7 +188,7 @@ static bool set_url(struct transfer *t, const char *name)
 		curl_free(key);
 		return false;
 	}
-	n = (size_t)snprintf(t->url, sizeof(t->url), "%s/b/%.*s/", t->base, (int)(slash - name),
+	n = (size_t)snprintf(t->url, sizeof(t->url), "%s/b/%.*s/", t->place.url, (int)(slash - name),
 			     name);
 	for (const char *p = key; *p && n + 1 < sizeof(t->url); n++) {
 		bool is_slash = !strncmp(p, "%2F", 3);
@@ -295,18 +222,12 @@ static int transfer_run(struct transfer *t, const char *doing)
 	said = t->answer ? json_loads(t->answer, 0, NULL) : NULL;
 	cmd_fail("cannot %s: %ld, %s%s", doing, status,
 		 js_text(said, "message", "no reason was given"),
-		 status == 401 && !t->token
-			 ? "; give --token-file, or set WEIR_TOKEN (weir token NAME makes one)"
+		 status == 401 && !t->place.token
+			 ? "; sign in (weir login URL), give --token-file, or set WEIR_TOKEN (weir token NAME makes one)"
 			 : "");
 	json_decref(said);
 	return CMD_FAILED;
 }
-
-#define OBJECT_FLAGS(f)                                                                            \
-	{ "--gateway", &(f).gateway, NULL },                                                       \
-	{                                                                                          \
-		"--token-file", &(f).token_file, NULL                                              \
-	}
 
 /* ---- the commands ---------------------------------------------------------------------------- */
 
@@ -347,8 +268,8 @@ static int put_one(struct transfer *t, const char *file, const char *name, bool 
 
 int cmd_put(const struct cmd *cmd, int argc, char **argv)
 {
-	struct object_flags flags = { 0 };
-	const struct cmd_flag own[] = { OBJECT_FLAGS(flags), { NULL, NULL, NULL } };
+	struct web_flags flags = { 0 };
+	const struct cmd_flag own[] = { WEB_FLAGS(flags), { NULL, NULL, NULL } };
 	struct cmd_options opt = { 0 };
 	int n = cmd_parse(cmd, argc, argv, &opt, own), rc;
 	struct transfer t;
@@ -420,8 +341,8 @@ static int get_one(struct transfer *t, const char *file, bool as_json)
 
 int cmd_get(const struct cmd *cmd, int argc, char **argv)
 {
-	struct object_flags flags = { 0 };
-	const struct cmd_flag own[] = { OBJECT_FLAGS(flags), { NULL, NULL, NULL } };
+	struct web_flags flags = { 0 };
+	const struct cmd_flag own[] = { WEB_FLAGS(flags), { NULL, NULL, NULL } };
 	struct cmd_options opt = { 0 };
 	int n = cmd_parse(cmd, argc, argv, &opt, own), rc;
 	struct transfer t;
@@ -436,7 +357,7 @@ int cmd_get(const struct cmd *cmd, int argc, char **argv)
 	if (!rc && !strncmp(argv[0], "sha256:", 7)) {
 		t.by_hash = true;
 		snprintf(t.sha256, sizeof(t.sha256), "%.64s", argv[0] + 7);
-		snprintf(t.url, sizeof(t.url), "%s/o/%s", t.base, argv[0] + 7);
+		snprintf(t.url, sizeof(t.url), "%s/o/%s", t.place.url, argv[0] + 7);
 		curl_easy_setopt(t.curl, CURLOPT_URL, t.url);
 	} else if (!rc && (!set_url(&t, argv[0]) || !*file)) {
 		rc = cmd_usage(cmd, "%s is not BUCKET/KEY", argv[0]);
@@ -456,7 +377,7 @@ static int list_page(struct transfer *t, const char *bucket, const char *prefix,
 	json_t *page;
 	int rc;
 
-	snprintf(t->url, sizeof(t->url), "%s/b/%s/?limit=1000&prefix=%s&after=%s", t->base, bucket,
+	snprintf(t->url, sizeof(t->url), "%s/b/%s/?limit=1000&prefix=%s&after=%s", t->place.url, bucket,
 		 escaped_prefix, escaped_after);
 	curl_free(escaped_prefix);
 	curl_free(escaped_after);
@@ -500,8 +421,8 @@ static void print_list(json_t *all)
 
 int cmd_ls(const struct cmd *cmd, int argc, char **argv)
 {
-	struct object_flags flags = { 0 };
-	const struct cmd_flag own[] = { OBJECT_FLAGS(flags), { NULL, NULL, NULL } };
+	struct web_flags flags = { 0 };
+	const struct cmd_flag own[] = { WEB_FLAGS(flags), { NULL, NULL, NULL } };
 	struct cmd_options opt = { 0 };
 	int n = cmd_parse(cmd, argc, argv, &opt, own), rc;
 	json_t *all = json_array();
@@ -533,8 +454,8 @@ int cmd_ls(const struct cmd *cmd, int argc, char **argv)
 
 int cmd_rm(const struct cmd *cmd, int argc, char **argv)
 {
-	struct object_flags flags = { 0 };
-	const struct cmd_flag own[] = { OBJECT_FLAGS(flags), { NULL, NULL, NULL } };
+	struct web_flags flags = { 0 };
+	const struct cmd_flag own[] = { WEB_FLAGS(flags), { NULL, NULL, NULL } };
 	struct cmd_options opt = { 0 };
 	int n = cmd_parse(cmd, argc, argv, &opt, own), rc = CMD_OK;
 

@@ -12,9 +12,15 @@
 #define CONFIG_HELP                                                                                \
 	"  -c FILE         configuration (default $WEIR_CONFIG, then " CONF_DEFAULT_PATH ")\n"
 #define JSON_HELP "  --json          one JSON text instead of a table\n"
+#define WHERE_HELP                                                                                 \
+	"  --url URL       where (default $WEIR_URL, the login, the gateway that -c FILE names)\n"    \
+	"  --token-file F  who (default $WEIR_TOKEN, the login)\n"                                   \
+	"  --ca FILE       certificates that the gateway's is checked by (the system's)\n" JSON_HELP
 #define OBJECT_HELP                                                                                \
-	"  --gateway URL   where (default $WEIR_GATEWAY, then the gateway that -c FILE names)\n"   \
-	"  --token-file F  who (default $WEIR_TOKEN, then ~/.config/weir/token)\n" JSON_HELP
+	"  --gateway URL   where (default $WEIR_URL, $WEIR_GATEWAY, the gateway that -c FILE names,\n" \
+	"                  the login)\n"                                                             \
+	"  --token-file F  who (default $WEIR_TOKEN, the login, ~/.config/weir/token)\n"              \
+	"  --ca FILE       certificates that the gateway's is checked by (the system's)\n" JSON_HELP
 
 static const struct cmd commands[] = {
 	{ "up", "[-c FILE] [-v]",
@@ -56,6 +62,21 @@ static const struct cmd commands[] = {
 	  CONFIG_HELP OBJECT_HELP "\nexample: weir ls data/2026/\n", cmd_ls },
 	{ "rm", "BUCKET/KEY…", "Delete objects, at every endpoint",
 	  CONFIG_HELP OBJECT_HELP "\nexample: weir rm data/2026/report.csv\n", cmd_rm },
+	{ "login", "[URL] [--device | --user NAME]", "Sign in at a gateway, and keep the token",
+	  CONFIG_HELP
+	  "  --device        by the OpenID provider: a URL and a code are shown (what is done when the "
+	  "gateway has one)\n"
+	  "  --user NAME     a local user; the password is asked for\n"
+	  "  --stdin         the password is the first line of standard input\n"
+	  "  --token-file F  keep this token\n"
+	  "  --ca FILE       certificates that the gateway's is checked by (the system's)\n" JSON_HELP
+	  "\nexample: weir login https://files.edge.example\n",
+	  cmd_login },
+	{ "logout", "", "End the login: its token is refused from now on",
+	  "\nexample: weir logout\n", cmd_logout },
+	{ "whoami", "", "Show who is signed in, groups and role", CONFIG_HELP WHERE_HELP
+	  "\nexample: weir whoami --json\n",
+	  cmd_whoami },
 	{ "user", "add|key|disable|enable|rm NAME, or list", "Manage who may",
 	  CONFIG_HELP
 	  "  --rights LETTERS  r read, w write, d delete, l list, a see the console (rwdl)\n"
