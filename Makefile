@@ -48,6 +48,8 @@ store_src    += http/store/names_replica.c http/store/names_scan.c http/store/na
 
 upload_src   :=
 upload_src   += http/upload/nursery.c http/upload/nursery_main.c http/upload/worker.c http/upload/worker_check.c
+upload_src   += http/upload/json_row.c http/upload/jsonrows.c
+upload_src   += http/upload/unpack.c
 upload_src   += http/upload/worker_main.c http/upload/worker_wire.c
 upload_src   += http/upload/pipeline.c http/upload/pipeline_image.c http/upload/pipeline_locate.c http/upload/pipeline_rows.c http/upload/pipeline_type.c
 upload_src   += http/upload/hll.c http/upload/kll.c http/upload/stats.c http/upload/stats_column.c http/upload/stats_json.c http/upload/top.c
@@ -115,7 +117,7 @@ unit_gateway  := test_rank
 unit_upload   :=
 unit_upload   += test_upload_stats
 unit_upload   += test_upload_expr
-unit_upload   += test_upload_worker
+unit_upload   += test_upload_json test_upload_unpack test_upload_worker
 unit_upload   += test_upload_csv test_upload_value
 
 unit_identity :=

@@ -265,6 +265,16 @@ static enum row_fault why_not_json(const struct json_row *r)
 	return is_utf8(r->text, r->len) ? ROW_FAULT_JSON : ROW_FAULT_ENCODING;
 }
 
+/* yajl keeps a number at the very end for what might follow it, and says nothing of it. */
+static bool ends_there(const struct json_row *r)
+{
+	for (size_t i = r->prev; i < r->len; i++) {
+		if (!strchr(" \t\r\n", r->text[i]) || !r->text[i])
+			return false;
+	}
+	return true;
+}
+
 /* 0; -EBADMSG with r->fault; -ENOMEM. */
 static int parse(struct json_row *r)
 {
@@ -285,7 +295,7 @@ static int parse(struct json_row *r)
 			return -ENOMEM;
 	}
 	status = yajl_parse(r->yajl, (const unsigned char *)r->text, r->len);
-	if (status == yajl_status_ok && r->complete && !r->depth)
+	if (status == yajl_status_ok && r->complete && !r->depth && ends_there(r))
 		return 0;
 	if (r->fault < 0 && status == yajl_status_ok)
 		r->fault = r->depth ? ROW_FAULT_UNCLOSED : ROW_FAULT_JSON;

@@ -104,32 +104,27 @@ static int take(struct jsonrows *j, const char *text, size_t len, uint64_t lengt
 
 /* ---- JSON Lines ------------------------------------------------------------------------------ */
 
-static int take_line(struct jsonrows *j, const char *text, size_t len, uint64_t length)
-{
-	if (!j->len && !j->too_long) {
-		size_t i = 0;
-
-		while (i < len && is_space(text[i]))
-			i++;
-		if (i == len)
-			return 0;
-	}
-	return take(j, text, len, length);
-}
-
 static int feed_lines(struct jsonrows *j, const char *data, size_t len)
 {
 	const char *end = data + len;
 	int rc = 0;
 
 	while (data < end && !rc) {
-		const char *nl = memchr(data, '\n', (size_t)(end - data));
-		size_t n = (size_t)((nl ? nl : end) - data);
+		const char *nl;
+		size_t n;
 
+		/* Space before a row is nobody's, so that a line of it alone is no row. */
+		if (!j->len && !j->too_long && is_space(*data)) {
+			data++;
+			j->offset++;
+			continue;
+		}
+		nl = memchr(data, '\n', (size_t)(end - data));
+		n = (size_t)((nl ? nl : end) - data);
 		if (!j->len && !j->too_long)
 			j->begin = j->offset;
 		j->offset += n + (nl != NULL);
-		rc = nl ? take_line(j, data, n, j->offset - j->begin) : keep(j, data, n);
+		rc = nl ? take(j, data, n, j->offset - j->begin) : keep(j, data, n);
 		data += n + 1;
 	}
 	return rc;
@@ -335,7 +330,7 @@ int jsonrows_end(struct jsonrows *j)
 	if (j->over)
 		return -EBADMSG;
 	if (j->lines)
-		return j->len || j->too_long ? take_line(j, "", 0, j->offset - j->begin) : 0;
+		return j->len || j->too_long ? take(j, "", 0, j->offset - j->begin) : 0;
 	if (j->place == AT_END)
 		return 0;
 	return fault(j, j->place == AT_BEGIN ? ROW_FAULT_NOT_ROWS : ROW_FAULT_UNCLOSED, j->row.number + 1, j->offset, true);

@@ -112,8 +112,8 @@ static void reads_lines(void **state)
 	expect(true, "{\"a\":1,\"b\":\"x\"}\n{\"b\":\"y\",\"a\":null}\r\n\n  \n{\"a\":true}",
 	       0,
 	       "names 'a'@1 'b'@7\n1 [0+16] 1@5 'x'@11\n"
-	       "2 [16+22] null@31 'y'@21\n"
-	       "3 [42+10] true@47 null@42\n");
+	       "2 [16+20] null@29 'y'@21\n"
+	       "3 [40+10] true@45 null@40\n");
 }
 
 static void reads_an_array(void **state)
@@ -132,7 +132,7 @@ static void reads_arrays_of_arrays(void **state)
 	       "names 'a'@2 'b'@6\n1 [11+5] 1@12 2@14\n2 [17+3] 3@18\n3 [21+7] 4@22 5@24 6@26\n");
 	expect(true, "[\"a\"]\n[1]\n{\"a\":1}\n[2]\n", 0,
 	       "names 'a'@1\n1 [6+4] 1@7\nNOT_ROWS row 2 column 0 @11\n3 [18+4] 2@19\n");
-	expect(false, "[[\"a\",\"a\"]]", -EBADMSG, "fatal NOT_ROWS row 1 column 1 @11\n");
+	expect(false, "[[\"a\",\"a\"]]", -EBADMSG, "fatal NOT_ROWS row 1 column 1 @10\n");
 }
 
 static void names_come_up_later(void **state)
@@ -147,9 +147,9 @@ static void lines_go_on_behind_faults(void **state)
 {
 	(void)state;
 	expect(true, "{\"a\":1}\n{\"z\":1,}\n{\"a\":2\n{\"a\":\"3}\n{\"a\":4} 5\n{\"a\":5}{\"a\":6}\nx\n\"s\"\n{\"a\":7,\"a\":8}\n{\"a\":9}\n", 0,
-	       "names 'a'@1\n1 [0+8] 1@5\nJSON row 2 column 1 @14\nUNCLOSED row 3 column 0 @23\nUNCLOSED row 4 column 0 @28\n"
+	       "names 'a'@1\n1 [0+8] 1@5\nJSON row 2 column 1 @14\nUNCLOSED row 3 column 0 @21\nUNCLOSED row 4 column 0 @28\n"
 	       "JSON row 5 column 0 @40\nJSON row 6 column 0 @51\nJSON row 7 column 0 @58\nNOT_ROWS row 8 column 0 @63\n"
-	       "JSON row 9 column 0 @74\n10 [79+8] 9@84\n");
+	       "JSON row 9 column 0 @74\n10 [78+8] 9@83\n");
 }
 
 static void arrays_go_on_behind_faults(void **state)
@@ -208,7 +208,7 @@ static void depth_has_a_limit(void **state)
 	memset(text, '[', 1000000);
 	memset(text + 1000000, ']', 1000000);
 	assert_int_equal(read_text(&s, false, text, 2000000, 65536), 0);
-	assert_string_equal(s.text, "DEPTH row 1 column 0 @65\n");
+	assert_string_equal(s.text, "DEPTH row 1 column 0 @66\n");
 }
 
 /* A value over its limit costs its row; a row over its limit is never kept. */
