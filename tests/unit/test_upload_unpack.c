@@ -209,7 +209,6 @@ static void zip_gives_regular_files(void **state)
 
 		zip_add(a, "d/", AE_IFDIR, "", 0);
 		zip_add(a, "d/a.csv", AE_IFREG, "x\n1\n", 4);
-		zip_add(a, "link", AE_IFLNK, "", 0);
 		zip_add(a, "__MACOSX/d/._a.csv", AE_IFREG, "zzz", 3);
 		zip_add(a, "../../\xc3\xbc\x01.csv", AE_IFREG, "x\n2\n", 4);
 		zip_end(a);
@@ -222,6 +221,22 @@ static void zip_gives_regular_files(void **state)
 		free(zip.data);
 	}
 	free(r.text.data);
+}
+
+/* What a link is stands in the directory alone: its target's name comes as text, and is never followed. */
+static void links_are_text(void **state)
+{
+	struct bytes zip = { 0 };
+	struct archive *a = zip_begin(&zip, "zip:compression=store");
+	struct result r = { 0 };
+
+	(void)state;
+	zip_add(a, "link", AE_IFLNK, "", 0);
+	zip_end(a);
+	assert_int_equal(run(&r, KIND_ZIP, &zip, 4096, NULL), 0);
+	assert_int_equal(r.text.len, 11);
+	assert_memory_equal(r.text.data, "/etc/passwd", 11);
+	free(zip.data), free(r.text.data);
 }
 
 /* Every cut of the file is told; nothing is read behind it. */
@@ -418,6 +433,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(comes_out_whatever_the_pieces),
 		cmocka_unit_test(zip_gives_regular_files),
+		cmocka_unit_test(links_are_text),
 		cmocka_unit_test(cut_files_are_broken),
 		cmocka_unit_test(damage_is_told),
 		cmocka_unit_test(refuses_what_is_behind_the_end),
