@@ -119,6 +119,8 @@ unit_upload   += test_upload_stats
 unit_upload   += test_upload_expr
 unit_upload   += test_upload_json test_upload_unpack test_upload_worker
 unit_upload   += test_upload_csv test_upload_value
+unit_upload   += test_upload_worker
+unit_upload   += test_upload_csv test_upload_pattern test_upload_value
 
 unit_identity :=
 
