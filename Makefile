@@ -58,6 +58,7 @@ upload_src   += http/upload/value.c http/upload/value_number.c http/upload/value
 upload_src   += http/upload/expr_bind.c http/upload/expr_eval.c http/upload/expr_parse.c http/upload/expr_text.c http/upload/pattern.c
 upload_src   += http/upload/rules.c http/upload/rules_check.c http/upload/rules_frictionless.c http/upload/rules_load.c
 upload_src   += http/upload/rules_output.c http/upload/rules_schema.c http/upload/rules_tree.c http/upload/rules_value.c
+upload_src   += http/upload/keyset.c http/upload/runs.c http/upload/uniques.c
 
 identity_src :=
 
@@ -117,7 +118,7 @@ unit_gateway  := test_rank
 
 unit_upload   :=
 unit_upload   += test_upload_stats
-unit_upload   += test_upload_expr
+unit_upload   += test_upload_expr test_upload_uniques
 unit_upload   += test_upload_json test_upload_unpack test_upload_worker
 unit_upload   += test_upload_csv test_upload_value
 unit_upload   += test_upload_worker

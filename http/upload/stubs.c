@@ -29,6 +29,3 @@ W const char *transform_why(const struct transform *t) { (void)t; return ""; }
 W json_t *transform_lineage(const struct transform *t) { (void)t; return json_array(); }
 W void transform_free(struct transform *t) { free(t); }
 W int csv_out_row(struct csv_out *o, const struct row *r, bool m) { (void)o;(void)r;(void)m; return 0; }
-struct keyset { int x; };
-W int keyset_open(struct keyset **o, int fd) { (void)o;(void)fd; return -ENOSYS; }
-W void keyset_close(struct keyset *k) { (void)k; }
