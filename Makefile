@@ -14,7 +14,8 @@ say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUI
 # ---- what each program is made of ------------------------------------------------------------
 lib_src      :=
 lib_src      += lib/httpc.c lib/inside.c
-lib_src      += lib/access.c lib/access_cookie.c lib/access_role.c lib/audit.c lib/audit_http.c lib/audit_search.c
+lib_src      += lib/token_issue.c
+lib_src      += lib/access.c lib/access_cookie.c lib/audit.c lib/audit_http.c lib/audit_search.c
 lib_src      += lib/group_edit.c lib/password.c lib/token.c lib/user_edit.c lib/users.c lib/users_may.c lib/users_who.c
 lib_src      += lib/addr.c lib/conf.c lib/conf_check.c lib/conf_check_tunnels.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
 lib_src      += lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
@@ -61,8 +62,11 @@ upload_src   += http/upload/rules_output.c http/upload/rules_schema.c http/uploa
 upload_src   += http/upload/keyset.c http/upload/runs.c http/upload/uniques.c
 
 identity_src :=
+identity_src += http/identity/audit_merge.c http/identity/device.c http/identity/identity.c http/identity/jwt.c http/identity/limit.c
+identity_src += http/identity/login.c http/identity/page.c http/identity/password.c http/identity/people.c http/identity/person.c
+identity_src += http/identity/provider.c http/identity/seal.c http/identity/session.c http/identity/tokens.c
 
-gateway_src  := http/gateway/console.c http/gateway/console_files.c http/gateway/rank.c http/gateway/redirect.c http/gateway/view.c
+gateway_src  := http/gateway/console.c http/gateway/console_files.c http/gateway/rank.c http/gateway/redirect.c http/gateway/signon.c http/gateway/view.c
 
 registry_src := http/registry/fields.c http/registry/request.c http/registry/server.c http/registry/store.c
 registry_src += http/registry/store_disk.c http/registry/store_lease.c http/registry/watch.c
@@ -124,7 +128,7 @@ unit_upload   += test_upload_csv test_upload_value
 unit_upload   += test_upload_worker
 unit_upload   += test_upload_csv test_upload_pattern test_upload_value
 
-unit_identity :=
+unit_identity := test_identity_jwt
 
 unit_registry := test_access test_registry_store test_rights test_tunnels_edit test_users
 
@@ -165,7 +169,7 @@ fuzz_tunnel   += fuzz_tunnel_proxy fuzz_tunnel_sni
 fuzz_upload   :=
 fuzz_upload   += fuzz_upload_csv
 
-fuzz_identity :=
+fuzz_identity := fuzz_identity_jwt
 
 fuzz_store    :=
 fuzz_store    += fuzz_names_wire

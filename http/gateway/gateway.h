@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "http/gateway/view.h"
+#include "http/identity/identity.h"
 #include "lib/access.h"
 #include "lib/audit.h"
 #include "lib/daemon.h"
@@ -23,6 +24,7 @@ struct gateway {
 	char folder[4096]; /* STATE/gateway: the audit log, and what else this gateway keeps */
 	struct audit *audit;
 	struct users *users;
+	struct identity *identity;
 	struct view *view;
 	struct httpd *server;
 	struct inside *inside;
@@ -41,6 +43,18 @@ struct gateway {
  * gateway. */
 enum http_next redirect_object(struct http_req *req, void *arg);
 enum http_next redirect_hash(struct http_req *req, void *arg);
+
+/* signon.c: routes of http/identity. */
+enum http_next signon_start(struct http_req *req, void *arg);
+enum http_next signon_callback(struct http_req *req, void *arg);
+enum http_next signon_password(struct http_req *req, void *arg);
+enum http_next signon_device(struct http_req *req, void *arg);
+enum http_next signon_device_token(struct http_req *req, void *arg);
+enum http_next signon_logout(struct http_req *req, void *arg);
+enum http_next signon_session(struct http_req *req, void *arg);
+enum http_next signon_tokens(struct http_req *req, void *arg);
+enum http_next signon_people(struct http_req *req, void *arg);
+enum http_next signon_audit(struct http_req *req, void *arg);
 
 /* console.c: what the console shows of the machines (JSON and events). console_files.c: the page and
  * its files. */
