@@ -54,6 +54,8 @@ upload_src   += http/upload/unpack.c
 upload_src   += http/upload/worker_main.c http/upload/worker_wire.c
 upload_src   += http/upload/pipeline.c http/upload/pipeline_image.c http/upload/pipeline_locate.c http/upload/pipeline_rows.c http/upload/pipeline_type.c
 upload_src   += http/upload/hll.c http/upload/kll.c http/upload/stats.c http/upload/stats_column.c http/upload/stats_json.c http/upload/top.c
+upload_src   += http/upload/csv_out.c http/upload/mask.c http/upload/transform.c http/upload/transform_cell.c http/upload/transform_file.c
+upload_src   += http/upload/transform_json.c http/upload/transform_lineage.c http/upload/transform_plan.c
 upload_src   += http/upload/csv.c http/upload/csv_scan.c http/upload/csv_text.c http/upload/finding.c
 upload_src   += http/upload/value.c http/upload/value_number.c http/upload/value_strptime.c http/upload/value_text.c http/upload/value_time.c
 upload_src   += http/upload/expr_bind.c http/upload/expr_eval.c http/upload/expr_parse.c http/upload/expr_text.c http/upload/pattern.c
@@ -121,11 +123,9 @@ unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op
 unit_gateway  := test_rank
 
 unit_upload   :=
-unit_upload   += test_upload_stats
+unit_upload   += test_upload_stats test_upload_transform
 unit_upload   += test_upload_expr test_upload_uniques
 unit_upload   += test_upload_json test_upload_unpack test_upload_worker
-unit_upload   += test_upload_csv test_upload_value
-unit_upload   += test_upload_worker
 unit_upload   += test_upload_csv test_upload_pattern test_upload_value
 
 unit_identity := test_identity_jwt
