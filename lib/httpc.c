@@ -163,11 +163,31 @@ static bool tell_head(struct run *r)
 	return r->rc == 0;
 }
 
+/* "Name: value CR LF" to whoever wants to hear of it; lines that are too long for anybody are left out. */
+static void tell_header(const struct run *r, const char *line, size_t len)
+{
+	const char *colon = memchr(line, ':', len);
+	char copy[8192];
+	size_t at;
+
+	if (!colon || len >= sizeof(copy))
+		return;
+	while (len && strchr("\r\n ", line[len - 1]))
+		len--;
+	memcpy(copy, line, len);
+	copy[len] = copy[colon - line] = '\0';
+	for (at = (size_t)(colon - line) + 1; copy[at] == ' ';)
+		at++;
+	r->call->on_header(r->call->arg, copy, copy + at);
+}
+
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
 	struct run *r = arg;
 	size_t len = size * n, at = 5;
 
+	if (r->call->on_header)
+		tell_header(r, line, len);
 	if (len > 5 && !strncasecmp(line, "ETag:", 5)) {
 		while (at < len && line[at] == ' ')
 			at++;

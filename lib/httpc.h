@@ -52,6 +52,8 @@ struct httpc_call {
 	 * known, before the first piece; returning -errno aborts. */
 	int (*on_head)(void *arg, const struct httpc_answer *head);
 	int (*on_data)(void *arg, const void *data, size_t len);
+	/* Each header line of the answer, before on_head; may be NULL. */
+	void (*on_header)(void *arg, const char *name, const char *value);
 	void *arg;
 	size_t body_max;	 /* of a gathered answer; 0: 1 MiB; more: -EMSGSIZE */
 	unsigned int timeout_ms; /* whole call; 0: none (stall_ms guards) */

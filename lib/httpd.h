@@ -169,6 +169,12 @@ void http_topic_free(struct http_topic *topic);
 /* How many listen now: who has none need not make events. */
 size_t http_topic_listeners(struct http_topic *topic);
 enum http_next http_reply_events(struct http_req *req, struct http_topic *topic);
+/* The same, but a listener first gets `first` (ready text of events, any size, copied) in place of the last
+ * event of each name: who sends and calls this under one lock loses nothing and says nothing twice. */
+enum http_next http_reply_events_from(struct http_req *req, struct http_topic *topic,
+				      const char *first, size_t len);
+/* One event as it goes over the wire; malloc'ed, NULL without memory. */
+char *http_event_format(const char *event, const char *data, size_t *len);
 /* Thread-safe. event may be NULL; data is one JSON text. A listener that is 256 KiB behind is
  * closed (its browser reconnects). The last event of each name is sent to new listeners first. */
 void http_topic_send(struct http_topic *topic, const char *event, const char *data);

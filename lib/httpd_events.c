@@ -23,6 +23,7 @@ struct http_listener {
 	struct http_req *req;
 	char *buf;
 	size_t len, size;
+	size_t behind_max; /* what was given at the beginning is no fault of the listener's */
 	bool closed;
 };
 
@@ -116,7 +117,7 @@ static void listener_add(struct http_listener *l, const char *text, size_t len)
 		return;
 	if (l->len + len > l->size) {
 		size_t size = l->len + len < 4096 ? 4096 : 2 * (l->len + len);
-		char *grown = l->len + len > BEHIND_MAX ? NULL : realloc(l->buf, size);
+		char *grown = l->len + len > l->behind_max ? NULL : realloc(l->buf, size);
 
 		if (!grown) {
 			l->closed = true;
@@ -177,7 +178,9 @@ void http_listener_gone(struct http_req *req)
 		topic_destroy(topic);
 }
 
-enum http_next http_reply_events(struct http_req *req, struct http_topic *topic)
+/* first NULL: the last event of each name. */
+static enum http_next listen_to(struct http_req *req, struct http_topic *topic, const char *first,
+				size_t len)
 {
 	struct http_listener *l = calloc(1, sizeof(*l));
 
@@ -186,6 +189,7 @@ enum http_next http_reply_events(struct http_req *req, struct http_topic *topic)
 					"there is no memory for another listener");
 	l->topic = topic;
 	l->req = req;
+	l->behind_max = BEHIND_MAX + len;
 	pthread_mutex_lock(&topic->lock);
 	if (topic->freed || topic->ended || topic->nlisteners >= topic->listeners_max) {
 		pthread_mutex_unlock(&topic->lock);
@@ -199,15 +203,28 @@ enum http_next http_reply_events(struct http_req *req, struct http_topic *topic)
 	topic->nlisteners++;
 	req->listener = l;
 	listener_add(l, ":\n\n", 3); /* the head goes out now, not with the first event */
-	for (size_t i = 0; i < topic->nlast; i++)
+	if (first)
+		listener_add(l, first, len);
+	for (size_t i = 0; i < topic->nlast && !first; i++)
 		listener_add(l, topic->last[i].text, topic->last[i].len);
 	pthread_mutex_unlock(&topic->lock);
 	http_add_header(req, "Cache-Control", "no-store");
 	return http_reply_stream(req, 200, "text/event-stream", UINT64_MAX, listener_read, NULL, l);
 }
 
+enum http_next http_reply_events(struct http_req *req, struct http_topic *topic)
+{
+	return listen_to(req, topic, NULL, 0);
+}
+
+enum http_next http_reply_events_from(struct http_req *req, struct http_topic *topic,
+				      const char *first, size_t len)
+{
+	return listen_to(req, topic, first, len);
+}
+
 /* "event: NAME" and a "data:" line for each line of the text. */
-static char *format_event(const char *event, const char *data, size_t *len)
+char *http_event_format(const char *event, const char *data, size_t *len)
 {
 	char *text = NULL;
 	FILE *out = open_memstream(&text, len);
@@ -261,7 +278,7 @@ static void keep_last(struct http_topic *topic, const char *event, char *text, s
 void http_topic_send(struct http_topic *topic, const char *event, const char *data)
 {
 	size_t len = 0;
-	char *text = format_event(event, data, &len);
+	char *text = http_event_format(event, data, &len);
 
 	if (!text)
 		return;

@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 
 #include "http/gateway/view.h"
-#include "http/identity/identity.h"
+#include "http/upload/uploads.h"
 #include "lib/access.h"
 #include "lib/audit.h"
 #include "lib/daemon.h"
@@ -20,11 +20,14 @@
 #define GATEWAY_LISTEN_MAX 64
 
 struct gateway {
+	struct uploads *uploads; /* the first: its routes find it so */
 	struct daemon *daemon;
+	struct httpc *client; /* of services */
+	struct http_route *routes, *inside_routes;
+	char spool[4096 + 8];
 	char folder[4096]; /* STATE/gateway: the audit log, and what else this gateway keeps */
 	struct audit *audit;
 	struct users *users;
-	struct identity *identity;
 	struct view *view;
 	struct httpd *server;
 	struct inside *inside;
@@ -44,17 +47,17 @@ struct gateway {
 enum http_next redirect_object(struct http_req *req, void *arg);
 enum http_next redirect_hash(struct http_req *req, void *arg);
 
-/* signon.c: routes of http/identity. */
-enum http_next signon_start(struct http_req *req, void *arg);
-enum http_next signon_callback(struct http_req *req, void *arg);
-enum http_next signon_password(struct http_req *req, void *arg);
-enum http_next signon_device(struct http_req *req, void *arg);
-enum http_next signon_device_token(struct http_req *req, void *arg);
-enum http_next signon_logout(struct http_req *req, void *arg);
-enum http_next signon_session(struct http_req *req, void *arg);
-enum http_next signon_tokens(struct http_req *req, void *arg);
-enum http_next signon_people(struct http_req *req, void *arg);
-enum http_next signon_audit(struct http_req *req, void *arg);
+/* services.c: what the gateway composes. prepare: privileged, one thread; start: before the servers; stop: before they
+ * stop; free: after. */
+int services_prepare(struct gateway *gw, const struct daemon *d);
+int services_start(struct gateway *gw, const struct http_route *own, const struct http_route *own_inside);
+void services_stop(struct gateway *gw);
+void services_free(struct gateway *gw);
+/* /b/BUCKET/KEY, of whichever part the bucket is. */
+enum http_next object_begin(struct http_req *req, void *arg);
+enum http_next object_body(struct http_req *req, void *arg, const void *data, size_t len, size_t *taken);
+enum http_next object_end(struct http_req *req, void *arg);
+void object_done(struct http_req *req, void *arg);
 
 /* console.c: what the console shows of the machines (JSON and events). console_files.c: the page and
  * its files. */

@@ -14,9 +14,6 @@
 #define PUT (1u << HTTP_PUT)
 #define GET (1u << HTTP_GET)
 #define DEL (1u << HTTP_DELETE)
-#define POST (1u << HTTP_POST)
-
-#define SMALL 16384 /* bytes of a request that holds a few fields */
 
 static enum http_next health(struct http_req *req, void *arg)
 {
@@ -36,32 +33,22 @@ static const struct http_route inside_routes[] = {
 	{ .path = NULL },
 };
 
-/* A body is never taken: body_max only lets an announced one reach the redirect, which looks at its
- * size. */
+/* Of objects that are no dataset's a body is never taken: body_max only lets an announced one reach the redirect,
+ * which looks at its size. */
 static const struct http_route routes[] = {
 	{ .methods = PUT | GET | DEL,
 	  .path = "/b/:bucket/*key",
 	  .body_max = UINT64_MAX,
-	  .begin = redirect_object },
+	  .begin = object_begin,
+	  .body = object_body,
+	  .end = object_end,
+	  .done = object_done },
 	{ .methods = GET, .path = "/o/:sha256", .begin = redirect_hash },
 	{ .methods = GET, .path = "/", .begin = console_page },
 	{ .methods = GET, .path = "/_/console/*file", .begin = console_file },
 	{ .methods = GET, .path = "/_/status", .begin = console_status },
 	{ .methods = GET, .path = "/_/events", .begin = console_events },
-	{ .methods = POST, .path = "/_/token", .begin = console_token },
-	{ .methods = GET, .path = "/_/login/start", .begin = signon_start },
-	{ .methods = GET, .path = "/_/login/callback", .begin = signon_callback },
-	{ .methods = POST, .path = "/_/login/password", .body_max = SMALL, .end = signon_password },
-	{ .methods = POST, .path = "/_/login/device", .body_max = SMALL, .end = signon_device },
-	{ .methods = POST, .path = "/_/login/device/token", .body_max = SMALL, .end = signon_device_token },
-	{ .methods = POST, .path = "/_/logout", .body_max = SMALL, .end = signon_logout },
-	{ .methods = GET, .path = "/_/session", .begin = signon_session },
-	{ .methods = GET, .path = "/_/tokens", .begin = signon_tokens },
-	{ .methods = POST, .path = "/_/tokens", .body_max = SMALL, .end = signon_tokens },
-	{ .methods = DEL, .path = "/_/tokens/:id", .begin = signon_tokens },
-	{ .methods = GET, .path = "/_/people", .begin = signon_people },
-	{ .methods = POST, .path = "/_/people/:name", .body_max = SMALL, .end = signon_people },
-	{ .methods = GET, .path = "/_/audit", .begin = signon_audit },
+	{ .methods = 1u << HTTP_POST, .path = "/_/token", .begin = console_token },
 	{ .methods = GET, .path = "/_/health", .begin = health },
 	{ .path = NULL },
 };
@@ -160,7 +147,7 @@ static int prepare(struct daemon *d)
 	if (!rc)
 		rc = console_open(&gw->console, gw, client);
 	if (!rc)
-		rc = identity_open(&gw->identity, d->conf);
+		rc = services_prepare(gw, d);
 	return rc;
 }
 
@@ -206,17 +193,19 @@ static int start(struct daemon *d)
 	if (!rc)
 		rc = users_open(&gw->users, d->registry, users_changed, gw);
 	if (!rc)
-		rc = identity_start(gw->identity, gw->users, d->registry, gw->audit, d->metrics);
-	if (!rc)
 		rc = view_open(&gw->view, d->registry, d->conf);
+	if (!rc)
+		rc = services_start(gw, routes, inside_routes);
 	if (!rc)
 		rc = access_listen_local(conf->listen, conf->nlisten, gw->fds);
 	if (!rc)
-		rc = httpd_start(&gw->server, &opt, gw->fds, conf->nlisten, routes, gw);
+		rc = httpd_start(&gw->server, &opt, gw->fds, conf->nlisten, gw->routes, gw);
+	if (!rc)
+		rc = uploads_serve(gw->uploads, gw->server);
 	if (!rc)
 		rc = console_start(gw->console);
 	if (!rc)
-		rc = inside_serve(gw->inside, d, gw->load, NULL, inside_routes, gw);
+		rc = inside_serve(gw->inside, d, gw->load, NULL, gw->inside_routes, gw);
 	if (!rc)
 		rc = registry_lease(d->registry, &gw->lease, 5, NULL, NULL);
 	if (rc) {
@@ -239,12 +228,12 @@ static void stop(struct daemon *d)
 		return;
 	registry_lease_end(gw->lease, true);
 	console_stop(gw->console);
+	services_stop(gw);
 	httpd_stop(gw->server, 5000);
-	identity_stop(gw->identity);
 	inside_stop(gw->inside);
 	console_free(gw->console);
+	services_free(gw);
 	view_close(gw->view);
-	identity_free(gw->identity);
 	users_close(gw->users);
 	audit_close(gw->audit);
 	load_free(gw->load);
@@ -278,6 +267,7 @@ static void status(struct daemon *d, json_t *answer)
 		answer, "listening",
 		json_string(gw->listening ? "everywhere" : "loopback only: no user yet"));
 	json_object_set_new(answer, "endpoints", view_endpoints(gw->view));
+	json_object_set_new(answer, "uploads", uploads_status(gw->uploads));
 }
 
 int main(int argc, char **argv)
@@ -295,5 +285,7 @@ int main(int argc, char **argv)
 		.status = status,
 	};
 
-	return daemon_main(&program, argc, argv);
+	int code = uploads_modes(argc, argv);
+
+	return code >= 0 ? code : daemon_main(&program, argc, argv);
 }

@@ -19,6 +19,7 @@
 #include "lib/httpc.h"
 #include "lib/httpd.h"
 #include "lib/metrics.h"
+#include "lib/priv.h"
 #include "lib/registry.h"
 #include "lib/token.h"
 
@@ -33,25 +34,37 @@ struct uploads_options {
 	struct metrics *metrics;
 	/* An endpoint for objects (view_pick with a draw): 0 or -ENOENT. */
 	int (*pick)(void *arg, char url[256]);
-	/* Inside address of another gateway by node, "http(s)://HOST:PORT"; 0 or -ENOENT. */
-	int (*gateway)(void *arg, const char *node, char url[256]);
+	/* Inside address ("http(s)://HOST:PORT") of the gateway whose node has these digits: 0 or -ENOENT. */
+	int (*gateway)(void *arg, const char *digits, char url[256]);
+	/* Those of all other gateways that live; how many. */
+	size_t (*gateways)(void *arg, char (*urls)[256], size_t max);
 	void *arg;
 };
-/* In the daemon's prepare: starts the nursery (worker.h), which drops its user itself. main() begins with
- * worker_modes(). */
-int uploads_prepare(struct uploads **out, const struct conf *conf);
+/* While privileged, with one thread: starts the nursery (worker.h), which becomes `user`. */
+int uploads_prepare(struct uploads **out, const struct conf *conf, const struct priv_user *user);
 int uploads_start(struct uploads *u, const struct uploads_options *opt);
 /* When the server is there: topics of events. Takes up what a former process left. */
 int uploads_serve(struct uploads *u, struct httpd *server);
 void uploads_stop(struct uploads *u); /* before the server stops: cancels workers, ends threads */
 void uploads_free(struct uploads *u); /* after it stopped; accepts NULL */
+json_t *uploads_status(struct uploads *u); /* for `status`: a new reference */
+/* What main() does first (worker.h): -1, or an exit code. */
+int uploads_modes(int argc, char **argv);
 
-/* Routes; the handlers' arg is the gateway: it calls these with its uploads. Each macro row is
- * (METHODS, PATH, BODY_MAX, function stem): begin, body, end, done functions where they exist. */
-enum http_next uploads_tus_begin(struct http_req *req, struct uploads *u);
-/* … the owner of this file lays down the rest; main.c of the gateway has the table. */
+/* Routes of the public and of the inside listener, ended by a NULL path. The servers' arg must point to a struct whose
+ * first member is the `struct uploads *`. */
+const struct http_route *uploads_routes(void);
+const struct http_route *uploads_inside_routes(void);
+/* /b/DATASET/FILE, when uploads_owns() the bucket: PUT with its body, DELETE. `done` is for both; it does nothing for
+ * requests of which begin was not called, whose state is NULL. */
+enum http_next uploads_put_begin(struct http_req *req, struct uploads *u);
+enum http_next uploads_put_body(struct http_req *req, struct uploads *u, const void *data, size_t len, size_t *taken);
+enum http_next uploads_put_end(struct http_req *req, struct uploads *u);
+void uploads_put_done(struct http_req *req, struct uploads *u);
 
 /* Is the bucket a dataset's? Then the gateway hands PUT and DELETE of /b/BUCKET/KEY to uploads. */
 bool uploads_owns(struct uploads *u, const char *bucket);
+/* The first 8 digits of the ids of a node's uploads. */
+void uploads_node_digits(const char *node, char digits[9]);
 
 #endif

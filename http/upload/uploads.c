@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * uploads.c -- the upload service (uploads.h): start and stop, the table of uploads, and the movers, threads that do
+ * what blocks: they start and end workers, make objects of what was accepted, and remove what expired.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "http/upload/uploads_int.h"
+#include "lib/log.h"
+
+#define LOOK_EVERY_MS 250
+#define ASIDE_MS      5000  /* a worker without bytes for so long gives way when others wait */
+#define RETRY_MAX_MS  60000 /* between two tries to store */
+
+int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* ---- the table ---- */
+
+void upload_hold(struct upload *up)
+{
+	pthread_mutex_lock(&up->u->lock);
+	up->refs++;
+	pthread_mutex_unlock(&up->u->lock);
+}
+
+void upload_drop(struct upload *up)
+{
+	bool last;
+
+	if (!up)
+		return;
+	pthread_mutex_lock(&up->u->lock);
+	last = --up->refs == 0;
+	pthread_mutex_unlock(&up->u->lock);
+	if (last)
+		upload_free(up);
+}
+
+void uploads_enter(struct uploads *u, struct upload *up)
+{
+	pthread_mutex_lock(&u->lock);
+	up->refs++;
+	up->next = u->list;
+	u->list = up;
+	u->count++;
+	pthread_mutex_unlock(&u->lock);
+}
+
+void uploads_remove(struct uploads *u, struct upload *up)
+{
+	struct upload **at;
+	bool here;
+
+	pthread_mutex_lock(&u->lock);
+	for (at = &u->list; *at && *at != up; at = &(*at)->next)
+		;
+	here = *at != NULL;
+	if (here) {
+		*at = up->next;
+		u->count--;
+		memcpy(u->gone[u->ngone++ % GONE_MAX], up->id, sizeof(up->id));
+	}
+	pthread_mutex_unlock(&u->lock);
+	if (!here)
+		return;
+	spool_remove(u->spool, up->id, true);
+	upload_drop(up);
+}
+
+struct upload *uploads_find(struct uploads *u, const char *id, bool *gone)
+{
+	struct upload *up;
+
+	*gone = false;
+	pthread_mutex_lock(&u->lock);
+	for (up = u->list; up && strcmp(up->id, id); up = up->next)
+		;
+	if (up)
+		up->refs++;
+	for (size_t i = 0; !up && i < GONE_MAX && i < u->ngone; i++)
+		*gone |= !strcmp(u->gone[i], id);
+	pthread_mutex_unlock(&u->lock);
+	return up;
+}
+
+size_t uploads_of_user(struct uploads *u, const char *user)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&u->lock);
+	for (const struct upload *up = u->list; up; up = up->next)
+		n += up->state < UP_ACCEPTED && !strcmp(up->by, user);
+	pthread_mutex_unlock(&u->lock);
+	return n;
+}
+
+bool uploads_owns(struct uploads *u, const char *bucket)
+{
+	return u && u->opt.users && users_dataset(u->opt.users, bucket);
+}
+
+/* ---- audit ---- */
+
+void uploads_audit(struct uploads *u, const struct http_req *req, const struct token_scope *who, const char *what,
+		   const char *on, const char *result, const char *why, uint64_t bytes)
+{
+	char from[ADDR_PORT_STRLEN];
+	struct audit_entry e = { .who = who->user,
+				 .what = what,
+				 .on = on,
+				 .result = result,
+				 .why = why,
+				 .from = access_client(req, from),
+				 .request = http_id(req),
+				 .bytes = bytes };
+
+	audit_write(u->opt.audit, &e);
+}
+
+void uploads_audit_upload(struct upload *up, const char *what, const char *result, const char *why)
+{
+	char on[320];
+	struct audit_entry e = { .who = up->by,
+				 .what = what,
+				 .on = on,
+				 .result = result,
+				 .why = why,
+				 .from = up->from,
+				 .request = up->request,
+				 .bytes = up->received };
+
+	snprintf(on, sizeof(on), "%s/%s", up->dataset, up->file);
+	audit_write(up->u->opt.audit, &e);
+}
+
+/* ---- movers ---- */
+
+void uploads_kick(struct uploads *u)
+{
+	pthread_mutex_lock(&u->kick_lock);
+	u->kicked = true;
+	pthread_cond_broadcast(&u->kick);
+	pthread_mutex_unlock(&u->kick_lock);
+}
+
+bool uploads_quitting(struct uploads *u)
+{
+	bool quit;
+
+	pthread_mutex_lock(&u->kick_lock);
+	quit = u->quit;
+	pthread_mutex_unlock(&u->kick_lock);
+	return quit;
+}
+
+enum job { JOB_NONE, JOB_START, JOB_FINISH, JOB_STORE, JOB_EXPIRE };
+
+/* Another upload of the same file is being stored. Under u->lock. */
+static bool file_busy(const struct uploads *u, const struct upload *up)
+{
+	for (const struct upload *o = u->list; o; o = o->next)
+		if (o != up && o->moving && o->state == UP_STORING && !strcmp(o->file, up->file) &&
+		    !strcmp(o->dataset, up->dataset))
+			return true;
+	return false;
+}
+
+/* Under both locks. */
+static enum job job_of(struct uploads *u, struct upload *up, int64_t now, bool *waits)
+{
+	if (up->moving)
+		return JOB_NONE;
+	if (up->check_over && (up->worker || (up->state == UP_CHECKING && up->result)))
+		return JOB_FINISH;
+	if (up->wants_worker && !up->starting && !upload_over(up) && up->due_ms <= now) {
+		if (atomic_load(&u->workers) < u->workers_max)
+			return JOB_START;
+		*waits = true;
+	}
+	if (up->state == UP_STORING && up->due_ms <= now && !file_busy(u, up))
+		return JOB_STORE;
+	if (up->expires && up->expires <= time(NULL) && !up->waiters && !up->worker && !up->starting &&
+	    up->state != UP_STORING && up->state != UP_CHECKING)
+		return JOB_EXPIRE;
+	if (up->state == UP_CANCELLED && !up->worker && !up->starting)
+		return JOB_EXPIRE;
+	waiters_answer(up);
+	return JOB_NONE;
+}
+
+/* The upload with something to do and what; it has a reference and is `moving`. Locks of the table, then of each. */
+static struct upload *next_job(struct uploads *u, enum job *job)
+{
+	int64_t now = now_ms();
+	struct upload *found = NULL, *idle = NULL;
+	bool waits = false;
+
+	pthread_mutex_lock(&u->lock);
+	for (struct upload *up = u->list; up && !found; up = up->next) {
+		pthread_mutex_lock(&up->lock);
+		*job = job_of(u, up, now, &waits);
+		if (*job != JOB_NONE) {
+			up->moving = true;
+			up->refs++;
+			found = up;
+			if (*job == JOB_START) {
+				up->wants_worker = false;
+				up->starting = true;
+				atomic_fetch_add(&u->workers, 1);
+			}
+		}
+		if (up->worker && !up->aside && !up->check_over && up->state == UP_RECEIVING && !up->writer &&
+		    now - up->active_ms > ASIDE_MS)
+			idle = up;
+		pthread_mutex_unlock(&up->lock);
+	}
+	if (waits && idle) {
+		pthread_mutex_lock(&idle->lock);
+		if (idle->worker && !idle->check_over) {
+			idle->aside = true;
+			worker_cancel(idle->worker);
+		}
+		pthread_mutex_unlock(&idle->lock);
+	}
+	pthread_mutex_unlock(&u->lock);
+	return found;
+}
+
+static void store(struct upload *up)
+{
+	char why[256] = "";
+	int rc = commit_upload(up, why);
+	const char *what = up->replaced ? "replace" : "upload";
+	int64_t pause;
+
+	pthread_mutex_lock(&up->lock);
+	if (up->state != UP_STORING) {
+		pthread_mutex_unlock(&up->lock);
+		return;
+	}
+	if (rc == -EAGAIN) {
+		pause = up->tries < 8 ? 250 << up->tries : RETRY_MAX_MS;
+		up->tries++;
+		up->due_ms = now_ms() + (pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS);
+		snprintf(up->why, sizeof(up->why), "%s", why);
+		metric_inc(up->u->m_store_retries, 1);
+		waiters_answer(up);
+	} else {
+		upload_become(up, rc ? UP_FAILED : UP_ACCEPTED, rc ? why : NULL);
+	}
+	pthread_mutex_unlock(&up->lock);
+	if (rc == -EAGAIN)
+		return;
+	uploads_audit_upload(up, what, rc ? "failed" : "ok", rc ? why : NULL);
+	upload_save(up);
+	if (!rc) {
+		spool_remove(up->u->spool, up->id, false);
+		pthread_mutex_lock(&up->lock);
+		atomic_fetch_sub(&up->u->used, up->reserved);
+		up->reserved = 0;
+		pthread_mutex_unlock(&up->lock);
+	}
+}
+
+static void do_job(struct uploads *u, struct upload *up, enum job job)
+{
+	switch (job) {
+	case JOB_START:
+		check_start(up);
+		break;
+	case JOB_FINISH:
+		check_finish(up);
+		break;
+	case JOB_STORE:
+		store(up);
+		break;
+	case JOB_EXPIRE:
+		uploads_remove(u, up);
+		break;
+	default:
+		break;
+	}
+	pthread_mutex_lock(&up->lock);
+	up->moving = false;
+	pthread_mutex_unlock(&up->lock);
+	upload_drop(up);
+}
+
+static void *move(void *arg)
+{
+	struct uploads *u = arg;
+
+	pthread_mutex_lock(&u->kick_lock);
+	while (!u->quit) {
+		struct upload *up;
+		enum job job = JOB_NONE;
+
+		u->kicked = false;
+		pthread_mutex_unlock(&u->kick_lock);
+		up = next_job(u, &job);
+		if (up)
+			do_job(u, up, job);
+		pthread_mutex_lock(&u->kick_lock);
+		if (!up && !u->kicked && !u->quit) {
+			struct timespec until;
+
+			clock_gettime(CLOCK_REALTIME, &until);
+			until.tv_nsec += LOOK_EVERY_MS * 1000000l;
+			until.tv_sec += until.tv_nsec / 1000000000;
+			until.tv_nsec %= 1000000000;
+			pthread_cond_timedwait(&u->kick, &u->kick_lock, &until);
+		}
+	}
+	pthread_mutex_unlock(&u->kick_lock);
+	return NULL;
+}
+
+/* ---- start and stop ---- */
+
+static void collect(void *arg)
+{
+	struct uploads *u = arg;
+	size_t live = 0;
+
+	pthread_mutex_lock(&u->lock);
+	for (const struct upload *up = u->list; up; up = up->next)
+		live += up->state < UP_ACCEPTED;
+	pthread_mutex_unlock(&u->lock);
+	metric_set(u->m_live, (double)live);
+	metric_set(u->m_spool, (double)atomic_load(&u->used));
+	metric_set(u->m_workers, (double)atomic_load(&u->workers));
+}
+
+static struct metric_series *one(struct metrics *m, enum metric_type type, const char *name, const char *help)
+{
+	struct metric *metric = metric_add(m, type, name, help, NULL);
+
+	return metric ? metric_series(metric, NULL) : NULL;
+}
+
+static int add_metrics(struct uploads *u)
+{
+	struct metrics *m = u->opt.metrics;
+	struct metric *ended = metric_add(m, METRIC_COUNTER, "uploads_ended_total",
+					  "Uploads that came to their end: accepted, rejected, failed, cancelled.", "state");
+
+	for (int i = UP_ACCEPTED; ended && i < UP_STATES; i++)
+		u->m_state[i] = metric_series(ended, upload_state_names[i], NULL);
+	u->m_bytes = one(m, METRIC_COUNTER, "uploads_received_bytes_total", "Bytes of uploads that came in.");
+	u->m_findings = one(m, METRIC_COUNTER, "uploads_findings_total",
+			    "Findings that were told, one by one, of files that do not keep their rules.");
+	u->m_store_retries = one(m, METRIC_COUNTER, "uploads_store_retries_total",
+				 "Tries to store an accepted file that failed and are done again.");
+	u->m_spool = one(m, METRIC_GAUGE, "uploads_spool_bytes", "Bytes that unfinished uploads may fill on this disk.");
+	u->m_live = one(m, METRIC_GAUGE, "uploads_unfinished", "Uploads that are received, checked or stored just now.");
+	u->m_workers = one(m, METRIC_GAUGE, "uploads_workers", "Processes that check files just now.");
+	if (!ended || !u->m_workers)
+		return -ENOMEM;
+	return metrics_on_collect(m, collect, u);
+}
+
+int uploads_modes(int argc, char **argv)
+{
+	return worker_modes(argc, argv);
+}
+
+int uploads_prepare(struct uploads **out, const struct conf *conf, const struct priv_user *user)
+{
+	struct uploads *u = calloc(1, sizeof(*u));
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct nursery_limits limits = { 0 };
+	int rc;
+
+	if (!u)
+		return -ENOMEM;
+	u->conf = conf->gateway.uploads;
+	u->object_max = conf->gateway.limits.object;
+	snprintf(u->node, sizeof(u->node), "%s", conf->node);
+	pthread_mutex_init(&u->lock, NULL);
+	pthread_mutex_init(&u->kick_lock, NULL);
+	pthread_cond_init(&u->kick, NULL);
+	u->workers_max = u->conf.workers ? u->conf.workers : 2 * (unsigned int)(cpus > 0 ? cpus : 1);
+	limits.memory = u->conf.memory;
+	limits.cpu_s = (unsigned int)(u->conf.cpu_us / 1000000);
+	limits.workers = u->workers_max + 4; /* previews and searches for rows beside */
+	rc = nursery_start(&u->nursery, &limits, user);
+	if (rc) {
+		uploads_free(u);
+		return rc;
+	}
+	*out = u;
+	return 0;
+}
+
+int uploads_start(struct uploads *u, const struct uploads_options *opt)
+{
+	int rc;
+
+	u->opt = *opt;
+	rc = spool_open(&u->spool, opt->folder, u->node);
+	if (!rc)
+		rc = add_metrics(u);
+	return rc ? rc : spool_each(u->spool, upload_loaded, u);
+}
+
+int uploads_serve(struct uploads *u, struct httpd *server)
+{
+	int rc = 0;
+
+	u->server = server;
+	for (; !rc && u->nmovers < MOVERS; u->nmovers++)
+		rc = -pthread_create(&u->movers[u->nmovers], NULL, move, u);
+	return rc;
+}
+
+void uploads_stop(struct uploads *u)
+{
+	if (!u || !u->spool)
+		return;
+	pthread_mutex_lock(&u->kick_lock);
+	u->quit = true;
+	pthread_cond_broadcast(&u->kick);
+	pthread_mutex_unlock(&u->kick_lock);
+	for (; u->nmovers; u->nmovers--)
+		pthread_join(u->movers[u->nmovers - 1], NULL);
+	pthread_mutex_lock(&u->lock);
+	for (struct upload *up = u->list; up; up = up->next) {
+		pthread_mutex_lock(&up->lock);
+		waiters_answer(up);
+		check_cancel(up);
+		pthread_mutex_unlock(&up->lock);
+	}
+	pthread_mutex_unlock(&u->lock);
+}
+
+void uploads_free(struct uploads *u)
+{
+	struct upload *up;
+
+	if (!u)
+		return;
+	if (u->spool)
+		metrics_off_collect(u->opt.metrics, collect, u);
+	nursery_stop(u->nursery);
+	while ((up = u->list)) {
+		u->list = up->next;
+		worker_free(up->worker);
+		up->worker = NULL;
+		upload_drop(up);
+	}
+	spool_close(u->spool);
+	json_decref(u->references);
+	pthread_mutex_destroy(&u->lock);
+	pthread_mutex_destroy(&u->kick_lock);
+	pthread_cond_destroy(&u->kick);
+	free(u);
+}
+
+json_t *uploads_status(struct uploads *u)
+{
+	json_int_t n[UP_STATES] = { 0 };
+	json_t *o = json_object();
+
+	pthread_mutex_lock(&u->lock);
+	for (const struct upload *up = u->list; up; up = up->next)
+		n[up->state]++;
+	pthread_mutex_unlock(&u->lock);
+	for (int i = 0; i < UP_STATES; i++)
+		json_object_set_new(o, upload_state_names[i], json_integer(n[i]));
+	json_object_set_new(o, "workers", json_integer((json_int_t)atomic_load(&u->workers)));
+	json_object_set_new(o, "spool", json_integer((json_int_t)atomic_load(&u->used)));
+	json_object_set_new(o, "spool_max", json_integer((json_int_t)u->conf.spool));
+	json_object_set_new(o, "bytes", json_integer((json_int_t)atomic_load(&u->bytes_in)));
+	return o;
+}
