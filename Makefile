@@ -14,7 +14,8 @@ say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUI
 # ---- what each program is made of ------------------------------------------------------------
 lib_src      :=
 lib_src      += lib/form.c lib/httpc.c lib/inside.c
-lib_src      += lib/access.c lib/access_cookie.c lib/access_role.c lib/audit.c lib/audit_http.c lib/audit_search.c
+lib_src      += lib/token_issue.c
+lib_src      += lib/access.c lib/access_cookie.c lib/audit.c lib/audit_http.c lib/audit_search.c
 lib_src      += lib/group_edit.c lib/password.c lib/token.c lib/user_edit.c lib/users.c lib/users_may.c lib/users_who.c
 lib_src      += lib/addr.c lib/conf.c lib/conf_check.c lib/conf_check_tunnels.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
 lib_src      += lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
@@ -53,6 +54,8 @@ upload_src   += http/upload/unpack.c
 upload_src   += http/upload/worker_main.c http/upload/worker_wire.c
 upload_src   += http/upload/pipeline.c http/upload/pipeline_image.c http/upload/pipeline_locate.c http/upload/pipeline_rows.c http/upload/pipeline_type.c
 upload_src   += http/upload/hll.c http/upload/kll.c http/upload/stats.c http/upload/stats_column.c http/upload/stats_json.c http/upload/top.c
+upload_src   += http/upload/csv_out.c http/upload/mask.c http/upload/transform.c http/upload/transform_cell.c http/upload/transform_file.c
+upload_src   += http/upload/transform_json.c http/upload/transform_lineage.c http/upload/transform_plan.c
 upload_src   += http/upload/csv.c http/upload/csv_scan.c http/upload/csv_text.c http/upload/finding.c
 upload_src   += http/upload/value.c http/upload/value_number.c http/upload/value_strptime.c http/upload/value_text.c http/upload/value_time.c
 upload_src   += http/upload/expr_bind.c http/upload/expr_eval.c http/upload/expr_parse.c http/upload/expr_text.c http/upload/pattern.c
@@ -61,10 +64,15 @@ upload_src   += http/upload/rules_output.c http/upload/rules_schema.c http/uploa
 upload_src   += http/upload/tus.c http/upload/spool.c http/upload/objects.c http/upload/commit.c http/upload/datasets.c http/upload/datasets_files.c
 upload_src   += http/upload/uploads.c http/upload/uploads_state.c http/upload/uploads_take.c http/upload/uploads_check.c http/upload/uploads_tus.c
 upload_src   += http/upload/uploads_put.c http/upload/uploads_show.c http/upload/uploads_replace.c http/upload/uploads_forward.c
+upload_src   += http/upload/keyset.c http/upload/runs.c http/upload/uniques.c
 
 identity_src :=
+identity_src += http/identity/audit_merge.c http/identity/device.c http/identity/identity.c http/identity/jwt.c http/identity/limit.c
+identity_src += http/identity/login.c http/identity/page.c http/identity/password.c http/identity/people.c http/identity/person.c
+identity_src += http/identity/provider.c http/identity/seal.c http/identity/session.c http/identity/tokens.c
 
-gateway_src  := http/gateway/console.c http/gateway/console_files.c http/gateway/rank.c http/gateway/redirect.c http/gateway/services.c http/gateway/view.c
+gateway_src  := http/gateway/console.c http/gateway/console_files.c http/gateway/rank.c http/gateway/redirect.c http/gateway/services.c
+gateway_src  += http/gateway/signon.c http/gateway/view.c
 
 registry_src := http/registry/fields.c http/registry/request.c http/registry/server.c http/registry/store.c
 registry_src += http/registry/store_disk.c http/registry/store_lease.c http/registry/watch.c
@@ -87,7 +95,8 @@ tunnel_src   := $(tunnel_parts:%=user/tunnel/%.c)
 llhttp       := /usr/share/llhttp
 llhttp_obj    = $(BUILD)/llhttp/api.o $(BUILD)/llhttp/http.o $(BUILD)/llhttp/llhttp.o
 
-weir_src     := tools/ca.c tools/cmd.c tools/fdstore.c tools/lab.c tools/login.c tools/objects.c tools/prompt.c tools/session.c tools/show.c tools/up.c tools/user.c tools/web.c
+weir_src     := tools/audit.c tools/ca.c tools/cmd.c tools/dataset.c tools/dataset_check.c tools/fdstore.c tools/group.c tools/lab.c
+weir_src     += tools/login.c tools/objects.c tools/prompt.c tools/session.c tools/show.c tools/up.c tools/user.c tools/web.c
 weir_src     += tools/tunnel.c tools/tunnel_enroll.c tools/tunnel_origin.c tools/tunnel_show.c tools/tunnel_status.c tools/tunnel_watch.c tools/tunnel_wish.c
 
 bpf_src      := bpf/edge.bpf.c bpf/listen.bpf.c
@@ -118,14 +127,12 @@ unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op
 unit_gateway  := test_rank
 
 unit_upload   :=
-unit_upload   += test_upload_stats
-unit_upload   += test_upload_expr
+unit_upload   += test_upload_stats test_upload_transform
+unit_upload   += test_upload_expr test_upload_uniques
 unit_upload   += test_upload_json test_upload_unpack test_upload_worker
-unit_upload   += test_upload_csv test_upload_value
-unit_upload   += test_upload_worker
 unit_upload   += test_upload_csv test_upload_pattern test_upload_value
 
-unit_identity :=
+unit_identity := test_identity_jwt
 
 unit_registry := test_access test_registry_store test_rights test_tunnels_edit test_users
 
@@ -166,7 +173,7 @@ fuzz_tunnel   += fuzz_tunnel_proxy fuzz_tunnel_sni
 fuzz_upload   :=
 fuzz_upload   += fuzz_upload_csv
 
-fuzz_identity :=
+fuzz_identity := fuzz_identity_jwt
 
 fuzz_store    :=
 fuzz_store    += fuzz_names_wire

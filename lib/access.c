@@ -17,7 +17,7 @@
 #define BACKLOG 1024
 
 /* 401, with what would be right (RFC 9110 section 11.6.1). */
-static bool refuse(struct http_req *req, int rc)
+enum http_next access_refuse(struct http_req *req, int rc)
 {
 	const char *why =
 		rc == -ENOENT
@@ -35,7 +35,12 @@ static bool refuse(struct http_req *req, int rc)
 
 	http_add_header(req, "WWW-Authenticate",
 			page ? "Bearer realm=\"weir\"" : "Basic realm=\"weir\", charset=\"UTF-8\"");
-	http_reply_error(req, 401, rc == -ETIME ? "expired" : "unauthorized", "%s", why);
+	return http_reply_error(req, 401, rc == -ETIME ? "expired" : "unauthorized", "%s", why);
+}
+
+static bool refuse(struct http_req *req, int rc)
+{
+	access_refuse(req, rc);
 	return false;
 }
 
@@ -48,7 +53,7 @@ static bool refuse_csrf(struct http_req *req)
 }
 
 /* Who asks, by header, else by the query's token, else by cookie; -ENOENT when nothing is there. */
-static int identify(struct http_req *req, struct users *users, struct token_scope *who)
+int access_identify(struct http_req *req, struct users *users, struct token_scope *who)
 {
 	const char *header = http_header(req, "Authorization"), *token = http_query(req, "t");
 	char session[TOKEN_MAX];
@@ -64,7 +69,7 @@ static int identify(struct http_req *req, struct users *users, struct token_scop
 
 bool access_who_form(struct http_req *req, struct users *users, struct token_scope *who)
 {
-	int rc = identify(req, users, who);
+	int rc = access_identify(req, users, who);
 
 	if (rc)
 		return refuse(req, rc);
@@ -73,7 +78,7 @@ bool access_who_form(struct http_req *req, struct users *users, struct token_sco
 
 bool access_who(struct http_req *req, struct users *users, struct token_scope *who)
 {
-	int rc = identify(req, users, who);
+	int rc = access_identify(req, users, who);
 
 	if (rc)
 		return refuse(req, rc);
@@ -85,7 +90,7 @@ bool access_check(struct http_req *req, struct users *users, unsigned int right,
 {
 	struct token_scope scope = { .bucket = "" };
 	char letters[8];
-	int rc = identify(req, users, &scope);
+	int rc = access_identify(req, users, &scope);
 	bool cookie = access_is_cookie(req);
 
 	*who = (struct token_scope){ .bucket = "" };
@@ -103,6 +108,23 @@ bool access_check(struct http_req *req, struct users *users, unsigned int right,
 				 rights_format(right, letters));
 		return false;
 	}
+	return true;
+}
+
+bool access_role(struct http_req *req, struct users *users, enum role role, struct token_scope *who)
+{
+	struct token_scope scope;
+	enum role has;
+
+	if (!access_who(req, users, &scope))
+		return false;
+	has = users_role(users, &scope);
+	if (has < role) {
+		http_reply_error(req, 403, "forbidden", "this needs the role %s; %s has %s (weir group shows who gives it)",
+				 role_names[role], scope.user, role_names[has]);
+		return false;
+	}
+	*who = scope;
 	return true;
 }
 

@@ -48,6 +48,9 @@ int access_set_cookie(struct http_req *req, const char *name, const char *value,
 /* 403 unless the caller has at least that role (users_role). */
 bool access_role(struct http_req *req, struct users *users, enum role role, struct token_scope *who);
 
+/* The same without an answer and without a look at forged requests: 0, or as users_authorize(). */
+int access_identify(struct http_req *req, struct users *users, struct token_scope *who);
+enum http_next access_refuse(struct http_req *req, int rc); /* the 401 for that */
 /* Only who: 401, or *who. For requests whose rights can be told later alone (by hash). */
 bool access_who(struct http_req *req, struct users *users, struct token_scope *who);
 

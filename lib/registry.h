@@ -33,6 +33,7 @@
 #define REG_PEOPLE    REG_ROOT "people/"    /* NAME: of an OpenID provider */
 #define REG_DATASETS  REG_ROOT "datasets/"  /* NAME */
 #define REG_ENDED     REG_ROOT "ended/"	    /* id of a token, leased until it would expire */
+#define REG_TOKENS    REG_ROOT "token/"	    /* USER/ID: API tokens issued, leased until they expire */
 #define REG_RECORDS   REG_ROOT "records/"   /* ZONE/NAME/TYPE */
 
 struct registry;
@@ -81,6 +82,9 @@ struct reg_change {
  * -ETIMEDOUT. */
 int registry_txn(struct registry *reg, const struct reg_cond *conds, size_t nconds,
 		 const struct reg_change *changes, size_t nchanges, int64_t *revision);
+
+/* A lease that ends by itself after so many seconds: for keys that shall vanish then. */
+int registry_grant(struct registry *reg, int64_t ttl_s, int64_t *lease);
 
 /* A lease that is kept alive until registry_lease_end(). Keys attached to it are remembered: when
  * the lease was lost (registry away longer than the TTL), a new one is made and the keys are put

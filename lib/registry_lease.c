@@ -75,16 +75,14 @@ static void lease_renewed(struct reg_lease *lease, int64_t id, int64_t asked_ms)
 	pthread_mutex_unlock(&lease->lock);
 }
 
-/* ---- called with busy held ---- */
-
-static int grant(struct reg_lease *lease)
+int registry_grant(struct registry *reg, int64_t ttl_s, int64_t *lease)
 {
 	json_t *request = json_object(), *answer = NULL;
-	int64_t asked_ms = reg_now_ms(), id;
+	int64_t id;
 	int rc;
 
-	reg_set_i64(request, "TTL", lease->ttl_s);
-	rc = reg_call(lease->reg, "/v3/lease/grant", request, 0, &answer);
+	reg_set_i64(request, "TTL", ttl_s);
+	rc = reg_call(reg, "/v3/lease/grant", request, 0, &answer);
 	if (rc)
 		return rc;
 	id = reg_i64(answer, "ID");
@@ -93,8 +91,20 @@ static int grant(struct reg_lease *lease)
 		reg_error_set("the registry granted a lease without a number");
 		return -EPROTO;
 	}
-	lease_renewed(lease, id, asked_ms);
+	*lease = id;
 	return 0;
+}
+
+/* ---- called with busy held ---- */
+
+static int grant(struct reg_lease *lease)
+{
+	int64_t asked_ms = reg_now_ms(), id;
+	int rc = registry_grant(lease->reg, lease->ttl_s, &id);
+
+	if (!rc)
+		lease_renewed(lease, id, asked_ms);
+	return rc;
 }
 
 /* Puts all remembered keys but the locks. Only calls with busy held change the array. */

@@ -10,8 +10,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "lib/password.h"
 #include "lib/token.h"
 #include "lib/user_edit.h"
+#include "tools/prompt.h"
 
 #define TTL_MAX (90 * 86400)
 
@@ -50,14 +52,28 @@ static int print_key(const char *name, struct user_key *key, bool as_json)
 	return CMD_OK;
 }
 
+/* A JSON array of names with ", " between. */
+static const char *names_of(const json_t *list, char *out, size_t size)
+{
+	const json_t *name;
+	size_t i, n = 0;
+
+	out[0] = '\0';
+	json_array_foreach (list, i, name)
+		if (json_is_string(name) && n < size)
+			n += (size_t)snprintf(out + n, size - n, "%s%s", i ? ", " : "",
+					      json_string_value(name));
+	return out;
+}
+
 static void print_users(json_t *list)
 {
-	struct table *t = table_new("USER|STATE|RIGHTS|KEYS>");
+	struct table *t = table_new("USER|STATE|RIGHTS|GROUPS|KEYS>|PASSWORD");
 	json_t *user, *grant;
 	size_t i, k;
 
 	json_array_foreach (list, i, user) {
-		char rights[512] = "", keys[16];
+		char rights[512] = "", keys[16], groups[512];
 
 		json_array_foreach (json_object_get(user, "grants"), k, grant) {
 			size_t at = strlen(rights);
@@ -69,7 +85,9 @@ static void print_users(json_t *list)
 		snprintf(keys, sizeof(keys), "%zu", json_array_size(json_object_get(user, "keys")));
 		table_row(t, js_text(user, "name", "?"),
 			  json_is_true(json_object_get(user, "disabled")) ? "disabled" : "active",
-			  rights, keys, NULL);
+			  rights, names_of(json_object_get(user, "groups"), groups, sizeof(groups)),
+			  keys, json_is_true(json_object_get(user, "password")) ? "yes" : "no",
+			  NULL);
 	}
 	table_print(t);
 }
@@ -116,31 +134,123 @@ static int run_user(const struct cmd *cmd, struct registry *reg, const char *wha
 	return CMD_OK;
 }
 
+static int set_groups(struct registry *reg, const char *name, const char *const *groups, size_t n,
+		      bool as_json)
+{
+	const char *missing = NULL;
+	int rc = user_set_groups(reg, name, groups, n, &missing);
+
+	if (rc == -ENOKEY)
+		return cmd_fail("there is no group %s; make it first (weir group add %s)", missing,
+				missing);
+	if (rc)
+		return say_failure("change the groups of", name, rc);
+	if (as_json)
+		return cmd_print_json(json_pack("{s:s, s:i}", "user", name, "groups", (int)n));
+	printf("%s: %s", name, n ? "in " : "in no group");
+	for (size_t i = 0; i < n; i++)
+		printf("%s%s", i ? ", " : "", groups[i]);
+	putchar('\n');
+	return CMD_OK;
+}
+
+/* Asked for twice on a terminal. */
+static int read_password(bool from_stdin, char *password, size_t size)
+{
+	char again[PASSWORD_MAX + 2];
+	int rc = prompt_secret("new password: ", from_stdin, password, size);
+
+	if (rc)
+		return cmd_fail(
+			"no password came; on a terminal it is asked for, else give --stdin");
+	if (strlen(password) < PASSWORD_MIN || strlen(password) > PASSWORD_MAX)
+		return cmd_fail("a password has %d to %d bytes", PASSWORD_MIN, PASSWORD_MAX);
+	if (from_stdin)
+		return CMD_OK;
+	rc = prompt_secret("again: ", false, again, sizeof(again));
+	if (rc || strcmp(password, again))
+		rc = cmd_fail("these were two different ones; nothing was changed");
+	OPENSSL_cleanse(again, sizeof(again));
+	return rc;
+}
+
+static int set_password(struct registry *reg, const char *name, bool from_stdin, bool none,
+			bool as_json)
+{
+	char password[PASSWORD_MAX + 2];
+	int rc = none ? CMD_OK : read_password(from_stdin, password, sizeof(password));
+
+	if (!rc) {
+		rc = user_set_password(reg, name, none ? NULL : password);
+		rc = rc ? say_failure("set the password of", name, rc) : CMD_OK;
+	}
+	OPENSSL_cleanse(password, sizeof(password));
+	if (rc)
+		return rc;
+	if (as_json)
+		return cmd_print_json(json_pack("{s:s, s:b}", "user", name, "password", !none));
+	printf("%s: %s\n", name, none ? "has no password now" : "the password is set");
+	return CMD_OK;
+}
+
+struct user_flags {
+	struct user_grant grant;
+	bool from_stdin, none, json;
+};
+
+static int run_words(const struct cmd *cmd, struct registry *reg, int n, char **words,
+		     const struct user_flags *flags)
+{
+	if (!strcmp(words[0], "list"))
+		return run_list(reg, flags->json);
+	if (!strcmp(words[0], "groups"))
+		return set_groups(reg, words[1], (const char *const *)words + 2, (size_t)n - 2,
+				  flags->json);
+	if (!strcmp(words[0], "password"))
+		return set_password(reg, words[1], flags->from_stdin, flags->none, flags->json);
+	return run_user(cmd, reg, words[0], words[1], &flags->grant, flags->json);
+}
+
+/* Are these as many words as the action wants? */
+static bool words_right(int n, char **words, const struct user_flags *flags)
+{
+	if (!strcmp(words[0], "list"))
+		return n == 1;
+	if (!strcmp(words[0], "groups"))
+		return flags->none ? n == 2 : n > 2;
+	return n == 2;
+}
+
 int cmd_user(const struct cmd *cmd, int argc, char **argv)
 {
-	struct user_grant grant = { .bucket = "*", .prefix = "", .rights = "rwdl" };
-	const struct cmd_flag own[] = { { "--rights", &grant.rights, NULL },
-					{ "--bucket", &grant.bucket, NULL },
-					{ "--prefix", &grant.prefix, NULL },
+	static char *list[] = { "list" };
+	struct user_flags flags = { .grant = { .bucket = "*", .prefix = "", .rights = "rwdl" } };
+	const struct cmd_flag own[] = { { "--rights", &flags.grant.rights, NULL },
+					{ "--bucket", &flags.grant.bucket, NULL },
+					{ "--prefix", &flags.grant.prefix, NULL },
+					{ "--stdin", NULL, &flags.from_stdin },
+					{ "--none", NULL, &flags.none },
 					{ NULL, NULL, NULL } };
 	struct cmd_options opt = { 0 };
 	int n = cmd_parse(cmd, argc, argv, &opt, own), rc = CMD_FAILED;
+	char **words = n > 0 ? argv : list;
 	struct registry *reg;
 	struct conf *conf;
-	bool list;
 
 	if (n < 0)
 		return cmd_exit_of(n);
-	list = n == 0 || (n == 1 && !strcmp(argv[0], "list"));
-	if (!list && n != 2)
-		return cmd_usage(cmd, "wants one action and one name");
+	n = n ? n : 1;
+	flags.json = opt.json;
+	if (!words_right(n, words, &flags))
+		return cmd_usage(cmd,
+				 "wants one action and one name (groups: a name and groups, or "
+				 "--none)");
 	conf = cmd_conf(&opt);
 	if (!conf)
 		return CMD_USAGE;
 	reg = cmd_registry(conf);
 	if (reg)
-		rc = list ? run_list(reg, opt.json)
-			  : run_user(cmd, reg, argv[0], argv[1], &grant, opt.json);
+		rc = run_words(cmd, reg, n, words, &flags);
 	registry_close(reg);
 	conf_free(conf);
 	return rc;

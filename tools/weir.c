@@ -77,11 +77,48 @@ static const struct cmd commands[] = {
 	{ "whoami", "", "Show who is signed in, groups and role", CONFIG_HELP WHERE_HELP
 	  "\nexample: weir whoami --json\n",
 	  cmd_whoami },
-	{ "user", "add|key|disable|enable|rm NAME, or list", "Manage who may",
+	{ "dataset", "list | create | show | rules | set | files | remove | check …",
+	  "Datasets: their rules, who may read and write, their files",
+	  "  list                        what you may read or write\n"
+	  "  create NAME [RULES]         make one (role steward); RULES: YAML, weir-dataset(5); - for "
+	  "standard input\n"
+	  "    --title T --owner USER --reader GROUP… --writer GROUP…   when there are no rules yet\n"
+	  "  show NAME, rules NAME       who may, and columns; the rules as they were written\n"
+	  "  set NAME RULES              other rules (its owner)\n"
+	  "    --generation N            only if it still has this one; --force: whichever it has\n"
+	  "  files NAME [FILE]           its files; what is known of one\n"
+	  "  remove NAME [--force]       --force: with its files\n"
+	  "  check RULES FILE            check a file here, nothing is sent; - as RULES: no rules\n" CONFIG_HELP WHERE_HELP
+	  "\nexample: weir dataset create sales sales.yaml; weir dataset check sales.yaml may.csv\n",
+	  cmd_dataset },
+	{ "catalogue", "", "Show all files that you may read, with rows and times", CONFIG_HELP WHERE_HELP
+	  "\nexample: weir catalogue --json | jq '.datasets[].files[].url'\n",
+	  cmd_catalogue },
+	{ "audit", "", "Show who did what, newest first (all of it: role auditor)",
+	  "  --who USER      what this user did\n  --what W        login, upload, download, delete, "
+	  "dataset.change, …\n"
+	  "  --on TEXT       DATASET/FILE or its beginning\n  --result R      ok, denied or failed\n"
+	  "  --text TEXT     anywhere in the line\n"
+	  "  --since, --until T  2026-05-31, \"2026-05-31 12:30\", or how long ago: 90m, 7d\n"
+	  "  --max N         so many lines (100)\n" CONFIG_HELP WHERE_HELP
+	  "\nexample: weir audit --on sales/ --result denied --since 7d\n",
+	  cmd_audit },
+	{ "group", "add|set|remove NAME, or list", "Manage groups: roles, rights, and who of a provider's",
+	  "  --role R        member, auditor (reads the audit log), steward (makes datasets) or admin\n"
+	  "  --from NAME     this group of the OpenID provider is in it; several times (default: of its "
+	  "own name)\n"
+	  "  --own-name      again by its own name\n"
+	  "  --grant L:B/P   rights L in bucket B below P; several times; B may be *\n"
+	  "  --no-grants     none any more\n" CONFIG_HELP JSON_HELP
+	  "\nexample: weir group add analysts --from /company/analytics --role steward\n",
+	  cmd_group },
+	{ "user", "add|key|disable|enable|rm|groups|password NAME, or list", "Manage who may",
 	  CONFIG_HELP
 	  "  --rights LETTERS  r read, w write, d delete, l list, a see the console (rwdl)\n"
 	  "  --bucket B        in this bucket (all)\n  --prefix P        below this key prefix "
-	  "(all)\n" JSON_HELP
+	  "(all)\n"
+	  "  groups NAME G…    these are the user's groups; --none: none\n"
+	  "  password NAME     asked for, or --stdin; --none: no password any more\n" JSON_HELP
 	  "\nadd and key print a new key once: its id and secret are user and password for HTTP\n"
 	  "example: weir user add ada --rights rwdl\n",
 	  cmd_user },
@@ -129,7 +166,7 @@ static void print_help(FILE *out)
 	      "storage.\n\n",
 	      out);
 	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(out, "  %-8s  %s\n", commands[i].name, commands[i].summary);
+		fprintf(out, "  %-9s  %s\n", commands[i].name, commands[i].summary);
 	fputs("\nweir COMMAND --help says more, with an example.\n", out);
 }
 

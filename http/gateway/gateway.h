@@ -9,6 +9,7 @@
 
 #include "http/gateway/view.h"
 #include "http/upload/uploads.h"
+#include "http/identity/identity.h"
 #include "lib/access.h"
 #include "lib/audit.h"
 #include "lib/daemon.h"
@@ -28,6 +29,7 @@ struct gateway {
 	char folder[4096]; /* STATE/gateway: the audit log, and what else this gateway keeps */
 	struct audit *audit;
 	struct users *users;
+	struct identity *identity;
 	struct view *view;
 	struct httpd *server;
 	struct inside *inside;
@@ -58,6 +60,17 @@ enum http_next object_begin(struct http_req *req, void *arg);
 enum http_next object_body(struct http_req *req, void *arg, const void *data, size_t len, size_t *taken);
 enum http_next object_end(struct http_req *req, void *arg);
 void object_done(struct http_req *req, void *arg);
+/* signon.c: routes of http/identity. */
+enum http_next signon_start(struct http_req *req, void *arg);
+enum http_next signon_callback(struct http_req *req, void *arg);
+enum http_next signon_password(struct http_req *req, void *arg);
+enum http_next signon_device(struct http_req *req, void *arg);
+enum http_next signon_device_token(struct http_req *req, void *arg);
+enum http_next signon_logout(struct http_req *req, void *arg);
+enum http_next signon_session(struct http_req *req, void *arg);
+enum http_next signon_tokens(struct http_req *req, void *arg);
+enum http_next signon_people(struct http_req *req, void *arg);
+enum http_next signon_audit(struct http_req *req, void *arg);
 
 /* console.c: what the console shows of the machines (JSON and events). console_files.c: the page and
  * its files. */

@@ -14,6 +14,9 @@
 #define PUT (1u << HTTP_PUT)
 #define GET (1u << HTTP_GET)
 #define DEL (1u << HTTP_DELETE)
+#define POST (1u << HTTP_POST)
+
+#define SMALL 16384 /* bytes of a request that holds a few fields */
 
 static enum http_next health(struct http_req *req, void *arg)
 {
@@ -48,7 +51,20 @@ static const struct http_route routes[] = {
 	{ .methods = GET, .path = "/_/console/*file", .begin = console_file },
 	{ .methods = GET, .path = "/_/status", .begin = console_status },
 	{ .methods = GET, .path = "/_/events", .begin = console_events },
-	{ .methods = 1u << HTTP_POST, .path = "/_/token", .begin = console_token },
+	{ .methods = POST, .path = "/_/token", .begin = console_token },
+	{ .methods = GET, .path = "/_/login/start", .begin = signon_start },
+	{ .methods = GET, .path = "/_/login/callback", .begin = signon_callback },
+	{ .methods = POST, .path = "/_/login/password", .body_max = SMALL, .end = signon_password },
+	{ .methods = POST, .path = "/_/login/device", .body_max = SMALL, .end = signon_device },
+	{ .methods = POST, .path = "/_/login/device/token", .body_max = SMALL, .end = signon_device_token },
+	{ .methods = POST, .path = "/_/logout", .body_max = SMALL, .end = signon_logout },
+	{ .methods = GET, .path = "/_/session", .begin = signon_session },
+	{ .methods = GET, .path = "/_/tokens", .begin = signon_tokens },
+	{ .methods = POST, .path = "/_/tokens", .body_max = SMALL, .end = signon_tokens },
+	{ .methods = DEL, .path = "/_/tokens/:id", .begin = signon_tokens },
+	{ .methods = GET, .path = "/_/people", .begin = signon_people },
+	{ .methods = POST, .path = "/_/people/:name", .body_max = SMALL, .end = signon_people },
+	{ .methods = GET, .path = "/_/audit", .begin = signon_audit },
 	{ .methods = GET, .path = "/_/health", .begin = health },
 	{ .path = NULL },
 };
@@ -147,6 +163,8 @@ static int prepare(struct daemon *d)
 	if (!rc)
 		rc = console_open(&gw->console, gw, client);
 	if (!rc)
+		rc = identity_open(&gw->identity, d->conf);
+	if (!rc)
 		rc = services_prepare(gw, d);
 	return rc;
 }
@@ -193,6 +211,8 @@ static int start(struct daemon *d)
 	if (!rc)
 		rc = users_open(&gw->users, d->registry, users_changed, gw);
 	if (!rc)
+		rc = identity_start(gw->identity, gw->users, d->registry, gw->audit, d->metrics);
+	if (!rc)
 		rc = view_open(&gw->view, d->registry, d->conf);
 	if (!rc)
 		rc = services_start(gw, routes, inside_routes);
@@ -230,10 +250,12 @@ static void stop(struct daemon *d)
 	console_stop(gw->console);
 	services_stop(gw);
 	httpd_stop(gw->server, 5000);
+	identity_stop(gw->identity);
 	inside_stop(gw->inside);
 	console_free(gw->console);
 	services_free(gw);
 	view_close(gw->view);
+	identity_free(gw->identity);
 	users_close(gw->users);
 	audit_close(gw->audit);
 	load_free(gw->load);

@@ -31,6 +31,7 @@ void identity_free(struct identity *id); /* accepts NULL */
  * GET /_/session                         200 {user,name,groups,role,csrf,expires,provider} or {user:null,provider:bool,passwords:bool}
  * POST /_/tokens {note,ttl,bucket?,prefix?,rights?}   200 {token,id,expires}: an API token of the caller, at most its own rights
  * GET /_/tokens, DELETE /_/tokens/ID     the caller's tokens
+ * GET /_/audit                           what all gateways and endpoints wrote down, newest first: {lines,silent:[{node,role,why}],next}
  * GET /_/people                          role admin: provider's people and local users with groups, last sign-in
  * POST /_/people/NAME {signout:true}|{disabled:bool}  role admin */
 enum http_next identity_login_start(struct http_req *req, struct identity *id);
@@ -41,6 +42,7 @@ enum http_next identity_device_token(struct http_req *req, struct identity *id);
 enum http_next identity_logout(struct http_req *req, struct identity *id);	   /* end */
 enum http_next identity_session(struct http_req *req, struct identity *id);
 enum http_next identity_tokens(struct http_req *req, struct identity *id);	   /* GET begin, POST end, DELETE begin */
-enum http_next identity_people(struct http_req *req, struct identity *id);
+enum http_next identity_people(struct http_req *req, struct identity *id); /* GET begin, POST end */
+enum http_next identity_audit(struct http_req *req, struct identity *id);
 
 #endif

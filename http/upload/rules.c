@@ -8,6 +8,7 @@
 
 #include "http/upload/pattern.h"
 #include "http/upload/rules_table.h"
+#include "lib/hash.h"
 
 static void read_rules(struct rules_file *file, const char *text, size_t len, const char *name, struct rules_faults *faults)
 {
@@ -70,6 +71,19 @@ void rules_free(struct rules *rules)
 	json_decref(rules->json);
 	rules_arena_free(&file->arena);
 	free(file);
+}
+
+void rules_seed(const struct rules *rules, uint8_t seed[16])
+{
+	static const char purpose[] = "weir uniques";
+	uint8_t mac[32];
+
+	if (!rules || !*rules->mask_salt) {
+		random_bytes(seed, 16);
+		return;
+	}
+	hmac_sha256(rules->mask_salt, strlen(rules->mask_salt), purpose, sizeof(purpose) - 1, mac);
+	memcpy(seed, mac, 16);
 }
 
 const struct field *rules_field(const struct rules *rules, const char *name, size_t len)

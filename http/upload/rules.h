@@ -139,6 +139,8 @@ struct rules {
  * the text has none; may be NULL. faults (may be NULL) gets a line for each. 0, -EINVAL, -ENOMEM. */
 int rules_parse(struct rules **out, const char *text, size_t len, const char *name, FILE *faults);
 void rules_free(struct rules *rules); /* accepts NULL */
+/* Seed of the dataset's hashes (uniques.h): from mask_salt, so that its key files fit each other; random without. */
+void rules_seed(const struct rules *rules, uint8_t seed[16]);
 const struct field *rules_field(const struct rules *rules, const char *name, size_t len);
 /* The table as text: every key, type, default, meaning (for weir-dataset(5); a test compares). */
 void rules_describe(FILE *out);

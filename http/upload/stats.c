@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/upload/missing.h"
 #include "http/upload/stats.h"
 #include "http/upload/stats_column.h"
 
@@ -22,23 +23,9 @@ int stats_new(struct stats **out, const struct rules *rules)
 	if (!s)
 		return -ENOMEM;
 	s->rules = rules;
-	for (size_t i = 0; rules && i < rules->nmissing; i++) {
-		size_t len = strlen(rules->missing_values[i]);
-
-		if (len > s->longest_missing)
-			s->longest_missing = len;
-	}
+	s->longest_missing = missing_longest(rules);
 	*out = s;
 	return 0;
-}
-
-static const struct field *field_named(const struct rules *rules, const struct cell *name)
-{
-	for (size_t i = 0; rules && i < rules->nfields; i++)
-		if (strlen(rules->fields[i].name) == name->len &&
-		    !memcmp(rules->fields[i].name, name->text, name->len))
-			return &rules->fields[i];
-	return NULL;
 }
 
 int stats_names(struct stats *s, const struct cell *names, uint32_t n)
@@ -56,21 +43,13 @@ int stats_names(struct stats *s, const struct cell *names, uint32_t n)
 	for (; s->n < n; s->n++) {
 		const struct cell *name = &names[s->n];
 		int r = column_init(&s->columns[s->n], name->text, name->len,
-				    field_named(s->rules, name), many);
+				    s->rules ? rules_field(s->rules, name->text, name->len) : NULL,
+				    many);
 
 		if (r < 0)
 			return r;
 	}
 	return 0;
-}
-
-static bool is_missing(const struct stats *s, const struct cell *cell)
-{
-	for (size_t i = 0; s->rules && i < s->rules->nmissing; i++)
-		if (strlen(s->rules->missing_values[i]) == cell->len &&
-		    !memcmp(s->rules->missing_values[i], cell->text, cell->len))
-			return true;
-	return false;
 }
 
 int stats_row(struct stats *s, const struct row *row)
@@ -83,8 +62,7 @@ int stats_row(struct stats *s, const struct row *row)
 		int r;
 
 		/* Nulls are what is not counted: also the cells of rows before a column came up. */
-		if (cell->null || !cell->len ||
-		    (cell->len <= s->longest_missing && is_missing(s, cell)))
+		if (missing_value(s->rules, s->longest_missing, cell))
 			continue;
 		r = column_add(&s->columns[i], cell->text, cell->len);
 		if (r < 0)

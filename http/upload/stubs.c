@@ -20,17 +20,3 @@ W void check_counts(const struct check *c, struct check_counts *o) { *o=c->n; }
 W json_t *check_summary(const struct check *c) { (void)c; return json_array(); }
 W int check_write_keys(struct check *c, const char *k, int fd) { (void)c;(void)k;(void)fd; return -ENOENT; }
 W void check_free(struct check *c) { free(c); }
-struct transform { int x; };
-W int transform_new(struct transform **o, const struct rules *r, const struct transform_files *f) { (void)o;(void)r;(void)f; return -ENOSYS; }
-W int transform_names(struct transform *t, const struct cell *n, uint32_t k) { (void)t;(void)n;(void)k; return 0; }
-W int transform_row(struct transform *t, const struct row *r) { (void)t;(void)r; return 0; }
-W int transform_end(struct transform *t) { (void)t; return 0; }
-W const char *transform_why(const struct transform *t) { (void)t; return ""; }
-W json_t *transform_lineage(const struct transform *t) { (void)t; return json_array(); }
-W void transform_free(struct transform *t) { free(t); }
-W int csv_out_row(struct csv_out *o, const struct row *r, bool m) { (void)o;(void)r;(void)m; return 0; }
-#include "http/upload/uniques.h"
-W int uniques_merge_keys(const int *f, size_t n, int o) { (void)f;(void)n;(void)o; return -ENOENT; }
-struct keyset { int x; };
-W int keyset_open(struct keyset **o, int fd) { (void)o;(void)fd; return -ENOSYS; }
-W void keyset_close(struct keyset *k) { (void)k; }

@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * transform.h -- the outputs that a dataset declares: rows in, files out (CSV or JSON Lines, packed by gzip or zstd).
+ *
+ * A cell is cast, then masked. Missing values are null: nothing in CSV, null in JSON. A cast or derivation that has no
+ * result is null too (and counted: "failed"). mask: hash is the first 32 hex digits of HMAC-SHA256 with the text of
+ * mask_salt as key, truncate keeps N characters and "…", remove leaves the column out. JSON values have the type of
+ * the cast or the field; of a column without either, numbers and booleans are such unless they were quoted.
+ *
+ * People open CSV in spreadsheets: CSV outputs and quarantine.csv are marked against formulas (csv_out_row), names too;
+ * JSON Lines are for programs and are not, nor is the original, which stays as it came.
  */
 #ifndef WEIR_UPLOAD_TRANSFORM_H
 #define WEIR_UPLOAD_TRANSFORM_H
@@ -25,8 +33,10 @@ json_t *transform_lineage(const struct transform *t);
 void transform_free(struct transform *t); /* accepts NULL */
 
 /* One row as CSV with RFC 4180 quotes into a growing buffer: for quarantine files too. mark: cells that a spreadsheet
- * would run (=, +, -, @, tab, CR at the beginning, not a number) get a leading apostrophe. */
-struct csv_out { char *data; size_t len, size; };
+ * would run (csv_out_runs) get a leading apostrophe. Null is nothing, a text of no characters is "". 0 or -ENOMEM. */
+struct csv_out { char *data; size_t len, size; }; /* data by malloc(), the caller's to free */
 int csv_out_row(struct csv_out *out, const struct row *row, bool mark);
+/* =, +, -, @, tab, CR or LF at the beginning, and not a number. */
+bool csv_out_runs(const char *text, size_t len);
 
 #endif

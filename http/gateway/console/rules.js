@@ -67,6 +67,7 @@ function showFaults(box, edit, list) {
 // What the sample gave.
 function showPreview(box, p, signal) {
   if (p.faults?.length) return fill(box, h('p', { class: 'empty' }, 'The preview waits for rules without faults.'));
+  if (p.why) return fill(box, notice(`The sample could not be checked: ${p.why}`));
   const r = p.result ?? {}, list = p.findings ?? [];
   fill(box, h('p', { class: `verdict ${r.verdict}` }, r.verdict === 'accepted' ? 'The sample would be accepted' : 'The sample would be rejected',
     `: ${many(r.rows ?? p.statistics?.rows ?? 0, 'row')}, ${many(r.findings ?? list.length, 'finding')}.`),
@@ -103,7 +104,7 @@ class Page {
     this.faults = h('div', { id: 'faults', 'aria-live': 'polite' });
     this.said = h('div');
     this.preview = h('div', { id: 'preview' }, h('p', { class: 'empty' }, 'Paste some lines of a file, or pick one, to see what these rules say of it.'));
-    this.nameField = this.name ? null : h('input', { id: 'new-name', required: true, pattern: '[a-z0-9][a-z0-9.\\-]*', maxlength: '63', spellcheck: 'false', autocapitalize: 'none' });
+    this.nameField = this.name ? null : h('input', { id: 'new-name', required: true, pattern: '[a-z0-9][a-z0-9.\\-]*', minlength: '3', maxlength: '63', spellcheck: 'false', autocapitalize: 'none' });
     this.sample = h('textarea', { id: 'sample', class: 'code', rows: 9, wrap: 'off', spellcheck: 'false', oninput: () => { this.file = undefined; later(); } });
     const pick = h('input', { type: 'file', id: 'sample-file', onchange: async () => {
       if (!pick.files[0]) return;
@@ -152,16 +153,17 @@ class Page {
 
   async save(e) {
     e.preventDefault();
-    const name = this.name ?? this.nameField.value.trim(), text = this.edit.area.value, more = { 'Content-Type': 'application/yaml' };
+    let name = this.name ?? this.nameField.value.trim();
+    const text = this.edit.area.value, more = { 'Content-Type': 'application/yaml' };
     fill(this.said);
     try {
       if (this.name) await call('PUT', `/_/datasets/${part(name)}`, { body: text, more: { ...more, 'If-Match': `"${this.generation}"` } });
-      else await call('POST', `/_/datasets?name=${part(name)}`, { body: /^dataset:/m.test(text) ? text : `dataset: ${name}\n${text}`, more });
+      else name = (await call('POST', `/_/datasets?name=${part(name)}`, { body: text, more }))?.name ?? name;
       location.hash = `#/datasets/${part(name)}`;
     } catch (e) {
       if (e.said?.faults) showFaults(this.faults, this.edit, e.said.faults);
       fill(this.said, notice(e.status === 412 ? 'Somebody else has changed these rules meanwhile: open them again, and bring your change in.'
-        : e.status === 409 ? `There is a dataset ${name} already.` : e.said?.faults ? 'The rules have faults.' : e.message));
+        : e.status === 409 ? `There is a dataset or bucket ${name} already.` : e.said?.faults ? 'The rules have faults.' : e.message));
     }
   }
 }

@@ -83,6 +83,15 @@ class Page {
     this.draw();
   }
 
+  // The events ended with an answer that is none: what is the matter?
+  async relisten() {
+    if (this.signal.aborted) return;
+    const u = await get(`/_/uploads/${part(this.id)}`, { signal: this.signal }).catch(e => ({ state: e.status === 404 || e.status === 410 ? 'cancelled' : this.up.state }));
+    this.take(u);
+    this.draw();
+    if (!over(this.up.state)) this.listen();
+  }
+
   build() {
     const bar = label => h('progress', { max: 1, value: 0, 'aria-label': label });
     this.parts = { state: h('p', { class: 'big' }), bars: h('div', { class: 'bars' }), sent: bar('sent'), checked: bar('checked'), sentText: h('span'), checkedText: h('span'),
@@ -117,6 +126,9 @@ class Page {
     const e = listen(`/_/uploads/${part(this.id)}/events`), on = (name, f) => e.addEventListener(name, m => { f(JSON.parse(m.data)); this.draw(); });
     this.signal.addEventListener('abort', () => e.close());
     e.onopen = () => this.findings.reset(); // each connection tells all from the beginning
+    e.onerror = () => { // the browser connects again by itself, but not after an answer of 4xx or 5xx
+      if (e.readyState === EventSource.CLOSED && !this.signal.aborted) setTimeout(() => this.relisten(), 2000);
+    };
     on('state', s => {
       this.take(s);
       if (!over(this.up.state)) return;
@@ -158,7 +170,7 @@ class Page {
     const about = facts(['type', t && [t.kind, t.encoding, t.delimiter && `delimiter ${JSON.stringify(t.delimiter)}`, t.packing && t.packing !== 'none' && t.packing].filter(Boolean).join(', ')],
       ['columns', this.columns && many(this.columns.length, 'column')], ['size', bytes(size)], ['rows', up.rows ? count(up.rows) : null], ['by', up.by], ['begun', when(up.begun, null)]);
     if (about.textContent !== p.about.textContent) fill(p.about, about);
-    this.title.textContent = this.findings.list.length ? `Findings: ${count(up.counts?.findings ?? up.result?.findings ?? this.findings.list.length)}` : 'Findings';
+    this.title.textContent = this.findings.list.length ? `Findings: ${count(Math.max(up.counts?.findings ?? 0, this.findings.list.length))}` : 'Findings';
     if (up.state === 'accepted') this.findings.say('Nothing is wrong with it.');
     this.actions();
   }

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* transform_json.c -- cells as JSON values (RFC 8259), for JSON Lines. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/upload/transform_parts.h"
+
+/* Bytes of the character at text, 0 when it is none (RFC 3629: no overlong forms, no surrogates).
+ */
+static size_t character(const unsigned char *t, size_t len)
+{
+	size_t n = t[0] < 0x80	 ? 1
+		   : t[0] < 0xc2 ? 0
+		   : t[0] < 0xe0 ? 2
+		   : t[0] < 0xf0 ? 3
+		   : t[0] < 0xf5 ? 4
+				 : 0;
+
+	if (!n || n > len)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((t[i] & 0xc0) != 0x80)
+			return 0;
+	if ((t[0] == 0xe0 && t[1] < 0xa0) || (t[0] == 0xed && t[1] > 0x9f) ||
+	    (t[0] == 0xf0 && t[1] < 0x90) || (t[0] == 0xf4 && t[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+static int put_escape(struct csv_out *out, unsigned char c)
+{
+	static const char shorts[] = "\"\"\\\\\bb\ff\nn\rr\tt";
+	char buf[8];
+
+	for (size_t i = 0; i < sizeof(shorts) - 1; i += 2)
+		if ((unsigned char)shorts[i] == c) {
+			buf[0] = '\\', buf[1] = shorts[i + 1];
+			return csv_out_put(out, buf, 2);
+		}
+	snprintf(buf, sizeof(buf), "\\u%04x", c);
+	return csv_out_put(out, buf, 6);
+}
+
+int json_out_string(struct csv_out *out, const char *text, size_t len)
+{
+	const unsigned char *t = (const unsigned char *)text;
+	size_t from = 0, at = 0;
+	int r = csv_out_put(out, "\"", 1);
+
+	while (at < len) {
+		size_t n = character(t + at, len - at);
+
+		if (n && t[at] >= 0x20 && t[at] != '"' && t[at] != '\\') {
+			at += n;
+			continue;
+		}
+		r |= csv_out_put(out, text + from, at - from);
+		r |= n ? put_escape(out, t[at]) : csv_out_put(out, "\xef\xbf\xbd", 3);
+		from = ++at;
+	}
+	r |= csv_out_put(out, text + from, len - from);
+	r |= csv_out_put(out, "\"", 1);
+	return r ? -ENOMEM : 0;
+}
+
+/* -?(0|[1-9][0-9]*)(.[0-9]+)?([eE][+-]?[0-9]+)? */
+static bool is_json_number(const char *t, size_t len)
+{
+	const char *end = t + len, *digits;
+
+#define DIGITS() for (digits = t; t < end && *t >= '0' && *t <= '9'; t++)
+	if (t < end && *t == '-')
+		t++;
+	DIGITS();
+	if (t == digits || (*digits == '0' && t - digits > 1))
+		return false;
+	if (t < end && *t == '.') {
+		t++;
+		DIGITS();
+		if (t == digits)
+			return false;
+	}
+	if (t < end && (*t == 'e' || *t == 'E')) {
+		t++;
+		if (t < end && (*t == '+' || *t == '-'))
+			t++;
+		DIGITS();
+		if (t == digits)
+			return false;
+	}
+#undef DIGITS
+	return t == end;
+}
+
+/* A document inside of a cell: on one line, as it is meant. */
+static int put_document(struct csv_out *out, const struct cell *cell)
+{
+	json_t *j = json_loadb(cell->text, cell->len, JSON_REJECT_DUPLICATES, NULL);
+	char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+	int r = text ? csv_out_put(out, text, strlen(text))
+		     : json_out_string(out, cell->text, cell->len);
+
+	free(text);
+	json_decref(j);
+	return r;
+}
+
+/* plain: the text's points and commas are those of JSON. */
+static int put_value(struct csv_out *out, const struct value *v, const struct cell *cell,
+		     bool plain)
+{
+	char buf[64];
+	size_t n;
+
+	if (v->type == FIELD_BOOLEAN)
+		return csv_out_put(out, v->i ? "true" : "false", v->i ? 4 : 5);
+	if (plain && is_json_number(cell->text,
+				    cell->len)) /* all its digits, also those that no double has */
+		return csv_out_put(out, cell->text, cell->len);
+	if (v->type == FIELD_NUMBER && !isfinite(v->d))
+		return csv_out_put(out, "null", 4);
+	n = value_format(buf, sizeof(buf), v);
+	return is_json_number(buf, n) ? csv_out_put(out, buf, n) : json_out_string(out, buf, n);
+}
+
+int json_out_cell(struct csv_out *out, enum field_type type, const struct field *field,
+		  const struct cell *cell)
+{
+	struct field own = { .decimal = '.' };
+	struct value v;
+
+	if (cell->null)
+		return csv_out_put(out, "null", 4);
+	if (type == FIELD_ANY)
+		type = cell->quoted ? FIELD_STRING : value_guess(cell->text, cell->len);
+	if (type == FIELD_OBJECT || type == FIELD_ARRAY)
+		return put_document(out, cell);
+	if (type == FIELD_INTEGER || type == FIELD_NUMBER || type == FIELD_BOOLEAN ||
+	    type == FIELD_YEAR) {
+		own.type = type;
+		if (!field || field->type != type)
+			field = &own;
+		if (!value_parse(&v, field, cell->text, cell->len))
+			return put_value(out, &v, cell,
+					 !field->group &&
+						 (!field->decimal || field->decimal == '.'));
+	}
+	return json_out_string(out, cell->text, cell->len);
+}

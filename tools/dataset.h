@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dataset.h -- the parts of `weir dataset`.
+ */
+#ifndef WEIR_TOOLS_DATASET_H
+#define WEIR_TOOLS_DATASET_H
+
+#include "tools/cmd.h"
+
+/* Checks a file by rules here, with the gateway's own checker (weir-gateway --check-file); nothing
+ * is sent anywhere. Findings as a table, or one JSON text. Exit code: 0 the file would be accepted,
+ * 1 it would not or could not be checked. */
+int dataset_check_file(const char *rules, const char *file, bool as_json);
+
+#endif
