@@ -85,6 +85,7 @@ class SignOn(Lab):
         if provider:
             self.provide()
         self.gateways = [self.gateway(i, identity) for i in (1, 2)]
+        until(lambda: listens(8080)) or sys.exit(f"Bail out! the endpoint does not start: {self.endpoint.said()[-1500:]}")
         self.url = "http://127.0.0.1:8001"
 
     def put(self, key, value):
@@ -155,7 +156,8 @@ class SignOn(Lab):
                     fields.update(login=login, password="any")
                 page = browser.form(html.unescape(re.search(r'action="([^"]+)"', page.body).group(1)), **fields)
             if not page.to:
-                sys.exit(f"Bail out! the provider says {page}")
+                text = " ".join(re.sub("<style.*?</style>|<[^>]*>", " ", page.body, flags=re.S).split())
+                sys.exit(f"Bail out! at {at} the provider says {page.status}: {text}")
             at = urllib.parse.urljoin(at, page.to)
         sys.exit("Bail out! the provider leads nowhere")
 

@@ -24,7 +24,7 @@ const post = new URL('/', redirect).href;
 const provider = new Provider(issuer, {
   clients: [{
     client_id: 'weir', redirect_uris: [redirect], post_logout_redirect_uris: [post], response_types: ['code'],
-    grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+    grant_types: ['authorization_code', 'urn:ietf:params:oauth:grant-type:device_code'],
     ...(secret ? { client_secret: secret, token_endpoint_auth_method: 'client_secret_basic' } : { token_endpoint_auth_method: 'none' }),
   }],
   jwks: { keys: [key('rsa', { modulusLength: 2048 }, 'RS256'), key('ec', { namedCurve: 'P-256' }, 'ES256')] },
