@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "lib/addr.h"
@@ -60,6 +61,9 @@ struct http_route {
 	enum http_next (*end)(struct http_req *req, void *arg); /* NULL: begin answers */
 	void (*done)(struct http_req *req, void *arg);		/* may be NULL */
 };
+
+/* "METHOD PATH" lines, in the order in which they are looked at: for tests that know every route. */
+void http_routes_print(const struct http_route *routes, FILE *out);
 
 struct httpd_options {
 	const char *name;	      /* for logs and metrics: "gateway", "inside" */

@@ -55,16 +55,23 @@ static enum MHD_Result see_header(void *arg, enum MHD_ValueKind kind, const char
 	return MHD_YES;
 }
 
+static const char *const method_names[HTTP_METHODS] = {
+	[HTTP_GET] = "GET",	[HTTP_HEAD] = "HEAD",	  [HTTP_PUT] = "PUT",	  [HTTP_POST] = "POST",
+	[HTTP_DELETE] = "DELETE", [HTTP_PATCH] = "PATCH", [HTTP_OPTIONS] = "OPTIONS",
+};
+
+void http_routes_print(const struct http_route *routes, FILE *out)
+{
+	for (; routes->path; routes++)
+		for (int m = 0; m < HTTP_METHODS; m++)
+			if (routes->methods & 1u << m)
+				fprintf(out, "%s %s\n", method_names[m], routes->path);
+}
+
 static bool parse_method(struct http_req *req, const char *method)
 {
-	static const char *const names[HTTP_METHODS] = {
-		[HTTP_GET] = "GET",	    [HTTP_HEAD] = "HEAD",     [HTTP_PUT] = "PUT",
-		[HTTP_POST] = "POST",	    [HTTP_DELETE] = "DELETE", [HTTP_PATCH] = "PATCH",
-		[HTTP_OPTIONS] = "OPTIONS",
-	};
-
 	for (int m = 0; m < HTTP_METHODS; m++) {
-		if (!strcmp(names[m], method)) {
+		if (!strcmp(method_names[m], method)) {
 			req->method = (enum http_method)m;
 			return true;
 		}

@@ -309,5 +309,11 @@ int main(int argc, char **argv)
 
 	int code = uploads_modes(argc, argv);
 
-	return code >= 0 ? code : daemon_main(&program, argc, argv);
+	if (code >= 0)
+		return code;
+	if (argc == 2 && !strcmp(argv[1], "--routes")) {
+		http_routes_print(routes, stdout);
+		return 0;
+	}
+	return daemon_main(&program, argc, argv);
 }

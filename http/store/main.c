@@ -2,9 +2,18 @@
 /*
  * main.c -- weir-endpoint: stores and serves objects.
  */
+#include <string.h>
+
 #include "http/store/endpoint.h"
+#include "http/store/object.h"
 
 int main(int argc, char **argv)
 {
+	static const struct endpoint none;
+
+	if (argc == 2 && !strcmp(argv[1], "--routes")) {
+		http_routes_print(object_routes(&none), stdout);
+		return 0;
+	}
 	return daemon_main(&endpoint_program, argc, argv);
 }

@@ -1,0 +1,384 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Rights on every route: the programs tell their routes (--routes), and each is asked by nobody, a member, a reader, a writer, the
+owner, an auditor, a steward, an admin, a person of a provider, the owner of another dataset, and with tokens that have
+expired, were ended, are too narrow, or were signed by a gateway. A route without a row here fails the test.
+
+    RIGHTS_VERBOSE=1 tests/net/rights_matrix.py     prints the matrix
+"""
+import base64
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+from tunnel_lib import BIN, UID, check, enter, finish, until
+
+GATEWAY, ENDPOINT, INSIDE = ("127.0.0.1", 8000), ("127.0.0.1", 8080), ("127.0.0.1", 7003)
+VERBOSE = os.environ.get("RIGHTS_VERBOSE")
+
+
+# ---- the installation ---------------------------------------------------------------------------
+
+class UnixHTTP(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost")
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+
+
+class Lab:
+    def __init__(self):
+        self.work = pathlib.Path(tempfile.mkdtemp(prefix="weir-rights."))
+        self.work.chmod(0o755)
+        self.conf = self.work / "weir.yaml"
+        self.conf.write_text(f"""
+node: one
+site: a
+user: "{UID}"
+state: {self.work}/state
+run: {self.work}/run
+registry: {{url: "unix:{self.work}/registry.socket"}}
+registry_server: {{listen: ["unix:{self.work}/registry.socket"]}}
+gateway: {{listen: ["127.0.0.1:8000"], inside: "127.0.0.1:7003", redirect: {{services: [endpoints]}}}}
+endpoint: {{listen: ["127.0.0.1:8080"], url: "http://127.0.0.1:8080", inside: "127.0.0.1:7004", reserve: 1MiB}}
+""")
+        self.log = open(self.work / "log", "wb")
+        self.up = subprocess.Popen([BIN / "weir", "up", "-c", self.conf], stdout=self.log, stderr=self.log)
+
+    def weir(self, *words, **more):
+        return subprocess.run([BIN / "weir", *words, "-c", self.conf], capture_output=True, text=True, **more)
+
+    def registry(self, path, body):
+        con = UnixHTTP(str(self.work / "registry.socket"))
+        con.request("POST", path, json.dumps(body))
+        return json.load(con.getresponse())
+
+    def put(self, key, value):
+        b64 = lambda text: base64.b64encode(text.encode()).decode()
+        self.registry("/v3/kv/put", {"key": b64(f"/weir/v1/{key}"), "value": b64(json.dumps(value))})
+
+    def read(self, key):
+        got = self.registry("/v3/kv/range", {"key": base64.b64encode(f"/weir/v1/{key}".encode()).decode()})
+        return json.loads(base64.b64decode(got["kvs"][0]["value"])) if got.get("kvs") else None
+
+    def close(self):
+        self.up.terminate()
+        try:
+            self.up.wait(15)
+        except subprocess.TimeoutExpired:
+            self.up.kill()
+        self.log.close()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+
+def url64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def make_token(key, user, *, bucket="*", prefix="", exact=False, rights="rwdla", ttl=3600, **more):
+    """What a gateway signs: lib/token.h."""
+    says = {"k": key["kid"], "u": user, "b": bucket, "p": prefix, "x": exact, "r": rights, "e": int(time.time()) + ttl, **more}
+    text = "weir1." + url64(json.dumps(says, separators=(",", ":")).encode())
+    secret = base64.urlsafe_b64decode(key["secret"] + "=")
+    return f"{text}.{url64(hmac.new(secret, text.encode(), hashlib.sha256).digest())}"
+
+
+def ask(where, method, path, token=None, body=None, headers=None):
+    """Status and body; of a stream (events) the status alone."""
+    con = http.client.HTTPConnection(*where, timeout=10)
+    try:
+        con.request(method, path, body, {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})})
+        got = con.getresponse()
+        stream = (got.getheader("Content-Type") or "").startswith("text/event-stream")
+        return got.status, b"" if stream else got.read()
+    finally:
+        con.close()
+
+
+# ---- who ----------------------------------------------------------------------------------------
+
+LOCAL = {"mia": [], "rita": ["readers"], "wanda": ["writers"], "olga": [], "aude": ["auditors"], "stew": ["stewards"],
+         "adam": ["admins"], "otto": []}
+
+
+def set_up(lab):
+    """Users and groups as root types them; what gateways write, into the registry."""
+    made = [lab.weir("group", "add", name, "--role", role) for name, role in
+            (("readers", "member"), ("writers", "member"), ("auditors", "auditor"), ("stewards", "steward"), ("admins", "admin"))]
+    for name, groups in LOCAL.items():
+        made.append(lab.weir("user", "add", name, "--bucket", f"own-{name}"))
+        if groups:
+            made.append(lab.weir("user", "groups", name, *groups))
+    check(all(m.returncode == 0 for m in made), "groups and users are made by the command line", "".join(m.stderr for m in made))
+    listed = json.loads(lab.weir("group", "list", "--json").stdout)
+    check({g["name"]: g["role"] for g in listed}["stewards"] == "steward", "weir group list")
+    wrong = lab.weir("user", "groups", "mia", "none-such")
+    check(wrong.returncode == 1 and "weir group add none-such" in wrong.stderr, "a group that is not there is refused", wrong.stderr)
+    set_password = lab.weir("user", "password", "rita", "--stdin", input="correct horse battery\n")
+    record = lab.read("users/rita")["password"]
+    check(set_password.returncode == 0 and record["kdf"] == "scrypt" and
+          hashlib.scrypt(b"correct horse battery", salt=bytes.fromhex(record["salt"]), n=record["n"], r=record["r"], p=record["p"],
+                         maxmem=64 << 20, dklen=32).hex() == record["hash"], "a password is kept as scrypt (RFC 7914)", set_password.stderr)
+    check(lab.weir("user", "password", "rita", "--stdin", input="short\n").returncode == 1, "a short password is refused")
+    now = int(time.time())
+    rules = {"dataset": "sales", "mask_salt": "00" * 32}
+    lab.put("datasets/sales", {"name": "sales", "owner": "olga", "readers": ["readers"], "writers": ["writers"], "title": "Sales",
+                               "generation": 1, "created": now, "changed": now, "rules": rules})
+    lab.put("datasets/other", {"name": "other", "owner": "otto", "readers": [], "writers": [], "title": "",
+                               "generation": 1, "created": now, "changed": now, "rules": {**rules, "dataset": "other"}})
+    lab.put("people/pat", {"name": "pat", "issuer": "https://id.example", "subject": "1", "email": "pat@example.org",
+                           "groups": ["readers"], "first": now, "last": now, "disabled": False, "not_before": 0})
+    lab.put("people/gus", {"name": "gus", "disabled": True})
+    lab.put("people/una", {"name": "una", "disabled": False, "not_before": now + 60})
+    lab.put("ended/00000000000000ee", {"user": "olga", "until": now + 3600})
+
+
+def tokens_of(lab):
+    key = until(lambda: lab.read("signing/first"))
+    now = int(time.time())
+    person = {"i": now, "v": True, "g": "readers"}
+    t = lambda user, **more: make_token(key, user, **more)
+    return {
+        "nobody": None,
+        "member": t("mia"), "reader": t("rita"), "writer": t("wanda"), "owner": t("olga"),
+        "auditor": t("aude"), "steward": t("stew"), "admin": t("adam"), "other": t("otto"),
+        "person": t("pat", j="0f", **person),
+        "writing person": t("pia", **{**person, "g": "writers"}),  # people/ does not know her yet
+        "expired": t("olga", ttl=-1),
+        "ended": t("olga", i=now, j="00000000000000ee"),
+        "disabled person": t("gus", **person),
+        "signed out person": t("una", **person),
+        "impostor": t("olga", **person),       # a provider's olga is not the table's
+        "forged": make_token({**key, "secret": url64(b"x" * 32)}, "adam"),
+        "narrow": t("olga", bucket="other"),   # the owner's, for another bucket
+        "read only": t("olga", rights="rl"),   # the owner's, who lends it for reading
+        "by a gateway": t("wanda", bucket="sales", prefix="a.csv", exact=True, rights="rw", w=True),
+    }
+
+
+ROLES = ["nobody", "member", "reader", "writer", "owner", "auditor", "steward", "admin", "other", "person", "writing person",
+         "expired", "ended", "disabled person", "signed out person", "impostor", "forged", "narrow", "read only", "by a gateway"]
+# Whose word counts for nothing. "by a gateway": at gateways; endpoints take it.
+STRANGERS = {"nobody", "expired", "ended", "disabled person", "signed out person", "impostor", "forged", "by a gateway"}
+LIVING = set(ROLES) - STRANGERS
+READERS = {"reader", "writer", "owner", "admin", "person", "writing person", "read only"}
+WRITERS = {"writer", "owner", "admin", "writing person"}
+OWNERS = {"owner", "admin"}
+KEPT = WRITERS | {"read only"}  # what lies under .weir/: who may write, also with a token for reading
+STEWARDS = {"steward", "admin"}
+AUDITORS = {"auditor", "steward", "admin"}
+LISTERS = {"admin"}  # the state of the whole installation
+
+DENIED = {401, 403, 404}
+# A request that gets by is answered for what is wrong with it, so that nothing changes: none of these.
+PASSES = {"any": lambda status: status not in DENIED and status < 500}
+
+
+class Row:
+    """One request: who gets by, and what others are told (strangers: 401 unless said otherwise)."""
+
+    def __init__(self, server, method, path, allowed, passes=None, denied=(403,), strangers=(401,), body=None, headers=None, mixed=None):
+        self.server, self.method, self.path, self.allowed = server, method, path, set(allowed)
+        self.passes, self.denied, self.strangers = passes, set(denied), set(strangers)
+        self.body, self.headers, self.mixed = body, headers, mixed or {}
+
+    def fits(self, role, status):
+        if role in self.mixed:
+            return status in self.mixed[role]
+        if role in self.allowed:
+            return status in self.passes if self.passes else PASSES["any"](status)
+        return status in (self.strangers if role in STRANGERS else self.denied)
+
+    def __str__(self):
+        return f"{self.server} {self.method} {self.path}"
+
+
+def gateway_rows():
+    g = lambda *a, **k: Row("gateway", *a, **k)
+    everybody = set(ROLES)
+    yield from [
+        # objects: a redirect
+        g("GET", "/b/sales/a.csv", READERS, {307}),
+        g("GET", "/b/sales/", READERS, {307}),
+        g("GET", "/b/sales/?prefix=derived/", READERS, {307}),
+        g("GET", "/b/sales/?prefix=.weir/", KEPT, {307}),
+        g("GET", "/b/sales/.weir/a.csv/manifest.json", KEPT, {307}),
+        g("GET", "/b/sales/.weir/a.csv/quarantine.csv", KEPT, {307}),
+        g("GET", "/b/other/a.csv", {"other", "admin"}, {307}),
+        g("GET", "/b/unknown/a.csv", {"admin"}, {307}),
+        g("GET", f"/o/{'a' * 64}", LIVING, {307}),
+        # for everybody
+        g("GET", "/", everybody, {200}),
+        g("GET", "/_/health", everybody, {200}),
+        g("GET", "/_/console/console.css", everybody, {200}),
+        # the installation
+        g("GET", "/_/status", LISTERS, {200}),
+        g("GET", "/_/events", LISTERS, {200}),
+        g("POST", "/_/token", LISTERS, {200}),  # not longer than the token that asks
+        # changes: names that no file may have, so that nothing is made
+        g("PUT", "/b/sales/derived/x.csv", WRITERS, body="a,b\n1,2\n"),
+        g("PUT", "/b/unknown/x.csv", {"admin"}, body="a,b\n1,2\n"),
+        g("DELETE", "/b/sales/none.csv", OWNERS, {307, 204, 404}),
+    ]
+
+
+def endpoint_rows():
+    e = lambda *a, **k: Row("endpoint", *a, **k)
+    via = "by a gateway"
+    yield from [
+        e("PUT", "/b/sales/a.csv", {via}, {200, 201}, body="a,b\n1,2\n"),
+        e("PUT", "/b/sales/b.csv", set(), body="no"),
+        e("PUT", "/b/sales/.weir/a.csv/manifest.json", set(), body="no"),
+        e("PUT", "/b/unknown/b.csv", {"admin"}, {200, 201}, body="a plain bucket", mixed={via: {403}}),
+        e("GET", "/b/sales/a.csv", READERS | {via}, {200}),
+        e("GET", "/b/sales/none.csv", READERS, {404}, mixed={via: {403}}),
+        e("GET", "/b/sales/", READERS, {200}, mixed={via: {403}}),
+        e("GET", "/b/sales", READERS, {200}, mixed={via: {403}}),
+        e("GET", "/b/sales/?prefix=.weir/", KEPT, {200}, mixed={via: {403}}),
+        e("GET", "/b/sales/.weir/a.csv/manifest.json", KEPT, {200}, mixed={via: {403}}),
+        e("GET", "/b/other/none.csv", {"other", "admin"}, {404}, mixed={via: {403}}),
+        e("DELETE", "/b/sales/a.csv", set(), mixed={via: {403}}),
+        e("DELETE", "/b/other/none.csv", set(), mixed={via: {403}}),
+        e("GET", "/o/SHA", READERS | {via}, {200}, denied={404}),
+        e("GET", "/_/health", set(ROLES), {200}),
+    ]
+
+
+# ---- the matrix ---------------------------------------------------------------------------------
+
+def routes_of(program):
+    got = subprocess.run([BIN / program, "--routes"], capture_output=True, text=True, check=True).stdout.split("\n")
+    return [tuple(line.split(" ", 1)) for line in got if line]
+
+
+def matches(pattern, path):
+    """As lib/httpd does: ':' one part, '*' the rest."""
+    wanted, got = pattern.split("/")[1:], path.split("?")[0].split("/")[1:]
+    for i, part in enumerate(wanted):
+        if part.startswith("*"):
+            return len(got) > i
+        if len(got) <= i or not (part == got[i] or (part.startswith(":") and got[i])):
+            return False
+    return len(got) == len(wanted)
+
+
+def route_of(routes, row):
+    return next((r for r in routes if r[0] == row.method and matches(r[1], row.path)), None)
+
+
+def run_row(row, tokens, where, sha):
+    """Every role once; what does not fit."""
+    wrong, line = [], []
+    for role in ROLES:
+        strange = row.server == "endpoint" and role == "by a gateway" and role not in row.mixed and role not in row.allowed
+        status, body = ask(where, row.method, row.path.replace("SHA", sha), tokens[role], row.body, row.headers)
+        fits = status in row.denied if strange else row.fits(role, status)
+        line.append(f"{status}{'' if fits else '!'}")
+        if not fits:
+            wrong.append(f"{role}: {status} {body[:160]!r}")
+    if VERBOSE:
+        print(f"# {str(row):60} {' '.join(line)}")
+    return wrong
+
+
+def run_matrix(tokens, sha):
+    asked = 0
+    for program, where, rows in (("weir-gateway", GATEWAY, list(gateway_rows())), ("weir-endpoint", ENDPOINT, list(endpoint_rows()))):
+        routes, known = routes_of(program), set()
+        for row in rows:
+            route = route_of(routes, row)
+            known.add(route)
+            if not route:
+                check(False, f"{row} has a route", "the row is out of date, or the route is gone")
+                continue
+            wrong = run_row(row, tokens, where, sha)
+            asked += len(ROLES)
+            check(not wrong, str(row), "\n".join(wrong))
+        missing = [f"{m} {p}" for m, p in routes if (m, p) not in known]
+        check(not missing, f"every route of {program} has a row", "\n".join(missing))
+    return asked
+
+
+# ---- beside the matrix --------------------------------------------------------------------------
+
+def more(lab, tokens):
+    status, body = ask(ENDPOINT, "PUT", "/b/sales/b.csv", tokens["owner"], "x")
+    said = json.loads(body)
+    check(status == 403 and said["error"] == "dataset" and "gateway" in said["message"], "an owner is sent to a gateway", body)
+    status, body = ask(ENDPOINT, "PUT", "/b/sales/b.csv", tokens["other"], "x")
+    check(status == 403 and json.loads(body)["error"] == "forbidden", "who may not write is not told that it is a dataset", body)
+    keys = lambda role: [o["key"] for o in json.loads(ask(ENDPOINT, "GET", "/b/sales/", tokens[role])[1])["objects"]]
+    check(keys("reader") == ["a.csv"], "readers do not see what the dataset keeps", keys("reader"))
+    check(".weir/a.csv/manifest.json" in keys("writer"), "writers do", keys("writer"))
+    page = json.loads(ask(ENDPOINT, "GET", "/b/sales/?limit=1", tokens["reader"])[1])
+    check(page["objects"] == [] and page["next"], "a page of hidden keys goes on", page)
+    # a redirect carries the person's groups and id: the endpoint asks again
+    con = http.client.HTTPConnection(*GATEWAY)
+    con.request("GET", "/b/sales/a.csv", headers={"Authorization": f"Bearer {tokens['person']}"})
+    to = con.getresponse().getheader("Location")
+    path = to.removeprefix("http://127.0.0.1:8080")
+    check(ask(ENDPOINT, "GET", path)[0] == 200, "a person's redirect leads to the object")
+    lab.put("ended/0f", {"user": "pat", "until": int(time.time()) + 600})
+    check(until(lambda: ask(ENDPOINT, "GET", path)[0] == 401), "and to nothing when the sign-in was ended")
+    check(ask(GATEWAY, "GET", "/b/sales/a.csv", tokens["person"])[0] == 401, "nor at the gateway")
+
+
+def audit(tokens):
+    """What happened stands in the logs of gateway and endpoint."""
+    lines = lambda where, who, query="": json.loads(ask(where, "GET", f"/_/audit?max=1000{query}", tokens[who])[1])
+    inside = ("127.0.0.1", 7004)
+    has = lambda rows, **want: any(all(r.get(k) == v for k, v in want.items()) for r in rows)
+    gateway, endpoint = lines(INSIDE, "auditor"), lines(inside, "auditor")
+    check(has(gateway, who="olga", what="download", on="sales/a.csv", result="ok"), "the gateway's log has the download")
+    check(has(gateway, who="otto", what="download", on="sales/a.csv", result="denied"), "and the refusal")
+    check(has(endpoint, who="olga", what="object.get", on="sales/a.csv", result="ok", bytes=8), "the endpoint's log has the bytes")
+    check(has(endpoint, who="wanda", what="object.put", on="sales/a.csv", result="ok"), "and who changed it")
+    check(has(endpoint, who="olga", what="object.put", result="denied", why="not through a gateway"), "and who was sent to a gateway")
+    check(not any(r["who"] == "" for r in gateway + endpoint), "strangers who are refused do not fill it")
+    own = lines(inside, "reader")
+    check(own and all(r["who"] == "rita" for r in own), "others see their own lines")
+    check("weir1." not in json.dumps(gateway + endpoint), "no token stands there")
+
+
+def main():
+    enter("unshare", "ip")
+    lab = Lab()
+    try:
+        check(until(lambda: ready(lab)), "registry, gateway and endpoint run", (lab.work / "log").read_text())
+        set_up(lab)
+        tokens = tokens_of(lab)
+        key = lab.read("signing/first")
+        check(until(lambda: ask(GATEWAY, "GET", "/b/sales/a.csv", tokens["person"])[0] == 307 and
+                    ask(ENDPOINT, "GET", "/b/sales/none", tokens["reader"])[0] == 404), "both know all of it")
+        via = make_token(key, "wanda", bucket="sales", prefix=".weir/a.csv/manifest.json", exact=True, rights="w", w=True)
+        ask(ENDPOINT, "PUT", "/b/sales/.weir/a.csv/manifest.json", via, "{}")
+        asked = run_matrix(tokens, hashlib.sha256(b"a,b\n1,2\n").hexdigest())
+        print(f"# {asked} requests by {len(ROLES)} roles")
+        audit(tokens)
+        more(lab, tokens)
+    finally:
+        lab.close()
+    finish()
+
+
+def ready(lab):
+    try:
+        return lab.read("members/endpoint/one") and ask(GATEWAY, "GET", "/_/health")[0] == 200 and ask(ENDPOINT, "GET", "/_/health")[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+if __name__ == "__main__":
+    main()
