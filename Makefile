@@ -132,7 +132,7 @@ unit_upload   += test_upload_expr test_upload_uniques
 unit_upload   += test_upload_json test_upload_unpack test_upload_worker
 unit_upload   += test_upload_csv test_upload_pattern test_upload_value
 
-unit_identity := test_identity_jwt
+unit_identity := test_identity_jwt test_identity_limit
 
 unit_registry := test_access test_registry_store test_rights test_tunnels_edit test_users
 

@@ -200,6 +200,7 @@ static int start(struct daemon *d)
 	struct httpd_options opt = {
 		.name = "gateway",
 		.connections_max = conf->limits.connections,
+		.workers = 16, /* passwords are hashed and the provider is asked there */
 		.metrics = d->metrics,
 		.load = gw->load,
 		.header_bytes_max = conf->limits.header_bytes,

@@ -23,7 +23,6 @@
 struct ask {
 	struct identity *id;
 	json_t *handle; /* opened */
-	char poll[65];
 };
 
 static const char *text_of(const json_t *o, const char *key)
@@ -44,12 +43,24 @@ static void ask_free(struct ask *a)
 	free(a);
 }
 
+static void ask_end(struct ask *a)
+{
+	provider_leave(a->id->provider);
+	ask_free(a);
+}
+
 static enum http_next run(struct http_req *req, http_work_fn *fn, struct ask *a)
 {
-	enum http_next next = http_work(req, fn, a);
+	enum http_next next;
 
-	if (next == HTTP_ANSWERED)
+	if (!provider_enter(a->id->provider)) {
 		ask_free(a);
+		http_add_header(req, "Retry-After", "2");
+		return http_reply_error(req, 503, "busy", "many people sign in at this moment, or the provider is slow; try again");
+	}
+	next = http_work(req, fn, a);
+	if (next == HTTP_ANSWERED)
+		ask_end(a);
 	return next;
 }
 
@@ -98,7 +109,8 @@ static void begin_work(struct http_req *req, void *arg)
 	struct ask *a = arg;
 	char why[256] = "out of memory";
 	json_t *document = provider_document(a->id->provider, why), *answer = NULL, *reply = NULL;
-	char *form = form_encode("client_id", a->id->client_secret ? a->id->client_id : NULL, "scope", a->id->scopes, NULL);
+	char *scopes = provider_scopes(a->id, document);
+	char *form = form_encode("client_id", a->id->client_secret ? a->id->client_id : NULL, "scope", scopes, NULL);
 	long status = 0;
 
 	if (document && form)
@@ -114,8 +126,9 @@ static void begin_work(struct http_req *req, void *arg)
 		http_reply_error(req, 502, "provider", "the provider began no sign-in for a device: %s", why);
 	json_decref(answer);
 	json_decref(document);
+	free(scopes);
 	free(form);
-	ask_free(a);
+	ask_end(a);
 }
 
 enum http_next identity_device(struct http_req *req, struct identity *id)
@@ -209,7 +222,7 @@ static void poll_work(struct http_req *req, void *arg)
 	json_decref(answer);
 	json_decref(document);
 	free(form);
-	ask_free(a);
+	ask_end(a);
 }
 
 enum http_next identity_device_token(struct http_req *req, struct identity *id)

@@ -22,7 +22,6 @@
 #define SYSTEM_CA     "/etc/ssl/certs/ca-certificates.crt"
 #define STATES_MAX    16384
 #define POLLS_MAX     1024
-#define SCOPES	      "openid profile email groups"
 #define USER_BURST    10 /* wrong passwords of one user, then one in */
 #define USER_EVERY_MS 6000
 #define ADDRESS_BURST 60 /* … of one address */
@@ -66,7 +65,7 @@ static int join_scopes(char **out, const struct conf_identity *conf)
 	bool openid = false;
 
 	if (!conf->nscopes)
-		return copy(out, SCOPES);
+		return 0; /* what is usual: provider_scopes() */
 	f = open_memstream(out, &len);
 	if (!f)
 		return -ENOMEM;
@@ -137,7 +136,12 @@ int identity_open(struct identity **out, const struct conf *conf)
 
 int identity_start(struct identity *id, struct users *users, struct registry *reg, struct audit *audit, struct metrics *metrics)
 {
-	(void)metrics;
+	struct metric *m = metric_add(metrics, METRIC_COUNTER, "sign_ins_total",
+				      "Attempts to sign in: by a provider or password (login), or for a device.", "how,result");
+
+	if (!m)
+		return -ENOMEM;
+	id->sign_ins = m;
 	id->users = users;
 	id->reg = reg;
 	id->audit = audit;

@@ -25,7 +25,7 @@ struct provider;
 struct identity {
 	/* copies of the configuration: a reload frees it while threads look */
 	bool has_provider;
-	char *issuer, *client_id, *client_secret, *audience, *name_claim, *groups_claim, *url, *scopes;
+	char *issuer, *client_id, *client_secret, *audience, *name_claim, *groups_claim, *url, *scopes /* NULL: the usual */;
 	int64_t session_s, skew_s;
 	char node[CONF_NAME_MAX];
 
@@ -39,6 +39,7 @@ struct identity {
 	struct seen *states;   /* of sign-ins that came back: each once */
 	struct seen *polls;    /* of device handles */
 	atomic_uint hashing;   /* passwords at this moment */
+	struct metric *sign_ins; /* how, result */
 };
 
 /* ---- provider.c ---- */
@@ -53,6 +54,11 @@ int provider_verify(struct provider *p, json_t **claims, const char *token, cons
 /* POSTs a form (a URL-encoded body) with the client's credentials. The answer's object, a new reference, and its status;
  * NULL: why says what went wrong. Blocks. */
 json_t *provider_post(struct provider *p, const char *url, const char *form, long *status, char why[256]);
+/* Calls that wait for the provider: at most a few at once. False: too many now. */
+bool provider_enter(struct provider *p);
+void provider_leave(struct provider *p);
+/* What to ask for; malloc'ed. */
+char *provider_scopes(const struct identity *id, const json_t *document);
 /* The claims of the userinfo endpoint, NULL when there is none or it fails. Blocks. */
 json_t *provider_userinfo(struct provider *p, const char *access_token);
 /* name=value pairs, ended by NULL, percent-encoded; a value of NULL leaves the pair out. malloc'ed. */

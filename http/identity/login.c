@@ -50,15 +50,16 @@ static char *authorize_url(struct identity *id, const json_t *document, const ch
 			   const char *verifier)
 {
 	const char *at = text_of(document, "authorization_endpoint");
-	char challenge[RANDOM_LEN + 1], *form, *url = NULL;
+	char challenge[RANDOM_LEN + 1], *form, *url = NULL, *scopes = provider_scopes(id, document);
 	uint8_t digest[32];
 
 	sha256_once(verifier, strlen(verifier), digest);
 	base64url_encode(digest, sizeof(digest), challenge);
-	form = form_encode("response_type", "code", "client_id", id->client_id, "redirect_uri", back, "scope", id->scopes, "state", state,
+	form = form_encode("response_type", "code", "client_id", id->client_id, "redirect_uri", back, "scope", scopes, "state", state,
 			   "nonce", nonce, "code_challenge", challenge, "code_challenge_method", "S256", NULL);
 	if (form && asprintf(&url, "%s%c%s", at, strchr(at, '?') ? '&' : '?', form) < 0)
 		url = NULL;
+	free(scopes);
 	free(form);
 	return url;
 }
@@ -181,13 +182,15 @@ static void arrive_work(struct http_req *req, void *arg)
 	char token[TOKEN_MAX], why[256] = "out of memory";
 	unsigned int status = 502;
 	json_t *answer = redeem(a, &status, why);
-	int rc = answer ? person_sign_in(id, answer, text_of(a->known, "n"), &scope, token, why) : -EIO;
+	bool redeemed = answer != NULL;
+	int rc = redeemed ? person_sign_in(id, answer, text_of(a->known, "n"), &scope, token, why) : -EIO;
 
+	provider_leave(id->provider);
 	json_decref(answer);
 	session_audit(id, req, scope.user, "login", "", !rc ? "ok" : rc == -EACCES || rc == -EEXIST ? "denied" : "failed", rc ? why : "provider");
 	if (rc) {
 		log_limited(LOG_LEVEL_WARN, 12, "a sign-in failed: %s", why);
-		page_fault(req, answer ? status_of(rc) : status, "sign_in", "Signing in did not succeed: %s.", why);
+		page_fault(req, redeemed ? status_of(rc) : status, "sign_in", "Signing in did not succeed: %s.", why);
 	} else {
 		session_set_cookie(req, id, token);
 		http_add_header(req, "Location", text_of(a->known, "r"));
@@ -263,8 +266,14 @@ enum http_next identity_login_callback(struct http_req *req, struct identity *id
 	a->id = id;
 	a->known = known;
 	snprintf(a->code, sizeof(a->code), "%s", code);
-	next = http_work(req, arrive_work, a);
-	if (next == HTTP_ANSWERED)
+	if (!provider_enter(id->provider)) {
 		arrival_free(a);
+		return page_fault(req, 503, "busy", "Many people sign in at this moment, or the provider is slow; try again.");
+	}
+	next = http_work(req, arrive_work, a);
+	if (next == HTTP_ANSWERED) {
+		provider_leave(id->provider);
+		arrival_free(a);
+	}
 	return next;
 }

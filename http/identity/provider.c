@@ -22,7 +22,8 @@
 #define EVERY_S	     3600
 #define PAUSE_MAX_S  60
 #define REFETCH_S    5 /* for unknown key ids */
-#define CALL_MS	     8000
+#define CALL_MS	     5000
+#define CALLS_MAX    6 /* at once, of the server's worker threads, when it is slow */
 #define ANSWER_MAX   (256u << 10)
 #define DISCOVERY    "/.well-known/openid-configuration"
 
@@ -36,6 +37,7 @@ struct provider {
 	char why[256];		 /* there is no document yet */
 	time_t keys_at;
 	pthread_mutex_t fetching; /* of keys: one at a time */
+	atomic_uint busy;
 };
 
 static const char *text_of(const json_t *o, const char *key)
@@ -332,6 +334,31 @@ static void *keep_known(void *arg)
 	}
 	pthread_mutex_unlock(&p->lock);
 	return NULL;
+}
+
+bool provider_enter(struct provider *p)
+{
+	if (++p->busy <= CALLS_MAX)
+		return true;
+	p->busy--;
+	return false;
+}
+
+void provider_leave(struct provider *p)
+{
+	p->busy--;
+}
+
+/* Providers refuse scopes that they do not know. */
+char *provider_scopes(const struct identity *id, const json_t *document)
+{
+	const json_t *known = json_object_get(document, "scopes_supported"), *one;
+	bool groups = !json_is_array(known);
+	size_t i;
+
+	json_array_foreach (known, i, one)
+		groups |= json_is_string(one) && !strcmp(json_string_value(one), "groups");
+	return strdup(id->scopes ? id->scopes : groups ? "openid profile email groups" : "openid profile email");
 }
 
 json_t *provider_document(struct provider *p, char why[256])

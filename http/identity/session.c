@@ -22,6 +22,8 @@ void session_audit(struct identity *id, struct http_req *req, const char *who, c
 
 	audit_write(id->audit, &(struct audit_entry){ .who = who, .what = what, .on = on, .result = result, .why = why,
 						      .from = access_client(req, from), .request = http_id(req) });
+	if (!strcmp(what, "login") || !strcmp(what, "device"))
+		metric_inc(metric_series(id->sign_ins, what, result, NULL), 1);
 }
 
 /* Only as application/json, which no page of another site can send without being asked first (CORS). */

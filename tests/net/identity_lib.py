@@ -161,6 +161,26 @@ class SignOn(Lab):
             at = urllib.parse.urljoin(at, page.to)
         sys.exit("Bail out! the provider leads nowhere")
 
+    def confirm(self, browser, at, login):
+        """Enters a device's code at the provider and signs in there; the last page."""
+        page, first = browser.get(at), True
+        for _ in range(12):
+            if page.to:
+                at = urllib.parse.urljoin(at, page.to)
+                page = browser.get(at)
+                continue
+            action = re.search(r'action="([^"]+)"', page.body)
+            if not action:
+                break
+            fields = dict(re.findall(r'<input[^>]*type="hidden"[^>]*name="([^"]+)"[^>]*value="([^"]*)"', page.body))
+            if 'name="login"' in page.body:
+                fields.update(login=login, password="any")
+            elif first:
+                fields.update(confirm="yes")
+            first = False
+            page = browser.form(html.unescape(action.group(1)), **fields)
+        return page
+
     def sign_in(self, browser, login, to="/"):
         """From the gateway through the provider; the way back, not yet gone."""
         begun = browser.get(f"{self.url}/_/login/start?return={urllib.parse.quote(to)}")

@@ -110,29 +110,26 @@ with SignOn() as s:
     check(first.status == 202 and first.json["error"] == "pending" and second.status == 202 and second.json["error"] == "slow_down",
           "it is pending; who asks too soon is told so", [first, second])
     check(poll(handle=device["handle"][:-3] + "AAA").status == 410 and poll(handle="x").status == 410, "a made-up handle is none")
-    person = Browser()
-    page = person.get(device["verification_uri_complete"])
-    fields = dict(re.findall(r'<input[^>]*type="hidden"[^>]*name="([^"]+)"[^>]*value="([^"]*)"', page.body))
-    fields.setdefault("user_code", device["user_code"])
-    action = html.unescape(re.search(r'action="([^"]+)"', page.body).group(1))
-    page = person.form(action, **fields, confirm="yes")
-    for _ in range(12):
-        if page.to:
-            at = urllib.parse.urljoin(device["verification_uri"], page.to)
-            page = person.get(at)
-        elif 'action="' in page.body and "<form" in page.body:
-            fields = dict(re.findall(r'<input[^>]*type="hidden"[^>]*name="([^"]+)"[^>]*value="([^"]*)"', page.body))
-            if 'name="login"' in page.body:
-                fields.update(login="bob", password="any")
-            page = person.form(html.unescape(re.search(r'action="([^"]+)"', page.body).group(1)), **fields)
-        else:
-            break
+    sealed = Browser()
+    sealed.get(s.url + "/_/login/start")
+    check(poll(handle=sealed.cookie("weir-login").value).status == 410, "what is sealed for something else too")
+    home = {**os.environ, "HOME": str(s.work / "home"), "XDG_CONFIG_HOME": str(s.work / "home")}
+    command = subprocess.Popen([BIN / "weir", "login", s.url, "--device"], env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said = ""
+    while "or at once:" not in said and (line := command.stderr.readline()):
+        said += line
+    other = re.search(r"or at once: (\S+)", said).group(1)
+    for who, at in ("bob", device["verification_uri_complete"]), ("ann", other):
+        last = s.confirm(Browser(), at, who)
     time.sleep(max(0, began + device["interval"] + 0.5 - time.monotonic()))
     done = until(lambda: (lambda a: a if a.status != 202 else None)(poll("http://127.0.0.1:8002")), 12, 1)
-    check(done and done.status == 200 and done.json["user"] == "bob" and done.json["token"].startswith("weir1."), "it has a token, at any gateway", done or page)
+    check(done and done.status == 200 and done.json["user"] == "bob" and done.json["token"].startswith("weir1."), "it has a token, at any gateway", done or last)
     check(done and endpoint({"Authorization": f"Bearer {done.json['token']}"}) in (200, 404), "which opens the endpoint")
     once = poll("http://127.0.0.1:8001")
     check(once.status == 410, "once", once)
+    out, err = command.communicate(timeout=20)
+    me = subprocess.run([BIN / "weir", "whoami", "--json"], env=home, capture_output=True, text=True)
+    check(command.returncode == 0 and me.returncode == 0 and json.loads(me.stdout)["user"] == "ann", "weir login --device signs in", [said, out, err, me])
 
     # ---- keys rotate; the provider is away
     s.kid = "k2"
