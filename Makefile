@@ -56,6 +56,7 @@ upload_src   += http/upload/pipeline.c http/upload/pipeline_image.c http/upload/
 upload_src   += http/upload/hll.c http/upload/kll.c http/upload/stats.c http/upload/stats_column.c http/upload/stats_json.c http/upload/top.c
 upload_src   += http/upload/csv_out.c http/upload/mask.c http/upload/transform.c http/upload/transform_cell.c http/upload/transform_file.c
 upload_src   += http/upload/transform_json.c http/upload/transform_lineage.c http/upload/transform_plan.c
+upload_src   += http/upload/check.c http/upload/check_cell.c http/upload/check_plan.c http/upload/check_tell.c
 upload_src   += http/upload/csv.c http/upload/csv_scan.c http/upload/csv_text.c http/upload/finding.c
 upload_src   += http/upload/value.c http/upload/value_number.c http/upload/value_strptime.c http/upload/value_text.c http/upload/value_time.c
 upload_src   += http/upload/expr_bind.c http/upload/expr_eval.c http/upload/expr_parse.c http/upload/expr_text.c http/upload/pattern.c
@@ -131,6 +132,9 @@ unit_upload   += test_upload_stats test_upload_transform
 unit_upload   += test_upload_expr test_upload_uniques
 unit_upload   += test_upload_json test_upload_unpack test_upload_worker
 unit_upload   += test_upload_csv test_upload_pattern test_upload_value
+unit_upload   += test_upload_csv test_upload_value
+unit_upload   += test_upload_worker
+unit_upload   += test_upload_check test_upload_csv test_upload_pattern test_upload_value
 
 unit_identity := test_identity_jwt test_identity_limit
 

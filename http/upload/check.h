@@ -30,8 +30,11 @@ struct check_options {
 struct check;
 size_t check_spills(const struct rules *rules);
 int check_new(struct check **out, const struct check_options *opt);
-/* A sink for a reader (csv.h, jsonrows.h); arg is the check. */
+/* A sink for a reader (csv.h, jsonrows.h); arg is the check. Its functions return -ECANCELED when the rules want the
+ * reading to stop (tolerance.stop, max_rows): then check_end() and the verdict are asked for as after the end. */
 void check_sink(struct check *c, struct row_sink *sink);
+/* Before the first names: they may come again with more (JSON), so that missing columns are told at the end alone. */
+void check_later_names(struct check *c);
 /* After the reader's end: duplicates across runs, missing columns, tolerance. */
 int check_end(struct check *c);
 enum verdict check_verdict(const struct check *c);

@@ -191,6 +191,8 @@ static int start_reader(struct pipeline *p, const struct sniffed *s)
 		rc = csv_new(&p->csv, &dialect, &sink);
 	else
 		rc = jsonrows_new(&p->json, s->kind == KIND_JSONL, &sink);
+	if (p->json)
+		check_later_names(p->check);
 	if (rc)
 		p->failed = rc;
 	return rc;

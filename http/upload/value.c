@@ -98,7 +98,23 @@ static int parse_any(struct value *out, const char *text, size_t len)
 
 	f.type = value_guess(text, len);
 	f.decimal = '.';
+	f.bare = true;
 	return value_parse(out, &f, text, len);
+}
+
+/* What is written around a number that is not bare: "95 %", "EUR 12". */
+static void strip(const char **text, size_t *len)
+{
+	const char *s = *text, *e = s + *len;
+
+	while (s < e && (*s < '0' || *s > '9') && *s != '-' && *s != '+' && *s != '.')
+		s++;
+	while (e > s && (e[-1] < '0' || e[-1] > '9') && e[-1] != '.')
+		e--;
+	if (s == e)
+		return;
+	*text = s;
+	*len = (size_t)(e - s);
 }
 
 int value_parse(struct value *out, const struct field *field, const char *text, size_t len)
@@ -108,6 +124,8 @@ int value_parse(struct value *out, const struct field *field, const char *text, 
 
 	if (!field || field->type == FIELD_ANY)
 		return parse_any(out, text, len);
+	if ((field->type == FIELD_INTEGER || field->type == FIELD_NUMBER) && !field->bare && field->name)
+		strip(&text, &len);
 	v.type = field->type;
 	switch (field->type) {
 	case FIELD_INTEGER:

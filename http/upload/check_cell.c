@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* check_cell.c -- one cell against its field: the checker's inner loop. */
+#include <errno.h>
+#include <string.h>
+
+#include "http/upload/check_impl.h"
+#include "http/upload/csv_text.h"
+#include "http/upload/value_parse.h"
+
+bool check_missing(const struct check *c, const struct cell *cell)
+{
+	size_t len = cell->len;
+
+	if (cell->null || !len)
+		return true;
+	if (!(c->missing_lengths >> (len < 63 ? len : 63) & 1))
+		return false;
+	for (size_t i = 0; i < c->rules->nmissing; i++)
+		if (strlen(c->rules->missing_values[i]) == len && !memcmp(c->rules->missing_values[i], cell->text, len))
+			return true;
+	return false;
+}
+
+static int range(struct check *c, const struct plan *p, const struct cell *cell, const struct value *v)
+{
+	const struct field *f = p->field;
+	bool low, high;
+
+	if (f->type == FIELD_NUMBER) {
+		low = f->has_minimum && !(v->d >= f->minimum);
+		high = f->has_maximum && !(v->d <= f->maximum);
+	} else {
+		low = f->has_minimum && v->i < f->minimum_int;
+		high = f->has_maximum && v->i > f->maximum_int;
+	}
+	if (__builtin_expect(low || high, 0))
+		return tell_range(c, p, cell, low);
+	return 0;
+}
+
+static int length(struct check *c, const struct plan *p, const struct cell *cell)
+{
+	uint64_t max = p->field->max_length, min = p->field->min_length, n;
+
+	if (cell->len <= max && cell->len / 4 >= min)
+		return 0;
+	n = text_utf8_count(cell->text, cell->len);
+	if (n < min || n > max)
+		return tell_length(c, p, cell, n < min, n);
+	return 0;
+}
+
+/* Integers are the same value whatever is written before them ("+7", "007"): seen as "7". */
+static int unique(struct check *c, const struct plan *p, const struct cell *cell, const struct value *v)
+{
+	const char *text = cell->text;
+	size_t len = cell->len;
+	uint64_t first;
+	char canonical[32];
+	int rc;
+
+	if (p->field->type == FIELD_INTEGER && (p->field->group || *text == '+' || *text == '0' || (*text == '-' && text[1] == '0'))) {
+		len = value_format(canonical, sizeof(canonical), v);
+		text = canonical;
+	}
+	if (p->todo & DO_REFERENCE && !keyset_has(p->keys, text, len)) {
+		rc = tell_reference(c, p, cell);
+		if (rc)
+			return rc;
+	}
+	if (!(p->todo & DO_UNIQUE))
+		return 0;
+	rc = uniques_add(p->uniques, text, len, c->row->number, &first);
+	return rc > 0 ? tell_unique(c, p, cell, first) : rc;
+}
+
+/* What takes no fast path: 0, or what value_parse says. */
+static inline int parse(struct value *v, const struct field *f, const struct cell *cell)
+{
+	int rc;
+
+	if (!f->bare)
+		return value_parse(v, f, cell->text, cell->len);
+	switch (f->type) {
+	case FIELD_INTEGER:
+		v->type = FIELD_INTEGER;
+		rc = value_integer(&v->i, cell->text, cell->len, f->group);
+		v->d = (double)v->i;
+		return rc;
+	case FIELD_NUMBER:
+		v->type = FIELD_NUMBER;
+		return value_number(&v->d, cell->text, cell->len, f->decimal ? f->decimal : '.', f->group);
+	default:
+		return value_parse(v, f, cell->text, cell->len);
+	}
+}
+
+int check_cell(struct check *c, const struct plan *p, const struct cell *cell)
+{
+	unsigned int todo = p->todo;
+	struct value v = { .type = FIELD_STRING, .text = cell->text, .len = cell->len };
+	int rc = 0;
+
+	if (check_missing(c, cell)) {
+		if (p->field->required)
+			rc = tell_required(c, p, cell);
+		v.type = FIELD_ANY;
+		todo = 0;
+	}
+	if (todo & DO_PARSE) {
+		rc = parse(&v, p->field, cell);
+		if (__builtin_expect(rc, 0)) {
+			rc = tell_type(c, p, cell, rc);
+			v.type = FIELD_ANY;
+			todo = 0;
+		}
+	}
+	if (c->slot_of[p->column] >= 0) {
+		struct slot *slot = &c->slots[c->slot_of[p->column]];
+
+		slot->value = v;
+		slot->fresh = true;
+	}
+	if (!rc && todo & DO_RANGE)
+		rc = range(c, p, cell, &v);
+	if (!rc && todo & DO_LENGTH)
+		rc = length(c, p, cell);
+	if (!rc && todo & DO_ENUM && !choices_has(&p->choices, cell->text, cell->len))
+		rc = tell_enum(c, p, cell);
+	if (!rc && todo & DO_PATTERN && !pattern_match(p->field->matcher, cell->text, cell->len))
+		rc = tell_pattern(c, p, cell);
+	if (!rc && todo & (DO_UNIQUE | DO_REFERENCE))
+		rc = unique(c, p, cell, &v);
+	return rc;
+}
