@@ -129,7 +129,7 @@ unit_gateway  := test_rank
 
 unit_upload   :=
 unit_upload   += test_upload_stats test_upload_transform
-unit_upload   += test_upload_expr test_upload_uniques
+unit_upload   += test_upload_expr test_upload_rules test_upload_uniques
 unit_upload   += test_upload_json test_upload_unpack test_upload_worker
 unit_upload   += test_upload_csv test_upload_pattern test_upload_value
 unit_upload   += test_upload_csv test_upload_value
@@ -175,6 +175,7 @@ fuzz_tunnel   += fuzz_tunnel_control fuzz_tunnel_h1 fuzz_tunnel_h1_server fuzz_t
 fuzz_tunnel   += fuzz_tunnel_proxy fuzz_tunnel_sni
 
 fuzz_upload   :=
+fuzz_upload   += fuzz_upload_expr fuzz_upload_rules
 fuzz_upload   += fuzz_upload_csv
 
 fuzz_identity := fuzz_identity_jwt
@@ -371,11 +372,12 @@ bench-%: all
 
 # ---- install: what is there of these; @PREFIX@ in units and scripts becomes PREFIX ------------
 role_files   := user/agent/weir-agent dns/weir-ns http/gateway/weir-gateway http/store/weir-endpoint http/registry/weir-registry
-man_pages    := $(wildcard tools/weir.1 lib/weir.yaml.5 user/tunnel/weir-tunnel.8 $(role_files:%=%.8))
+man_pages    := $(wildcard tools/weir.1 lib/weir.yaml.5 http/upload/weir-dataset.5 user/tunnel/weir-tunnel.8 $(role_files:%=%.8))
 units        := $(wildcard $(role_files:%=%.service) $(patsubst %,user/tunnel/weir-%.service,edge origin authority) \
                 tools/weir.service tools/weir.target)
 examples     := examples/one-box.yaml examples/edge.yaml examples/origin.yaml examples/one-box.zone examples/bpftool.md examples/grafana.json
 lab          := $(wildcard examples/lab/*)
+datasets     := $(wildcard examples/datasets/*)
 root         := $(DESTDIR)$(PREFIX)
 
 install: all $(bpf_obj) ## copy programs, pages, units, the BPF object (PREFIX, DESTDIR)
@@ -387,7 +389,9 @@ install: all $(bpf_obj) ## copy programs, pages, units, the BPF object (PREFIX, 
 	$(Q)$(foreach m,$(man_pages),install -m 644 $(m) $(root)/share/man/man$(subst .,,$(suffix $(m)))/ &&) true
 	$(Q)$(foreach u,$(units),sed 's|@PREFIX@|$(PREFIX)|g; s|/usr/local/bin/|$(PREFIX)/bin/|g' $(u) >$(root)/lib/systemd/system/$(notdir $(u)) &&) true
 	$(Q)$(if $(wildcard tools/weir.bash),install -m 644 tools/weir.bash $(root)/share/bash-completion/completions/weir)
+	$(Q)install -d $(root)/share/doc/weir/examples/datasets
 	$(Q)install -m 644 $(examples) $(root)/share/doc/weir/examples/
+	$(Q)install -m 644 $(datasets) $(root)/share/doc/weir/examples/datasets/
 	$(Q)install -m 644 $(lab) $(root)/share/weir/examples/lab/
 
 compile_commands.json: $(MAKEFILE_LIST)

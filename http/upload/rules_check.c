@@ -127,7 +127,8 @@ static void check_pattern(struct field_source *s, struct rules_faults *faults)
 	if (err == -ENOMEM)
 		faults->no_memory = true;
 	else if (err)
-		rules_fault(faults, node_member(s->node, "pattern"), NULL, "%s", why);
+		rules_fault(faults, node_member(s->node, "pattern"), NULL, "%s%s", why,
+			    strchr(why, ';') ? "" : "; correct the expression");
 	s->f.pattern = s->pattern;
 }
 

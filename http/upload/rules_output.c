@@ -134,26 +134,66 @@ static void take_derived(struct maker *m, const struct rules_pair *p)
 	c->expr = rules_expr(m->file, p->node, p->value, false, m->faults);
 }
 
-/* Names of the output differ; an unnamed column that stays counts too. */
-static void check_differ(struct maker *m, const struct rules_pair *pairs, size_t n)
+struct taken { const char *name; const struct node *node; }; /* node: of the pair that gave the name, or NULL */
+
+static int by_name(const void *a, const void *b)
 {
-	for (size_t k = 0; k < n; k++) {
-		size_t same = 0;
-		const char *name = pairs == m->s->derive ? pairs[k].name : pairs[k].value;
+	const struct taken *x = a, *y = b;
+	int d = strcmp(x->name, y->name);
 
-		for (size_t i = 0; i < m->n; i++)
-			same += !(m->columns[i].masked && m->columns[i].mask == MASK_REMOVE) && !strcmp(m->columns[i].name, name);
-		for (size_t i = 0; m->s->o.all_columns && i < m->file->rules.nfields; i++) {
-			const char *f = m->file->rules.fields[i].name;
-			bool named = false;
+	return d ? d : (x->node != NULL) - (y->node != NULL);
+}
 
-			for (size_t j = 0; f && j < m->n; j++)
-				named |= m->columns[j].from && !strcmp(m->columns[j].from, f);
-			same += f && !named && !strcmp(f, name);
-		}
-		if (same > 1)
-			rules_fault(m->faults, pairs[k].node, NULL, "\"%.60s\" is the name of another column of the output; choose another", name);
+/* Where the name of an output's column was said, when it is not the file's own. */
+static const struct node *said_by(const struct maker *m, const struct output_column *c)
+{
+	const struct rules_pair *pairs = c->from ? m->s->rename : m->s->derive;
+	size_t n = c->from ? m->s->nrename : m->s->nderive;
+
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(pairs[i].name, c->from ? c->from : c->name))
+			return pairs[i].node;
+	return NULL;
+}
+
+/* The file's columns that stay as they are. */
+static size_t add_untouched(const struct maker *m, struct taken *list, size_t n)
+{
+	const struct rules *r = &m->file->rules;
+	bool touched[RULES_COLUMNS_MAX] = { false };
+
+	for (size_t i = 0; i < m->n; i++) {
+		const struct field *f = m->columns[i].from ? rules_field(r, m->columns[i].from, strlen(m->columns[i].from)) : NULL;
+
+		if (f)
+			touched[f - r->fields] = true;
 	}
+	for (size_t i = 0; i < r->nfields; i++)
+		if (r->fields[i].name && !touched[i])
+			list[n++] = (struct taken){ r->fields[i].name, NULL };
+	return n;
+}
+
+/* Names of the output differ. */
+static void check_differ(struct maker *m)
+{
+	struct taken *list = calloc(m->n + m->file->rules.nfields + 1, sizeof(*list));
+	size_t n = 0;
+
+	if (!list) {
+		m->faults->no_memory = true;
+		return;
+	}
+	for (size_t i = 0; i < m->n; i++)
+		if (!m->columns[i].masked || m->columns[i].mask != MASK_REMOVE)
+			list[n++] = (struct taken){ m->columns[i].name, said_by(m, &m->columns[i]) };
+	if (m->s->o.all_columns)
+		n = add_untouched(m, list, n);
+	qsort(list, n, sizeof(*list), by_name);
+	for (size_t i = 1; i < n; i++)
+		if (!strcmp(list[i].name, list[i - 1].name) && list[i].node)
+			rules_fault(m->faults, list[i].node, NULL, "\"%.60s\" is the name of another column of the output; choose another", list[i].name);
+	free(list);
 }
 
 /* An output is an object's name below derived/FILE/. */
@@ -205,8 +245,7 @@ static void make_output(struct rules_file *file, struct output_source *s, struct
 	for (size_t i = 0; i < s->nderive; i++)
 		take_derived(&m, &s->derive[i]);
 	s->o.ncolumns = m.n;
-	check_differ(&m, s->rename, s->nrename);
-	check_differ(&m, s->derive, s->nderive);
+	check_differ(&m);
 	check_output_name(&m);
 	if (s->o.split && file->rules.nfields && !rules_field(&file->rules, s->o.split, strlen(s->o.split)))
 		rules_fault(faults, node_member(s->node, "split"), NULL, "there is no column \"%.60s\"; name one of columns", s->o.split);

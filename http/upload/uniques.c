@@ -22,6 +22,7 @@
 #define SLOTS_FIRST 1024u
 #define MEMORY_MIN  65536u
 #define STRETCHES   64u
+#define DIGITS	    18u /* of a number in a stretch */
 
 /* Whole numbers from `first`, one more each row. */
 struct stretch { uint64_t first, n, row; };
@@ -34,6 +35,9 @@ struct uniques {
 	uint64_t seed;
 	struct stretch stretches[STRETCHES];
 	size_t nstretches;
+	char next_text[24]; /* how the number that would lengthen the last stretch is written, at the end of the room */
+	size_t next_len;
+	uint64_t next_row;
 	bool table_began; /* a value went to the table: stretches only answer from now on */
 	bool ended;
 };
@@ -199,7 +203,7 @@ static bool plain_number(const char *s, size_t len, uint64_t *out)
 {
 	uint64_t v = 0;
 
-	if (!len || len > 18 || (*s == '0' && len > 1))
+	if (!len || len > DIGITS || (*s == '0' && len > 1))
 		return false;
 	for (size_t i = 0; i < len; i++) {
 		unsigned int d = (unsigned char)s[i] - '0';
@@ -228,18 +232,44 @@ static const struct stretch *stretch_of(const struct uniques *u, uint64_t v)
 	return lo && v - u->stretches[lo - 1].first < u->stretches[lo - 1].n ? &u->stretches[lo - 1] : NULL;
 }
 
-/* Takes the number into a stretch: false when it is not the next one and no new stretch may begin. */
-static bool stretch_take(struct uniques *u, uint64_t v, uint64_t row)
+/* The text of next_text one higher. */
+static void next_count_up(struct uniques *u)
 {
-	struct stretch *last = u->nstretches ? &u->stretches[u->nstretches - 1] : NULL;
+	char *last = u->next_text + sizeof(u->next_text) - 1, *c = last;
 
-	if (last && v == last->first + last->n && row == last->row + last->n) {
-		last->n++;
-		return true;
+	while (c > last - u->next_len && *c == '9')
+		*c-- = '0';
+	if (c == last - u->next_len) {
+		*c = '1';
+		u->next_len++;
+	} else {
+		++*c;
 	}
+	u->next_row++;
+}
+
+/* Is this the number that is waited for? Text and row say so, without reading the number. */
+static bool stretch_next(struct uniques *u, const char *text, size_t len, uint64_t row)
+{
+	if (len != u->next_len || row != u->next_row || !len || len > DIGITS || memcmp(text, u->next_text + sizeof(u->next_text) - len, len))
+		return false;
+	u->stretches[u->nstretches - 1].n++;
+	next_count_up(u);
+	return true;
+}
+
+/* Begins a stretch: false when the number is not above the last one, or there are too many. */
+static bool stretch_begin(struct uniques *u, uint64_t v, const char *text, size_t len, uint64_t row)
+{
+	const struct stretch *last = u->nstretches ? &u->stretches[u->nstretches - 1] : NULL;
+
 	if (u->nstretches == STRETCHES || (last && v < last->first + last->n))
 		return false;
 	u->stretches[u->nstretches++] = (struct stretch){ v, 1, row };
+	memcpy(u->next_text + sizeof(u->next_text) - len, text, len);
+	u->next_len = len;
+	u->next_row = row;
+	next_count_up(u);
 	return true;
 }
 
@@ -250,13 +280,15 @@ int uniques_add(struct uniques *u, const void *data, size_t len, uint64_t row, u
 
 	if (u->ended)
 		return -EINVAL;
+	if (!u->table_began && stretch_next(u, data, len, row))
+		return 0;
 	if ((u->nstretches || !u->table_began) && plain_number(data, len, &v)) {
 		s = stretch_of(u, v);
 		if (s) {
 			*first = s->row + (v - s->first);
 			return 1;
 		}
-		if (!u->table_began && stretch_take(u, v, row))
+		if (!u->table_began && stretch_begin(u, v, data, len, row))
 			return 0;
 	}
 	u->table_began = true;
