@@ -34,6 +34,8 @@ static int await_more(struct job *job)
 	if (rc)
 		return -ECANCELED;
 	rc = wire_recv(WIRE_FD, &job->wire, true);
+	if (rc == -ENOMEM)
+		return rc;
 	if (rc <= 0 || job->wire.type != WIRE_AVAILABLE || job->wire.len != sizeof(said))
 		return -ECANCELED;
 	memcpy(said, job->wire.data, sizeof(said));
@@ -162,8 +164,10 @@ static int take_job(struct job *job)
 {
 	int rc = wire_recv(WIRE_FD, &job->wire, true);
 
-	if (rc <= 0 || job->wire.type != WIRE_JOB)
-		return -ECANCELED;
+	if (rc <= 0)
+		return rc ? rc : -ECANCELED;
+	if (job->wire.type != WIRE_JOB)
+		return -EBADMSG;
 	job->json = json_loadb(job->wire.data, job->wire.len, 0, NULL);
 	if (!job->json)
 		return -EBADMSG;
