@@ -246,5 +246,8 @@ int nursery_main(void)
 	if (!status)
 		code = run(&house);
 	end_children(&house);
+	wire_free(&house.wire);
+	free(house.children);
+	free(house.polled);
 	return code;
 }

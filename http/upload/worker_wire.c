@@ -100,11 +100,12 @@ static int recv_packet(int fd, struct wire *w, bool take_fds, struct head *head)
 		msg.msg_control = control;
 		msg.msg_controllen = sizeof(control);
 	}
+	/* ECONNRESET comes once, when the other side closed with something unread, and before what it said last. */
 	do {
 		got = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
-	} while (got < 0 && errno == EINTR);
+	} while (got < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (got <= 0)
-		return got < 0 && errno != ECONNRESET ? -errno : 0;
+		return got < 0 ? -errno : 0;
 	if (take_fds)
 		take(w, &msg);
 	if ((size_t)got < sizeof(*head) || msg.msg_flags & MSG_TRUNC)

@@ -10,7 +10,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/capability.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -300,6 +302,83 @@ static void abort_is_still_an_abort(void **state)
 	assert_int_equal(after_drop(NULL, PRIV_NET, try_abort), 1000 + SIGABRT);
 }
 
+/* What runs in a child behind priv_confine(): its exit code, 1000 and the signal, or 99 when it had no walls. */
+static int confined(const struct priv_caps *caps, int (*fn)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (!pid)
+		_exit(priv_confine(caps) ? 99 : fn());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int try_memory(void)
+{
+	char *small = malloc(1 << 20);
+
+	if (!small)
+		return 2;
+	small[0] = 1;
+	return malloc(64 << 20) ? 3 : 0;
+}
+
+static int try_open(void)
+{
+	return open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES ? 0 : 1;
+}
+
+static int try_socket(void)
+{
+	socket(AF_UNIX, SOCK_STREAM, 0);
+	return 1;
+}
+
+static int try_code(void)
+{
+	mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return 1;
+}
+
+static int try_unlink(void)
+{
+	unlink("/nonexistent");
+	return 1;
+}
+
+static int try_ptrace(void)
+{
+	ptrace(PTRACE_ATTACH, getppid(), NULL, NULL);
+	return 1;
+}
+
+static int try_stat(void)
+{
+	struct stat st;
+
+	return fstat(0, &st) == 0 && stat("/etc/passwd", &st) < 0 && errno == EACCES ? 0 : 1;
+}
+
+static void parsers_have_memory_and_open_files_alone(void **state)
+{
+	static int (*const tries[])(void) = { try_exec, try_fork, try_socket, try_code, try_unlink,
+					      try_ptrace, try_kill, try_rename };
+	const struct priv_caps caps = { .memory = 128 << 20, .cpu_s = 5, .descriptors = 16 };
+	const struct priv_caps small = { .memory = 48 << 20 };
+
+	(void)state;
+	if (!FILTERED)
+		skip();
+	for (size_t i = 0; i < sizeof(tries) / sizeof(*tries); i++)
+		assert_int_equal(confined(&caps, tries[i]), 1000 + SIGSYS);
+	assert_int_equal(confined(&caps, try_open), 0);
+	assert_int_equal(confined(&caps, try_stat), 0);
+	assert_int_equal(confined(&caps, try_abort), 1000 + SIGABRT);
+	assert_int_equal(confined(&small, try_memory), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -312,6 +391,7 @@ int main(void)
 		cmocka_unit_test(files_profile_can_store),
 		cmocka_unit_test(the_rest_kills),
 		cmocka_unit_test(abort_is_still_an_abort),
+		cmocka_unit_test(parsers_have_memory_and_open_files_alone),
 	};
 
 	return cmocka_run_group_tests_name("priv", tests, make_folder, remove_folder);
