@@ -25,7 +25,7 @@
 #include "lib/log.h"
 
 #define TICK_MS	  250
-#define EVENTS_MS 15000 /* between keep-alive comments of event streams */
+#define EVENTS_MS 8000 /* between keep-alive comments of event streams: below httpc.h's stall_ms */
 
 int64_t http_now_ms(void)
 {

@@ -450,6 +450,11 @@ void uploads_free(struct uploads *u)
 
 	if (!u)
 		return;
+	while (atomic_load(&u->forwards)) { /* an owner that is silent is given up after some seconds */
+		struct timespec pause = { 0, 5000000 };
+
+		nanosleep(&pause, NULL);
+	}
 	if (u->spool)
 		metrics_off_collect(u->opt.metrics, collect, u);
 	nursery_stop(u->nursery);

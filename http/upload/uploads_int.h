@@ -137,6 +137,7 @@ struct uploads {
 	unsigned int workers_max;
 
 	atomic_uint workers; /* that run */
+	atomic_uint forwards; /* exchanges that are led to other gateways */
 	_Atomic uint64_t used; /* bytes reserved in the spool */
 
 	pthread_mutex_t kick_lock;

@@ -23,39 +23,36 @@ static int newest_first(const void *a, const void *b)
 	return p < q ? 1 : p > q ? -1 : 0;
 }
 
-/* At most LIST_MAX, newest first. */
-static json_t *sorted(json_t **all, size_t n)
+/* Newest first, at most LIST_MAX. Takes the list. */
+static json_t *sorted(json_t *list)
+{
+	size_t n = json_array_size(list);
+	json_t **all = calloc(n + 1, sizeof(*all)), *out = json_array();
+
+	for (size_t i = 0; all && i < n; i++)
+		all[i] = json_array_get(list, i);
+	if (all)
+		qsort(all, n, sizeof(*all), newest_first);
+	for (size_t i = 0; all && i < n && i < LIST_MAX; i++)
+		json_array_append(out, all[i]);
+	free(all);
+	json_decref(list);
+	return out;
+}
+
+static json_t *mine(struct uploads *u, const struct token_scope *who)
 {
 	json_t *list = json_array();
 
-	qsort(all, n, sizeof(*all), newest_first);
-	for (size_t i = 0; i < n; i++) {
-		if (i < LIST_MAX)
-			json_array_append(list, all[i]);
-		json_decref(all[i]);
-	}
-	return list;
-}
-
-static json_t *mine(struct uploads *u, const struct token_scope *who, const char *dataset)
-{
-	json_t **all, *list;
-	size_t n = 0, max;
-
 	pthread_mutex_lock(&u->lock);
-	max = u->count;
-	all = calloc(max + 1, sizeof(*all));
-	for (struct upload *up = u->list; all && up && n < max; up = up->next) {
-		if (!upload_visible(u, who, up) || (dataset && strcmp(dataset, up->dataset)))
+	for (struct upload *up = u->list; up; up = up->next) {
+		if (!upload_visible(u, who, up) || up->concat == TUS_PARTIAL)
 			continue;
 		pthread_mutex_lock(&up->lock);
-		all[n] = up->concat == TUS_PARTIAL ? NULL : upload_json(up, false);
+		json_array_append_new(list, upload_json(up, false));
 		pthread_mutex_unlock(&up->lock);
-		n += all[n] != NULL;
 	}
 	pthread_mutex_unlock(&u->lock);
-	list = all ? sorted(all, n) : json_array();
-	free(all);
 	return list;
 }
 
@@ -63,11 +60,11 @@ static void list_work(struct http_req *req, void *arg)
 {
 	struct uploads *u = arg;
 	struct call *c = http_state(req);
-	json_t *list = mine(u, &c->who, http_query(req, "dataset"));
+	json_t *list = mine(u, &c->who);
 
 	if (!http_query(req, "here")) /* the other gateways' too */
 		forward_lists(c, list);
-	http_reply_json(req, 200, json_pack("{s:o}", "uploads", list));
+	http_reply_json(req, 200, json_pack("{s:o}", "uploads", sorted(list)));
 }
 
 static enum http_next list_begin(struct http_req *req, struct uploads *u)
@@ -150,6 +147,17 @@ static enum http_next events_begin(struct http_req *req, struct uploads *u)
 	return text ? next : http_reply_error(req, 503, "memory", "out of memory");
 }
 
+/* What was not answered in the beginning is another gateway's. */
+static enum http_next one_end(struct http_req *req, struct uploads *u)
+{
+	struct call *c = http_state(req);
+
+	(void)u;
+	if (FORWARDED(c))
+		return forward_end(c);
+	return http_reply_error(req, 500, "no_answer", "nothing came of it");
+}
+
 /* ---- routes ---- */
 
 /* The server's arg points to a pointer to the service. */
@@ -179,6 +187,7 @@ BODY(r_form_body, uploads_form_body)
 BEGIN(r_form_end, uploads_form_end)
 BEGIN(r_list, list_begin)
 BEGIN(r_one, one_begin)
+BEGIN(r_one_end, one_end)
 BEGIN(r_events, events_begin)
 BEGIN(r_replace, replace_upload_begin)
 BEGIN(r_replace_file, replace_file_begin)
@@ -207,9 +216,9 @@ DONE(r_put_done, uploads_put_done)
 	  r_tus_end, r_done },                                                                                              \
 	{ M(OPTIONS) | M(POST), "/_/tus/", ANY, r_tus, r_tus_body, r_tus_end, r_done },                                     \
 	{ M(GET), "/_/uploads", 0, r_list, NULL, NULL, r_done },                                                            \
-	{ M(GET), "/_/uploads/:id/events", 0, r_events, NULL, NULL, r_done },                                               \
+	{ M(GET), "/_/uploads/:id/events", 0, r_events, NULL, r_one_end, r_done },                                               \
 	{ M(POST), "/_/uploads/:id/replace", ANY, r_replace, r_replace_body, r_replace_end, r_put_done },                       \
-	{ M(GET) | M(DELETE), "/_/uploads/:id", 0, r_one, NULL, NULL, r_done }
+	{ M(GET) | M(DELETE), "/_/uploads/:id", 0, r_one, NULL, r_one_end, r_done }
 
 static const struct http_route routes[] = {
 	ROUTES_OF_ONE,
