@@ -177,6 +177,7 @@ fuzz_tunnel   += fuzz_tunnel_proxy fuzz_tunnel_sni
 fuzz_upload   :=
 fuzz_upload   += fuzz_upload_expr fuzz_upload_rules
 fuzz_upload   += fuzz_upload_csv
+fuzz_upload   += fuzz_upload_outputs
 
 fuzz_identity := fuzz_identity_jwt
 

@@ -213,6 +213,7 @@ static int on_names(void *arg, const struct cell *names, uint32_t n)
 		rc = failed(p, stats_names(p->stats, names, n));
 	if (rc || !p->transform)
 		return rc;
+	transform_typed(p->transform, p->json);
 	rc = transform_names(p->transform, names, n);
 	if (rc != -EINVAL)
 		return failed(p, rc);

@@ -32,6 +32,11 @@ int transform_new(struct transform **out, const struct rules *rules,
 	return 0;
 }
 
+void transform_typed(struct transform *t, bool typed)
+{
+	t->typed = typed;
+}
+
 static int keep_names(struct transform *t, const struct cell *names, uint32_t n)
 {
 	char **more = realloc(t->names, (n + 1) * sizeof(*more));

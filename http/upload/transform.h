@@ -5,7 +5,7 @@
  * A cell is cast, then masked. Missing values are null: nothing in CSV, null in JSON. A cast or derivation that has no
  * result is null too (and counted: "failed"). mask: hash is the first 32 hex digits of HMAC-SHA256 with the text of
  * mask_salt as key, truncate keeps N characters and "…", remove leaves the column out. JSON values have the type of
- * the cast or the field; of a column without either, numbers and booleans are such unless they were quoted.
+ * the cast or the field; a column without either is text, or when the file is JSON itself (transform_typed) what it was.
  *
  * People open CSV in spreadsheets: CSV outputs and quarantine.csv are marked against formulas (csv_out_row), names too;
  * JSON Lines are for programs and are not, nor is the original, which stays as it came.
@@ -24,6 +24,7 @@ struct transform_files {
 };
 struct transform;
 int transform_new(struct transform **out, const struct rules *rules, const struct transform_files *files);
+void transform_typed(struct transform *t, bool typed); /* before the names; false */
 int transform_names(struct transform *t, const struct cell *names, uint32_t n); /* -EINVAL: a column is not there (transform_why) */
 int transform_row(struct transform *t, const struct row *row);
 int transform_end(struct transform *t);

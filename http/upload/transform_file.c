@@ -17,7 +17,7 @@ static int gzip_begin(struct out_file *f, bool split)
 		return -ENOMEM;
 	/* 16: with gzip's head. 256 KiB a stream, or 48 KiB when there may be many. Fixed time: the
 	 * same rows, the same bytes. */
-	if (deflateInit2(f->gzip, split ? 4 : 6, Z_DEFLATED, 16 + (split ? 13 : 15), split ? 5 : 8,
+	if (deflateInit2(f->gzip, 4, Z_DEFLATED, 16 + (split ? 13 : 15), split ? 5 : 8,
 			 Z_DEFAULT_STRATEGY) == Z_OK)
 		return 0;
 	free(f->gzip);

@@ -133,6 +133,9 @@ int json_out_cell(struct csv_out *out, enum field_type type, const struct field 
 
 	if (cell->null)
 		return csv_out_put(out, "null", 4);
+	if (type == FIELD_ANY && !cell->quoted && cell->len &&
+	    (*cell->text == '{' || *cell->text == '['))
+		return put_document(out, cell);
 	if (type == FIELD_ANY)
 		type = cell->quoted ? FIELD_STRING : value_guess(cell->text, cell->len);
 	if (type == FIELD_OBJECT || type == FIELD_ARRAY)

@@ -106,6 +106,7 @@ struct transform {
 	struct out_packer packer;
 	struct plan *plans;
 	size_t nplans, nfiles;
+	bool typed; /* cells of the file have types of their own */
 	struct mask mask;
 	char **names; /* of the file's columns */
 	uint32_t nnames;

@@ -67,7 +67,7 @@ static int add(struct transform *t, struct plan *p, const struct output_column *
 	c->type = declared && declared->has_cast ? declared->cast
 		  : c->field			 ? c->field->type
 						 : FIELD_ANY;
-	if (declared && declared->masked)
+	if ((declared && declared->masked) || (c->type == FIELD_ANY && c->from && !t->typed))
 		c->type = FIELD_STRING;
 	if (!r)
 		r = json_out_string(&c->key, c->name, strlen(c->name));
