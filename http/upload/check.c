@@ -211,6 +211,10 @@ static int row_check(struct check *c, const struct row *row)
 
 	for (size_t i = 0; i < c->nslots; i++)
 		c->slots[i].fresh = false;
+	for (size_t i = 0; i < c->nactive && c->has_uniques; i++)
+		if (c->active[i]->uniques)
+			uniques_ahead(c->active[i]->uniques, row->cells[c->active[i]->column].text,
+				      row->cells[c->active[i]->column].len, row->number);
 	for (size_t i = 0; i < c->nactive && !rc; i++)
 		rc = check_cell(c, c->active[i], &row->cells[c->active[i]->column]);
 	if (!rc && c->key_uniques)

@@ -86,6 +86,7 @@ struct check {
 	struct value *arguments;
 	uint32_t *key; /* columns of the primary key */
 	struct uniques *key_uniques;
+	bool has_uniques;
 	bool key_is_unique; /* its one column is a unique field already */
 	struct { char *data; size_t size; } key_text;
 	uint64_t missing_lengths; /* bit n: some missing value has n bytes (63: more) */

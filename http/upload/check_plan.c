@@ -97,6 +97,7 @@ int plan_fields(struct check *c)
 			rc = choices_make(&p->choices, p->field);
 		if (!rc && p->field->unique) {
 			p->todo |= DO_UNIQUE;
+			c->has_uniques = true;
 			rc = uniques_of(c, &p->uniques, &spill);
 			c->key_is_unique |= r->nprimary_key == 1 && !strcmp(r->primary_key[0], p->field->name);
 		}

@@ -38,6 +38,7 @@ struct uniques {
 	char next_text[24]; /* how the number that would lengthen the last stretch is written, at the end of the room */
 	size_t next_len;
 	uint64_t next_row;
+	struct { const void *data; size_t len; uint64_t row, hi, lo; } ahead; /* the value that comes next; row 0: none */
 	bool table_began; /* a value went to the table: stretches only answer from now on */
 	bool ended;
 };
@@ -176,9 +177,8 @@ static int table_full(struct uniques *u)
 	return err ? table_spill(u) : 0;
 }
 
-static int table_add(struct uniques *u, const void *data, size_t len, uint64_t row, uint64_t *first)
+static int table_add(struct uniques *u, XXH128_hash_t h, uint64_t row, uint64_t *first)
 {
-	XXH128_hash_t h = XXH3_128bits_withSeed(data, len, u->seed);
 	struct record *r;
 	int err;
 
@@ -273,9 +273,28 @@ static bool stretch_begin(struct uniques *u, uint64_t v, const char *text, size_
 	return true;
 }
 
+void uniques_ahead(struct uniques *u, const void *data, size_t len, uint64_t row)
+{
+	XXH128_hash_t h;
+	const char *at;
+
+	if (!u->table_began || u->ended)
+		return;
+	h = XXH3_128bits_withSeed(data, len, u->seed);
+	at = (const char *)(u->table + place_of(h.high64, u->slots));
+	__builtin_prefetch(at, 1);
+	__builtin_prefetch(at + 64, 1);
+	u->ahead.row = row;
+	u->ahead.data = data;
+	u->ahead.len = len;
+	u->ahead.hi = h.high64;
+	u->ahead.lo = h.low64;
+}
+
 int uniques_add(struct uniques *u, const void *data, size_t len, uint64_t row, uint64_t *first)
 {
 	const struct stretch *s;
+	XXH128_hash_t h;
 	uint64_t v;
 
 	if (u->ended)
@@ -292,7 +311,11 @@ int uniques_add(struct uniques *u, const void *data, size_t len, uint64_t row, u
 			return 0;
 	}
 	u->table_began = true;
-	return table_add(u, data, len, row, first);
+	if (row == u->ahead.row && row && data == u->ahead.data && len == u->ahead.len)
+		h = (XXH128_hash_t){ .high64 = u->ahead.hi, .low64 = u->ahead.lo };
+	else
+		h = XXH3_128bits_withSeed(data, len, u->seed);
+	return table_add(u, h, row, first);
 }
 
 /* ---- the end ---- */
@@ -405,7 +428,7 @@ static int pour_stretches(struct uniques *u)
 			do
 				text[--at] = (char)('0' + v % 10);
 			while (v /= 10);
-			err = table_add(u, text + at, sizeof(text) - at, 0, &first);
+			err = table_add(u, XXH3_128bits_withSeed(text + at, sizeof(text) - at, u->seed), 0, &first);
 		}
 	u->nstretches = 0;
 	return err < 0 ? err : 0;

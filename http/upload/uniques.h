@@ -24,6 +24,9 @@ int uniques_new(struct uniques **out, size_t memory_max, int spill_fd, const uin
 void uniques_free(struct uniques *u); /* accepts NULL */
 /* 0 new (as far as memory tells), 1 seen before in row *first, or -errno. Rows ascend. */
 int uniques_add(struct uniques *u, const void *data, size_t len, uint64_t row, uint64_t *first);
+/* The bytes that uniques_add() will most likely get for this row: memory is fetched meanwhile. For speed only; they stay
+ * as they are until then. */
+void uniques_ahead(struct uniques *u, const void *data, size_t len, uint64_t row);
 /* Tells each duplicate across runs (row, first), in order of row. 0 or what fn returned, or -errno. Once; afterwards
  * nothing may be added. */
 int uniques_end(struct uniques *u, int (*fn)(void *arg, uint64_t row, uint64_t first), void *arg);
