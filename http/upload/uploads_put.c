@@ -103,6 +103,20 @@ static void put_work(struct http_req *req, void *arg)
 		take_refuse(req, rc, c->up);
 }
 
+/* To who may not even read it a dataset looks like any other bucket, also one that is not there. */
+static bool put_refused(struct call *c, const char *dataset, const char *file)
+{
+	bool put = http_method(c->req) == HTTP_PUT;
+	char on[320];
+
+	if (users_allow(c->u->opt.users, &c->who, RIGHT_READ, dataset, file) ||
+	    access_check(c->req, c->u->opt.users, put ? RIGHT_WRITE : RIGHT_DELETE, dataset, file, &c->who))
+		return false;
+	snprintf(on, sizeof(on), "%.63s/%.240s", dataset, file);
+	uploads_audit(c->u, c->req, &c->who, put ? "upload" : "delete", on, "denied", NULL, 0);
+	return true;
+}
+
 enum http_next uploads_put_begin(struct http_req *req, struct uploads *u)
 {
 	const char *dataset = http_param(req, "bucket"), *file = http_param(req, "key");
@@ -111,7 +125,7 @@ enum http_next uploads_put_begin(struct http_req *req, struct uploads *u)
 
 	if (!c)
 		return http_reply_error(req, 503, "memory", "out of memory");
-	if (!access_who(req, u->opt.users, &c->who))
+	if (!access_who(req, u->opt.users, &c->who) || put_refused(c, dataset, file))
 		return HTTP_ANSWERED;
 	if (http_method(req) == HTTP_DELETE)
 		return datasets_delete_file(c, dataset, file);

@@ -99,7 +99,8 @@ def ask(where, method, path, token=None, body=None, headers=None):
     """Status and body; of a stream (events) the status alone."""
     con = http.client.HTTPConnection(*where, timeout=10)
     try:
-        con.request(method, path, body, {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})})
+        con.request(method, path, body, {**({"Authorization": f"Bearer {token}"} if token else {}),
+                                         **({"Content-Type": "application/json"} if body and body[0] == "{" else {}), **(headers or {})})
         got = con.getresponse()
         stream = (got.getheader("Content-Type") or "").startswith("text/event-stream")
         return got.status, b"" if stream else got.read()
@@ -189,10 +190,10 @@ PASSES = {"any": lambda status: status not in DENIED and status < 500}
 class Row:
     """One request: who gets by, and what others are told (strangers: 401 unless said otherwise)."""
 
-    def __init__(self, server, method, path, allowed, passes=None, denied=(403,), strangers=(401,), body=None, headers=None, mixed=None):
+    def __init__(self, server, method, path, allowed, passes=None, denied=(403,), strangers=(401,), body=None, headers=None, mixed=None, by=None):
         self.server, self.method, self.path, self.allowed = server, method, path, set(allowed)
         self.passes, self.denied, self.strangers = passes, set(denied), set(strangers)
-        self.body, self.headers, self.mixed = body, headers, mixed or {}
+        self.body, self.headers, self.mixed, self.by = body, headers, mixed or {}, by or ROLES
 
     def fits(self, role, status):
         if role in self.mixed:
@@ -227,11 +228,33 @@ def gateway_rows():
         g("GET", "/_/status", LISTERS, {200}),
         g("GET", "/_/events", LISTERS, {200}),
         g("POST", "/_/token", LISTERS, {200}),  # not longer than the token that asks
-        # changes: names that no file may have, so that nothing is made
-        g("PUT", "/b/sales/derived/x.csv", WRITERS, body="a,b\n1,2\n"),
-        g("PUT", "/b/unknown/x.csv", {"admin"}, body="a,b\n1,2\n"),
-        g("DELETE", "/b/sales/none.csv", OWNERS, {307, 204, 404}),
+        # changes: on conditions that do not hold, and by names that no file may have, so that nothing is made. Who may read knows
+        # the dataset, and may be told what is wrong
+        g("PUT", "/b/sales/x.csv", WRITERS, {412}, body="a,b\n1,2\n", headers={"If-Match": '"none"'}),
+        g("PUT", "/b/sales/derived/x.csv", WRITERS, {400}, body="a\n1\n", mixed={r: {400, 403} for r in READERS - WRITERS}),
+        g("PUT", "/b/sales/.weir/x.csv", WRITERS, {400}, body="a\n1\n", mixed={"read only": {400, 403}}),
+        g("PUT", "/b/unknown/x.csv", {"admin"}, {307}, body="a\n1\n"),
+        g("DELETE", "/b/sales/none.csv", OWNERS, {404}),
+        # sign-on: whoever comes; this installation has no provider
+        g("GET", "/_/login/start", everybody, {404}),
+        g("GET", "/_/login/callback", everybody, {404}),
+        g("POST", "/_/login/password", everybody, {401, 403, 429}, body='{"user":"nobody","password":"wrong"}',
+          by=["nobody", "forged"]),  # who tries often waits
+        g("POST", "/_/login/device", everybody, {404}, body="{}"),
+        g("POST", "/_/login/device/token", everybody, {404}, body='{"handle":"none"}'),
+        g("GET", "/_/session", LIVING | {"nobody"}, {200}),
+        g("GET", "/_/tokens", LIVING, {200}),
+        g("POST", "/_/tokens", LIVING, body='{"ttl":"never"}'),
+        g("DELETE", "/_/tokens/0123456789abcdef", LIVING, {404}),
+        g("GET", "/_/people", LISTERS, {200}),
+        g("POST", "/_/people/none-such", LISTERS, body='{"disabled":"maybe"}'),
+        g("GET", "/_/audit", LIVING, {200}),
     ]
+
+
+def last_rows():
+    """What ends tokens."""
+    yield Row("gateway", "POST", "/_/logout", LIVING, {200}, mixed={"nobody": {200, 401}})
 
 
 def endpoint_rows():
@@ -281,7 +304,7 @@ def route_of(routes, row):
 def run_row(row, tokens, where, sha):
     """Every role once; what does not fit."""
     wrong, line = [], []
-    for role in ROLES:
+    for role in row.by:
         strange = row.server == "endpoint" and role == "by a gateway" and role not in row.mixed and role not in row.allowed
         status, body = ask(where, row.method, row.path.replace("SHA", sha), tokens[role], row.body, row.headers)
         fits = status in row.denied if strange else row.fits(role, status)
@@ -293,22 +316,20 @@ def run_row(row, tokens, where, sha):
     return wrong
 
 
-def run_matrix(tokens, sha):
-    asked = 0
-    for program, where, rows in (("weir-gateway", GATEWAY, list(gateway_rows())), ("weir-endpoint", ENDPOINT, list(endpoint_rows()))):
-        routes, known = routes_of(program), set()
-        for row in rows:
-            route = route_of(routes, row)
-            known.add(route)
-            if not route:
-                check(False, f"{row} has a route", "the row is out of date, or the route is gone")
-                continue
-            wrong = run_row(row, tokens, where, sha)
-            asked += len(ROLES)
-            check(not wrong, str(row), "\n".join(wrong))
-        missing = [f"{m} {p}" for m, p in routes if (m, p) not in known]
-        check(not missing, f"every route of {program} has a row", "\n".join(missing))
-    return asked
+def run_rows(rows, tokens, sha):
+    for row in rows:
+        wrong = run_row(row, tokens, GATEWAY if row.server == "gateway" else ENDPOINT, sha)
+        check(not wrong, str(row), "\n".join(wrong))
+    return sum(len(row.by) for row in rows)
+
+
+def check_rows(program, rows):
+    """Every route has a row, every row a route."""
+    routes = routes_of(program)
+    found = {str(row): route_of(routes, row) for row in rows}
+    missing = [f"{m} {p}" for m, p in routes if (m, p) not in found.values()]
+    check(not missing, f"every route of {program} has a row", "\n".join(missing))
+    check(all(found.values()), f"and every row a route of {program}", "\n".join(r for r, route in found.items() if not route))
 
 
 # ---- beside the matrix --------------------------------------------------------------------------
@@ -352,6 +373,48 @@ def audit(tokens):
     check("weir1." not in json.dumps(gateway + endpoint), "no token stands there")
 
 
+def command_line(lab):
+    """A person at a terminal: in, who, data, out."""
+    home = lab.work / "home"
+    env = {k: v for k, v in os.environ.items() if not k.startswith("WEIR_")} | {"HOME": str(home), "WEIR_CONFIG": "/nonexistent"}
+    env.pop("XDG_CONFIG_HOME", None)
+    weir = lambda *words, **more: subprocess.run([BIN / "weir", *words], capture_output=True, text=True, env=env, cwd=lab.work, **more)
+    says = lambda got, code, text: got.returncode == code and text in got.stdout + got.stderr
+    got = weir("whoami", "--url", "http://127.0.0.1:8000")
+    check(says(got, 1, "weir login http://127.0.0.1:8000"), "who is not signed in is told how", got)
+    got = weir("login", "http://127.0.0.1:8000", "--user", "rita", "--stdin", input="wrong horse battery\n")
+    check(got.returncode == 1 and not (home / ".config/weir/login.json").exists(), "a wrong password signs nobody in", got)
+    got = weir("login", "http://127.0.0.1:8000/", "--stdin", "--user", "rita", input="correct horse battery\n")
+    check(says(got, 0, "signed in at http://127.0.0.1:8000 as rita"), "weir login", got)
+    kept = home / ".config/weir/login.json"
+    check(kept.stat().st_mode & 0o777 == 0o600 and json.loads(kept.read_text())["user"] == "rita", "the login is its owner's alone")
+    got = weir("whoami")
+    check(says(got, 0, "rita at http://127.0.0.1:8000") and "readers" in got.stdout, "weir whoami", got)
+    got = weir("whoami", "--json")
+    check(got.returncode == 0 and json.loads(got.stdout)["role"] == "member", "weir whoami --json", got)
+    got = weir("ls", "sales")
+    check(says(got, 0, "a.csv"), "weir ls goes by the login", got)
+    got = weir("get", "sales/a.csv", "-")
+    check(got.stdout == "a,b\n1,2\n", "weir get too", got)
+    got = weir("ls", "other")
+    check(says(got, 1, "has not the right l"), "what rita may not read is refused", got)
+    got = weir("audit", "--json", "--since", "1h")
+    check(got.returncode == 0 and json.loads(got.stdout) and {r["who"] for r in json.loads(got.stdout)} == {"rita"}, "weir audit: her own lines", got)
+    token = json.loads(kept.read_text())["token"]
+    got = weir("whoami", "--url", "http://127.0.0.1:8001")
+    check(says(got, 1, "not signed in at http://127.0.0.1:8001"), "the login's token goes to its gateway alone", got)
+    got = weir("logout")
+    check(says(got, 0, "signed out") and not kept.exists(), "weir logout", got)
+    check(until(lambda: ask(GATEWAY, "GET", "/_/session", token)[0] == 401), "its token is refused from then on")
+    got = weir("logout")
+    check(says(got, 1, "not signed in"), "once is enough", got)
+    got = weir("login", "ftp://x")
+    check(got.returncode == 2, "another kind of URL is wrong use", got)
+    (lab.work / "t.csv").write_text("a\n1\n")
+    got = weir("dataset", "check", "-", "t.csv", "--json")
+    check(got.returncode == 0 and json.loads(got.stdout)["result"]["verdict"] == "accepted", "weir dataset check, without a gateway", got)
+
+
 def main():
     enter("unshare", "ip")
     lab = Lab()
@@ -364,10 +427,18 @@ def main():
                     ask(ENDPOINT, "GET", "/b/sales/none", tokens["reader"])[0] == 404), "both know all of it")
         via = make_token(key, "wanda", bucket="sales", prefix=".weir/a.csv/manifest.json", exact=True, rights="w", w=True)
         ask(ENDPOINT, "PUT", "/b/sales/.weir/a.csv/manifest.json", via, "{}")
-        asked = run_matrix(tokens, hashlib.sha256(b"a,b\n1,2\n").hexdigest())
-        print(f"# {asked} requests by {len(ROLES)} roles")
+        gateway, endpoint, last = list(gateway_rows()), list(endpoint_rows()), list(last_rows())
+        check_rows("weir-gateway", gateway + last)
+        check_rows("weir-endpoint", endpoint)
+        sha = hashlib.sha256(b"a,b\n1,2\n").hexdigest()
+        asked = run_rows(gateway + endpoint, tokens, sha)
         audit(tokens)
         more(lab, tokens)
+        tokens["person"] = make_token(key, "pat", i=int(time.time()), v=True, g="readers", j="0e")
+        asked += run_rows(last, tokens, sha)
+        check(until(lambda: ask(GATEWAY, "GET", "/_/session", tokens["person"])[0] == 401), "who signed out is nobody")
+        command_line(lab)
+        print(f"# {asked} requests by {len(ROLES)} roles")
     finally:
         lab.close()
     finish()
