@@ -76,7 +76,7 @@ endpoint: {{listen: ["127.0.0.1:8080"], url: "http://127.0.0.1:8080", inside: "1
     def close(self):
         self.up.terminate()
         try:
-            self.up.wait(15)
+            self.up.wait(10)
         except subprocess.TimeoutExpired:
             self.up.kill()
         self.log.close()
