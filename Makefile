@@ -58,6 +58,7 @@ upload_src   += http/upload/csv_out.c http/upload/mask.c http/upload/transform.c
 upload_src   += http/upload/transform_json.c http/upload/transform_lineage.c http/upload/transform_plan.c
 upload_src   += http/upload/check.c http/upload/check_cell.c http/upload/check_plan.c http/upload/check_tell.c
 upload_src   += http/upload/csv.c http/upload/csv_scan.c http/upload/csv_text.c http/upload/finding.c
+upload_src   += http/upload/sniff.c http/upload/sniff_dialect.c
 upload_src   += http/upload/value.c http/upload/value_number.c http/upload/value_strptime.c http/upload/value_text.c http/upload/value_time.c
 upload_src   += http/upload/expr_bind.c http/upload/expr_eval.c http/upload/expr_parse.c http/upload/expr_text.c http/upload/pattern.c
 upload_src   += http/upload/rules.c http/upload/rules_check.c http/upload/rules_frictionless.c http/upload/rules_load.c
@@ -134,7 +135,7 @@ unit_upload   += test_upload_json test_upload_unpack test_upload_worker
 unit_upload   += test_upload_csv test_upload_pattern test_upload_value
 unit_upload   += test_upload_csv test_upload_value
 unit_upload   += test_upload_worker
-unit_upload   += test_upload_check test_upload_csv test_upload_pattern test_upload_value
+unit_upload   += test_upload_check test_upload_csv test_upload_pattern test_upload_sniff test_upload_value
 
 unit_identity := test_identity_jwt test_identity_limit
 
@@ -184,8 +185,6 @@ fuzz_identity := fuzz_identity_jwt
 fuzz_store    :=
 fuzz_store    += fuzz_names_wire
 fuzz_store    += fuzz_store_manifest
-
-upload_src   += http/upload/stubs.c
 
 # ---- flags -----------------------------------------------------------------------------------
 packages := libsystemd yaml-0.1 jansson libcurl libcrypto libssl libnghttp2 libmicrohttpd gnutls lmdb libisal libxxhash \
