@@ -86,14 +86,33 @@ static bool matches(const char *word, const struct sniffed *s, const struct rule
 	return len > 2 && !strcmp(word + len - 2, "/*") && !strncmp(word, s->mime, len - 1);
 }
 
+static bool is_packing(const char *word)
+{
+	return !strcmp(word, "gz") || !strcmp(word, "zst") || !strcmp(word, "zip");
+}
+
+/* A list of packings alone takes any table in them. */
 static bool accepts(const struct rules *rules, const struct sniffed *s)
 {
+	bool others = false;
+
 	for (size_t i = 0; i < rules->naccept; i++) {
 		if (matches(rules->accept[i], s, rules))
 			return true;
+		others = others || !is_packing(rules->accept[i]);
 	}
-	/* "zip" alone: of any table. */
-	return !rules->naccept || (rules->naccept == 1 && !strcmp(rules->accept[0], "zip") && is_rows(s->kind));
+	return !rules->naccept || (!others && is_rows(s->kind));
+}
+
+static bool accepts_packing(const struct rules *rules, enum file_kind kind)
+{
+	const char *word = kind == KIND_GZIP ? "gz" : kind == KIND_ZSTD ? "zst" : "zip";
+
+	for (size_t i = 0; i < rules->naccept; i++) {
+		if (!strcmp(rules->accept[i], word) || !strcmp(rules->accept[i], "*"))
+			return true;
+	}
+	return !rules->naccept;
 }
 
 static void accept_text(char out[160], const struct rules *rules)
@@ -124,8 +143,7 @@ int type_of_file(struct pipeline *p, const struct sniffed *s)
 {
 	if (s->kind != KIND_GZIP && s->kind != KIND_ZSTD && s->kind != KIND_ZIP)
 		return 0;
-	/* gzip and zstd are a way of sending; a zip is a file that somebody wants or not. */
-	if (s->kind == KIND_ZIP && !accepts(p->rules, s))
+	if (!accepts_packing(p->rules, s->kind) && !accepts(p->rules, s))
 		return refuse(p, s);
 	p->packing = s->kind;
 	return 0;
