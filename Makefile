@@ -131,10 +131,7 @@ unit_gateway  := test_rank
 unit_upload   :=
 unit_upload   += test_upload_stats test_upload_transform
 unit_upload   += test_upload_expr test_upload_rules test_upload_uniques
-unit_upload   += test_upload_json test_upload_unpack test_upload_worker
-unit_upload   += test_upload_csv test_upload_pattern test_upload_value
-unit_upload   += test_upload_csv test_upload_value
-unit_upload   += test_upload_worker
+unit_upload   += test_upload_json test_upload_pipeline test_upload_unpack test_upload_worker
 unit_upload   += test_upload_check test_upload_csv test_upload_pattern test_upload_sniff test_upload_value
 
 unit_identity := test_identity_jwt test_identity_limit
