@@ -56,8 +56,18 @@ static void close_spills(struct worker_job *job)
 		close(job->spill_fds[--job->nspill]);
 }
 
-/* Files in memory: what a blocking call checks is small, or somebody's own. */
-static int open_spills(struct worker_job *job, const json_t *json)
+/* In memory for what a daemon looks at, which is small; a file without a name for the command line. */
+static int open_spill(bool in_memory)
+{
+	const char *tmp = getenv("TMPDIR");
+	int fd = in_memory ? -1 : open(tmp ? tmp : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		fd = memfd_create("spill", MFD_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_spills(struct worker_job *job, const json_t *json, bool in_memory)
 {
 	struct rules *rules = NULL;
 	char *text = json_is_object(json) ? json_dumps(json, JSON_COMPACT) : NULL;
@@ -78,10 +88,10 @@ static int open_spills(struct worker_job *job, const json_t *json)
 	if (n > 64 || job->nkeysets > 64)
 		return -E2BIG;
 	while (job->nspill < n) {
-		int fd = memfd_create("spill", MFD_CLOEXEC);
+		int fd = open_spill(in_memory);
 
 		if (fd < 0)
-			return -errno;
+			return fd;
 		job->spill_fds[job->nspill++] = fd;
 	}
 	return 0;
@@ -114,7 +124,7 @@ int worker_check(struct nursery *n, const json_t *rules, int file_fd, json_t **o
 {
 	struct worker_job job = { .rules = rules, .file_fd = file_fd };
 	struct waiting w = { .told = json_pack("{s:[]}", "findings") };
-	int rc = w.told ? open_spills(&job, rules) : -ENOMEM;
+	int rc = w.told ? open_spills(&job, rules, true) : -ENOMEM;
 
 	if (!rc)
 		rc = run_job(n, &job, &w);
@@ -192,7 +202,7 @@ static int check_file(const struct rules *rules, const char *path)
 	}
 	rc = nursery_start(&n, NULL, NULL);
 	if (!rc)
-		rc = open_spills(&job, job.rules);
+		rc = open_spills(&job, job.rules, false);
 	if (!rc)
 		rc = run_job(n, &job, &w);
 	nursery_stop(n);
