@@ -22,10 +22,17 @@
 
 enum { WHO, WHAT, RESULT, ON, EXACTS };
 
+/* A text as it stands in a line, in small letters. */
+struct needle {
+	char *text; /* NULL: any */
+	size_t len;
+};
+
 struct search {
 	const struct audit_query *q;
 	size_t max;
 	char *wanted[EXACTS]; /* as it stands in a line; NULL: any */
+	struct needle needle;
 	char since[17], before[AUDIT_ID_LEN + 1];
 	json_t *found;
 	bool over; /* older lines are of no interest */
@@ -44,6 +51,51 @@ static char *as_written(const char *key, const char *value, bool prefix)
 	json_decref(text);
 	free(dumped);
 	return out;
+}
+
+static unsigned char small(char c)
+{
+	return (unsigned char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+}
+
+static void needle_of(struct needle *n, const char *text)
+{
+	json_t *value = text ? json_string(text) : NULL;
+	char *dumped = value ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
+
+	json_decref(value);
+	if (!dumped)
+		return;
+	n->len = strlen(dumped) - 2;
+	memmove(dumped, dumped + 1, n->len);
+	for (size_t i = 0; i < n->len; i++)
+		dumped[i] = (char)small(dumped[i]);
+	n->text = dumped;
+}
+
+/* May the line have the text? */
+static bool needle_maybe(const struct needle *n, const char *line, size_t len)
+{
+	const char *end;
+	unsigned char first;
+
+	if (!n->text || !n->len)
+		return true;
+	if (len < n->len)
+		return false;
+	end = line + len - n->len;
+	first = (unsigned char)n->text[0];
+	for (const char *at = line; at <= end; at++) {
+		size_t i = 1;
+
+		if (small(*at) != first)
+			continue;
+		while (i < n->len && small(at[i]) == (unsigned char)n->text[i])
+			i++;
+		if (i == n->len)
+			return true;
+	}
+	return false;
 }
 
 static bool text_found(const json_t *line, const char *text)
@@ -101,6 +153,8 @@ static void look(struct search *s, const char *text, size_t len)
 	for (int i = 0; i < EXACTS; i++)
 		if (s->wanted[i] && !memmem(text, len, s->wanted[i], strlen(s->wanted[i])))
 			return;
+	if (!needle_maybe(&s->needle, text, len))
+		return;
 	line = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
 	if (line && matches(s, line))
 		json_array_append(s->found, line);
@@ -182,9 +236,11 @@ json_t *audit_search(struct audit *a, const struct audit_query *q)
 	s.wanted[WHAT] = q->what ? as_written("what", q->what, false) : NULL;
 	s.wanted[RESULT] = q->result ? as_written("result", q->result, false) : NULL;
 	s.wanted[ON] = q->on ? as_written("on", q->on, true) : NULL;
+	needle_of(&s.needle, q->text);
 	if (s.found && a)
 		search_folder(&s, a->folder);
 	for (int i = 0; i < EXACTS; i++)
 		free(s.wanted[i]);
+	free(s.needle.text);
 	return s.found;
 }

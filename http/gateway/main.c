@@ -272,6 +272,7 @@ static int reload(struct daemon *d, const struct conf *old)
 	    memcmp(old->gateway.listen, d->conf->gateway.listen,
 		   old->gateway.nlisten * sizeof(*old->gateway.listen)))
 		log_warn("gateway.listen changed: it takes a restart to listen elsewhere");
+	identity_reload(old, d->conf);
 	take_limits(gw, &d->conf->gateway);
 	view_configure(gw->view, d->conf);
 	return 0;

@@ -149,6 +149,25 @@ int identity_start(struct identity *id, struct users *users, struct registry *re
 	return id->provider ? provider_start(id->provider) : 0;
 }
 
+static bool differ(const char *a, const char *b)
+{
+	return strcmp(a ? a : "", b ? b : "") != 0;
+}
+
+void identity_reload(const struct conf *old, const struct conf *now)
+{
+	const struct conf_identity *a = &old->identity, *b = &now->identity;
+	bool scopes = a->nscopes != b->nscopes;
+
+	for (size_t i = 0; !scopes && i < a->nscopes; i++)
+		scopes = differ(a->scopes[i], b->scopes[i]);
+	if (a->enabled != b->enabled || a->session_us != b->session_us || a->skew_us != b->skew_us || differ(a->issuer, b->issuer) ||
+	    differ(a->client_id, b->client_id) || differ(a->client_secret_file, b->client_secret_file) || differ(a->audience, b->audience) ||
+	    differ(a->ca, b->ca) || differ(a->name_claim, b->name_claim) || differ(a->groups_claim, b->groups_claim) ||
+	    differ(a->url, b->url) || scopes)
+		log_warn("identity changed: it takes a restart to sign people in by what it says now");
+}
+
 void identity_stop(struct identity *id)
 {
 	if (id)

@@ -19,6 +19,8 @@ struct identity;
 /* Privileged: reads the client's secret and the provider's CA. conf->identity may be absent: local users only. */
 int identity_open(struct identity **out, const struct conf *conf);
 int identity_start(struct identity *id, struct users *users, struct registry *reg, struct audit *audit, struct metrics *metrics);
+/* A reload changes nothing of it: says so when something would. */
+void identity_reload(const struct conf *old, const struct conf *now);
 void identity_stop(struct identity *id);
 void identity_free(struct identity *id); /* accepts NULL */
 

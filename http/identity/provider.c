@@ -32,7 +32,8 @@ struct provider {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	pthread_t thread;
-	bool started, stopping;
+	bool started;
+	_Atomic bool stopping; /* changed under the lock */
 	json_t *document, *keys; /* never changed, only replaced */
 	char why[256];		 /* there is no document yet */
 	time_t keys_at;
@@ -287,6 +288,8 @@ static int fetch(struct provider *p, char why[256])
 		return -ENAMETOOLONG;
 	document = get(p, url, why);
 	rc = document ? check_document(p->id, document, why) : -EIO;
+	if (!rc && p->stopping)
+		rc = -ECANCELED;
 	if (!rc)
 		rc = fetch_keys(p, document, why);
 	if (rc) {

@@ -104,6 +104,16 @@ with SignOn(provider=False) as s:
     except urllib.error.HTTPError as e:
         check(e.code == 401, "the inside listener asks who it is", e.code)
 
+    # the command line, by the same routes
+    home = {**os.environ, "HOME": str(s.work / "home"), "XDG_CONFIG_HOME": str(s.work / "home")}
+    weir = lambda *argv, **more: subprocess.run([BIN / "weir", *argv], env=home, capture_output=True, text=True, timeout=20, **more)
+    signed = weir("login", s.url, "--user", "local", "--stdin", input="correct horse\n")
+    me = weir("whoami", "--json")
+    check(signed.returncode == 0 and json.loads(me.stdout or "{}").get("user") == "local", "weir login --user signs in", [signed, me])
+    audit = weir("audit", "--json")
+    check(audit.returncode == 0 and '"token.create"' in audit.stdout, "weir audit shows the log", audit)
+    check(weir("logout").returncode == 0 and weir("whoami").returncode == 1, "weir logout ends it")
+
     # everybody out
     out = boss.post(s.url + "/_/people/local", {"signout": True}, X_Weir_CSRF=word)
     check(out.status == 200 and until(lambda: b.get(s.url + "/_/session").json["user"] is None, 5), "an administrator signs somebody out everywhere", out)
