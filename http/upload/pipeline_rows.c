@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "http/upload/pipeline_impl.h"
 
@@ -283,8 +282,7 @@ static int open_check(struct pipeline *p)
 
 	if (rc)
 		return rc;
-	if (getrandom(seed, sizeof(seed), 0) != sizeof(seed))
-		return -EIO;
+	rules_seed(p->rules, seed); /* a dataset's own: its key files can be merged */
 	opt.keysets = p->keysets;
 	/* A rule that wants a file which the caller did not hand over is the caller's fault. */
 	if (check_spills(p->rules) > p->io->nspill)

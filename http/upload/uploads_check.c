@@ -268,7 +268,8 @@ void check_start(struct upload *up)
 	up->rules_generation = json_integer_value(json_object_get(record, "generation"));
 	rc = start_worker(up, record, rules);
 	if (rc) {
-		log_limited(LOG_LEVEL_WARN, 10, "upload of %s/%s: no worker: %s", up->dataset, up->file, strerror(-rc));
+		log_limited(LOG_LEVEL_WARN, 10, "upload of %s/%s: it cannot be checked yet: %s%s%s", up->dataset, up->file,
+			    strerror(-rc), *objects_error() ? "; " : "", objects_error());
 		pthread_mutex_lock(&up->lock);
 		up->starting = false;
 		up->wants_worker = true;
