@@ -4,7 +4,8 @@ import { h, fill, field, table, bytes, count, when, notice, announce, many } fro
 import { get, isAtLeast, query } from './api.js';
 
 const PAGE = 100;
-const whats = ['', 'login', 'logout', 'device', 'token.create', 'token.end', 'upload', 'replace', 'download', 'delete', 'dataset.create', 'dataset.change', 'dataset.delete', 'people'];
+const whats = ['', 'login', 'logout', 'device', 'token.create', 'token.end', 'upload', 'replace', 'download', 'delete', 'dataset.create', 'dataset.change', 'dataset.delete', 'people',
+  'object.get', 'object.put', 'object.list', 'object.delete'];
 const results = ['', 'ok', 'denied', 'failed'];
 
 const select = (name, words, value) => h('select', { name }, words.map(w => h('option', { value: w, selected: w === value }, w || 'any')));

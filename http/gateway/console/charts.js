@@ -18,7 +18,6 @@ function common() {
 function histogram(c) {
   const o = common();
   o.scales.x.grid.display = false;
-  o.scales.x.ticks.maxTicksLimit = 5;
   Object.assign(o.scales.y.ticks, { maxTicksLimit: 4, ...whole });
   o.scales.y.beginAtZero = true;
   o.plugins.tooltip.callbacks = { title: ([i]) => `${figure(c.histogram[i.dataIndex].from)} to ${figure(c.histogram[i.dataIndex].to)}`, label: i => `${count(i.raw)} rows` };
@@ -47,10 +46,10 @@ function quantiles(c) {
   const width = q['0.95'] - q['0.05'] || 1, dates = typeof told['0.5'] !== 'number';
   o.indexAxis = 'y';
   o.scales.y.display = false;
-  o.scales.x.ticks.maxTicksLimit = 6;
-  o.scales.x.grace = '4%';
-  o.scales.x.ticks.callback = v => dates ? new Date(v).toISOString().slice(0, width < 4e8 ? 16 : 10).replace('T', ' ') : figure(v);
-  if (dates) o.scales.x.ticks.maxTicksLimit = 4;
+  Object.assign(o.scales.x, { min: q['0.05'] - width * .05, max: q['0.95'] + width * .05 });
+  Object.assign(o.scales.x.ticks, { includeBounds: false, maxTicksLimit: 6 });
+  if (dates) o.scales.x.afterBuildTicks = axis => { axis.ticks = [q['0.05'], (q['0.05'] + q['0.95']) / 2, q['0.95']].map(value => ({ value })); };
+  o.scales.x.ticks.callback = v => dates ? new Date(v).toISOString().slice(0, width < 8e7 ? 16 : 10).replace('T', ' ') : figure(v);
   o.plugins.tooltip.callbacks = { title: () => '', label: i => `${i.dataset.label}: ${i.dataset.of.map(p => figure(told[p])).join(' to ')}` };
   const bar = (label, data, colour, thick) => ({ label, data: [data], backgroundColor: colour, barThickness: thick, grouped: false });
   return { type: 'bar', options: o, data: { labels: ['quantiles'], datasets: [

@@ -73,7 +73,8 @@ export function figure(x) {
   if (x === undefined || x === null) return '–';
   if (typeof x !== 'number') return String(x);
   if (Number.isInteger(x) && Math.abs(x) < 1e15) return count(x);
-  return Math.abs(x) >= 1e7 || (x && Math.abs(x) < 1e-4) ? x.toExponential(3) : fine.format(x);
+  if (Math.abs(x) >= 1e4 && Math.abs(x) < 1e12) return count(x);
+  return Math.abs(x) >= 1e12 || (x && Math.abs(x) < 1e-4) ? x.toExponential(3) : fine.format(x);
 }
 
 export function bytes(n) {

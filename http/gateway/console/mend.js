@@ -77,8 +77,8 @@ export async function mend(box, { blob, list, onsend, what }) {
   const span = rows.at(-1).offset + rows.at(-1).length - rows[0].offset;
   const fields = rows.map(rowField), send = h('button', { class: 'main' }, what ?? 'Send the mended rows');
   const form = h('form', { class: 'mend', onsubmit: go },
-    h('p', { class: 'note' }, `${many(rows.length, 'row')} as they are in the file on this computer. An empty field takes its row out. `,
-      `What is sent are the bytes from the first to the last of them, about ${bytes(span)}.`),
+    h('p', { class: 'note' }, `${many(rows.length, 'row')}, from the file on this computer. An empty field takes its row out. `,
+      rows.length > 1 ? `What is sent is the part from the first to the last of them, about ${bytes(span)}.` : `Only this row is sent, about ${bytes(span)}.`),
     h('p', { class: 'head' }, h('span', { class: 'note' }, 'First line: '), h('code', null, head)),
     fields, h('p', { class: 'row' }, send, h('button', { type: 'button', onclick: () => { fill(box); } }, 'Leave it')), said);
   async function go(e) {

@@ -22,7 +22,7 @@ export async function people({ main, signal, reload }) {
   const self = p => p.name === session.user;
   fill(main, h('h1', null, 'People'), said, h('section', { 'aria-label': 'people' }, table([
     ['name', p => p.name, 'name'], ['e-mail', p => p.email], ['from', p => p.issuer ? h('span', { title: p.issuer }, p.issuer.replace(/^https?:\/\//, '')) : 'table of users', 'wide'], ['groups', p => (p.groups ?? []).join(', '), 'wide'], ['role', p => p.role],
-    ['last sign-in', p => when(p.last, 'never')], ['state', p => h('span', { class: p.disabled ? 'down' : 'up' }, p.disabled ? 'disabled' : 'enabled')],
+    ['last sign-in', p => when(p.last, p.local ? '–' : 'never')], ['state', p => h('span', { class: p.disabled ? 'down' : 'up' }, p.disabled ? 'disabled' : 'enabled')],
     ['', p => h('span', { class: 'row tight' }, h('button', { type: 'button', class: 'small', 'aria-label': `sign ${p.name} out`, onclick: () => out(p) }, 'sign out'),
       h('button', { type: 'button', class: 'small', disabled: self(p), 'aria-label': `${p.disabled ? 'enable' : 'disable'} ${p.name}`, onclick: () => disable(p) }, p.disabled ? 'enable' : 'disable'))],
   ], all, { none: 'nobody has been here yet' })));

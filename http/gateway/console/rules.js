@@ -71,7 +71,7 @@ function showPreview(box, p, signal) {
   const r = p.result ?? {}, list = p.findings ?? [];
   fill(box, h('p', { class: `verdict ${r.verdict}` }, r.verdict === 'accepted' ? 'The sample would be accepted' : 'The sample would be rejected',
     `: ${many(r.rows ?? p.statistics?.rows ?? 0, 'row')}, ${many(r.findings ?? list.length, 'finding')}.`),
-  r.type && facts(['type', [r.type.kind, r.type.encoding, r.type.delimiter && `delimiter ${JSON.stringify(r.type.delimiter)}`].filter(Boolean).join(', ')], ['good rows', r.good === undefined ? null : count(r.good)], ['set aside', r.bad ? count(r.bad) : null]),
+  r.type && facts(['type', [r.type.kind, r.type.encoding, r.type.delimiter && `delimiter ${JSON.stringify(r.type.delimiter)}`].filter(Boolean).join(', ')], ['good rows', r.good === undefined ? null : count(r.good)], ['rows with faults', r.bad ? count(r.bad) : null]),
   h('h3', null, 'Findings'), static_(list, 'Nothing is wrong with it.'), r.summary?.length > 1 && summary(r.summary),
   h('h3', null, 'Columns'), statistics(p.statistics ?? { columns: p.columns }, signal));
 }

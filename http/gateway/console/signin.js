@@ -63,11 +63,9 @@ function byToken(entered, open) {
 }
 
 export function signIn(main, entered) {
-  const why = new URLSearchParams(location.search).get('error');
   main.className = 'narrow';
   fill(main, h('section', { 'aria-labelledby': 'sign-in' },
     h('h1', { id: 'sign-in' }, 'Sign in'),
-    why && notice(`The sign-in did not work: ${why}`),
     session.provider && byProvider(),
     session.provider && session.passwords && h('p', { class: 'or' }, 'or'),
     session.passwords && byPassword(entered),

@@ -26,7 +26,7 @@ function column(c, rows, signal) {
         ['length', c.min_length === undefined ? null : `${count(c.min_length)} to ${count(c.max_length)}`])),
     h('div', { class: 'plots' }, plots, !plots.length && h('p', { class: 'empty' }, c.personal ? 'personal data: counts alone' : c.top?.length ? 'no value comes twice' : 'counts alone')),
     (c.quantiles || c.top?.length) && h('details', null, h('summary', null, 'as figures'), c.quantiles && h('div', { class: 'scroll' }, quantileTable(c)),
-      c.top?.length && table([['value', t => h('code', null, figure(t.value)), 'value'], ['rows', t => `${t.at_most ? '≤ ' : ''}${count(t.count)}`, 'n'], ['share', t => percent(t.count, all), 'n']], c.top)));
+      c.top?.length > 0 && table([['value', t => h('code', null, figure(t.value)), 'value'], ['rows', t => `${t.at_most ? '≤ ' : ''}${count(t.count)}`, 'n'], ['share', t => percent(t.count, all), 'n']], c.top)));
 }
 
 export function statistics(s, signal) {
