@@ -27,6 +27,7 @@ int expr_parse(struct expr **out, const char *text, char why[160], size_t *at);
 void expr_free(struct expr *e); /* accepts NULL */
 /* Names that it uses, in order of first use. */
 size_t expr_columns(const struct expr *e, const char *const **names);
+size_t expr_patterns(const struct expr *e); /* calls of matches(), at most 16 */
 /* types[i] is that of the i-th name, FIELD_ANY where it is not known. Text in quotes that stands against a date, time
  * or datetime becomes one. *result (may be NULL) is the expression's type, FIELD_ANY when it depends. 0, or -EINVAL
  * with why when types do not fit each other. */

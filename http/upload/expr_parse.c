@@ -288,6 +288,10 @@ static void check_pattern(struct parser *p, uint16_t call)
 		REFUSE(p, text->at, "a pattern is a text in quotes; write matches(name, '[A-Z]+')");
 		return;
 	}
+	if (p->e->npatterns++ == EXPR_PATTERNS_MAX) {
+		REFUSE(p, n->at, "the expression has more than %u patterns; write several rules", EXPR_PATTERNS_MAX);
+		return;
+	}
 	err = pattern_new(&n->pattern, text->v.text, why);
 	if (err == -ENOMEM)
 		p->err = err;
@@ -535,6 +539,11 @@ void expr_free(struct expr *e)
 	free(e->text);
 	free(e->pool);
 	free(e);
+}
+
+size_t expr_patterns(const struct expr *e)
+{
+	return e->npatterns;
 }
 
 size_t expr_columns(const struct expr *e, const char *const **names)

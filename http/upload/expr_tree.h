@@ -11,6 +11,7 @@
 #define EXPR_NODES_MAX	 1000u
 #define EXPR_DEPTH_MAX	 100u
 #define EXPR_COLUMNS_MAX 64u
+#define EXPR_PATTERNS_MAX 16u
 
 enum expr_op {
 	EXPR_CONSTANT, EXPR_COLUMN,
@@ -41,7 +42,7 @@ struct expr {
 	char *text, *pool; /* pool: texts of constants and names */
 	size_t used;	   /* of the pool */
 	const char *names[EXPR_COLUMNS_MAX];
-	size_t nnames;
+	size_t nnames, npatterns;
 };
 
 /* "column N: SENTENCE" for the byte `at`; returns -EINVAL. */

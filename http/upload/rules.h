@@ -96,7 +96,9 @@ struct output { /* one transformation */
 	char *split; /* column, or NULL */
 	struct output_column *columns;
 	size_t ncolumns;
-	bool all_columns; /* columns not named stay as they are, before the derived ones */
+	bool all_columns; /* the file's columns that none is made from stay as they are; those that are changed keep
+			   * their places, MASK_REMOVE leaves one out (also drop), derived ones follow. Else (keep):
+			   * columns alone, in their order. */
 };
 
 struct rules {

@@ -116,12 +116,22 @@ static void check_choices(struct field_source *s, struct rules_faults *faults)
 		}
 }
 
-static void check_pattern(struct field_source *s, struct rules_faults *faults)
+bool rules_patterns(struct rules_file *file, size_t n, const struct node *node, struct rules_faults *faults)
+{
+	bool before = file->npatterns > RULES_PATTERNS_MAX;
+
+	file->npatterns += n;
+	if (!before && file->npatterns > RULES_PATTERNS_MAX)
+		rules_fault(faults, node, NULL, "is one pattern too many; at most %u are possible", RULES_PATTERNS_MAX);
+	return file->npatterns <= RULES_PATTERNS_MAX;
+}
+
+static void check_pattern(struct rules_file *file, struct field_source *s, struct rules_faults *faults)
 {
 	char why[160];
 	int err;
 
-	if (!s->pattern)
+	if (!s->pattern || !rules_patterns(file, 1, node_member(s->node, "pattern"), faults))
 		return;
 	err = pattern_new(&s->f.matcher, s->pattern, why);
 	if (err == -ENOMEM)
@@ -169,7 +179,7 @@ static void check_column(struct rules_file *file, struct field_source *s, struct
 	if (s->f.type == FIELD_NUMBER && s->f.decimal && s->f.decimal == s->f.group)
 		rules_fault(faults, node_member(s->node, "group"), NULL, "is the decimal sign too; choose another character");
 	check_choices(s, faults);
-	check_pattern(s, faults);
+	check_pattern(file, s, faults);
 	check_true_false(s, faults);
 	s->f.reference_dataset = s->reference.dataset;
 	s->f.reference_column = s->reference.column;
@@ -245,7 +255,7 @@ static bool known(struct rules_file *file, const struct node *node, const char *
 	for (size_t i = 0; i < file->rules.nfields && n < RULES_COLUMNS_MAX; i++)
 		if (file->rules.fields[i].name)
 			names[n++] = file->rules.fields[i].name;
-	nearest = rules_nearest(name, names, n);
+	nearest = faults->n < RULES_GUESSES_MAX ? rules_nearest(name, names, n) : NULL;
 	rules_fault(faults, node, NULL, nearest ? "there is no column \"%.60s\"; did you mean \"%s\"?" : "there is no column \"%.60s\"; name one of columns%.0s",
 		    name, nearest ? nearest : "");
 	return false;
@@ -283,8 +293,11 @@ struct expr *rules_expr(struct rules_file *file, const struct node *node, const 
 	size_t at = 0, n;
 	int err;
 
+	if (file->npatterns > RULES_PATTERNS_MAX)
+		return NULL;
 	err = expr_parse(&e, text, why, &at);
 	if (!err) {
+		rules_patterns(file, expr_patterns(e), node, faults);
 		n = expr_columns(e, &names);
 		types = calloc(n + 1, sizeof(*types));
 		for (size_t i = 0; types && i < n; i++) {

@@ -39,7 +39,7 @@ static struct output_column *column_for(struct maker *m, const struct node *node
 
 		for (size_t i = 0; i < r->nfields; i++)
 			names[i] = r->fields[i].name ? r->fields[i].name : "";
-		nearest = rules_nearest(name, names, r->nfields);
+		nearest = m->faults->n < RULES_GUESSES_MAX ? rules_nearest(name, names, r->nfields) : NULL;
 		rules_fault(m->faults, node, NULL, nearest ? "there is no column \"%.60s\"; did you mean \"%s\"?"
 							   : "there is no column \"%.60s\"; name one of columns%.0s", name, nearest ? nearest : "");
 		return NULL;

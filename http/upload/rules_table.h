@@ -18,6 +18,8 @@
 #define RULES_COLUMNS_MAX 1024u
 #define RULES_CHOICES_MAX 20000u
 #define RULES_TEXT_MAX	  4096u
+#define RULES_PATTERNS_MAX 200u /* of columns and matches(); each may take milliseconds to make */
+#define RULES_GUESSES_MAX 50u /* so many faults say what was meant; it takes a look at every column */
 #define RULES_REFS_MAX	  64u /* a worker is handed so many key sets, and so many spill files (pipeline.h) */
 
 enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP };
@@ -136,6 +138,7 @@ struct rules_file {
 	struct row_source *rows;
 	struct output_source *outputs;
 	size_t nfields, nrows, noutputs;
+	size_t npatterns;
 	const struct node *root;
 };
 
@@ -147,6 +150,8 @@ int rules_value_set(const struct rules_key *key, const struct node *node, struct
 		    json_t **json, char why[RULES_WHY_MAX]);
 size_t rules_type_size(const struct rules_key *key);
 int rules_check(struct rules_file *file, struct rules_faults *faults);
+/* Counts n patterns more; false when there are too many, which is said once. */
+bool rules_patterns(struct rules_file *file, size_t n, const struct node *node, struct rules_faults *faults);
 /* Compiles an expression over the columns; truth: it must be true or false. NULL with a fault. */
 struct expr *rules_expr(struct rules_file *file, const struct node *node, const char *text, bool truth,
 			struct rules_faults *faults);

@@ -200,6 +200,7 @@ static void limits(void **state)
 		{ "", "(", 2000, "1", -EINVAL }, { "", "-", 2000, "1", -EINVAL }, { "", "not ", 1000, "yes", -EINVAL }, { "1", "+1", 2000, "", -EINVAL },
 		{ "1", " ", 5000, "", -EINVAL }, { "1", "+1", 90, "", 0 }, { "coalesce(1", ",1", 31, ")", 0 }, { "coalesce(1", ",1", 32, ")", -EINVAL },
 		{ "a in (1", ",1", 900, ")", 0 }, { "", "len(", 1000, "", -EINVAL },
+		{ "no", " or matches(s, 'a')", 16, "", 0 }, { "no", " or matches(s, 'a')", 17, "", -EINVAL },
 	};
 
 	(void)state;

@@ -393,6 +393,8 @@ static void hostile_texts(void **state)
 		{ "rows: [{rule: '", "(", 3000, "'}]\n" },
 		{ "columns: [{name: a, pattern: '", "(a{1,90}", 5, ")))))'}]\n" },
 		{ "columns: [", "{nam: a},", 1000, "]\n" }, /* more faults than are kept */
+		{ "rows: [", "{rule: 'matches(a, \"x\") or matches(a, ''x'') or matches(a, ''y'')'},", 1, "]\n" },
+		{ "columns: [{name: a}]\nrows: [", "{rule: \"matches(a, 'x') or matches(a, 'y')\"},", 101, "]\n" }, /* too many patterns */
 		{ "{\"title\": \"\\ud83d\\", "u", 1, "\"}" },
 	};
 
