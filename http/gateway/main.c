@@ -315,6 +315,7 @@ int main(int argc, char **argv)
 		return code;
 	if (argc == 2 && !strcmp(argv[1], "--routes")) {
 		http_routes_print(routes, stdout);
+		http_routes_print(uploads_routes(), stdout);
 		return 0;
 	}
 	return daemon_main(&program, argc, argv);

@@ -109,6 +109,7 @@ struct call {
 	uint64_t base, offset;	   /* where its bytes began; where the next one goes */
 	int rc;			   /* the first failure of a body */
 	bool created, ended;
+	bool made;		   /* by this request, whose end cancels it */
 	struct call *next_waiter;
 	int64_t waits_since_ms;
 	struct form *form;

@@ -97,6 +97,7 @@ static void put_work(struct http_req *req, void *arg)
 	}
 	if (!rc)
 		rc = upload_new(&c->up, c->u, &b);
+	c->made = !rc;
 	if (!rc)
 		rc = take_begin(c->up, c, 0);
 	if (rc)
@@ -173,7 +174,7 @@ void uploads_put_done(struct http_req *req, struct uploads *u)
 	struct call *c = http_state(req);
 
 	(void)u;
-	if (c && c->up && !c->ended) {
+	if (c && c->up && c->made && !c->ended) {
 		pthread_mutex_lock(&c->up->lock);
 		if (c->up->state == UP_RECEIVING) {
 			check_cancel(c->up);
@@ -224,6 +225,7 @@ static int form_part(void *arg, const char *name, const char *filename)
 	if (!file_name_valid(b.file))
 		return -EINVAL;
 	rc = upload_new(&c->up, c->u, &b); /* two small files: short enough for this thread */
+	c->made = !rc;
 	if (!rc)
 		rc = take_begin(c->up, c, 0);
 	c->in_file = c->had_file = !rc;

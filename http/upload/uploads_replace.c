@@ -98,6 +98,7 @@ static void begin_new(struct call *c, struct part *p)
 
 	if (!rc) {
 		rc = upload_new(&c->up, c->u, &b);
+		c->made = !rc;
 		if (!rc)
 			rc = upload_reserve(c->up, p->size);
 		if (!rc)

@@ -207,6 +207,21 @@ class Row:
         return f"{self.server} {self.method} {self.path}"
 
 
+TUS = {"Tus-Resumable": "1.0.0"}
+
+
+def tus(dataset, name, size=10):
+    b64 = lambda text: base64.b64encode(text.encode()).decode()
+    return {**TUS, "Upload-Length": str(size), "Upload-Metadata": f"dataset {b64(dataset)},filename {b64(name)}"}
+
+
+def begin_upload(tokens):
+    """The writer's, of which no byte has come."""
+    con = http.client.HTTPConnection(*GATEWAY)
+    con.request("POST", "/_/tus/", headers={"Authorization": f"Bearer {tokens['writer']}", **tus("sales", "u.csv")})
+    return con.getresponse().getheader("Location", "").rsplit("/", 1)[-1]
+
+
 def gateway_rows():
     g = lambda *a, **k: Row("gateway", *a, **k)
     everybody = set(ROLES)
@@ -250,11 +265,46 @@ def gateway_rows():
         g("GET", "/_/people", LISTERS, {200}),
         g("POST", "/_/people/none-such", LISTERS, body='{"disabled":"maybe"}'),
         g("GET", "/_/audit", LIVING, {200}),
+        # datasets: what one may not read is not there
+        g("GET", "/_/datasets", LIVING, {200}),
+        g("POST", "/_/datasets", STEWARDS, {422}, body="dataset: [no name]\n", headers={"Content-Type": "application/yaml"}),
+        g("GET", "/_/datasets/sales", READERS, {200}, denied={404}),
+        g("GET", "/_/datasets/none-such", set(), denied={404}),
+        g("PUT", "/_/datasets/sales", OWNERS, {412}, denied={404}, mixed={r: {403} for r in READERS - OWNERS},
+          body="dataset: sales\n", headers={"Content-Type": "application/yaml", "If-Match": '"99"'}),
+        g("PUT", "/_/datasets/none-such", set(), denied={404}, body="title: no\n", headers={"Content-Type": "application/yaml"}),
+        g("DELETE", "/_/datasets/sales", OWNERS, {409}, denied={404}, mixed={r: {403} for r in READERS - OWNERS}),
+        g("GET", "/_/datasets/sales/files", READERS, {200}, denied={404}),
+        g("GET", "/_/datasets/sales/files/none.csv", READERS, {404}, denied={404}),
+        g("GET", "/_/datasets/other/files", {"other", "admin"}, {200}, denied={404}),
+        g("POST", "/_/datasets/sales/replace/none.csv?rows=1-1", WRITERS, {404}, denied={404}, mixed={r: {403} for r in READERS - WRITERS},
+          body="1,2\n"),
+        g("GET", "/_/catalogue", LIVING, {200}),
+        g("POST", "/_/preview", STEWARDS | {"owner", "other"}, {200, 422}, body='{"rules":"title: x","sample":""}'),
+        # uploads
+        g("OPTIONS", "/_/tus/", everybody, {204}),
+        g("POST", "/_/tus/", WRITERS, {413}, denied={404}, mixed={r: {403} for r in READERS - WRITERS}, headers=tus("sales", "x.csv", 1 << 60)),
+        g("OPTIONS", "/_/tus/UPLOAD", everybody, {204}),
+        g("HEAD", "/_/tus/UPLOAD", {"writer", *STEWARDS}, {200}, denied={404}, headers=TUS),
+        g("GET", "/_/tus/UPLOAD", {"writer", *STEWARDS}, {200}, denied={404}, headers=TUS),
+        g("PATCH", "/_/tus/UPLOAD", {"writer", "admin"}, {409}, denied={404}, body="x",
+          headers={**TUS, "Upload-Offset": "7", "Content-Type": "application/offset+octet-stream"}),
+        g("POST", "/_/tus/UPLOAD", {"writer", "admin"}, {409}, denied={404}, body="x",
+          headers={**TUS, "X-HTTP-Method-Override": "PATCH", "Upload-Offset": "7", "Content-Type": "application/offset+octet-stream"}),
+        g("GET", "/_/uploads", LIVING, {200}),
+        g("GET", "/_/uploads/UPLOAD", {"writer", *STEWARDS}, {200}, denied={404}),
+        g("GET", "/_/uploads/UPLOAD/events", {"writer", *STEWARDS}, {200}, denied={404}),
+        g("POST", "/_/uploads/UPLOAD/replace?rows=1-1", {"writer", "admin"}, {409}, denied={404}, body="1,2\n"),
+        g("GET", "/_/uploads/0123456789abcdef", set(), denied={404}),
+        g("POST", "/_/upload/sales", WRITERS, {400, 415}, denied={404}, mixed={r: {403} for r in READERS - WRITERS}, body="no form"),
     ]
 
 
 def last_rows():
-    """What ends tokens."""
+    """What ends uploads and tokens: who may comes last."""
+    by = [r for r in ROLES if r not in ("writer", "admin", "steward")] + ["writer"]
+    yield Row("gateway", "DELETE", "/_/tus/UPLOAD", {"writer"}, {204}, denied={404}, headers=TUS, by=by)
+    yield Row("gateway", "DELETE", "/_/uploads/UPLOAD", {"writer"}, {200, 204}, denied={404}, by=by)
     yield Row("gateway", "POST", "/_/logout", LIVING, {200}, mixed={"nobody": {200, 401}})
 
 
@@ -302,12 +352,12 @@ def route_of(routes, row):
     return next((r for r in routes if r[0] == row.method and matches(r[1], row.path)), None)
 
 
-def run_row(row, tokens, where, sha):
+def run_row(row, tokens, where, sha, upload):
     """Every role once; what does not fit."""
     wrong, line = [], []
     for role in row.by:
         strange = row.server == "endpoint" and role == "by a gateway" and role not in row.mixed and role not in row.allowed
-        status, body = ask(where, row.method, row.path.replace("SHA", sha), tokens[role], row.body, row.headers)
+        status, body = ask(where, row.method, row.path.replace("SHA", sha).replace("UPLOAD", upload), tokens[role], row.body, row.headers)
         fits = status in row.denied if strange else row.fits(role, status)
         line.append(f"{status}{'' if fits else '!'}")
         if not fits:
@@ -317,9 +367,9 @@ def run_row(row, tokens, where, sha):
     return wrong
 
 
-def run_rows(rows, tokens, sha):
+def run_rows(rows, tokens, sha, upload):
     for row in rows:
-        wrong = run_row(row, tokens, GATEWAY if row.server == "gateway" else ENDPOINT, sha)
+        wrong = run_row(row, tokens, GATEWAY if row.server == "gateway" else ENDPOINT, sha, upload)
         check(not wrong, str(row), "\n".join(wrong))
     return sum(len(row.by) for row in rows)
 
@@ -432,11 +482,13 @@ def main():
         check_rows("weir-gateway", gateway + last)
         check_rows("weir-endpoint", endpoint)
         sha = hashlib.sha256(b"a,b\n1,2\n").hexdigest()
-        asked = run_rows(gateway + endpoint, tokens, sha)
+        upload = begin_upload(tokens)
+        check(upload, "a writer begins an upload")
+        asked = run_rows(gateway + endpoint, tokens, sha, upload)
         audit(tokens)
         more(lab, tokens)
         tokens["person"] = make_token(key, "pat", i=int(time.time()), v=True, g="readers", j="0e")
-        asked += run_rows(last, tokens, sha)
+        asked += run_rows(last[:1], tokens, sha, upload) + run_rows(last[1:], tokens, sha, begin_upload(tokens))
         check(until(lambda: ask(GATEWAY, "GET", "/_/session", tokens["person"])[0] == 401), "who signed out is nobody")
         command_line(lab)
         print(f"# {asked} requests by {len(ROLES)} roles")
