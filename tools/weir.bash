@@ -4,11 +4,14 @@ _weir() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		words="up check status top weights drain put get ls rm user token tunnel ca lab help --help --version"
+		words="up check status top weights drain put get ls rm login logout whoami dataset catalogue audit group user token tunnel ca lab help --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
 	case $prev in
+	--role) COMPREPLY=($(compgen -W "member auditor steward admin" -- "$cur")); return ;;
+	--what) COMPREPLY=($(compgen -W "login logout device upload download delete replace list dataset.create dataset.change token.create" -- "$cur")); return ;;
+	--result) COMPREPLY=($(compgen -W "ok denied failed" -- "$cur")); return ;;
 	-c | --config | --token-file | --ready | --client-ca | --dir | --ca) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	--rights) COMPREPLY=($(compgen -W "r rl rw rwl rwdl rwdla" -- "$cur")); return ;;
 	esac
@@ -18,8 +21,25 @@ _weir() {
 	status | weights) words="-c --json --help" ;;
 	top) words="-c --interval --rounds --json --help" ;;
 	drain) words="-c --stop --json --help" ;;
-	put | get | ls | rm) words="-c --gateway --token-file --json --help" ;;
-	user) words="add key disable enable rm list -c --rights --bucket --prefix --json --help" ;;
+	put | get | ls | rm) words="-c --gateway --token-file --ca --json --help" ;;
+	login) words="--device --user --stdin --token-file --ca -c --json --help" ;;
+	logout) words="--help" ;;
+	whoami | catalogue) words="-c --url --token-file --ca --json --help" ;;
+	audit) words="--who --what --on --result --text --since --until --max -c --url --token-file --ca --json --help" ;;
+	dataset)
+		case ${COMP_WORDS[2]} in
+		create) words="--title --owner --reader --writer" ;;
+		set) words="--generation --force" ;;
+		remove) words="--force" ;;
+		list | show | rules | files | check) words="" ;;
+		*) words="list create show rules set files remove check" ;;
+		esac
+		words+=" -c --url --token-file --ca --json --help"
+		case $prev in show | rules | set | remove | files)
+			[[ $cur != -* ]] && words+=" $(weir dataset list --json 2>/dev/null | sed -n 's/^ *"name": "\(.*\)",$/\1/p')" ;;
+		esac ;;
+	group) words="add set remove list --role --from --own-name --grant --no-grants -c --json --help" ;;
+	user) words="add key disable enable rm groups password list -c --rights --bucket --prefix --stdin --none --json --help" ;;
 	token) words="-c --rights --bucket --prefix --ttl --json --help" ;;
 	tunnel)
 		case ${COMP_WORDS[2]} in
@@ -42,6 +62,6 @@ _weir() {
 	     case $prev in exec | kill | start) words="client router reg edge-a gw-a1 gw-a2 ep-a1 ep-a2 edge-b gw-b1 gw-b2 ep-b1 ep-b2" ;; esac ;;
 	esac
 	COMPREPLY=($(compgen -W "$words" -- "$cur"))
-	case $cmd in check | put) [[ $cur != -* ]] && COMPREPLY+=($(compgen -f -- "$cur")) ;; esac
+	case $cmd in check | put | dataset) [[ $cur != -* ]] && COMPREPLY+=($(compgen -f -- "$cur")) ;; esac
 }
 complete -o filenames -F _weir weir

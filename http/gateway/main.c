@@ -169,13 +169,14 @@ static int prepare(struct daemon *d)
 	return rc;
 }
 
-/* On the main thread: the first user makes the sockets off loopback listen. */
+/* On the main thread: the first user, or a provider of them, makes the sockets off loopback listen. */
 static void listen_if_users(void *arg)
 {
 	struct gateway *gw = arg;
+	bool provider = gw->daemon->conf->identity.enabled; /* everybody's sign-in begins here */
 	int rc;
 
-	if (gw->listening || !gw->server || !users_count(gw->users))
+	if (gw->listening || !gw->server || (!provider && !users_count(gw->users)))
 		return;
 	rc = httpd_listen(gw->server);
 	if (rc) {
@@ -183,7 +184,8 @@ static void listen_if_users(void *arg)
 		return;
 	}
 	gw->listening = true;
-	log_info("there are users: listening on every address of gateway.listen");
+	log_info("there %s: listening on every address of gateway.listen",
+		 provider ? "is a provider of identities" : "are users");
 }
 
 static void users_changed(void *arg)

@@ -466,6 +466,70 @@ def command_line(lab):
     check(got.returncode == 0 and json.loads(got.stdout)["result"]["verdict"] == "accepted", "weir dataset check, without a gateway", got)
 
 
+def dataset_commands(lab, tokens):
+    """weir dataset, as a steward who makes one and its owner types it."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("WEIR_")}
+    env |= {"HOME": str(lab.work), "WEIR_CONFIG": "/nonexistent", "WEIR_URL": "http://127.0.0.1:8000"}
+
+    def weir(who, *words, **more):
+        return subprocess.run([BIN / "weir", *words], capture_output=True, text=True, env={**env, "WEIR_TOKEN": tokens[who]}, cwd=lab.work, **more)
+
+    def says(got, code, text):
+        return got.returncode == code and text in got.stdout + got.stderr
+    rules = "owner: olga\nreaders: [readers]\ncolumns:\n  - {name: a, type: integer, required: yes}\n"
+    (lab.work / "cars.yaml").write_text(rules)
+    (lab.work / "bad.yaml").write_text("columns:\n  - {name: a, type: number of things}\n")
+    got = weir("steward", "dataset", "create", "cars", "bad.yaml")
+    check(got.returncode == 1 and "bad.yaml:2" in got.stderr, "faults of rules are told with file and line", got)
+    got = weir("steward", "dataset", "create", "cars", "cars.yaml")
+    check(says(got, 0, "cars: made, generation 1"), "weir dataset create", got)
+    got = weir("steward", "dataset", "create", "cars", "cars.yaml")
+    check(says(got, 1, "409"), "once", got)
+    got = weir("owner", "dataset", "create", "trains")
+    check(says(got, 1, "needs the role steward"), "an owner is no steward", got)
+    got = weir("reader", "dataset", "list", "--json")
+    check(got.returncode == 0 and {d["name"] for d in json.loads(got.stdout)["datasets"]} == {"sales", "cars"}, "weir dataset list", got)
+    got = weir("reader", "dataset", "list")
+    check(says(got, 0, "cars") and "read" in got.stdout, "as a table", got)
+    got = weir("owner", "dataset", "show", "cars")
+    check(says(got, 0, "required") and "integer" in got.stdout and "readers" in got.stdout, "weir dataset show", got)
+    got = weir("other", "dataset", "show", "cars")
+    check(says(got, 1, "there is no dataset"), "what one may not read is not there", got)
+    got = weir("owner", "dataset", "rules", "cars")
+    check(got.returncode == 0 and "type: integer" in got.stdout, "weir dataset rules", got)
+    got = weir("owner", "dataset", "set", "cars", "-", input=rules.replace("integer", "number"))
+    check(says(got, 0, "generation 2"), "weir dataset set, from standard input", got)
+    got = weir("owner", "dataset", "set", "cars", "cars.yaml", "--generation", "1")
+    check(says(got, 1, "412"), "a change by another is not undone", got)
+    got = weir("reader", "dataset", "set", "cars", "cars.yaml")
+    check(got.returncode == 1, "readers change nothing", got)
+    (lab.work / "x.csv").write_text("a\n1\n2\n")
+    (lab.work / "y.csv").write_text("a\nnone\n2\n")
+    got = weir("owner", "put", "x.csv", "cars/")
+    check(got.returncode == 0, "weir put brings a file to a dataset", got)
+    got = weir("owner", "put", "y.csv", "cars/")
+    check(says(got, 1, "422"), "and says when it is rejected", got)
+    got = weir("reader", "dataset", "files", "cars")
+    check(says(got, 0, "x.csv"), "weir dataset files", got)
+    got = weir("owner", "dataset", "files", "cars", "x.csv")
+    check(got.returncode == 0 and json.loads(got.stdout)["rows"] == 2, "and all of one", got)
+    got = weir("reader", "catalogue")
+    check(says(got, 0, "x.csv"), "weir catalogue", got)
+    got = weir("reader", "get", "cars/x.csv", "-")
+    check(got.stdout == "a\n1\n2\n", "a reader gets it", got)
+    got = weir("auditor", "audit", "--on", "cars/", "--json")
+    check(got.returncode == 0 and {"upload", "object.put", "download", "object.get"} <= {r["what"] for r in json.loads(got.stdout)},
+          "weir audit: gateway's and endpoint's lines", got)
+    got = weir("auditor", "audit", "--who", "olga", "--max", "3")
+    check(says(got, 0, "olga") and len(got.stdout.splitlines()) == 4, "as a table", got)
+    got = weir("owner", "dataset", "check", "cars.yaml", "y.csv")
+    check(says(got, 1, "rejected") and "none" in got.stdout, "weir dataset check tells what is wrong", got)
+    got = weir("owner", "dataset", "remove", "cars")
+    check(says(got, 1, "--force") or says(got, 1, "force"), "a dataset with files stays", got)
+    got = weir("owner", "dataset", "remove", "cars", "--force")
+    check(says(got, 0, "removed"), "weir dataset remove --force", got)
+
+
 def main():
     enter("unshare", "ip")
     lab = Lab()
@@ -487,6 +551,7 @@ def main():
         asked = run_rows(gateway + endpoint, tokens, sha, upload)
         audit(tokens)
         more(lab, tokens)
+        dataset_commands(lab, tokens)
         tokens["person"] = make_token(key, "pat", i=int(time.time()), v=True, g="readers", j="0e")
         asked += run_rows(last[:1], tokens, sha, upload) + run_rows(last[1:], tokens, sha, begin_upload(tokens))
         check(until(lambda: ask(GATEWAY, "GET", "/_/session", tokens["person"])[0] == 401), "who signed out is nobody")
