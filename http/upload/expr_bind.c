@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * expr_bind.c -- what an expression's columns are: types that cannot fit each other are found before the first row, and
- * text in quotes that stands against a date becomes one.
+ * expr_bind.c -- what an expression's columns are: types that cannot fit each other are found
+ * before the first row, and text in quotes that stands against a date becomes one.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "http/upload/expr_tree.h"
@@ -18,7 +19,16 @@ struct binder {
 static enum field_type type_of(struct binder *b, uint16_t n);
 
 /* Kinds of values that compare with each other. */
-enum kind { KIND_ANY, KIND_NUMBER, KIND_TEXT, KIND_TRUTH, KIND_DAY, KIND_CLOCK, KIND_MONTH, KIND_SPAN };
+enum kind {
+	KIND_ANY,
+	KIND_NUMBER,
+	KIND_TEXT,
+	KIND_TRUTH,
+	KIND_DAY,
+	KIND_CLOCK,
+	KIND_MONTH,
+	KIND_SPAN
+};
 
 static enum kind kind_of(enum field_type t)
 {
@@ -60,16 +70,18 @@ static void convert(struct binder *b, uint16_t n, enum field_type beside)
 	enum kind kind = kind_of(beside);
 	struct value v;
 
-	if (node->op != EXPR_CONSTANT || node->v.type != FIELD_STRING || kind == KIND_ANY || kind == KIND_TEXT || kind == KIND_TRUTH ||
-	    kind == KIND_NUMBER)
+	if (node->op != EXPR_CONSTANT || node->v.type != FIELD_STRING || kind == KIND_ANY ||
+	    kind == KIND_TEXT || kind == KIND_TRUTH || kind == KIND_NUMBER)
 		return;
 	if (expr_as_time(beside, node->v.text, node->v.len, &v)) {
 		v.text = NULL;
 		v.len = 0;
 		node->v = v;
 	} else {
-		b->err = expr_refuse(b->e, node->at, b->why, "'%.40s' is no %s; write one such as '2026-01-31' or '13:45:00'", node->v.text,
-				     field_type_names[beside]);
+		b->err = expr_refuse(
+			b->e, node->at, b->why,
+			"'%.40s' is no %s; write one such as '2026-01-31' or '13:45:00'",
+			node->v.text, field_type_names[beside]);
 	}
 }
 
@@ -82,8 +94,9 @@ static void compare(struct binder *b, uint16_t left, uint16_t right, uint32_t at
 	l = type_of(b, left);
 	r = type_of(b, right);
 	if (!b->err && kind_of(l) && kind_of(r) && kind_of(l) != kind_of(r))
-		b->err = expr_refuse(b->e, at, b->why, "%s does not compare with %s; compare values of one kind", field_type_names[l],
-				     field_type_names[r]);
+		b->err = expr_refuse(b->e, at, b->why,
+				     "%s does not compare with %s; compare values of one kind",
+				     field_type_names[l], field_type_names[r]);
 }
 
 static void want(struct binder *b, uint16_t n, enum kind kind, const char *what)
@@ -91,7 +104,8 @@ static void want(struct binder *b, uint16_t n, enum kind kind, const char *what)
 	enum field_type t = type_of(b, n);
 
 	if (!b->err && kind_of(t) && kind_of(t) != kind)
-		b->err = expr_refuse(b->e, b->e->nodes[n].at, b->why, "is of type %s; %s is wanted here", field_type_names[t], what);
+		b->err = expr_refuse(b->e, b->e->nodes[n].at, b->why,
+				     "is of type %s; %s is wanted here", field_type_names[t], what);
 }
 
 static void want_all(struct binder *b, uint16_t first, enum kind kind, const char *what)
@@ -100,7 +114,8 @@ static void want_all(struct binder *b, uint16_t first, enum kind kind, const cha
 		want(b, k, kind, what);
 }
 
-static enum field_type add_type(struct binder *b, const struct expr_node *n, uint16_t left, uint16_t right)
+static enum field_type add_type(struct binder *b, const struct expr_node *n, uint16_t left,
+				uint16_t right)
 {
 	enum field_type l = type_of(b, left), r = type_of(b, right);
 	enum kind kl = kind_of(l), kr = kind_of(r);
@@ -120,8 +135,10 @@ static enum field_type add_type(struct binder *b, const struct expr_node *n, uin
 		return FIELD_DATE;
 	if (kl == KIND_DAY && kr == KIND_SPAN)
 		return FIELD_DATETIME;
-	b->err = expr_refuse(b->e, n->at, b->why, "%s and %s cannot be %s%s", field_type_names[l], field_type_names[r],
-			     minus ? "subtracted" : "added", kl == KIND_TEXT && !minus ? "; write concat(a, b)" : "; use values of one kind");
+	b->err = expr_refuse(b->e, n->at, b->why, "%s and %s cannot be %s%s", field_type_names[l],
+			     field_type_names[r], minus ? "subtracted" : "added",
+			     kl == KIND_TEXT && !minus ? "; write concat(a, b)"
+						       : "; use values of one kind");
 	return FIELD_ANY;
 }
 
@@ -141,7 +158,8 @@ static enum field_type common(struct binder *b, uint16_t first)
 	return t;
 }
 
-static enum field_type call_type(struct binder *b, const struct expr_node *n, uint16_t first, uint16_t second)
+static enum field_type call_type(struct binder *b, const struct expr_node *n, uint16_t first,
+				 uint16_t second)
 {
 	struct expr_node *arg = &b->e->nodes[first];
 	struct value v;
@@ -165,8 +183,11 @@ static enum field_type call_type(struct binder *b, const struct expr_node *n, ui
 		want_all(b, first, KIND_NUMBER, "a number");
 		return type_of(b, first) == FIELD_INTEGER && !second ? FIELD_INTEGER : FIELD_NUMBER;
 	case EXPR_DATE:
-		if (arg->op == EXPR_CONSTANT && arg->v.type == FIELD_STRING && !expr_as_time(FIELD_DATE, arg->v.text, arg->v.len, &v))
-			b->err = expr_refuse(b->e, arg->at, b->why, "'%.40s' is no date; write one such as '2026-01-31'", arg->v.text);
+		if (arg->op == EXPR_CONSTANT && arg->v.type == FIELD_STRING &&
+		    !expr_as_time(FIELD_DATE, arg->v.text, arg->v.len, &v))
+			b->err = expr_refuse(b->e, arg->at, b->why,
+					     "'%.40s' is no date; write one such as '2026-01-31'",
+					     arg->v.text);
 		else if (kind_of(type_of(b, first)) != KIND_DAY)
 			want(b, first, KIND_TEXT, "text or a datetime");
 		return FIELD_DATE;
@@ -179,7 +200,9 @@ static enum field_type call_type(struct binder *b, const struct expr_node *n, ui
 		return FIELD_INTEGER;
 	default:
 		want(b, first, KIND_TEXT, "text");
-		return n->op == EXPR_LEN ? FIELD_INTEGER : n->op == EXPR_MATCHES ? FIELD_BOOLEAN : FIELD_STRING;
+		return n->op == EXPR_LEN       ? FIELD_INTEGER
+		       : n->op == EXPR_MATCHES ? FIELD_BOOLEAN
+					       : FIELD_STRING;
 	}
 }
 
@@ -218,7 +241,10 @@ static enum field_type infer(struct binder *b, const struct expr_node *n)
 	case EXPR_DIV:
 	case EXPR_MOD:
 		want_all(b, first, KIND_NUMBER, "a number");
-		return n->op != EXPR_DIV && type_of(b, first) == FIELD_INTEGER && type_of(b, second) == FIELD_INTEGER ? FIELD_INTEGER : FIELD_NUMBER;
+		return n->op != EXPR_DIV && type_of(b, first) == FIELD_INTEGER &&
+				       type_of(b, second) == FIELD_INTEGER
+			       ? FIELD_INTEGER
+			       : FIELD_NUMBER;
 	default:
 		return call_type(b, n, first, second);
 	}
@@ -251,4 +277,27 @@ int expr_bind(struct expr *e, const enum field_type *types, enum field_type *res
 	if (!b.err && result)
 		*result = t;
 	return b.err;
+}
+
+void expr_free(struct expr *e)
+{
+	if (!e)
+		return;
+	for (size_t i = 0; e->nodes && i < e->nnodes; i++)
+		pattern_free(e->nodes[i].pattern);
+	free(e->nodes);
+	free(e->text);
+	free(e->pool);
+	free(e);
+}
+
+size_t expr_patterns(const struct expr *e)
+{
+	return e->npatterns;
+}
+
+size_t expr_columns(const struct expr *e, const char *const **names)
+{
+	*names = (const char *const *)e->names;
+	return e->nnames;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * expr_eval.c -- an expression over one row's values. Three-valued as SQL: a null makes null what needs it.
+ * expr_eval.c -- an expression over one row's values. Three-valued as SQL: a null makes null what
+ * needs it.
  */
 #include <errno.h>
 #include <math.h>
@@ -60,7 +61,8 @@ bool expr_compare(const struct value *a, const struct value *b, int *out)
 {
 	int64_t x, y;
 
-	if (a->type == b->type && a->type >= FIELD_INTEGER && a->type <= FIELD_DURATION && a->type != FIELD_NUMBER) {
+	if (a->type == b->type && a->type >= FIELD_INTEGER && a->type <= FIELD_DURATION &&
+	    a->type != FIELD_NUMBER) {
 		*out = sign(a->i, b->i);
 		return true;
 	}
@@ -102,7 +104,8 @@ static void eval_compare(struct run *r, const struct expr_node *n, struct value 
 				      : c >= 0);
 }
 
-/* and, or: the first that decides ends it; a null that decides nothing makes the rest null or decided. */
+/* and, or: the first that decides ends it; a null that decides nothing makes the rest null or
+ * decided. */
 static void eval_logic(struct run *r, const struct expr_node *n, struct value *out)
 {
 	bool decides = n->op == EXPR_OR, null = false;
@@ -185,7 +188,8 @@ static bool whole(enum expr_op op, int64_t a, int64_t b, int64_t *out)
 	}
 }
 
-static void numbers(struct run *r, enum expr_op op, const struct value *a, const struct value *b, struct value *out)
+static void numbers(struct run *r, enum expr_op op, const struct value *a, const struct value *b,
+		    struct value *out)
 {
 	double x = as_double(a), y = as_double(b);
 	int64_t i;
@@ -195,10 +199,17 @@ static void numbers(struct run *r, enum expr_op op, const struct value *a, const
 	else if (op >= EXPR_DIV && y == 0)
 		fail(r, out);
 	else
-		set_number(r, op == EXPR_ADD ? x + y : op == EXPR_SUB ? x - y : op == EXPR_MUL ? x * y : op == EXPR_DIV ? x / y : fmod(x, y), out);
+		set_number(r,
+			   op == EXPR_ADD   ? x + y
+			   : op == EXPR_SUB ? x - y
+			   : op == EXPR_MUL ? x * y
+			   : op == EXPR_DIV ? x / y
+					    : fmod(x, y),
+			   out);
 }
 
-static void times(struct run *r, enum expr_op op, const struct value *a, const struct value *b, struct value *out)
+static void times(struct run *r, enum expr_op op, const struct value *a, const struct value *b,
+		  struct value *out)
 {
 	bool span = b->type == FIELD_DURATION;
 	int64_t x, y, i;
@@ -212,7 +223,8 @@ static void times(struct run *r, enum expr_op op, const struct value *a, const s
 		t = FIELD_DATE;
 		x = a->i;
 		y = b->i;
-	} else if (a->type == b->type && (a->type == FIELD_DURATION || (a->type == FIELD_TIME && op == EXPR_SUB))) {
+	} else if (a->type == b->type &&
+		   (a->type == FIELD_DURATION || (a->type == FIELD_TIME && op == EXPR_SUB))) {
 		t = FIELD_DURATION;
 		x = a->i;
 		y = b->i;
@@ -246,7 +258,8 @@ static void eval_arithmetic(struct run *r, const struct expr_node *n, struct val
 }
 
 /* Half away from zero, as people do; -digits rounds to tens, hundreds … */
-static void round_to(struct run *r, const struct value *v, const struct value *digits, struct value *out)
+static void round_to(struct run *r, const struct value *v, const struct value *digits,
+		     struct value *out)
 {
 	double scale, x;
 
@@ -285,7 +298,8 @@ static void negate(struct run *r, struct value *v)
 	}
 }
 
-/* Days since 1970-01-01 as year, month, day (Hinnant, "chrono-compatible low-level date algorithms"). */
+/* Days since 1970-01-01 as year, month, day (Hinnant, "chrono-compatible low-level date
+ * algorithms"). */
 static void civil(int64_t z, int64_t *y, int64_t *m, int64_t *d)
 {
 	int64_t era, doe, yoe, doy, mp;
@@ -321,7 +335,8 @@ static void day_part(struct run *r, enum expr_op op, struct value *v)
 
 /* ---- calls ---- */
 
-static void call(struct run *r, const struct expr_node *n, const struct value *args, size_t nargs, struct value *out)
+static void call(struct run *r, const struct expr_node *n, const struct value *args, size_t nargs,
+		 struct value *out)
 {
 	struct value v = args[0];
 
@@ -330,7 +345,8 @@ static void call(struct run *r, const struct expr_node *n, const struct value *a
 		if (!expr_is_text(v.type))
 			fail(r, out);
 		else
-			*out = (struct value){ .type = FIELD_BOOLEAN, .i = pattern_match(n->pattern, v.text, v.len) };
+			*out = (struct value){ .type = FIELD_BOOLEAN,
+					       .i = pattern_match(n->pattern, v.text, v.len) };
 		return;
 	case EXPR_ROUND:
 		if (expr_is_number(v.type))
@@ -363,7 +379,8 @@ static void call(struct run *r, const struct expr_node *n, const struct value *a
 }
 
 /* Functions whose arguments are all worked out first; one null makes null. */
-static __attribute__((noinline)) void eval_call(struct run *r, const struct expr_node *n, struct value *out)
+static __attribute__((noinline)) void eval_call(struct run *r, const struct expr_node *n,
+						struct value *out)
 {
 	struct value args[ARGS_MAX];
 	size_t nargs = 0;
@@ -439,7 +456,8 @@ static void eval(struct run *r, uint16_t index, struct value *out)
 	case EXPR_IS_NULL:
 	case EXPR_IS_NOT_NULL:
 		eval(r, n->kid, out);
-		*out = (struct value){ .type = FIELD_BOOLEAN, .i = (out->type == FIELD_ANY) == (n->op == EXPR_IS_NULL) };
+		*out = (struct value){ .type = FIELD_BOOLEAN,
+				       .i = (out->type == FIELD_ANY) == (n->op == EXPR_IS_NULL) };
 		return;
 	case EXPR_NEG:
 		eval(r, n->kid, out);
@@ -457,7 +475,8 @@ static void eval(struct run *r, uint16_t index, struct value *out)
 	}
 }
 
-int expr_eval(const struct expr *e, const struct value *columns, struct expr_scratch *scratch, struct value *out)
+int expr_eval(const struct expr *e, const struct value *columns, struct expr_scratch *scratch,
+	      struct value *out)
 {
 	struct run r = { .e = e, .columns = columns, .scratch = scratch };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * expr_parse.c -- the text of an expression as a tree: top-down operator precedence (Pratt 1973), one pass, bounded in
- * length, number of nodes and depth.
+ * expr_parse.c -- the text of an expression as a tree: top-down operator precedence (Pratt 1973),
+ * one pass, bounded in length, number of nodes and depth.
  */
 #include <errno.h>
 #include <math.h>
@@ -42,19 +42,20 @@ int expr_refuse(const struct expr *e, size_t at, char why[160], const char *fmt,
 	return -EINVAL;
 }
 
-#define REFUSE(p, where, ...)                                                         \
-	do {                                                                          \
-		if (!(p)->err) {                                                      \
-			(p)->err = expr_refuse((p)->e, where, (p)->why, __VA_ARGS__); \
-			*(p)->fault_at = where;                                       \
-		}                                                                     \
+#define REFUSE(p, where, ...)                                                                      \
+	do {                                                                                       \
+		if (!(p)->err) {                                                                   \
+			(p)->err = expr_refuse((p)->e, where, (p)->why, __VA_ARGS__);              \
+			*(p)->fault_at = where;                                                    \
+		}                                                                                  \
 	} while (0)
 
 /* ---- tokens ---- */
 
 static bool name_begins(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (unsigned char)c >= 0x80;
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+	       (unsigned char)c >= 0x80;
 }
 
 static bool digit(char c)
@@ -64,7 +65,8 @@ static bool digit(char c)
 
 static char *pool_put(struct parser *p, const char *text, size_t len)
 {
-	char *at = p->e->pool + p->e->used; /* the pool has twice the text's length: every part is shorter */
+	char *at = p->e->pool +
+		   p->e->used; /* the pool has twice the text's length: every part is shorter */
 
 	memcpy(at, text, len);
 	at[len] = '\0';
@@ -83,7 +85,8 @@ static void take_number(struct parser *p)
 		n += 1 + strspn(s + n + 1, "0123456789");
 		whole = false;
 	}
-	if ((s[n] == 'e' || s[n] == 'E') && (digit(s[n + 1]) || ((s[n + 1] == '-' || s[n + 1] == '+') && digit(s[n + 2])))) {
+	if ((s[n] == 'e' || s[n] == 'E') &&
+	    (digit(s[n + 1]) || ((s[n + 1] == '-' || s[n + 1] == '+') && digit(s[n + 2])))) {
 		n += 2 + strspn(s + n + 2, "0123456789");
 		whole = false;
 	}
@@ -91,7 +94,9 @@ static void take_number(struct parser *p)
 	p->len = n;
 	p->token = T_NUMBER;
 	if (n >= sizeof(buf) || name_begins(s[n])) {
-		REFUSE(p, p->at, name_begins(s[n]) ? "a name cannot begin with a digit; put it in `backticks`" : "the number is too long; shorten it");
+		REFUSE(p, p->at,
+		       name_begins(s[n]) ? "a name cannot begin with a digit; put it in `backticks`"
+					 : "the number is too long; shorten it");
 		return;
 	}
 	memcpy(buf, s, n);
@@ -117,7 +122,8 @@ static void take_quoted(struct parser *p, char quote)
 		*out++ = p->text[i];
 	}
 	if (!closed) {
-		REFUSE(p, p->at, "the %s does not end; close it with %c", quote == '\'' ? "text" : "name", quote);
+		REFUSE(p, p->at, "the %s does not end; close it with %c",
+		       quote == '\'' ? "text" : "name", quote);
 		p->pos = p->at + strlen(p->text + p->at);
 		return;
 	}
@@ -126,12 +132,14 @@ static void take_quoted(struct parser *p, char quote)
 	p->pos = i;
 	p->len = i - p->at;
 	p->token = quote == '\'' ? T_TEXT : T_QUOTED_NAME;
-	p->value = (struct value){ .type = FIELD_STRING, .text = begin, .len = (size_t)(out - begin) };
+	p->value =
+		(struct value){ .type = FIELD_STRING, .text = begin, .len = (size_t)(out - begin) };
 }
 
 static void next(struct parser *p)
 {
-	static const char *const signs[] = { "<=", ">=", "<>", "!=", "==", "<", ">", "=", "(", ")", ",", "+", "-", "*", "/", "%" };
+	static const char *const signs[] = { "<=", ">=", "<>", "!=", "==", "<", ">", "=",
+					     "(",  ")",	 ",",  "+",  "-",  "*", "/", "%" };
 	const char *s;
 
 	p->pos += strspn(p->text + p->pos, " \t\r\n");
@@ -159,22 +167,29 @@ static void next(struct parser *p)
 				return;
 			}
 		if (*s == '"')
-			REFUSE(p, p->at, "\" is not known; put texts in 'single quotes' and names in `backticks`");
+			REFUSE(p, p->at,
+			       "\" is not known; put texts in 'single quotes' and names in "
+			       "`backticks`");
 		else if (*s == '&' || *s == '|' || *s == '!')
 			REFUSE(p, p->at, "\"%c\" is not known; write and, or, not", *s);
 		else
-			REFUSE(p, p->at, "\"%c\" is not known here; names with such signs stand in `backticks`", (unsigned char)*s < ' ' ? '?' : *s);
+			REFUSE(p, p->at,
+			       "\"%c\" is not known here; names with such signs stand in "
+			       "`backticks`",
+			       (unsigned char)*s < ' ' ? '?' : *s);
 	}
 }
 
 static bool is_sign(const struct parser *p, const char *sign)
 {
-	return p->token == T_SIGN && strlen(sign) == p->len && !memcmp(p->text + p->at, sign, p->len);
+	return p->token == T_SIGN && strlen(sign) == p->len &&
+	       !memcmp(p->text + p->at, sign, p->len);
 }
 
 static bool is_word(const struct parser *p, const char *word)
 {
-	return p->token == T_NAME && strlen(word) == p->len && !strncasecmp(p->text + p->at, word, p->len);
+	return p->token == T_NAME && strlen(word) == p->len &&
+	       !strncasecmp(p->text + p->at, word, p->len);
 }
 
 static bool accept_sign(struct parser *p, const char *sign)
@@ -196,7 +211,10 @@ static bool accept_word(struct parser *p, const char *word)
 static void expect(struct parser *p, const char *sign)
 {
 	if (!accept_sign(p, sign))
-		REFUSE(p, p->at, p->token == T_END ? "the expression ends; \"%s\" is missing" : "\"%s\" is missing here; add it", sign);
+		REFUSE(p, p->at,
+		       p->token == T_END ? "the expression ends; \"%s\" is missing"
+					 : "\"%s\" is missing here; add it",
+		       sign);
 }
 
 /* ---- nodes ---- */
@@ -206,7 +224,8 @@ static uint16_t node(struct parser *p, enum expr_op op, size_t at)
 	struct expr_node *n;
 
 	if (p->e->nnodes == EXPR_NODES_MAX) {
-		REFUSE(p, at, "the expression has more than %u parts; write several rules", EXPR_NODES_MAX);
+		REFUSE(p, at, "the expression has more than %u parts; write several rules",
+		       EXPR_NODES_MAX);
 		return 0;
 	}
 	n = &p->e->nodes[p->e->nnodes];
@@ -227,7 +246,9 @@ static void add_kid(struct parser *p, uint16_t parent, uint16_t kid)
 	if (n[kid].depth >= n[parent].depth)
 		n[parent].depth = (uint8_t)(n[kid].depth + 1);
 	if (n[parent].depth > EXPR_DEPTH_MAX)
-		REFUSE(p, n[parent].at, "the expression is nested deeper than %u; write several rules", EXPR_DEPTH_MAX);
+		REFUSE(p, n[parent].at,
+		       "the expression is nested deeper than %u; write several rules",
+		       EXPR_DEPTH_MAX);
 }
 
 static uint16_t constant(struct parser *p, const struct value *v, size_t at)
@@ -247,7 +268,8 @@ static uint16_t column(struct parser *p, const char *name, size_t at)
 	while (i < p->e->nnames && strcmp(p->e->names[i], name))
 		i++;
 	if (i == EXPR_COLUMNS_MAX) {
-		REFUSE(p, at, "the expression uses more than %u columns; write several rules", EXPR_COLUMNS_MAX);
+		REFUSE(p, at, "the expression uses more than %u columns; write several rules",
+		       EXPR_COLUMNS_MAX);
 		return 0;
 	}
 	if (i == p->e->nnames)
@@ -260,7 +282,12 @@ static uint16_t column(struct parser *p, const char *name, size_t at)
 
 static uint16_t parse(struct parser *p, unsigned int floor);
 
-static const struct function { const char *name; enum expr_op op; unsigned int min, max; const char *form; } functions[] = {
+static const struct function {
+	const char *name;
+	enum expr_op op;
+	unsigned int min, max;
+	const char *form;
+} functions[] = {
 	{ "if", EXPR_IF, 3, 3, "if(condition, then, else)" },
 	{ "coalesce", EXPR_COALESCE, 1, 32, "coalesce(a, b, ...)" },
 	{ "len", EXPR_LEN, 1, 1, "len(text)" },
@@ -289,7 +316,8 @@ static void check_pattern(struct parser *p, uint16_t call)
 		return;
 	}
 	if (p->e->npatterns++ == EXPR_PATTERNS_MAX) {
-		REFUSE(p, n->at, "the expression has more than %u patterns; write several rules", EXPR_PATTERNS_MAX);
+		REFUSE(p, n->at, "the expression has more than %u patterns; write several rules",
+		       EXPR_PATTERNS_MAX);
 		return;
 	}
 	err = pattern_new(&n->pattern, text->v.text, why);
@@ -311,8 +339,13 @@ static uint16_t call(struct parser *p, const char *name, size_t len, size_t at)
 			f = &functions[i];
 	if (!f) {
 		if (len == 5 && !strncasecmp(name, "today", 5))
-			REFUSE(p, at, "today() is not there: a rule must say the same tomorrow; write date('2026-01-31')");
-		REFUSE(p, at, "there is no function %.*s(); there are if coalesce len lower upper trim substr concat matches round abs date year month day", (int)(len > 20 ? 20 : len), name);
+			REFUSE(p, at,
+			       "today() is not there: a rule must say the same tomorrow; write "
+			       "date('2026-01-31')");
+		REFUSE(p, at,
+		       "there is no function %.*s(); there are if coalesce len lower upper trim "
+		       "substr concat matches round abs date year month day",
+		       (int)(len > 20 ? 20 : len), name);
 		return 0;
 	}
 	result = node(p, f->op, at);
@@ -331,7 +364,9 @@ static uint16_t call(struct parser *p, const char *name, size_t len, size_t at)
 
 static uint16_t name_or_call(struct parser *p)
 {
-	static const char *const words[] = { "and", "or", "in", "is", "null", "true", "false", "not" };
+	static const char *const words[] = {
+		"and", "or", "in", "is", "null", "true", "false", "not"
+	};
 	const char *name = p->text + p->at;
 	size_t len = p->len, at = p->at;
 	struct value v = { .type = FIELD_BOOLEAN };
@@ -347,7 +382,10 @@ static uint16_t name_or_call(struct parser *p)
 	}
 	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
 		if (is_word(p, words[i])) {
-			REFUSE(p, at, "\"%s\" stands where a value is wanted; put a value before it, or a column of this name in `backticks`", words[i]);
+			REFUSE(p, at,
+			       "\"%s\" stands where a value is wanted; put a value before it, or a "
+			       "column of this name in `backticks`",
+			       words[i]);
 			return 0;
 		}
 	next(p);
@@ -391,7 +429,10 @@ static uint16_t primary(struct parser *p)
 			return unary(p, EXPR_NEG, P_UNARY, at);
 		/* fall through */
 	default:
-		REFUSE(p, at, p->token == T_END ? "the expression ends where a value is wanted; add one" : "a value is wanted here; write a number, 'text' or a column");
+		REFUSE(p, at,
+		       p->token == T_END
+			       ? "the expression ends where a value is wanted; add one"
+			       : "a value is wanted here; write a number, 'text' or a column");
 		return 0;
 	}
 	n = parse(p, 0);
@@ -412,10 +453,15 @@ static uint16_t in_list(struct parser *p, uint16_t left, bool negated, size_t at
 	return n;
 }
 
-static const struct infix { const char *sign; enum expr_op op; unsigned int power; } infixes[] = {
-	{ "<=", EXPR_LE, P_COMPARE }, { ">=", EXPR_GE, P_COMPARE }, { "<>", EXPR_NE, P_COMPARE }, { "!=", EXPR_NE, P_COMPARE },
-	{ "==", EXPR_EQ, P_COMPARE }, { "=", EXPR_EQ, P_COMPARE },  { "<", EXPR_LT, P_COMPARE },  { ">", EXPR_GT, P_COMPARE },
-	{ "+", EXPR_ADD, P_ADD },     { "-", EXPR_SUB, P_ADD },	    { "*", EXPR_MUL, P_MUL },	  { "/", EXPR_DIV, P_MUL },
+static const struct infix {
+	const char *sign;
+	enum expr_op op;
+	unsigned int power;
+} infixes[] = {
+	{ "<=", EXPR_LE, P_COMPARE }, { ">=", EXPR_GE, P_COMPARE }, { "<>", EXPR_NE, P_COMPARE },
+	{ "!=", EXPR_NE, P_COMPARE }, { "==", EXPR_EQ, P_COMPARE }, { "=", EXPR_EQ, P_COMPARE },
+	{ "<", EXPR_LT, P_COMPARE },  { ">", EXPR_GT, P_COMPARE },  { "+", EXPR_ADD, P_ADD },
+	{ "-", EXPR_SUB, P_ADD },     { "*", EXPR_MUL, P_MUL },	    { "/", EXPR_DIV, P_MUL },
 	{ "%", EXPR_MOD, P_MUL },
 };
 
@@ -429,7 +475,8 @@ static uint16_t postfix(struct parser *p, uint16_t left)
 	if (accept_word(p, "is")) {
 		negated = accept_word(p, "not");
 		if (!accept_word(p, "null"))
-			REFUSE(p, p->at, "\"is\" stands before null or not null only; write = for values");
+			REFUSE(p, p->at,
+			       "\"is\" stands before null or not null only; write = for values");
 		n = node(p, negated ? EXPR_IS_NOT_NULL : EXPR_IS_NULL, at);
 		add_kid(p, n, left);
 		return n;
@@ -439,7 +486,9 @@ static uint16_t postfix(struct parser *p, uint16_t left)
 	if (!accept_word(p, "not"))
 		return 0;
 	if (!accept_word(p, "in"))
-		REFUSE(p, p->at, "\"not\" stands before in (…) or before a condition only; write and not, or !=");
+		REFUSE(p, p->at,
+		       "\"not\" stands before in (…) or before a condition only; write and not, or "
+		       "!=");
 	return in_list(p, left, true, at);
 }
 
@@ -447,7 +496,8 @@ static uint16_t postfix(struct parser *p, uint16_t left)
 static uint16_t infix(struct parser *p, uint16_t left, unsigned int floor, bool *compared)
 {
 	const struct infix *found = NULL;
-	static const struct infix word_and = { "and", EXPR_AND, P_AND }, word_or = { "or", EXPR_OR, P_OR };
+	static const struct infix word_and = { "and", EXPR_AND, P_AND },
+				  word_or = { "or", EXPR_OR, P_OR };
 	size_t at = p->at;
 	uint16_t n;
 
@@ -455,7 +505,8 @@ static uint16_t infix(struct parser *p, uint16_t left, unsigned int floor, bool 
 		found = &word_and;
 	else if (is_word(p, "or"))
 		found = &word_or;
-	for (size_t i = 0; p->token == T_SIGN && !found && i < sizeof(infixes) / sizeof(*infixes); i++)
+	for (size_t i = 0; p->token == T_SIGN && !found && i < sizeof(infixes) / sizeof(*infixes);
+	     i++)
 		if (is_sign(p, infixes[i].sign))
 			found = &infixes[i];
 	if (!found && floor < P_COMPARE && (n = postfix(p, left)))
@@ -483,7 +534,8 @@ static uint16_t parse(struct parser *p, unsigned int floor)
 	if (p->err)
 		return 0;
 	if (++p->depth > EXPR_DEPTH_MAX) {
-		REFUSE(p, p->at, "the expression is nested deeper than %u; write several rules", EXPR_DEPTH_MAX);
+		REFUSE(p, p->at, "the expression is nested deeper than %u; write several rules",
+		       EXPR_DEPTH_MAX);
 		return 0;
 	}
 	left = primary(p);
@@ -503,7 +555,9 @@ int expr_parse(struct expr **out, const char *text, char why[160], size_t *at)
 		return -ENOMEM;
 	*at = 0;
 	if (len > EXPR_TEXT_MAX) {
-		snprintf(why, 160, "column %u: the expression has more than %u bytes; write several rules", EXPR_TEXT_MAX + 1, EXPR_TEXT_MAX);
+		snprintf(why, 160,
+			 "column %u: the expression has more than %u bytes; write several rules",
+			 EXPR_TEXT_MAX + 1, EXPR_TEXT_MAX);
 		*at = EXPR_TEXT_MAX;
 		free(e);
 		return -EINVAL;
@@ -516,7 +570,8 @@ int expr_parse(struct expr **out, const char *text, char why[160], size_t *at)
 		next(&p);
 		e->root = parse(&p, 0);
 		if (p.token != T_END)
-			REFUSE(&p, p.at, "the expression goes on behind its end; add and, or, or a comma");
+			REFUSE(&p, p.at,
+			       "the expression goes on behind its end; add and, or, or a comma");
 	} else {
 		p.err = -ENOMEM;
 	}
@@ -527,27 +582,4 @@ int expr_parse(struct expr **out, const char *text, char why[160], size_t *at)
 	p.e->nodes = realloc(e->nodes, e->nnodes * sizeof(*e->nodes)) ?: e->nodes;
 	*out = e;
 	return 0;
-}
-
-void expr_free(struct expr *e)
-{
-	if (!e)
-		return;
-	for (size_t i = 0; e->nodes && i < e->nnodes; i++)
-		pattern_free(e->nodes[i].pattern);
-	free(e->nodes);
-	free(e->text);
-	free(e->pool);
-	free(e);
-}
-
-size_t expr_patterns(const struct expr *e)
-{
-	return e->npatterns;
-}
-
-size_t expr_columns(const struct expr *e, const char *const **names)
-{
-	*names = (const char *const *)e->names;
-	return e->nnames;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * expr_text.c -- functions of text: characters are those of UTF-8, results live in the scratch or in their argument.
+ * expr_text.c -- functions of text: characters are those of UTF-8, results live in the scratch or
+ * in their argument.
  */
 #include <errno.h>
 #include <string.h>
@@ -45,7 +46,8 @@ static void set_text(struct value *out, const char *text, size_t len)
 	*out = (struct value){ .type = FIELD_STRING, .text = text, .len = len };
 }
 
-/* Letters of Latin, Greek and Cyrillic; one code point becomes one of the same length, or stays (ß, ı, ÿ …). */
+/* Letters of Latin, Greek and Cyrillic; one code point becomes one of the same length, or stays (ß,
+ * ı, ÿ …). */
 static unsigned int change_case(unsigned int c, bool up)
 {
 	if (c >= 0xc0 && c <= 0xfe && (c | 0x20) != 0xf7)
@@ -78,7 +80,8 @@ static int cased(const struct value *v, bool up, struct expr_scratch *scratch, s
 		if ((a | 0x20) >= 'a' && (a | 0x20) <= 'z' && a < 0x80) {
 			to[i] = (char)(up ? a & ~0x20 : a | 0x20);
 		} else if (a >= 0xc3 && a <= 0xd1 && i + 1 < v->len) {
-			unsigned int c = change_case((a & 0x1fu) << 6 | ((unsigned char)v->text[i + 1] & 0x3fu), up);
+			unsigned int c = change_case(
+				(a & 0x1fu) << 6 | ((unsigned char)v->text[i + 1] & 0x3fu), up);
 
 			to[i] = (char)(0xc0 | c >> 6);
 			to[++i] = (char)(0x80 | (c & 0x3f));
@@ -108,7 +111,8 @@ static int cut(const struct value *args, size_t n, struct value *out)
 	}
 	begin = character_at(text, len, (uint64_t)from - 1);
 	len -= begin;
-	set_text(out, text + begin, count < 1 ? 0 : character_at(text + begin, len, (uint64_t)count));
+	set_text(out, text + begin,
+		 count < 1 ? 0 : character_at(text + begin, len, (uint64_t)count));
 	return 0;
 }
 
@@ -136,7 +140,8 @@ static int join(const struct value *args, size_t n, struct expr_scratch *scratch
 	return 0;
 }
 
-int expr_text_call(enum expr_op op, const struct value *args, size_t n, struct expr_scratch *scratch, struct value *out)
+int expr_text_call(enum expr_op op, const struct value *args, size_t n,
+		   struct expr_scratch *scratch, struct value *out)
 {
 	const char *text = args->text;
 	size_t len = args->len;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * keyset.c -- key files: a head of 16 bytes ("WEIRKEY1", seed), then the hashes of a column's values, each 16 bytes (high
- * and low half, little endian), ascending and without duplicates. Written, merged, and asked by interpolation: hashes
- * are spread evenly, so where one stands follows from its value.
+ * keyset.c -- key files: a head of 16 bytes ("WEIRKEY1", seed), then the hashes of a column's
+ * values, each 16 bytes (high and low half, little endian), ascending and without duplicates.
+ * Written, merged, and asked by interpolation: hashes are spread evenly, so where one stands
+ * follows from its value.
  */
 #include <endian.h>
 #include <errno.h>
@@ -19,8 +20,13 @@
 #include "http/upload/uniques_keys.h"
 
 static const char magic[8] = "WEIRKEY1";
-struct head { char magic[8]; uint64_t seed; };
-struct key { uint64_t hi, lo; };
+struct head {
+	char magic[8];
+	uint64_t seed;
+};
+struct key {
+	uint64_t hi, lo;
+};
 _Static_assert(sizeof(struct head) == 16 && sizeof(struct key) == 16, "key file");
 #define PIECE 4096u /* keys in memory */
 
@@ -149,9 +155,11 @@ bool keyset_has(const struct keyset *k, const void *data, size_t len)
 		uint64_t hi, lo;
 
 		if (step < 3 && h.high64 >= low && h.high64 <= high) {
-			at = (size_t)((double)(h.high64 - low) / ((double)(high - low) + 1) * (double)(end - begin));
+			at = (size_t)((double)(h.high64 - low) / ((double)(high - low) + 1) *
+				      (double)(end - begin));
 			at = begin + (at < end - begin ? at : end - begin - 1);
-		} else { /* a few places from the last guess; halving ends it whatever the file holds */
+		} else { /* a few places from the last guess; halving ends it whatever the file
+			    holds */
 			at = stride < half ? stride : half;
 			at = right ? begin + at : end - 1 - at;
 			stride *= 4;
@@ -217,7 +225,9 @@ static int cursor_open(struct cursor *c, int fd, uint64_t *seed, bool first)
 	if (memcmp(head.magic, magic, sizeof(magic)) || (!first && le64toh(head.seed) != *seed))
 		return -EBADMSG;
 	*seed = le64toh(head.seed);
-	*c = (struct cursor){ .fd = fd, .at = sizeof(head), .left = ((uint64_t)st.st_size - sizeof(head)) / sizeof(struct key) };
+	*c = (struct cursor){ .fd = fd,
+			      .at = sizeof(head),
+			      .left = ((uint64_t)st.st_size - sizeof(head)) / sizeof(struct key) };
 	c->piece = malloc(256 * sizeof(*c->piece));
 	return c->piece ? cursor_fill(c) : -ENOMEM;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * rules.c -- text in, checked rules out: tree, Table Schema, table, checks; and what looks into them.
+ * rules.c -- text in, checked rules out: tree, Table Schema, table, checks; and what looks into
+ * them.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +11,8 @@
 #include "http/upload/rules_table.h"
 #include "lib/hash.h"
 
-static void read_rules(struct rules_file *file, const char *text, size_t len, const char *name, struct rules_faults *faults)
+static void read_rules(struct rules_file *file, const char *text, size_t len, const char *name,
+		       struct rules_faults *faults)
 {
 	struct node *root = rules_tree(&file->arena, text, len, faults);
 
@@ -24,7 +26,8 @@ static void read_rules(struct rules_file *file, const char *text, size_t len, co
 		return;
 	if (!file->rules.name && name) {
 		file->rules.name = rules_copy(&file->arena, name);
-		if (!file->rules.name || json_object_set_new(file->rules.json, "dataset", json_string(name)))
+		if (!file->rules.name ||
+		    json_object_set_new(file->rules.json, "dataset", json_string(name)))
 			faults->no_memory = true;
 	}
 	rules_check(file, faults);

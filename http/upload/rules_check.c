@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * rules_check.c -- what keys of a dataset's rules mean together; and what is made of them once: bounds in the column's
- * unit, patterns, expressions, sorted choices.
+ * rules_check.c -- what keys of a dataset's rules mean together; and what is made of them once:
+ * bounds in the column's unit, patterns, expressions, sorted choices.
  */
 #include <errno.h>
 #include <math.h>
@@ -12,9 +12,11 @@
 #include "http/upload/rules_table.h"
 
 #define BIT(t) (1u << (t))
-static const unsigned int textual = BIT(FIELD_ANY) | BIT(FIELD_STRING) | BIT(FIELD_OBJECT) | BIT(FIELD_ARRAY) | BIT(FIELD_GEOPOINT);
-static const unsigned int ordered = BIT(FIELD_INTEGER) | BIT(FIELD_NUMBER) | BIT(FIELD_DATE) | BIT(FIELD_TIME) | BIT(FIELD_DATETIME) |
-				    BIT(FIELD_YEAR) | BIT(FIELD_YEARMONTH) | BIT(FIELD_DURATION);
+static const unsigned int textual = BIT(FIELD_ANY) | BIT(FIELD_STRING) | BIT(FIELD_OBJECT) |
+				    BIT(FIELD_ARRAY) | BIT(FIELD_GEOPOINT);
+static const unsigned int ordered = BIT(FIELD_INTEGER) | BIT(FIELD_NUMBER) | BIT(FIELD_DATE) |
+				    BIT(FIELD_TIME) | BIT(FIELD_DATETIME) | BIT(FIELD_YEAR) |
+				    BIT(FIELD_YEARMONTH) | BIT(FIELD_DURATION);
 static const unsigned int timed = BIT(FIELD_DATE) | BIT(FIELD_TIME) | BIT(FIELD_DATETIME);
 static const unsigned int numeric = BIT(FIELD_INTEGER) | BIT(FIELD_NUMBER);
 
@@ -24,16 +26,18 @@ static bool is(const struct field *f, unsigned int types)
 }
 
 /* A key that means nothing for the column's type. */
-static void misfit(struct field_source *s, const char *key, unsigned int types, const char *which, struct rules_faults *faults)
+static void misfit(struct field_source *s, const char *key, unsigned int types, const char *which,
+		   struct rules_faults *faults)
 {
 	const struct node *n = node_member(s->node, key);
 
 	if (n && !node_null(n) && !is(&s->f, types))
-		rules_fault(faults, n, NULL, "means nothing for the type %s; it is for %s", field_type_names[s->f.type], which);
+		rules_fault(faults, n, NULL, "means nothing for the type %s; it is for %s",
+			    field_type_names[s->f.type], which);
 }
 
-static void check_bound(struct field_source *s, const char *key, const char *text, bool *has, double *real, int64_t *exact,
-			struct rules_faults *faults)
+static void check_bound(struct field_source *s, const char *key, const char *text, bool *has,
+			double *real, int64_t *exact, struct rules_faults *faults)
 {
 	struct field plain = { .type = s->f.type, .decimal = '.', .bare = true };
 	struct value v = { 0 };
@@ -45,8 +49,10 @@ static void check_bound(struct field_source *s, const char *key, const char *tex
 	if (err && s->f.format == FORMAT_PATTERN) /* or as the file writes it */
 		err = value_parse(&v, &s->f, text, strlen(text));
 	if (err || (s->f.type == FIELD_NUMBER && !isfinite(v.d))) {
-		rules_fault(faults, node_member(s->node, key), NULL, "\"%.60s\" is not of type %s; write a value of the column's type%s", text,
-			    field_type_names[s->f.type], is(&s->f, timed) ? ", as in 2026-01-31 or 13:45:00" : "");
+		rules_fault(faults, node_member(s->node, key), NULL,
+			    "\"%.60s\" is not of type %s; write a value of the column's type%s",
+			    text, field_type_names[s->f.type],
+			    is(&s->f, timed) ? ", as in 2026-01-31 or 13:45:00" : "");
 		return;
 	}
 	*has = true;
@@ -65,7 +71,9 @@ static void check_format(struct field_source *s, struct rules_faults *faults)
 		if (!strcmp(s->format, "default"))
 			return;
 		if (!strchr(s->format, '%') || strchr(s->format, '%')[1] == '\0') {
-			rules_fault(faults, n, NULL, "\"%.60s\" is not a pattern; write one such as \"%%d.%%m.%%Y\"", s->format);
+			rules_fault(faults, n, NULL,
+				    "\"%.60s\" is not a pattern; write one such as \"%%d.%%m.%%Y\"",
+				    s->format);
 			return;
 		}
 		s->f.format = FORMAT_PATTERN;
@@ -77,10 +85,13 @@ static void check_format(struct field_source *s, struct rules_faults *faults)
 	if (!rules_format_words[words]) {
 		const char *nearest = rules_nearest(s->format, rules_format_words, words);
 
-		rules_fault(faults, n, NULL, "\"%.60s\" is not a format; %s%s%s", s->format, nearest ? "did you mean \"" : "write email, uri, uuid, binary, ipv4, ipv6 or hostname",
+		rules_fault(faults, n, NULL, "\"%.60s\" is not a format; %s%s%s", s->format,
+			    nearest ? "did you mean \""
+				    : "write email, uri, uuid, binary, ipv4, ipv6 or hostname",
 			    nearest ? nearest : "", nearest ? "\"?" : "");
 	} else if (words && s->f.type != FIELD_STRING && s->f.type != FIELD_ANY) {
-		rules_fault(faults, n, NULL, "means nothing for the type %s; it is for string", field_type_names[s->f.type]);
+		rules_fault(faults, n, NULL, "means nothing for the type %s; it is for string",
+			    field_type_names[s->f.type]);
 	} else {
 		s->f.format = (enum field_format)words;
 	}
@@ -103,30 +114,36 @@ static void check_choices(struct field_source *s, struct rules_faults *faults)
 	for (item = n->first; item; item = item->next)
 		if (item->kind == NODE_SCALAR && *item->text && s->f.type != FIELD_ANY &&
 		    value_parse(&v, &s->f, item->text, strlen(item->text)))
-			rules_fault(faults, item, NULL, "\"%.60s\" is not of type %s; write values as the file has them", item->text,
-				    field_type_names[s->f.type]);
+			rules_fault(
+				faults, item, NULL,
+				"\"%.60s\" is not of type %s; write values as the file has them",
+				item->text, field_type_names[s->f.type]);
 	for (item = n->first; item; item = item->next)
 		if (item->kind != NODE_SCALAR)
 			return; /* said already; there are holes */
 	qsort(s->f.choices, s->f.nchoices, sizeof(char *), by_bytes);
 	for (size_t i = 1; i < s->f.nchoices; i++)
 		if (!strcmp(s->f.choices[i], s->f.choices[i - 1])) {
-			rules_fault(faults, n, NULL, "has \"%.60s\" twice; keep one of them", s->f.choices[i]);
+			rules_fault(faults, n, NULL, "has \"%.60s\" twice; keep one of them",
+				    s->f.choices[i]);
 			return;
 		}
 }
 
-bool rules_patterns(struct rules_file *file, size_t n, const struct node *node, struct rules_faults *faults)
+bool rules_patterns(struct rules_file *file, size_t n, const struct node *node,
+		    struct rules_faults *faults)
 {
 	bool before = file->npatterns > RULES_PATTERNS_MAX;
 
 	file->npatterns += n;
 	if (!before && file->npatterns > RULES_PATTERNS_MAX)
-		rules_fault(faults, node, NULL, "is one pattern too many; at most %u are possible", RULES_PATTERNS_MAX);
+		rules_fault(faults, node, NULL, "is one pattern too many; at most %u are possible",
+			    RULES_PATTERNS_MAX);
 	return file->npatterns <= RULES_PATTERNS_MAX;
 }
 
-static void check_pattern(struct rules_file *file, struct field_source *s, struct rules_faults *faults)
+static void check_pattern(struct rules_file *file, struct field_source *s,
+			  struct rules_faults *faults)
 {
 	char why[160];
 	int err;
@@ -146,14 +163,18 @@ static void check_true_false(struct field_source *s, struct rules_faults *faults
 {
 	for (size_t i = 0; i < s->f.ntrue; i++)
 		for (size_t j = 0; j < s->f.nfalse; j++)
-			if (s->f.true_values[i] && s->f.false_values[j] && !strcmp(s->f.true_values[i], s->f.false_values[j])) {
-				rules_fault(faults, node_member(s->node, "false_values"), NULL,
-					    "\"%.60s\" stands for true as well; keep it in one list", s->f.true_values[i]);
+			if (s->f.true_values[i] && s->f.false_values[j] &&
+			    !strcmp(s->f.true_values[i], s->f.false_values[j])) {
+				rules_fault(
+					faults, node_member(s->node, "false_values"), NULL,
+					"\"%.60s\" stands for true as well; keep it in one list",
+					s->f.true_values[i]);
 				return;
 			}
 }
 
-static void check_column(struct rules_file *file, struct field_source *s, struct rules_faults *faults)
+static void check_column(struct rules_file *file, struct field_source *s,
+			 struct rules_faults *faults)
 {
 	static const char dates[] = "numbers, dates and times", texts[] = "string";
 
@@ -169,25 +190,36 @@ static void check_column(struct rules_file *file, struct field_source *s, struct
 	misfit(s, "true_values", BIT(FIELD_BOOLEAN), "boolean", faults);
 	misfit(s, "false_values", BIT(FIELD_BOOLEAN), "boolean", faults);
 	check_format(s, faults);
-	check_bound(s, "minimum", s->minimum, &s->f.has_minimum, &s->f.minimum, &s->f.minimum_int, faults);
-	check_bound(s, "maximum", s->maximum, &s->f.has_maximum, &s->f.maximum, &s->f.maximum_int, faults);
+	check_bound(s, "minimum", s->minimum, &s->f.has_minimum, &s->f.minimum, &s->f.minimum_int,
+		    faults);
+	check_bound(s, "maximum", s->maximum, &s->f.has_maximum, &s->f.maximum, &s->f.maximum_int,
+		    faults);
 	if (s->f.has_minimum && s->f.has_maximum &&
-	    (is(&s->f, BIT(FIELD_NUMBER)) ? s->f.minimum > s->f.maximum : s->f.minimum_int > s->f.maximum_int))
-		rules_fault(faults, node_member(s->node, "maximum"), NULL, "is below minimum; make it larger");
+	    (is(&s->f, BIT(FIELD_NUMBER)) ? s->f.minimum > s->f.maximum
+					  : s->f.minimum_int > s->f.maximum_int))
+		rules_fault(faults, node_member(s->node, "maximum"), NULL,
+			    "is below minimum; make it larger");
 	if (s->f.min_length > s->f.max_length)
-		rules_fault(faults, node_member(s->node, "max_length"), NULL, "is below min_length; make it larger");
+		rules_fault(faults, node_member(s->node, "max_length"), NULL,
+			    "is below min_length; make it larger");
 	if (s->f.type == FIELD_NUMBER && s->f.decimal && s->f.decimal == s->f.group)
-		rules_fault(faults, node_member(s->node, "group"), NULL, "is the decimal sign too; choose another character");
+		rules_fault(faults, node_member(s->node, "group"), NULL,
+			    "is the decimal sign too; choose another character");
 	check_choices(s, faults);
 	check_pattern(file, s, faults);
 	check_true_false(s, faults);
 	s->f.reference_dataset = s->reference.dataset;
 	s->f.reference_column = s->reference.column;
-	if (s->reference.dataset && file->rules.name && !strcmp(s->reference.dataset, file->rules.name))
-		rules_fault(faults, node_member(s->node, "references"), NULL, "refers to the dataset itself; refer to another one");
+	if (s->reference.dataset && file->rules.name &&
+	    !strcmp(s->reference.dataset, file->rules.name))
+		rules_fault(faults, node_member(s->node, "references"), NULL,
+			    "refers to the dataset itself; refer to another one");
 }
 
-struct named { const char *name; size_t i; };
+struct named {
+	const char *name;
+	size_t i;
+};
 
 static int by_name(const void *a, const void *b)
 {
@@ -212,8 +244,10 @@ static void check_names_differ(struct rules_file *file, struct rules_faults *fau
 	qsort(names, n, sizeof(*names), by_name);
 	for (size_t i = 1; i < n; i++)
 		if (!strcmp(names[i].name, names[i - 1].name))
-			rules_fault(faults, node_member(file->fields[names[i].i].node, "name"), NULL,
-				    "\"%.60s\" is the name of another column; each has its own", names[i].name);
+			rules_fault(faults, node_member(file->fields[names[i].i].node, "name"),
+				    NULL,
+				    "\"%.60s\" is the name of another column; each has its own",
+				    names[i].name);
 	free(names);
 }
 
@@ -239,13 +273,18 @@ static void check_columns(struct rules_file *file, struct rules_faults *faults)
 	}
 	check_names_differ(file, faults);
 	if (references > RULES_REFS_MAX)
-		rules_fault(faults, node_member(file->root, "columns"), NULL, "has %zu foreign keys; at most %u are possible", references, RULES_REFS_MAX);
+		rules_fault(faults, node_member(file->root, "columns"), NULL,
+			    "has %zu foreign keys; at most %u are possible", references,
+			    RULES_REFS_MAX);
 	if (spills + (r->nprimary_key > 0) > RULES_REFS_MAX)
-		rules_fault(faults, node_member(file->root, "columns"), NULL, "has %zu unique columns; at most %u are possible", spills, RULES_REFS_MAX - 1);
+		rules_fault(faults, node_member(file->root, "columns"), NULL,
+			    "has %zu unique columns; at most %u are possible", spills,
+			    RULES_REFS_MAX - 1);
 }
 
 /* Says a name that is none of the columns, when there are columns. */
-static bool known(struct rules_file *file, const struct node *node, const char *name, struct rules_faults *faults)
+static bool known(struct rules_file *file, const struct node *node, const char *name,
+		  struct rules_faults *faults)
 {
 	const char *names[RULES_COLUMNS_MAX], *nearest;
 	size_t n = 0;
@@ -256,7 +295,9 @@ static bool known(struct rules_file *file, const struct node *node, const char *
 		if (file->rules.fields[i].name)
 			names[n++] = file->rules.fields[i].name;
 	nearest = faults->n < RULES_GUESSES_MAX ? rules_nearest(name, names, n) : NULL;
-	rules_fault(faults, node, NULL, nearest ? "there is no column \"%.60s\"; did you mean \"%s\"?" : "there is no column \"%.60s\"; name one of columns%.0s",
+	rules_fault(faults, node, NULL,
+		    nearest ? "there is no column \"%.60s\"; did you mean \"%s\"?"
+			    : "there is no column \"%.60s\"; name one of columns%.0s",
 		    name, nearest ? nearest : "");
 	return false;
 }
@@ -274,16 +315,20 @@ static void check_primary_key(struct rules_file *file, struct rules_faults *faul
 		if (!r->primary_key[i])
 			continue;
 		if (!r->nfields)
-			rules_fault(faults, item, NULL, "names a column but there are none; describe it in columns");
+			rules_fault(faults, item, NULL,
+				    "names a column but there are none; describe it in columns");
 		else
 			known(file, item, r->primary_key[i], faults);
 		for (size_t j = 0; j < i; j++)
 			if (r->primary_key[j] && !strcmp(r->primary_key[i], r->primary_key[j]))
-				rules_fault(faults, item, NULL, "names \"%.60s\" twice; keep one of them", r->primary_key[i]);
+				rules_fault(faults, item, NULL,
+					    "names \"%.60s\" twice; keep one of them",
+					    r->primary_key[i]);
 	}
 }
 
-struct expr *rules_expr(struct rules_file *file, const struct node *node, const char *text, bool truth, struct rules_faults *faults)
+struct expr *rules_expr(struct rules_file *file, const struct node *node, const char *text,
+			bool truth, struct rules_faults *faults)
 {
 	enum field_type *types, result = FIELD_ANY;
 	struct expr *e = NULL;
@@ -301,7 +346,8 @@ struct expr *rules_expr(struct rules_file *file, const struct node *node, const 
 		n = expr_columns(e, &names);
 		types = calloc(n + 1, sizeof(*types));
 		for (size_t i = 0; types && i < n; i++) {
-			const struct field *f = rules_field(&file->rules, names[i], strlen(names[i]));
+			const struct field *f =
+				rules_field(&file->rules, names[i], strlen(names[i]));
 
 			types[i] = f ? f->type : FIELD_ANY;
 			good &= known(file, node, names[i], faults);
@@ -309,7 +355,10 @@ struct expr *rules_expr(struct rules_file *file, const struct node *node, const 
 		err = types ? expr_bind(e, types, &result, why) : -ENOMEM;
 		free(types);
 		if (!err && truth && result != FIELD_ANY && result != FIELD_BOOLEAN) {
-			snprintf(why, sizeof(why), "is of type %s; write something that is true or false, such as \"a > 0\"", field_type_names[result]);
+			snprintf(why, sizeof(why),
+				 "is of type %s; write something that is true or false, such as "
+				 "\"a > 0\"",
+				 field_type_names[result]);
 			err = -EINVAL;
 		}
 	}
@@ -346,19 +395,25 @@ static void check_rows(struct rules_file *file, struct rules_faults *faults)
 
 static void check_dialect(struct rules_file *file, struct rules_faults *faults)
 {
-	const struct node *dialect = node_member(file->root, "dialect"), *n = node_member(dialect, "encoding");
-	static const char *const names[] = { "utf-8", "utf-16", "utf-16le", "utf-16be", "windows-1252", "latin-1" };
+	const struct node *dialect = node_member(file->root, "dialect"),
+			  *n = node_member(dialect, "encoding");
+	static const char *const names[] = { "utf-8",	 "utf-16",	 "utf-16le",
+					     "utf-16be", "windows-1252", "latin-1" };
 	struct rules *r = &file->rules;
 	size_t i = 0;
 
 	if (r->dialect.delimiter && r->dialect.delimiter == r->dialect.quote)
-		rules_fault(faults, node_member(dialect, "quote"), NULL, "is the delimiter too; choose another character");
+		rules_fault(faults, node_member(dialect, "quote"), NULL,
+			    "is the delimiter too; choose another character");
 	if (!r->dialect.encoding)
 		return;
 	while (i < 6 && strcasecmp(names[i], r->dialect.encoding))
 		i++;
 	if (i == 6)
-		rules_fault(faults, n, NULL, "\"%.40s\" is not known; write utf-8, utf-16, utf-16le, utf-16be, windows-1252 or latin-1", r->dialect.encoding);
+		rules_fault(faults, n, NULL,
+			    "\"%.40s\" is not known; write utf-8, utf-16, utf-16le, utf-16be, "
+			    "windows-1252 or latin-1",
+			    r->dialect.encoding);
 }
 
 static void check_tolerance(struct rules_file *file, struct rules_faults *faults)
@@ -378,7 +433,9 @@ static void check_tolerance(struct rules_file *file, struct rules_faults *faults
 		for (size_t j = 0; j < file->nrows; j++)
 			used |= file->rows[j].level == 1 + FINDING_QUARANTINE;
 		if (n && !used)
-			rules_fault(faults, n, NULL, "has no effect while nothing goes to quarantine; set on_fault: quarantine or remove it");
+			rules_fault(faults, n, NULL,
+				    "has no effect while nothing goes to quarantine; set on_fault: "
+				    "quarantine or remove it");
 	}
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * rules_frictionless.c -- a Frictionless Table Schema as it is (https://specs.frictionlessdata.io/table-schema/), or a
- * Data Resource or Package around one, becomes nodes of weir's own form. The nodes keep their places: faults name the
- * keys as the text has them. Keys that the specification leaves to others are passed over, as it asks for.
+ * rules_frictionless.c -- a Frictionless Table Schema as it is
+ * (https://specs.frictionlessdata.io/table-schema/), or a Data Resource or Package around one,
+ * becomes nodes of weir's own form. The nodes keep their places: faults name the keys as the text
+ * has them. Keys that the specification leaves to others are passed over, as it asks for.
  */
 #include <string.h>
 
@@ -13,21 +14,36 @@ struct rewriter {
 	struct rules_faults *faults;
 };
 
-struct renamed { const char *from, *to; };
+struct renamed {
+	const char *from, *to;
+};
 
 static const struct renamed field_keys[] = {
-	{ "name", "name" },	      { "title", "title" },	      { "description", "description" },
-	{ "trueValues", "true_values" }, { "falseValues", "false_values" }, { "decimalChar", "decimal" },
-	{ "groupChar", "group" },     { "bareNumber", "bare" },	      { "personal", "personal" },
-	{ "level", "level" },	      { NULL, NULL },
+	{ "name", "name" },
+	{ "title", "title" },
+	{ "description", "description" },
+	{ "trueValues", "true_values" },
+	{ "falseValues", "false_values" },
+	{ "decimalChar", "decimal" },
+	{ "groupChar", "group" },
+	{ "bareNumber", "bare" },
+	{ "personal", "personal" },
+	{ "level", "level" },
+	{ NULL, NULL },
 };
 static const struct renamed constraint_keys[] = {
-	{ "required", "required" },   { "unique", "unique" },	      { "minimum", "minimum" },
-	{ "maximum", "maximum" },     { "minLength", "min_length" },  { "maxLength", "max_length" },
-	{ "pattern", "pattern" },     { "enum", "enum" },	      { NULL, NULL },
+	{ "required", "required" },
+	{ "unique", "unique" },
+	{ "minimum", "minimum" },
+	{ "maximum", "maximum" },
+	{ "minLength", "min_length" },
+	{ "maxLength", "max_length" },
+	{ "pattern", "pattern" },
+	{ "enum", "enum" },
+	{ NULL, NULL },
 };
 static const struct renamed dialect_names[] = {
-	{ "delimiter", "delimiter" }, { "quoteChar", "quote" },	      { "header", "header" },
+	{ "delimiter", "delimiter" }, { "quoteChar", "quote" }, { "header", "header" },
 	{ "commentChar", "comment" }, { NULL, NULL },
 };
 
@@ -59,8 +75,8 @@ static void give(struct rewriter *r, struct node *parent, const struct node *nod
 	node_add(parent, copy, name);
 }
 
-static struct node *make(struct rewriter *r, enum node_kind kind, const struct node *as, struct node *parent,
-			 const char *name)
+static struct node *make(struct rewriter *r, enum node_kind kind, const struct node *as,
+			 struct node *parent, const char *name)
 {
 	struct node *node = node_new(r->arena, kind, as);
 
@@ -73,7 +89,8 @@ static struct node *make(struct rewriter *r, enum node_kind kind, const struct n
 	return node;
 }
 
-static void give_text(struct rewriter *r, struct node *parent, const struct node *as, const char *name, const char *text)
+static void give_text(struct rewriter *r, struct node *parent, const struct node *as,
+		      const char *name, const char *text)
 {
 	struct node *node = make(r, NODE_SCALAR, as, parent, name);
 
@@ -84,7 +101,8 @@ static void give_text(struct rewriter *r, struct node *parent, const struct node
 	r->faults->no_memory |= !node->text;
 }
 
-static void give_all(struct rewriter *r, struct node *to, const struct node *from, const struct renamed *names)
+static void give_all(struct rewriter *r, struct node *to, const struct node *from,
+		     const struct renamed *names)
 {
 	for (; names->from; names++) {
 		const struct node *n = node_member(from, names->from);
@@ -97,7 +115,8 @@ static void give_all(struct rewriter *r, struct node *to, const struct node *fro
 /* Types that are not ours, and the default (Table Schema 1.0: string). */
 static void give_type(struct rewriter *r, struct node *column, const struct node *field)
 {
-	const struct node *type = node_member(field, "type"), *format = node_member(field, "format");
+	const struct node *type = node_member(field, "type"),
+			  *format = node_member(field, "format");
 
 	if (!type)
 		give_text(r, column, field, "type", "string");
@@ -109,16 +128,19 @@ static void give_type(struct rewriter *r, struct node *column, const struct node
 		give_text(r, column, type, "type", "string");
 	else
 		give(r, column, type, "type");
-	/* "default" and "any" of dates are what weir takes anyway; forms of geopoint and geojson are not told apart. */
+	/* "default" and "any" of dates are what weir takes anyway; forms of geopoint and geojson
+	 * are not told apart. */
 	if (format && format->kind == NODE_SCALAR &&
-	    (!strcmp(format->text, "default") || !strcmp(format->text, "any") || !strcmp(format->text, "topojson") ||
-	     !strcmp(format->text, "array") || !strcmp(format->text, "object")))
+	    (!strcmp(format->text, "default") || !strcmp(format->text, "any") ||
+	     !strcmp(format->text, "topojson") || !strcmp(format->text, "array") ||
+	     !strcmp(format->text, "object")))
 		return;
 	if (format)
 		give(r, column, format, "format");
 }
 
-static struct node *rewrite_field(struct rewriter *r, struct node *columns, const struct node *field)
+static struct node *rewrite_field(struct rewriter *r, struct node *columns,
+				  const struct node *field)
 {
 	struct node *column, *constraints = node_member(field, "constraints");
 
@@ -134,7 +156,8 @@ static struct node *rewrite_field(struct rewriter *r, struct node *columns, cons
 	if (constraints && constraints->kind == NODE_MAP)
 		give_all(r, column, constraints, constraint_keys);
 	else if (constraints)
-		rules_fault(r->faults, constraints, NULL, "is not an object; write {\"required\": true}");
+		rules_fault(r->faults, constraints, NULL,
+			    "is not an object; write {\"required\": true}");
 	return column;
 }
 
@@ -148,25 +171,30 @@ static const struct node *only(struct rewriter *r, const struct node *key, const
 	if (n && n->kind == NODE_SCALAR)
 		return n;
 	rules_fault(r->faults, n ? n : key, n ? NULL : name,
-		    n && n->kind == NODE_LIST ? "names several columns; refer to one column in each foreign key"
-					      : "is missing; name one column");
+		    n && n->kind == NODE_LIST
+			    ? "names several columns; refer to one column in each foreign key"
+			    : "is missing; name one column");
 	return NULL;
 }
 
 static void rewrite_key(struct rewriter *r, const struct node *columns, const struct node *key)
 {
-	const struct node *fields = only(r, key, "fields"), *reference = node_member(key, "reference");
+	const struct node *fields = only(r, key, "fields"),
+			  *reference = node_member(key, "reference");
 	const struct node *to = reference ? only(r, reference, "fields") : NULL;
 	const struct node *resource = reference ? node_member(reference, "resource") : NULL;
 	struct node *references;
 
 	if (!reference)
-		rules_fault(r->faults, key, "reference", "is missing; write {\"resource\": \"...\", \"fields\": \"...\"}");
+		rules_fault(r->faults, key, "reference",
+			    "is missing; write {\"resource\": \"...\", \"fields\": \"...\"}");
 	if (!fields || !to)
 		return;
 	if (!resource || resource->kind != NODE_SCALAR || !*resource->text) {
-		rules_fault(r->faults, resource ? resource : reference, resource ? NULL : "resource",
-			    "refers to the file itself, which is not checked; name another dataset or remove the key");
+		rules_fault(r->faults, resource ? resource : reference,
+			    resource ? NULL : "resource",
+			    "refers to the file itself, which is not checked; name another dataset "
+			    "or remove the key");
 		return;
 	}
 	for (struct node *c = columns->first; c; c = c->next) {
@@ -181,22 +209,26 @@ static void rewrite_key(struct rewriter *r, const struct node *columns, const st
 		}
 		return;
 	}
-	rules_fault(r->faults, fields, NULL, "there is no field \"%.60s\"; name one of fields", fields->text);
+	rules_fault(r->faults, fields, NULL, "there is no field \"%.60s\"; name one of fields",
+		    fields->text);
 }
 
-/* Only what weir's own form knows of the other keys is taken along, so that a schema may carry it. */
+/* Only what weir's own form knows of the other keys is taken along, so that a schema may carry it.
+ */
 static void give_own(struct rewriter *r, struct node *out, const struct node *from)
 {
 	for (size_t i = 0; i < rules_root.nkeys; i++) {
 		const char *name = rules_root.keys[i].name;
 		const struct node *n = node_member(from, name);
 
-		if (n && strcmp(name, "columns") && strcmp(name, "dialect") && !node_member(out, name))
+		if (n && strcmp(name, "columns") && strcmp(name, "dialect") &&
+		    !node_member(out, name))
 			give(r, out, n, name);
 	}
 }
 
-struct node *rules_frictionless(struct rules_arena *arena, struct node *root, struct rules_faults *faults)
+struct node *rules_frictionless(struct rules_arena *arena, struct node *root,
+				struct rules_faults *faults)
 {
 	struct rewriter r = { arena, faults };
 	const struct node *resource = root, *schema = root, *n;
@@ -212,7 +244,8 @@ struct node *rules_frictionless(struct rules_arena *arena, struct node *root, st
 		return NULL;
 	}
 	if (columns->as->kind != NODE_LIST) {
-		rules_fault(faults, columns->as, NULL, "is not a list; write [{\"name\": \"...\"}]");
+		rules_fault(faults, columns->as, NULL,
+			    "is not a list; write [{\"name\": \"...\"}]");
 		return NULL;
 	}
 	for (n = columns->as->first; n; n = n->next)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * rules_load.c -- walks the nodes along the table: every key at its place, every fault with its line, and beside it the
- * normalised form, which has what was said and no defaults.
+ * rules_load.c -- walks the nodes along the table: every key at its place, every fault with its
+ * line, and beside it the normalised form, which has what was said and no defaults.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,7 +13,8 @@ struct loader {
 	struct rules_faults *faults;
 };
 
-static json_t *load_section(struct loader *l, const struct rules_section *section, char *base, const struct node *node);
+static json_t *load_section(struct loader *l, const struct rules_section *section, char *base,
+			    const struct node *node);
 
 static void no_memory(struct loader *l)
 {
@@ -36,7 +37,8 @@ static void set_defaults(struct loader *l, const struct rules_section *section, 
 		struct node node = { .kind = NODE_SCALAR, .text = (char *)key->fallback };
 		json_t *json = NULL;
 
-		if (key->fallback && rules_value_set(key, &node, l->arena, base + key->offset, &json, why))
+		if (key->fallback &&
+		    rules_value_set(key, &node, l->arena, base + key->offset, &json, why))
 			no_memory(l);
 		json_decref(json);
 		if (key->type == RULES_SECTION && !key->list)
@@ -44,7 +46,8 @@ static void set_defaults(struct loader *l, const struct rules_section *section, 
 	}
 }
 
-static json_t *load_one(struct loader *l, const struct rules_key *key, void *at, const struct node *node)
+static json_t *load_one(struct loader *l, const struct rules_key *key, void *at,
+			const struct node *node)
 {
 	char why[RULES_WHY_MAX] = "";
 	json_t *json = NULL;
@@ -53,7 +56,8 @@ static json_t *load_one(struct loader *l, const struct rules_key *key, void *at,
 	if (key->type == RULES_SECTION)
 		return load_section(l, key->section, at, node);
 	if (node->kind != NODE_SCALAR) {
-		rules_fault(l->faults, node, NULL, "holds %s; write %s", node->kind == NODE_LIST ? "a list" : "a section",
+		rules_fault(l->faults, node, NULL, "holds %s; write %s",
+			    node->kind == NODE_LIST ? "a list" : "a section",
 			    rules_type_words(key));
 		return NULL;
 	}
@@ -79,7 +83,8 @@ static char *make_items(struct loader *l, const struct rules_key *key, char *bas
 	return items;
 }
 
-static json_t *load_list(struct loader *l, const struct rules_key *key, char *base, const struct node *node)
+static json_t *load_list(struct loader *l, const struct rules_key *key, char *base,
+			 const struct node *node)
 {
 	/* One name is a list of one: "readers: sales". */
 	bool single = node->kind == NODE_SCALAR && key->type != RULES_SECTION;
@@ -115,7 +120,8 @@ static json_t *load_list(struct loader *l, const struct rules_key *key, char *ba
 	return list;
 }
 
-static json_t *load_map(struct loader *l, const struct rules_key *key, char *base, const struct node *node)
+static json_t *load_map(struct loader *l, const struct rules_key *key, char *base,
+			const struct node *node)
 {
 	struct rules_pair *items;
 	json_t *map;
@@ -126,19 +132,22 @@ static json_t *load_map(struct loader *l, const struct rules_key *key, char *bas
 		return NULL;
 	}
 	if (node->n > key->max) {
-		rules_fault(l->faults, node, NULL, "has %zu items; at most %llu are possible", node->n,
-			    (unsigned long long)key->max);
+		rules_fault(l->faults, node, NULL, "has %zu items; at most %llu are possible",
+			    node->n, (unsigned long long)key->max);
 		return NULL;
 	}
 	items = (struct rules_pair *)make_items(l, key, base, node->n);
 	map = json_object();
 	for (const struct node *n = node->first; items && map && n; n = n->next) {
 		if (n->kind != NODE_SCALAR || strlen(n->text) > RULES_TEXT_MAX || !*n->text) {
-			rules_fault(l->faults, n, NULL, "is no text; write NAME: VALUE with at most %u bytes", RULES_TEXT_MAX);
+			rules_fault(l->faults, n, NULL,
+				    "is no text; write NAME: VALUE with at most %u bytes",
+				    RULES_TEXT_MAX);
 			continue;
 		}
 		if (!*n->name || strlen(n->name) > 256) {
-			rules_fault(l->faults, n, NULL, "has no column's name; write 1 to 256 bytes");
+			rules_fault(l->faults, n, NULL,
+				    "has no column's name; write 1 to 256 bytes");
 			continue;
 		}
 		if (json_object_get(map, n->name)) {
@@ -154,7 +163,8 @@ static json_t *load_map(struct loader *l, const struct rules_key *key, char *bas
 	return map;
 }
 
-static void unknown_key(struct loader *l, const struct rules_section *section, const struct node *node)
+static void unknown_key(struct loader *l, const struct rules_section *section,
+			const struct node *node)
 {
 	const char *names[64] = { NULL }, *nearest;
 	char possible[RULES_WHY_MAX];
@@ -169,12 +179,13 @@ static void unknown_key(struct loader *l, const struct rules_section *section, c
 		return;
 	}
 	for (size_t i = 0; i < n && used < sizeof(possible); i++)
-		used += (size_t)snprintf(possible + used, sizeof(possible) - used, "%s %s", i ? "," : "", names[i]);
+		used += (size_t)snprintf(possible + used, sizeof(possible) - used, "%s %s",
+					 i ? "," : "", names[i]);
 	rules_fault(l->faults, node, NULL, "unknown key; possible here are%s", possible);
 }
 
-static void load_pair(struct loader *l, const struct rules_section *section, char *base, const struct node *node,
-		      uint64_t *seen, json_t *object)
+static void load_pair(struct loader *l, const struct rules_section *section, char *base,
+		      const struct node *node, uint64_t *seen, json_t *object)
 {
 	const struct rules_key *key;
 	json_t *json;
@@ -205,13 +216,15 @@ static void load_pair(struct loader *l, const struct rules_section *section, cha
 	put(l, object, key->name, json);
 }
 
-static json_t *load_section(struct loader *l, const struct rules_section *section, char *base, const struct node *node)
+static json_t *load_section(struct loader *l, const struct rules_section *section, char *base,
+			    const struct node *node)
 {
 	uint64_t seen = 0;
 	json_t *object;
 
 	if (node->kind != NODE_MAP) {
-		rules_fault(l->faults, node, NULL, "is not a section; write keys below it, such as \"%s: ...\"",
+		rules_fault(l->faults, node, NULL,
+			    "is not a section; write keys below it, such as \"%s: ...\"",
 			    section->keys[0].name);
 		return NULL;
 	}
@@ -226,7 +239,8 @@ static json_t *load_section(struct loader *l, const struct rules_section *sectio
 		load_pair(l, section, base, n, &seen, object);
 	for (size_t i = 0; i < section->nkeys; i++)
 		if (section->keys[i].required && !(seen & 1ull << i))
-			rules_fault(l->faults, node, section->keys[i].name, "is missing; add it here (%s)",
+			rules_fault(l->faults, node, section->keys[i].name,
+				    "is missing; add it here (%s)",
 				    rules_type_words(&section->keys[i]));
 	return object;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * rules_output.c -- the transformations of a dataset's rules as columns of outputs: keep, drop, rename, cast, derive
- * and mask of one output together say what each column is made of.
+ * rules_output.c -- the transformations of a dataset's rules as columns of outputs: keep, drop,
+ * rename, cast, derive and mask of one output together say what each column is made of.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,16 +39,20 @@ static struct output_column *column_for(struct maker *m, const struct node *node
 
 		for (size_t i = 0; i < r->nfields; i++)
 			names[i] = r->fields[i].name ? r->fields[i].name : "";
-		nearest = m->faults->n < RULES_GUESSES_MAX ? rules_nearest(name, names, r->nfields) : NULL;
-		rules_fault(m->faults, node, NULL, nearest ? "there is no column \"%.60s\"; did you mean \"%s\"?"
-							   : "there is no column \"%.60s\"; name one of columns%.0s", name, nearest ? nearest : "");
+		nearest = m->faults->n < RULES_GUESSES_MAX ? rules_nearest(name, names, r->nfields)
+							   : NULL;
+		rules_fault(m->faults, node, NULL,
+			    nearest ? "there is no column \"%.60s\"; did you mean \"%s\"?"
+				    : "there is no column \"%.60s\"; name one of columns%.0s",
+			    name, nearest ? nearest : "");
 		return NULL;
 	}
 	for (size_t i = 0; m->s->nkeep && i < m->s->nkeep; i++) {
 		if (m->s->keep[i] && !strcmp(m->s->keep[i], name))
 			break;
 		if (i + 1 == m->s->nkeep) {
-			rules_fault(m->faults, node, NULL, "\"%.60s\" is not kept; name it in keep too", name);
+			rules_fault(m->faults, node, NULL,
+				    "\"%.60s\" is not kept; name it in keep too", name);
 			return NULL;
 		}
 	}
@@ -66,7 +70,8 @@ static const struct node *item_at(const struct node *list, size_t i)
 
 static void take_lists(struct maker *m)
 {
-	const struct node *keep = node_member(m->s->node, "keep"), *drop = node_member(m->s->node, "drop");
+	const struct node *keep = node_member(m->s->node, "keep"),
+			  *drop = node_member(m->s->node, "drop");
 	struct output_column *c;
 
 	if (m->s->nkeep && m->s->ndrop)
@@ -97,8 +102,11 @@ static void take_cast(struct maker *m, const struct rules_pair *p)
 	if (!c)
 		return;
 	nearest = rules_nearest(p->value, field_type_names, FIELD_TYPES);
-	rules_fault(m->faults, p->node, NULL, nearest ? "\"%.60s\" is not a type; did you mean \"%s\"?"
-						      : "\"%.60s\" is not a type; write one such as string, integer or date%.0s", p->value, nearest ? nearest : "");
+	rules_fault(
+		m->faults, p->node, NULL,
+		nearest ? "\"%.60s\" is not a type; did you mean \"%s\"?"
+			: "\"%.60s\" is not a type; write one such as string, integer or date%.0s",
+		p->value, nearest ? nearest : "");
 }
 
 static void take_mask(struct maker *m, const struct rules_pair *p)
@@ -119,7 +127,10 @@ static void take_mask(struct maker *m, const struct rules_pair *p)
 		c->mask = MASK_TRUNCATE;
 		c->mask_keep = (uint32_t)keep;
 	} else {
-		rules_fault(m->faults, p->node, NULL, "\"%.60s\" is not a mask; write hash, truncate N (such as truncate 1) or remove", p->value);
+		rules_fault(m->faults, p->node, NULL,
+			    "\"%.60s\" is not a mask; write hash, truncate N (such as truncate 1) "
+			    "or remove",
+			    p->value);
 	}
 }
 
@@ -134,7 +145,10 @@ static void take_derived(struct maker *m, const struct rules_pair *p)
 	c->expr = rules_expr(m->file, p->node, p->value, false, m->faults);
 }
 
-struct taken { const char *name; const struct node *node; }; /* node: of the pair that gave the name, or NULL */
+struct taken {
+	const char *name;
+	const struct node *node;
+}; /* node: of the pair that gave the name, or NULL */
 
 static int by_name(const void *a, const void *b)
 {
@@ -163,7 +177,9 @@ static size_t add_untouched(const struct maker *m, struct taken *list, size_t n)
 	bool touched[RULES_COLUMNS_MAX] = { false };
 
 	for (size_t i = 0; i < m->n; i++) {
-		const struct field *f = m->columns[i].from ? rules_field(r, m->columns[i].from, strlen(m->columns[i].from)) : NULL;
+		const struct field *f = m->columns[i].from ? rules_field(r, m->columns[i].from,
+									 strlen(m->columns[i].from))
+							   : NULL;
 
 		if (f)
 			touched[f - r->fields] = true;
@@ -186,13 +202,17 @@ static void check_differ(struct maker *m)
 	}
 	for (size_t i = 0; i < m->n; i++)
 		if (!m->columns[i].masked || m->columns[i].mask != MASK_REMOVE)
-			list[n++] = (struct taken){ m->columns[i].name, said_by(m, &m->columns[i]) };
+			list[n++] =
+				(struct taken){ m->columns[i].name, said_by(m, &m->columns[i]) };
 	if (m->s->o.all_columns)
 		n = add_untouched(m, list, n);
 	qsort(list, n, sizeof(*list), by_name);
 	for (size_t i = 1; i < n; i++)
 		if (!strcmp(list[i].name, list[i - 1].name) && list[i].node)
-			rules_fault(m->faults, list[i].node, NULL, "\"%.60s\" is the name of another column of the output; choose another", list[i].name);
+			rules_fault(m->faults, list[i].node, NULL,
+				    "\"%.60s\" is the name of another column of the output; choose "
+				    "another",
+				    list[i].name);
 	free(list);
 }
 
@@ -209,17 +229,27 @@ static void check_output_name(struct maker *m)
 	for (const char *c = name; *c; c++)
 		bad |= (unsigned char)*c < ' ' || *c == 0x7f;
 	if (bad)
-		rules_fault(m->faults, n, NULL, "\"%.60s\" is not a file's name; write one such as orders.csv, without \"/\" and not beginning with \".\"", name);
+		rules_fault(m->faults, n, NULL,
+			    "\"%.60s\" is not a file's name; write one such as orders.csv, without "
+			    "\"/\" and not beginning with \".\"",
+			    name);
 	if (m->s->o.split && !value)
-		rules_fault(m->faults, n, NULL, "has no {value} although it is split; write one such as orders-{value}.csv");
+		rules_fault(m->faults, n, NULL,
+			    "has no {value} although it is split; write one such as "
+			    "orders-{value}.csv");
 	if (!m->s->o.split && value)
-		rules_fault(m->faults, n, NULL, "has {value} but there is no split; add split: COLUMN or leave {value} out");
+		rules_fault(m->faults, n, NULL,
+			    "has {value} but there is no split; add split: COLUMN or leave {value} "
+			    "out");
 	for (struct output_source *s = m->file->outputs; s < m->s; s++)
 		if (s->o.name && !strcmp(s->o.name, name))
-			rules_fault(m->faults, n, NULL, "\"%.60s\" is the name of another output; each has its own", name);
+			rules_fault(m->faults, n, NULL,
+				    "\"%.60s\" is the name of another output; each has its own",
+				    name);
 }
 
-static void make_output(struct rules_file *file, struct output_source *s, struct rules_faults *faults)
+static void make_output(struct rules_file *file, struct output_source *s,
+			struct rules_faults *faults)
 {
 	struct maker m = { .file = file, .s = s, .faults = faults };
 
@@ -247,10 +277,13 @@ static void make_output(struct rules_file *file, struct output_source *s, struct
 	s->o.ncolumns = m.n;
 	check_differ(&m);
 	check_output_name(&m);
-	if (s->o.split && file->rules.nfields && !rules_field(&file->rules, s->o.split, strlen(s->o.split)))
-		rules_fault(faults, node_member(s->node, "split"), NULL, "there is no column \"%.60s\"; name one of columns", s->o.split);
+	if (s->o.split && file->rules.nfields &&
+	    !rules_field(&file->rules, s->o.split, strlen(s->o.split)))
+		rules_fault(faults, node_member(s->node, "split"), NULL,
+			    "there is no column \"%.60s\"; name one of columns", s->o.split);
 	if (s->o.filter_text)
-		s->o.filter = rules_expr(file, node_member(s->node, "filter"), s->o.filter_text, true, faults);
+		s->o.filter = rules_expr(file, node_member(s->node, "filter"), s->o.filter_text,
+					 true, faults);
 }
 
 int rules_check_outputs(struct rules_file *file, struct rules_faults *faults)

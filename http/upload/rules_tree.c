@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * rules_tree.c -- the text of a dataset's rules as nodes with lines, and the faults that are found in it.
+ * rules_tree.c -- the text of a dataset's rules as nodes with lines, and the faults that are found
+ * in it.
  *
- * YAML is read by libyaml's events; JSON is YAML but for pairs of surrogates, which are joined before. What a reader
- * would have to be an expert for (anchors, tags, several documents), or a machine would drown in (depth, number), is
- * refused here.
+ * YAML is read by libyaml's events; JSON is YAML but for pairs of surrogates, which are joined
+ * before. What a reader would have to be an expert for (anchors, tags, several documents), or a
+ * machine would drown in (depth, number), is refused here.
  */
 #include <stdarg.h>
 #include <stdlib.h>
@@ -60,7 +61,8 @@ void rules_arena_free(struct rules_arena *arena)
 
 /* ---- faults ---- */
 
-void rules_fault_at(struct rules_faults *faults, size_t line, const char *path, const char *sentence)
+void rules_fault_at(struct rules_faults *faults, size_t line, const char *path,
+		    const char *sentence)
 {
 	struct rules_fault *f = &faults->list[faults->n];
 	size_t len = strlen(path) + strlen(sentence) + 3;
@@ -98,7 +100,8 @@ static void node_path(const struct node *node, const char *name, char *out, size
 		if (used >= size - 1)
 			return;
 		if (up[n]->name)
-			used += (size_t)snprintf(out + used, size - used, "%s%.60s", used ? "." : "", up[n]->name);
+			used += (size_t)snprintf(out + used, size - used, "%s%.60s",
+						 used ? "." : "", up[n]->name);
 		else if (up[n]->parent)
 			used += (size_t)snprintf(out + used, size - used, "[%zu]", up[n]->index);
 	}
@@ -106,7 +109,8 @@ static void node_path(const struct node *node, const char *name, char *out, size
 		snprintf(out + used, size - used, "%s%.60s", used ? "." : "", name);
 }
 
-void rules_fault(struct rules_faults *faults, const struct node *node, const char *name, const char *fmt, ...)
+void rules_fault(struct rules_faults *faults, const struct node *node, const char *name,
+		 const char *fmt, ...)
 {
 	char sentence[RULES_WHY_MAX + 160], path[192];
 	va_list args;
@@ -292,7 +296,8 @@ static void syntax_fault(const yaml_parser_t *parser, size_t line, struct rules_
 	if (parser->problem_mark.line + 1 > line)
 		line = parser->problem_mark.line + 1;
 	snprintf(sentence, sizeof(sentence),
-		 "%s%s; indent with spaces, close brackets, and put texts with \": \", \"#\" or brackets in quotes",
+		 "%s%s; indent with spaces, close brackets, and put texts with \": \", \"#\" or "
+		 "brackets in quotes",
 		 parser->problem ? parser->problem : "is not text", context);
 	rules_fault_at(faults, line, "syntax", sentence);
 }
@@ -311,7 +316,8 @@ static int hex4(const char *p)
 	return v;
 }
 
-/* JSON writes characters past U+FFFF as two escapes, which YAML does not know: they become the character. */
+/* JSON writes characters past U+FFFF as two escapes, which YAML does not know: they become the
+ * character. */
 static size_t join_surrogates(char *text, size_t len)
 {
 	size_t out = 0;
@@ -323,9 +329,11 @@ static size_t join_surrogates(char *text, size_t len)
 			text[out++] = text[i];
 			continue;
 		}
-		if (len - i >= 12 && text[i + 1] == 'u' && text[i + 6] == '\\' && text[i + 7] == 'u' &&
-		    (hi = hex4(text + i + 2)) >> 10 == 0x36 && (lo = hex4(text + i + 8)) >> 10 == 0x37) {
-			unsigned int c = 0x10000u + (((unsigned int)hi & 0x3ff) << 10) + ((unsigned int)lo & 0x3ff);
+		if (len - i >= 12 && text[i + 1] == 'u' && text[i + 6] == '\\' &&
+		    text[i + 7] == 'u' && (hi = hex4(text + i + 2)) >> 10 == 0x36 &&
+		    (lo = hex4(text + i + 8)) >> 10 == 0x37) {
+			unsigned int c = 0x10000u + (((unsigned int)hi & 0x3ff) << 10) +
+					 ((unsigned int)lo & 0x3ff);
 
 			text[out++] = (char)(0xf0 | c >> 18);
 			text[out++] = (char)(0x80 | (c >> 12 & 63));
@@ -370,7 +378,8 @@ static void read_events(struct builder *b, const char *text, size_t len)
 		rules_fault_at(b->faults, line, "syntax", wrong);
 }
 
-struct node *rules_tree(struct rules_arena *arena, const char *text, size_t len, struct rules_faults *faults)
+struct node *rules_tree(struct rules_arena *arena, const char *text, size_t len,
+			struct rules_faults *faults)
 {
 	struct builder b = { .arena = arena, .faults = faults };
 	char *copy;
@@ -389,6 +398,7 @@ struct node *rules_tree(struct rules_arena *arena, const char *text, size_t len,
 		len = join_surrogates(copy, len);
 	read_events(&b, copy, len);
 	if (!faults->n && !b.root)
-		rules_fault_at(faults, 1, "rules", "is empty; write at least \"columns:\" with a name for each");
+		rules_fault_at(faults, 1, "rules",
+			       "is empty; write at least \"columns:\" with a name for each");
 	return faults->n || faults->no_memory ? NULL : b.root;
 }

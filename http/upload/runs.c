@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * runs.c -- sorted runs of records in a file, and their merge by a heap with a piece of each run in memory.
+ * runs.c -- sorted runs of records in a file, and their merge by a heap with a piece of each run in
+ * memory.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -154,7 +155,9 @@ int merge_new(struct merge **out, const struct runs *runs, size_t first, size_t 
 	for (size_t i = 0; !err && i < n; i++) {
 		struct source *s = &m->sources[i];
 
-		*s = (struct source){ .piece = m->memory + i * m->piece, .at = runs->list[first + i].at, .left = runs->list[first + i].n };
+		*s = (struct source){ .piece = m->memory + i * m->piece,
+				      .at = runs->list[first + i].at,
+				      .left = runs->list[first + i].n };
 		err = advance(m, s);
 		if (err > 0) {
 			m->heap[m->n++] = s;

@@ -2,9 +2,9 @@
 /*
  * uniques.c -- the table of what was seen, its runs on disk, and the duplicates across them.
  *
- * A hash's place in the table follows its order (multiplied into the table's length), and collisions go to the next
- * free place: read from the beginning the table is sorted but for neighbours, so that writing a run costs little more
- * than copying it.
+ * A hash's place in the table follows its order (multiplied into the table's length), and
+ * collisions go to the next free place: read from the beginning the table is sorted but for
+ * neighbours, so that writing a run costs little more than copying it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,14 +18,16 @@
 #include "http/upload/uniques.h"
 #include "http/upload/uniques_keys.h"
 
-#define TAIL	    512u  /* places behind the last one, for its neighbours */
+#define TAIL	    512u /* places behind the last one, for its neighbours */
 #define SLOTS_FIRST 1024u
 #define MEMORY_MIN  65536u
 #define STRETCHES   64u
 #define DIGITS	    18u /* of a number in a stretch */
 
 /* Whole numbers from `first`, one more each row. */
-struct stretch { uint64_t first, n, row; };
+struct stretch {
+	uint64_t first, n, row;
+};
 
 struct uniques {
 	struct record *table; /* row + 1; 0: free */
@@ -35,17 +37,23 @@ struct uniques {
 	uint64_t seed;
 	struct stretch stretches[STRETCHES];
 	size_t nstretches;
-	char next_text[24]; /* how the number that would lengthen the last stretch is written, at the end of the room */
+	char next_text[24]; /* how the number that would lengthen the last stretch is written, at
+			       the end of the room */
 	size_t next_len;
 	uint64_t next_row;
-	struct { const void *data; size_t len; uint64_t row, hi, lo; } ahead; /* the value that comes next; row 0: none */
+	struct {
+		const void *data;
+		size_t len;
+		uint64_t row, hi, lo;
+	} ahead;	  /* the value that comes next; row 0: none */
 	bool table_began; /* a value went to the table: stretches only answer from now on */
 	bool ended;
 };
 
 static struct record *table_map(size_t slots)
 {
-	void *p = mmap(NULL, (slots + TAIL) * sizeof(struct record), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p = mmap(NULL, (slots + TAIL) * sizeof(struct record), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -182,7 +190,8 @@ static int table_add(struct uniques *u, XXH128_hash_t h, uint64_t row, uint64_t 
 	struct record *r;
 	int err;
 
-	while (!(r = table_find(u->table, u->slots, h.high64, h.low64)) || (!r->row && u->used >= u->limit)) {
+	while (!(r = table_find(u->table, u->slots, h.high64, h.low64)) ||
+	       (!r->row && u->used >= u->limit)) {
 		err = table_full(u);
 		if (err)
 			return err;
@@ -229,7 +238,8 @@ static const struct stretch *stretch_of(const struct uniques *u, uint64_t v)
 		else
 			hi = mid;
 	}
-	return lo && v - u->stretches[lo - 1].first < u->stretches[lo - 1].n ? &u->stretches[lo - 1] : NULL;
+	return lo && v - u->stretches[lo - 1].first < u->stretches[lo - 1].n ? &u->stretches[lo - 1]
+									     : NULL;
 }
 
 /* The text of next_text one higher. */
@@ -251,7 +261,8 @@ static void next_count_up(struct uniques *u)
 /* Is this the number that is waited for? Text and row say so, without reading the number. */
 static bool stretch_next(struct uniques *u, const char *text, size_t len, uint64_t row)
 {
-	if (len != u->next_len || row != u->next_row || !len || len > DIGITS || memcmp(text, u->next_text + sizeof(u->next_text) - len, len))
+	if (len != u->next_len || row != u->next_row || !len || len > DIGITS ||
+	    memcmp(text, u->next_text + sizeof(u->next_text) - len, len))
 		return false;
 	u->stretches[u->nstretches - 1].n++;
 	next_count_up(u);
@@ -342,7 +353,8 @@ static int found_add(struct found *f, uint64_t row, uint64_t first)
 	return err;
 }
 
-static int found_tell(struct found *f, size_t memory_max, int (*fn)(void *arg, uint64_t row, uint64_t first), void *arg)
+static int found_tell(struct found *f, size_t memory_max,
+		      int (*fn)(void *arg, uint64_t row, uint64_t first), void *arg)
 {
 	struct merge *m = NULL;
 	struct record r;
@@ -428,7 +440,9 @@ static int pour_stretches(struct uniques *u)
 			do
 				text[--at] = (char)('0' + v % 10);
 			while (v /= 10);
-			err = table_add(u, XXH3_128bits_withSeed(text + at, sizeof(text) - at, u->seed), 0, &first);
+			err = table_add(
+				u, XXH3_128bits_withSeed(text + at, sizeof(text) - at, u->seed), 0,
+				&first);
 		}
 	u->nstretches = 0;
 	return err < 0 ? err : 0;
@@ -458,7 +472,9 @@ int uniques_write_keys(struct uniques *u, int fd)
 		table_gather(u);
 		for (size_t i = 0; !err && i < u->used; i++)
 			err = keys_out_put(out, u->table[i].hi, u->table[i].lo);
-		memset(u->table + u->used, 0, (u->slots + TAIL - u->used) * sizeof(*u->table)); /* once more writes the same */
+		memset(u->table + u->used, 0,
+		       (u->slots + TAIL - u->used) *
+			       sizeof(*u->table)); /* once more writes the same */
 	}
 	return keys_out_end(out, err);
 }
