@@ -5,11 +5,16 @@
 #ifndef WEIR_TOOLS_DATASET_H
 #define WEIR_TOOLS_DATASET_H
 
+#include <jansson.h>
+
 #include "tools/cmd.h"
 
 /* Checks a file by rules here, with the gateway's own checker (weir-gateway --check-file); nothing
  * is sent anywhere. Findings as a table, or one JSON text. Exit code: 0 the file would be accepted,
  * 1 it would not or could not be checked. */
 int dataset_check_file(const char *rules, const char *file, bool as_json);
+
+/* Findings (an array, as the checker and gateways give them) as a table; nothing when there are none. */
+void dataset_print_findings(const json_t *findings);
 
 #endif

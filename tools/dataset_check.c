@@ -83,28 +83,34 @@ static json_t *gather(FILE *from)
 	return all;
 }
 
-static void print_findings(const json_t *all)
+void dataset_print_findings(const json_t *findings)
 {
-	const json_t *findings = json_object_get(all, "findings"),
-		     *result = json_object_get(all, "result"), *f;
+	const json_t *f;
 	struct table *t;
 	size_t i;
 
-	if (json_array_size(findings)) {
-		t = table_new("LEVEL|ROW>|COLUMN|RULE|VALUE|WHAT IS WRONG|HOW TO MEND");
-		json_array_foreach (findings, i, f)
-			table_row(t, web_safe(js_text(f, "level", "?")), js_show(f, "row", 0),
-				  web_safe(js_text(f, "column", "")),
-				  web_safe(js_text(f, "rule", "?")),
-				  web_safe(js_text(f, "value", "")),
-				  web_safe(js_text(f, "message", "")),
-				  web_safe(js_text(f, "mend", "")), NULL);
-		table_print(t);
-	}
+	if (!json_array_size(findings))
+		return;
+	t = table_new("LEVEL|ROW>|COLUMN|RULE|VALUE|WHAT IS WRONG|HOW TO MEND");
+	json_array_foreach (findings, i, f)
+		table_row(t, web_safe(js_text(f, "level", "?")), js_show(f, "row", 0),
+			  web_safe(js_text(f, "column", "")), web_safe(js_text(f, "rule", "?")),
+			  web_safe(js_text(f, "value", "")), web_safe(js_text(f, "message", "")),
+			  web_safe(js_text(f, "mend", "")), NULL);
+	table_print(t);
+}
+
+static void print_result(const json_t *all)
+{
+	const json_t *findings = json_object_get(all, "findings"),
+		     *result = json_object_get(all, "result");
+	size_t n = json_array_size(findings);
+
+	dataset_print_findings(findings);
 	printf("%s: %s rows, %zu finding%s shown%s%s\n",
-	       web_safe(js_text(result, "verdict", "not checked")), js_show(result, "rows", 0),
-	       json_array_size(findings), json_array_size(findings) == 1 ? "" : "s",
-	       *js_text(result, "why", "") ? "; " : "", web_safe(js_text(result, "why", "")));
+	       web_safe(js_text(result, "verdict", "not checked")), js_show(result, "rows", 0), n,
+	       n == 1 ? "" : "s", *js_text(result, "why", "") ? "; " : "",
+	       web_safe(js_text(result, "why", "")));
 }
 
 int dataset_check_file(const char *rules, const char *file, bool as_json)
@@ -133,7 +139,7 @@ int dataset_check_file(const char *rules, const char *file, bool as_json)
 	if (as_json)
 		cmd_print_json(json_incref(all));
 	else
-		print_findings(all);
+		print_result(all);
 	json_decref(all);
 	return WEXITSTATUS(status) ? CMD_FAILED : CMD_OK;
 }

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "lib/hash.h"
+#include "tools/dataset.h"
 #include "tools/web.h"
 
 #define ANSWER_MAX (16u << 20)
@@ -30,6 +31,7 @@ struct transfer {
 	struct web_place place; /* gateway and token */
 	char url[4096], error[CURL_ERROR_SIZE];
 	bool bar, upload; /* a progress bar; which direction counts */
+	bool json;	  /* what is refused is told as JSON too */
 	bool by_hash;	  /* the asker knows the digest, whatever the answer says */
 	struct timespec begun, drawn;
 	int fd;	      /* the file sent or written; -1: the answer is gathered */
@@ -220,6 +222,10 @@ static int transfer_run(struct transfer *t, const char *doing)
 	if (status / 100 == 2)
 		return CMD_OK;
 	said = t->answer ? json_loads(t->answer, 0, NULL) : NULL;
+	if (t->upload && t->json && said)
+		cmd_print_json(json_incref(said));
+	else if (t->upload) /* a dataset's */
+		dataset_print_findings(json_object_get(said, "findings"));
 	cmd_fail("cannot %s: %ld, %s%s", doing, status,
 		 js_text(said, "message", "no reason was given"),
 		 status == 401 && !t->place.token
@@ -243,8 +249,11 @@ static int put_one(struct transfer *t, const char *file, const char *name, bool 
 	if (!S_ISREG(st.st_mode))
 		return cmd_fail("%s is not a regular file", file);
 	t->upload = true;
+	t->json = as_json;
 	t->bar = isatty(STDERR_FILENO) && !as_json;
 	curl_easy_setopt(t->curl, CURLOPT_UPLOAD, 1L);
+	/* a dataset's file is answered when it was checked and stored */
+	curl_easy_setopt(t->curl, CURLOPT_LOW_SPEED_TIME, 300L);
 	curl_easy_setopt(t->curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)st.st_size);
 	curl_easy_setopt(t->curl, CURLOPT_READFUNCTION, give_body);
 	curl_easy_setopt(t->curl, CURLOPT_READDATA, t);
@@ -259,6 +268,13 @@ static int put_one(struct transfer *t, const char *file, const char *name, bool 
 		return rc;
 	if (as_json && said)
 		return cmd_print_json(said);
+	if (json_object_get(said, "dataset")) {
+		dataset_print_findings(json_object_get(said, "findings"));
+		printf("%s  %s bytes  %s, version %s, %s rows\n", name, js_show(said, "size", 0),
+		       js_text(said, "state", "?"), js_show(said, "version", 0), js_show(said, "rows", 0));
+		json_decref(said);
+		return CMD_OK;
+	}
 	printf("%s  %s  sha256 %s, %s copies%s%s\n", name, js_show(said, "size", 0),
 	       js_text(said, "sha256", "?"), js_show(said, "copies", 0),
 	       *js_text(said, "note", "") ? "; " : "", js_text(said, "note", ""));

@@ -7,8 +7,13 @@
 void dataset_audit(struct endpoint *ep, struct http_req *req, const struct token_scope *who,
 		   const struct audit_object *o)
 {
+	struct audit_object line = *o;
+
+	/* what a gateway does for somebody: that it was asked for stands in the gateway's log */
+	if (!line.why && who->via_gateway)
+		line.why = "by a gateway";
 	if (users_dataset(ep->users, o->bucket) && (who->user[0] || !strcmp(o->result, "ok")))
-		audit_object(ep->audit, req, who, o);
+		audit_object(ep->audit, req, who, &line);
 }
 
 bool dataset_check(struct endpoint *ep, struct http_req *req, unsigned int right,
