@@ -422,7 +422,7 @@ static void check_tolerance(struct rules_file *file, struct rules_faults *faults
 	struct rules *r = &file->rules;
 	static const char *const keys[] = { "max_faults", "max_share" };
 
-	if (!node_member(t, "max_faults"))
+	if (!node_member(t, "max_faults") || node_null(node_member(t, "max_faults")))
 		r->tolerance.max_faults = UINT64_MAX;
 	for (size_t i = 0; i < 2; i++) {
 		const struct node *n = node_member(t, keys[i]);
@@ -432,7 +432,7 @@ static void check_tolerance(struct rules_file *file, struct rules_faults *faults
 			used |= file->fields[j].level == 1 + FINDING_QUARANTINE;
 		for (size_t j = 0; j < file->nrows; j++)
 			used |= file->rows[j].level == 1 + FINDING_QUARANTINE;
-		if (n && !used)
+		if (n && !node_null(n) && !used)
 			rules_fault(faults, n, NULL,
 				    "has no effect while nothing goes to quarantine; set on_fault: "
 				    "quarantine or remove it");

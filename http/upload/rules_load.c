@@ -203,7 +203,7 @@ static void load_pair(struct loader *l, const struct rules_section *section, cha
 	}
 	*seen |= 1ull << i;
 	key = &section->keys[i];
-	if (node_null(node) && !(key->list && key->type == RULES_TEXT)) {
+	if (node_null(node)) {
 		*seen &= key->required ? ~(1ull << i) : ~0ull; /* null: as if it were not there */
 		return;
 	}

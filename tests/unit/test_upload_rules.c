@@ -259,6 +259,9 @@ static void table_schemas_as_they_are(void **state)
 	assert_schema(r);
 	rules_free(r);
 	free(wrapped);
+	r = good("{\"fields\": [{\"name\": \"a\", \"title\": null, \"constraints\": {\"enum\": null, \"minLength\": null}}]}");
+	assert_true(!r->fields[0].nchoices && r->fields[0].max_length == UINT64_MAX && !r->fields[0].title); /* null: not there */
+	rules_free(r);
 	r = good("fields:\n  - {name: a, type: year}\n"); /* YAML too */
 	assert_int_equal(r->fields[0].type, FIELD_YEAR);
 	rules_free(r);
