@@ -15,13 +15,20 @@ function common() {
   };
 }
 
+// Moments without what all of them share.
+function edge(v, c) {
+  if (typeof v !== 'string' || !/^\d{4}-\d\d-\d\dT/.test(v)) return figure(v);
+  const days = (place(c.max) - place(c.min)) / 86400e3;
+  return days > 4 ? v.slice(0, 10) : days > 1 ? v.slice(5, 16).replace('T', ' ') : v.slice(11, 19);
+}
+
 function histogram(c) {
   const o = common();
   o.scales.x.grid.display = false;
   Object.assign(o.scales.y.ticks, { maxTicksLimit: 4, ...whole });
   o.scales.y.beginAtZero = true;
   o.plugins.tooltip.callbacks = { title: ([i]) => `${figure(c.histogram[i.dataIndex].from)} to ${figure(c.histogram[i.dataIndex].to)}`, label: i => `${count(i.raw)} rows` };
-  return { type: 'bar', options: o, data: { labels: c.histogram.map(b => figure(b.from)),
+  return { type: 'bar', options: o, data: { labels: c.histogram.map(b => edge(b.from, c)),
     datasets: [{ data: c.histogram.map(b => b.count), backgroundColor: css('--plot'), barPercentage: 1, categoryPercentage: .94 }] } };
 }
 

@@ -39,10 +39,9 @@ function how(l) {
 }
 
 function versions(d, m) {
-  const told = m.versions ?? Array.from({ length: Math.max(0, m.version - 1) }, (_, i) => ({ version: m.version - 1 - i })).slice(0, d.rules?.keep_versions ?? 3);
+  const told = Array.from({ length: Math.max(0, m.version - 1) }, (_, i) => m.version - 1 - i).slice(0, d.rules?.keep_versions ?? 3);
   if (!told.length || !d.may?.write) return null;
-  return card('Earlier versions', table([['version', v => count(v.version ?? v)], ['size', v => bytes(v.size), 'n'], ['uploaded', v => when(v.uploaded?.at)], ['by', v => v.uploaded?.by],
-    ['', v => download(d.name, `.weir/${m.file}/versions/${v.version ?? v}/${m.file}`, 'download', `download version ${v.version ?? v}`)]], told));
+  return card('Earlier versions', h('p', { class: 'row' }, told.map(v => download(d.name, `.weir/${m.file}/versions/${v}/${m.file}`, `version ${v}`, `download version ${v}`))));
 }
 
 export async function file({ main, params, signal }) {

@@ -62,8 +62,9 @@ function rowField(r, i) {
     text);
 }
 
-// onsend(part, progress) sends it and goes elsewhere. The box is shown in place, the first row has the focus.
-export async function mend(box, { blob, list, onsend, what }) {
+// onsend(part, progress) sends it and goes elsewhere; whole: all of the file is sent. The box is shown in place, the first row has the focus.
+export async function mend(box, { blob, list, onsend, whole }) {
+  const what = whole ? 'Send the mended file' : 'Send the mended rows';
   const rows = failing(list);
   try {
     for (const r of rows) {
@@ -75,10 +76,10 @@ export async function mend(box, { blob, list, onsend, what }) {
   }
   const head = await firstLine(blob), said = h('div');
   const span = rows.at(-1).offset + rows.at(-1).length - rows[0].offset;
-  const fields = rows.map(rowField), send = h('button', { class: 'main' }, what ?? 'Send the mended rows');
+  const fields = rows.map(rowField), send = h('button', { class: 'main' }, what);
   const form = h('form', { class: 'mend', onsubmit: go },
     h('p', { class: 'note' }, `${many(rows.length, 'row')}, from the file on this computer. An empty field takes its row out. `,
-      rows.length > 1 ? `What is sent is the part from the first to the last of them, about ${bytes(span)}.` : `Only this row is sent, about ${bytes(span)}.`),
+      whole ? 'The file is sent anew with it, under the same name.' : rows.length > 1 ? `What is sent is the part from the first to the last of them, about ${bytes(span)}.` : `Only this row is sent, about ${bytes(span)}.`),
     h('p', { class: 'head' }, h('span', { class: 'note' }, 'First line: '), h('code', null, head)),
     fields, h('p', { class: 'row' }, send, h('button', { type: 'button', onclick: () => { fill(box); } }, 'Leave it')), said);
   async function go(e) {
@@ -91,7 +92,7 @@ export async function mend(box, { blob, list, onsend, what }) {
       fill(said, notice(e.message));
     }
     send.disabled = false;
-    send.textContent = what ?? 'Send the mended rows';
+    send.textContent = what;
   }
   fill(box, form);
   form.querySelector('textarea').focus();

@@ -160,7 +160,8 @@ class Page {
     const { up, parts: p, own } = this, size = up.size ?? own?.size;
     const arrived = over(up.state) && up.state !== 'cancelled' && up.state !== 'failed' ? size : Math.max(up.received ?? 0, own?.sent ?? 0);
     const checked = up.state === 'accepted' || up.state === 'rejected' || up.state === 'storing' ? size : up.checked ?? 0;
-    fill(p.state, stateWord(up.state), up.why && h('span', { class: 'note' }, ` ${up.why}`));
+    const aside = up.state === 'accepted' && up.result?.quarantine > 0 && `${many(up.result.quarantine, 'row')} set aside`;
+    fill(p.state, stateWord(up.state), (up.why || aside) && h('span', { class: 'note' }, ` ${up.why || aside}`));
     set(p.sent, arrived, size);
     set(p.checked, checked, size);
     p.sentText.textContent = `${bytes(arrived)} of ${bytes(size)}${own?.state === 'sending' && own.fast ? `, ${bytes(own.fast)}/s` : ''}${own?.state === 'waiting' ? `; waits for the network (${own.why})` : ''}`;
@@ -228,7 +229,7 @@ class Page {
     if (why) return fill(box, notice(`Not here: ${why}.`));
     const early = this.up.state === 'receiving';
     if (early) this.own?.stop();
-    return mend(box, { blob: content(this.id), list, what: early ? 'Send the mended file' : undefined, onsend: early ? part => this.again(part) : (part, progress) => this.replaced(part, progress) });
+    return mend(box, { blob: content(this.id), list, whole: early, onsend: early ? part => this.again(part) : (part, progress) => this.replaced(part, progress) });
   }
 
   // The daemon makes the new upload of what it has and the mended part.
