@@ -341,7 +341,7 @@ $(BUILD)/unit/test_names_chaos $(BUILD)/unit/test_names_cluster $(BUILD)/unit/te
 
 unit: $(unit_tests)
 
-net-tests: $(net_programs:%=$(BUILD)/net/%) $(if $(SAN),,build/bpf-tests)
+net-tests: $(net_programs:%=$(BUILD)/net/%) $(net_upload:%=$(BUILD)/net/%) $(if $(SAN),,build/bpf-tests)
 
 check: unit ## unit tests, no root needed (SAN=address,undefined for the sanitizers; SKIP=names leaves some out; JOBS=2)
 	@tests/run -j $(or $(JOBS),1) $(filter-out $(SKIP:%=$(BUILD)/unit/%),$(unit_tests)) tests/unit/*.sh

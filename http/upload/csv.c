@@ -40,7 +40,6 @@ struct csv {
 	size_t skip;	      /* events before it are already understood */
 	size_t row, cell;     /* where they begin */
 	size_t close;	      /* the closing quote */
-	size_t limit;	      /* a byte behind it makes the cell or the row too long */
 	uint64_t base;	      /* offset of buf[0] in the text as UTF-8 … */
 	uint64_t row_offset, cell_offset; /* … and of row and cell in the original, when it is converted */
 
@@ -77,7 +76,6 @@ int csv_new(struct csv **out, const struct csv_dialect *dialect, const struct ro
 	c->found.quote = dialect->quote;
 	c->convert.encoding = dialect->encoding;
 	c->converts = dialect->encoding >= ENC_UTF16LE;
-	c->limit = ROWS_CELL_MAX;
 	*out = c;
 	return 0;
 }
@@ -111,7 +109,14 @@ static void drop(struct csv *c, enum row_fault fault, uint64_t offset)
 
 	tell(c, fault, fault == ROW_FAULT_LONG_CELL ? c->ncells : ROWS_NO_COLUMN, offset, names);
 	c->dropping = true;
-	c->limit = SIZE_MAX;
+}
+
+/* A byte at or behind the result is too much for the cell or the row. */
+static size_t limit(const struct csv *c)
+{
+	size_t cell = c->cell + ROWS_CELL_MAX, row = c->row + ROWS_ROW_MAX;
+
+	return c->dropping || c->state == COMMENT ? SIZE_MAX : cell < row ? cell : row;
 }
 
 static void too_long(struct csv *c)
@@ -149,8 +154,6 @@ static inline void cell_begin(struct csv *c, size_t next)
 		c->cell_offset += text_original_bytes(c->dialect.encoding, c->buf + c->cell, next - c->cell);
 	c->cell = next;
 	c->state = START;
-	if (!c->dropping)
-		c->limit = (c->row + ROWS_ROW_MAX < next + ROWS_CELL_MAX ? c->row + ROWS_ROW_MAX : next + ROWS_CELL_MAX);
 }
 
 static void cell_quoted(struct csv *c, struct cell *cell, size_t end)
@@ -295,7 +298,6 @@ static void row_end(struct csv *c, size_t end, size_t next)
 	c->dropping = c->quote_told = false;
 	c->high = c->found.high;
 	c->nul = c->found.nul;
-	c->limit = next + ROWS_CELL_MAX;
 }
 
 /* A quote: opens, closes, is doubled, or should not be there. False: it depends on a byte that is not here yet. */
@@ -337,41 +339,68 @@ static bool comment_here(struct csv *c)
 	return c->state == COMMENT;
 }
 
-/* What was found between c->pos and there. False: wait for more, from *at. */
-static bool events(struct csv *c, size_t *at)
+/* The byte at p means something. False: wait for the one behind it. */
+static bool event(struct csv *c, size_t p)
 {
-	const struct csv_scan *found = &c->found;
-	const char delimiter = c->dialect.delimiter, quote = c->dialect.quote;
-	size_t pos = c->pos;
+	char ch = c->buf[p];
 
-	for (uint32_t i = 0; i < found->n && !c->error; i++) {
-		size_t p = pos + found->at[i];
-		char ch = c->buf[p];
+	if (p < c->skip)
+		return true;
+	if (unlikely(c->dialect.comment && comment_here(c)) && ch != '\n' && ch != '\r')
+		return true;
+	if (unlikely(p > limit(c)))
+		too_long(c);
+	if (c->state == QUOTED && ch != c->dialect.quote)
+		return true;
+	if (ch == c->dialect.delimiter) {
+		cell_end(c, p);
+		cell_begin(c, p + 1);
+	} else if (ch == '\n') {
+		row_end(c, p, p + 1);
+	} else if (ch == '\r') {
+		if (p + 1 == c->end && !c->final)
+			return false;
+		c->skip = p + 1 < c->end && c->buf[p + 1] == '\n' ? p + 2 : p + 1;
+		row_end(c, p, c->skip);
+	} else {
+		return quote_at(c, p);
+	}
+	return true;
+}
 
-		if (unlikely(p < c->skip))
-			continue;
-		if (unlikely(c->dialect.comment && comment_here(c)) && ch != '\n' && ch != '\r')
-			continue;
-		if (unlikely(p > c->limit) && c->state != COMMENT)
-			too_long(c);
-		if (c->state == QUOTED && ch != quote)
-			continue;
-		if (ch == delimiter) {
-			cell_end(c, p);
-			cell_begin(c, p + 1);
-		} else if (ch == '\n') {
-			row_end(c, p, p + 1);
-		} else if (ch == '\r') {
-			*at = p;
-			if (p + 1 == c->end && !c->final)
-				return false;
-			c->skip = p + 1 < c->end && c->buf[p + 1] == '\n' ? p + 2 : p + 1;
-			row_end(c, p, c->skip);
-		} else {
-			*at = p;
-			if (!quote_at(c, p))
-				return false;
+/*
+ * What was found between c->pos and there. False: wait for more, from *at. Cells without quotes that end with a
+ * delimiter are nearly all of a file: they are made here, unless something is unusual about the piece: then, and
+ * for all else, event() does it.
+ */
+static bool events(struct csv *c, size_t len, size_t *at)
+{
+	const uint16_t *found = c->found.at, *stop = found + c->found.n;
+	const char delimiter = c->dialect.delimiter, *buf = c->buf;
+	const size_t pos = c->pos;
+	const bool usual = !c->converts && !c->dialect.comment && pos + len <= limit(c);
+
+	while (found < stop) {
+		size_t cell = c->cell;
+		uint32_t n = c->ncells;
+
+		if (usual && c->state == START && !c->dropping) {
+			for (; found < stop && buf[pos + *found] == delimiter && n < ROWS_COLUMNS_MAX; found++, n++) {
+				size_t end = pos + *found;
+
+				c->cells[n] = (struct cell){ .text = buf + cell, .len = (uint32_t)(end - cell), .null = end == cell, .offset = c->base + cell };
+				cell = end + 1;
+			}
+			c->cell = cell;
+			c->ncells = n;
+			if (found == stop)
+				break;
 		}
+		*at = pos + *found++;
+		if (!event(c, *at))
+			return false;
+		if (c->error)
+			break;
 	}
 	return true;
 }
@@ -388,7 +417,6 @@ static void parse(struct csv *c)
 		if (n == 3 && !memcmp(c->buf, "\xef\xbb\xbf", 3)) {
 			c->cell_offset = c->row_offset = text_original_bytes(c->dialect.encoding, c->buf, 3);
 			c->pos = c->cell = c->row = 3;
-			c->limit = 3 + ROWS_CELL_MAX;
 		}
 	}
 	while (c->pos < c->end && !c->error) {
@@ -397,13 +425,13 @@ static void parse(struct csv *c)
 		c->scan(&c->found, c->buf + c->pos, len);
 		c->high |= c->found.high;
 		c->nul |= c->found.nul;
-		if (!events(c, &at)) {
+		if (!events(c, len, &at)) {
 			c->pos = at;
 			return;
 		}
 		c->pos += len;
 	}
-	if (!c->error && c->end > c->limit && !comment_here(c))
+	if (!c->error && !comment_here(c) && c->end > limit(c))
 		too_long(c);
 }
 
@@ -419,8 +447,6 @@ static void shift(struct csv *c, size_t by, const char *old)
 	c->cell -= by;
 	c->close -= c->close < by ? c->close : by;
 	c->skip -= c->skip < by ? c->skip : by;
-	if (c->limit != SIZE_MAX)
-		c->limit -= by;
 }
 
 /* Of a row that is dropped, and of a comment, nothing is kept. */
@@ -434,7 +460,6 @@ static void forget(struct csv *c)
 		c->state = TEXT;
 	c->ncells = 0;
 	c->row = c->cell = c->pos;
-	c->limit = SIZE_MAX;
 }
 
 static int make_room(struct csv *c)

@@ -27,7 +27,7 @@ struct pattern {
 	uint8_t class_of[256];
 	uint32_t nclasses;
 	uint8_t *accepts;
-	uint16_t *next; /* [state * nclasses + class]; state 0 is dead, 1 the first */
+	uint32_t *next; /* [state * nclasses + class], times nclasses; state 0 is dead, 1 the first */
 };
 
 struct parser {
@@ -453,7 +453,7 @@ static int tables_make(struct pattern *x, const struct parser *p, const struct p
 					to.w[i >> 6] &= ~(1ull << (i & 63));
 			if (!(to.w[0] | to.w[1] | to.w[2] | to.w[3]))
 				continue;
-			x->next[s * x->nclasses + x->class_of[b]] = (uint16_t)state_of(states, &n, &to);
+			x->next[s * x->nclasses + x->class_of[b]] = state_of(states, &n, &to) * x->nclasses;
 			rc = x->next[s * x->nclasses + x->class_of[b]] ? 0 : -EINVAL;
 		}
 		for (int w = 0; w < 4 && s > 1; w++)
@@ -511,9 +511,10 @@ void pattern_free(struct pattern *p)
 
 bool pattern_match(const struct pattern *p, const char *text, size_t len)
 {
-	unsigned int s = 1;
+	const uint32_t *next = p->next;
+	uint32_t s = p->nclasses;
 
 	for (size_t i = 0; i < len && s; i++)
-		s = p->next[s * p->nclasses + p->class_of[(unsigned char)text[i]]];
-	return s && p->accepts[s];
+		s = next[s + p->class_of[(unsigned char)text[i]]];
+	return s && p->accepts[s / p->nclasses];
 }

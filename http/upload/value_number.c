@@ -30,6 +30,17 @@ int value_integer(int64_t *out, const char *s, size_t len, char group)
 
 	if (s < end && (*s == '-' || *s == '+'))
 		negative = *s++ == '-';
+	if (end - s <= 18 && s < end) { /* nothing can overflow; most have no groups */
+		const char *d = s;
+
+		while (d < end && (unsigned int)(unsigned char)*d - '0' <= 9)
+			n = n * 10 + (unsigned int)(*d++ - '0');
+		if (d == end) {
+			*out = negative ? -(int64_t)n : (int64_t)n;
+			return 0;
+		}
+		n = 0;
+	}
 	for (; s < end; s++) {
 		unsigned int d = (unsigned int)(unsigned char)*s - '0';
 

@@ -37,19 +37,18 @@ unsigned int value_month_days(int64_t year, unsigned int month)
 	return days[month - 1];
 }
 
-/* Exactly n digits, or -1. */
-static int digits(const char *s, unsigned int n)
+/* Exactly n (2 or 4) digits, or -1. */
+static inline int digits(const char *s, unsigned int n)
 {
-	int v = 0;
+	unsigned int a = (unsigned char)s[0] - '0', b = (unsigned char)s[1] - '0', c, d;
 
-	for (unsigned int i = 0; i < n; i++) {
-		unsigned int d = (unsigned int)(unsigned char)s[i] - '0';
-
-		if (d > 9)
-			return -1;
-		v = v * 10 + (int)d;
-	}
-	return v;
+	if (a > 9 || b > 9)
+		return -1;
+	if (n == 2)
+		return (int)(a * 10 + b);
+	c = (unsigned char)s[2] - '0';
+	d = (unsigned char)s[3] - '0';
+	return c > 9 || d > 9 ? -1 : (int)(a * 1000 + b * 100 + c * 10 + d);
 }
 
 int value_date(int64_t *days, const char *s, size_t len)
