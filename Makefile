@@ -133,6 +133,7 @@ unit_upload   += test_upload_stats test_upload_transform
 unit_upload   += test_upload_expr test_upload_rules test_upload_uniques
 unit_upload   += test_upload_json test_upload_pipeline test_upload_unpack test_upload_worker
 unit_upload   += test_upload_check test_upload_csv test_upload_pattern test_upload_sniff test_upload_value
+unit_upload   += test_upload_spool test_upload_tus
 
 unit_identity := test_identity_jwt test_identity_limit
 
@@ -161,7 +162,7 @@ fuzz_lib      :=
 fuzz_lib      += fuzz_token fuzz_tunnels
 fuzz_lib      += fuzz_http_range
 fuzz_lib      += fuzz_orca
-fuzz_lib      += fuzz_addr fuzz_conf
+fuzz_lib      += fuzz_addr fuzz_conf fuzz_form
 
 fuzz_agent    :=
 
@@ -176,6 +177,7 @@ fuzz_upload   :=
 fuzz_upload   += fuzz_upload_expr fuzz_upload_rules
 fuzz_upload   += fuzz_upload_csv fuzz_upload_json fuzz_upload_pipeline fuzz_upload_unpack
 fuzz_upload   += fuzz_upload_outputs
+fuzz_upload   += fuzz_upload_tus
 
 fuzz_identity := fuzz_identity_jwt
 

@@ -21,9 +21,11 @@ int tus_number(uint64_t *out, const char *text)
 	if (!text || !*text)
 		return -EINVAL;
 	for (; *text; text++) {
-		if (*text < '0' || *text > '9' || n > (INT64_MAX - 9) / 10)
+		uint64_t digit = (uint64_t)(*text - '0');
+
+		if (digit > 9 || n > (INT64_MAX - digit) / 10)
 			return -EINVAL;
-		n = n * 10 + (uint64_t)(*text - '0');
+		n = n * 10 + digit;
 	}
 	*out = n;
 	return 0;
