@@ -83,7 +83,8 @@ static int on_fault(void *arg, enum row_fault fault, uint64_t row, uint32_t colu
 	bool comes = fault == ROW_FAULT_QUOTE || fault == ROW_FAULT_UNCLOSED || fault == ROW_FAULT_ENCODING || fault == ROW_FAULT_NUL;
 
 	c->row = NULL;
-	if (!row || fatal || !comes)
+	/* Of JSON no faulty row comes. */
+	if (!row || fatal || !comes || c->later_names)
 		return tell_form(c, fault, row, column, offset, fatal);
 	c->pending[fault].is = c->any_pending = true;
 	c->pending[fault].row = row;

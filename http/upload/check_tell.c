@@ -342,11 +342,12 @@ static const struct {
 int tell_form(struct check *c, enum row_fault fault, uint64_t row, uint32_t column, uint64_t offset, bool fatal)
 {
 	enum finding_level level = c->rules->tolerance.on_fault;
+	bool lost = row && (forms[fault].lost || c->later_names);
 	struct fault f = { .rule = forms[fault].rule, .column = column < c->nnames ? column : ROWS_NO_COLUMN, .row = row, .offset = offset };
 
 	/* what cannot be put aside as a row */
-	f.level = fatal || (level == FINDING_QUARANTINE && (!row || forms[fault].lost)) ? FINDING_REJECT : level;
-	if (forms[fault].lost && row > c->lost) {
+	f.level = fatal || (level == FINDING_QUARANTINE && (!row || lost)) ? FINDING_REJECT : level;
+	if (lost && row > c->lost) {
 		c->lost = row;
 		c->counts.rows = row > c->counts.rows ? row : c->counts.rows;
 		c->counts.bad++;

@@ -41,6 +41,7 @@ struct pipeline {
 	char entry[256];
 	struct csv *csv;
 	struct jsonrows *json;
+	bool was_read; /* by a reader: it is a table, or was meant as one */
 	uint64_t entry_text, entry_rows; /* text and rows before this entry */
 
 	/* rows */

@@ -322,7 +322,7 @@ int rows_end(struct pipeline *p)
 {
 	int rc = 0;
 
-	if (!p->names)
+	if (!p->was_read)
 		return 0;
 	rc = check_end(p->check);
 	if (rc == -ECANCELED && !p->failed)

@@ -203,6 +203,7 @@ static int start_reader(struct pipeline *p, const struct sniffed *s)
 	struct row_sink sink;
 	int rc;
 
+	p->was_read = true;
 	rows_sink(p, &sink);
 	type_dialect(&dialect, s, p->rules);
 	if (s->kind == KIND_CSV)

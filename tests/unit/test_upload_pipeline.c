@@ -382,6 +382,30 @@ static void json_is_a_table_too(void **state)
 	expect(RULES, text, sizeof(text) - 2, "rejected", "maximum");
 }
 
+/* A line that is no row is never lost: not as the only one, not as the last. */
+static void faulty_lines_reject(void **state)
+{
+	static const char only[] = "{\"id\":1,\"s\":\"\xe9\"}\n{\"id\":2,\"v\":1,\"s\":\"\xe9\n";
+	static const char last[] = "{\"id\":1,\"v\":1,\"s\":\"a\"}\n{\"id\":2,\"v\":1,\"s\":\"a\"";
+	static const char middle[] = "{\"id\":1,\"v\":1,\"s\":\"a\"}\n{\"id\":2,\"s\":\"\\u0000\"}\n{\"id\":3,\"v\":1,\"s\":\"a\"}\n";
+	struct io io;
+	json_t *result;
+	int error;
+
+	(void)state;
+	expect(RULES, only, sizeof(only) - 1, "rejected", "encoding");
+	expect(RULES, last, sizeof(last) - 1, "rejected", "quote");
+	io_init(&io, middle, sizeof(middle) - 1);
+	result = run(&io, RULES, &error);
+	assert_string_equal(text_of(result, "verdict"), "rejected");
+	assert_int_equal(number(result, "rows"), 3);
+	assert_int_equal(number(result, "good"), 2);
+	assert_int_equal(number(result, "bad"), 1);
+	assert_int_equal(number(json_array_get(io.findings, 0), "row"), 2);
+	json_decref(result);
+	io_free(&io);
+}
+
 /* What is no fault of the file is an error, and no verdict. */
 static void a_cancel_is_no_verdict(void **state)
 {
@@ -510,6 +534,7 @@ int main(void)
 		cmocka_unit_test(bombs_are_findings),
 		cmocka_unit_test(only_wanted_types_pass),
 		cmocka_unit_test(json_is_a_table_too),
+		cmocka_unit_test(faulty_lines_reject),
 		cmocka_unit_test(a_cancel_is_no_verdict),
 		cmocka_unit_test(rows_are_found),
 		cmocka_unit_test(memory_is_bounded),
