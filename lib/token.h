@@ -72,6 +72,9 @@ struct users;
  * none. on_change may be NULL; called on a watch's thread. */
 int users_open(struct users **out, struct registry *reg, void (*on_change)(void *arg), void *arg);
 void users_close(struct users *users);
+/* Waits, at most so long, until all that the registry has was heard once: a server that listens before refuses whom it does
+ * not know yet. False: the registry is silent. */
+bool users_wait(struct users *users, unsigned int ms);
 /* Users of the table and people of a provider: is there anybody whom a server would serve? */
 size_t users_count(const struct users *users);
 /* Endpoints alone take tokens that a gateway signed for a change that it had checked (via_gateway); everywhere else they

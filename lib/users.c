@@ -152,6 +152,8 @@ static void changed(void *arg, enum reg_event event, const struct reg_kv *kv)
 		}
 	}
 	pthread_rwlock_wrlock(&u->lock);
+	if (event == REG_SYNCED)
+		u->synced |= 1u << source->which;
 	if (event != REG_SYNCED)
 		take_change(u, source->which, rest, value);
 	else if (source->which == SIGNING)
@@ -190,6 +192,21 @@ int users_open(struct users **out, struct registry *reg, void (*on_change)(void 
 		users_close(u);
 	}
 	return rc;
+}
+
+bool users_wait(struct users *u, unsigned int ms)
+{
+	const struct timespec pause = { 0, 5000000 };
+	bool all = false;
+
+	for (unsigned int waited = 0; !all && waited <= ms; waited += 5) {
+		pthread_rwlock_rdlock(&u->lock);
+		all = u->synced == (1u << PREFIXES) - 1;
+		pthread_rwlock_unlock(&u->lock);
+		if (!all)
+			nanosleep(&pause, NULL);
+	}
+	return all;
 }
 
 void users_close(struct users *u)

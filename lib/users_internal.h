@@ -29,6 +29,7 @@ struct users {
 	int64_t created[KEYS_MAX];
 	size_t nkeys; /* newest first */
 	bool signing_synced;
+	unsigned int synced; /* a bit for each watch that told all that was there */
 	bool via_gateway; /* tokens that a gateway signed for a change are taken */
 	struct source sources[PREFIXES];
 	void (*on_change)(void *arg);

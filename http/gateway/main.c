@@ -16,6 +16,7 @@
 #define DEL (1u << HTTP_DELETE)
 #define POST (1u << HTTP_POST)
 
+#define USERS_WAIT_MS 2000
 #define SMALL 16384 /* bytes of a request that holds a few fields */
 
 static enum http_next health(struct http_req *req, void *arg)
@@ -217,6 +218,8 @@ static int start(struct daemon *d)
 		rc = identity_start(gw->identity, gw->users, d->registry, gw->audit, d->metrics);
 	if (!rc)
 		rc = view_open(&gw->view, d->registry, d->conf);
+	if (!rc && !users_wait(gw->users, USERS_WAIT_MS))
+		log_warn("the registry is silent: who may is not known yet");
 	if (!rc)
 		rc = services_start(gw, routes, inside_routes);
 	if (!rc)

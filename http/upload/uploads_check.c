@@ -245,14 +245,50 @@ static void begin_anew(struct upload *up)
 	pthread_mutex_unlock(&up->lock);
 }
 
+static void later(struct upload *up, int rc)
+{
+	log_limited(LOG_LEVEL_WARN, 10, "upload of %s/%s: it cannot be checked yet: %s%s%s", up->dataset, up->file,
+		    strerror(-rc), *objects_error() ? "; " : "", objects_error());
+	pthread_mutex_lock(&up->lock);
+	up->starting = false;
+	up->wants_worker = true;
+	up->due_ms = now_ms() + 500;
+	pthread_mutex_unlock(&up->lock);
+	atomic_fetch_sub(&up->u->workers, 1);
+}
+
+/* The dataset's record: NULL and 0, when it is gone for certain; -errno when the registry does not say. */
+static int find_record(struct upload *up, json_t **record)
+{
+	char key[128];
+	struct reg_kv kv;
+	int rc;
+
+	*record = users_dataset_record(up->u->opt.users, up->dataset);
+	if (*record)
+		return 0;
+	snprintf(key, sizeof(key), REG_DATASETS "%s", up->dataset);
+	rc = registry_get(up->u->opt.registry, key, &kv);
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	*record = json_loadb(kv.value, kv.value_len, 0, NULL);
+	reg_kv_free(&kv);
+	return 0;
+}
+
 /* A mover's; `starting` is set. */
 void check_start(struct upload *up)
 {
-	json_t *record = users_dataset_record(up->u->opt.users, up->dataset);
-	struct rules *rules = record_rules(record);
-	int rc;
+	json_t *record = NULL;
+	struct rules *rules;
+	int rc = find_record(up, &record);
 
 	begin_anew(up);
+	if (rc) {
+		later(up, rc);
+		return;
+	}
+	rules = record_rules(record);
 	if (!rules) {
 		pthread_mutex_lock(&up->lock);
 		up->starting = false;
@@ -267,16 +303,8 @@ void check_start(struct upload *up)
 	up->rules = json_incref(json_object_get(record, "rules"));
 	up->rules_generation = json_integer_value(json_object_get(record, "generation"));
 	rc = start_worker(up, record, rules);
-	if (rc) {
-		log_limited(LOG_LEVEL_WARN, 10, "upload of %s/%s: it cannot be checked yet: %s%s%s", up->dataset, up->file,
-			    strerror(-rc), *objects_error() ? "; " : "", objects_error());
-		pthread_mutex_lock(&up->lock);
-		up->starting = false;
-		up->wants_worker = true;
-		up->due_ms = now_ms() + 500;
-		pthread_mutex_unlock(&up->lock);
-		atomic_fetch_sub(&up->u->workers, 1);
-	}
+	if (rc)
+		later(up, rc);
 	rules_free(rules);
 	json_decref(record);
 }
