@@ -195,6 +195,17 @@ def keyboard(c, check):
     check(c.js("document.querySelector('#menu').hidden"), "signed out")
 
 
+def files(lab):
+    """The files of the console as HTTP has them."""
+    page, again = lab.req("GET", "/"), lab.req("GET", "/_/console/")
+    check(page.status == 200 and page.body == again.body and "default-src 'none'" in page.headers["content-security-policy"]
+          and "unsafe" not in page.headers["content-security-policy"] and b"style=" not in page.body, "the page, its policy", page)
+    chart = lab.req("GET", "/_/console/chart.js")
+    kept = lab.req("GET", "/_/console/chart.js", headers={"If-None-Match": chart.headers["etag"]})
+    check(b"Chart.js v3" in chart.body and (kept.status, kept.body) == (304, b""), "files are not sent twice", kept)
+    check(lab.req("GET", "/_/console/nothing.js").status == 404 and lab.req("GET", "/_/console/../../etc/passwd").status in (400, 404), "no other files")
+
+
 def journey(base, folder, screens, check, user="ada", password=PASSWORD, name="orders-2"):
     (folder / "down").mkdir(exist_ok=True)
     path = make_file(folder)
@@ -221,6 +232,7 @@ def main():
         lab.user("ada", groups=["boss"])
         subprocess.run([BIN / "weir", "user", "password", "ada", "--stdin", "-c", lab.gateways[0].conf], input=f"{PASSWORD}\n",
                        text=True, check=True, capture_output=True)
+        files(lab)
         try:
             journey(f"http://127.0.0.1:{lab.port['gw0']}", lab.work, TOP / "build/screens", check)
         except (TimeoutError, RuntimeError) as e:

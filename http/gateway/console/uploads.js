@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Uploads: those under way and those that were, and the page of one while it is sent and checked.
 import { h, fill, field, card, facts, table, bytes, count, many, when, percent, notice, confirmed, announce } from './dom.js';
-import { call, events as listen, get, keyPath, part, query } from './api.js';
+import { call, events as listen, get, isAtLeast, keyPath, part, query } from './api.js';
 import { forget, kept, replace } from './tus.js';
 import { byId, content, dropZone, remember, resume, send, under } from './uploading.js';
 import { Findings, summary } from './findings.js';
@@ -50,7 +50,27 @@ export async function uploads({ main, signal, reload }) {
     under().length > 0 && card('From this page', going(signal)),
     waiting.length > 0 && card('Interrupted', table([['file', k => h('a', { href: uploadTo(k.id) }, k.name), 'name'], ['dataset', k => datasetTo(k.dataset), 'name'],
       ['size', k => bytes(k.size), 'n'], ['begun', k => when(k.at / 1000)], ['', () => 'open it and pick the file again to go on', 'wide']], waiting)),
-    card('Yours', listed([...all].sort((a, b) => String(b.begun).localeCompare(String(a.begun), 'en', { numeric: true })))));
+    card(isAtLeast('steward') ? 'All' : 'Yours', list(all, signal)));
+}
+
+// The table, fetched again while something in it moves.
+function list(all, signal) {
+  const box = h('div');
+  let shown = '';
+  const draw = () => {
+    const sorted = [...all].sort((a, b) => b.begun - a.begun || (a.id < b.id ? -1 : 1)), now = JSON.stringify(sorted.map(u => [u.id, u.state, u.received, u.rows]));
+    if (now === shown || (shown && box.contains(document.activeElement))) return; // who is in it is not thrown out
+    shown = now;
+    fill(box, listed(sorted));
+  };
+  const timer = setInterval(async () => {
+    if (!under().length && all.every(u => over(u.state))) return;
+    all = (await get('/_/uploads', { signal }).catch(() => ({ uploads: all }))).uploads;
+    draw();
+  }, 2000);
+  signal.addEventListener('abort', () => clearInterval(timer));
+  draw();
+  return box;
 }
 
 function going(signal) {
