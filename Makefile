@@ -175,7 +175,7 @@ fuzz_tunnel   += fuzz_tunnel_proxy fuzz_tunnel_sni
 
 fuzz_upload   :=
 fuzz_upload   += fuzz_upload_expr fuzz_upload_rules
-fuzz_upload   += fuzz_upload_csv fuzz_upload_json fuzz_upload_pipeline fuzz_upload_unpack
+fuzz_upload   += fuzz_upload_csv fuzz_upload_sniff fuzz_upload_json fuzz_upload_pipeline fuzz_upload_unpack
 fuzz_upload   += fuzz_upload_outputs
 fuzz_upload   += fuzz_upload_tus
 

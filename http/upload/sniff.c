@@ -178,6 +178,7 @@ static bool json_guess(struct sniffed *out, const char *text, const char *end, b
 {
 	const char *s = blank_skip(text, end), *inside = s < end ? blank_skip(s + 1, end) : end, *line, *second;
 	bool complete;
+	char next;
 
 	if (s == end || (*s != '{' && *s != '['))
 		return false;
@@ -185,9 +186,10 @@ static bool json_guess(struct sniffed *out, const char *text, const char *end, b
 	line = line ? line : end;
 	second = blank_skip(line, end);
 	complete = (line < end || whole) && json_whole(s, (size_t)(line - s));
-	if (inside == end ? s + 1 < end : *s == '{' ? *inside != '"' && *inside != '}' : !strchr("{[]", *inside) && !complete && !(*inside == '"'))
+	next = inside < end ? *inside : *s == '{' ? '}' : ']'; /* a piece that ends here may be the beginning of it */
+	if (*s == '{' ? next != '"' && next != '}' : !next || (!strchr("{[]\"", next) && !complete))
 		return false;
-	if (*s == '[' && *inside == '"' && !complete && !memchr(s, ']', (size_t)(end - s)) && line < end)
+	if (*s == '[' && next == '"' && !complete && !memchr(s, ']', (size_t)(end - s)) && line < end)
 		return false; /* "[" as a character */
 	if (*s == '{' ? complete || (second < end && *second == '{') : complete && second < end && *second == '[')
 		is(out, KIND_JSONL, "application/x-ndjson");
