@@ -240,9 +240,9 @@ static int feed_between(struct jsonrows *j, char c)
 		return begin_member(j, c);
 	case BEHIND:
 		j->place = c == ',' ? BEFORE : AT_END;
-		return c == ',' || c == ']' ? 0 : fault(j, ROW_FAULT_JSON, j->row.number, j->offset, true);
+		return c == ',' || c == ']' ? 0 : fault(j, ROW_FAULT_JSON, j->row.number + 1, j->offset, true);
 	default:
-		return fault(j, ROW_FAULT_JSON, j->row.number, j->offset, true);
+		return fault(j, ROW_FAULT_JSON, 0, j->offset, true);
 	}
 }
 

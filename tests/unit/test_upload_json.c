@@ -168,8 +168,8 @@ static void says_what_is_no_array_of_rows(void **state)
 	expect(false, "", -EBADMSG, "fatal NOT_ROWS row 1 column 0 @0\n");
 	expect(false, "[{\"a\":1}", -EBADMSG, "names 'a'@2\n1 [1+7] 1@6\nfatal UNCLOSED row 2 column 0 @8\n");
 	expect(false, "[{\"a\":1] ", -EBADMSG, "fatal JSON row 1 column 0 @7\n");
-	expect(false, "[{\"a\":1} {\"a\":1}]", -EBADMSG, "names 'a'@2\n1 [1+7] 1@6\nfatal JSON row 1 column 0 @9\n");
-	expect(false, "[{\"a\":1}] x", -EBADMSG, "names 'a'@2\n1 [1+7] 1@6\nfatal JSON row 1 column 0 @10\n");
+	expect(false, "[{\"a\":1} {\"a\":1}]", -EBADMSG, "names 'a'@2\n1 [1+7] 1@6\nfatal JSON row 2 column 0 @9\n");
+	expect(false, "[{\"a\":1}] x", -EBADMSG, "names 'a'@2\n1 [1+7] 1@6\nfatal JSON row 0 column 0 @10\n");
 	expect(false, "[,]", -EBADMSG, "fatal JSON row 1 column 0 @1\n");
 	expect(true, "\xef\xbb{\"a\":1}", -EBADMSG, "fatal ENCODING row 0 column 0 @0\n");
 }
