@@ -556,6 +556,8 @@ def main():
         asked += run_rows(last[:1], tokens, sha, upload) + run_rows(last[1:], tokens, sha, begin_upload(tokens))
         check(until(lambda: ask(GATEWAY, "GET", "/_/session", tokens["person"])[0] == 401), "who signed out is nobody")
         command_line(lab)
+        log = (lab.work / "log").read_text(errors="replace")
+        check("Sanitizer" not in log and "runtime error" not in log, "the daemons' log has no fault", log[-4000:])
         print(f"# {asked} requests by {len(ROLES)} roles")
     finally:
         lab.close()
