@@ -203,7 +203,8 @@ static enum job job_of(struct uploads *u, struct upload *up, int64_t now, bool *
 static struct upload *next_job(struct uploads *u, enum job *job)
 {
 	int64_t now = now_ms();
-	struct upload *found = NULL, *idle = NULL;
+	struct upload *found = NULL, *idle = NULL, *ended = NULL; /* the oldest that is accepted: the last in the list */
+	size_t nended = 0;
 	bool waits = false;
 
 	pthread_mutex_lock(&u->lock);
@@ -223,8 +224,14 @@ static struct upload *next_job(struct uploads *u, enum job *job)
 		if (up->worker && !up->aside && !up->check_over && up->state == UP_RECEIVING && !up->writer &&
 		    now - up->active_ms > ASIDE_MS)
 			idle = up;
+		if (up->state == UP_ACCEPTED && !up->moving) {
+			ended = up;
+			nended++;
+		}
 		pthread_mutex_unlock(&up->lock);
 	}
+	if (nended > ENDED_MAX)
+		ended->expires = 1;
 	if (waits && idle) {
 		pthread_mutex_lock(&idle->lock);
 		if (idle->worker && !idle->check_over) {
@@ -253,7 +260,10 @@ static void store(struct upload *up)
 		pause = up->tries < 8 ? 250 << up->tries : RETRY_MAX_MS;
 		up->tries++;
 		up->due_ms = now_ms() + (pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS);
-		snprintf(up->why, sizeof(up->why), "%s", why);
+		if (strcmp(up->why, why)) {
+			snprintf(up->why, sizeof(up->why), "%s", why);
+			upload_tell_state(up);
+		}
 		metric_inc(up->u->m_store_retries, 1);
 		waiters_answer(up);
 	} else {
@@ -269,6 +279,8 @@ static void store(struct upload *up)
 		pthread_mutex_lock(&up->lock);
 		atomic_fetch_sub(&up->u->used, up->reserved);
 		up->reserved = 0;
+		close(up->fd);
+		up->fd = -1;
 		pthread_mutex_unlock(&up->lock);
 	}
 }

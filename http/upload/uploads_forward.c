@@ -12,6 +12,7 @@
 #include <string.h>
 #include <strings.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "http/upload/uploads_int.h"
 
@@ -408,6 +409,96 @@ void forward_done(struct call *c)
 	pthread_cond_broadcast(&f->cond);
 	pthread_mutex_unlock(&f->lock);
 	forward_put(f);
+}
+
+/* ---- parts of a final upload ---- */
+
+struct part {
+	uint64_t offset, length;
+	bool has_offset, has_length, partial;
+	int fd;
+	uint64_t at, end;
+};
+
+static void on_part_header(void *arg, const char *name, const char *value)
+{
+	struct part *p = arg;
+
+	if (!strcasecmp(name, "Upload-Offset"))
+		p->has_offset = !tus_number(&p->offset, value);
+	else if (!strcasecmp(name, "Upload-Length"))
+		p->has_length = !tus_number(&p->length, value);
+	else if (!strcasecmp(name, "Upload-Concat"))
+		p->partial = !strcmp(value, "partial");
+}
+
+static int on_part_data(void *arg, const void *data, size_t len)
+{
+	struct part *p = arg;
+	const char *from = data;
+
+	if (len > p->end - p->at)
+		return -EMSGSIZE;
+	while (len) {
+		ssize_t n = pwrite(p->fd, from, len, (off_t)p->at);
+
+		if (n < 0)
+			return -errno;
+		from += n;
+		len -= (size_t)n;
+		p->at += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* One exchange about a part with the gateway that has it; the answer's status, or -errno. */
+static long ask_part(struct call *c, const char *id, const char *method, const char *format, struct httpc_call *call)
+{
+	const char *headers[] = { NULL, "Tus-Resumable: " TUS_VERSION, "X-Weir-Led: 1", NULL };
+	char base[256], digits[9], token[TOKEN_MAX + 8], url[400], *header = NULL;
+	struct httpc_answer answer;
+	long rc;
+
+	snprintf(digits, sizeof(digits), "%.8s", id);
+	if (!spool_id_valid(id) || c->u->opt.gateway(c->u->opt.arg, digits, base))
+		return 404;
+	if (token_for(c->u, &c->who, token) || asprintf(&header, "Authorization: %s", token) < 0)
+		return -ENOMEM;
+	headers[0] = header;
+	snprintf(url, sizeof(url), format, base, id);
+	call->method = method;
+	call->url = url;
+	call->headers = headers;
+	rc = httpc_do(c->u->opt.client, call, &answer);
+	rc = rc ? rc : answer.status;
+	httpc_answer_free(&answer);
+	free(header);
+	return rc;
+}
+
+int forward_part_size(struct call *c, const char *id, uint64_t *size)
+{
+	struct part p = { .fd = -1 };
+	struct httpc_call call = { .on_header = on_part_header, .arg = &p, .timeout_ms = 5000 };
+	long rc = ask_part(c, id, "HEAD", "%s/_/tus/%s", &call);
+
+	if (rc < 0)
+		return -EHOSTUNREACH;
+	if (rc != 200)
+		return -ENOENT;
+	if (!p.partial)
+		return -EINVAL;
+	*size = p.offset;
+	return p.has_offset && p.has_length && p.offset == p.length ? 0 : -EAGAIN;
+}
+
+int forward_part_copy(struct call *c, const char *id, uint64_t size, int fd, uint64_t at)
+{
+	struct part p = { .fd = fd, .at = at, .end = at + size };
+	struct httpc_call call = { .on_data = on_part_data, .arg = &p };
+	long rc = ask_part(c, id, "GET", "%s/_/uploads/%s/data", &call);
+
+	return rc == 200 && p.at == p.end ? 0 : -EHOSTUNREACH;
 }
 
 /* ---- lists of all gateways ---- */

@@ -6,7 +6,7 @@
  * uploads_state.c one upload: made, saved, loaded, told (events), shown
  * uploads_take.c bytes that come in, by whatever way: limits, the spool file, checksums
  * uploads_check.c its worker
- * uploads_tus.c  tus; uploads_put.c PUT and forms; uploads_show.c lists, events, cancelling;
+ * uploads_tus.c  tus; uploads_join.c its concatenation; uploads_put.c PUT and forms; uploads_show.c lists, events, cancelling;
  * uploads_replace.c a part replaced; uploads_forward.c uploads of other gateways
  * commit.c, objects.c what was accepted becomes objects; datasets*.c datasets, their files, the catalogue
  *
@@ -32,6 +32,7 @@
 #define FINDINGS_SHOWN 1000
 #define TAKE_OVER_MS   2000  /* a writer from whom no byte came for so long gives way to another */
 #define STORE_WAIT_MS  20000 /* a PUT waits so long for endpoints, then it is told that they are asked on */
+#define ENDED_MAX	       1000  /* accepted ones that are remembered */
 #define GONE_MAX       1024  /* ids that are remembered as gone (410) */
 
 enum upload_state {
@@ -184,6 +185,7 @@ int upload_save(struct upload *up); /* blocks; not under its lock */
 void upload_loaded(void *arg, const char *id, json_t *state);
 /* Under its lock: */
 void upload_tell(struct upload *up, const char *event, const json_t *value);
+void upload_tell_state(struct upload *up);
 void upload_become(struct upload *up, enum upload_state state, const char *why);
 bool upload_over(const struct upload *up); /* accepted, rejected, failed, cancelled */
 int upload_reserve(struct upload *up, uint64_t bytes);
@@ -248,7 +250,24 @@ enum http_next replace_file_begin(struct http_req *req, struct uploads *u);
 enum http_next replace_body(struct http_req *req, struct uploads *u, const void *data, size_t len, size_t *taken);
 enum http_next replace_end(struct http_req *req, struct uploads *u);
 
+/* ---- uploads_tus.c, uploads_join.c ---- */
+/* What the headers of a tus POST say. */
+struct tus_wish {
+	char dataset[64], file[FILE_NAME_MAX + 1];
+	uint64_t size, max_size;
+	enum tus_concat concat;
+	struct tus_parts parts;
+};
+int tus_make(struct call *c, const struct tus_wish *w, uint64_t size); /* c->up, as upload_new() */
+/* The final upload of parts, here and at other gateways: c->created, or answered. Blocks. */
+void tus_join(struct call *c, const struct tus_wish *w);
+
 /* ---- uploads_forward.c ---- */
+/* Of a part at another gateway: its length when it is a complete part of the caller's. 0, -ENOENT, -EINVAL (no part),
+ * -EAGAIN (not complete), -EHOSTUNREACH. Blocks. */
+int forward_part_size(struct call *c, const char *id, uint64_t *size);
+/* Its bytes, into a file. */
+int forward_part_copy(struct call *c, const char *id, uint64_t size, int fd, uint64_t at);
 /* Adds the uploads that other gateways have to the list, for the caller. Blocks. */
 void forward_lists(struct call *c, json_t *list);
 /* The bytes of an upload, for another gateway (inside). */

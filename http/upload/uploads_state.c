@@ -331,6 +331,14 @@ static json_t *state_event(const struct upload *up)
 			 (json_int_t)up->version);
 }
 
+void upload_tell_state(struct upload *up)
+{
+	json_t *value = state_event(up);
+
+	upload_tell(up, "state", value);
+	json_decref(value);
+}
+
 void upload_become(struct upload *up, enum upload_state state, const char *why)
 {
 	json_t *value;
@@ -347,9 +355,7 @@ void upload_become(struct upload *up, enum upload_state state, const char *why)
 		upload_tell(up, "result", up->result);
 		metric_inc(up->u->m_state[state], 1);
 	}
-	value = state_event(up);
-	upload_tell(up, "state", value);
-	json_decref(value);
+	upload_tell_state(up);
 	waiters_answer(up);
 }
 

@@ -14,8 +14,6 @@
 
 #include "http/upload/uploads_int.h"
 
-#define PART_KEPT_S 300 /* a part that was put into a final upload: its answer may have been lost */
-
 /* ---- headers ---- */
 
 static void add_number(struct http_req *req, const char *name, uint64_t n)
@@ -91,21 +89,13 @@ static enum http_next options(struct uploads *u, struct http_req *req)
 
 /* ---- creation ---- */
 
-/* What the headers of a POST say. */
-struct wish {
-	char dataset[64], file[FILE_NAME_MAX + 1];
-	uint64_t size, max_size;
-	enum tus_concat concat;
-	struct tus_parts parts;
-};
-
 static bool refuse(struct http_req *req, const char *code, const char *sentence)
 {
 	http_reply_error(req, 400, code, "%s", sentence);
 	return false;
 }
 
-static bool read_length(struct http_req *req, struct wish *w)
+static bool read_length(struct http_req *req, struct tus_wish *w)
 {
 	const char *length = http_header(req, "Upload-Length"), *defer = http_header(req, "Upload-Defer-Length");
 
@@ -121,7 +111,7 @@ static bool read_length(struct http_req *req, struct wish *w)
 	return true;
 }
 
-static bool read_metadata(struct http_req *req, struct wish *w)
+static bool read_metadata(struct http_req *req, struct tus_wish *w)
 {
 	const char *header = http_header(req, "Upload-Metadata");
 	long dataset, file;
@@ -146,7 +136,7 @@ static bool read_metadata(struct http_req *req, struct wish *w)
 	return true;
 }
 
-static bool read_wish(struct http_req *req, struct wish *w)
+static bool read_wish(struct http_req *req, struct tus_wish *w)
 {
 	const char *concat = http_header(req, "Upload-Concat");
 
@@ -171,7 +161,7 @@ static bool may_write_any(struct uploads *u, struct http_req *req, const struct 
 	return may;
 }
 
-static bool wish_allowed(struct call *c, struct wish *w)
+static bool wish_allowed(struct call *c, struct tus_wish *w)
 {
 	struct uploads *u = c->u;
 
@@ -189,59 +179,7 @@ static bool wish_allowed(struct call *c, struct wish *w)
 	return false;
 }
 
-/* The parts, held: 0, -ENOENT (one is not there or not hers), -EAGAIN (one is not complete), -EINVAL (no part). */
-static int find_parts(struct call *c, const struct wish *w, struct upload **parts, uint64_t *size)
-{
-	int rc = 0;
-
-	*size = 0;
-	for (size_t i = 0; i < w->parts.n; i++) {
-		bool gone;
-
-		parts[i] = uploads_find(c->u, w->parts.id[i], &gone);
-		if (!parts[i] || !upload_visible(c->u, &c->who, parts[i])) {
-			rc = -ENOENT;
-			continue;
-		}
-		pthread_mutex_lock(&parts[i]->lock);
-		if (!rc && parts[i]->concat != TUS_PARTIAL)
-			rc = -EINVAL;
-		else if (!rc && parts[i]->received != parts[i]->size)
-			rc = -EAGAIN;
-		*size += parts[i]->received;
-		pthread_mutex_unlock(&parts[i]->lock);
-	}
-	return rc;
-}
-
-static int join_parts(struct upload *up, struct upload **parts, size_t n)
-{
-	uint64_t at = 0;
-	int rc = 0;
-
-	for (size_t i = 0; i < n && !rc; i++) {
-		rc = spool_copy(parts[i]->fd, 0, parts[i]->received, up->fd, at);
-		at += parts[i]->received;
-	}
-	if (!rc && fdatasync(up->fd))
-		rc = -errno;
-	if (rc)
-		return rc;
-	for (size_t i = 0; i < n; i++) {
-		pthread_mutex_lock(&parts[i]->lock);
-		parts[i]->expires = time(NULL) + PART_KEPT_S;
-		pthread_mutex_unlock(&parts[i]->lock);
-	}
-	pthread_mutex_lock(&up->lock);
-	up->received = at;
-	upload_whole(up);
-	pthread_mutex_unlock(&up->lock);
-	rc = upload_save(up);
-	uploads_kick(up->u);
-	return rc;
-}
-
-static int make(struct call *c, const struct wish *w, uint64_t size)
+int tus_make(struct call *c, const struct tus_wish *w, uint64_t size)
 {
 	char from[ADDR_PORT_STRLEN];
 	struct upload_begin b = { .dataset = w->dataset,
@@ -258,46 +196,18 @@ static int make(struct call *c, const struct wish *w, uint64_t size)
 	return upload_new(&c->up, c->u, &b);
 }
 
-static void make_final(struct call *c, struct wish *w)
-{
-	struct upload *parts[TUS_PARTS_MAX] = { 0 };
-	uint64_t size;
-	int rc = find_parts(c, w, parts, &size);
-
-	if (rc == -ENOENT)
-		http_reply_error(c->req, 404, "no_part", "a part of this upload is not here");
-	else if (rc == -EINVAL)
-		http_reply_error(c->req, 400, "no_part", "an upload is made of partial ones alone");
-	else if (rc == -EAGAIN)
-		http_reply_error(c->req, 409, "incomplete", "a part of this upload is not complete");
-	else if (size > w->max_size)
-		http_reply_error(c->req, 413, "too_large", "the dataset takes files of at most %llu bytes",
-				 (unsigned long long)w->max_size);
-	else
-		rc = make(c, w, size);
-	if (!rc && c->up)
-		rc = join_parts(c->up, parts, w->parts.n);
-	if (rc && c->up)
-		uploads_remove(c->u, c->up);
-	for (size_t i = 0; i < w->parts.n; i++)
-		upload_drop(parts[i]);
-	if (rc && rc != -ENOENT && rc != -EINVAL && rc != -EAGAIN)
-		take_refuse(c->req, rc, c->up);
-	c->created = !rc && c->up;
-}
-
 /* On a worker thread, in begin: what is not answered here goes on with its body. */
 static void create_work(struct http_req *req, void *arg)
 {
 	struct call *c = http_state(req);
-	struct wish *w = c->own;
+	struct tus_wish *w = c->own;
 	int rc;
 
 	(void)arg;
 	if (w->concat == TUS_FINAL) {
-		make_final(c, w);
+		tus_join(c, w);
 	} else {
-		rc = make(c, w, w->size);
+		rc = tus_make(c, w, w->size);
 		if (!rc)
 			rc = take_begin(c->up, c, 0);
 		c->created = !rc;
@@ -320,7 +230,7 @@ static enum http_next create(struct call *c)
 {
 	struct http_req *req = c->req;
 	enum http_next next = HTTP_ANSWERED;
-	struct wish *w = c->own = calloc(1, sizeof(*w));
+	struct tus_wish *w = c->own = calloc(1, sizeof(*w));
 
 	if (!w)
 		return http_reply_error(req, 503, "memory", "out of memory");
