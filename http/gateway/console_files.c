@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * console_files.c -- the console's files, compiled in, so that it needs no other host and no build
  * of its own: a page, modules of plain JavaScript, styles, and two libraries as Debian has them.
@@ -50,14 +50,12 @@ static const char html[] = "text/html; charset=utf-8", css[] = "text/css; charse
 #define MODULE(symbol, name) { name, javascript, file_##symbol, file_##symbol##_end },
 static const struct console_file {
 	const char *name, *type, *data, *end;
-} files[] = {
-	{ "", html, file_page, file_page_end },
-	{ "console.css", css, file_style, file_style_end },
-	{ "chart.js", javascript, file_chart, file_chart_end },
-	{ "dygraph.js", javascript, file_dygraph, file_dygraph_end },
-	{ "dygraph.css", css, file_dygraph_style, file_dygraph_style_end },
-	MODULES(MODULE)
-};
+} files[] = { { "", html, file_page, file_page_end },
+	      { "console.css", css, file_style, file_style_end },
+	      { "chart.js", javascript, file_chart, file_chart_end },
+	      { "dygraph.js", javascript, file_dygraph, file_dygraph_end },
+	      { "dygraph.css", css, file_dygraph_style, file_dygraph_style_end },
+	      MODULES(MODULE) };
 
 /* Tells this file from that of another build. */
 static void etag_of(const struct console_file *file, char out[24])
