@@ -94,6 +94,15 @@ class Console:
         node = self.b.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.b.call("DOM.setFileInputFiles", nodeId=node, files=[str(p) for p in paths])
 
+    def drop(self, selector, *paths):
+        """Files from the desktop, dropped on an element."""
+        x, y = self.js(f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView(); const r = e.getBoundingClientRect();"
+                       " return [r.x + 20, r.y + 20]; })()")
+        for kind in "dragEnter", "dragOver", "drop":
+            self.b.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data={"items": [], "files": [str(p) for p in paths], "dragOperationsMask": 1})
+            if kind == "dragOver":
+                self.over = self.js(f"document.querySelector({json.dumps(selector)}).classList.contains('over')")
+
     def throttle(self, up, offline=False):
         self.b.call("Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=up)
 

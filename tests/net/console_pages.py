@@ -152,7 +152,7 @@ def odd_rows(c, check, lab, folder):
     for name, before, shown, typed, after in ODD:
         (folder / name).write_bytes(before)
         c.open("#/datasets/odd", "!!document.querySelector('#pick') && document.querySelector('h1').textContent === 'odd'", "the dataset")
-        c.pick("#pick", folder / name)
+        c.drop(".drop", folder / name)
         c.wait("!!document.querySelector('.state.rejected')", f"{name} rejected")
         at = c.js("location.hash")
         c.press("Mend")
@@ -164,6 +164,7 @@ def odd_rows(c, check, lab, folder):
         got = lab.get("ada", f"/b/odd/{name}").body
         if (row, got) != (shown, after):
             wrong.append(f"{name}: {row!r}, {got!r}")
+    check(c.over, "files are dropped on the page")
     check(not wrong, "rows behind a byte order mark, with line ends in quotes, of JSON, taken out: the bytes around them stay", "\n".join(wrong))
 
 
