@@ -26,6 +26,7 @@ struct gateway {
 	struct httpc *client; /* of services */
 	struct http_route *routes, *inside_routes;
 	char spool[4096 + 8];
+	char node[CONF_NAME_MAX]; /* a copy: a reload frees the configuration while threads look */
 	char folder[4096]; /* STATE/gateway: the audit log, and what else this gateway keeps */
 	struct audit *audit;
 	struct users *users;

@@ -92,7 +92,7 @@ static size_t other_gateways(void *arg, char (*urls)[256], size_t max)
 	json_array_foreach (members, i, member) {
 		const char *node = json_string_value(json_object_get(member, "node"));
 
-		if (node && strcmp(node, gw->daemon->conf->node) && n < max && inside_of(member, urls[n]))
+		if (node && strcmp(node, gw->node) && n < max && inside_of(member, urls[n]))
 			n++;
 	}
 	json_decref(members);
@@ -121,6 +121,7 @@ int services_prepare(struct gateway *gw, const struct daemon *d)
 {
 	int rc = inside_client(&gw->client, d->conf, "weir-gateway/" WEIR_VERSION);
 
+	snprintf(gw->node, sizeof(gw->node), "%s", d->conf->node);
 	snprintf(gw->spool, sizeof(gw->spool), "%s/uploads", gw->folder);
 	if (!rc)
 		rc = priv_folder(gw->spool, &d->user, 0700);
@@ -136,7 +137,6 @@ int services_start(struct gateway *gw, const struct http_route *own, const struc
 	const struct http_route *public[] = { own, uploads_routes() };
 	const struct http_route *inside[] = { own_inside, uploads_inside_routes() };
 	struct uploads_options opt = {
-		.conf = gw->daemon->conf,
 		.folder = gw->spool,
 		.users = gw->users,
 		.registry = gw->daemon->registry,

@@ -74,7 +74,10 @@ void uploads_remove(struct uploads *u, struct upload *up)
 	pthread_mutex_unlock(&u->lock);
 	if (!here)
 		return;
+	pthread_mutex_lock(&up->save_lock); /* nobody saves it again */
+	up->removed = true;
 	spool_remove(u->spool, up->id, true);
+	pthread_mutex_unlock(&up->save_lock);
 	upload_drop(up);
 }
 

@@ -25,7 +25,6 @@
 
 struct uploads;
 struct uploads_options {
-	const struct conf *conf;
 	const char *folder; /* STATE/gateway/uploads, exists */
 	struct users *users;
 	struct registry *registry;

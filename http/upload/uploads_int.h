@@ -64,6 +64,7 @@ struct upload {
 	int fd; /* the data */
 
 	pthread_mutex_t save_lock; /* before `lock`: saves in order */
+	bool removed;		   /* save_lock */
 	pthread_mutex_t lock;	   /* all that follows */
 	enum upload_state state;
 	char why[256];

@@ -171,6 +171,10 @@ int upload_save(struct upload *up)
 	int rc;
 
 	pthread_mutex_lock(&up->save_lock);
+	if (up->removed) {
+		pthread_mutex_unlock(&up->save_lock);
+		return 0;
+	}
 	pthread_mutex_lock(&up->lock);
 	o = state_json(up);
 	/* What is in it may grow while it is written. */

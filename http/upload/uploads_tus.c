@@ -340,6 +340,10 @@ static void patch_begin_work(struct http_req *req, void *arg)
 
 	if (!late_length(c))
 		return;
+	if (strcmp(c->up->how, "tus")) { /* one request brings it */
+		take_refuse(req, -EPERM, c->up);
+		return;
+	}
 	rc = take_begin(c->up, c, *(uint64_t *)arg);
 	if (rc == -EALREADY && !length) { /* all was there already */
 		c->ended = true;
