@@ -99,6 +99,7 @@ llhttp_obj    = $(BUILD)/llhttp/api.o $(BUILD)/llhttp/http.o $(BUILD)/llhttp/llh
 
 weir_src     := tools/audit.c tools/ca.c tools/cmd.c tools/dataset.c tools/dataset_check.c tools/fdstore.c tools/group.c tools/lab.c
 weir_src     += tools/login.c tools/objects.c tools/prompt.c tools/session.c tools/show.c tools/up.c tools/user.c tools/web.c
+weir_src     += tools/rate.c tools/tus.c tools/upload.c tools/upload_mend.c tools/upload_watch.c
 weir_src     += tools/tunnel.c tools/tunnel_enroll.c tools/tunnel_origin.c tools/tunnel_show.c tools/tunnel_status.c tools/tunnel_watch.c tools/tunnel_wish.c
 
 bpf_src      := bpf/edge.bpf.c bpf/listen.bpf.c

@@ -239,6 +239,16 @@ static size_t on_read(char *buf, size_t size, size_t n, void *arg)
 	return CURL_READFUNC_ABORT;
 }
 
+static int on_progress(void *arg, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal, curl_off_t ulnow)
+{
+	struct run *r = arg;
+
+	(void)dltotal, (void)dlnow, (void)ultotal, (void)ulnow;
+	if (*r->call->stop)
+		r->rc = -ECANCELED;
+	return r->rc != 0;
+}
+
 /* ---- one call -------------------------------------------------------------------------------- */
 
 static int errno_of(CURLcode code, CURL *curl)
@@ -370,6 +380,11 @@ static void set_options(struct httpc *c, CURL *curl, const struct httpc_call *ca
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, r);
 	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, r->answer->error);
+	if (call->stop) {
+		curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+		curl_easy_setopt(curl, CURLOPT_XFERINFODATA, r);
+		curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+	}
 }
 
 int httpc_do(struct httpc *c, const struct httpc_call *call, struct httpc_answer *answer)

@@ -57,6 +57,8 @@ struct httpc_call {
 	void *arg;
 	size_t body_max;	 /* of a gathered answer; 0: 1 MiB; more: -EMSGSIZE */
 	unsigned int timeout_ms; /* whole call; 0: none (stall_ms guards) */
+	/* Becomes true in another thread: the call is given up within a second or so; may be NULL. */
+	const volatile bool *stop;
 };
 
 /* 0 when an answer came, whatever its status; -errno otherwise (-ECONNREFUSED, -ETIMEDOUT,

@@ -234,8 +234,8 @@ char *web_url(const struct web *w, const char *path)
 
 const char *web_part(const char *text, bool slash)
 {
-	static char ring[8][4096];
-	static unsigned int next;
+	static __thread char ring[8][4096];
+	static __thread unsigned int next;
 	char *buf = ring[next++ % 8], *encoded = http_percent_encode(text, slash);
 
 	snprintf(buf, sizeof(ring[0]), "%s", encoded ? encoded : "");
@@ -245,8 +245,8 @@ const char *web_part(const char *text, bool slash)
 
 const char *web_safe(const char *text)
 {
-	static char ring[32][512];
-	static unsigned int next;
+	static __thread char ring[32][512];
+	static __thread unsigned int next;
 	char *buf = ring[next++ % 32];
 	size_t n = 0;
 

@@ -53,7 +53,7 @@ struct httpc *web_client(struct web *w);
 const char *web_authorization(const struct web *w);
 /* base + path; parts of the path from elsewhere go through web_part() before. malloc'ed. */
 char *web_url(const struct web *w, const char *path);
-/* Percent-encoded into one of 8 rotating buffers; slash: '/' stays. */
+/* Percent-encoded into one of 8 rotating buffers of the thread; slash: '/' stays. */
 const char *web_part(const char *text, bool slash);
 
 struct web_call {

@@ -4,7 +4,7 @@ _weir() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		words="up check status top weights drain put get ls rm login logout whoami dataset catalogue audit group user token tunnel ca lab help --help --version"
+		words="up check status top weights drain put get ls rm login logout whoami dataset upload catalogue audit group user token tunnel ca lab help --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
@@ -22,6 +22,7 @@ _weir() {
 	top) words="-c --interval --rounds --json --help" ;;
 	drain) words="-c --stop --json --help" ;;
 	put | get | ls | rm) words="-c --gateway --token-file --ca --json --help" ;;
+	upload) words="--name --stop-at-first --no-wait --retry --rate --mend --rows --bytes -c --url --token-file --ca --json --help" ;;
 	login) words="--device --user --stdin --token-file --ca -c --json --help" ;;
 	logout) words="--help" ;;
 	whoami | catalogue) words="-c --url --token-file --ca --json --help" ;;
@@ -62,6 +63,6 @@ _weir() {
 	     case $prev in exec | kill | start) words="client router reg edge-a gw-a1 gw-a2 ep-a1 ep-a2 edge-b gw-b1 gw-b2 ep-b1 ep-b2" ;; esac ;;
 	esac
 	COMPREPLY=($(compgen -W "$words" -- "$cur"))
-	case $cmd in check | put | dataset) [[ $cur != -* ]] && COMPREPLY+=($(compgen -f -- "$cur")) ;; esac
+	case $cmd in check | put | dataset | upload | sync) [[ $cur != -* ]] && COMPREPLY+=($(compgen -f -- "$cur")) ;; esac
 }
 complete -o filenames -F _weir weir

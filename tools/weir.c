@@ -91,6 +91,19 @@ static const struct cmd commands[] = {
 	  "  check RULES FILE            check a file here, nothing is sent; - as RULES: no rules\n" CONFIG_HELP WHERE_HELP
 	  "\nexample: weir dataset create sales sales.yaml; weir dataset check sales.yaml may.csv\n",
 	  cmd_dataset },
+	{ "upload", "FILE… DATASET[/NAME] | --mend UPLOAD --rows A-B FILE",
+	  "Send files to a dataset; what is wrong in them is said while they are sent",
+	  "  FILE            - is standard input; it needs a name\n"
+	  "  --name NAME     the file's name in the dataset (its own); may have folders\n"
+	  "  --stop-at-first  stop and drop it at the first finding that is more than a warning\n"
+	  "  --no-wait       end when all bytes are there; without (or with --wait) when it is accepted or not\n"
+	  "  --retry T       so long the gateway may be away (60s); then the same command goes on with it\n"
+	  "  --rate R        at most so many bytes a second, such as 10MiB\n"
+	  "  --mend UPLOAD   FILE replaces a part of this rejected upload, or of the file DATASET/NAME\n"
+	  "    --rows A-B      data rows from 1, or --bytes A-B from 0; both ends among them\n" CONFIG_HELP WHERE_HELP
+	  "\n--json prints a line for each event. Exit code 0: accepted, 1: not\n"
+	  "example: weir upload may.csv sales; weir upload --mend UPLOAD --rows 17-17 row17.csv\n",
+	  cmd_upload },
 	{ "catalogue", "", "Show all files that you may read, with rows and times", CONFIG_HELP WHERE_HELP
 	  "\nexample: weir catalogue --json | jq '.datasets[].files[].url'\n",
 	  cmd_catalogue },

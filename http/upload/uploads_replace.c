@@ -83,8 +83,6 @@ static int locate(struct call *c, struct part *p)
 static void begin_new(struct call *c, struct part *p)
 {
 	char from[ADDR_PORT_STRLEN];
-	json_t *replaced = json_pack("{s:I, s:[I,I]}", "version", (json_int_t)p->version, "bytes", (json_int_t)p->first,
-				     (json_int_t)(p->first + p->len - 1));
 	struct upload_begin b = { .dataset = p->dataset,
 				  .file = p->file,
 				  .by = c->who.user,
@@ -92,11 +90,12 @@ static void begin_new(struct call *c, struct part *p)
 				  .how = "replace",
 				  .request = http_id(c->req),
 				  .size = UINT64_MAX,
-				  .max_size = p->max_size,
-				  .replaced = replaced };
+				  .max_size = p->max_size };
 	int rc = locate(c, p);
 
 	if (!rc) {
+		b.replaced = json_pack("{s:I, s:[I,I]}", "version", (json_int_t)p->version, "bytes", (json_int_t)p->first,
+				       (json_int_t)(p->first + p->len - 1));
 		rc = upload_new(&c->up, c->u, &b);
 		c->made = !rc;
 		if (!rc)
@@ -112,7 +111,7 @@ static void begin_new(struct call *c, struct part *p)
 		if (rc)
 			take_refuse(c->req, rc, c->up);
 	}
-	json_decref(replaced);
+	json_decref(b.replaced);
 }
 
 static void part_free(void *own)

@@ -116,6 +116,8 @@ static enum http_next one_begin(struct http_req *req, struct uploads *u)
 		return next;
 	if (http_method(req) == HTTP_DELETE)
 		return uploads_cancel(c);
+	if (http_query(req, "wait")) /* answered as a PUT of it would be, when it is over */
+		return call_wait(c);
 	pthread_mutex_lock(&c->up->lock);
 	o = upload_json(c->up, true);
 	text = o ? json_dumps(o, JSON_COMPACT) : NULL; /* what is in it may change */
