@@ -94,7 +94,7 @@ int users_authorize(struct users *users, const char *authorization, int64_t now,
 bool users_allow(struct users *users, const struct token_scope *scope, unsigned int right,
 		 const char *bucket, const char *key);
 /* What somebody may do beside data: read the audit log (AUDITOR), make datasets (STEWARD), all (ADMIN). Roles come with
- * groups (groups/NAME), the highest counts; the right a on everything is ADMIN. A token gives a role only when it is for
+ * groups (groups/NAME), the highest counts; all rights (rwdla) on everything are ADMIN too, the right a alone sees the console. A token gives a role only when it is for
  * every bucket and key, and has the right r (AUDITOR), w (STEWARD), a (ADMIN): an API token made for one thing is no
  * administrator's. */
 enum role { ROLE_MEMBER, ROLE_AUDITOR, ROLE_STEWARD, ROLE_ADMIN };

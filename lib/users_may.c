@@ -157,14 +157,15 @@ static bool granted_to(const struct users *u, const struct token_scope *scope, c
 	return false;
 }
 
-/* Held: the role by groups and grants, whatever the token says. */
+/* Held: the role by groups and grants, whatever the token says. The right a alone only watches: who could not read data may
+ * not make themselves readers either. */
 static enum role role_held(const struct users *u, const struct token_scope *scope,
 			   const char *groups)
 {
 	enum role most = ROLE_MEMBER, role;
 	const char *at = groups;
 
-	if (granted_to(u, scope, groups, RIGHT_ADMIN, NULL, NULL))
+	if (granted_to(u, scope, groups, RIGHTS_ALL, NULL, NULL))
 		return ROLE_ADMIN;
 	while (*at) {
 		role = role_parse(users_text(next_group(u, &at), "role"));

@@ -191,6 +191,14 @@ static void test_roles(void **state)
 	assert_int_equal(role_of("nobody"), ROLE_MEMBER);
 	assert_int_equal(user_add(here.reg, "root", &all, &key), 0);
 	eventually(role_of("root") == ROLE_ADMIN);
+	assert_int_equal(user_add(here.reg, "watcher", &(struct user_grant){ "*", "", "a" }, &key), 0);
+	who = session("watcher"); /* the console alone, no data, nobody's admin */
+	eventually(users_allow(users, &who, RIGHT_ADMIN, NULL, NULL));
+	assert_int_equal(users_role(users, &who), ROLE_MEMBER);
+	assert_string_equal(of("watcher", "sales", "a.csv"), "");
+	assert_false(users_dataset_owned(users, &who, "sales"));
+	assert_int_equal(user_remove(here.reg, "watcher"), 0);
+	who = session("wanda");
 	assert_int_equal(user_set_disabled(here.reg, "root", true), 0);
 	eventually(role_of("root") == ROLE_MEMBER);
 	assert_int_equal(user_remove(here.reg, "root"), 0);
