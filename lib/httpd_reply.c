@@ -62,8 +62,10 @@ static enum http_next answer(struct http_req *req, unsigned int status, const ch
 		MHD_destroy_response(response);
 		return HTTP_ANSWERED;
 	} else {
-		if (type)
+		if (type) {
 			MHD_add_response_header(response, "Content-Type", type);
+			MHD_add_response_header(response, "X-Content-Type-Options", "nosniff"); /* it is what it says */
+		}
 		for (struct http_header_pair *h = req->headers; h; h = h->next)
 			MHD_add_response_header(response, h->name, h->value);
 		MHD_add_response_header(response, "X-Request-Id", req->id);

@@ -74,7 +74,6 @@ static enum http_next send_file(struct http_req *req, const struct console_file 
 			"default-src 'none'; script-src 'self'; style-src 'self'; "
 			"connect-src 'self'; img-src 'self' data:; "
 			"base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
-	http_add_header(req, "X-Content-Type-Options", "nosniff");
 	http_add_header(req, "Referrer-Policy", "no-referrer");
 	http_add_header(req, "Cache-Control", "no-cache");
 	http_add_header(req, "ETag", etag);

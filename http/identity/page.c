@@ -61,7 +61,6 @@ enum http_next page_fault(struct http_req *req, unsigned int status, const char 
 		return http_reply_error(req, status, code, "%s", sentence);
 	http_add_header(req, "Content-Security-Policy",
 			"default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
-	http_add_header(req, "X-Content-Type-Options", "nosniff");
 	http_add_header(req, "Referrer-Policy", "no-referrer");
 	return http_reply_owned(req, status, "text/html; charset=utf-8", text, len);
 }

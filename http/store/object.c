@@ -231,7 +231,6 @@ static void add_headers(struct http_req *req, const char *etag, const char *sha)
 	http_add_header(req, "ETag", etag);
 	http_add_header(req, "X-Weir-Sha256", sha);
 	http_add_header(req, "Accept-Ranges", "bytes");
-	http_add_header(req, "X-Content-Type-Options", "nosniff");
 }
 
 /* The range asked for. False: answered (416). */

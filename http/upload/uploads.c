@@ -15,6 +15,8 @@
 
 #define LOOK_EVERY_MS 250
 #define ASIDE_MS      5000  /* a worker without bytes for so long gives way when others wait */
+#define SLOW_MS	      2000  /* one whose bytes come slowly gives way after so long when whole files wait */
+#define SLOW_PER_MS   1000u /* bytes: slowly is less than 1 MB/s */
 #define RETRY_MAX_MS  60000 /* between two tries to store */
 
 int64_t now_ms(void)
@@ -202,31 +204,69 @@ static enum job job_of(struct uploads *u, struct upload *up, int64_t now, bool *
 	return JOB_NONE;
 }
 
-/* The upload with something to do and what; it has a reference and is `moving`. Locks of the table, then of each. */
+/* May its worker be had by others? Whose client trickles, or only holds its connection, must not keep all workers from
+ * files that are there. Checking begins anew then, which costs little: what came slowly is not much. Under both locks. */
+static bool gives_way(const struct upload *up, int64_t now, bool whole_waits)
+{
+	if (!up->worker || up->aside || up->check_over || up->state != UP_RECEIVING)
+		return false;
+	if (now - up->active_ms > ASIDE_MS)
+		return true;
+	return whole_waits && now - up->worker_ms > SLOW_MS &&
+	       up->received - up->worker_received < (uint64_t)(now - up->worker_ms) * SLOW_PER_MS;
+}
+
+/* One worker of an upload that gives way is ended. Under u->lock. */
+static void make_room(struct uploads *u, int64_t now, bool whole_waits)
+{
+	bool found = false;
+
+	for (struct upload *up = u->list; up && !found; up = up->next) {
+		pthread_mutex_lock(&up->lock);
+		found = gives_way(up, now, whole_waits);
+		if (found) {
+			up->aside = true;
+			worker_cancel(up->worker);
+		}
+		pthread_mutex_unlock(&up->lock);
+	}
+}
+
+/* Under both locks. */
+static void take_job(struct uploads *u, struct upload *up, enum job job)
+{
+	up->moving = true;
+	up->refs++;
+	if (job == JOB_START) {
+		up->wants_worker = false;
+		up->starting = true;
+		atomic_fetch_add(&u->workers, 1);
+	}
+}
+
+/* The upload with something to do and what; it has a reference and is `moving`. Whole files get a worker before those
+ * that still arrive. Locks of the table, then of each. */
 static struct upload *next_job(struct uploads *u, enum job *job)
 {
 	int64_t now = now_ms();
-	struct upload *found = NULL, *idle = NULL, *ended = NULL; /* the oldest that is accepted: the last in the list */
+	struct upload *found = NULL, *arriving = NULL, *ended = NULL; /* the oldest that is accepted: the last in the list */
+	bool waits = false, whole_waits = false;
 	size_t nended = 0;
-	bool waits = false;
 
 	pthread_mutex_lock(&u->lock);
 	for (struct upload *up = u->list; up && !found; up = up->next) {
+		bool this = false;
+
 		pthread_mutex_lock(&up->lock);
-		*job = job_of(u, up, now, &waits);
-		if (*job != JOB_NONE) {
-			up->moving = true;
-			up->refs++;
+		*job = job_of(u, up, now, &this);
+		waits |= this;
+		whole_waits |= this && up->state == UP_CHECKING;
+		if (*job == JOB_START && up->state == UP_RECEIVING) {
+			arriving = arriving ? arriving : up;
+		} else if (*job != JOB_NONE) {
+			take_job(u, up, *job);
 			found = up;
-			if (*job == JOB_START) {
-				up->wants_worker = false;
-				up->starting = true;
-				atomic_fetch_add(&u->workers, 1);
-			}
 		}
-		if (up->worker && !up->aside && !up->check_over && up->state == UP_RECEIVING && !up->writer &&
-		    now - up->active_ms > ASIDE_MS)
-			idle = up;
 		if (up->state == UP_ACCEPTED && !up->moving) {
 			ended = up;
 			nended++;
@@ -235,14 +275,17 @@ static struct upload *next_job(struct uploads *u, enum job *job)
 	}
 	if (nended > ENDED_MAX)
 		ended->expires = 1;
-	if (waits && idle) {
-		pthread_mutex_lock(&idle->lock);
-		if (idle->worker && !idle->check_over) {
-			idle->aside = true;
-			worker_cancel(idle->worker);
+	if (!found && arriving) { /* it may have changed meanwhile */
+		pthread_mutex_lock(&arriving->lock);
+		*job = job_of(u, arriving, now, &waits);
+		if (*job != JOB_NONE) {
+			take_job(u, arriving, *job);
+			found = arriving;
 		}
-		pthread_mutex_unlock(&idle->lock);
+		pthread_mutex_unlock(&arriving->lock);
 	}
+	if (waits)
+		make_room(u, now, whole_waits);
 	pthread_mutex_unlock(&u->lock);
 	return found;
 }

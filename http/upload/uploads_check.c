@@ -228,6 +228,8 @@ static int start_worker(struct upload *up, const json_t *record, const struct ru
 	pthread_mutex_lock(&up->lock);
 	up->worker = w;
 	up->starting = false;
+	up->worker_ms = now_ms();
+	up->worker_received = up->received;
 	worker_available(w, up->received, up->received == up->size);
 	if (upload_over(up))
 		worker_cancel(w);

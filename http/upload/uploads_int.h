@@ -64,7 +64,7 @@ struct upload {
 	int fd; /* the data */
 
 	pthread_mutex_t save_lock; /* before `lock`: saves in order */
-	bool removed;		   /* save_lock */
+	bool removed;		   /* save_lock: its files are gone, and no state comes after them */
 	pthread_mutex_t lock;	   /* all that follows */
 	enum upload_state state;
 	char why[256];
@@ -78,6 +78,8 @@ struct upload {
 	/* the check (uploads_check.c) */
 	struct worker *worker;
 	bool wants_worker, starting, aside, check_over;
+	int64_t worker_ms;	  /* since when it has its worker, and how many bytes there were then */
+	uint64_t worker_received;
 	json_t *over_result; /* what the worker said at its end */
 	char over_why[256];
 	uint64_t checked, rows;

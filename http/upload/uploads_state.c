@@ -443,6 +443,11 @@ json_t *upload_json(struct upload *up, bool full)
 
 /* ---- names and who sees ---- */
 
+static bool segment_is(const char *segment, size_t len, const char *text)
+{
+	return strlen(text) == len && !memcmp(segment, text, len);
+}
+
 /* Not all that UTF-8 can be: jansson refuses what is none. */
 bool file_name_valid(const char *name)
 {
@@ -456,12 +461,14 @@ bool file_name_valid(const char *name)
 	for (const char *c = name; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
 			return false;
-	if (!strncmp(name, ".weir/", 6) || !strncmp(name, "derived/", 8))
-		return false;
 	for (;;) {
 		size_t n = strcspn(segment, "/");
 
-		if (!n || (n == 1 && segment[0] == '.') || (n == 2 && !memcmp(segment, "..", 2)))
+		if (!n || segment_is(segment, n, ".") || segment_is(segment, n, ".."))
+			return false;
+		/* Keys of ours: these at the beginning; ".weir/a/keys/x" is of "a", not the manifest's place of "a/keys/x". */
+		if (segment == name ? segment_is(segment, n, ".weir") || segment_is(segment, n, "derived")
+				    : segment_is(segment, n, "keys") || segment_is(segment, n, "versions"))
 			return false;
 		if (!segment[n])
 			return true;

@@ -46,6 +46,21 @@ static enum http_method method_of(const struct http_req *req)
 					     : HTTP_POST;
 }
 
+/* Said twice, two readers on the way may take either. False: answered. */
+static bool once_ok(struct http_req *req)
+{
+	static const char *const names[] = { "Upload-Offset",	"Upload-Length", "Upload-Defer-Length", "Upload-Metadata",
+					     "Upload-Checksum", "Upload-Concat", "X-HTTP-Method-Override" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		if (http_header_repeated(req, names[i])) {
+			http_reply_error(req, 400, "repeated", "%s stands twice in the request", names[i]);
+			return false;
+		}
+	}
+	return true;
+}
+
 /* Every answer says the version; requests must too. False: answered. */
 static bool version_ok(struct http_req *req)
 {
@@ -54,7 +69,7 @@ static bool version_ok(struct http_req *req)
 	http_add_header(req, "Tus-Resumable", TUS_VERSION);
 	http_add_header(req, "Cache-Control", "no-store");
 	if (said && !strcmp(said, TUS_VERSION))
-		return true;
+		return once_ok(req);
 	http_add_header(req, "Tus-Version", TUS_VERSION);
 	http_reply_error(req, 412, "version", "this server speaks tus %s (Tus-Resumable)", TUS_VERSION);
 	return false;
