@@ -193,6 +193,25 @@ static enum http_next events(struct http_req *req, void *arg)
 	return http_reply_events(req, ((struct fixture *)arg)->topic);
 }
 
+#define REPLAY_BYTES (400u << 10) /* more than a listener may be behind */
+
+static enum http_next replay(struct http_req *req, void *arg)
+{
+	char *first = malloc(REPLAY_BYTES), *event;
+	enum http_next next;
+	size_t len;
+
+	memset(first, ':', REPLAY_BYTES);
+	first[REPLAY_BYTES - 1] = '\n';
+	event = http_event_format("first", "1", &len);
+	memcpy(first + 1, event, len);
+	memcpy(first, "\n", 1);
+	next = http_reply_events_from(req, ((struct fixture *)arg)->topic, first, REPLAY_BYTES);
+	free(event);
+	free(first);
+	return next;
+}
+
 static void *answer_soon(void *arg)
 {
 	usleep(1000);
@@ -245,6 +264,7 @@ static const struct http_route routes[] = {
 	{ .methods = M(GET), .path = "/headers", .begin = headers },
 	{ .methods = M(GET), .path = "/cached", .begin = cached },
 	{ .methods = M(GET), .path = "/events", .begin = events },
+	{ .methods = M(GET), .path = "/replay", .begin = replay },
 	{ .methods = M(GET), .path = "/late", .begin = late },
 	{ .methods = M(GET), .path = "/never", .begin = never, .done = counted_done },
 	{ .path = NULL },
@@ -521,6 +541,37 @@ static void tells_events(void **state)
 	httpc_answer_free(&answer);
 }
 
+/* What is given comes first and whole, in place of the last events, and then what is sent. */
+static int hear_replay(void *arg, const void *data, size_t len)
+{
+	struct heard *heard = arg;
+	const char *end = memchr(data, 'b', len); /* of bye */
+
+	if (heard->len < 64) {
+		size_t n = len < 64 ? len : 64;
+
+		memcpy(heard->text, data, n);
+	}
+	heard->len += len;
+	if (heard->len >= REPLAY_BYTES && heard->len < REPLAY_BYTES + 64)
+		http_topic_send(fix.topic, "bye", "3");
+	return heard->len > REPLAY_BYTES && end ? -ECANCELED : 0;
+}
+
+static void replays_events(void **state)
+{
+	struct heard heard = { .len = 0 };
+	struct httpc_answer answer;
+
+	(void)state;
+	http_topic_send(fix.topic, "load", "kept, but not for these");
+	answer = ask(CALL(.on_data = hear_replay, .arg = &heard), "/replay", -ECANCELED);
+	assert_non_null(strstr(heard.text, "event: first\ndata: 1\n"));
+	assert_null(strstr(heard.text, "kept"));
+	assert_true(heard.len >= REPLAY_BYTES);
+	httpc_answer_free(&answer);
+}
+
 static void counts(void **state)
 {
 	size_t len;
@@ -610,6 +661,7 @@ int main(void)
 		cmocka_unit_test(headers_and_late),
 		cmocka_unit_test(cached_by_many),
 		cmocka_unit_test(tells_events),
+		cmocka_unit_test(replays_events),
 		cmocka_unit_test(counts),
 		cmocka_unit_test(stop_ends_events),
 		cmocka_unit_test(stops_with_waiting_requests),
