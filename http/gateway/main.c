@@ -279,6 +279,7 @@ static int reload(struct daemon *d, const struct conf *old)
 		log_warn("gateway.listen changed: it takes a restart to listen elsewhere");
 	identity_reload(old, d->conf);
 	take_limits(gw, &d->conf->gateway);
+	uploads_configure(gw->uploads, d->conf);
 	view_configure(gw->view, d->conf);
 	return 0;
 }

@@ -461,6 +461,15 @@ int uploads_prepare(struct uploads **out, const struct conf *conf, const struct 
 	return 0;
 }
 
+void uploads_configure(struct uploads *u, const struct conf *conf)
+{
+	/* each a word that other threads read as it is just now */
+	u->conf.per_user = conf->gateway.uploads.per_user;
+	u->conf.spool = conf->gateway.uploads.spool;
+	u->conf.expire_us = conf->gateway.uploads.expire_us;
+	u->object_max = conf->gateway.limits.object;
+}
+
 int uploads_start(struct uploads *u, const struct uploads_options *opt)
 {
 	int rc;

@@ -41,6 +41,8 @@ struct uploads_options {
 };
 /* While privileged, with one thread: starts the nursery (worker.h), which becomes `user`. */
 int uploads_prepare(struct uploads **out, const struct conf *conf, const struct priv_user *user);
+/* After a reload: limits of what begins from now on; workers and what they may use stay as they were at the start. */
+void uploads_configure(struct uploads *u, const struct conf *conf);
 int uploads_start(struct uploads *u, const struct uploads_options *opt);
 /* When the server is there: topics of events. Takes up what a former process left. */
 int uploads_serve(struct uploads *u, struct httpd *server);
