@@ -314,7 +314,8 @@ $(net_programs:%=$(BUILD)/net/%): $(BUILD)/net/%: $(BUILD)/tests/net/%.o $(BUILD
 $(net_upload:%=$(BUILD)/net/%): $(BUILD)/net/%: $(BUILD)/tests/net/%.o $(BUILD)/upload.a $(BUILD)/lib.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
-$(BUILD)/tests/bench/upload_bench: $(BUILD)/tests/bench/upload_bench.o $(BUILD)/upload.a $(BUILD)/lib.a
+upload_benches := $(addprefix $(BUILD)/tests/bench/,upload_bench upload_stats_bench upload_way_bench)
+$(upload_benches): %: %.o $(BUILD)/upload.a $(BUILD)/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 
 # what is fuzzed is compiled once, into archives of its own
@@ -361,8 +362,6 @@ nightly: all ## what takes longer than `make test` may
 demo: ## the main job, for real, in namespaces (root)
 	@tests/demo
 
-$(BUILD)/tests/bench/upload_stats_bench: $(BUILD)/tests/bench/upload_stats_bench.o $(BUILD)/upload.a $(BUILD)/lib.a
-	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 $(BUILD)/tests/bench/agent_times: $(BUILD)/tests/bench/agent_times.o $(BUILD)/agent.a $(BUILD)/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 

@@ -163,15 +163,16 @@ static int primary_key(struct check *c, const struct row *row)
 	return fault_tell(c, &f, message, "Take one of the two rows away, or correct the key in one of them.");
 }
 
-static void slot_fill(struct check *c, struct slot *s, const struct row *row)
+/* Columns of no field: what they look like. */
+static void values_guess(struct check *c, const struct row *row)
 {
-	const struct cell *cell = &row->cells[s->column];
+	for (size_t i = 0; i < c->nloose; i++) {
+		const struct cell *cell = &row->cells[c->loose[i]];
+		struct value *v = &c->values[c->loose[i]];
 
-	if (s->fresh)
-		return;
-	s->fresh = true;
-	if (check_missing(c, cell) || value_parse(&s->value, s->plan ? s->plan->field : NULL, cell->text, cell->len))
-		s->value = (struct value){ .type = FIELD_ANY };
+		if (check_missing(c, cell) || value_parse(v, NULL, cell->text, cell->len))
+			*v = (struct value){ .type = FIELD_ANY };
+	}
 }
 
 static bool is_false(const struct value *v)
@@ -189,12 +190,8 @@ static int row_rule(struct check *c, const struct binding *b, const struct row *
 
 	if (!b->usable)
 		return 0;
-	for (size_t i = 0; i < b->n; i++) {
-		struct slot *s = &c->slots[b->slots[i]];
-
-		slot_fill(c, s, row);
-		c->arguments[i] = s->value;
-	}
+	for (size_t i = 0; i < b->n; i++)
+		c->arguments[i] = c->values[b->columns[i]];
 	c->scratch.used = 0;
 	if (expr_eval(b->rule->expr, c->arguments, &c->scratch, &result) || !is_false(&result))
 		return 0;
@@ -210,8 +207,6 @@ static int row_check(struct check *c, const struct row *row)
 {
 	int rc = 0;
 
-	for (size_t i = 0; i < c->nslots; i++)
-		c->slots[i].fresh = false;
 	for (size_t i = 0; i < c->nactive && c->has_uniques; i++)
 		if (c->active[i]->uniques)
 			uniques_ahead(c->active[i]->uniques, row->cells[c->active[i]->column].text,
@@ -220,6 +215,8 @@ static int row_check(struct check *c, const struct row *row)
 		rc = check_cell(c, c->active[i], &row->cells[c->active[i]->column]);
 	if (!rc && c->key_uniques)
 		rc = primary_key(c, row);
+	if (c->nloose)
+		values_guess(c, row);
 	for (size_t i = 0; i < c->nbindings && !rc; i++)
 		rc = row_rule(c, &c->bindings[i], row);
 	return rc;
@@ -270,11 +267,13 @@ static int row_goes(struct check *c, const struct row *row)
 	return tolerance(c, message);
 }
 
-static int on_row(void *arg, const struct row *row)
+static int on_row(void *arg, const struct row *told)
 {
 	struct check *c = arg;
+	struct row mine = *told, *row = &mine;
 	int rc = 0;
 
+	row->values = row->ncells == c->nnames ? c->values : NULL;
 	c->row = row;
 	c->worst = -1;
 	c->counts.rows = row->number > c->counts.rows ? row->number : c->counts.rows;

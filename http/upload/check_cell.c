@@ -7,14 +7,11 @@
 #include "http/upload/csv_text.h"
 #include "http/upload/value_parse.h"
 
-bool check_missing(const struct check *c, const struct cell *cell)
+/* Of a cell that is as long as one of the missing values. */
+bool check_missing_text(const struct check *c, const struct cell *cell)
 {
 	size_t len = cell->len;
 
-	if (cell->null || !len)
-		return true;
-	if (!(c->missing_lengths >> (len < 63 ? len : 63) & 1))
-		return false;
 	for (size_t i = 0; i < c->rules->nmissing; i++)
 		if (strlen(c->rules->missing_values[i]) == len && !memcmp(c->rules->missing_values[i], cell->text, len))
 			return true;
@@ -98,31 +95,28 @@ static inline int parse(struct value *v, const struct field *f, const struct cel
 int check_cell(struct check *c, const struct plan *p, const struct cell *cell)
 {
 	unsigned int todo = p->todo;
-	struct value v = { .type = FIELD_STRING, .text = cell->text, .len = cell->len };
+	struct value *v = &c->values[p->column];
 	int rc = 0;
 
+	v->type = FIELD_STRING;
+	v->text = cell->text;
+	v->len = cell->len;
 	if (check_missing(c, cell)) {
 		if (p->field->required)
 			rc = tell_required(c, p, cell);
-		v.type = FIELD_ANY;
+		v->type = FIELD_ANY;
 		todo = 0;
 	}
 	if (todo & DO_PARSE) {
-		rc = parse(&v, p->field, cell);
+		rc = parse(v, p->field, cell);
 		if (__builtin_expect(rc, 0)) {
 			rc = tell_type(c, p, cell, rc);
-			v.type = FIELD_ANY;
+			v->type = FIELD_ANY;
 			todo = 0;
 		}
 	}
-	if (c->slot_of[p->column] >= 0) {
-		struct slot *slot = &c->slots[c->slot_of[p->column]];
-
-		slot->value = v;
-		slot->fresh = true;
-	}
 	if (!rc && todo & DO_RANGE)
-		rc = range(c, p, cell, &v);
+		rc = range(c, p, cell, v);
 	if (!rc && todo & DO_LENGTH)
 		rc = length(c, p, cell);
 	if (!rc && todo & DO_ENUM && !choices_has(&p->choices, cell->text, cell->len))
@@ -130,6 +124,6 @@ int check_cell(struct check *c, const struct plan *p, const struct cell *cell)
 	if (!rc && todo & DO_PATTERN && !pattern_match(p->field->matcher, cell->text, cell->len))
 		rc = tell_pattern(c, p, cell);
 	if (!rc && todo & (DO_UNIQUE | DO_REFERENCE))
-		rc = unique(c, p, cell, &v);
+		rc = unique(c, p, cell, v);
 	return rc;
 }

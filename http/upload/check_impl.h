@@ -54,15 +54,8 @@ struct plan { /* of one field */
 struct binding { /* of a row rule's names to columns */
 	const struct row_rule *rule;
 	size_t n;
-	uint32_t *slots; /* of check.slots */
+	uint32_t *columns; /* of the file */
 	bool usable;	 /* all columns are there */
-};
-
-struct slot { /* a column whose value expressions want */
-	uint32_t column;
-	const struct plan *plan; /* NULL: no field says what it is */
-	struct value value;
-	bool fresh; /* of this row */
 };
 
 struct tally {
@@ -78,9 +71,10 @@ struct check {
 	struct plan *plans; /* one for each field, in their order */
 	struct plan **active; /* those with something to do, in the order of columns */
 	size_t nactive;
-	int32_t *slot_of; /* [column]: index of slots, -1 */
-	struct slot *slots;
-	size_t nslots;
+	struct value *values; /* [column], of this row: ANY where there is none */
+	bool *wanted;	      /* [column]: rules of the row ask for its value */
+	uint32_t *loose;      /* columns that are wanted and of no field: what they look like */
+	size_t nloose;
 	struct binding *bindings;
 	size_t nbindings;
 	struct value *arguments;
@@ -114,9 +108,18 @@ int plan_columns(struct check *c, const struct cell *names, uint32_t n);
 int plan_missing(struct check *c);
 bool choices_has(const struct choices *ch, const char *text, size_t len);
 
-/* check_cell.c: 0, or what ends the check. */
+/* check_cell.c: 0, or what ends the check. Sets the column's value. */
 int check_cell(struct check *c, const struct plan *p, const struct cell *cell);
-bool check_missing(const struct check *c, const struct cell *cell);
+bool check_missing_text(const struct check *c, const struct cell *cell);
+
+static inline bool check_missing(const struct check *c, const struct cell *cell)
+{
+	size_t len = cell->len;
+
+	if (cell->null || !len)
+		return true;
+	return __builtin_expect(c->missing_lengths >> (len < 63 ? len : 63) & 1, 0) && check_missing_text(c, cell);
+}
 
 /* check_tell.c */
 struct fault {

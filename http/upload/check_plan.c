@@ -120,18 +120,18 @@ int plan_fields(struct check *c)
 static void bindings_free(struct check *c)
 {
 	for (size_t i = 0; i < c->nbindings; i++)
-		free(c->bindings[i].slots);
+		free(c->bindings[i].columns);
 	free(c->bindings);
 	free(c->arguments);
-	free(c->slots);
-	free(c->slot_of);
+	free(c->values);
+	free(c->wanted);
+	free(c->loose);
 	free(c->key);
 	c->bindings = NULL;
-	c->arguments = NULL;
-	c->slots = NULL;
-	c->slot_of = NULL;
-	c->key = NULL;
-	c->nbindings = c->nslots = 0;
+	c->arguments = c->values = NULL;
+	c->wanted = NULL;
+	c->loose = c->key = NULL;
+	c->nbindings = c->nloose = 0;
 }
 
 void plan_free(struct check *c)
@@ -161,19 +161,19 @@ static uint32_t column_of(const struct check *c, const char *name)
 	return ROWS_NO_COLUMN;
 }
 
-static uint32_t slot_for(struct check *c, uint32_t column)
+static bool is_field(const struct check *c, uint32_t column)
 {
-	struct slot *s;
-
-	if (c->slot_of[column] >= 0)
-		return (uint32_t)c->slot_of[column];
-	s = &c->slots[c->nslots];
-	s->column = column;
 	for (size_t i = 0; i < c->rules->nfields; i++)
 		if (c->plans[i].column == column)
-			s->plan = &c->plans[i];
-	c->slot_of[column] = (int32_t)c->nslots;
-	return (uint32_t)c->nslots++;
+			return true;
+	return false;
+}
+
+static void want(struct check *c, uint32_t column)
+{
+	if (!c->wanted[column] && !is_field(c, column))
+		c->loose[c->nloose++] = column;
+	c->wanted[column] = true;
 }
 
 static int bind(struct check *c, struct binding *b, const struct row_rule *rule)
@@ -182,17 +182,19 @@ static int bind(struct check *c, struct binding *b, const struct row_rule *rule)
 
 	b->rule = rule;
 	b->n = expr_columns(rule->expr, &names);
-	b->slots = calloc(b->n + 1, sizeof(*b->slots));
+	b->columns = calloc(b->n + 1, sizeof(*b->columns));
 	b->usable = true;
-	if (!b->slots)
+	if (!b->columns)
 		return -ENOMEM;
 	for (size_t i = 0; i < b->n; i++) {
 		uint32_t column = column_of(c, names[i]);
 
-		if (column == ROWS_NO_COLUMN)
+		if (column == ROWS_NO_COLUMN) {
 			b->usable = false;
-		else
-			b->slots[i] = slot_for(c, column);
+			continue;
+		}
+		want(c, column);
+		b->columns[i] = column;
 	}
 	return 0;
 }
@@ -205,13 +207,13 @@ static int bindings_make(struct check *c)
 	int rc = 0;
 
 	bindings_free(c);
-	c->slot_of = malloc((c->nnames + 1) * sizeof(*c->slot_of));
-	c->slots = calloc(c->nnames + 1, sizeof(*c->slots));
+	c->values = calloc(c->nnames + 1, sizeof(*c->values));
+	c->wanted = calloc(c->nnames + 1, sizeof(*c->wanted));
+	c->loose = calloc(c->nnames + 1, sizeof(*c->loose));
 	c->bindings = calloc(r->nrows + 1, sizeof(*c->bindings));
 	c->key = calloc(r->nprimary_key + 1, sizeof(*c->key));
-	if (!c->slot_of || !c->slots || !c->bindings || !c->key)
+	if (!c->values || !c->wanted || !c->loose || !c->bindings || !c->key)
 		return -ENOMEM;
-	memset(c->slot_of, 0xff, (c->nnames + 1) * sizeof(*c->slot_of));
 	for (; c->nbindings < r->nrows && !rc; c->nbindings++) {
 		rc = bind(c, &c->bindings[c->nbindings], &r->rows[c->nbindings]);
 		most = c->bindings[c->nbindings].n > most ? c->bindings[c->nbindings].n : most;
@@ -239,7 +241,7 @@ static void active_make(struct check *c)
 		for (size_t i = 0; i < c->rules->nfields; i++) {
 			struct plan *p = &c->plans[i];
 
-			if (p->column == column && (p->todo || p->field->required || c->slot_of[column] >= 0))
+			if (p->column == column && (p->todo || p->field->required || c->wanted[column]))
 				c->active[c->nactive++] = p;
 		}
 }
@@ -264,14 +266,6 @@ static const char *near_field(const struct check *c, const char *name)
 		if (c->plans[i].column == ROWS_NO_COLUMN)
 			absent[n++] = c->rules->fields[i].name;
 	return near_word(absent, n, name, strlen(name));
-}
-
-static bool is_field(const struct check *c, uint32_t column)
-{
-	for (size_t i = 0; i < c->rules->nfields; i++)
-		if (c->plans[i].column == column)
-			return true;
-	return false;
 }
 
 static int name_check(struct check *c, uint32_t i, const struct cell *cell)

@@ -33,20 +33,33 @@ static uint64_t kll_random(struct kll *k)
 	return (k->random * UINT64_C(0x2545f4914f6cdd1d)) >> 11;
 }
 
-/* No branch depends on the data: a mispredicted one costs more than the whole step. */
-static void merge_two(double *out, const double *a, size_t na, const double *b, size_t nb)
+/* Two sorted runs of n. From both ends at once: two chains of steps that do not wait for each other,
+ * and neither can pass the end of its run in n steps. No branch depends on the data: a mispredicted
+ * one costs more than the whole step. */
+static void merge_two(double *out, const double *a, const double *b, size_t n)
 {
-	const double *ea = a + na, *eb = b + nb;
+	const double *a_last = a + n - 1, *b_last = b + n - 1;
+	double *last = out + 2 * n - 1;
 
-	while (a < ea && b < eb) {
-		bool second = *b < *a;
+	for (size_t i = 0; i < n; i++) {
+		double x = *a, y = *b, x_last = *a_last, y_last = *b_last;
+		size_t second = y < x, first = y_last < x_last;
 
-		*out++ = second ? *b : *a;
+		*out++ = y < x ? y : x;
 		b += second;
-		a += !second;
+		a += 1 - second;
+		*last-- = x_last > y_last ? x_last : y_last;
+		a_last -= first;
+		b_last -= 1 - first;
 	}
-	memcpy(out, a, (size_t)(ea - a) * sizeof(*a));
-	memcpy(out + (ea - a), b, (size_t)(eb - b) * sizeof(*b));
+}
+
+static inline void in_order(double *x, double *y)
+{
+	double less = *y < *x ? *y : *x, more = *y < *x ? *x : *y;
+
+	*x = less;
+	*y = more;
 }
 
 /* n: a power of two of at least 8, at most 2 × KLL_RUN_MAX. */
@@ -54,17 +67,16 @@ static void sort_items(double *x, size_t n)
 {
 	double other[2 * KLL_RUN_MAX], *from = x, *to = other, *swap;
 
-	for (size_t i = 0; i < n; i += 4) /* fours by insertion */
-		for (size_t j = i + 1; j < i + 4; j++)
-			for (size_t m = j; m > i && x[m] < x[m - 1]; m--) {
-				double t = x[m];
-
-				x[m] = x[m - 1];
-				x[m - 1] = t;
-			}
+	for (size_t i = 0; i < n; i += 4) { /* fours by a network of compares */
+		in_order(x + i, x + i + 1);
+		in_order(x + i + 2, x + i + 3);
+		in_order(x + i, x + i + 2);
+		in_order(x + i + 1, x + i + 3);
+		in_order(x + i + 1, x + i + 2);
+	}
 	for (size_t w = 4; w < n; w *= 2) {
 		for (size_t i = 0; i < n; i += 2 * w)
-			merge_two(to + i, from + i, w, from + i + w, w);
+			merge_two(to + i, from + i, from + i + w, w);
 		swap = from, from = to, to = swap;
 	}
 	if (from != x)
@@ -84,7 +96,7 @@ static int carry(struct kll *k, unsigned int h)
 	double both[2 * KLL_RUN_MAX];
 
 	for (; h < KLL_LEVELS - 1 && k->runs[h]; h++) {
-		merge_two(both, k->spare, k->run, k->runs[h], k->run);
+		merge_two(both, k->spare, k->runs[h], k->run);
 		every_second(k->spare, both, k->run, kll_random(k) & 1);
 		free(k->runs[h]);
 		k->runs[h] = NULL;
@@ -138,19 +150,18 @@ int kll_take(struct kll *k, double x)
 	return k->nraw == 2 * k->run ? compact(k) : 0;
 }
 
-/* x stands for `weight` items. */
-static int feed(struct kll *k, double x, uint64_t weight)
+int kll_add_many(struct kll *k, double x, uint64_t times)
 {
-	while (k->left < weight) {
+	while (k->left < times) {
 		int r;
 
-		weight -= k->left + 1;
+		times -= k->left + 1;
 		k->left = 0;
 		r = kll_take(k, x);
 		if (r < 0)
 			return r;
 	}
-	k->left -= weight;
+	k->left -= times;
 	return 0;
 }
 
@@ -159,7 +170,7 @@ static int feed_all(struct kll *k, const double *x, size_t n, uint64_t weight)
 	int r = 0;
 
 	for (size_t i = 0; i < n && !r; i++)
-		r = feed(k, x[i], weight);
+		r = kll_add_many(k, x[i], weight);
 	return r;
 }
 
@@ -223,27 +234,41 @@ static int item_order(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+int kll_view_new(struct kll_view *v, size_t n)
+{
+	memset(v, 0, sizeof(*v));
+	v->items = malloc((n + 1) * sizeof(*v->items));
+	return v->items ? 0 : -ENOMEM;
+}
+
+int kll_view_sort(struct kll_view *v)
+{
+	if (!v->n) {
+		kll_view_fini(v);
+		return -ENODATA;
+	}
+	qsort(v->items, v->n, sizeof(*v->items), item_order);
+	for (size_t i = 0; i < v->n; i++)
+		v->items[i].upto = v->weight += v->items[i].upto;
+	return 0;
+}
+
 int kll_view(struct kll_view *v, const struct kll *k)
 {
 	size_t n = k->nraw;
+	int r;
 
-	memset(v, 0, sizeof(*v));
 	for (unsigned int h = 0; h < KLL_LEVELS; h++)
 		n += k->runs[h] ? k->run : 0;
-	if (!n)
-		return -ENODATA;
-	v->items = malloc(n * sizeof(*v->items));
-	if (!v->items)
-		return -ENOMEM;
+	r = kll_view_new(v, n);
+	if (r < 0)
+		return r;
 	for (uint32_t i = 0; i < k->nraw; i++)
 		v->items[v->n++] = (struct kll_item){ k->raw[i], UINT64_C(1) << k->shift };
 	for (unsigned int h = 0; h < KLL_LEVELS; h++)
 		for (uint32_t i = 0; k->runs[h] && i < k->run; i++)
 			v->items[v->n++] = (struct kll_item){ k->runs[h][i], UINT64_C(1) << h };
-	qsort(v->items, n, sizeof(*v->items), item_order);
-	for (size_t i = 0; i < n; i++)
-		v->items[i].upto = v->weight += v->items[i].upto;
-	return 0;
+	return kll_view_sort(v);
 }
 
 void kll_view_fini(struct kll_view *v)

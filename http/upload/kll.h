@@ -36,6 +36,7 @@ void kll_init(struct kll *k, uint32_t run,
 	      uint64_t seed); /* run: a power of two, 8 to KLL_RUN_MAX */
 void kll_fini(struct kll *k);
 int kll_take(struct kll *k, double x); /* the sampler has chosen x */
+int kll_add_many(struct kll *k, double x, uint64_t times); /* as kll_add() so many times, but quick */
 /* Adds all of `from` to k; both have the same run. 0 or -ENOMEM. */
 int kll_merge(struct kll *k, const struct kll *from);
 double kll_error(uint32_t run); /* standard error of a rank, as share */
@@ -59,6 +60,10 @@ struct kll_view {
 	uint64_t weight;
 };
 int kll_view(struct kll_view *v, const struct kll *k); /* 0, -ENODATA when empty, -ENOMEM */
+/* A view of items that are known one by one: room for n, which the caller fills (upto: how many of x there are) and
+ * counts in v->n, then they are put in order. -ENODATA when there are none. */
+int kll_view_new(struct kll_view *v, size_t n);
+int kll_view_sort(struct kll_view *v);
 void kll_view_fini(struct kll_view *v);
 double kll_quantile(const struct kll_view *v, double q); /* the least x whose rank is >= q */
 double kll_rank(const struct kll_view *v, double x);	 /* share of items <= x */

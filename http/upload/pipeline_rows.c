@@ -77,11 +77,12 @@ static int relay_names(void *arg, const struct cell *names, uint32_t n)
 static int relay_row(void *arg, const struct row *row)
 {
 	struct pipeline *p = arg;
-	struct row moved = *row;
+	struct row moved;
 
 	p->rows++;
 	if (!p->entry_text && !p->entry_rows)
 		return p->sink.row(p->sink.arg, row);
+	moved = *row;
 	moved.number += p->entry_rows;
 	moved.offset += p->entry_text;
 	moved.cells = p->cells;

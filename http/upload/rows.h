@@ -28,11 +28,16 @@ struct cell {
 	uint64_t offset;
 };
 
+struct value; /* value.h */
+
 struct row {
 	uint64_t number, offset; /* of its first byte */
 	uint64_t length;	 /* with its line end */
 	const struct cell *cells;
 	uint32_t ncells;
+	/* NULL, or what each cell is as a value of its field, of those who have parsed it (the check) for those behind
+	 * them; of type ANY: not parsed, missing, or no such value. */
+	const struct value *values;
 };
 
 enum row_fault {

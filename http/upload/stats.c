@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "http/upload/missing.h"
 #include "http/upload/stats.h"
 #include "http/upload/stats_column.h"
@@ -11,6 +14,7 @@
 struct stats {
 	const struct rules *rules; /* or NULL */
 	struct column *columns;
+	uint64_t *hashes; /* of the row's cells */
 	uint32_t n, room;
 	uint64_t rows;
 	size_t longest_missing; /* bytes of the longest missing value */
@@ -34,10 +38,12 @@ int stats_names(struct stats *s, const struct cell *names, uint32_t n)
 
 	if (n > s->room) {
 		struct column *more = realloc(s->columns, n * sizeof(*more));
+		uint64_t *hashes = realloc(s->hashes, n * sizeof(*hashes));
 
-		if (!more)
+		s->columns = more ? more : s->columns;
+		s->hashes = hashes ? hashes : s->hashes;
+		if (!more || !hashes)
 			return -ENOMEM;
-		s->columns = more;
 		s->room = n;
 	}
 	for (; s->n < n; s->n++) {
@@ -57,6 +63,11 @@ int stats_row(struct stats *s, const struct row *row)
 	uint32_t n = row->ncells < s->n ? row->ncells : s->n;
 
 	s->rows++;
+	/* First all hashes: what the columns will look up is on its way by the time that it is wanted. */
+	for (uint32_t i = 0; i < n; i++) {
+		s->hashes[i] = XXH3_64bits(row->cells[i].text, row->cells[i].len);
+		column_ahead(&s->columns[i], s->hashes[i]);
+	}
 	for (uint32_t i = 0; i < n; i++) {
 		const struct cell *cell = &row->cells[i];
 		int r;
@@ -64,7 +75,8 @@ int stats_row(struct stats *s, const struct row *row)
 		/* Nulls are what is not counted: also the cells of rows before a column came up. */
 		if (missing_value(s->rules, s->longest_missing, cell))
 			continue;
-		r = column_add(&s->columns[i], cell->text, cell->len);
+		r = column_add(&s->columns[i], s->hashes[i], cell->text, cell->len,
+			       row->values ? &row->values[i] : NULL);
 		if (r < 0)
 			return r;
 	}
@@ -89,9 +101,13 @@ static json_t *time_range(struct stats *s)
 
 json_t *stats_json(struct stats *s)
 {
-	json_t *out = json_object(), *columns = json_array(), *range = time_range(s);
+	json_t *out = json_object(), *columns = json_array(), *range;
 	int r = json_object_set_new(out, "rows", json_integer((json_int_t)s->rows));
 
+	for (uint32_t i = 0; i < s->n; i++)
+		if (s->columns[i].by_value)
+			column_settle(&s->columns[i], false);
+	range = time_range(s);
 	for (uint32_t i = 0; i < s->n; i++)
 		r |= json_array_append_new(columns, column_json(&s->columns[i], s->rows));
 	r |= json_object_set_new(out, "columns", columns);
@@ -110,5 +126,6 @@ void stats_free(struct stats *s)
 	for (uint32_t i = 0; i < s->n; i++)
 		column_fini(&s->columns[i]);
 	free(s->columns);
+	free(s->hashes);
 	free(s);
 }

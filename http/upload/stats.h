@@ -4,7 +4,7 @@
  * (HyperLogLog, Flajolet 2007, read by its history: Ting 2014), quantiles (KLL, Karnin-Lang-Liberty 2016, error under
  * 1% of rank), exact min, max, mean, standard deviation, top values (SpaceSaving, Metwally 2005), lengths of text.
  *
- * At most 97 KiB a column; of a file with more than 64 columns 10 KiB ("sketch": "small"; distinct within some 4%,
+ * At most 98 KiB a column; of a file with more than 64 columns 10 KiB ("sketch": "small"; distinct within some 4%,
  * ranks within some 4%): 1,024 columns stay within 16 MiB. Distinct and top values go by the text as it stands in the file,
  * and are exact up to 256 (32) distinct values.
  */

@@ -4,8 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #include "http/upload/number.h"
 #include "http/upload/stats_column.h"
@@ -45,6 +43,9 @@ int column_init(struct column *c, const char *name, size_t len, const struct fie
 	c->plain = !field ||
 		   ((!field->decimal || field->decimal == '.') && field->format == FORMAT_NONE);
 	c->personal = field && field->personal;
+	/* of numbers and of what is personal no text is shown */
+	c->texts = !c->personal && !(c->declared && c->numeric);
+	c->by_value = true;
 	c->small = small;
 	c->min_length = UINT32_MAX;
 	kll_init(&c->kll, small ? STATS_KLL_SMALL : STATS_KLL_RUN, 1);
@@ -147,37 +148,46 @@ static void become(struct column *c, enum field_type type)
 		kll_fini(&c->kll);
 }
 
-/* What the fast paths did not take. */
-static __attribute__((noinline)) int add_slowly(struct column *c, const char *text, size_t len)
+/* What the column is with this value too; only of columns that no field declares. */
+static void infer(struct column *c, const char *text, size_t len, struct value *v)
 {
-	const struct field *field = c->field;
-	struct value v;
+	enum field_type guess;
 	int r;
 
-	if (!c->declared && type_moment(c->type) &&
-	    !value_parse(&v, &plain_fields[c->type], text, len))
-		return add_integer(c, v.i);
-	if (!c->declared) {
-		enum field_type guess = value_guess(text, len);
-
-		field = &plain_fields[guess];
-		r = guess == FIELD_STRING ? 0 : value_parse(&v, field, text, len);
-		if (r == -ERANGE && guess == FIELD_INTEGER) { /* beyond 64 bits: a number */
-			guess = FIELD_NUMBER;
-			r = value_parse(&v, &plain_fields[guess], text, len);
-		}
-		if (r < 0 || (guess == FIELD_NUMBER && !isfinite(v.d) && c->type != FIELD_NUMBER))
-			guess = FIELD_STRING;
-		become(c, widen(c->type, guess));
-	} else if (value_parse(&v, field, text, len) < 0) {
-		c->invalid++;
-		return 0;
+	if (type_moment(c->type) && !value_parse(v, &plain_fields[c->type], text, len))
+		return;
+	guess = value_guess(text, len);
+	r = guess == FIELD_STRING ? 0 : value_parse(v, &plain_fields[guess], text, len);
+	if (r == -ERANGE && guess == FIELD_INTEGER) { /* beyond 64 bits: a number */
+		guess = FIELD_NUMBER;
+		r = value_parse(v, &plain_fields[guess], text, len);
 	}
+	if (r < 0 || (guess == FIELD_NUMBER && !isfinite(v->d) && c->type != FIELD_NUMBER))
+		guess = FIELD_STRING;
+	become(c, widen(c->type, guess));
+}
+
+static int add_value(struct column *c, const struct value *v)
+{
 	if (!c->numeric)
 		return 0;
 	if (c->type != FIELD_NUMBER)
-		return add_integer(c, v.i);
-	return isfinite(v.d) ? add_decimal(c, v.d) : 0;
+		return add_integer(c, v->i);
+	return isfinite(v->d) ? add_decimal(c, v->d) : 0;
+}
+
+/* What the fast paths did not take. */
+static __attribute__((noinline)) int add_slowly(struct column *c, const char *text, size_t len)
+{
+	struct value v;
+
+	if (!c->declared) {
+		infer(c, text, len, &v);
+	} else if (value_parse(&v, c->field, text, len) < 0) {
+		c->invalid++;
+		return 0;
+	}
+	return add_value(c, &v);
 }
 
 static void keep_edge(struct edge_text *e, uint64_t prefix, const char *text, size_t len)
@@ -226,8 +236,39 @@ static inline uint32_t length_of(uint64_t word, const char *text, size_t len)
 	return word & NUMBER_BYTES(0x80) ? characters(text, len) : (uint32_t)len;
 }
 
+static inline void add_text(struct column *c, uint64_t word, const char *text, size_t len)
+{
+	uint32_t length = length_of(word, text, len);
+
+	add_edges(c, word, text, len);
+	c->min_length = length < c->min_length ? length : c->min_length;
+	c->max_length = length > c->max_length ? length : c->max_length;
+}
+
+/* The value as a number, date or time. given: it was parsed already, or NULL. */
+static inline int add_parsed(struct column *c, uint64_t word, const char *text, size_t len,
+			     const struct value *given)
+{
+	int64_t i;
+	double d;
+
+	if (c->type == FIELD_STRING)
+		return 0;
+	if (given && given->type == c->type && c->declared)
+		return add_value(c, given);
+	if (c->type == FIELD_INTEGER && c->plain && number_integer(text, len, word, &i))
+		return add_integer(c, i);
+	if (c->type == FIELD_NUMBER && c->plain) {
+		if (number_decimal(text, len, word, &d))
+			return add_decimal(c, d);
+		if (number_integer(text, len, word, &i))
+			return add_decimal(c, (double)i);
+	}
+	return add_slowly(c, text, len);
+}
+
 /* All places of the top list are taken: from here on registers count what is distinct. */
-static __attribute__((noinline)) int count_by_registers(struct column *c)
+static int count_by_registers(struct column *c)
 {
 	int r = hll_init(&c->hll, c->small ? STATS_HLL_SMALL : STATS_HLL_BITS);
 
@@ -239,35 +280,117 @@ static __attribute__((noinline)) int count_by_registers(struct column *c)
 	return 0;
 }
 
-int column_add(struct column *c, const char *text, size_t len)
+/* From here on each value is taken by itself. */
+static int take_one_by_one(struct column *c)
 {
-	uint64_t word = number_word(text, len), hash = XXH3_64bits(text, len);
-	uint32_t length = length_of(word, text, len);
-	int64_t i;
-	double d;
+	c->by_value = false;
+	return column_settle(c, true);
+}
+
+/* A value that the top list does not have, and wants. */
+static __attribute__((noinline)) int add_new(struct column *c, uint64_t hash, const char *text,
+					     size_t len)
+{
+	struct value v;
+	int r = 0;
+
+	if (c->by_value) {
+		if (!c->declared)
+			infer(c, text, len, &v);
+		/* its text could not be parsed later */
+		if (len > TOP_TEXT && c->type != FIELD_STRING)
+			r = take_one_by_one(c);
+	}
+	if (r || !top_miss(&c->top, hash, text, len))
+		return r;
+	r = count_by_registers(c);
+	return r || !c->by_value ? r : take_one_by_one(c);
+}
+
+int column_add(struct column *c, uint64_t hash, const char *text, size_t len, const struct value *given)
+{
+	uint64_t word;
+	struct top_entry *place = top_find(&c->top, hash);
 
 	c->count++;
-	if (top_add(&c->top, hash, text, len) && count_by_registers(c) < 0)
+	if (place) {
+		place->count++;
+		if (c->by_value)
+			return 0;
+		word = number_word(text, len);
+		return add_parsed(c, word, text, len, given);
+	}
+	if (top_wants(&c->top) && add_new(c, hash, text, len) < 0)
 		return -ENOMEM;
 	if (!c->top.exact)
 		hll_add(&c->hll, hash);
-	add_edges(c, word, text, len);
-	c->min_length = length < c->min_length ? length : c->min_length;
-	c->max_length = length > c->max_length ? length : c->max_length;
-	switch (c->type) {
-	case FIELD_INTEGER:
-		if (c->plain && number_integer(text, len, word, &i))
-			return add_integer(c, i);
-		return add_slowly(c, text, len);
-	case FIELD_NUMBER:
-		if (c->plain && number_decimal(text, len, word, &d))
-			return add_decimal(c, d);
-		if (c->plain && number_integer(text, len, word, &i))
-			return add_decimal(c, (double)i);
-		return add_slowly(c, text, len);
-	case FIELD_STRING:
-		return 0;
-	default:
-		return add_slowly(c, text, len);
+	word = number_word(text, len);
+	if (c->texts)
+		add_text(c, word, text, len);
+	return c->by_value ? 0 : add_parsed(c, word, text, len, given);
+}
+
+/* ---- by the list of values -------------------------------------------------------------------- */
+
+/* x of a value as the column's type has it; false: it is none. */
+static bool entry_number(const struct column *c, const struct top_entry *e, struct value *v)
+{
+	const struct field *field = c->declared ? c->field : &plain_fields[c->type];
+
+	if (value_parse(v, field, e->text, e->len) < 0) {
+		v->type = FIELD_ANY;
+		return false;
 	}
+	if (c->type != FIELD_NUMBER)
+		v->d = (double)v->i;
+	return c->numeric && isfinite(v->d);
+}
+
+static int settle_one(struct column *c, const struct top_entry *e, bool sketch)
+{
+	struct moments *m = &c->moments;
+	double w = (double)e->count, delta;
+	struct value v;
+
+	if (!entry_number(c, e, &v)) {
+		c->invalid += v.type == FIELD_ANY && c->declared ? e->count : 0;
+		return 0;
+	}
+	c->imin = !c->some || v.i < c->imin ? v.i : c->imin;
+	c->imax = !c->some || v.i > c->imax ? v.i : c->imax;
+	c->dmin = !c->some || v.d < c->dmin ? v.d : c->dmin;
+	c->dmax = !c->some || v.d > c->dmax ? v.d : c->dmax;
+	c->some = true;
+	delta = v.d - m->mean; /* West 1979 */
+	m->n += e->count;
+	m->mean += delta * (w / (double)m->n);
+	m->m2 += w * delta * (v.d - m->mean);
+	m->shift = m->mean;
+	return sketch ? kll_add_many(&c->kll, v.d, e->count) : 0;
+}
+
+int column_settle(struct column *c, bool sketch)
+{
+	int r = 0;
+
+	c->some = false;
+	c->invalid = 0;
+	c->moments = (struct moments){ 0 };
+	for (uint32_t i = 0; i < c->top.n && !r && c->type != FIELD_STRING; i++)
+		r = settle_one(c, &c->top.entries[i], sketch);
+	return r;
+}
+
+int column_quantiles(struct kll_view *v, const struct column *c)
+{
+	struct value value;
+	int r;
+
+	if (!c->by_value)
+		return kll_view(v, &c->kll);
+	r = kll_view_new(v, c->top.n);
+	for (uint32_t i = 0; i < c->top.n && !r; i++)
+		if (entry_number(c, &c->top.entries[i], &value))
+			v->items[v->n++] = (struct kll_item){ value.d, c->top.entries[i].count };
+	return r ? r : kll_view_sort(v);
 }

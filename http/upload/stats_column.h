@@ -3,9 +3,11 @@
  * stats_column.h -- one column's statistics: what stats.c feeds cell by cell and stats_json.c
  * shows. Private to stats.
  *
- * A cell costs one XXH3 for distinct and top values together, one try at parsing as what the column
- * has been so far, and a few compares. Distinct and top values go by the text as it stands in the
- * file: "1.0" and "1" are two.
+ * A cell costs one XXH3 for distinct and top values together. While a column has no more different
+ * values than the top list has places, that is all of it ("by value"): what else there is to know
+ * is made of the list at the end, exactly. Else each cell is one try at parsing as what the column
+ * has been so far (none when the check has parsed it), and a few compares. Distinct and top values
+ * go by the text as it stands in the file: "1.0" and "1" are two.
  */
 #ifndef WEIR_UPLOAD_STATS_COLUMN_H
 #define WEIR_UPLOAD_STATS_COLUMN_H
@@ -17,7 +19,7 @@
 #include "http/upload/top.h"
 #include "http/upload/value.h"
 
-/* Columns up to this one have full sketches (at most 97 KiB each), those behind it small ones (10
+/* Columns up to this one have full sketches (at most 98 KiB each), those behind it small ones (10
  * KiB): a file of 1,024 columns stays within 16 MiB. */
 #define STATS_FULL_COLUMNS 64u
 #define STATS_HLL_BITS	   15u
@@ -49,6 +51,8 @@ struct column {
 	enum field_type type;	       /* inferred so far (ANY: nothing came), or the field's */
 	bool declared, numeric, plain; /* plain: numbers have no group or other decimal character */
 	bool small, personal;
+	bool by_value; /* the top list has all; numbers are made of it: column_settle() */
+	bool texts;    /* edges and lengths are wanted */
 	uint32_t min_length, max_length; /* characters */
 	uint64_t count;			 /* cells that are not null */
 	uint64_t invalid;		 /* of these, no values of the declared type */
@@ -68,8 +72,19 @@ struct column {
 int column_init(struct column *c, const char *name, size_t len, const struct field *field,
 		bool small);
 void column_fini(struct column *c);
-/* A cell that is not null. 0 or -ENOMEM. */
-int column_add(struct column *c, const char *text, size_t len);
+/* A cell that is not null. hash: its text's by XXH3; given: what the text is as a value of the column's field, or NULL.
+ * 0 or -ENOMEM. */
+int column_add(struct column *c, uint64_t hash, const char *text, size_t len, const struct value *given);
+/* The value of this hash will be added soon. */
+static inline void column_ahead(const struct column *c, uint64_t hash)
+{
+	__builtin_prefetch(c->top.tags + 8 * (size_t)((uint32_t)hash & c->top.mask));
+	if (c->hll.registers)
+		__builtin_prefetch(c->hll.registers + (hash >> (64 - c->hll.bits)));
+}
+/* Of a column by value: its numbers out of the list; sketch: into the quantile sketch too. 0 or -ENOMEM. */
+int column_settle(struct column *c, bool sketch);
+int column_quantiles(struct kll_view *v, const struct column *c); /* as kll_view() */
 void moments_fold(struct moments *m);
 double moments_stddev(struct moments *m); /* of a sample (n - 1); NAN below 2 */
 json_t *column_json(struct column *c, uint64_t rows);

@@ -102,7 +102,7 @@ static void put_quantiles(json_t *out, const struct column *c)
 	json_t *q = json_object();
 	struct kll_view v;
 
-	if (kll_view(&v, &c->kll) < 0) {
+	if (column_quantiles(&v, c) < 0) {
 		json_decref(q);
 		return;
 	}
@@ -110,7 +110,7 @@ static void put_quantiles(json_t *out, const struct column *c)
 		json_object_set_new(q, quantiles[i].name,
 				    column_value(c, kll_quantile(&v, quantiles[i].q)));
 	json_object_set_new(out, "quantiles", q);
-	if (v.n > 2 * c->kll.run || c->kll.shift)
+	if (!c->by_value && (v.n > 2 * c->kll.run || c->kll.shift))
 		json_object_set_new(out, "quantile_error", json_real(kll_error(c->kll.run)));
 	json_object_set_new(out, "histogram", histogram(c, &v));
 	kll_view_fini(&v);

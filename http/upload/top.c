@@ -10,13 +10,14 @@ int top_init(struct top *t, uint32_t places)
 {
 	memset(t, 0, sizeof(*t));
 	t->entries = aligned_alloc(64, places * sizeof(*t->entries));
-	t->index = calloc((size_t)places * 2, sizeof(*t->index));
-	if (!t->entries || !t->index) {
+	t->tags = calloc(places, 4);
+	t->slots = calloc(places, 4);
+	if (!t->entries || !t->tags || !t->slots) {
 		top_fini(t);
 		return -ENOMEM;
 	}
 	t->places = places;
-	t->mask = places * 2 - 1;
+	t->mask = places / 2 - 1;
 	t->exact = true;
 	t->random = 2463534242;
 	return 0;
@@ -25,36 +26,39 @@ int top_init(struct top *t, uint32_t places)
 void top_fini(struct top *t)
 {
 	free(t->entries);
-	free(t->index);
+	free(t->tags);
+	free(t->slots);
 	t->entries = NULL;
-	t->index = NULL;
+	t->tags = t->slots = NULL;
 }
 
 static void index_put(struct top *t, uint64_t hash, uint32_t entry)
 {
-	uint32_t slot = (uint32_t)hash & t->mask;
+	uint32_t slot = ((uint32_t)hash & t->mask) * 8, last = t->mask * 8 + 7;
 
-	while (t->index[slot])
-		slot = (slot + 1) & t->mask;
-	t->index[slot] = (uint32_t)(hash >> 48) << 16 | (entry + 1);
+	while (t->tags[slot])
+		slot = slot == last ? 0 : slot + 1;
+	t->tags[slot] = (uint8_t)top_tag(hash);
+	t->slots[slot] = (uint8_t)entry;
 }
 
-/* Linear probing: those behind it that would not be found any more move up (Knuth 6.4 R). */
-static void index_drop(struct top *t, uint64_t hash, uint32_t entry)
+/* A full group sends those who look on to the next one: when it is no longer full, they would not
+ * be found there. That is rare enough to make the index anew. */
+static void index_drop(struct top *t, uint32_t entry)
 {
-	uint32_t slot = (uint32_t)hash & t->mask, next;
+	uint32_t group = (uint32_t)t->entries[entry].hash & t->mask, slot;
+	uint64_t tags;
 
-	while ((t->index[slot] & 0xffff) != entry + 1)
-		slot = (slot + 1) & t->mask;
-	for (next = (slot + 1) & t->mask; t->index[next]; next = (next + 1) & t->mask) {
-		uint32_t home = (uint32_t)t->entries[(t->index[next] & 0xffff) - 1].hash & t->mask;
-
-		if (((next - home) & t->mask) >= ((next - slot) & t->mask)) {
-			t->index[slot] = t->index[next];
-			slot = next;
-		}
-	}
-	t->index[slot] = 0;
+	for (slot = group * 8; !t->tags[slot] || t->slots[slot] != entry;)
+		slot = (slot + 1) & (t->mask * 8 + 7);
+	memcpy(&tags, t->tags + slot / 8 * 8, 8);
+	t->tags[slot] = 0;
+	if (~tags & TOP_BYTES(0x80))
+		return;
+	memset(t->tags, 0, (size_t)t->places * 4);
+	for (uint32_t i = 0; i < t->n; i++)
+		if (i != entry)
+			index_put(t, t->entries[i].hash, i);
 }
 
 /* The rarest entry: those that count `least` one after the other, then the new least is looked for.
@@ -88,7 +92,7 @@ bool top_miss(struct top *t, uint64_t hash, const char *text, size_t len)
 			return true;
 		}
 		at = rarest(t);
-		index_drop(t, t->entries[at].hash, at);
+		index_drop(t, at);
 	} else {
 		t->n++;
 	}
