@@ -99,7 +99,8 @@ llhttp_obj    = $(BUILD)/llhttp/api.o $(BUILD)/llhttp/http.o $(BUILD)/llhttp/llh
 
 weir_src     := tools/audit.c tools/ca.c tools/cmd.c tools/dataset.c tools/dataset_check.c tools/fdstore.c tools/group.c tools/lab.c
 weir_src     += tools/login.c tools/objects.c tools/prompt.c tools/session.c tools/show.c tools/up.c tools/user.c tools/web.c
-weir_src     += tools/rate.c tools/tus.c tools/upload.c tools/upload_mend.c tools/upload_watch.c
+weir_src     += tools/rate.c tools/sync.c tools/sync_down.c tools/sync_fetch.c tools/sync_ignore.c tools/sync_remote.c tools/sync_send.c
+weir_src     += tools/sync_state.c tools/sync_up.c tools/tus.c tools/upload.c tools/upload_mend.c tools/upload_watch.c
 weir_src     += tools/tunnel.c tools/tunnel_enroll.c tools/tunnel_origin.c tools/tunnel_show.c tools/tunnel_status.c tools/tunnel_watch.c tools/tunnel_wish.c
 
 bpf_src      := bpf/edge.bpf.c bpf/listen.bpf.c
@@ -373,7 +374,7 @@ bench-%: all
 role_files   := user/agent/weir-agent dns/weir-ns http/gateway/weir-gateway http/store/weir-endpoint http/registry/weir-registry
 man_pages    := $(wildcard tools/weir.1 lib/weir.yaml.5 http/upload/weir-dataset.5 user/tunnel/weir-tunnel.8 $(role_files:%=%.8))
 units        := $(wildcard $(role_files:%=%.service) $(patsubst %,user/tunnel/weir-%.service,edge origin authority) \
-                tools/weir.service tools/weir.target)
+                tools/weir.service tools/weir.target tools/weir-sync@.service)
 examples     := examples/one-box.yaml examples/edge.yaml examples/origin.yaml examples/one-box.zone examples/bpftool.md examples/grafana.json
 lab          := $(wildcard examples/lab/*)
 datasets     := $(wildcard examples/datasets/*)

@@ -43,6 +43,7 @@ int cmd_token(const struct cmd *cmd, int argc, char **argv);
 int cmd_group(const struct cmd *cmd, int argc, char **argv);
 int cmd_dataset(const struct cmd *cmd, int argc, char **argv);
 int cmd_upload(const struct cmd *cmd, int argc, char **argv);
+int cmd_sync(const struct cmd *cmd, int argc, char **argv);
 int cmd_audit(const struct cmd *cmd, int argc, char **argv);
 int cmd_catalogue(const struct cmd *cmd, int argc, char **argv);
 int cmd_login(const struct cmd *cmd, int argc, char **argv);

@@ -276,10 +276,10 @@ static bool has_key(struct web *w, const char *id, const char *key, struct tus_w
 	return found;
 }
 
-static int show(struct web *w, const char *id, const char *query, unsigned int timeout_ms, json_t **out,
-		struct tus_why *why)
+static int show(struct web *w, const char *id, const char *query, unsigned int timeout_ms,
+		const volatile bool *stop, json_t **out, struct tus_why *why)
 {
-	struct exchange x = { .call = { .timeout_ms = timeout_ms, .body_max = 64u << 20 } };
+	struct exchange x = { .call = { .timeout_ms = timeout_ms, .stop = stop, .body_max = 64u << 20 } };
 	char *url = tus_url(w, "/_/uploads", "", id, ""), *whole = NULL;
 	int rc;
 
@@ -306,7 +306,7 @@ int tus_find(struct web *w, const char *dataset, const char *file, const char *k
 	     struct tus_why *why)
 {
 	json_t *all = NULL, *o;
-	int rc = show(w, "", "", CALL_MS, &all, why);
+	int rc = show(w, "", "", CALL_MS, NULL, &all, why);
 	size_t i;
 
 	if (rc)
@@ -329,12 +329,13 @@ int tus_find(struct web *w, const char *dataset, const char *file, const char *k
 	return why->rc = rc;
 }
 
-int tus_show(struct web *w, const char *id, unsigned int wait_s, json_t **out, struct tus_why *why)
+int tus_show(struct web *w, const char *id, unsigned int wait_s, const volatile bool *stop, json_t **out,
+	     struct tus_why *why)
 {
 	char path[TUS_ID_MAX + 2];
 
 	snprintf(path, sizeof(path), "/%s", id);
-	return show(w, path, wait_s ? "?wait=1" : "", wait_s ? wait_s * 1000 : CALL_MS, out, why);
+	return show(w, path, wait_s ? "?wait=1" : "", wait_s ? wait_s * 1000 : CALL_MS, stop, out, why);
 }
 
 bool tus_over(const char *state)

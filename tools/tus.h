@@ -67,8 +67,10 @@ int tus_offset(struct web *w, const char *id, uint64_t *offset, uint64_t *size, 
 int tus_send(struct web *w, const char *id, uint64_t *offset, const struct tus_piece *piece, uint64_t size,
 	     struct tus_why *why);
 int tus_cancel(struct web *w, const char *id, struct tus_why *why);
-/* What is known of it (GET /_/uploads/ID): a new reference. wait_s: first waits so long for its end. */
-int tus_show(struct web *w, const char *id, unsigned int wait_s, json_t **out, struct tus_why *why);
+/* What is known of it (GET /_/uploads/ID): a new reference. wait_s: first waits so long for its end, or for *stop
+ * (may be NULL). */
+int tus_show(struct web *w, const char *id, unsigned int wait_s, const volatile bool *stop, json_t **out,
+	     struct tus_why *why);
 /* accepted, rejected, failed or cancelled? */
 bool tus_over(const char *state);
 

@@ -201,7 +201,7 @@ int upload_finish(const struct upload_options *o, const char *id, const char *na
 	struct tus_why why;
 	json_t *shown = NULL;
 	size_t told = watch_free(watch, state);
-	int rc = tus_show(o->web, id, 0, &shown, &why);
+	int rc = tus_show(o->web, id, 0, NULL, &shown, &why);
 
 	if (rc)
 		return cmd_fail("cannot ask about %s: %s", name, why.text);

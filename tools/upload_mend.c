@@ -154,7 +154,7 @@ int upload_mend(const struct upload_options *o, const char *what, const char *ro
 		rc = cmd_fail("cannot mend %s: %s", what, why.text);
 		goto out;
 	}
-	if (tus_show(o->web, js_text(said, "id", ""), 0, &shown, &why)) {
+	if (tus_show(o->web, js_text(said, "id", ""), 0, NULL, &shown, &why)) {
 		rc = cmd_fail("cannot ask about it: %s", why.text);
 		goto out;
 	}

@@ -4,7 +4,7 @@ _weir() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		words="up check status top weights drain put get ls rm login logout whoami dataset upload catalogue audit group user token tunnel ca lab help --help --version"
+		words="up check status top weights drain put get ls rm login logout whoami dataset upload sync catalogue audit group user token tunnel ca lab help --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
@@ -23,6 +23,7 @@ _weir() {
 	drain) words="-c --stop --json --help" ;;
 	put | get | ls | rm) words="-c --gateway --token-file --ca --json --help" ;;
 	upload) words="--name --stop-at-first --no-wait --retry --rate --mend --rows --bytes -c --url --token-file --ca --json --help" ;;
+	sync) words="--once --delete --rate --parallel --reverse --interval --retry --quiet -c --url --token-file --ca --json --help" ;;
 	login) words="--device --user --stdin --token-file --ca -c --json --help" ;;
 	logout) words="--help" ;;
 	whoami | catalogue) words="-c --url --token-file --ca --json --help" ;;

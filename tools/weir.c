@@ -104,6 +104,20 @@ static const struct cmd commands[] = {
 	  "\n--json prints a line for each event. Exit code 0: accepted, 1: not\n"
 	  "example: weir upload may.csv sales; weir upload --mend UPLOAD --rows 17-17 row17.csv\n",
 	  cmd_upload },
+	{ "sync", "FOLDER DATASET | DATASET FOLDER",
+	  "Keep a dataset equal to a folder (or the folder to the dataset), as files come",
+	  "  --once          bring equal and end; without it files are watched\n"
+	  "  --delete        remove what is gone; only what this command put there, and as it put it\n"
+	  "  --rate R        at most so many bytes a second, such as 10MiB\n"
+	  "  --parallel N    files at once (4)\n"
+	  "  --reverse       from the dataset to the folder, whatever their order\n"
+	  "  --interval T    how often the dataset is asked for what is new (10s; reverse)\n"
+	  "  --retry T       with --once: so long the gateway may be away (600s); without it, always\n"
+	  "  --quiet         says only what went wrong\n"
+	  "A .weirignore in the folder has patterns as gitignore(5); editors' temporary names are left out anyway.\n"
+	  "A rejected file is not sent again until it changes. State: $XDG_STATE_HOME/weir/sync\n" CONFIG_HELP WHERE_HELP
+	  "\nexample: weir sync ./measurements sales; weir sync --once --delete sales ./copy\n",
+	  cmd_sync },
 	{ "catalogue", "", "Show all files that you may read, with rows and times", CONFIG_HELP WHERE_HELP
 	  "\nexample: weir catalogue --json | jq '.datasets[].files[].url'\n",
 	  cmd_catalogue },
