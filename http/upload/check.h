@@ -16,6 +16,9 @@ struct check_options {
 	const struct rules *rules;
 	/* Called for each finding up to tolerance.show. Non-zero ends the check. */
 	int (*found)(void *arg, const struct finding *finding);
+	/* May be NULL: faults of rows beyond those, for who notes why a row is bad. Row, level, column and rule alone, and
+	 * the message of a rule over rows. */
+	void (*counted)(void *arg, const struct finding *finding);
 	/* Rows that stay (statistics, outputs) and rows that go to quarantine; may be NULL. */
 	int (*names)(void *arg, const struct cell *names, uint32_t n);
 	int (*good)(void *arg, const struct row *row);

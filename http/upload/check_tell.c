@@ -63,6 +63,10 @@ int fault_tell(struct check *c, const struct fault *f, const char *message, cons
 		snprintf(out.message, sizeof(out.message), "%s", message);
 		snprintf(out.mend, sizeof(out.mend), "%s", mend);
 		rc = c->opt.found(c->opt.arg, &out);
+	} else if (!shown && c->opt.counted && c->row && f->level != FINDING_WARN) {
+		out.column = fault_column(c, f);
+		snprintf(out.message, sizeof(out.message), "%s", message);
+		c->opt.counted(c->opt.arg, &out);
 	}
 	if (!rc && f->level == FINDING_REJECT && c->rules->tolerance.stop) {
 		c->stopped = true;

@@ -165,8 +165,9 @@ static int on_bad(void *arg, const struct row *row)
 
 /* ---- check to the rest ----------------------------------------------------------------------- */
 
-static void note_fault(struct pipeline *p, const struct finding *f)
+static void note_fault(void *arg, const struct finding *f)
 {
+	struct pipeline *p = arg;
 	size_t len;
 
 	if (p->faults_row != f->row) {
@@ -174,7 +175,11 @@ static void note_fault(struct pipeline *p, const struct finding *f)
 		p->faults[0] = '\0';
 	}
 	len = strlen(p->faults);
-	if (f->level != FINDING_WARN)
+	if (f->level == FINDING_WARN)
+		return;
+	if (!*f->column && !strcmp(f->rule, "row")) /* there may be many: which of them */
+		snprintf(p->faults + len, sizeof(p->faults) - len, "%srow: %s", len ? "; " : "", f->message);
+	else
 		snprintf(p->faults + len, sizeof(p->faults) - len, "%s%s%s%s", len ? "; " : "", f->column,
 			 *f->column ? ": " : "", f->rule);
 }
@@ -271,6 +276,7 @@ static int open_check(struct pipeline *p)
 	struct check_options opt = {
 		.rules = p->rules,
 		.found = on_found,
+		.counted = note_fault,
 		.names = on_names,
 		.good = on_good,
 		.bad = on_bad,
