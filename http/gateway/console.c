@@ -14,6 +14,7 @@
 
 #include "http/gateway/gateway.h"
 #include "lib/log.h"
+#include "lib/token_issue.h"
 
 #define LOOK_EVERY_S  2
 #define LOOKING_S     15 /* so long after the last request somebody is taken to look */
@@ -195,6 +196,8 @@ enum http_next console_token(struct http_req *req, void *arg)
 		return HTTP_ANSWERED;
 	if (!who.expires || who.expires > until)
 		who.expires = until;
+	if (!*who.id)
+		token_id_new(who.id, false); /* of a key: can be ended by signing out */
 	http_add_header(req, "Cache-Control", "no-store");
 	if (users_sign(gw->users, &who, token))
 		return http_reply_error(req, 503, "no_signing_key",

@@ -31,7 +31,8 @@ void identity_free(struct identity *id); /* accepts NULL */
  * POST /_/login/device/token {handle}    200 {token,user,expires}; 202 {error:"pending"|"slow_down"}; 403 denied; 410 expired
  * POST /_/logout                         200 {end_session: url or null}; the token's id is ended
  * GET /_/session                         200 {user,name,groups,role,csrf,expires,provider} or {user:null,provider:bool,passwords:bool}
- * POST /_/tokens {note,ttl,bucket?,prefix?,rights?}   200 {token,id,expires}: an API token of the caller, at most its own rights
+ * POST /_/tokens {note,ttl,bucket?,prefix?,rights?}   200 {token,id,expires}: an API token of the caller, at most its own rights;
+ *                                        403 by a token for less than everything, which ends itself alone
  * GET /_/tokens, DELETE /_/tokens/ID     the caller's tokens
  * GET /_/audit                           what all gateways and endpoints wrote down, newest first: {lines,silent:[{node,role,why}],next}
  * GET /_/people                          role admin: provider's people and local users with groups, last sign-in

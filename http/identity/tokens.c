@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tokens.c -- API tokens: for programs, made by who is signed in, at most with the rights of who makes them, for at most
- * a year. An API token makes no further ones, so that one that leaked ends when it is revoked.
+ * a year. An API token makes no further ones, so that one that leaked ends when it is revoked; nor does a token that was
+ * made for less than everything (by `weir token`, or by a gateway for a redirect, which stands in an address for five
+ * minutes). Neither sees or ends the tokens of its user: it ends itself.
  */
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -21,6 +23,14 @@ struct wish {
 	struct token_scope who, want;
 	char note[NOTE_MAX + 1];
 };
+
+/* Somebody who signed in, or showed a key: no token that was made for one thing. */
+static bool is_sign_in(const struct token_scope *who)
+{
+	const unsigned int all = RIGHT_READ | RIGHT_WRITE | RIGHT_DELETE | RIGHT_LIST;
+
+	return !token_id_is_api(who->id) && !who->exact && !who->via_gateway && token_allows(who, all, NULL, NULL);
+}
 
 static enum http_next registry_away(struct http_req *req)
 {
@@ -117,9 +127,9 @@ static enum http_next issue(struct http_req *req, struct wish *w)
 	json_t *o = session_body(req);
 	const char *why = NULL;
 
-	if (o && (token_id_is_api(w->who.id) || w->who.exact || w->who.via_gateway)) {
+	if (o && !is_sign_in(&w->who)) {
 		session_audit(w->id, req, w->who.user, "token.create", "", "denied", "by an API token");
-		http_reply_error(req, 403, "forbidden", "an API token cannot make further ones: sign in");
+		http_reply_error(req, 403, "forbidden", "an API token, or one for less than everything, cannot make further ones: sign in");
 	} else if (o && (why = wanted(w, o))) {
 		session_audit(w->id, req, w->who.user, "token.create", "", "denied", why);
 		http_reply_error(req, 422, "bad_token", "%s", why);
@@ -157,6 +167,10 @@ static enum http_next revoke(struct http_req *req, struct wish *w)
 		free(w);
 		return http_reply_error(req, 404, "no_such_token", "this is no id of a token");
 	}
+	if (!is_sign_in(&w->who) && strcmp(which, w->who.id)) {
+		free(w);
+		return http_reply_error(req, 403, "forbidden", "an API token, or one for less than everything, ends none but itself: sign in");
+	}
 	snprintf(w->want.id, sizeof(w->want.id), "%s", which);
 	return run(req, revoke_work, w);
 }
@@ -180,6 +194,11 @@ enum http_next identity_tokens(struct http_req *req, struct identity *id)
 	case HTTP_DELETE:
 		return revoke(req, w);
 	default:
+		if (!is_sign_in(&who)) {
+			free(w);
+			return http_reply_error(req, 403, "forbidden",
+						"an API token, or one for less than everything, does not see the others: sign in");
+		}
 		return run(req, list_work, w);
 	}
 }
