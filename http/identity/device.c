@@ -149,7 +149,7 @@ enum http_next identity_device(struct http_req *req, struct identity *id)
 	json_decref(body);
 	if (!body)
 		return HTTP_ANSWERED;
-	if (!limits_take(id->devices, access_client(req, from), now_ms()) || !limits_take(id->devices, "everybody", now_ms())) {
+	if (!limits_take(id->devices, session_from(req, from), now_ms()) || !limits_take(id->devices, "everybody", now_ms())) {
 		http_add_header(req, "Retry-After", "10");
 		return http_reply_error(req, 429, "slow_down", "too many sign-ins were begun; wait a little and try again");
 	}
@@ -178,7 +178,7 @@ static void not_yet(struct http_req *req, struct ask *a, long status, const json
 	} else if (!strcmp(error, "slow_down")) {
 		pending(req, "slow_down", interval + SLOWER_S);
 	} else if (!strcmp(error, "access_denied")) {
-		session_audit(a->id, req, "", "device", "", "denied", "refused at the provider");
+		session_audit_stranger(a->id, req, "", "device", "denied", "refused at the provider");
 		http_reply_error(req, 403, "denied", "the sign-in was refused at the provider");
 	} else if (!strcmp(error, "expired_token") || !strcmp(error, "invalid_grant")) {
 		http_reply_error(req, 410, "expired", "this sign-in has expired or was used already; begin again (weir login)");

@@ -26,6 +26,10 @@
 #define USER_EVERY_MS 6000
 #define ADDRESS_BURST 60 /* … of one address */
 #define ADDRESS_EVERY_MS 1000
+#define NOTED_BURST	 20 /* lines of the audit log by strangers of one address */
+#define NOTED_EVERY_MS	 10000
+#define NOTED_ALL	 600 /* and of all; then 86,400 a day, some 30 MB of the log's gigabyte */
+#define NOTED_ALL_MS	 1000
 
 static int copy(char **out, const char *text)
 {
@@ -117,9 +121,11 @@ int identity_open(struct identity **out, const struct conf *conf)
 	id->by_user = limits_new(USER_BURST, USER_EVERY_MS);
 	id->by_address = limits_new(ADDRESS_BURST, ADDRESS_EVERY_MS);
 	id->devices = limits_new(ADDRESS_BURST / 2, ADDRESS_EVERY_MS * 2);
+	id->noted = limits_new(NOTED_BURST, NOTED_EVERY_MS);
+	id->noted_all = limits_new(NOTED_ALL, NOTED_ALL_MS);
 	id->states = seen_new(STATES_MAX);
 	id->polls = seen_new(POLLS_MAX);
-	rc = id->by_user && id->by_address && id->devices && id->states && id->polls ? 0 : -ENOMEM;
+	rc = id->by_user && id->by_address && id->devices && id->noted && id->noted_all && id->states && id->polls ? 0 : -ENOMEM;
 	if (!rc)
 		rc = copy(&id->url, c->url);
 	if (!rc)
@@ -186,6 +192,8 @@ void identity_free(struct identity *id)
 	limits_free(id->by_user);
 	limits_free(id->by_address);
 	limits_free(id->devices);
+	limits_free(id->noted);
+	limits_free(id->noted_all);
 	seen_free(id->states);
 	seen_free(id->polls);
 	free(id->issuer);

@@ -36,6 +36,7 @@ struct identity {
 	struct registry *reg;
 	struct audit *audit;
 	struct limits *by_user, *by_address, *devices;
+	struct limits *noted, *noted_all; /* lines of the audit log that strangers can cause at will */
 	struct seen *states;   /* of sign-ins that came back: each once */
 	struct seen *polls;    /* of device handles */
 	atomic_uint hashing;   /* passwords at this moment */
@@ -92,6 +93,12 @@ json_t *session_json(struct identity *id, const struct token_scope *scope);
 /* One line of the audit log about this request; why may be NULL. */
 void session_audit(struct identity *id, struct http_req *req, const char *who, const char *what, const char *on, const char *result,
 		   const char *why);
+/* The same for what strangers can cause without end: a few lines of an address, some of all. Who floods must not push out
+ * of the log what happened before. All are counted. */
+void session_audit_stranger(struct identity *id, struct http_req *req, const char *who, const char *what, const char *result,
+			    const char *why);
+/* The client's address as limits count it: of IPv6 the /64, of which one machine has all. Returns out. */
+char *session_from(const struct http_req *req, char out[ADDR_PORT_STRLEN]);
 /* The gathered body as a JSON object; NULL and 400 or 415 was answered. */
 json_t *session_body(struct http_req *req);
 /* scheme://host of the request, or the configured one. malloc'ed. */

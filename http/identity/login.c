@@ -230,7 +230,7 @@ static const char *judge(struct http_req *req, struct identity *id, const json_t
 
 static enum http_next refused(struct http_req *req, struct identity *id, json_t *known, unsigned int status, const char *why)
 {
-	session_audit(id, req, "", "login", "", status == 403 ? "denied" : "failed", why);
+	session_audit_stranger(id, req, "", "login", status == 403 ? "denied" : "failed", why);
 	json_decref(known);
 	return page_fault(req, status, status == 403 ? "denied" : "sign_in", "Signing in did not succeed: %s.", why);
 }

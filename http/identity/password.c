@@ -78,7 +78,7 @@ static int may_try(struct http_req *req, struct identity *id, const struct attem
 	int64_t now = now_ms();
 
 	if (!limits_take(id->by_address, a->from, now) || !limits_take(id->by_user, a->user, now)) {
-		session_audit(id, req, a->user, "login", "", "denied", "too many attempts");
+		session_audit_stranger(id, req, a->user, "login", "denied", "too many attempts");
 		http_add_header(req, "Retry-After", "10");
 		http_reply_error(req, 429, "slow_down", "too many attempts to sign in; wait a little and try again");
 		return -EAGAIN;
@@ -127,7 +127,7 @@ enum http_next identity_login_password(struct http_req *req, struct identity *id
 		return http_reply_error(req, 400, "bad_login", "send {\"user\": …, \"password\": …} from a page of this host");
 	}
 	a->id = id;
-	access_client(req, a->from);
+	session_from(req, a->from);
 	if (may_try(req, id, a)) {
 		free(a);
 		return HTTP_ANSWERED;

@@ -15,6 +15,22 @@
 
 /* ---- shared ---------------------------------------------------------------------------------- */
 
+char *session_from(const struct http_req *req, char out[ADDR_PORT_STRLEN])
+{
+	struct addr a;
+
+	if (addr_parse(&a, access_client(req, out)) || a.family != AF_INET6)
+		return out;
+	memset(a.bytes + 8, 0, 8);
+	return addr_format(&a, out, ADDR_PORT_STRLEN);
+}
+
+static void count(struct identity *id, const char *what, const char *result)
+{
+	if (!strcmp(what, "login") || !strcmp(what, "device"))
+		metric_inc(metric_series(id->sign_ins, what, result, NULL), 1);
+}
+
 void session_audit(struct identity *id, struct http_req *req, const char *who, const char *what, const char *on, const char *result,
 		   const char *why)
 {
@@ -22,8 +38,19 @@ void session_audit(struct identity *id, struct http_req *req, const char *who, c
 
 	audit_write(id->audit, &(struct audit_entry){ .who = who, .what = what, .on = on, .result = result, .why = why,
 						      .from = access_client(req, from), .request = http_id(req) });
-	if (!strcmp(what, "login") || !strcmp(what, "device"))
-		metric_inc(metric_series(id->sign_ins, what, result, NULL), 1);
+	count(id, what, result);
+}
+
+void session_audit_stranger(struct identity *id, struct http_req *req, const char *who, const char *what, const char *result,
+			    const char *why)
+{
+	int64_t now = (int64_t)time(NULL) * 1000;
+	char from[ADDR_PORT_STRLEN];
+
+	if (limits_take(id->noted, session_from(req, from), now) && limits_take(id->noted_all, "everybody", now))
+		session_audit(id, req, who, what, "", result, why);
+	else
+		count(id, what, result);
 }
 
 /* Only as application/json, which no page of another site can send without being asked first (CORS). */

@@ -61,6 +61,12 @@ with SignOn(provider=False) as s:
     check(until(lambda: listing() in (200, 404)), "it opens the endpoint", listing())
     check(api.get("http://127.0.0.1:8080/b/other/?limit=1", **bearer).status == 403, "for its bucket alone")
     check(api.post(s.url + "/_/tokens", {"note": "more"}, **bearer).status == 403, "it makes no further ones")
+    check(api.get(s.url + "/_/tokens", **bearer).status == 403 and api.ask("DELETE", s.url + "/_/tokens/a000000000000000", **bearer).status == 403,
+          "and neither sees nor ends others")
+    to = b.get(f"{s.url}/o/{'0' * 64}").to
+    short = {"Authorization": "Bearer " + re.search(r"[?&]t=([^&]+)", to).group(1)}
+    check(api.get(s.url + "/_/session", **short).json["user"] == "local" and api.post(s.url + "/_/tokens", {"ttl": 3600, "rights": "r"}, **short).status == 403,
+          "nor does the token of a redirect become one that lives for a year")
     for ask, what in (({"rights": "rx"}, "unknown rights"), ({"ttl": 10 ** 9}, "more than a year"), ({"ttl": "soon"}, "a ttl that is no number"),
                       ({"prefix": "p"}, "a prefix without bucket")):
         check(b.post(s.url + "/_/tokens", ask, X_Weir_CSRF=csrf).status == 422, f"refused: {what}")
@@ -82,6 +88,14 @@ with SignOn(provider=False) as s:
     tries = [b.post(s.url + "/_/login/password", {"user": "guess", "password": str(i)}) for i in range(12)]
     check([t.status for t in tries[:10]] == [401] * 10 and tries[11].status == 429 and tries[11].headers["Retry-After"],
           "who guesses has to wait (429)", [t.status for t in tries])
+
+    # who floods does not push others out of the audit log: a few lines of each address, all are counted
+    for _ in range(60):
+        Browser().get(s.url + "/_/login/callback?state=x")
+    for _ in range(30):
+        b.post(s.url + "/_/login/password", {"user": "guess", "password": "x"})
+    noise = [l for l in boss.get(s.url + "/_/audit?max=1000&what=login").json["lines"] if l["why"] == "too many attempts"]
+    check(0 < len(noise) <= 22, "who floods does not fill the audit log", len(noise))
 
     # the audit log: of both gateways; auditors see all, others their own
     Browser().post("http://127.0.0.1:8002/_/login/password", {"user": "boss", "password": "battery staple"})
@@ -123,4 +137,10 @@ with SignOn(provider=False) as s:
     stolen = {"Authorization": f"Bearer {old}"}
     check(until(lambda: api.get("http://127.0.0.1:8080/b/data/?limit=1", **stolen).status == 401, 5), "and ends the token, also at the endpoint")
     check(b.post(s.url + "/_/logout", {}).status == 200, "signing out twice does no harm")
+
+    # the endpoints are silent: a name that may be a bucket's is nobody's
+    s.endpoint.kill()
+    word = boss.post(s.url + "/_/login/password", {"user": "boss", "password": "battery staple"}).json["csrf"]
+    got = boss.ask("POST", s.url + "/_/datasets?name=somebodys", b"title: mine\n", Content_Type="application/yaml", X_Weir_CSRF=word)
+    check(got.status == 503 and got.json["error"] == "endpoint", "no dataset takes a name while the endpoints do not say whether it is a bucket's", got)
 finish()
