@@ -14,6 +14,7 @@
 
 #include "lib/hash.h"
 #include "lib/password.h"
+#include "lib/token_issue.h"
 
 #define WAIT_S 5 /* for a signing key */
 
@@ -90,17 +91,51 @@ static json_t *make_key(struct user_key *key)
 			 "created", (json_int_t)time(NULL));
 }
 
+/* What people/ has of the name; 0 with *person NULL and *revision 0: nothing. */
+static int read_person(struct registry *reg, const char *name, json_t **person, int64_t *revision)
+{
+	char path[128];
+	struct reg_kv kv;
+	int rc;
+
+	*person = NULL;
+	*revision = 0;
+	snprintf(path, sizeof(path), REG_PEOPLE "%s", name);
+	rc = registry_get(reg, path, &kv);
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	*person = json_loadb(kv.value, kv.value_len, 0, NULL);
+	*revision = kv.mod_revision;
+	reg_kv_free(&kv);
+	return 0;
+}
+
+static bool is_of_provider(const json_t *person)
+{
+	return json_object_get(person, "issuer") != NULL;
+}
+
 int user_add(struct registry *reg, const char *name, const struct user_grant *grant,
 	     struct user_key *key)
 {
-	json_t *user;
+	json_t *user, *person;
+	int64_t revision;
 	int rc;
 
-	if (!user_name_valid(name) || !rights_parse(grant->rights))
+	if (!user_name_valid(name) || (grant && !rights_parse(grant->rights)))
 		return -EINVAL;
-	user = json_pack("{s:s, s:b, s:[{s:s, s:s, s:s}], s:[o]}", "name", name, "disabled", 0,
-			 "grants", "bucket", grant->bucket, "prefix", grant->prefix, "rights",
-			 grant->rights, "keys", make_key(key));
+	rc = read_person(reg, name, &person, &revision);
+	if (!rc && is_of_provider(person))
+		rc = -ENOTUNIQ;
+	json_decref(person);
+	if (rc)
+		return rc;
+	user = json_pack("{s:s, s:b, s:[], s:[o]}", "name", name, "disabled", 0, "grants", "keys",
+			 make_key(key));
+	if (user && grant)
+		json_array_append_new(json_object_get(user, "grants"),
+				      json_pack("{s:s, s:s, s:s}", "bucket", grant->bucket,
+						"prefix", grant->prefix, "rights", grant->rights));
 	rc = user ? write_user(reg, name, user, 0) : -EINVAL;
 	return rc == -EAGAIN ? -EEXIST : rc;
 }
@@ -191,12 +226,34 @@ int user_set_password(struct registry *reg, const char *name, const char *passwo
 
 int user_remove(struct registry *reg, const char *name)
 {
-	char path[128];
+	char path[128], trace[128], *text;
+	struct reg_cond same[2] = { { path, 0 }, { trace, 0 } };
+	struct reg_change changes[2] = { { path, NULL, 0 }, { trace, NULL, 0 } };
+	json_t *user, *person = NULL, *removed;
+	int rc = read_user(reg, name, &user, &same[0].mod_revision);
 
-	if (!user_name_valid(name))
-		return -EINVAL;
+	if (rc == -EPROTO) { /* what is broken can be removed, too */
+		snprintf(path, sizeof(path), REG_USERS "%s", name);
+		return registry_delete(reg, path);
+	}
+	if (!rc)
+		json_decref(user);
+	if (!rc)
+		rc = read_person(reg, name, &person, &same[1].mod_revision);
+	if (rc)
+		return rc;
+	removed = json_pack("{s:s, s:b, s:b, s:I}", "name", name, "local", 1, "removed", 1,
+			    "not_before", (json_int_t)time(NULL));
+	text = removed ? json_dumps(removed, JSON_COMPACT) : NULL;
 	snprintf(path, sizeof(path), REG_USERS "%s", name);
-	return registry_delete(reg, path);
+	snprintf(trace, sizeof(trace), REG_PEOPLE "%s", name);
+	changes[1].value = text;
+	rc = text ? registry_txn(reg, same, 2, changes, is_of_provider(person) ? 1 : 2, NULL)
+		  : -ENOMEM;
+	free(text);
+	json_decref(removed);
+	json_decref(person);
+	return rc;
 }
 
 json_t *user_list(struct registry *reg)
@@ -248,7 +305,6 @@ int user_token(struct registry *reg, const struct token_scope *scope, char out[T
 	struct token_scope endable = *scope;
 	struct users *users = NULL;
 	struct timespec until;
-	uint8_t id[8];
 	int64_t revision;
 	json_t *user;
 	int rc = read_user(reg, scope->user, &user, &revision);
@@ -256,8 +312,7 @@ int user_token(struct registry *reg, const struct token_scope *scope, char out[T
 	if (rc)
 		return rc;
 	json_decref(user);
-	random_bytes(id, sizeof(id));
-	hex_encode(id, sizeof(id), endable.id);
+	token_id_new(endable.id, false);
 	endable.issued = time(NULL);
 	rc = users_open(&users, reg, table_changed, &t);
 	if (rc)

@@ -36,10 +36,14 @@ void user_key_hash(const char *salt, const char *secret, char hash[65]);
 /* 1 to 63 of letters, digits, '.', '-', '_', '@'. */
 bool user_name_valid(const char *name);
 
+/* grant NULL: without rights (datasets and groups may give some). -ENOTUNIQ: a person of the provider
+ * has the name, and would become this user. */
 int user_add(struct registry *reg, const char *name, const struct user_grant *grant,
 	     struct user_key *key);
 int user_add_key(struct registry *reg, const char *name, struct user_key *key);
 int user_set_disabled(struct registry *reg, const char *name, bool disabled);
+/* The name stays in people/ with the moment: tokens of before are nobody's when it is given again, and
+ * no person of a provider can take it. */
 int user_remove(struct registry *reg, const char *name);
 /* The user's groups from now on; -ENOKEY: one of them does not exist (*missing, may be NULL). */
 int user_set_groups(struct registry *reg, const char *name, const char *const *groups, size_t n,

@@ -225,12 +225,16 @@ void users_close(struct users *u)
 
 size_t users_count(const struct users *u)
 {
+	const json_t *person;
+	const char *name;
 	size_t n;
 
 	if (!u)
 		return 0;
 	pthread_rwlock_rdlock((pthread_rwlock_t *)&u->lock);
-	n = json_object_size(u->known[USERS]) + json_object_size(u->known[PEOPLE]);
+	n = json_object_size(u->known[USERS]);
+	json_object_foreach (u->known[PEOPLE], name, person)
+		n += !json_is_true(json_object_get(person, "removed"));
 	pthread_rwlock_unlock((pthread_rwlock_t *)&u->lock);
 	return n;
 }

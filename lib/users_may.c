@@ -45,6 +45,22 @@ static void append_known(const struct users *u, const char *name, size_t len, ch
 		append_name(out, name, len);
 }
 
+/* Does the provider still say so? Who signed in again after the token was issued has the groups of that moment, at most:
+ * else an API token would keep for a year what its owner lost. */
+static bool still_claimed(const struct users *u, const struct token_scope *scope, const char *name, size_t len)
+{
+	const json_t *person = json_object_get(u->known[PEOPLE], scope->user), *one,
+		     *groups = json_object_get(person, "groups");
+	size_t i;
+
+	if (!json_is_array(groups) || scope->issued >= json_integer_value(json_object_get(person, "last")))
+		return true;
+	json_array_foreach (groups, i, one)
+		if (json_string_length(one) == len && !memcmp(json_string_value(one), name, len))
+			return true;
+	return false;
+}
+
 void users_groups_held(const struct users *u, const struct token_scope *scope, char out[512])
 {
 	const json_t *name;
@@ -53,7 +69,8 @@ void users_groups_held(const struct users *u, const struct token_scope *scope, c
 	out[0] = '\0';
 	for (const char *at = scope->groups; scope->provider && *at; at += len + (at[len] == ',')) {
 		len = strcspn(at, ",");
-		append_known(u, at, len, out);
+		if (still_claimed(u, scope, at, len))
+			append_known(u, at, len, out);
 	}
 	if (scope->provider)
 		return;

@@ -23,13 +23,17 @@ static int say_failure(const char *what, const char *name, int rc)
 	case -EEXIST:
 		return cmd_fail("there is a user %s already; `weir user key %s` makes another key",
 				name, name);
+	case -ENOTUNIQ:
+		return cmd_fail("a person of the OpenID provider is called %s, whose datasets would "
+				"be this user's; take another name",
+				name);
 	case -ENOENT:
 		return cmd_fail("there is no user %s (weir user list)", name);
 	case -EAGAIN:
 		return cmd_fail("somebody else changed %s at the same time; try again", name);
 	case -EINVAL:
 		return cmd_fail("%s: a user's name has 1 to 63 letters, digits, '.', '-', '_' or "
-				"'@'; rights are some of r w d l a",
+				"'@'; rights are some of r w d l a, or none",
 				name);
 	case -EPROTO:
 		return cmd_fail("what the registry holds for %s is no user; `weir user rm %s`, "
@@ -112,7 +116,7 @@ static int run_user(const struct cmd *cmd, struct registry *reg, const char *wha
 	int rc;
 
 	if (!strcmp(what, "add"))
-		rc = user_add(reg, name, grant, &key);
+		rc = user_add(reg, name, strcmp(grant->rights, "none") ? grant : NULL, &key);
 	else if (!strcmp(what, "key"))
 		rc = user_add_key(reg, name, &key);
 	else if (!strcmp(what, "disable") || !strcmp(what, "enable"))

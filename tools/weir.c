@@ -141,7 +141,8 @@ static const struct cmd commands[] = {
 	  cmd_group },
 	{ "user", "add|key|disable|enable|rm|groups|password NAME, or list", "Manage who may",
 	  CONFIG_HELP
-	  "  --rights LETTERS  r read, w write, d delete, l list, a see the console (rwdl)\n"
+	  "  --rights LETTERS  r read, w write, d delete, l list, a see the console (rwdl);\n"
+	  "                    none: only what groups and datasets give\n"
 	  "  --bucket B        in this bucket (all)\n  --prefix P        below this key prefix "
 	  "(all)\n"
 	  "  groups NAME G…    these are the user's groups; --none: none\n"

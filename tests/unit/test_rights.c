@@ -244,6 +244,52 @@ static void test_people(void **state)
 	assert_int_equal(registry_delete(here.reg, REG_PEOPLE "pat"), 0);
 }
 
+/* A token says the groups of when it was issued; who signed in since and lost one has lost it there, too. */
+static void test_groups_lost(void **state)
+{
+	struct token_scope old = person("pia", "team,chiefs"), now = old;
+	char groups[512];
+
+	(void)state;
+	now.issued = 600;
+	put(REG_PEOPLE "pia", "{\"name\":\"pia\",\"issuer\":\"i\",\"groups\":[\"team\",\"watch\"],\"last\":600}");
+	eventually(users_role(users, &old) == ROLE_MEMBER);
+	users_groups(users, &old, groups);
+	assert_string_equal(groups, "team"); /* nor more than the token says */
+	assert_int_equal(users_role(users, &now), ROLE_ADMIN); /* people/ may come late */
+	assert_int_equal(registry_delete(here.reg, REG_PEOPLE "pia"), 0);
+}
+
+/* A name that is given again: tokens of who had it before are nobody's, and no person of a provider becomes its user. */
+static void test_name_again(void **state)
+{
+	struct token_scope who = session("ned"), out;
+	struct user_key key;
+	char token[TOKEN_MAX];
+	size_t before = users_count(users);
+
+	(void)state;
+	assert_int_equal(user_add(here.reg, "ned", NULL, &key), 0);
+	eventually(users_count(users) == before + 1);
+	who.issued = time(NULL) - 10;
+	who.expires = who.issued + 3600;
+	eventually(!users_sign(users, &who, token));
+	assert_int_equal(users_verify(users, token, time(NULL), &out), 0);
+	assert_int_equal(user_remove(here.reg, "ned"), 0);
+	eventually(users_verify(users, token, time(NULL), &out) == -EACCES && users_count(users) == before);
+	assert_int_equal(user_remove(here.reg, "ned"), -ENOENT);
+	assert_int_equal(user_add(here.reg, "ned", NULL, &key), 0);
+	eventually(users_verify(users, token, time(NULL), &out) == -EKEYREVOKED);
+	who.issued = time(NULL);
+	assert_int_equal(users_sign(users, &who, token), 0);
+	eventually(!users_verify(users, token, time(NULL), &out));
+	assert_int_equal(user_remove(here.reg, "ned"), 0);
+	put(REG_PEOPLE "pan", "{\"name\":\"pan\",\"issuer\":\"i\",\"subject\":\"1\"}");
+	assert_int_equal(user_add(here.reg, "pan", NULL, &key), -ENOTUNIQ);
+	assert_int_equal(registry_delete(here.reg, REG_PEOPLE "pan"), 0);
+	eventually(users_count(users) == before);
+}
+
 static void test_claims(void **state)
 {
 	json_t *claim = json_pack("[s, s, i, s]", "/company/team", "crew", 7, "team");
@@ -410,6 +456,7 @@ int main(void)
 		cmocka_unit_test(test_dataset),	      cmocka_unit_test(test_public),
 		cmocka_unit_test(test_narrow_tokens), cmocka_unit_test(test_roles),
 		cmocka_unit_test(test_people),	      cmocka_unit_test(test_claims),
+		cmocka_unit_test(test_groups_lost),   cmocka_unit_test(test_name_again),
 		cmocka_unit_test(test_ended),	      cmocka_unit_test(test_via_gateway),
 		cmocka_unit_test(test_password),      cmocka_unit_test(test_datasets),
 		cmocka_unit_test(test_edit),
