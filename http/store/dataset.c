@@ -8,11 +8,15 @@ void dataset_audit(struct endpoint *ep, struct http_req *req, const struct token
 		   const struct audit_object *o)
 {
 	struct audit_object line = *o;
+	bool ok = !strcmp(o->result, "ok");
 
-	/* what a gateway does for somebody: that it was asked for stands in the gateway's log */
+	/* What a gateway does for somebody stands in its own log, as one line for all the objects of a file. It looks for
+	 * some that are not there yet. */
+	if (who->via_gateway && (ok || (!strcmp(o->what, "object.get") && strcmp(o->result, "denied"))))
+		return;
 	if (!line.why && who->via_gateway)
 		line.why = "by a gateway";
-	if (users_dataset(ep->users, o->bucket) && (who->user[0] || !strcmp(o->result, "ok")))
+	if (users_dataset(ep->users, o->bucket) && (who->user[0] || ok))
 		audit_object(ep->audit, req, who, &line);
 }
 
