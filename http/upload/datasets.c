@@ -235,16 +235,31 @@ static void refuse_registry(struct http_req *req, int rc)
 	http_reply_error(req, 503, "registry", "the registry did not take it (%s); try again", strerror(-rc));
 }
 
-/* Objects of a plain bucket would be taken over with its name. */
-static bool bucket_used(struct call *c, const char *name)
+/* Does the bucket have objects? 0 no, -EEXIST yes, -EHOSTUNREACH: the endpoints do not say, which is no "no". */
+static int bucket_used(struct call *c, const char *name)
 {
 	json_t *page = NULL;
-	bool more, used = false;
+	bool more;
+	int rc = objects_page(c->u, name, "", "", 1, c->who.user, &page, &more) ? -EHOSTUNREACH : 0;
 
-	if (!objects_page(c->u, name, "", "", 1, c->who.user, &page, &more))
-		used = json_array_size(page) > 0;
+	if (!rc && json_array_size(page) > 0)
+		rc = -EEXIST;
 	json_decref(page);
-	return used;
+	return rc;
+}
+
+static void refuse_endpoints(struct http_req *req)
+{
+	http_reply_error(req, 503, "endpoint", "the endpoints do not say whether the bucket has objects (%s); try again",
+			 objects_error());
+}
+
+/* Objects of a plain bucket would be taken over with its name, and a public one would show the dataset to everybody. */
+static int name_taken(struct call *c, const char *name)
+{
+	if (users_dataset(c->u->opt.users, name) || users_bucket_public(c->u->opt.users, name))
+		return -EEXIST;
+	return bucket_used(c, name);
 }
 
 static void create(struct call *c, const struct rules *rules, json_t *yaml)
@@ -261,9 +276,15 @@ static void create(struct call *c, const struct rules *rules, json_t *yaml)
 		return;
 	}
 	record = record_of(rules, yaml, c->who.user, NULL);
-	rc = users_dataset(c->u->opt.users, name) || bucket_used(c, name) ? -EAGAIN : write_record(c->u, record, 0);
-	audit_dataset(c, "dataset.create", name, rc ? "failed" : "ok", rc == -EAGAIN ? "the name is taken" : NULL);
-	if (rc == -EAGAIN) {
+	rc = name_taken(c, name);
+	if (!rc)
+		rc = write_record(c->u, record, 0);
+	if (rc == -EAGAIN) /* made by somebody else meanwhile */
+		rc = -EEXIST;
+	audit_dataset(c, "dataset.create", name, rc ? "failed" : "ok", rc == -EEXIST ? "the name is taken" : NULL);
+	if (rc == -EHOSTUNREACH) {
+		refuse_endpoints(req);
+	} else if (rc == -EEXIST) {
 		http_reply_error(req, 409, "exists", "there is a dataset or bucket %s already", name);
 	} else if (rc) {
 		refuse_registry(req, rc);
@@ -409,10 +430,13 @@ static void delete_work(struct http_req *req, void *arg)
 	char key[128];
 	int rc = 0;
 
-	if (force && !strcmp(force, "1")) {
-		rc = delete_objects(c, name);
-	} else if (bucket_used(c, name)) {
+	rc = force && !strcmp(force, "1") ? delete_objects(c, name) : bucket_used(c, name);
+	if (rc == -EEXIST) {
 		http_reply_error(req, 409, "not_empty", "the dataset has files; ?force=1 removes them with it");
+		return;
+	}
+	if (rc == -EHOSTUNREACH) {
+		refuse_endpoints(req);
 		return;
 	}
 	snprintf(key, sizeof(key), REG_DATASETS "%s", name);
@@ -448,7 +472,8 @@ enum http_next datasets_one_begin(struct http_req *req, struct uploads *u)
 		json_decref(record);
 		return http_reply_json(req, 200, o);
 	}
-	if (!users_dataset_owned(u->opt.users, &c->who, name)) {
+	if (!users_dataset_owned(u->opt.users, &c->who, name) ||
+	    (http_method(req) == HTTP_DELETE && !token_allows(&c->who, RIGHT_DELETE, name, NULL))) {
 		audit_dataset(c, http_method(req) == HTTP_PUT ? "dataset.change" : "dataset.delete", name, "denied", NULL);
 		return http_reply_error(req, 403, "forbidden", "the dataset %s is its owner's to change", name);
 	}
