@@ -104,7 +104,7 @@ enum http_next http_reply_owned(struct http_req *req, unsigned int status, const
 
 enum http_next http_reply_json(struct http_req *req, unsigned int status, json_t *value)
 {
-	char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+	char *text = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
 
 	json_decref(value);
 	if (!text)

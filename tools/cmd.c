@@ -138,7 +138,7 @@ int cmd_exit_of(int parsed)
 
 int cmd_print_json(json_t *value)
 {
-	json_dumpf(value, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+	json_dumpf(value, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(15));
 	putchar('\n');
 	json_decref(value);
 	return CMD_OK;

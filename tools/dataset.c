@@ -397,9 +397,11 @@ static int run_files(struct web *w, int n, char **words, const struct dataset_fl
 		rc = path ? web_json(w, &call, &files) : CMD_FAILED;
 		free(path);
 	}
-	if (!rc && (n == 2 || flags->json))
+	if (!rc && flags->json)
 		return cmd_print_json(files);
-	if (!rc)
+	if (!rc && n == 2)
+		dataset_print_file(files);
+	else if (!rc)
 		print_files(files);
 	json_decref(files);
 	return rc;

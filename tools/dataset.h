@@ -14,6 +14,9 @@
  * 1 it would not or could not be checked. */
 int dataset_check_file(const char *rules, const char *file, bool as_json);
 
+/* A file's manifest for people: what it is, its columns, what was made of it. */
+void dataset_print_file(const json_t *manifest);
+
 /* Findings (an array, as the checker and gateways give them) as a table; nothing when there are none. */
 void dataset_print_findings(const json_t *findings);
 

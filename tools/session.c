@@ -70,7 +70,7 @@ static int by_password(struct web *w, const struct login_flags *flags)
 	struct web_call call = { .doing = "sign in",
 				 .method = "POST",
 				 .path = "/_/login/password" };
-	json_t *said = NULL;
+	struct web_answer answer;
 	int rc;
 
 	if (flags->user)
@@ -84,10 +84,16 @@ static int by_password(struct web *w, const struct login_flags *flags)
 	OPENSSL_cleanse(password, sizeof(password));
 	if (!call.json)
 		return cmd_fail("user and password are UTF-8");
-	rc = web_json(w, &call, &said);
-	if (!rc)
-		rc = keep(w, js_text(said, "token", ""), flags);
-	json_decref(said);
+	rc = web_ask(w, &call, &answer);
+	if (rc)
+		return rc;
+	if (answer.status == 401)
+		rc = cmd_fail("user or password is wrong");
+	else if (answer.status / 100 != 2)
+		rc = web_fail(w, call.doing, 0, answer.status, answer.json, NULL);
+	else
+		rc = keep(w, js_text(answer.json, "token", ""), flags);
+	web_answer_free(&answer);
 	return rc;
 }
 
@@ -121,6 +127,8 @@ static int poll_device(struct web *w, const char *handle, unsigned int *interval
 		rc = -1;
 	} else if (answer.status == 410) {
 		rc = cmd_fail("the code has expired; weir login again");
+	} else if (answer.status == 429 || answer.status == 503) { /* busy: later */
+		rc = -1;
 	} else if (answer.status / 100 != 2) {
 		rc = web_fail(w, "sign in", 0, answer.status, answer.json, NULL);
 	} else {

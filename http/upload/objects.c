@@ -310,7 +310,7 @@ int objects_put_file(struct uploads *u, const struct object_at *at, int fd, uint
 int objects_put_json(struct uploads *u, const struct object_at *at, const json_t *value, const char *if_match,
 		     char etag[80])
 {
-	char *text = json_dumps(value, JSON_COMPACT);
+	char *text = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(15));
 	struct exchange x = { .call = { .body = text, .body_len = text ? strlen(text) : 0 } };
 	int rc = text ? put(u, at, &x, if_match, etag, NULL) : -EAGAIN;
 
