@@ -258,6 +258,7 @@ static void test_groups_lost(void **state)
 	assert_string_equal(groups, "team"); /* nor more than the token says */
 	assert_int_equal(users_role(users, &now), ROLE_ADMIN); /* people/ may come late */
 	assert_int_equal(registry_delete(here.reg, REG_PEOPLE "pia"), 0);
+	eventually(users_count(users) == 8);
 }
 
 /* A name that is given again: tokens of who had it before are nobody's, and no person of a provider becomes its user. */
