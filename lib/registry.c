@@ -236,6 +236,7 @@ int registry_open(struct registry **out, const struct conf_registry *conf)
 		return -ENOMEM;
 	pthread_once(&once, curl_begin);
 	pthread_mutex_init(&reg->lock, NULL);
+	pthread_mutex_init(&reg->login_lock, NULL);
 	reg->timeout_ms = conf->timeout_us ? (long)((conf->timeout_us + 999) / 1000) : 2000;
 	rc = parse_url(reg, conf->url);
 	if (!rc)
@@ -274,6 +275,7 @@ void registry_close(struct registry *reg)
 	free(reg->base);
 	free(reg->unix_path);
 	pthread_mutex_destroy(&reg->lock);
+	pthread_mutex_destroy(&reg->login_lock);
 	free(reg);
 }
 

@@ -190,11 +190,16 @@ static bool login_stale(long status, const char *message)
 	       strstr(message, "user name is empty");
 }
 
+/* What this thread's last exchange was made with: a refusal of it says nothing of a newer one. */
+static __thread char token_used[REG_AUTH_MAX];
+
 static void login_forget(struct registry *reg)
 {
 	pthread_mutex_lock(&reg->lock);
-	free(reg->auth_token);
-	reg->auth_token = NULL;
+	if (reg->auth_token && !strcmp(reg->auth_token, token_used)) {
+		free(reg->auth_token);
+		reg->auth_token = NULL;
+	}
 	pthread_mutex_unlock(&reg->lock);
 }
 
@@ -298,6 +303,33 @@ static int login(struct registry *reg)
 	return rc;
 }
 
+/* One login for all threads that want one at a time, its failure too: etcd takes a tenth of a second of CPU for
+ * each (bcrypt). */
+static int login_once(struct registry *reg)
+{
+	unsigned int seen = atomic_load(&reg->logins);
+	bool there;
+	int rc = 0;
+
+	pthread_mutex_lock(&reg->login_lock);
+	pthread_mutex_lock(&reg->lock);
+	there = reg->auth_token != NULL;
+	pthread_mutex_unlock(&reg->lock);
+	if (!there && seen != atomic_load(&reg->logins)) {
+		rc = reg->login_rc;
+		if (rc)
+			reg_error_set("%s", reg->login_why);
+	}
+	if (!there && !rc) {
+		rc = login(reg);
+		reg->login_rc = rc;
+		snprintf(reg->login_why, sizeof(reg->login_why), "%s", rc ? registry_error() : "");
+		atomic_fetch_add(&reg->logins, 1);
+	}
+	pthread_mutex_unlock(&reg->login_lock);
+	return rc;
+}
+
 /* The Authorization header into buf; *auth is buf, or NULL when none is wanted. etcd takes its own
  * token bare, weir-registry's is a bearer token (RFC 6750 section 2.1). */
 static int login_header(struct registry *reg, char buf[REG_AUTH_MAX], const char **auth)
@@ -312,16 +344,13 @@ static int login_header(struct registry *reg, char buf[REG_AUTH_MAX], const char
 	}
 	if (!reg->user)
 		return 0;
-	pthread_mutex_lock(&reg->lock);
-	rc = reg->auth_token ? 0 : -ENOENT;
-	pthread_mutex_unlock(&reg->lock);
-	if (rc)
-		rc = login(reg);
+	rc = login_once(reg);
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&reg->lock);
 	if (reg->auth_token) {
 		snprintf(buf, REG_AUTH_MAX, "Authorization: %s", reg->auth_token);
+		snprintf(token_used, sizeof(token_used), "%s", reg->auth_token);
 		*auth = buf;
 	}
 	pthread_mutex_unlock(&reg->lock);

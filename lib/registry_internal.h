@@ -33,6 +33,10 @@ struct registry {
 	pthread_mutex_t lock; /* all below */
 	CURL *idle[REG_IDLE_MAX];
 	size_t nidle;
+	pthread_mutex_t login_lock; /* held while one thread logs in for all; over the next three */
+	_Atomic unsigned int logins; /* tries that ended */
+	int login_rc;		     /* of the last */
+	char login_why[512];
 	char *auth_token; /* from /v3/auth/authenticate, or NULL */
 	struct reg_watch *watches;
 	struct reg_lease *leases;
