@@ -181,6 +181,11 @@ static bool file_busy(const struct uploads *u, const struct upload *up)
 	return false;
 }
 
+static bool expired(const struct upload *up)
+{
+	return up->expires && up->expires <= time(NULL);
+}
+
 /* Under both locks. */
 static enum job job_of(struct uploads *u, struct upload *up, int64_t now, bool *waits)
 {
@@ -195,7 +200,7 @@ static enum job job_of(struct uploads *u, struct upload *up, int64_t now, bool *
 	}
 	if (up->state == UP_STORING && up->due_ms <= now && !file_busy(u, up))
 		return JOB_STORE;
-	if (up->expires && up->expires <= time(NULL) && !up->waiters && !up->worker && !up->starting &&
+	if (expired(up) && !up->waiters && !up->worker && !up->starting &&
 	    up->state != UP_STORING && up->state != UP_CHECKING)
 		return JOB_EXPIRE;
 	if (up->state == UP_CANCELLED && !up->worker && !up->starting)
@@ -205,25 +210,26 @@ static enum job job_of(struct uploads *u, struct upload *up, int64_t now, bool *
 }
 
 /* May its worker be had by others? Whose client trickles, or only holds its connection, must not keep all workers from
- * files that are there. Checking begins anew then, which costs little: what came slowly is not much. Under both locks. */
-static bool gives_way(const struct upload *up, int64_t now, bool whole_waits)
+ * files that are there. Checking begins anew then, which costs little: what came slowly is not much. One that expired goes
+ * when its worker went. Under both locks. */
+static bool gives_way(const struct upload *up, int64_t now, bool waits, bool whole_waits)
 {
 	if (!up->worker || up->aside || up->check_over || up->state != UP_RECEIVING)
 		return false;
-	if (now - up->active_ms > ASIDE_MS)
+	if (expired(up) || (waits && now - up->active_ms > ASIDE_MS))
 		return true;
 	return whole_waits && now - up->worker_ms > SLOW_MS &&
 	       up->received - up->worker_received < (uint64_t)(now - up->worker_ms) * SLOW_PER_MS;
 }
 
 /* One worker of an upload that gives way is ended. Under u->lock. */
-static void make_room(struct uploads *u, int64_t now, bool whole_waits)
+static void make_room(struct uploads *u, int64_t now, bool waits, bool whole_waits)
 {
 	bool found = false;
 
 	for (struct upload *up = u->list; up && !found; up = up->next) {
 		pthread_mutex_lock(&up->lock);
-		found = gives_way(up, now, whole_waits);
+		found = gives_way(up, now, waits, whole_waits);
 		if (found) {
 			up->aside = true;
 			worker_cancel(up->worker);
@@ -250,7 +256,7 @@ static struct upload *next_job(struct uploads *u, enum job *job)
 {
 	int64_t now = now_ms();
 	struct upload *found = NULL, *arriving = NULL, *ended = NULL; /* the oldest that is accepted: the last in the list */
-	bool waits = false, whole_waits = false;
+	bool waits = false, whole_waits = false, old = false;
 	size_t nended = 0;
 
 	pthread_mutex_lock(&u->lock);
@@ -261,6 +267,7 @@ static struct upload *next_job(struct uploads *u, enum job *job)
 		*job = job_of(u, up, now, &this);
 		waits |= this;
 		whole_waits |= this && up->state == UP_CHECKING;
+		old |= up->worker && expired(up);
 		if (*job == JOB_START && up->state == UP_RECEIVING) {
 			arriving = arriving ? arriving : up;
 		} else if (*job != JOB_NONE) {
@@ -284,8 +291,8 @@ static struct upload *next_job(struct uploads *u, enum job *job)
 		}
 		pthread_mutex_unlock(&arriving->lock);
 	}
-	if (waits)
-		make_room(u, now, whole_waits);
+	if (waits || old)
+		make_room(u, now, waits, whole_waits);
 	pthread_mutex_unlock(&u->lock);
 	return found;
 }
