@@ -59,6 +59,8 @@ json_t *audit_search(struct audit *a, const struct audit_query *q);
 /* What a request's query asks for: who what on result text since until (unix seconds) before max. The texts live as long as
  * the request. 0, or answers 400 and returns -EINVAL. */
 int audit_query_read(struct http_req *req, struct audit_query *q);
+/* A token made for one thing does not tell what its user did: it needs the right r on everything. False: 403 was answered. */
+bool audit_may_read(struct http_req *req, const struct token_scope *who);
 /* GET /_/audit of an inside listener: this node's own lines, as audit_search() gives them. Whoever asks sends the
  * credentials of the person for whom it asks: auditors see all, others their own lines. */
 enum http_next audit_reply(struct http_req *req, struct audit *a, struct users *users);

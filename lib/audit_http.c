@@ -71,6 +71,14 @@ static void search_work(struct http_req *req, void *arg)
 	free(q);
 }
 
+bool audit_may_read(struct http_req *req, const struct token_scope *who)
+{
+	if (token_allows(who, RIGHT_READ, NULL, NULL))
+		return true;
+	http_reply_error(req, 403, "forbidden", "the audit log is read by who signed in, or by a token with the right r on every bucket");
+	return false;
+}
+
 enum http_next audit_reply(struct http_req *req, struct audit *a, struct users *users)
 {
 	struct token_scope who;
@@ -87,6 +95,10 @@ enum http_next audit_reply(struct http_req *req, struct audit *a, struct users *
 		return HTTP_ANSWERED;
 	}
 	q->audit = a;
+	if (!audit_may_read(req, &who)) {
+		free(q);
+		return HTTP_ANSWERED;
+	}
 	if (users_role(users, &who) < ROLE_AUDITOR) {
 		memcpy(q->user, who.user, sizeof(q->user));
 		q->query.who = q->user;
