@@ -201,7 +201,7 @@ bool users_wait(struct users *u, unsigned int ms)
 
 	for (unsigned int waited = 0; !all && waited <= ms; waited += 5) {
 		pthread_rwlock_rdlock(&u->lock);
-		all = u->synced == (1u << PREFIXES) - 1;
+		all = u->synced == SYNCED_ALL;
 		pthread_rwlock_unlock(&u->lock);
 		if (!all)
 			nanosleep(&pause, NULL);

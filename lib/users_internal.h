@@ -13,6 +13,8 @@
 
 enum { USERS, SIGNING, BUCKETS, GROUPS, PEOPLE, DATASETS, ENDED, PREFIXES };
 
+#define SYNCED_ALL ((1u << PREFIXES) - 1)
+
 struct source {
 	struct users *users;
 	int which;

@@ -44,6 +44,9 @@ static int person_blocked(const struct users *u, const char *name, int64_t issue
 
 int users_bearer(const struct users *u, const struct token_scope *scope)
 {
+	/* Until all was heard once, who was signed out could not be told from others, nor a dataset from a bucket. */
+	if (u->synced != SYNCED_ALL)
+		return -EACCES;
 	if (scope->via_gateway)
 		return u->via_gateway ? 0 : -EACCES;
 	if (!*scope->user)

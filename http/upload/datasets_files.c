@@ -168,9 +168,14 @@ enum http_next datasets_files(struct http_req *req, struct uploads *u)
 
 enum http_next datasets_file(struct http_req *req, struct uploads *u)
 {
-	if (!*http_param(req, "file"))
+	const char *file = http_param(req, "file");
+
+	if (!*file)
 		return datasets_files(req, u);
-	return begin(req, u, file_work);
+	if (file_name_valid(file))
+		return begin(req, u, file_work);
+	http_add_header(req, "Cache-Control", "no-store");
+	return http_reply_error(req, 404, "no_file", "there is no such file");
 }
 
 /* ---- the catalogue ---- */
@@ -455,7 +460,7 @@ enum http_next datasets_delete_file(struct call *c, const char *dataset, const c
 {
 	char on[320];
 
-	if (users_allow(c->u->opt.users, &c->who, RIGHT_DELETE, dataset, file) && is_file(file))
+	if (users_allow(c->u->opt.users, &c->who, RIGHT_DELETE, dataset, file) && file_name_valid(file))
 		return http_work(c->req, delete_work, NULL);
 	snprintf(on, sizeof(on), "%.63s/%.240s", dataset, file);
 	uploads_audit(c->u, c->req, &c->who, "delete", on, "denied", NULL, 0);
