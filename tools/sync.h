@@ -100,6 +100,8 @@ bool sync_idle(const struct sync *s);
 int sync_list(struct sync *s, json_t **out, struct tus_why *why);
 /* GET of a file by way of its redirect, from a byte on, into fd (opened for writing). */
 int sync_get(struct sync *s, const char *file, const char *sha256, int fd, uint64_t from, struct tus_why *why);
+/* Is this content the file's newest version? 1, 0 or -errno. */
+int sync_has(struct sync *s, const char *file, const char *sha256, struct tus_why *why);
 /* DELETE when it still has this content. */
 int sync_delete(struct sync *s, const char *file, const char *sha256, struct tus_why *why);
 /* The SHA-256 of an open file. 0, -errno, -ECANCELED. */

@@ -172,6 +172,27 @@ int sync_get(struct sync *s, const char *file, const char *sha256, int fd, uint6
 	return rc;
 }
 
+int sync_has(struct sync *s, const char *file, const char *sha256, struct tus_why *why)
+{
+	char *url = tus_url(s->o.web, "/_/datasets/", s->o.dataset, "/files/", file);
+	const char *headers[] = { web_authorization(s->o.web), NULL };
+	struct httpc_call call = { .url = url, .headers = headers, .timeout_ms = LISTING_MS, .body_max = 16u << 20, .stop = &s->stop };
+	struct httpc_answer answer = { 0 };
+	json_t *manifest = NULL;
+	int rc = tus_judge(why, url ? httpc_do(web_client(s->o.web), &call, &answer) : -ENOMEM, &answer);
+
+	if (!rc)
+		manifest = json_loadb(answer.body, answer.len, 0, NULL);
+	if (!rc)
+		rc = !strcmp(js_text(manifest, "sha256", ""), sha256);
+	else if (rc != -EAGAIN && rc != -ECANCELED)
+		rc = 0;
+	json_decref(manifest);
+	httpc_answer_free(&answer);
+	free(url);
+	return rc;
+}
+
 int sync_delete(struct sync *s, const char *file, const char *sha256, struct tus_why *why)
 {
 	char *url = tus_url(s->o.web, "/b/", s->o.dataset, "/", file), match[64];

@@ -30,7 +30,7 @@ struct job {
 	char sha256[65];
 	char *buf;
 	uint64_t offset;
-	bool sending; /* has one of the places for senders */
+	bool have; /* the dataset has it */
 	struct tus_why why;
 };
 
@@ -131,6 +131,20 @@ static void say_findings(struct job *j, const json_t *shown)
 	}
 }
 
+/* The upload is not known (any more): it was never made, or it is long over. OUT_DONE: have, or anew. */
+static enum outcome lost(struct job *j)
+{
+	int has = sync_has(j->s, j->e->path, j->sha256, &j->why);
+
+	if (has < 0)
+		return outcome_of(j);
+	j->have = has;
+	if (has)
+		return equal(j, 0);
+	forget_upload(j);
+	return OUT_DONE;
+}
+
 /* The upload is over: what became of it. */
 static enum outcome conclude(struct job *j, const json_t *shown)
 {
@@ -179,8 +193,8 @@ static enum outcome wait_end(struct job *j)
 		if (tus_show(j->s->o.web, j->e->id, WAIT_S, &j->s->stop, &shown, &j->why)) {
 			if (j->why.rc != -ENOENT)
 				return outcome_of(j);
-			forget_upload(j); /* long ago: the listing says whether it was accepted */
-			return OUT_LATER;
+			out = lost(j);
+			return out == OUT_DONE && !j->have ? OUT_CHANGED : out;
 		}
 		if (tus_over(js_text(shown, "state", "")))
 			break;
@@ -221,9 +235,8 @@ static bool read_piece(struct job *j, struct tus_piece *p)
 
 static enum outcome drop_changed(struct job *j)
 {
-	if (*j->e->id)
+	if (*j->e->id) /* find_upload() ends what cannot be now */
 		tus_cancel(j->s->o.web, j->e->id, &j->why);
-	forget_upload(j);
 	return OUT_CHANGED;
 }
 
@@ -256,6 +269,25 @@ static enum outcome make_upload(struct job *j)
 	return j->why.rc == -ENOENT ? OUT_REFUSED : outcome_of(j);
 }
 
+/* Ends an upload of content that is no longer wanted; it must be over before another one of the file begins, so that the
+ * newest content is the newest version. *accepted: it was before. OUT_DONE: it is over. */
+static enum outcome end_upload(struct job *j, bool *accepted)
+{
+	json_t *shown = NULL;
+	char state[16];
+
+	if (tus_show(j->s->o.web, j->e->id, 0, &j->s->stop, &shown, &j->why) && j->why.rc != -ENOENT)
+		return outcome_of(j);
+	snprintf(state, sizeof(state), "%.15s", j->why.rc ? "cancelled" : js_text(shown, "state", ""));
+	json_decref(shown);
+	if (accepted)
+		*accepted = !strcmp(state, "accepted");
+	if (!tus_over(state) && tus_cancel(j->s->o.web, j->e->id, &j->why))
+		return j->why.rc == -EAGAIN ? OUT_AWAY : OUT_CHANGED; /* it is being stored just now */
+	forget_upload(j);
+	return OUT_DONE;
+}
+
 /* An upload that an earlier try or process began: OUT_DONE with e->id when there is one. */
 static enum outcome find_upload(struct job *j)
 {
@@ -263,26 +295,12 @@ static enum outcome find_upload(struct job *j)
 	uint64_t size;
 
 	if (!*e->id && tus_find(j->s->o.web, j->s->o.dataset, e->path, e->key, e->id, &j->why)) {
-		if (j->why.rc != -ENOENT)
-			return outcome_of(j);
-		forget_upload(j);
-		return OUT_DONE;
+		return j->why.rc == -ENOENT ? lost(j) : outcome_of(j);
 	}
-	if (strncmp(e->key, j->sha256, 64)) { /* of what the file was before */
-		json_t *shown = NULL;
-
-		if (!tus_show(j->s->o.web, e->id, 0, NULL, &shown, &j->why) && !strcmp(js_text(shown, "state", ""), "receiving"))
-			tus_cancel(j->s->o.web, e->id, &j->why);
-		json_decref(shown);
-		if (j->why.rc == -EAGAIN)
-			return OUT_AWAY;
-		forget_upload(j);
-		return OUT_DONE;
-	}
-	if (tus_offset(j->s->o.web, e->id, &j->offset, &size, &j->why) == -ENOENT) {
-		forget_upload(j);
-		return OUT_DONE;
-	}
+	if (strncmp(e->key, j->sha256, 64)) /* of what the file was before */
+		return end_upload(j, NULL);
+	if (tus_offset(j->s->o.web, e->id, &j->offset, &size, &j->why) == -ENOENT)
+		return lost(j);
 	if (!j->why.rc)
 		sync_save(j->s, e);
 	return outcome_of(j);
@@ -323,9 +341,7 @@ static enum outcome send_it(struct job *j)
 		out = OUT_STOPPED;
 	if (out == OUT_DONE && *e->key)
 		out = find_upload(j);
-	if (out == OUT_DONE && !*e->id && e->known != KNOWN_REJECTED)
-		e->known = KNOWN_NONE;
-	if (out == OUT_DONE && !*e->id)
+	if (out == OUT_DONE && !*e->id && !j->have)
 		out = make_upload(j);
 	if (out == OUT_DONE && *e->id)
 		out = send_rest(j);
@@ -399,6 +415,28 @@ static enum outcome work(struct job *j)
 	return out;
 }
 
+/* The file is gone, an upload of it was begun. What the dataset took is known, so that it may be deleted. */
+static enum outcome vanished(struct job *j)
+{
+	struct entry *e = j->e;
+	bool accepted = false;
+	enum outcome out;
+	int rc = 0;
+
+	if (!*e->key)
+		return OUT_VANISHED;
+	memcpy(j->sha256, e->key, 64);
+	memset(&j->st, 0, sizeof(j->st));
+	if (!*e->id)
+		rc = tus_find(j->s->o.web, j->s->o.dataset, e->path, e->key, e->id, &j->why);
+	if (rc && rc != -ENOENT)
+		return outcome_of(j);
+	out = rc ? lost(j) : end_upload(j, &accepted);
+	if (out == OUT_DONE && accepted)
+		equal(j, 0);
+	return out == OUT_DONE ? OUT_VANISHED : out;
+}
+
 enum outcome sync_send(struct sync *s, struct entry *e)
 {
 	struct job j = { .s = s, .e = e };
@@ -408,10 +446,8 @@ enum outcome sync_send(struct sync *s, struct entry *e)
 	if (j.fd < 0 || fstat(j.fd, &j.st) || !S_ISREG(j.st.st_mode)) {
 		out = j.fd < 0 && errno != ENOENT && errno != ENOTDIR && errno != ELOOP ? OUT_LATER : OUT_VANISHED;
 		snprintf(j.why.text, sizeof(j.why.text), "%s", strerror(errno));
-		if (out == OUT_VANISHED && *e->id)
-			tus_cancel(s->o.web, e->id, &j.why);
-		if (out == OUT_VANISHED && *e->key)
-			forget_upload(&j);
+		if (out == OUT_VANISHED)
+			out = vanished(&j);
 	} else {
 		out = work(&j);
 	}

@@ -369,7 +369,7 @@ static int store_all(struct commit *c)
 	manifest = compose(c);
 	rc = manifest ? write_manifest(c, manifest) : -EAGAIN;
 	json_decref(manifest);
-	if (!rc)
+	if (!rc && c->old) /* a first version leaves nothing behind, unless an earlier try of it did */
 		clean(c);
 	return rc;
 }
