@@ -128,7 +128,9 @@ int tus_judge(struct tus_why *why, int rc, const struct httpc_answer *answer)
 	*why = (struct tus_why){ .status = rc ? 0 : answer->status };
 	if (rc) {
 		why->rc = rc == -ECANCELED ? -ECANCELED : -EAGAIN;
-		snprintf(why->text, sizeof(why->text), "no answer: %s", answer->error);
+		/* a kept connection that ended under a body: libcurl would send it again, from a place that is gone */
+		snprintf(why->text, sizeof(why->text), "no answer: %s",
+			 strstr(answer->error, "rewind") ? "the connection broke" : answer->error);
 	} else {
 		snprintf(why->code, sizeof(why->code), "%.31s", js_text(said, "error", ""));
 		why->rc = meaning_of(answer->status, why->code);

@@ -76,7 +76,7 @@ class Meter:
 
     def now(self):
         text = lab_metrics(self.lab)
-        return self.before + sum(int(float(l.split()[-1])) for l in text.splitlines() if l.startswith("weir_uploads_bytes_total"))
+        return self.before + sum(int(float(l.split()[-1])) for l in text.splitlines() if l.startswith("weir_uploads_received_bytes_total"))
 
     def restart(self, gateway):
         self.before = self.now()
@@ -150,7 +150,9 @@ def churn(lab, meter):
             client.kill()
             client.start()
     writer.join()
-    check(client.process.poll() is None and client.kill(signal.SIGTERM) == 0, "after all kills it runs, and ends at SIGTERM", client.said())
+    settled = until(lambda: digests(folder) == remote(lab, "churn"), 30, 0.5)
+    check(settled and client.process.poll() is None and client.kill(signal.SIGTERM) == 0,
+          "after all kills it runs on until both are equal, and ends at SIGTERM", client.said()[-1500:])
     rc = client.once()
     seconds = time.monotonic() - began
     here, there = digests(folder), remote(lab, "churn")
