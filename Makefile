@@ -65,7 +65,7 @@ upload_src   += http/upload/rules.c http/upload/rules_check.c http/upload/rules_
 upload_src   += http/upload/rules_output.c http/upload/rules_schema.c http/upload/rules_tree.c http/upload/rules_value.c
 upload_src   += http/upload/tus.c http/upload/spool.c http/upload/objects.c http/upload/commit.c http/upload/datasets.c http/upload/datasets_files.c
 upload_src   += http/upload/uploads.c http/upload/uploads_state.c http/upload/uploads_take.c http/upload/uploads_check.c http/upload/uploads_tus.c
-upload_src   += http/upload/uploads_put.c http/upload/uploads_show.c http/upload/uploads_replace.c http/upload/uploads_forward.c http/upload/uploads_join.c
+upload_src   += http/upload/uploads_put.c http/upload/uploads_show.c http/upload/uploads_replace.c http/upload/uploads_forward.c http/upload/uploads_hold.c http/upload/uploads_join.c
 upload_src   += http/upload/keyset.c http/upload/runs.c http/upload/uniques.c
 
 identity_src :=

@@ -136,6 +136,7 @@ struct conf_gateway {
 		unsigned int workers;	  /* files checked at once; 0: twice the CPUs */
 		unsigned int per_user;	  /* unfinished uploads of one user */
 		uint64_t memory, cpu_us;  /* what one worker may use */
+		uint64_t ahead;		  /* bytes taken beyond what is checked; 0: no bound */
 		uint64_t spool, expire_us; /* bytes of all unfinished uploads; kept so long without a byte */
 	} uploads;
 	struct conf_limits limits;

@@ -225,6 +225,8 @@ static const struct conf_key uploads_keys[] = {
 	  .fallback = "256MiB", .doc = "Address space of the process that checks one file." },
 	{ "cpu", CONF_TIME, AT(conf_uploads, cpu_us), .min = SECOND, .fallback = "1h",
 	  .doc = "CPU time of the process that checks one file." },
+	{ "ahead", CONF_SIZE, AT(conf_uploads, ahead), .fallback = "4MiB",
+	  .doc = "A file's bytes are taken so far beyond what is checked of it; 0 is no bound." },
 	{ "spool", CONF_SIZE, AT(conf_uploads, spool), .min = 1024 * KIB, .fallback = "64GiB",
 	  .doc = "Bytes of all unfinished uploads together; more get 507." },
 	{ "expire", CONF_TIME, AT(conf_uploads, expire_us), .min = SECOND, .fallback = "24h",

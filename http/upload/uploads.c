@@ -206,6 +206,7 @@ static enum job job_of(struct uploads *u, struct upload *up, int64_t now, bool *
 	if (up->state == UP_CANCELLED && !up->worker && !up->starting)
 		return JOB_EXPIRE;
 	waiters_answer(up);
+	hold_release(up);
 	return JOB_NONE;
 }
 

@@ -91,6 +91,17 @@ static void on_event(void *arg, const char *name, const json_t *value)
 	pthread_mutex_unlock(&up->lock);
 }
 
+/* Says so often that who is held goes on without a stop. */
+static void on_checked(void *arg, uint64_t bytes)
+{
+	struct upload *up = arg;
+
+	pthread_mutex_lock(&up->lock);
+	up->checked = bytes < up->received ? bytes : up->received;
+	hold_release(up);
+	pthread_mutex_unlock(&up->lock);
+}
+
 static int on_open(void *arg, const char *name)
 {
 	struct upload *up = arg;
@@ -124,6 +135,7 @@ static void on_done(void *arg, json_t *result, const char *why)
 	up->over_result = json_incref(result);
 	snprintf(up->over_why, sizeof(up->over_why), "%s", why ? why : "");
 	up->check_over = true;
+	hold_release(up);
 	pthread_mutex_unlock(&up->lock);
 	uploads_kick(up->u);
 }
@@ -208,6 +220,7 @@ static int start_worker(struct upload *up, const json_t *record, const struct ru
 {
 	struct hand h = { .job = { .rules = json_object_get(record, "rules"),
 				   .on_event = on_event,
+				   .on_checked = on_checked,
 				   .on_open = on_open,
 				   .on_done = on_done,
 				   .arg = up } };
@@ -241,6 +254,7 @@ static void begin_anew(struct upload *up)
 {
 	pthread_mutex_lock(&up->lock);
 	up->told = 0;
+	up->checked = 0;
 	up->check_over = up->aside = false;
 	json_decref(up->outputs);
 	up->outputs = json_array();
@@ -255,6 +269,7 @@ static void later(struct upload *up, int rc)
 	up->starting = false;
 	up->wants_worker = true;
 	up->due_ms = now_ms() + 500;
+	hold_release(up);
 	pthread_mutex_unlock(&up->lock);
 	atomic_fetch_sub(&up->u->workers, 1);
 }

@@ -5,6 +5,7 @@
  * uploads.c      start and stop, the table, the movers (threads that do what blocks)
  * uploads_state.c one upload: made, saved, loaded, told (events), shown
  * uploads_take.c bytes that come in, by whatever way: limits, the spool file, checksums
+ * uploads_hold.c clients that send faster than their files are checked
  * uploads_check.c its worker
  * uploads_tus.c  tus; uploads_join.c its concatenation; uploads_put.c PUT and forms; uploads_show.c lists, events, cancelling;
  * uploads_replace.c a part replaced; uploads_forward.c uploads of other gateways
@@ -99,6 +100,7 @@ struct upload {
 	bool replaced_earlier; /* 200 instead of 201 */
 
 	struct call *waiters;
+	struct call *held; /* those that are not read just now */
 	struct http_topic *topic;
 };
 
@@ -116,6 +118,11 @@ struct call {
 	bool made;		   /* by this request, whose end cancels it */
 	struct call *next_waiter;
 	int64_t waits_since_ms;
+	/* uploads_hold.c */
+	bool held;
+	struct call *next_held;
+	int64_t held_ms; /* since when no byte was taken; 0: one was */
+	uint64_t credit; /* bytes that it may send all the same */
 	struct form *form;
 	bool in_file, had_file, form_ok;
 	char csrf[80];
@@ -210,6 +217,8 @@ enum http_next take_refuse(struct http_req *req, int rc, const struct upload *up
 int take_begin(struct upload *up, struct call *c, uint64_t offset);
 /* Bytes in order. 0, -EBUSY (another took over), -EPERM, -EMSGSIZE (more than announced), -EFBIG (max_size), -ENOSPC, -EIO … */
 int take_bytes(struct call *c, const void *data, size_t len);
+/* The same of a body function: as many as may come now (hold_room). */
+int take_some(struct call *c, const void *data, size_t len, size_t *taken);
 /* The request's bytes are complete: checks, syncs (when `sync`), says that all are there. Blocks when sync. 0, -EBADMSG (checksum). */
 int take_end(struct call *c, bool sync, bool whole);
 /* The request is over, whatever its end. */
@@ -222,6 +231,14 @@ void upload_whole(struct upload *up);
 enum http_next call_wait(struct call *c);
 void waiters_answer(struct upload *up); /* under the lock: those that may be */
 void put_answer(struct call *c);	/* uploads_put.c; under the lock */
+
+/* ---- uploads_hold.c ---- */
+/* How many of len bytes may be taken now. Fewer: the caller takes those and says so by *taken; the request is resumed when
+ * more may come. */
+size_t hold_room(struct call *c, size_t len);
+/* Under the lock: */
+void hold_release(struct upload *up); /* lets go who may send again */
+void hold_drop(struct call *c);	      /* its request ends */
 
 /* ---- uploads_check.c ---- */
 void check_start(struct upload *up); /* a mover's */

@@ -146,10 +146,9 @@ enum http_next uploads_put_begin(struct http_req *req, struct uploads *u)
 enum http_next uploads_put_body(struct http_req *req, struct uploads *u, const void *data, size_t len, size_t *taken)
 {
 	struct call *c = http_state(req);
-	int rc = c->up ? take_bytes(c, data, len) : -EPERM;
+	int rc = c->up ? take_some(c, data, len, taken) : -EPERM;
 
 	(void)u;
-	(void)taken;
 	return rc ? take_refuse(req, rc, c->up) : HTTP_CONTINUE;
 }
 
@@ -289,11 +288,13 @@ enum http_next uploads_form_begin(struct http_req *req, struct uploads *u)
 enum http_next uploads_form_body(struct http_req *req, struct uploads *u, const void *data, size_t len, size_t *taken)
 {
 	struct call *c = http_state(req);
-	int rc = form_feed(c->form, data, len);
+	int rc;
 
 	(void)req;
 	(void)u;
-	(void)taken;
+	/* The few bytes around the file count as the file's. */
+	*taken = c->in_file ? hold_room(c, len) : len;
+	rc = *taken ? form_feed(c->form, data, *taken) : 0;
 	return rc ? form_refuse(c, rc) : HTTP_CONTINUE;
 }
 

@@ -361,6 +361,7 @@ void upload_become(struct upload *up, enum upload_state state, const char *why)
 	}
 	upload_tell_state(up);
 	waiters_answer(up);
+	hold_release(up);
 }
 
 static void replay_add(FILE *out, const char *event, const json_t *value)

@@ -41,6 +41,7 @@ void call_free(struct call *c)
 			;
 		if (*at)
 			*at = c->next_waiter;
+		hold_drop(c);
 		pthread_mutex_unlock(&c->up->lock);
 		take_drop(c);
 	}
@@ -203,6 +204,12 @@ int take_bytes(struct call *c, const void *data, size_t len)
 	if (start)
 		uploads_kick(up->u);
 	return rc;
+}
+
+int take_some(struct call *c, const void *data, size_t len, size_t *taken)
+{
+	*taken = hold_room(c, len);
+	return *taken ? take_bytes(c, data, *taken) : 0;
 }
 
 void upload_whole(struct upload *up)

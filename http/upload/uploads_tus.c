@@ -460,7 +460,7 @@ enum http_next uploads_tus_body(struct http_req *req, struct uploads *u, const v
 	(void)u;
 	if (FORWARDED(c))
 		return forward_body(c, data, len, taken);
-	rc = c->up ? take_bytes(c, data, len) : -EPERM;
+	rc = c->up ? take_some(c, data, len, taken) : -EPERM;
 	return rc ? take_refuse(req, rc, c->up) : HTTP_CONTINUE;
 }
 

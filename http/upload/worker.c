@@ -103,10 +103,25 @@ static void say_available(struct worker *w)
 	wire_send(w->sock, WIRE_AVAILABLE, said, sizeof(said), NULL, 0, MSG_DONTWAIT);
 }
 
+/* How far the worker has come, of both its words. */
+static int on_read(struct worker *w, const struct wire *wire)
+{
+	uint64_t position;
+
+	if (wire->len != sizeof(position))
+		return -EBADMSG;
+	memcpy(&position, wire->data, sizeof(position));
+	if (w->job.on_checked)
+		w->job.on_checked(w->job.arg, position);
+	return 0;
+}
+
 static int on_want(struct worker *w, const struct wire *wire)
 {
-	if (wire->len != sizeof(w->position))
-		return -EBADMSG;
+	int rc = on_read(w, wire);
+
+	if (rc)
+		return rc;
 	pthread_mutex_lock(&w->lock);
 	memcpy(&w->position, wire->data, sizeof(w->position));
 	w->waiting = true;
@@ -176,6 +191,8 @@ static int take(struct worker *w, const struct wire *wire)
 	switch (wire->type) {
 	case WIRE_WANT:
 		return on_want(w, wire);
+	case WIRE_READ:
+		return on_read(w, wire);
 	case WIRE_EVENT:
 		return on_event(w, wire);
 	case WIRE_OPEN:

@@ -52,6 +52,8 @@ struct worker_job {
 	uint64_t locate_first, locate_last;
 	/* On the worker's reader thread of the daemon; must not block for long. */
 	void (*on_event)(void *arg, const char *name, const json_t *value);
+	/* So many bytes of the file were read and checked: every MiB, every 50 ms, and when it waits for more; may be NULL. */
+	void (*on_checked)(void *arg, uint64_t bytes);
 	/* An output file is wanted: an open descriptor for writing (it is closed after it was passed), or -errno.
 	 * NULL: no outputs and no quarantine. The name is a worker's word: no control characters, no '/', not
 	 * empty, 255 bytes at most, and else whatever a file made it say. */

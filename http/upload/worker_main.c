@@ -7,11 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "http/upload/nursery.h"
 #include "http/upload/pipeline.h"
 #include "http/upload/worker_wire.h"
+
+#define SAY_BYTES (1u << 20) /* between two words of how far it has come */
+#define SAY_MS	  50
 
 struct job {
 	struct wire wire;
@@ -20,10 +24,32 @@ struct job {
 	struct pipeline_io io;
 	int file;
 	uint64_t position, available;
+	uint64_t said; /* the position that the daemon knows */
+	int64_t said_ms;
 	bool whole;
 	const char *key_columns[64];
 	int key_fds[64];
 };
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* All before the position was checked, as more is asked for: who sends may be held until then. */
+static int say_read(struct job *job)
+{
+	int64_t now = now_ms();
+
+	if (job->position == job->said || (job->position - job->said < SAY_BYTES && now - job->said_ms < SAY_MS))
+		return 0;
+	job->said = job->position;
+	job->said_ms = now;
+	return wire_send(WIRE_FD, WIRE_READ, &job->said, sizeof(job->said), NULL, 0, 0) ? -ECANCELED : 0;
+}
 
 /* Says how far it has read and waits until there is more. 0, -ECANCELED when the daemon's end is shut. */
 static int await_more(struct job *job)
@@ -33,6 +59,8 @@ static int await_more(struct job *job)
 
 	if (rc)
 		return -ECANCELED;
+	job->said = job->position;
+	job->said_ms = now_ms();
 	rc = wire_recv(WIRE_FD, &job->wire, true);
 	if (rc == -ENOMEM)
 		return rc;
@@ -50,6 +78,8 @@ static ssize_t io_read(void *arg, void *buf, size_t max)
 	uint64_t left;
 	ssize_t got;
 
+	if (job->position < job->available && say_read(job))
+		return -ECANCELED;
 	while (job->position >= job->available) {
 		int rc = job->whole ? 0 : await_more(job);
 

@@ -27,6 +27,7 @@ enum wire_type {
 	/* daemon and worker */
 	WIRE_JOB = 'J',	      /* JSON; beside it the files */
 	WIRE_WANT = 'W',      /* uint64_t: the worker has read so far and waits */
+	WIRE_READ = 'B',      /* uint64_t: … has read so far and goes on; no answer */
 	WIRE_AVAILABLE = 'A', /* uint64_t bytes, uint64_t whole */
 	WIRE_OPEN = 'O',      /* a name */
 	WIRE_FILE = 'F',      /* int32_t: 0 and a descriptor, or -errno */
