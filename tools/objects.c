@@ -227,7 +227,7 @@ static int transfer_run(struct transfer *t, const char *doing)
 	else if (t->upload) /* a dataset's */
 		dataset_print_findings(json_object_get(said, "findings"));
 	cmd_fail("cannot %s: %ld, %s%s", doing, status,
-		 js_text(said, "message", "no reason was given"),
+		 web_safe(js_text(said, "message", "no reason was given")),
 		 status == 401 && !t->place.token
 			 ? "; sign in (weir login URL), give --token-file, or set WEIR_TOKEN (weir token NAME makes one)"
 			 : "");

@@ -189,8 +189,16 @@ static int choose(struct web *w, const struct login_flags *flags)
 
 static bool in_the_clear(const char *url)
 {
-	return !strncmp(url, "http://", 7) && strncmp(url + 7, "127.", 4) &&
-	       strncmp(url + 7, "localhost", 9) && strncmp(url + 7, "[::1]", 5);
+	char host[64];
+	struct addr a;
+	size_t len;
+
+	if (strncmp(url, "http://", 7))
+		return false;
+	url += 7;
+	len = *url == '[' ? strcspn(++url, "]") : strcspn(url, ":/");
+	snprintf(host, sizeof(host), "%.*s", (int)(len < 63 ? len : 63), url);
+	return strcmp(host, "localhost") && (addr_parse(&a, host) || !addr_is_loopback(&a));
 }
 
 int cmd_login(const struct cmd *cmd, int argc, char **argv)

@@ -22,8 +22,12 @@
 #define SYSTEM_CA     "/etc/ssl/certs/ca-certificates.crt"
 #define STATES_MAX    16384
 #define POLLS_MAX     1024
-#define USER_BURST    10 /* wrong passwords of one user, then one in */
-#define USER_EVERY_MS 6000
+/* Wrong passwords of one user by one address, then one in; of one user by all addresses: more, so that one address alone does
+ * not lock a user out; … */
+#define BOTH_BURST    10
+#define BOTH_EVERY_MS 6000
+#define USER_BURST    30
+#define USER_EVERY_MS 3000
 #define ADDRESS_BURST 60 /* … of one address */
 #define ADDRESS_EVERY_MS 1000
 #define NOTED_BURST	 20 /* lines of the audit log by strangers of one address */
@@ -119,13 +123,14 @@ int identity_open(struct identity **out, const struct conf *conf)
 	snprintf(id->node, sizeof(id->node), "%s", conf->node);
 	id->session_s = c->enabled ? (int64_t)(c->session_us / 1000000) : SESSION_S;
 	id->by_user = limits_new(USER_BURST, USER_EVERY_MS);
+	id->by_both = limits_new(BOTH_BURST, BOTH_EVERY_MS);
 	id->by_address = limits_new(ADDRESS_BURST, ADDRESS_EVERY_MS);
 	id->devices = limits_new(ADDRESS_BURST / 2, ADDRESS_EVERY_MS * 2);
 	id->noted = limits_new(NOTED_BURST, NOTED_EVERY_MS);
 	id->noted_all = limits_new(NOTED_ALL, NOTED_ALL_MS);
 	id->states = seen_new(STATES_MAX);
 	id->polls = seen_new(POLLS_MAX);
-	rc = id->by_user && id->by_address && id->devices && id->noted && id->noted_all && id->states && id->polls ? 0 : -ENOMEM;
+	rc = id->by_user && id->by_address && id->by_both && id->devices && id->noted && id->noted_all && id->states && id->polls ? 0 : -ENOMEM;
 	if (!rc)
 		rc = copy(&id->url, c->url);
 	if (!rc)
@@ -191,6 +196,7 @@ void identity_free(struct identity *id)
 		OPENSSL_cleanse(id->client_secret, strlen(id->client_secret));
 	limits_free(id->by_user);
 	limits_free(id->by_address);
+	limits_free(id->by_both);
 	limits_free(id->devices);
 	limits_free(id->noted);
 	limits_free(id->noted_all);

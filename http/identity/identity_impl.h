@@ -35,7 +35,7 @@ struct identity {
 	struct users *users;
 	struct registry *reg;
 	struct audit *audit;
-	struct limits *by_user, *by_address, *devices;
+	struct limits *by_user, *by_address, *by_both, *devices;
 	struct limits *noted, *noted_all; /* lines of the audit log that strangers can cause at will */
 	struct seen *states;   /* of sign-ins that came back: each once */
 	struct seen *polls;    /* of device handles */
@@ -90,6 +90,8 @@ int session_set_cookie(struct http_req *req, struct identity *id, const char *to
 bool session_is_secure(const struct http_req *req, const struct identity *id);
 /* {user,name,groups,role,csrf,expires,provider}, a new reference. */
 json_t *session_json(struct identity *id, const struct token_scope *scope);
+/* Names with commas between as an array, a new reference. */
+json_t *session_groups(const char *groups);
 /* One line of the audit log about this request; why may be NULL. */
 void session_audit(struct identity *id, struct http_req *req, const char *who, const char *what, const char *on, const char *result,
 		   const char *why);

@@ -15,6 +15,7 @@
 
 #define HASHING_MAX 3 /* of the server's worker threads, so that others go on */
 #define PASSWORD_MAX 1024
+#define BOTH_MAX     (ADDR_PORT_STRLEN + 64)
 
 struct attempt {
 	struct identity *id;
@@ -28,6 +29,22 @@ static int64_t now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static const char *both_of(const struct attempt *a, char out[BOTH_MAX])
+{
+	snprintf(out, BOTH_MAX, "%s %s", a->from, a->user);
+	return out;
+}
+
+/* It was no wrong password. */
+static void give_back(struct identity *id, const struct attempt *a, int64_t now)
+{
+	char both[BOTH_MAX];
+
+	limits_give(id->by_address, a->from, now);
+	limits_give(id->by_both, both_of(a, both), now);
+	limits_give(id->by_user, a->user, now);
 }
 
 static void answer(struct http_req *req, struct attempt *a, struct token_scope *scope)
@@ -65,8 +82,7 @@ static void check_work(struct http_req *req, void *arg)
 		session_audit(id, req, a->user, "login", "", "denied", "wrong user or password");
 		http_reply_error(req, 401, "wrong", "user or password is wrong");
 	} else {
-		limits_give(id->by_user, a->user, now_ms());
-		limits_give(id->by_address, a->from, now_ms());
+		give_back(id, a, now_ms());
 		answer(req, a, &scope);
 	}
 	free(a);
@@ -75,9 +91,11 @@ static void check_work(struct http_req *req, void *arg)
 /* 0 may try; else answered. */
 static int may_try(struct http_req *req, struct identity *id, const struct attempt *a)
 {
+	char both[BOTH_MAX];
 	int64_t now = now_ms();
 
-	if (!limits_take(id->by_address, a->from, now) || !limits_take(id->by_user, a->user, now)) {
+	if (!limits_take(id->by_address, a->from, now) || !limits_take(id->by_both, both_of(a, both), now) ||
+	    !limits_take(id->by_user, a->user, now)) {
 		session_audit_stranger(id, req, a->user, "login", "denied", "too many attempts");
 		http_add_header(req, "Retry-After", "10");
 		http_reply_error(req, 429, "slow_down", "too many attempts to sign in; wait a little and try again");
@@ -85,8 +103,7 @@ static int may_try(struct http_req *req, struct identity *id, const struct attem
 	}
 	if (++id->hashing > HASHING_MAX) {
 		id->hashing--;
-		limits_give(id->by_address, a->from, now);
-		limits_give(id->by_user, a->user, now);
+		give_back(id, a, now);
 		http_add_header(req, "Retry-After", "1");
 		http_reply_error(req, 429, "busy", "many people sign in at this moment; try again in a second");
 		return -EAGAIN;

@@ -22,20 +22,6 @@ static const char *text_of(const json_t *o, const char *key)
 	return text ? text : "";
 }
 
-static json_t *groups_json(const char *groups)
-{
-	json_t *list = json_array();
-
-	while (*groups) {
-		size_t len = strcspn(groups, ",");
-
-		if (len)
-			json_array_append_new(list, json_stringn(groups, len));
-		groups += len + (groups[len] == ',');
-	}
-	return list;
-}
-
 /* ---- sign-in --------------------------------------------------------------------------------- */
 
 /* Does a local user bear the name? 0 no, -EEXIST yes, else the registry's error. */
@@ -69,7 +55,7 @@ static json_t *record(const struct identity *id, const struct person *p, const j
 	json_object_set_new(o, "subject", json_string(p->subject));
 	json_object_set_new(o, "email", json_string(p->email));
 	json_object_set_new(o, "shown", json_string(p->shown));
-	json_object_set_new(o, "groups", groups_json(p->groups));
+	json_object_set_new(o, "groups", session_groups(p->groups));
 	json_object_set_new(o, "last", json_integer(now));
 	return o;
 }

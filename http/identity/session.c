@@ -133,7 +133,7 @@ static void forget_cookie(struct http_req *req)
 	access_set_cookie(req, ACCESS_COOKIE, "", 0, true);
 }
 
-static json_t *groups_json(const char *groups)
+json_t *session_groups(const char *groups)
 {
 	json_t *list = json_array();
 
@@ -154,7 +154,7 @@ json_t *session_json(struct identity *id, const struct token_scope *scope)
 	users_groups(id->users, scope, groups);
 	access_csrf(id->users, scope, csrf);
 	return json_pack("{s:s, s:s, s:o, s:s, s:s, s:I, s:b}", "user", scope->user, "name", scope->user, "groups",
-			 groups_json(groups), "role", role_names[users_role(id->users, scope)], "csrf", csrf, "expires",
+			 session_groups(groups), "role", role_names[users_role(id->users, scope)], "csrf", csrf, "expires",
 			 (json_int_t)scope->expires, "provider", scope->provider);
 }
 

@@ -97,6 +97,18 @@ with SignOn(provider=False) as s:
     noise = [l for l in boss.get(s.url + "/_/audit?max=1000&what=login").json["lines"] if l["why"] == "too many attempts"]
     check(0 < len(noise) <= 22, "who floods does not fill the audit log", len(noise))
 
+    # one address does not lock a user out of another
+    for i in range(25):
+        b.post("http://127.0.0.1:8002/_/login/password", {"user": "local", "password": "x"})
+    here = b.post("http://127.0.0.1:8002/_/login/password", {"user": "local", "password": "correct horse"}).status
+    there = subprocess.run(["curl", "-sS", "-o", s.work / "out", "-w", "%{http_code}", "--unix-socket", s.work / "run/g2/http.sock",
+                            "-H", "X-Forwarded-For: 203.0.113.9", *login], capture_output=True, text=True).stdout
+    check(here == 429 and there == "200", "who guesses a user's password from one address does not lock the user out", [here, there])
+    near = [subprocess.run(["curl", "-sS", "-o", s.work / "out", "-w", "%{http_code}", "--unix-socket", s.work / "run/g2/http.sock",
+                            "-H", f"X-Forwarded-For: 2001:db8::{i}", *login[:2], "-d", '{"user":"guess","password":"x"}', login[-1]],
+                           capture_output=True, text=True).stdout for i in range(1, 13)]
+    check(near[:10] == ["401"] * 10 and near[11] == "429", "the addresses of an IPv6 /64 are one", near)
+
     # the audit log: of both gateways; auditors see all, others their own
     Browser().post("http://127.0.0.1:8002/_/login/password", {"user": "boss", "password": "battery staple"})
     lines = b.get(s.url + "/_/audit?what=login&result=ok").json
