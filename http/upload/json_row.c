@@ -60,11 +60,13 @@ static int add_name(struct json_row *r, uint16_t *slot, const char *name, size_t
 		return stop(r, ROW_FAULT_COLUMNS);
 	if (len > ROWS_NAME_MAX)
 		return stop(r, ROW_FAULT_LONG_CELL);
-	copy = strndup(name, len);
+	copy = malloc(len + 1); /* it may have a NUL inside */
 	if (!copy) {
 		r->error = -ENOMEM;
 		return STOP;
 	}
+	if (len)
+		memcpy(copy, name, len);
 	r->names[r->nnames] = (struct cell){ .text = copy, .len = (uint32_t)len, .quoted = true, .offset = offset };
 	r->column = r->nnames++;
 	*slot = (uint16_t)r->nnames;

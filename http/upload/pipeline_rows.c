@@ -36,10 +36,14 @@ static int keep_names(struct pipeline *p, const struct cell *names, uint32_t n)
 	if (!p->names)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < n; i++) {
-		p->names[i] = names[i];
-		p->names[i].text = strndup(names[i].text, names[i].len);
-		if (!p->names[i].text)
+		char *text = malloc(names[i].len + 1); /* a name may have a NUL inside */
+
+		if (!text)
 			return -ENOMEM;
+		if (names[i].len)
+			memcpy(text, names[i].text, names[i].len);
+		p->names[i] = names[i];
+		p->names[i].text = text;
 		p->nnames = i + 1;
 	}
 	return 0;
