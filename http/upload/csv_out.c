@@ -5,16 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/upload/number.h"
 #include "http/upload/transform_parts.h"
 
-/* Room for len more bytes. */
-static int reserve(struct csv_out *out, size_t len)
+#define BYTES NUMBER_BYTES
+
+int csv_out_grow(struct csv_out *out, size_t len)
 {
 	size_t size = out->size ? out->size : 4096;
 	char *more;
 
-	if (out->size - out->len >= len)
-		return 0;
 	while (size - out->len < len)
 		size *= 2;
 	more = realloc(out->data, size);
@@ -22,16 +22,6 @@ static int reserve(struct csv_out *out, size_t len)
 		return -ENOMEM;
 	out->data = more;
 	out->size = size;
-	return 0;
-}
-
-int csv_out_put(struct csv_out *out, const void *data, size_t len)
-{
-	if (reserve(out, len) < 0)
-		return -ENOMEM;
-	if (len)
-		memcpy(out->data + out->len, data, len);
-	out->len += len;
 	return 0;
 }
 
@@ -72,15 +62,20 @@ bool csv_out_runs(const char *text, size_t len)
 
 static bool needs_quotes(const struct cell *c)
 {
+	uint64_t odd = 0;
+
 	if (!c->len)
 		return !c->null; /* "" is a text without characters, nothing is no value */
 	if (c->text[0] == ' ' || c->text[c->len - 1] == ' ')
 		return true;
-	for (uint32_t i = 0; i < c->len; i++)
-		if (c->text[i] == ',' || c->text[i] == '"' || c->text[i] == '\n' ||
-		    c->text[i] == '\r')
-			return true;
-	return false;
+	for (uint32_t i = 0; i < c->len; i += 8) {
+		uint64_t w = number_word(c->text + i, c->len - i), comma = w ^ BYTES(','), quote = w ^ BYTES('"'),
+			 lf = w ^ BYTES('\n'), cr = w ^ BYTES('\r');
+
+		odd |= ((comma - BYTES(1)) & ~comma) | ((quote - BYTES(1)) & ~quote) | ((lf - BYTES(1)) & ~lf) |
+		       ((cr - BYTES(1)) & ~cr);
+	}
+	return odd & BYTES(0x80);
 }
 
 static char *put_cell(char *at, const struct cell *c, bool mark, bool quotes)
@@ -112,7 +107,7 @@ int csv_out_row(struct csv_out *out, const struct row *row, bool mark)
 
 		if (c.null)
 			c.len = 0;
-		if (reserve(out, 2 * (size_t)c.len + 5) < 0) {
+		if (csv_out_reserve(out, 2 * (size_t)c.len + 5) < 0) {
 			out->len = begin;
 			return -ENOMEM;
 		}

@@ -261,6 +261,8 @@ static void eval_arithmetic(struct run *r, const struct expr_node *n, struct val
 static void round_to(struct run *r, const struct value *v, const struct value *digits,
 		     struct value *out)
 {
+	static const double tens[] = { 1e0, 1e1, 1e2,  1e3,  1e4,  1e5,	 1e6,  1e7,
+				       1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15 };
 	double scale, x;
 
 	if (!digits || (digits->type == FIELD_INTEGER && !digits->i)) {
@@ -277,7 +279,7 @@ static void round_to(struct run *r, const struct value *v, const struct value *d
 		fail(r, out);
 		return;
 	}
-	scale = pow(10, (double)digits->i);
+	scale = digits->i >= 0 ? tens[digits->i] : pow(10, (double)digits->i);
 	x = as_double(v) * scale;
 	set_number(r, fabs(x) < 4503599627370496.0 ? round(x) / scale : as_double(v), out);
 }

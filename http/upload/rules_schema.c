@@ -123,7 +123,7 @@ static const struct rules_key transform_keys[] = {
 	{ "format", RULES_WORD, AT(output_source, o.format), .words = words_output, .fallback = "csv",
 	  .doc = "CSV, or JSON Lines." },
 	{ "compression", RULES_WORD, AT(output_source, o.packing), .words = words_packing, .fallback = "none",
-	  .doc = "How the object is packed." },
+	  .doc = "How the object is packed: gzip at a quick level (as small as gzip -4), zstd at level 3." },
 	{ "filter", RULES_EXPR, AT(output_source, o.filter_text),
 	  .doc = "Only rows for which this expression is true." },
 	{ "keep", RULES_NAME, MANY(output_source, keep), .max = 512,

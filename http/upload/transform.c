@@ -150,6 +150,9 @@ static int open_file(struct transform *t, struct plan *p, char *name, uint64_t v
 		return r;
 	}
 	f->value = value;
+	/* a little less than what the buffer grows to: many files, small ones */
+	if (p->output->split)
+		f->limit = t->nfiles < 64 ? 60 * 1024 : 14 * 1024;
 	t->nfiles++;
 	p->files[p->nfiles++] = *out = f;
 	return 0;
@@ -206,20 +209,21 @@ static int file_of(struct transform *t, struct plan *p, struct out_file **out)
 
 static int put_json(const struct plan *p, struct out_file *f, const struct cell *cells)
 {
+	size_t begin = f->text.len;
 	int r = csv_out_put(&f->text, "{", 1);
 
 	for (size_t i = 0; i < p->n && !r; i++) {
 		const struct plan_column *c = &p->columns[i];
 
-		r = i ? csv_out_put(&f->text, ",", 1) : 0;
+		r = csv_out_put(&f->text, c->key.data, c->key.len);
 		if (!r)
-			r = csv_out_put(&f->text, c->key.data, c->key.len);
-		if (!r)
-			r = json_out_cell(&f->text, c->type,
-					  c->declared && c->declared->has_cast ? NULL : c->field,
-					  &cells[i]);
+			r = json_out_cell(&f->text, c->type, c->source_field, &cells[i]);
 	}
-	return r ? r : csv_out_put(&f->text, "}\n", 2);
+	if (!r)
+		r = csv_out_put(&f->text, "}\n", 2);
+	if (r)
+		f->text.len = begin;
+	return r;
 }
 
 static int put_row(struct transform *t, struct plan *p)
@@ -242,9 +246,9 @@ static int put_row(struct transform *t, struct plan *p)
 	if (p->output->format == OUTPUT_JSONL) {
 		r = put_json(p, f, t->out_cells);
 	} else {
-		const struct row row = { .cells = t->out_cells, .ncells = (uint32_t)p->n };
+		const struct row out = { .cells = t->out_cells, .ncells = (uint32_t)p->n };
 
-		r = csv_out_row(&f->text, &row, true);
+		r = csv_out_row(&f->text, &out, true);
 	}
 	f->rows++;
 	return r || f->text.len < f->limit
@@ -257,6 +261,7 @@ int transform_row(struct transform *t, const struct row *row)
 	int r = 0;
 
 	t->serial++;
+	t->given = row->ncells == t->nnames ? row->values : NULL;
 	for (uint32_t i = 0; i < t->nnames; i++) {
 		t->cells[i] =
 			i < row->ncells ? row->cells[i] : (struct cell){ .text = "", .null = true };

@@ -17,6 +17,9 @@ static const struct value *value_of(struct transform *t, uint32_t at)
 
 	if (at == SOURCE_NONE)
 		return &none;
+	/* the check has parsed it */
+	if (t->given && t->given[at].type != FIELD_ANY && t->fields[at] && t->given[at].type == t->fields[at]->type)
+		return &t->given[at];
 	if (t->parsed[at] == t->serial)
 		return &t->values[at];
 	c = &t->cells[at];

@@ -10,19 +10,27 @@
 
 #include "http/upload/transform_parts.h"
 
+/* ISA-L's first level: as small as zlib's fourth and some eight times as quick. 360 KiB a stream, or 106 KiB when there may
+ * be many. No time in the head: the same rows, the same bytes. */
 static int gzip_begin(struct out_file *f, bool split)
 {
-	f->gzip = calloc(1, sizeof(*f->gzip));
-	if (!f->gzip)
+	uint32_t size = split ? ISAL_DEF_LVL1_MIN : ISAL_DEF_LVL1_DEFAULT;
+	uint8_t *work = malloc(size);
+
+	f->gzip = malloc(sizeof(*f->gzip));
+	if (!f->gzip || !work) {
+		free(f->gzip);
+		free(work);
+		f->gzip = NULL;
 		return -ENOMEM;
-	/* 16: with gzip's head. 256 KiB a stream, or 48 KiB when there may be many. Fixed time: the
-	 * same rows, the same bytes. */
-	if (deflateInit2(f->gzip, 4, Z_DEFLATED, 16 + (split ? 13 : 15), split ? 5 : 8,
-			 Z_DEFAULT_STRATEGY) == Z_OK)
-		return 0;
-	free(f->gzip);
-	f->gzip = NULL;
-	return -ENOMEM;
+	}
+	isal_deflate_init(f->gzip);
+	f->gzip->level = 1;
+	f->gzip->level_buf = work;
+	f->gzip->level_buf_size = size;
+	f->gzip->gzip_flag = IGZIP_GZIP;
+	f->gzip->flush = NO_FLUSH;
+	return 0;
 }
 
 /* Takes name. */
@@ -32,7 +40,7 @@ int out_file_open(struct out_file *f, struct out_packer *p, const struct output 
 
 	memset(f, 0, sizeof(*f));
 	f->name = name;
-	f->limit = output->split ? 16384 : 262144;
+	f->limit = 262144;
 	if (output->packing == PACK_GZIP)
 		r = gzip_begin(f, output->split);
 	if (output->packing == PACK_ZSTD && !p->zstd && !(p->zstd = ZSTD_createCCtx()))
@@ -55,20 +63,20 @@ static int put(struct out_file *f, struct out_packer *p, const void *data, size_
 
 static int put_gzip(struct out_file *f, struct out_packer *p, bool last)
 {
-	int r, z;
+	int r;
 
-	f->gzip->next_in = (unsigned char *)f->text.data;
-	f->gzip->avail_in = (unsigned int)f->text.len;
+	f->gzip->next_in = (uint8_t *)f->text.data;
+	f->gzip->avail_in = (uint32_t)f->text.len;
+	f->gzip->end_of_stream = last;
 	do {
-		f->gzip->next_out = (unsigned char *)p->buf;
-		f->gzip->avail_out = (unsigned int)p->size;
-		z = deflate(f->gzip, last ? Z_FINISH : Z_NO_FLUSH);
-		if (z == Z_STREAM_ERROR)
+		f->gzip->next_out = (uint8_t *)p->buf;
+		f->gzip->avail_out = (uint32_t)p->size;
+		if (isal_deflate(f->gzip) != COMP_OK)
 			return -EIO;
 		r = put(f, p, p->buf, p->size - f->gzip->avail_out);
 		if (r < 0)
 			return r;
-	} while (f->gzip->avail_out == 0);
+	} while (last ? f->gzip->internal_state.state != ZSTATE_END : f->gzip->avail_out == 0);
 	return 0;
 }
 
@@ -105,7 +113,7 @@ void out_file_free(struct out_file *f)
 	if (!f)
 		return;
 	if (f->gzip)
-		deflateEnd(f->gzip);
+		free(f->gzip->level_buf);
 	free(f->gzip);
 	free(f->text.data);
 	free(f->name);

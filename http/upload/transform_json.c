@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/upload/number.h"
 #include "http/upload/transform_parts.h"
 
 /* Bytes of the character at text, 0 when it is none (RFC 3629: no overlong forms, no surrogates).
@@ -43,12 +44,40 @@ static int put_escape(struct csv_out *out, unsigned char c)
 	return csv_out_put(out, buf, 6);
 }
 
+#define BYTES NUMBER_BYTES
+
+/* Whether all is ASCII that stands in a JSON string as it is: eight bytes at a time, the last ones twice. */
+static bool is_plain(const char *text, size_t len)
+{
+	uint64_t odd = 0;
+
+	for (size_t i = 0; i < len; i += 8) {
+		uint64_t w = number_word(text + i, len - i), quote = w ^ BYTES('"'), slash = w ^ BYTES('\\');
+
+		if (len - i < 8) /* behind the end are zeros */
+			w |= BYTES('0') << (8 * (len - i));
+		odd |= w | (w - BYTES(0x20)) | ((quote - BYTES(1)) & ~quote) | ((slash - BYTES(1)) & ~slash);
+	}
+	return !(odd & BYTES(0x80));
+}
+
 int json_out_string(struct csv_out *out, const char *text, size_t len)
 {
 	const unsigned char *t = (const unsigned char *)text;
 	size_t from = 0, at = 0;
-	int r = csv_out_put(out, "\"", 1);
+	int r;
 
+	if (is_plain(text, len)) {
+		if (csv_out_reserve(out, len + 2) < 0)
+			return -ENOMEM;
+		out->data[out->len] = '"';
+		if (len)
+			memcpy(out->data + out->len + 1, text, len);
+		out->data[out->len + 1 + len] = '"';
+		out->len += len + 2;
+		return 0;
+	}
+	r = csv_out_put(out, "\"", 1);
 	while (at < len) {
 		size_t n = character(t + at, len - at);
 
@@ -125,14 +154,31 @@ static int put_value(struct csv_out *out, const struct value *v, const struct ce
 	return is_json_number(buf, n) ? csv_out_put(out, buf, n) : json_out_string(out, buf, n);
 }
 
-int json_out_cell(struct csv_out *out, enum field_type type, const struct field *field,
-		  const struct cell *cell)
+/* A text that is certainly what value_parse() takes as this type, and JSON writes alike: no groups, no exponents, no more
+ * digits than there may be. Most numbers are. */
+static bool is_plain_number(enum field_type type, const struct field *field, const struct cell *cell)
+{
+	int64_t i;
+	double d;
+	uint64_t word = number_word(cell->text, cell->len);
+
+	if (field && (field->type != type || field->group || (field->decimal && field->decimal != '.') ||
+		      field->format != FORMAT_NONE))
+		return false;
+	if (type != FIELD_INTEGER && type != FIELD_NUMBER)
+		return false;
+	if (number_integer(cell->text, cell->len, word, &i))
+		return true;
+	return type == FIELD_NUMBER && number_decimal(cell->text, cell->len, word, &d);
+}
+
+/* What is neither null, a plain number, nor certainly text. */
+static __attribute__((noinline)) int put_cell(struct csv_out *out, enum field_type type, const struct field *field,
+					      const struct cell *cell)
 {
 	struct field own = { .decimal = '.' };
 	struct value v;
 
-	if (cell->null)
-		return csv_out_put(out, "null", 4);
 	if (type == FIELD_ANY && !cell->quoted && cell->len &&
 	    (*cell->text == '{' || *cell->text == '['))
 		return put_document(out, cell);
@@ -151,4 +197,16 @@ int json_out_cell(struct csv_out *out, enum field_type type, const struct field 
 						 (!field->decimal || field->decimal == '.'));
 	}
 	return json_out_string(out, cell->text, cell->len);
+}
+
+int json_out_cell(struct csv_out *out, enum field_type type, const struct field *field,
+		  const struct cell *cell)
+{
+	if (cell->null)
+		return csv_out_put(out, "null", 4);
+	if (type == FIELD_STRING || type == FIELD_DATE || type == FIELD_DATETIME || type == FIELD_TIME)
+		return json_out_string(out, cell->text, cell->len);
+	if (is_plain_number(type, field, cell))
+		return csv_out_put(out, cell->text, cell->len);
+	return put_cell(out, type, field, cell);
 }

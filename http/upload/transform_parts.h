@@ -4,14 +4,16 @@
 #ifndef WEIR_UPLOAD_TRANSFORM_PARTS_H
 #define WEIR_UPLOAD_TRANSFORM_PARTS_H
 
+#include <errno.h>
+#include <isa-l/igzip_lib.h>
 #include <openssl/sha.h>
-#include <zlib.h>
+#include <string.h>
 #include <zstd.h>
 
 #include "http/upload/expr.h"
 #include "http/upload/transform.h"
 
-#define TRANSFORM_FILES_MAX  512u /* of all splits of an upload: descriptors and 64 KiB each */
+#define TRANSFORM_FILES_MAX  512u /* of all splits of an upload: descriptors and, packed by gzip, 170 KiB each */
 #define TRANSFORM_VALUES_MAX 256u /* files of a split; what has none goes to "other" */
 #define TRANSFORM_NAME_MAX   1024u
 
@@ -32,7 +34,20 @@ size_t mask_keep(const char *text, size_t len, uint32_t n);
 
 /* ---- text: csv_out.c, transform_json.c ---- */
 
-int csv_out_put(struct csv_out *out, const void *data, size_t len); /* 0 or -ENOMEM */
+int csv_out_grow(struct csv_out *out, size_t len);
+static inline int csv_out_reserve(struct csv_out *out, size_t len) /* room for len more: 0 or -ENOMEM */
+{
+	return out->size - out->len >= len ? 0 : csv_out_grow(out, len);
+}
+static inline int csv_out_put(struct csv_out *out, const void *data, size_t len) /* 0 or -ENOMEM */
+{
+	if (csv_out_reserve(out, len) < 0)
+		return -ENOMEM;
+	if (len)
+		memcpy(out->data + out->len, data, len);
+	out->len += len;
+	return 0;
+}
 /* A JSON string with its quotes; what is no UTF-8 becomes U+FFFD. */
 int json_out_string(struct csv_out *out, const char *text, size_t len);
 /* A cell as the JSON value of its type (ANY: a number or boolean when it is one and was not
@@ -49,7 +64,7 @@ struct out_file {
 	uint64_t rows, bytes;
 	struct csv_out text; /* not packed yet */
 	size_t limit;	     /* of text: then it is packed and written */
-	z_stream *gzip;
+	struct isal_zstream *gzip;
 };
 
 struct out_packer { /* one for a transform: a frame of zstd is made whole */
@@ -83,7 +98,8 @@ struct plan_column {
 	const struct field *field;	      /* of the source, or NULL */
 	enum field_type type;		      /* of the result; ANY: as found */
 	struct uses uses;
-	struct csv_out key; /* "name": in JSON */
+	const struct field *source_field; /* … that says how the result is written: no cast; or NULL */
+	struct csv_out key; /* "name": in JSON, with a comma before it when it is not the first */
 };
 
 struct plan { /* one output */
@@ -111,6 +127,7 @@ struct transform {
 	char **names; /* of the file's columns */
 	uint32_t nnames;
 	const struct field **fields; /* … what the rules say of them, or NULL */
+	const struct value *given;   /* of the row: what others have parsed, or NULL */
 	struct value *values;	     /* of the row, parsed when first asked for */
 	uint64_t *parsed,
 		serial;	    /* serial: counts rows; parsed[i] == serial: values[i] is this row's */

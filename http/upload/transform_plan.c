@@ -69,6 +69,9 @@ static int add(struct transform *t, struct plan *p, const struct output_column *
 						 : FIELD_ANY;
 	if ((declared && declared->masked) || (c->type == FIELD_ANY && c->from && !t->typed))
 		c->type = FIELD_STRING;
+	c->source_field = declared && declared->has_cast ? NULL : c->field;
+	if (!r && p->n > 1)
+		r = csv_out_put(&c->key, ",", 1);
 	if (!r)
 		r = json_out_string(&c->key, c->name, strlen(c->name));
 	return r ? r : csv_out_put(&c->key, ":", 1);

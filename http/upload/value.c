@@ -232,23 +232,72 @@ static size_t put(char *buf, size_t size, const char *text, size_t len)
 	return n;
 }
 
+/* Decimal digits of n, at least `width` of them; the length. */
+static int put_digits(char *out, uint64_t n, int width)
+{
+	char digits[20];
+	int at = 20;
+
+	do {
+		digits[--at] = (char)('0' + n % 10);
+		n /= 10;
+		width--;
+	} while (n || width > 0);
+	memcpy(out, digits + at, (size_t)(20 - at));
+	return 20 - at;
+}
+
+static int format_integer(char *out, int64_t i)
+{
+	if (i >= 0)
+		return put_digits(out, (uint64_t)i, 1);
+	*out = '-';
+	return 1 + put_digits(out + 1, 0 - (uint64_t)i, 1);
+}
+
+/* Of at most 15 digits and 6 places, which all of them are that people write: the least number of places where the
+ * decimal gives the same double again. A division of whole numbers below 2^53 by a power of ten rounds right, so that it
+ * is what would be read. 0: not so. */
+static int format_decimal(char *out, double d)
+{
+	static const double tens[] = { 1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6 };
+	double size = fabs(d);
+	int n = 0;
+
+	if (!(size >= 1e-4 && size < 1e9))
+		return 0;
+	for (int places = 1; places <= 6; places++) {
+		uint64_t whole = (uint64_t)(size * tens[places] + 0.5);
+
+		if ((double)whole / tens[places] != size)
+			continue;
+		if (d < 0)
+			out[n++] = '-';
+		n += put_digits(out + n, whole / (uint64_t)tens[places], 1);
+		out[n++] = '.';
+		return n + put_digits(out + n, whole % (uint64_t)tens[places], places);
+	}
+	return 0;
+}
+
 /* The fewest digits that give the same double again. */
 static int format_number(char *out, size_t size, double d)
 {
-	int n = 0;
+	int n;
 
 	if (isnan(d))
 		return snprintf(out, size, "NaN");
 	if (isinf(d))
 		return snprintf(out, size, d < 0 ? "-INF" : "INF");
 	if (fabs(d) < 1e15 && d == floor(d))
-		return snprintf(out, size, "%.0f", d == 0 ? 0.0 : d);
-	for (int digits = 15; digits <= 17; digits++) {
+		return format_integer(out, (int64_t)d);
+	n = format_decimal(out, d);
+	for (int digits = 15; !n && digits <= 17; digits++) {
 		double again;
+		int len = snprintf(out, size, "%.*g", digits, d);
 
-		n = snprintf(out, size, "%.*g", digits, d);
-		if (!value_number(&again, out, (size_t)n, '.', '\0') && again == d)
-			break;
+		if (digits == 17 || (!value_number(&again, out, (size_t)len, '.', '\0') && again == d))
+			n = len;
 	}
 	return n;
 }
@@ -272,6 +321,12 @@ static int format_date(char *out, size_t size, int64_t days)
 	unsigned int month, day;
 
 	value_civil(days, &year, &month, &day);
+	if (year >= 0 && year <= 9999) {
+		put_digits(out, (uint64_t)year, 4);
+		out[4] = out[7] = '-';
+		put_digits(out + 5, month, 2);
+		return 8 + put_digits(out + 8, day, 2);
+	}
 	return snprintf(out, size, "%04" PRId64 "-%02u-%02u", year, month, day);
 }
 
@@ -298,7 +353,7 @@ size_t value_format(char *buf, size_t size, const struct value *v)
 	case FIELD_ANY:
 		return put(buf, size, "", 0);
 	case FIELD_INTEGER:
-		n = snprintf(text, sizeof(text), "%" PRId64, v->i);
+		n = format_integer(text, v->i);
 		break;
 	case FIELD_YEAR:
 		n = snprintf(text, sizeof(text), "%04" PRId64, v->i);

@@ -421,6 +421,42 @@ static void a_column_that_turns_into_text_stays_right(void **state)
 	stats_free(s);
 }
 
+/* By value until there are too many different ones, or one too long to be parsed from the list. */
+static void few_values_then_many(void **state)
+{
+	for (int kind = 0; kind < 3; kind++) {
+		struct cell name = { .text = "x", .len = 1 };
+		double sum = 0, n = 0;
+		struct stats *s;
+		json_t *j, *c, *q;
+
+		(void)state;
+		assert_int_equal(stats_new(&s, NULL), 0);
+		stats_names(s, &name, 1);
+		for (int k = 0; k < 40000; k++) {
+			double x = kind == 1 && k >= 20000 ? k : k % 200;
+			char text[64];
+
+			snprintf(text, sizeof(text), "%.*f", kind == 2 && k == 20000 ? 45 : 0, x);
+			add_one(s, text);
+			sum += x, n++;
+		}
+		j = stats_json(s);
+		c = json_array_get(json_object_get(j, "columns"), 0);
+		q = json_object_get(c, "quantiles");
+		assert_int_equal(number_of(c, "count"), 40000);
+		assert_float_equal(json_number_value(json_object_get(c, "mean")), sum / n, 1e-6);
+		assert_float_equal(json_number_value(json_object_get(c, "min")), 0, 0);
+		assert_float_equal(json_number_value(json_object_get(c, "max")), kind == 1 ? 39999 : 199, 0);
+		assert_float_equal(json_number_value(json_object_get(q, "0.25")), kind == 1 ? 100 : 49, kind ? 4 : 0);
+		if (kind == 1)
+			assert_float_equal(json_number_value(json_object_get(q, "0.75")), 30000, 400);
+		assert_int_equal(json_object_get(c, "quantile_error") != NULL, kind > 0);
+		json_decref(j);
+		stats_free(s);
+	}
+}
+
 static void columns_may_come_later_and_be_many(void **state)
 {
 	struct cell cells[1024];
@@ -503,6 +539,7 @@ int main(void)
 		cmocka_unit_test(rules_give_types_and_hide_what_is_personal),
 		cmocka_unit_test(moments_and_bins_are_exact),
 		cmocka_unit_test(a_column_that_turns_into_text_stays_right),
+		cmocka_unit_test(few_values_then_many),
 		cmocka_unit_test(columns_may_come_later_and_be_many),
 		cmocka_unit_test(fast_numbers_are_right),
 	};

@@ -459,6 +459,31 @@ static void csv_is_quoted_and_marked(void **state)
 }
 
 /* jansson reads back every string that we write. */
+/* Wherever in a cell the character stands that wants quotes. */
+static void quotes_are_where_they_must_be(void **state)
+{
+	struct csv_out out = { NULL, 0, 0 };
+
+	(void)state;
+	for (size_t len = 1; len < 20; len++)
+		for (size_t at = 0; at < len; at++)
+			for (int b = 0; b < 256; b++) {
+				char text[20];
+				struct cell cell = { .text = text, .len = (uint32_t)len };
+				const struct row row = { .cells = &cell, .ncells = 1 };
+				bool quotes;
+
+				memset(text, 'x', sizeof(text));
+				text[at] = (char)b;
+				quotes = memchr(text, ',', len) || memchr(text, '"', len) || memchr(text, '\n', len) ||
+					 memchr(text, '\r', len) || text[0] == ' ' || text[len - 1] == ' ';
+				out.len = 0;
+				assert_int_equal(csv_out_row(&out, &row, false), 0);
+				assert_int_equal(out.data[0] == '"' && out.len > len + 1, quotes);
+			}
+	free(out.data);
+}
+
 static void json_strings_are_json(void **state)
 {
 	struct csv_out out = { NULL, 0, 0 };
@@ -497,6 +522,7 @@ int main(void)
 		cmocka_unit_test(columns_may_come_later),
 		cmocka_unit_test(rows_are_filtered_and_columns_derived),
 		cmocka_unit_test(csv_is_quoted_and_marked),
+		cmocka_unit_test(quotes_are_where_they_must_be),
 		cmocka_unit_test(json_strings_are_json),
 	};
 

@@ -247,6 +247,30 @@ static void canonical_text(void **state)
 	assert_string_equal(text, "a ");
 }
 
+/* Against C's own: the fewest of 15 to 17 digits that read as the same double. */
+static void numbers_are_written_with_the_fewest_digits(void **state)
+{
+	struct value v = { .type = FIELD_NUMBER };
+	unsigned int seed = 11;
+	char ours[64], theirs[64];
+
+	(void)state;
+	for (int i = 0; i < 100000; i++) {
+		double whole = (double)(rand_r(&seed) >> (rand_r(&seed) % 31)), tens = pow(10, (int)(rand_r(&seed) % 12) - 2);
+
+		v.d = (i & 1 ? -1 : 1) * (i % 3 == 0 ? whole / tens : i % 3 == 1 ? whole * 0.01 * (rand_r(&seed) % 1000) : whole / 3.7 / tens);
+		if (v.d == floor(v.d))
+			continue;
+		for (int digits = 15; digits <= 17; digits++) {
+			snprintf(theirs, sizeof(theirs), "%.*g", digits, v.d);
+			if (strtod(theirs, NULL) == v.d)
+				break;
+		}
+		value_format(ours, sizeof(ours), &v);
+		assert_string_equal(ours, theirs);
+	}
+}
+
 static void order(void **state)
 {
 	struct value a, b;
@@ -294,7 +318,7 @@ int main(void)
 		cmocka_unit_test(integers),	     cmocka_unit_test(numbers),		cmocka_unit_test(numbers_round_correctly),
 		cmocka_unit_test(dates_and_times),   cmocka_unit_test(patterns_of_times), cmocka_unit_test(words_and_forms),
 		cmocka_unit_test(guesses),	     cmocka_unit_test(canonical_text),	cmocka_unit_test(order),
-		cmocka_unit_test(values_in_findings),
+		cmocka_unit_test(values_in_findings), cmocka_unit_test(numbers_are_written_with_the_fewest_digits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
