@@ -372,7 +372,10 @@ def main():
             if len(sys.argv) > 1 and part.__name__ not in sys.argv[1:]:
                 continue
             began = time.monotonic()
-            part(lab)
+            try:
+                part(lab)
+            except (OSError, http.client.HTTPException, LookupError, ValueError) as e:
+                check(False, f"{part.__name__}: to its end", repr(e))
             print(f"# {part.__name__}: {time.monotonic() - began:.1f} s")
     finish()
 

@@ -369,7 +369,7 @@ def strangers(lab):
     head = {"Upload-Concat": f"final;{path}", "Upload-Metadata": f"dataset {b64('text')},filename {b64('s.csv')}", **TUS}
     for who in "mel", "sol", None:
         none = "/_/tus/" + uid[:8] + "0" * (len(uid) - 8)
-        asks = [("HEAD", path, None), ("PATCH", path, b"x"), ("DELETE", path, None), ("GET", f"/_/uploads/{uid}", None), ("GET", f"/_/uploads/{uid}/events", None),
+        asks = [("HEAD", path, None), ("PATCH", path, b"x"), ("DELETE", path, None), ("GET", f"/_/uploads/{uid}", None),
                 ("DELETE", f"/_/uploads/{uid}", None), ("POST", f"/_/uploads/{uid}/replace?rows=1-1", b"x\n")]
         alike = []
         for method, where, body in asks:
@@ -377,6 +377,9 @@ def strangers(lab):
             one, other = lab.req(method, where, who, body, h), lab.req(method, where.replace(uid, none[7:]), who, body, h)
             said = [(a.status, {k: v for k, v in a.json.items() if k != "request"}) for a in (one, other)]
             alike += [(method, where, one, other)] if said[0] != said[1] or one.status not in (401, 404) else []
+        bearer = f"Authorization: Bearer {lab.token[who]}\r\n" if who else ""
+        heard = [raw(lab, f"GET /_/uploads/{i}/events HTTP/1.1\r\nHost: x\r\n{bearer}\r\n".encode()) for i in (uid, none[7:])]
+        alike += [("events", heard)] if heard not in ([401, 401], [404, 404]) else []
         join = lab.req("POST", "/_/tus/", who, None, head).status
         check(not alike and join in (401, 404, 400), f"to {who or 'nobody'} ada's upload is one that is not there", (alike, join))
     listed = [u for u in lab.get("mel", "/_/uploads").json["uploads"] if u["by"] != "mel"]
@@ -491,7 +494,10 @@ def main():
             if len(sys.argv) > 1 and part.__name__ not in sys.argv[1:]:
                 continue
             began, memory.most = time.monotonic(), {"gateway": 0, "worker": 0}
-            part(lab)
+            try:
+                part(lab)
+            except (OSError, http.client.HTTPException, LookupError, ValueError) as e:
+                check(False, f"{part.__name__}: to its end", repr(e))
             print(f"# {part.__name__}: {time.monotonic() - began:.1f} s, gateway {memory.most['gateway']} MiB, worker {memory.most['worker']} MiB")
             most = (memory.most["gateway"] - memory.base, memory.most["worker"])
             SAN or check(most[0] < 96 and most[1] < 64, f"{part.__name__}: memory stays bounded", (memory.base, memory.most))
