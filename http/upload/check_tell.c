@@ -349,8 +349,8 @@ int tell_form(struct check *c, enum row_fault fault, uint64_t row, uint32_t colu
 	bool lost = row && (forms[fault].lost || c->later_names);
 	struct fault f = { .rule = forms[fault].rule, .column = column < c->nnames ? column : ROWS_NO_COLUMN, .row = row, .offset = offset };
 
-	/* what cannot be put aside as a row */
-	f.level = fatal || (level == FINDING_QUARANTINE && (!row || lost)) ? FINDING_REJECT : level;
+	/* What cannot be put aside as a row; and a row that was not read is in no output, which no mere warning may hide. */
+	f.level = fatal || lost || (level == FINDING_QUARANTINE && !row) ? FINDING_REJECT : level;
 	if (lost && row > c->lost) {
 		c->lost = row;
 		c->counts.rows = row > c->counts.rows ? row : c->counts.rows;

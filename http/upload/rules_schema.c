@@ -105,7 +105,7 @@ SUB(row, row_source, offsetof(struct row_source, node));
 static const struct rules_key tolerance_keys[] = {
 	{ "on_fault", RULES_WORD, AT(rules, tolerance.on_fault), .words = rules_level_words, .fallback = "reject",
 	  .doc = "reject: one fault rejects the file. quarantine: faulty rows go to a file of their own, the others are "
-		 "accepted. warn: rows stay, faults are said." },
+		 "accepted. warn: rows stay, faults are said; but a row that cannot be read (broken JSON, too long) rejects the file." },
 	{ "max_faults", RULES_COUNT, AT(rules, tolerance.max_faults),
 	  .doc = "More rows in quarantine than this reject the file. Default: no limit." },
 	{ "max_share", RULES_SHARE, AT(rules, tolerance.max_share), .fallback = "100%",

@@ -377,7 +377,8 @@ size_t value_format(char *buf, size_t size, const struct value *v)
 		n = m + format_time(text + m, sizeof(text) - (size_t)m, v->i - day * VALUE_DAY_US, "Z");
 		break;
 	case FIELD_YEARMONTH:
-		n = snprintf(text, sizeof(text), "%04" PRId64 "-%02d", v->i / 12, (int)(v->i % 12 + 1));
+		day = v->i / 12 - (v->i % 12 < 0); /* the year: there are some before 0 */
+		n = snprintf(text, sizeof(text), "%04" PRId64 "-%02d", day, (int)(v->i - day * 12 + 1));
 		break;
 	case FIELD_DURATION:
 		n = format_duration(text, sizeof(text), v->i);

@@ -407,6 +407,45 @@ static void faulty_lines_reject(void **state)
 }
 
 /* What is no fault of the file is an error, and no verdict. */
+/* A row that was not read is in no output: a dataset that only warns of faults does not take the file without it. */
+static void rows_that_are_lost_reject(void **state)
+{
+	static const char *const texts[] = { "{\"a\":1}\nno json\n{\"a\":3}\n", "[{\"a\":1},{\"a\":{]" };
+	struct io io;
+	json_t *r;
+	int error;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		io_init(&io, texts[i], strlen(texts[i]));
+		r = run(&io, "columns: [{name: a, type: integer}]\ntolerance: {on_fault: warn}\n", &error);
+		assert_non_null(r);
+		assert_string_equal(text_of(r, "verdict"), "rejected");
+		json_decref(r);
+		io_free(&io);
+	}
+}
+
+/* Names with a NUL byte, as wide as they are said to be. */
+static void names_may_hold_anything(void **state)
+{
+	static const char csv[] = "a\0bcdefghijklmno,x\n1,2,3\n", json[] = "{\"a\\u0000bcdefghijklmno\":\"x\"}\n{\"a\\u0000bcdefghijklmno\":{}}\n";
+	struct io io;
+	json_t *r;
+	int error;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		io_init(&io, i ? json : csv, i ? sizeof(json) - 1 : sizeof(csv) - 1);
+		r = run(&io, "tolerance: {on_fault: quarantine}\n", &error);
+		assert_non_null(r);
+		if (io.nfiles)
+			assert_memory_equal(io.files[0].data, "_row,_faults,a\0bcdefghijklmno", 27);
+		json_decref(r);
+		io_free(&io);
+	}
+}
+
 static void a_cancel_is_no_verdict(void **state)
 {
 	struct io io;
@@ -535,6 +574,8 @@ int main(void)
 		cmocka_unit_test(only_wanted_types_pass),
 		cmocka_unit_test(json_is_a_table_too),
 		cmocka_unit_test(faulty_lines_reject),
+		cmocka_unit_test(rows_that_are_lost_reject),
+		cmocka_unit_test(names_may_hold_anything),
 		cmocka_unit_test(a_cancel_is_no_verdict),
 		cmocka_unit_test(rows_are_found),
 		cmocka_unit_test(memory_is_bounded),
