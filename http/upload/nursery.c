@@ -151,6 +151,13 @@ pid_t nursery_pid(const struct nursery *n)
 	return n->pid;
 }
 
+bool nursery_gone(const struct nursery *n)
+{
+	struct pollfd pfd = { n->sock, POLLRDHUP, 0 };
+
+	return poll(&pfd, 1, 0) > 0 && pfd.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
 void nursery_stop(struct nursery *n)
 {
 	if (!n)

@@ -3,6 +3,9 @@
  * nursery_main.c -- the nursery's process: loads what workers share, then forks one for each pair that the daemon
  * hands it, kills those whose daemon's end was shut, and tells each end how its worker died.
  *
+ * It is two processes: the first waits for the second, which does all of this, and forks another when it dies (the
+ * kernel, short of memory, may choose it). Orders wait in the socket meanwhile; its workers die with it.
+ *
  * It reads no foreign byte: its messages come from the daemon alone.
  */
 #include <errno.h>
@@ -16,6 +19,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "http/upload/nursery.h"
@@ -86,7 +90,6 @@ static int set_up(struct house *house)
 	house->polled = calloc(house->config.workers + 2, sizeof(*house->polled));
 	if (!house->children || !house->polled)
 		return -ENOMEM;
-	offer_to_oom_killer();
 	rc = drop_user(&house->config);
 	return rc ? rc : pipeline_prepare();
 }
@@ -234,6 +237,38 @@ static void end_children(struct house *house)
 	}
 }
 
+static int run_once(struct house *house, pid_t parent)
+{
+	int code;
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)
+		return 1;
+	offer_to_oom_killer();
+	code = run(house);
+	end_children(house);
+	return code;
+}
+
+/* Until the daemon is gone: 0. */
+static int keep_running(struct house *house)
+{
+	const struct timespec pause = { 0, 100000000 }; /* one that dies at once does not take a CPU */
+	pid_t self = getpid();
+
+	for (;;) {
+		int status = 0;
+		pid_t pid = fork();
+
+		if (pid == 0)
+			_exit(run_once(house, self));
+		while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+		if (pid > 0 && WIFEXITED(status) && !WEXITSTATUS(status))
+			return 0;
+		nanosleep(&pause, NULL);
+	}
+}
+
 int nursery_main(void)
 {
 	struct house house = { .signals = -1 };
@@ -244,8 +279,7 @@ int nursery_main(void)
 	status = set_up(&house);
 	wire_send(WIRE_FD, WIRE_READY, &status, sizeof(status), NULL, 0, 0);
 	if (!status)
-		code = run(&house);
-	end_children(&house);
+		code = keep_running(&house);
 	wire_free(&house.wire);
 	free(house.children);
 	free(house.polled);

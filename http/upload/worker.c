@@ -31,7 +31,7 @@ struct worker {
 	/* the thread's own */
 	json_t *result;
 	int32_t failed, status;
-	bool has_status;
+	bool has_status, lost; /* lost: its socket ended without a word of how it died */
 	unsigned int files;
 
 	pthread_mutex_t lock; /* of what follows, and of what is sent but for the job */
@@ -132,16 +132,20 @@ static int on_want(struct worker *w, const struct wire *wire)
 
 static int on_event(struct worker *w, const struct wire *wire)
 {
-	static const char *const names[] = { "finding", "progress", "type", "columns" };
+	/* Longer than any that we say: kept by the daemon, a thousand of them, they would fill its memory. */
+	static const struct {
+		const char *name;
+		size_t max;
+	} events[] = { { "finding", 64u << 10 }, { "progress", 4u << 10 }, { "type", 64u << 10 }, { "columns", 8u << 20 } };
 	size_t head = strnlen(wire->data, wire->len) + 1;
 	json_t *value = head < wire->len ? json_loadb(wire->data + head, wire->len - head, JSON_DECODE_ANY, NULL) : NULL;
 	int rc = -EBADMSG;
 
-	for (size_t i = 0; value && i < sizeof(names) / sizeof(*names); i++) {
-		if (strcmp(names[i], wire->data))
+	for (size_t i = 0; value && i < sizeof(events) / sizeof(*events); i++) {
+		if (strcmp(events[i].name, wire->data) || wire->len > events[i].max)
 			continue;
 		if (w->job.on_event)
-			w->job.on_event(w->job.arg, names[i], value);
+			w->job.on_event(w->job.arg, events[i].name, value);
 		rc = 0;
 	}
 	json_decref(value);
@@ -296,6 +300,7 @@ static void *run(void *arg)
 		rc = 0; /* its end is said all the same */
 	while (!rc) {
 		rc = wire_recv(w->sock, &wire, false);
+		w->lost = rc == 0;
 		rc = rc > 0 ? take(w, &wire) : -ESRCH;
 	}
 	wire_free(&wire);
@@ -383,6 +388,15 @@ void worker_cancel(struct worker *w)
 	if (!w->closed)
 		shutdown(w->sock, SHUT_WR);
 	pthread_mutex_unlock(&w->lock);
+}
+
+int worker_fault(const struct worker *w)
+{
+	if (w->failed == -ENOSPC || w->failed == -EDQUOT)
+		return -ENOSPC;
+	if (w->lost || (w->has_status && WIFSIGNALED(w->status) && WTERMSIG(w->status) == SIGKILL))
+		return -EPIPE;
+	return 0;
 }
 
 void worker_free(struct worker *w)

@@ -36,6 +36,8 @@ int nursery_start(struct nursery **out, const struct nursery_limits *limits, con
 /* Ends the workers too and waits for each on_done: not from a worker's functions. Accepts NULL. */
 void nursery_stop(struct nursery *n);
 pid_t nursery_pid(const struct nursery *n);
+/* Its process is gone for good: no worker will start any more, and a daemon that is started anew is better. */
+bool nursery_gone(const struct nursery *n);
 
 struct worker;
 struct worker_job {
@@ -68,6 +70,9 @@ struct worker_job {
 int worker_start(struct worker **out, struct nursery *n, const struct worker_job *job);
 void worker_available(struct worker *w, uint64_t bytes, bool whole); /* so many bytes of the file are there; whole: no more come */
 void worker_cancel(struct worker *w);				       /* on_done follows, why "cancelled" */
+/* After on_done, of a worker without a result, whose fault it was: 0: the file's; -EPIPE: the process was taken away (the
+ * kernel was short of memory, the nursery died), a second try may end well; -ENOSPC: this machine's disk is full. */
+int worker_fault(const struct worker *w);
 /* Waits for on_done, unless it is called from there. Accepts NULL. */
 void worker_free(struct worker *w);
 /* A whole file checked without outputs, blocking: {"findings":[…],"type":{…},"columns":[…],"result":{…}}; for previews

@@ -145,14 +145,14 @@ static void says_that_it_was_cancelled(void **state)
 	close(fd);
 }
 
-/* The process of the one worker that runs; waits until it is forked. */
-static pid_t only_worker(const struct nursery *n)
+/* The only child of a process; waits until it is forked. */
+static pid_t only_child(pid_t parent)
 {
 	const struct timespec pause = { 0, 1000000 };
 	char path[64];
 	int pid = 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)nursery_pid(n), (int)nursery_pid(n));
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)parent, (int)parent);
 	for (unsigned int tries = 0; tries < 10000; tries++) {
 		FILE *file = fopen(path, "re");
 		int got;
@@ -166,6 +166,17 @@ static pid_t only_worker(const struct nursery *n)
 	}
 	fail();
 	return 0;
+}
+
+/* The process that forks workers, and the one of the one worker that runs. */
+static pid_t forking(const struct nursery *n)
+{
+	return only_child(nursery_pid(n));
+}
+
+static pid_t only_worker(const struct nursery *n)
+{
+	return only_child(forking(n));
 }
 
 /* The value of a line of /proc/PID/status. */
@@ -390,11 +401,47 @@ static void lives_without_its_nursery(void **state)
 	assert_int_equal(kill(nursery_pid(n), SIGKILL), 0);
 	worker_free(w);
 	assert_non_null(strstr(h.why, "stopped"));
+	while (!nursery_gone(n))
+		sched_yield();
 	job.file_fd = fd;
 	assert_int_equal(worker_start(&w, n, &job), -EPIPE);
 	nursery_stop(n);
 	heard_free(&h);
 	close(fd);
+}
+
+/* The process that forks workers dies (short of memory): its workers are no file's fault, and another takes its place. */
+static void forks_on_after_a_death(void **state)
+{
+	struct nursery *n = NULL;
+
+	(void)state;
+	assert_int_equal(nursery_start(&n, NULL, NULL), 0);
+	for (int i = 0; i < 2; i++) {
+		struct heard h;
+		struct worker_job job = { .file_fd = -1 };
+		struct worker *w = start_waiting(&h, n, &job.file_fd);
+		pid_t pid = only_worker(n), house = forking(n);
+
+		assert_int_equal(kill(house, SIGKILL), 0);
+		while (!h.done)
+			sched_yield();
+		assert_int_equal(worker_fault(w), -EPIPE);
+		worker_free(w);
+		heard_free(&h);
+		while (!kill(pid, 0))
+			sched_yield();
+		assert_false(nursery_gone(n));
+		close(job.file_fd);
+		w = start_waiting(&h, n, &job.file_fd);
+		assert_int_not_equal(forking(n), house);
+		worker_cancel(w);
+		worker_free(w);
+		assert_string_equal(h.why, "cancelled");
+		heard_free(&h);
+		close(job.file_fd);
+	}
+	nursery_stop(n);
 }
 
 /* The whole file at once, for previews; and where its rows stand. */
@@ -448,6 +495,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(many_run_at_once),
 		cmocka_unit_test(stop_ends_workers),
 		cmocka_unit_test(lives_without_its_nursery),
+		cmocka_unit_test(forks_on_after_a_death),
 		cmocka_unit_test(answers_that_are_waited_for),
 	};
 	int code = worker_modes(argc, argv);
