@@ -93,7 +93,10 @@ static int conditions(const struct commit *c)
 	const struct upload *up = c->up;
 	const char *match = up->if_match;
 
-	if (up->if_none_match && c->version)
+	/* An earlier try of ours held them when it claimed the file; it may have replaced it since. */
+	if (!strcmp(text_of(json_object_get(c->old, "pending"), "upload"), up->id))
+		return 0;
+	if (up->if_none_match && c->version && (!strcmp(up->if_none_match, "*") || strstr(up->if_none_match, c->file_etag)))
 		return -ECANCELED;
 	if (match && (!c->version || (strcmp(match, "*") && !strstr(match, c->file_etag))))
 		return -ECANCELED;
@@ -312,17 +315,6 @@ static bool wanted(const struct commit *c, const char *key, size_t prefix)
 	return true;
 }
 
-/* A file's name may be another's folder ("a" and "a/b"): what begins with a.weir/ of another is not touched. The
- * keys of "a/b" are ".weir/a/b/…", which ".weir/a/" is a prefix of: only the known kinds behind it are ours. */
-static bool ours(const char *key, size_t prefix)
-{
-	const char *rest = key + prefix;
-
-	if (!strncmp(key, "derived/", 8))
-		return !strchr(rest, '/');
-	return !strncmp(rest, "keys/", 5) || !strncmp(rest, "versions/", 9) || !strcmp(rest, "quarantine.csv");
-}
-
 static void clean(struct commit *c)
 {
 	for (int derived = 0; derived < 2; derived++) {
@@ -337,7 +329,7 @@ static void clean(struct commit *c)
 				const char *key = text_of(o, "key");
 				struct object_at at = at_key(c, key);
 
-				if (ours(key, strlen(prefix)) && !wanted(c, key, strlen(prefix)))
+				if (weir_key_beside(c->up->file, key) && !wanted(c, key, strlen(prefix)))
 					objects_delete(c->u, &at);
 			}
 			json_decref(list);

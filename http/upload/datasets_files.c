@@ -411,14 +411,9 @@ static int delete_file(struct call *c, const char *dataset, const char *file)
 			break;
 		rc = objects_list(u, dataset, prefix, c->who.user, &list);
 		json_array_foreach (list, i, o) {
-			const char *rest = text_of(o, "key") + strlen(prefix);
 			struct object_at one = { dataset, text_of(o, "key"), c->who.user };
-			/* of this file, not of one below "FILE/" */
-			bool ours = derived ? !strchr(rest, '/')
-					    : !strncmp(rest, "keys/", 5) || !strncmp(rest, "versions/", 9) ||
-						      !strcmp(rest, "quarantine.csv");
 
-			if (!rc && ours)
+			if (!rc && weir_key_beside(file, one.key))
 				rc = objects_delete(u, &one);
 		}
 		json_decref(list);

@@ -17,7 +17,7 @@
 #define TRY_MS	  400 /* between two tries */
 #define TOKEN_S	  600
 #define JSON_MOST (16u << 20)
-#define SETS_MAX  256 /* files of one dataset whose key sets are merged at once */
+#define SETS_MAX  64 /* files of one dataset whose key sets are merged at once */
 
 static __thread char error[256];
 
@@ -31,6 +31,19 @@ char *weir_key(const char *file, const char *what)
 	char *key = NULL;
 
 	return asprintf(&key, ".weir/%s/%s", file, what) < 0 ? NULL : key;
+}
+
+bool weir_key_beside(const char *file, const char *key)
+{
+	size_t len = strlen(file), folder = !strncmp(key, ".weir/", 6) ? 6 : !strncmp(key, "derived/", 8) ? 8 : 0;
+	const char *rest;
+
+	if (!folder || strncmp(key + folder, file, len) || key[folder + len] != '/')
+		return false;
+	rest = key + folder + len + 1;
+	if (folder == 8)
+		return !strchr(rest, '/');
+	return !strncmp(rest, "keys/", 5) || !strncmp(rest, "versions/", 9) || !strcmp(rest, "quarantine.csv");
 }
 
 /* ---- one exchange ---- */
@@ -337,6 +350,22 @@ static bool is_keys_of(const char *key, const char *column)
 	return len > n + 6 && !strcmp(key + len - n, column) && !memcmp(key + len - n - 6, "/keys/", 6);
 }
 
+/* What was fetched so far becomes one set: however many files a dataset has, few are open. */
+static int merge_sets(struct uploads *u, int *fds, size_t *n)
+{
+	int merged = spool_temporary(u->spool);
+	int rc = merged < 0 ? merged : uniques_merge_keys(fds, *n, merged);
+
+	if (rc && merged >= 0)
+		close(merged);
+	if (rc)
+		return rc;
+	while (*n)
+		close(fds[--*n]);
+	fds[(*n)++] = merged;
+	return 0;
+}
+
 static int fetch_sets(struct uploads *u, const char *dataset, const char *column, const char *user, int *fds, size_t *n)
 {
 	json_t *list = NULL, *o;
@@ -350,10 +379,10 @@ static int fetch_sets(struct uploads *u, const char *dataset, const char *column
 
 		if (rc || !key || !is_keys_of(key, column))
 			continue;
-		if (*n == SETS_MAX) {
-			rc = -EFBIG;
+		if (*n == SETS_MAX)
+			rc = merge_sets(u, fds, n);
+		if (rc)
 			break;
-		}
 		fds[*n] = spool_temporary(u->spool);
 		rc = fds[*n] < 0 ? fds[*n] : 0;
 		if (!rc) {
@@ -372,20 +401,16 @@ static int fetch_sets(struct uploads *u, const char *dataset, const char *column
 
 int objects_keys(struct uploads *u, const char *dataset, const char *column, const char *user, int *fd)
 {
-	int fds[SETS_MAX], merged;
+	int fds[SETS_MAX];
 	size_t n = 0;
 	int rc = fetch_sets(u, dataset, column, user, fds, &n);
 
 	if (!rc && !n)
 		rc = -ENOENT;
-	if (!rc) {
-		merged = spool_temporary(u->spool);
-		rc = merged < 0 ? merged : uniques_merge_keys(fds, n, merged);
-		if (rc && merged >= 0)
-			close(merged);
-		if (!rc)
-			*fd = merged;
-	}
+	if (!rc)
+		rc = merge_sets(u, fds, &n);
+	if (!rc)
+		*fd = fds[--n];
 	while (n)
 		close(fds[--n]);
 	return rc;

@@ -48,5 +48,8 @@ json_t *objects_referred(struct uploads *u, const char *dataset);
 
 /* ".weir/FILE/WHAT"; malloc'ed, NULL without memory. */
 char *weir_key(const char *file, const char *what);
+/* Is the key one of what stands beside the file (outputs, quarantine, key sets, earlier versions; not the manifest)? ".weir/a/"
+ * is the beginning of what belongs to a file "a/b", too; none is named "a/keys/…" (file_name_valid()). */
+bool weir_key_beside(const char *file, const char *key);
 
 #endif

@@ -55,6 +55,9 @@ static const char *next_pair(const char *at, struct pair *pair)
 	}
 	if (!pair->key_len || (*at && *at != ','))
 		return NULL;
+	for (const char *c = pair->key; c < at; c++)
+		if (*c < ' ' || *c > '~')
+			return NULL;
 	return *at ? at + 1 : at;
 }
 

@@ -200,9 +200,16 @@ static enum job job_of(struct uploads *u, struct upload *up, int64_t now, bool *
 	}
 	if (up->state == UP_STORING && up->due_ms <= now && !file_busy(u, up))
 		return JOB_STORE;
-	if (expired(up) && !up->waiters && !up->worker && !up->starting &&
-	    up->state != UP_STORING && up->state != UP_CHECKING)
-		return JOB_EXPIRE;
+	/* Not while somebody writes, nor (checking, storing) while it is worked on; its worker, which waits for bytes, ends
+	 * first. From here on nobody may write: a PATCH whose bytes go with the file must not be told that they are kept. */
+	if (expired(up) && !up->waiters && !up->writer && up->state != UP_STORING &&
+	    up->state != UP_CHECKING && up->state != UP_CANCELLED) {
+		check_cancel(up);
+		if (!upload_over(up))
+			upload_become(up, UP_CANCELLED, "it expired");
+		if (!up->worker && !up->starting)
+			return JOB_EXPIRE;
+	}
 	if (up->state == UP_CANCELLED && !up->worker && !up->starting)
 		return JOB_EXPIRE;
 	waiters_answer(up);
@@ -211,26 +218,25 @@ static enum job job_of(struct uploads *u, struct upload *up, int64_t now, bool *
 }
 
 /* May its worker be had by others? Whose client trickles, or only holds its connection, must not keep all workers from
- * files that are there. Checking begins anew then, which costs little: what came slowly is not much. One that expired goes
- * when its worker went. Under both locks. */
-static bool gives_way(const struct upload *up, int64_t now, bool waits, bool whole_waits)
+ * files that are there. Checking begins anew then, which costs little: what came slowly is not much. Under both locks. */
+static bool gives_way(const struct upload *up, int64_t now, bool whole_waits)
 {
 	if (!up->worker || up->aside || up->check_over || up->state != UP_RECEIVING)
 		return false;
-	if (expired(up) || (waits && now - up->active_ms > ASIDE_MS))
+	if (now - up->active_ms > ASIDE_MS)
 		return true;
 	return whole_waits && now - up->worker_ms > SLOW_MS &&
 	       up->received - up->worker_received < (uint64_t)(now - up->worker_ms) * SLOW_PER_MS;
 }
 
 /* One worker of an upload that gives way is ended. Under u->lock. */
-static void make_room(struct uploads *u, int64_t now, bool waits, bool whole_waits)
+static void make_room(struct uploads *u, int64_t now, bool whole_waits)
 {
 	bool found = false;
 
 	for (struct upload *up = u->list; up && !found; up = up->next) {
 		pthread_mutex_lock(&up->lock);
-		found = gives_way(up, now, waits, whole_waits);
+		found = gives_way(up, now, whole_waits);
 		if (found) {
 			up->aside = true;
 			worker_cancel(up->worker);
@@ -256,9 +262,9 @@ static void take_job(struct uploads *u, struct upload *up, enum job job)
 static struct upload *next_job(struct uploads *u, enum job *job)
 {
 	int64_t now = now_ms();
-	struct upload *found = NULL, *arriving = NULL, *ended = NULL; /* the oldest that is accepted: the last in the list */
-	bool waits = false, whole_waits = false, old = false;
-	size_t nended = 0;
+	struct upload *found = NULL, *arriving = NULL, *ended = NULL; /* the oldest that has ended: the last in the list */
+	size_t nended = 0, nfindings = 0;
+	bool waits = false, whole_waits = false;
 
 	pthread_mutex_lock(&u->lock);
 	for (struct upload *up = u->list; up && !found; up = up->next) {
@@ -268,21 +274,24 @@ static struct upload *next_job(struct uploads *u, enum job *job)
 		*job = job_of(u, up, now, &this);
 		waits |= this;
 		whole_waits |= this && up->state == UP_CHECKING;
-		old |= up->worker && expired(up);
 		if (*job == JOB_START && up->state == UP_RECEIVING) {
 			arriving = arriving ? arriving : up;
 		} else if (*job != JOB_NONE) {
 			take_job(u, up, *job);
 			found = up;
 		}
-		if (up->state == UP_ACCEPTED && !up->moving) {
+		if (upload_over(up) && !up->moving && up->expires != 1) {
 			ended = up;
 			nended++;
+			nfindings += json_array_size(up->findings);
 		}
 		pthread_mutex_unlock(&up->lock);
 	}
-	if (nended > ENDED_MAX)
+	if (ended && (nended > ENDED_MAX || (nended > 1 && nfindings > ENDED_FINDINGS))) {
+		pthread_mutex_lock(&ended->lock);
 		ended->expires = 1;
+		pthread_mutex_unlock(&ended->lock);
+	}
 	if (!found && arriving) { /* it may have changed meanwhile */
 		pthread_mutex_lock(&arriving->lock);
 		*job = job_of(u, arriving, now, &waits);
@@ -292,8 +301,8 @@ static struct upload *next_job(struct uploads *u, enum job *job)
 		}
 		pthread_mutex_unlock(&arriving->lock);
 	}
-	if (waits || old)
-		make_room(u, now, waits, whole_waits);
+	if (waits)
+		make_room(u, now, whole_waits);
 	pthread_mutex_unlock(&u->lock);
 	return found;
 }
@@ -315,7 +324,7 @@ static void store(struct upload *up)
 		up->tries++;
 		up->due_ms = now_ms() + (pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS);
 		if (strcmp(up->why, why)) {
-			snprintf(up->why, sizeof(up->why), "%s", why);
+			upload_say_why(up, why);
 			upload_tell_state(up);
 		}
 		metric_inc(up->u->m_store_retries, 1);
@@ -378,6 +387,11 @@ static void *move(void *arg)
 		if (up)
 			do_job(u, up, job);
 		pthread_mutex_lock(&u->kick_lock);
+		if (!up && !u->quit && nursery_gone(u->nursery)) {
+			log_error("the process that starts workers is gone, no file can be checked: the gateway ends, to be started "
+				  "anew; uploads go on then");
+			_exit(1);
+		}
 		if (!up && !u->kicked && !u->quit) {
 			struct timespec until;
 

@@ -19,6 +19,7 @@
 
 #define PROGRESS_MS 200 /* between two events of progress */
 #define FDS_MAX	    64
+#define LOST_MAX    3	/* workers of one upload that were taken away by no fault of the file */
 
 struct rules *record_rules(const json_t *record)
 {
@@ -194,8 +195,10 @@ static int hand_keys(struct hand *h, struct upload *up)
 	json_t *columns = objects_referred(up->u, up->dataset), *column;
 	size_t i;
 
+	pthread_mutex_lock(&up->lock);
 	json_decref(up->keys);
 	up->keys = columns;
+	pthread_mutex_unlock(&up->lock);
 	json_array_foreach (columns, i, column) {
 		char suffix[32];
 		int fd;
@@ -310,15 +313,18 @@ void check_start(struct upload *up)
 		pthread_mutex_lock(&up->lock);
 		up->starting = false;
 		atomic_fetch_sub(&up->u->workers, 1);
-		upload_become(up, UP_FAILED, record ? "the dataset's rules cannot be read" : "the dataset is gone");
+		if (!upload_over(up))
+			upload_become(up, UP_FAILED, record ? "the dataset's rules cannot be read" : "the dataset is gone");
 		pthread_mutex_unlock(&up->lock);
 		upload_save(up);
 		json_decref(record);
 		return;
 	}
+	pthread_mutex_lock(&up->lock); /* who cancels it saves it, with these */
 	json_decref(up->rules);
 	up->rules = json_incref(json_object_get(record, "rules"));
 	up->rules_generation = json_integer_value(json_object_get(record, "generation"));
+	pthread_mutex_unlock(&up->lock);
 	rc = start_worker(up, record, rules);
 	if (rc)
 		later(up, rc);
@@ -378,16 +384,43 @@ static void take_result(struct upload *up)
 		up->checked = up->received;
 }
 
+static int sync_file(struct upload *up, const char *kind, size_t n)
+{
+	char suffix[32];
+	int fd, rc;
+
+	snprintf(suffix, sizeof(suffix), "%s.%zu", kind, n);
+	fd = spool_file(up->u->spool, up->id, suffix, SPOOL_READ);
+	rc = fd < 0 ? fd : fdatasync(fd) ? -errno : 0;
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+/* A state that says "storing" is believed after a loss of power, too: what is stored has to be there. 0 or -errno. */
+static int sync_files(struct upload *up)
+{
+	int rc = fdatasync(up->fd) ? -errno : 0;
+
+	for (size_t i = 0; i < json_array_size(up->outputs) && !rc; i++)
+		rc = sync_file(up, "out", (size_t)json_integer_value(json_object_get(json_array_get(up->outputs, i), "n")));
+	for (size_t i = 0; i < json_array_size(up->keys) && i < FDS_MAX && !rc; i++)
+		rc = sync_file(up, "key", i);
+	return rc;
+}
+
 void check_finish(struct upload *up)
 {
+	bool over, rejected, failed = false;
 	struct worker *w;
-	bool over, rejected;
+	int fault = 0;
 
 	pthread_mutex_lock(&up->lock);
 	w = up->worker;
 	up->worker = NULL;
 	pthread_mutex_unlock(&up->lock);
 	if (w) {
+		fault = worker_fault(w);
 		worker_free(w);
 		atomic_fetch_sub(&up->u->workers, 1);
 	}
@@ -396,6 +429,14 @@ void check_finish(struct upload *up)
 		if (up->aside) {
 			up->aside = up->check_over = false;
 			up->wants_worker = up->state == UP_CHECKING;
+		} else if (!up->over_result && fault == -EPIPE && up->lost < LOST_MAX) {
+			up->lost++;
+			up->check_over = false;
+			up->wants_worker = true;
+			up->due_ms = now_ms() + 500;
+		} else if (!up->over_result && fault == -ENOSPC) { /* the file is as good as any */
+			failed = true;
+			upload_become(up, UP_FAILED, up->over_why);
 		} else {
 			take_result(up);
 			if (up->state != UP_CHECKING) /* bytes still come: what is known is told now */
@@ -407,8 +448,16 @@ void check_finish(struct upload *up)
 	over = upload_over(up) || up->state == UP_STORING;
 	rejected = up->state == UP_REJECTED;
 	pthread_mutex_unlock(&up->lock);
-	if (rejected)
-		uploads_audit_upload(up, up->replaced ? "replace" : "upload", "failed", "rejected");
+	if (rejected || failed)
+		uploads_audit_upload(up, up->replaced ? "replace" : "upload", "failed", failed ? up->why : "rejected");
+	pthread_mutex_lock(&up->lock); /* many that were rejected may wait to be mended */
+	if (upload_over(up) && !up->worker && !up->writer && up->fd >= 0) {
+		close(up->fd);
+		up->fd = -1;
+	}
+	pthread_mutex_unlock(&up->lock);
+	if (over && up->state == UP_STORING && sync_files(up))
+		return; /* its file says what it said: a new start checks anew */
 	if (over)
 		upload_save(up);
 }
@@ -418,4 +467,19 @@ void check_cancel(struct upload *up)
 	up->wants_worker = false;
 	if (up->worker)
 		worker_cancel(up->worker);
+}
+
+bool upload_cancel(struct upload *up, const char *why)
+{
+	bool stored;
+
+	pthread_mutex_lock(&up->lock);
+	stored = up->state == UP_STORING;
+	if (up->state < UP_STORING) {
+		check_cancel(up);
+		upload_become(up, UP_CANCELLED, why);
+	}
+	pthread_mutex_unlock(&up->lock);
+	uploads_kick(up->u);
+	return !stored;
 }

@@ -33,7 +33,8 @@
 #define FINDINGS_SHOWN 1000
 #define TAKE_OVER_MS   2000  /* a writer from whom no byte came for so long gives way to another */
 #define STORE_WAIT_MS  20000 /* a PUT waits so long for endpoints, then it is told that they are asked on */
-#define ENDED_MAX	       1000  /* accepted ones that are remembered */
+#define ENDED_MAX      1000   /* ended ones that are remembered … */
+#define ENDED_FINDINGS 100000 /* … and findings of them, some 150 MiB: the oldest go first */
 #define GONE_MAX       1024  /* ids that are remembered as gone (410) */
 
 enum upload_state {
@@ -81,6 +82,7 @@ struct upload {
 	bool wants_worker, starting, aside, check_over;
 	int64_t worker_ms;	  /* since when it has its worker, and how many bytes there were then */
 	uint64_t worker_received;
+	unsigned int lost; /* its workers that were taken away */
 	json_t *over_result; /* what the worker said at its end */
 	char over_why[256];
 	uint64_t checked, rows;
@@ -197,6 +199,7 @@ void upload_loaded(void *arg, const char *id, json_t *state);
 void upload_tell(struct upload *up, const char *event, const json_t *value);
 void upload_tell_state(struct upload *up);
 void upload_become(struct upload *up, enum upload_state state, const char *why);
+void upload_say_why(struct upload *up, const char *why); /* NULL: none; made UTF-8: JSON takes nothing else */
 bool upload_over(const struct upload *up); /* accepted, rejected, failed, cancelled */
 int upload_reserve(struct upload *up, uint64_t bytes);
 json_t *upload_json(struct upload *up, bool full); /* new reference */
@@ -244,6 +247,9 @@ void hold_drop(struct call *c);	      /* its request ends */
 void check_start(struct upload *up); /* a mover's */
 void check_finish(struct upload *up);
 void check_cancel(struct upload *up); /* under the lock */
+/* An upload that is not over and not being stored is cancelled: its worker ends, a mover removes its files. Who has given
+ * it bytes ends it this way alone, as a worker may have begun. Takes the lock. False: it is being stored. */
+bool upload_cancel(struct upload *up, const char *why);
 /* Rules of a dataset's record as a structure; NULL: none or malformed. */
 struct rules *record_rules(const json_t *record);
 

@@ -117,7 +117,7 @@ void tus_join(struct call *c, const struct tus_wish *w)
 	if (rc) {
 		refuse(c, w, rc);
 		if (c->up)
-			uploads_remove(c->u, c->up);
+			upload_cancel(c->up, "its parts could not be joined");
 	}
 	for (size_t i = 0; i < w->parts.n; i++)
 		upload_drop(sources[i].up);

@@ -133,7 +133,7 @@ enum http_next uploads_put_begin(struct http_req *req, struct uploads *u)
 	if (!file_name_valid(file))
 		return http_reply_error(req, 400, "filename",
 					"a dataset's file has 1 to 240 bytes of UTF-8 without control characters, no empty, "
-					". or .. between slashes, and does not begin with .weir/ or derived/");
+					". or .. between slashes, does not begin with .weir/ or derived/, and has no folder keys or versions within");
 	if (!take_allowed(u, req, &c->who, dataset, file, &c->base))
 		return HTTP_ANSWERED;
 	if (size != UINT64_MAX && size > c->base)

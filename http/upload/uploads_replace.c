@@ -67,7 +67,8 @@ static int locate(struct call *c, struct part *p)
 
 	if (p->by_rows)
 		rc = worker_locate(c->u->nursery, p->rules, p->fd, p->row_first, p->row_last, &p->first, &p->len);
-	else if (p->first > p->size || p->len > p->size - p->first)
+	/* A worker's word is no better than a client's. */
+	if (!rc && (p->first > p->size || p->len > p->size - p->first))
 		rc = -ENOENT;
 	if (rc == -ENOTSUP)
 		http_reply_error(c->req, 422, "packed", "rows of a packed file cannot be replaced: send ?bytes=A-B, or the whole "
@@ -288,8 +289,8 @@ static void end_work(struct http_req *req, void *arg)
 
 	(void)arg;
 	c->ended = true;
-	if (rc && c->up)
-		uploads_remove(c->u, c->up);
+	if (rc && c->up) /* its worker may run */
+		upload_cancel(c->up, "its end could not be kept");
 	if (!rc)
 		http_reply_json(req, 201, json_pack("{s:s}", "id", c->up->id));
 	else

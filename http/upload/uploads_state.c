@@ -275,10 +275,24 @@ static bool take_up(struct upload *up, const json_t *o)
 	if (up->fd < 0 || fstat(up->fd, &st))
 		return false;
 	up->received = (uint64_t)st.st_size;
+	if (upload_over(up)) {
+		close(up->fd);
+		up->fd = -1;
+		up->reserved = up->received;
+		atomic_fetch_add(&up->u->used, up->reserved);
+		return true;
+	}
+	/* A loss of power took some of it. */
+	if (up->state != UP_RECEIVING && up->received < up->size) {
+		if (strcmp(up->how, "tus") || up->concat == TUS_FINAL)
+			return false;
+		up->state = UP_RECEIVING;
+	}
+	up->hold = hold;
 	if (up->received > hold && !ftruncate(up->fd, (off_t)hold))
 		up->received = hold;
-	/* Nobody can go on with a PUT or a form whose connection is gone. */
-	if (up->state == UP_RECEIVING && strcmp(up->how, "tus"))
+	/* Nobody can go on with a PUT or a form whose connection is gone, nor with parts that were being joined. */
+	if (up->state == UP_RECEIVING && (strcmp(up->how, "tus") || up->concat == TUS_FINAL))
 		return false;
 	up->reserved = up->size != UINT64_MAX ? up->size : up->received;
 	atomic_fetch_add(&up->u->used, up->reserved);
@@ -343,12 +357,24 @@ void upload_tell_state(struct upload *up)
 	json_decref(value);
 }
 
+void upload_say_why(struct upload *up, const char *why)
+{
+	json_t *text;
+
+	snprintf(up->why, sizeof(up->why), "%s", why ? why : "");
+	text = json_string(up->why);
+	for (char *c = up->why; !text && *c; c++) /* a name that was cut within a character */
+		if ((unsigned char)*c >= 0x80)
+			*c = '?';
+	json_decref(text);
+}
+
 void upload_become(struct upload *up, enum upload_state state, const char *why)
 {
 	json_t *value;
 
 	up->state = state;
-	snprintf(up->why, sizeof(up->why), "%s", why ? why : "");
+	upload_say_why(up, why);
 	up->changed = time(NULL);
 	/* How long it is kept counts from now. */
 	up->expires = up->changed + (int64_t)(up->u->conf.expire_us / 1000000);

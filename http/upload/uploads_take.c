@@ -111,9 +111,11 @@ enum http_next take_refuse(struct http_req *req, int rc, const struct upload *up
 
 int take_begin(struct upload *up, struct call *c, uint64_t offset)
 {
+	bool held;
 	int rc = 0;
 
 	pthread_mutex_lock(&up->lock);
+	held = up->hold != UINT64_MAX;
 	if (up->state != UP_RECEIVING || up->concat == TUS_FINAL)
 		rc = up->state == UP_RECEIVING || offset != up->received ? -EPERM : -EALREADY;
 	else if (up->writer && up->writer != c && now_ms() - up->active_ms < TAKE_OVER_MS)
@@ -130,7 +132,8 @@ int take_begin(struct upload *up, struct call *c, uint64_t offset)
 		c->base = c->offset = offset;
 	}
 	pthread_mutex_unlock(&up->lock);
-	if (!rc && c->digest)
+	/* The saved state says where bytes begin that count only when verified: it must not say so of what follows now. */
+	if (!rc && (c->digest || held))
 		rc = upload_save(up);
 	return rc;
 }
@@ -221,17 +224,34 @@ void upload_whole(struct upload *up)
 	bytes_there(up);
 }
 
+/* Its descriptor is open until the writer is gone. */
+static int may_write(struct call *c)
+{
+	struct upload *up = c->up;
+	int rc;
+
+	pthread_mutex_lock(&up->lock);
+	rc = up->writer != c ? -EBUSY : up->state != UP_RECEIVING ? -EPERM : 0;
+	pthread_mutex_unlock(&up->lock);
+	return rc;
+}
+
 int take_end(struct call *c, bool sync, bool whole)
 {
 	struct upload *up = c->up;
 	bool good = true, ends = false;
-	int rc = 0;
+	int rc = may_write(c);
 
-	if (sync && fdatasync(up->fd))
+	if (!rc && sync && fdatasync(up->fd))
 		rc = -errno;
 	pthread_mutex_lock(&up->lock);
-	if (!rc && up->writer != c)
-		rc = -EBUSY;
+	/* The kernel says it once and forgets the bytes: no later sync would tell. */
+	if (rc && rc != -EBUSY && up->state == UP_RECEIVING) {
+		check_cancel(up);
+		upload_become(up, UP_FAILED, "the gateway's disk did not keep the bytes");
+	}
+	if (!rc && (up->writer != c || up->state != UP_RECEIVING))
+		rc = up->writer != c ? -EBUSY : -EPERM;
 	if (!rc && c->digest) {
 		good = tus_digest_is(c->digest, &c->checksum);
 		up->hold = UINT64_MAX;
@@ -265,9 +285,9 @@ void take_drop(struct call *c)
 	pthread_mutex_lock(&up->lock);
 	if (up->writer == c) {
 		up->writer = NULL;
-		/* Not verified, never will be. */
-		if (c->digest && ftruncate(up->fd, (off_t)up->received))
-			up->why[0] = '\0';
+		/* Not verified, never will be; the next writer cuts it off, too. */
+		if (c->digest && up->fd >= 0 && ftruncate(up->fd, (off_t)up->received))
+			up->hold = up->received;
 	}
 	pthread_mutex_unlock(&up->lock);
 }

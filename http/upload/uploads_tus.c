@@ -147,7 +147,7 @@ static bool read_metadata(struct http_req *req, struct tus_wish *w)
 	if (!file_name_valid(w->file))
 		return refuse(req, "filename",
 			      "a file's name has 1 to 240 bytes of UTF-8 without control characters, no empty, . or .. "
-			      "between slashes, and does not begin with .weir/ or derived/");
+			      "between slashes, does not begin with .weir/ or derived/, and has no folder keys or versions within");
 	return true;
 }
 
@@ -393,22 +393,16 @@ static void cancel_work(struct http_req *req, void *arg)
 {
 	struct call *c = http_state(req);
 	struct upload *up = c->up;
-	bool busy;
 
 	(void)arg;
-	pthread_mutex_lock(&up->lock);
-	busy = up->state == UP_STORING;
-	if (!busy && up->state < UP_ACCEPTED) {
-		check_cancel(up);
-		upload_become(up, UP_CANCELLED, NULL);
-	} else if (!busy) {
-		up->expires = 1; /* what is over is forgotten; objects stay */
-	}
-	pthread_mutex_unlock(&up->lock);
-	if (busy) {
+	if (!upload_cancel(up, NULL)) {
 		http_reply_error(req, 409, "storing", "the file is being stored just now");
 		return;
 	}
+	pthread_mutex_lock(&up->lock);
+	if (up->state != UP_CANCELLED)
+		up->expires = 1; /* what is over is forgotten; objects stay */
+	pthread_mutex_unlock(&up->lock);
 	upload_save(up);
 	uploads_kick(up->u);
 	http_reply(req, 204, NULL, NULL, 0);

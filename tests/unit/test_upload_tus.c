@@ -35,6 +35,8 @@ static void metadata(void **state)
 	assert_int_equal(tus_metadata_check(""), 0);
 	assert_int_equal(tus_metadata_check("a YQ==,a Yg=="), -EINVAL);
 	assert_int_equal(tus_metadata_check("a YQ==,"), -EINVAL);
+	assert_int_equal(tus_metadata_check("a\xff YQ=="), -EINVAL);
+	assert_int_equal(tus_metadata_check("a \xc3\xa4"), -EINVAL);
 	assert_int_equal(tus_metadata_check(",a YQ=="), -EINVAL);
 	assert_int_equal(tus_metadata_check("a YQ== x"), -EINVAL);
 	assert_int_equal(tus_metadata("filename YS5jc3Y=,dataset c2FsZXM=", "dataset", out, sizeof(out)), 5);
