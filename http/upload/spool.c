@@ -16,6 +16,7 @@
 
 #include "lib/hash.h"
 
+#define GAP_MAX 4 /* numbers that may be missing: outputs that could not be made */
 #define STATE_MAX (16u << 20) /* bytes of a state: a thousand findings are 500 KiB */
 
 struct spool {
@@ -218,20 +219,35 @@ int spool_each(struct spool *s, void (*fn)(void *arg, const char *id, json_t *st
 	return 0;
 }
 
+/* ID.KIND.0, .1 …: the highest first, so that what an end in between leaves is found again. */
+static void remove_numbered(struct spool *s, const char *id, const char *kind)
+{
+	char name[SPOOL_ID_LEN + 32];
+	struct stat st;
+	int top = 0;
+
+	for (int n = 0; n < top + GAP_MAX; n++) {
+		snprintf(name, sizeof(name), "%s.%s.%d", id, kind, n);
+		if (!fstatat(s->dir, name, &st, AT_SYMLINK_NOFOLLOW))
+			top = n + 1;
+	}
+	while (top-- > 0) {
+		snprintf(name, sizeof(name), "%s.%s.%d", id, kind, top);
+		unlinkat(s->dir, name, 0);
+	}
+}
+
+/* By their names: reading the folder took longer the more uploads there were (8% of a gateway's time at 2,000 small
+ * files). */
 void spool_remove(struct spool *s, const char *id, bool state_too)
 {
-	char other[SPOOL_ID_LEN + 1], name[64];
-	const struct dirent *e;
-	DIR *dir;
+	char name[64];
 
+	remove_numbered(s, id, "key");
+	remove_numbered(s, id, "out");
+	snprintf(name, sizeof(name), "%s.data", id);
+	unlinkat(s->dir, name, 0);
 	/* The state last: as long as it is there, the rest is found again. */
-	dir = list(s);
-	while (dir && (e = readdir(dir)))
-		if (id_of(e->d_name, other) && !strcmp(other, id) &&
-		    strcmp(e->d_name + SPOOL_ID_LEN, ".json"))
-			unlinkat(s->dir, e->d_name, 0);
-	if (dir)
-		closedir(dir);
 	snprintf(name, sizeof(name), "%s.json", id);
 	if (state_too)
 		unlinkat(s->dir, name, 0);
