@@ -102,6 +102,8 @@ int sync_list(struct sync *s, json_t **out, struct tus_why *why);
 int sync_get(struct sync *s, const char *file, const char *sha256, int fd, uint64_t from, struct tus_why *why);
 /* Is this content the file's newest version? 1, 0 or -errno. */
 int sync_has(struct sync *s, const char *file, const char *sha256, struct tus_why *why);
+/* The gateway copies a file that the dataset has to another name, as a new upload: its id. */
+int sync_copy(struct sync *s, const char *from, const char *to, const char *key, char id[TUS_ID_MAX], struct tus_why *why);
 /* DELETE when it still has this content. */
 int sync_delete(struct sync *s, const char *file, const char *sha256, struct tus_why *why);
 /* The SHA-256 of an open file. 0, -errno, -ECANCELED. */

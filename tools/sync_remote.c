@@ -193,6 +193,33 @@ int sync_has(struct sync *s, const char *file, const char *sha256, struct tus_wh
 	return rc;
 }
 
+int sync_copy(struct sync *s, const char *from, const char *to, const char *key, char id[TUS_ID_MAX], struct tus_why *why)
+{
+	struct tus_new n = { .dataset = s->o.dataset, .file = to, .key = key };
+	char *url = tus_url(s->o.web, "/_/datasets/", s->o.dataset, "/replace/", from), *as = http_percent_encode(to, false),
+	     *metadata = tus_metadata_header(&n), *whole = NULL;
+	const char *headers[] = { metadata, web_authorization(s->o.web), NULL };
+	struct httpc_call call = { .method = "POST", .headers = headers, .stop = &s->stop };
+	struct httpc_answer answer = { 0 };
+	json_t *said = NULL;
+	int rc;
+
+	if (url && as && metadata && asprintf(&whole, "%s?as=%s", url, as) < 0)
+		whole = NULL;
+	call.url = whole;
+	rc = tus_judge(why, whole ? httpc_do(web_client(s->o.web), &call, &answer) : -ENOMEM, &answer);
+	if (!rc)
+		said = json_loadb(answer.body, answer.len, 0, NULL);
+	snprintf(id, TUS_ID_MAX, "%s", js_text(said, "id", ""));
+	json_decref(said);
+	httpc_answer_free(&answer);
+	free(whole);
+	free(url);
+	free(as);
+	free(metadata);
+	return rc;
+}
+
 int sync_delete(struct sync *s, const char *file, const char *sha256, struct tus_why *why)
 {
 	char *url = tus_url(s->o.web, "/b/", s->o.dataset, "/", file), match[64];

@@ -20,6 +20,7 @@
 #define WAIT_S	       30 /* one question how an upload ended */
 #define FINDINGS_SHOWN 3
 #define SETTLE_NS      2000000000ll /* where it cannot be asked who writes: unchanged for so long */
+#define COPY_LEAST     1024 /* bytes: smaller ones are sent as fast */
 #define LOST_MAX       5	    /* pieces of one file that arrive damaged */
 
 struct job {
@@ -240,6 +241,24 @@ static enum outcome drop_changed(struct job *j)
 	return OUT_CHANGED;
 }
 
+/* A file of the dataset with the same content: what was renamed, or copied, is copied there. False: there is none. */
+static bool find_same(struct job *j, char path[256])
+{
+	struct sync *s = j->s;
+	bool found = false;
+
+	if (j->e->tries || j->st.st_size < COPY_LEAST) /* it was not so */
+		return false;
+	pthread_mutex_lock(&s->lock);
+	for (struct entry *e = sync_state_first(s->state); e && !found; e = sync_state_next(s->state, e)) {
+		found = e != j->e && !e->busy && e->known == KNOWN_EQUAL && !memcmp(e->sha256, j->sha256, 64);
+		if (found)
+			snprintf(path, 256, "%s", e->path);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return found;
+}
+
 /* A new upload; its key is known before it is. Small files go along. */
 static enum outcome make_upload(struct job *j)
 {
@@ -247,7 +266,7 @@ static enum outcome make_upload(struct job *j)
 	struct tus_piece piece;
 	struct tus_new n = { .dataset = j->s->o.dataset, .file = e->path, .size = (uint64_t)j->st.st_size, .piece = &piece };
 	uint8_t salt[8];
-	char hex[17];
+	char hex[17], same[256];
 
 	j->offset = 0;
 	if (!read_piece(j, &piece))
@@ -257,6 +276,16 @@ static enum outcome make_upload(struct job *j)
 	e->id[0] = '\0';
 	sync_save(j->s, e);
 	n.key = e->key;
+	if (find_same(j, same)) {
+		sync_copy(j->s, same, e->path, e->key, e->id, &j->why);
+		if (j->why.rc == -EAGAIN || j->why.rc == -ECANCELED)
+			return outcome_of(j);
+		if (!j->why.rc && *e->id) {
+			j->offset = (uint64_t)j->st.st_size;
+			sync_save(j->s, e);
+			return OUT_DONE;
+		}
+	}
 	tus_create(j->s->o.web, &n, e->id, &j->offset, &j->why);
 	if (!j->why.rc) {
 		sync_save(j->s, e);

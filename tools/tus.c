@@ -172,7 +172,7 @@ char *tus_url(const struct web *w, const char *before, const char *part, const c
 
 /* ---- the calls ---- */
 
-static char *metadata_of(const struct tus_new *n)
+char *tus_metadata_header(const struct tus_new *n)
 {
 	char *dataset = base64_encode(n->dataset, strlen(n->dataset)), *file = base64_encode(n->file, strlen(n->file)),
 	     *key = n->key ? base64_encode(n->key, strlen(n->key)) : NULL, *header = NULL;
@@ -190,7 +190,7 @@ static char *metadata_of(const struct tus_new *n)
 int tus_create(struct web *w, const struct tus_new *n, char id[TUS_ID_MAX], uint64_t *offset, struct tus_why *why)
 {
 	struct exchange x = { .call = { .method = "POST" } };
-	char length[64], *metadata = metadata_of(n), *url = tus_url(w, "/_/tus/", "", "", "");
+	char length[64], *metadata = tus_metadata_header(n), *url = tus_url(w, "/_/tus/", "", "", "");
 	int rc;
 
 	if (n->size == UINT64_MAX)

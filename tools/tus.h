@@ -77,6 +77,8 @@ bool tus_over(const char *state);
 /* "https://HOST/b/DATASET/FILE" and so on: base, then parts; malloc'ed. */
 char *tus_url(const struct web *w, const char *before, const char *part, const char *between,
 	      const char *other);
+/* "Upload-Metadata: …": dataset, file and key; malloc'ed. */
+char *tus_metadata_header(const struct tus_new *n);
 /* What an answer means. */
 int tus_judge(struct tus_why *why, int rc, const struct httpc_answer *answer);
 

@@ -23,6 +23,7 @@ struct part {
 	bool by_rows;
 	uint64_t row_first, row_last;
 	char dataset[64], file[FILE_NAME_MAX + 1], how[16];
+	const char *as; /* the new upload's name: a copy of the whole file, no part of it; else NULL */
 	json_t *rules;
 	uint64_t max_size;
 };
@@ -89,14 +90,17 @@ static void begin_new(struct call *c, struct part *p)
 				  .by = c->who.user,
 				  .from = access_client(c->req, from),
 				  .how = "replace",
+				  .metadata = http_header(c->req, "Upload-Metadata"), /* a sender finds it by this */
 				  .request = http_id(c->req),
 				  .size = UINT64_MAX,
 				  .max_size = p->max_size };
 	int rc = locate(c, p);
 
 	if (!rc) {
-		b.replaced = json_pack("{s:I, s:[I,I]}", "version", (json_int_t)p->version, "bytes", (json_int_t)p->first,
+		b.replaced = p->as ? NULL : json_pack("{s:I, s:[I,I]}", "version", (json_int_t)p->version, "bytes", (json_int_t)p->first,
 				       (json_int_t)(p->first + p->len - 1));
+		if (p->as)
+			b.file = p->as;
 		rc = upload_new(&c->up, c->u, &b);
 		c->made = !rc;
 		if (!rc)
@@ -229,16 +233,19 @@ static void file_work(struct http_req *req, void *arg)
 
 enum http_next replace_file_begin(struct http_req *req, struct uploads *u)
 {
-	const char *dataset = http_param(req, "name"), *file = http_param(req, "file");
+	const char *dataset = http_param(req, "name"), *file = http_param(req, "file"), *as = http_query(req, "as");
 	struct call *c = call_new(u, req);
 	struct part *p;
 
 	if (!c || !(p = part_new(c)))
 		return http_reply_error(req, 503, "memory", "out of memory");
-	if (!access_who(req, u->opt.users, &c->who) || !read_part(req, p) ||
-	    !take_allowed(u, req, &c->who, dataset, file, &p->max_size))
+	if (!access_who(req, u->opt.users, &c->who) || (!as && !read_part(req, p)) ||
+	    !take_allowed(u, req, &c->who, dataset, as ? as : file, &p->max_size))
 		return HTTP_ANSWERED;
-	if (!file_name_valid(file))
+	if (as && (!file_name_valid(as) || http_content_length(req)))
+		return http_reply_error(req, 400, "filename", "?as=NAME copies the file: a valid name, and no body");
+	p->as = as;
+	if (!file_name_valid(file) || (as && !users_allow(u->opt.users, &c->who, RIGHT_READ, dataset, file)))
 		return http_reply_error(req, 404, "no_file", "there is no such file");
 	snprintf(p->dataset, sizeof(p->dataset), "%s", dataset);
 	snprintf(p->file, sizeof(p->file), "%s", file);

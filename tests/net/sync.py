@@ -171,6 +171,13 @@ def churn(lab, meter):
     rc = client.once()
     shutil.rmtree(lab.work / "xdg")
     check(rc == 0 and client.once() == 0 and meter.now() == at, "another run sends nothing, also when its state is lost", meter.now() - at)
+    big = folder / "big.csv"
+    big.write_bytes(content(random.Random(3), 5 << 20))
+    check(client.once() == 0 and meter.now() - at > 5 << 20, "5 MiB more are sent")
+    at = meter.now()
+    big.rename(folder / "moved.csv")
+    check(client.once("--delete") == 0 and meter.now() == at and digests(folder) == remote(lab, "churn"),
+          "renamed, they are not sent again", (meter.now() - at, client.said()[-500:]))
     return folder
 
 
