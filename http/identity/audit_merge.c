@@ -16,6 +16,7 @@
 #define ALL_S	   8 /* for all that are silent together: a worker of the server waits here */
 #define ANSWER_MAX (8u << 20)
 #define MAX_DEFAULT 100
+#define HUNTS_MAX   4 /* of the server's worker threads: a search reads up to a gigabyte at each member */
 
 struct hunt {
 	struct identity *id;
@@ -28,6 +29,7 @@ struct hunt {
 
 static void hunt_free(struct hunt *h)
 {
+	h->id->hunting--;
 	free(h->credentials);
 	json_decref(h->lines);
 	json_decref(h->silent);
@@ -174,6 +176,11 @@ enum http_next identity_audit(struct http_req *req, struct identity *id)
 	if (!h)
 		return http_reply_error(req, 500, "memory", "out of memory");
 	h->id = id;
+	if (++id->hunting > HUNTS_MAX) {
+		hunt_free(h);
+		http_add_header(req, "Retry-After", "1");
+		return http_reply_error(req, 503, "busy", "others search the audit log at this moment; try again");
+	}
 	if (audit_query_read(req, &h->query)) {
 		hunt_free(h);
 		return HTTP_ANSWERED;

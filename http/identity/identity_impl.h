@@ -40,6 +40,7 @@ struct identity {
 	struct seen *states;   /* of sign-ins that came back: each once */
 	struct seen *polls;    /* of device handles */
 	atomic_uint hashing;   /* passwords at this moment */
+	atomic_uint hunting;   /* for lines of the audit log */
 	struct metric *sign_ins; /* how, result */
 };
 

@@ -17,6 +17,7 @@
 
 #define TTL_DEFAULT (30 * 86400)
 #define NOTE_MAX    200
+#define TOKENS_MAX  100 /* of one user at a time: each is a key and a lease of the registry */
 
 struct wish {
 	struct identity *id;
@@ -65,13 +66,22 @@ static void list_work(struct http_req *req, void *arg)
 static void issue_work(struct http_req *req, void *arg)
 {
 	struct wish *w = arg;
-	char token[TOKEN_MAX];
-	int rc = users_sign(w->id->users, &w->want, token);
+	char token[TOKEN_MAX] = "";
+	json_t *list = NULL;
+	int rc = token_list(w->id->reg, w->who.user, &list);
 
+	if (!rc && json_array_size(list) >= TOKENS_MAX)
+		rc = -EDQUOT;
+	json_decref(list);
+	if (!rc)
+		rc = users_sign(w->id->users, &w->want, token);
 	if (!rc)
 		rc = token_issued(w->id->reg, &w->want, w->note);
 	session_audit(w->id, req, w->who.user, "token.create", w->want.id, rc ? "failed" : "ok", w->note);
-	if (rc)
+	if (rc == -EDQUOT)
+		http_reply_error(req, 422, "too_many", "%s has %d API tokens, which is the most; end some that are not used any more",
+				 w->who.user, TOKENS_MAX);
+	else if (rc)
 		registry_away(req);
 	else
 		http_reply_json(req, 200, json_pack("{s:s, s:s, s:I}", "token", token, "id", w->want.id, "expires",

@@ -77,6 +77,16 @@ with SignOn(provider=False) as s:
     check(until(lambda: listing() == 401, 5), "and opens nothing any more", listing())
     check(b.ask("DELETE", f"{s.url}/_/tokens/{made.json['id']}", X_Weir_CSRF=csrf).status == 404, "twice is once")
 
+    code = lambda text: base64.b64encode(text.encode()).decode()
+    puts = [{"request_put": {"key": code(f"/weir/v1/token/local/a{i:015x}"), "value": code("{}")}} for i in range(100)]
+    registry = ["curl", "-sS", "-f", "--unix-socket", str(s.work / "run/registry.socket")]
+    subprocess.run([*registry, "-d", json.dumps({"success": puts}), "http://localhost/v3/kv/txn"], check=True, capture_output=True)
+    full = b.post(s.url + "/_/tokens", {"note": "one more"}, X_Weir_CSRF=csrf)
+    check(full.status == 422 and full.json["error"] == "too_many", "a user has so many tokens, and not more", full)
+    end = {"key": code("/weir/v1/token/local/"), "range_end": code("/weir/v1/token/local0")}
+    subprocess.run([*registry, "-d", json.dumps(end), "http://localhost/v3/kv/deleterange"], check=True, capture_output=True)
+    check(b.post(s.url + "/_/tokens", {"note": "again"}, X_Weir_CSRF=csrf).status == 200, "and another when some have ended")
+
     # people
     check(b.get(s.url + "/_/people").status == 403, "people are for administrators")
     boss = Browser()
@@ -129,6 +139,13 @@ with SignOn(provider=False) as s:
         check(False, "the inside listener asks who it is")
     except urllib.error.HTTPError as e:
         check(e.code == 401, "the inside listener asks who it is", e.code)
+
+    # who searches much leaves workers to others
+    import concurrent.futures
+    search = lambda _: Browser().get(s.url + "/_/audit?max=1000&text=none-such", Cookie=f"weir={b.cookie('weir').value}").status
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+        got = list(pool.map(search, range(48)))
+    check(set(got) <= {200, 503} and 200 in got and until(lambda: search(0) == 200), "few searches of the audit log run at once", got)
 
     # the command line, by the same routes
     home = {**os.environ, "HOME": str(s.work / "home"), "XDG_CONFIG_HOME": str(s.work / "home")}
