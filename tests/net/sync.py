@@ -56,7 +56,7 @@ class Client:
         self.process.send_signal(sig)
         return self.process.wait(20)
 
-    def once(self, *more, seconds=120):
+    def once(self, *more, seconds=120 + FILES // 25):
         self.start("--once", *more)
         try:
             return self.process.wait(seconds)
@@ -95,7 +95,7 @@ class Writer(threading.Thread):
         self.folder, self.rnd, self.written, self.contents, self.paths = folder, rnd, 0, {}, []
 
     def put(self, name):
-        big = self.rnd.random() < 0.02
+        big = self.rnd.random() < max(12, FILES / 250) / FILES
         data = content(self.rnd, self.rnd.randrange(PIECE // 2, 3 * PIECE) if big else self.rnd.randrange(20, 20000))
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,8 +150,10 @@ def churn(lab, meter):
             client.kill()
             client.start()
     writer.join()
-    settled = until(lambda: digests(folder) == remote(lab, "churn"), 30, 0.5)
-    check(settled and client.process.poll() is None and client.kill(signal.SIGTERM) == 0,
+    here = digests(folder)
+    settled = until(lambda: here == remote(lab, "churn"), 30 + FILES / 25, max(0.5, FILES / 2000))
+    alive = client.process.poll() is None
+    check(client.kill(signal.SIGTERM) == 0 and settled and alive,
           "after all kills it runs on until both are equal, and ends at SIGTERM", client.said()[-1500:])
     rc = client.once()
     seconds = time.monotonic() - began
@@ -233,7 +235,7 @@ def reverse(lab, meter, source):
             client.kill()
             client.start()
     want = digests(source)
-    check(until(lambda: digests(out) == want, 60, 0.5), "the other way, with kills: equal", client.said()[-1500:])
+    check(until(lambda: digests(out) == want, 60 + FILES / 50, max(0.5, FILES / 2000)), "the other way, with kills: equal", client.said()[-1500:])
     name = sorted(n for n in want if "/" not in n)[0]
     (out / name).write_bytes(b"mine")
     lab.tus("ada", "churn", name, b"id,name\n77,new\n").end()
