@@ -35,7 +35,12 @@ enum { /* what is to be done with a value that is there */
 	DO_REFERENCE = 64,
 };
 
-struct choices { /* a field's enum as a hash table */
+#define CHOICES_WORDS 8u
+
+struct choices { /* a field's enum: a few short words, or a hash table */
+	uint32_t n;	 /* of words; 0: the table */
+	uint64_t words[CHOICES_WORDS]; /* number_word() of each */
+	uint8_t word_lens[CHOICES_WORDS];
 	uint32_t mask;
 	uint32_t *slots; /* index + 1 */
 	uint32_t *lens;
@@ -45,6 +50,7 @@ struct choices { /* a field's enum as a hash table */
 struct plan { /* of one field */
 	const struct field *field;
 	unsigned int todo;
+	bool plain;		/* a number or date as they are mostly written, nothing around it */
 	uint32_t column;	/* in the file; ROWS_NO_COLUMN: not there */
 	struct choices choices;
 	struct uniques *uniques;

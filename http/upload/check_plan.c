@@ -11,11 +11,31 @@
 #include <xxhash.h>
 
 #include "http/upload/check_impl.h"
+#include "http/upload/number.h"
+
+/* All are of 1 to 8 bytes, and there are few. */
+static bool choices_words(struct choices *ch, const struct field *f)
+{
+	if (f->nchoices > CHOICES_WORDS)
+		return false;
+	for (uint32_t i = 0; i < f->nchoices; i++) {
+		size_t len = strlen(f->choices[i]);
+
+		if (!len || len > 8)
+			return false;
+		ch->words[i] = number_word(f->choices[i], len);
+		ch->word_lens[i] = (uint8_t)len;
+	}
+	ch->n = (uint32_t)f->nchoices;
+	return true;
+}
 
 static int choices_make(struct choices *ch, const struct field *f)
 {
 	uint32_t size = 4;
 
+	if (choices_words(ch, f))
+		return 0;
 	while (size < 2 * f->nchoices)
 		size *= 2;
 	ch->slots = calloc(size, sizeof(*ch->slots));
@@ -38,8 +58,17 @@ static int choices_make(struct choices *ch, const struct field *f)
 
 bool choices_has(const struct choices *ch, const char *text, size_t len)
 {
-	uint32_t at = (uint32_t)XXH3_64bits(text, len) & ch->mask;
+	uint32_t at;
 
+	if (ch->n) {
+		uint64_t word = number_word(text, len);
+		unsigned int found = 0;
+
+		for (uint32_t i = 0; i < ch->n; i++) /* all of them: no branch that goes by the value */
+			found |= (ch->words[i] == word) & (ch->word_lens[i] == len);
+		return found;
+	}
+	at = (uint32_t)XXH3_64bits(text, len) & ch->mask;
 	for (; ch->slots[at]; at = (at + 1) & ch->mask) {
 		uint32_t i = ch->slots[at] - 1;
 
@@ -93,6 +122,8 @@ int plan_fields(struct check *c)
 		p->field = &r->fields[i];
 		p->column = ROWS_NO_COLUMN;
 		p->todo = todo_of(p->field);
+		p->plain = p->field->format == FORMAT_NONE && !p->field->time_pattern && !p->field->group &&
+			   (!p->field->decimal || p->field->decimal == '.');
 		if (p->todo & DO_ENUM)
 			rc = choices_make(&p->choices, p->field);
 		if (!rc && p->field->unique) {

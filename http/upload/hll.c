@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hll.c -- the rare part of hll.h: a register rises. */
+/* hll.c -- hashes into registers, and what that says (hll.h). */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -12,6 +12,7 @@ int hll_init(struct hll *h, unsigned int bits)
 	if (!h->registers)
 		return -ENOMEM;
 	h->bits = bits;
+	h->nwaiting = 0;
 	h->estimate = 0;
 	h->chance = 1;
 	return 0;
@@ -24,7 +25,7 @@ void hll_fini(struct hll *h)
 }
 
 /* Of values like this one, a share `chance` is noticed: the one noticed stands for 1/chance. */
-void hll_raise(struct hll *h, uint32_t at, uint8_t rank)
+static void raise(struct hll *h, uint32_t at, uint8_t rank)
 {
 	double m = (double)(UINT64_C(1) << h->bits);
 
@@ -33,8 +34,24 @@ void hll_raise(struct hll *h, uint32_t at, uint8_t rank)
 	h->registers[at] = rank;
 }
 
+void hll_flush(struct hll *h)
+{
+	const uint64_t end = UINT64_C(1) << (h->bits - 1); /* ends the run of zeros at the latest */
+
+	for (uint32_t i = 0; i < h->nwaiting; i++) {
+		uint64_t hash = h->waiting[i];
+		uint32_t at = (uint32_t)(hash >> (64 - h->bits));
+		uint8_t rank = (uint8_t)(__builtin_clzll(hash << h->bits | end) + 1);
+
+		if (__builtin_expect(rank > h->registers[at], 0))
+			raise(h, at, rank);
+	}
+	h->nwaiting = 0;
+}
+
 void hll_known(struct hll *h, uint64_t n)
 {
+	hll_flush(h);
 	h->estimate = (double)n;
 }
 

@@ -13,31 +13,39 @@
 
 #include <stdint.h>
 
+#define HLL_WAITING 32u
+
 struct hll {
 	uint8_t *registers; /* NULL: not made yet */
+	/* Hashes that the registers have not seen: taken together, so that their cache misses are waited for together. */
+	uint32_t nwaiting;
+	uint64_t waiting[HLL_WAITING];
 	unsigned int bits;
-	double estimate;
+	double estimate; /* without those that wait: hll_estimate() */
 	double chance; /* that a hash not seen yet raises a register: the sum of 2^-register over m
 			*/
 };
 
 int hll_init(struct hll *h, unsigned int bits); /* 4 to 18; 0 or -ENOMEM */
 void hll_fini(struct hll *h);
-void hll_raise(struct hll *h, uint32_t at, uint8_t rank);
 /* The caller knows that exactly n distinct hashes were added so far (it kept them all until now).
  */
 void hll_known(struct hll *h, uint64_t n);
 double hll_error(unsigned int bits); /* relative standard error */
 
+void hll_flush(struct hll *h);
+
 static inline void hll_add(struct hll *h, uint64_t hash)
 {
-	uint32_t at = (uint32_t)(hash >> (64 - h->bits));
-	/* the bit below the index's width ends the run of zeros at the latest */
-	uint8_t rank =
-		(uint8_t)(__builtin_clzll((hash << h->bits) | (UINT64_C(1) << (h->bits - 1))) + 1);
+	h->waiting[h->nwaiting++] = hash;
+	if (h->nwaiting == HLL_WAITING)
+		hll_flush(h);
+}
 
-	if (__builtin_expect(rank > h->registers[at], 0))
-		hll_raise(h, at, rank);
+static inline double hll_estimate(struct hll *h)
+{
+	hll_flush(h);
+	return h->estimate;
 }
 
 #endif

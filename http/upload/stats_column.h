@@ -79,8 +79,6 @@ int column_add(struct column *c, uint64_t hash, const char *text, size_t len, co
 static inline void column_ahead(const struct column *c, uint64_t hash)
 {
 	__builtin_prefetch(c->top.tags + 8 * (size_t)((uint32_t)hash & c->top.mask));
-	if (c->hll.registers)
-		__builtin_prefetch(c->hll.registers + (hash >> (64 - c->hll.bits)));
 }
 /* Of a column by value: its numbers out of the list; sketch: into the quantile sketch too. 0 or -ENOMEM. */
 int column_settle(struct column *c, bool sketch);

@@ -172,14 +172,16 @@ static void put_top(json_t *out, const struct column *c)
 		json_object_set_new(out, "top_sampled", json_true());
 }
 
-static void put_distinct(json_t *out, const struct column *c)
+static void put_distinct(json_t *out, struct column *c)
 {
-	double d = c->hll.estimate < (double)c->count ? c->hll.estimate : (double)c->count;
+	double d;
 
 	if (c->top.exact) {
 		json_object_set_new(out, "distinct", json_integer(c->top.n));
 		return;
 	}
+	d = hll_estimate(&c->hll);
+	d = d < (double)c->count ? d : (double)c->count;
 	json_object_set_new(out, "distinct", json_integer((json_int_t)llround(d)));
 	json_object_set_new(out, "distinct_error", json_real(hll_error(c->hll.bits)));
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "http/upload/number.h"
 #include "http/upload/value_parse.h"
 
 /* Days since 1970-01-01 in the proleptic Gregorian calendar (Hinnant, "chrono-compatible low-level date algorithms"). */
@@ -53,16 +54,20 @@ static inline int digits(const char *s, unsigned int n)
 
 int value_date(int64_t *days, const char *s, size_t len)
 {
-	int y, m, d;
+	uint64_t first, last, ymd;
+	unsigned int m, d;
 
 	if (len != 10 || s[4] != '-' || s[7] != '-')
 		return -EINVAL;
-	y = digits(s, 4);
-	m = digits(s + 5, 2);
-	d = digits(s + 8, 2);
-	if (y < 0 || m < 1 || m > 12 || d < 1 || d > (int)value_month_days(y, (unsigned int)m))
+	first = number_word(s, 8);    /* "2026-01-" */
+	last = number_word(s + 2, 8); /* "26-01-31" */
+	if (!number_digits((first & 0xffffffff) | (first >> 40 & 0xffff) << 32 | last >> 48 << 48, 8, &ymd))
 		return -EINVAL;
-	*days = value_days(y, (unsigned int)m, (unsigned int)d);
+	m = (unsigned int)(ymd / 100 % 100);
+	d = (unsigned int)(ymd % 100);
+	if (m - 1 > 11 || d - 1 > 30 || (d > 28 && d > value_month_days((int64_t)(ymd / 10000), m)))
+		return -EINVAL;
+	*days = value_days((int64_t)(ymd / 10000), m, d);
 	return 0;
 }
 
