@@ -136,8 +136,8 @@ static const struct rules_key transform_keys[] = {
 	{ "derive", RULES_MAP, MANY(output_source, derive), .max = 256,
 	  .doc = "NEW COLUMN: EXPRESSION, behind the others." },
 	{ "mask", RULES_MAP, MANY(output_source, mask), .max = 256,
-	  .doc = "COLUMN: hash (the same value always gives the same, not the way back), truncate N (only the first N "
-		 "characters) or remove." },
+	  .doc = "COLUMN: hash (the same value always gives the same, not the way back), truncate N (the first N "
+		 "characters and \"…\") or remove." },
 	{ "split", RULES_NAME, AT(output_source, o.split), .doc = "One object for each value of this column, at most 256." },
 };
 SUB(transform, output_source, offsetof(struct output_source, node));
