@@ -23,6 +23,7 @@
 
 #define PENDING_S    60		  /* and a second for each … */
 #define PENDING_RATE (8u << 20)	  /* … so many bytes */
+#define REJECTED_MS  600000	  /* of tokens: then their user is gone */
 
 struct commit {
 	struct upload *up;
@@ -96,9 +97,10 @@ static int conditions(const struct commit *c)
 	/* An earlier try of ours held them when it claimed the file; it may have replaced it since. */
 	if (!strcmp(text_of(json_object_get(c->old, "pending"), "upload"), up->id))
 		return 0;
-	if (up->if_none_match && c->version && (!strcmp(up->if_none_match, "*") || strstr(up->if_none_match, c->file_etag)))
+	if (up->if_none_match && c->version && *c->file_etag &&
+	    (!strcmp(up->if_none_match, "*") || strstr(up->if_none_match, c->file_etag)))
 		return -ECANCELED;
-	if (match && (!c->version || (strcmp(match, "*") && !strstr(match, c->file_etag))))
+	if (match && (!c->version || !*c->file_etag || (strcmp(match, "*") && !strstr(match, c->file_etag))))
 		return -ECANCELED;
 	return 0;
 }
@@ -366,9 +368,12 @@ static int store_all(struct commit *c)
 	return rc;
 }
 
-/* For good, or later? Everything that may be well again is tried again. */
-static int final(int rc)
+/* For good, or later? Everything that may be well again is tried again: a token that is refused may only be newer than
+ * what an endpoint has heard of keys and users. */
+static int final(const struct upload *up, int rc)
 {
+	if (rc == -EKEYREJECTED && now_ms() - up->store_began_ms > REJECTED_MS)
+		return -EACCES;
 	return rc == 0 || rc == -ECANCELED || rc == -EACCES || rc == -EFBIG || rc == -EIO ? rc : -EAGAIN;
 }
 
@@ -396,5 +401,5 @@ int commit_upload(struct upload *up, char why[256])
 	json_decref(c.old);
 	json_decref(c.outputs);
 	json_decref(c.keys);
-	return final(rc);
+	return final(up, rc);
 }

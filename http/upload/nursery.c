@@ -143,7 +143,9 @@ void nursery_give(struct nursery *n)
 
 int nursery_fork(struct nursery *n, int sock)
 {
-	return wire_send(n->sock, WIRE_START, NULL, 0, &sock, 1, 0);
+	int rc = wire_send(n->sock, WIRE_START, NULL, 0, &sock, 1, 0);
+
+	return rc == -ECONNRESET ? -EPIPE : rc; /* said once, when it went with something unread */
 }
 
 pid_t nursery_pid(const struct nursery *n)

@@ -136,8 +136,9 @@ static int rc_of(const struct exchange *x, int rc)
 		return -ENOENT;
 	case 412:
 		return -ECANCELED;
-	case 400:
 	case 401:
+		return -EKEYREJECTED;
+	case 400:
 	case 403:
 		return -EACCES;
 	case 413:

@@ -3,8 +3,9 @@
  * objects.h -- a dataset's objects at the endpoints, as the gateway itself reads and writes them: by tokens that it
  * signs after it had checked the rights (via_gateway), at an endpoint that is picked anew for each try.
  *
- * All block, and try for some seconds. 0, -ENOENT, -ECANCELED (If-Match, If-None-Match), -EACCES, -EFBIG, or -EAGAIN: no
- * endpoint could just now; objects_error() says why.
+ * All block, and try for some seconds. 0, -ENOENT, -ECANCELED (If-Match, If-None-Match), -EACCES, -EKEYREJECTED (the token:
+ * an endpoint that has not heard of a new key yet, or a user who is gone), -EFBIG, or -EAGAIN: no endpoint could just now;
+ * objects_error() says why.
  */
 #ifndef WEIR_UPLOAD_OBJECTS_H
 #define WEIR_UPLOAD_OBJECTS_H

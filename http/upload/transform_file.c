@@ -134,7 +134,7 @@ static size_t clean(char out[104], const char *value, size_t len)
 
 		out[n++] = keep ? (char)c : '_';
 	}
-	if (n == 100) /* no half of a character */
+	if (n == 100 && len > n) /* no half of a character */
 		while (n && ((unsigned char)out[n - 1] & 0x80) &&
 		       ((unsigned char)value[n] & 0xc0) == 0x80)
 			n--;

@@ -294,6 +294,7 @@ static bool take_up(struct upload *up, const json_t *o)
 	/* Nobody can go on with a PUT or a form whose connection is gone, nor with parts that were being joined. */
 	if (up->state == UP_RECEIVING && (strcmp(up->how, "tus") || up->concat == TUS_FINAL))
 		return false;
+	up->store_began_ms = now_ms();
 	up->reserved = up->size != UINT64_MAX ? up->size : up->received;
 	atomic_fetch_add(&up->u->used, up->reserved);
 	up->wants_worker = up->concat != TUS_PARTIAL &&

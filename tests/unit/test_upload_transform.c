@@ -510,6 +510,27 @@ static void json_strings_are_json(void **state)
 	free(out.data);
 }
 
+/* A value of exactly as many bytes as a name takes stays whole: what stands behind it is not looked at. */
+static void names_of_split_files(void **state)
+{
+	const struct output output = { .name = (char *)"{value}.csv", .split = (char *)"x" };
+	char value[101], *name;
+
+	(void)state;
+	for (int i = 0; i < 50; i++)
+		memcpy(value + 2 * i, "\xc3\xa4", 2);
+	value[100] = (char)0x80;
+	name = out_file_name(&output, value, 100, 0);
+	assert_int_equal(strlen(name), 104);
+	free(name);
+	memcpy(value, "a", 1);
+	memcpy(value + 1, "b", 1);
+	memcpy(value + 99, "\xc3\xa4", 2); /* half of it would fit */
+	name = out_file_name(&output, value, 101, 0);
+	assert_int_equal(strlen(name), 103);
+	free(name);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -523,6 +544,7 @@ int main(void)
 		cmocka_unit_test(rows_are_filtered_and_columns_derived),
 		cmocka_unit_test(csv_is_quoted_and_marked),
 		cmocka_unit_test(quotes_are_where_they_must_be),
+		cmocka_unit_test(names_of_split_files),
 		cmocka_unit_test(json_strings_are_json),
 	};
 
