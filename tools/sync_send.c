@@ -313,7 +313,6 @@ static enum outcome end_upload(struct job *j, bool *accepted)
 		*accepted = !strcmp(state, "accepted");
 	if (!tus_over(state) && tus_cancel(j->s->o.web, j->e->id, &j->why))
 		return j->why.rc == -EAGAIN ? OUT_AWAY : OUT_CHANGED; /* it is being stored just now */
-	forget_upload(j);
 	return OUT_DONE;
 }
 
@@ -326,8 +325,13 @@ static enum outcome find_upload(struct job *j)
 	if (!*e->id && tus_find(j->s->o.web, j->s->o.dataset, e->path, e->key, e->id, &j->why)) {
 		return j->why.rc == -ENOENT ? lost(j) : outcome_of(j);
 	}
-	if (strncmp(e->key, j->sha256, 64)) /* of what the file was before */
-		return end_upload(j, NULL);
+	if (strncmp(e->key, j->sha256, 64)) { /* of what the file was before */
+		enum outcome out = end_upload(j, NULL);
+
+		if (out == OUT_DONE)
+			forget_upload(j);
+		return out;
+	}
 	if (tus_offset(j->s->o.web, e->id, &j->offset, &size, &j->why) == -ENOENT)
 		return lost(j);
 	if (!j->why.rc)
@@ -460,9 +464,11 @@ static enum outcome vanished(struct job *j)
 		rc = tus_find(j->s->o.web, j->s->o.dataset, e->path, e->key, e->id, &j->why);
 	if (rc && rc != -ENOENT)
 		return outcome_of(j);
-	out = rc ? lost(j) : end_upload(j, &accepted);
+	out = rc ? OUT_DONE : end_upload(j, &accepted);
 	if (out == OUT_DONE && accepted)
 		equal(j, 0);
+	else if (out == OUT_DONE) /* a gateway forgets what was accepted long ago */
+		out = lost(j);
 	return out == OUT_DONE ? OUT_VANISHED : out;
 }
 
