@@ -34,7 +34,7 @@
 #define TAKE_OVER_MS   2000  /* a writer from whom no byte came for so long gives way to another */
 #define STORE_WAIT_MS  20000 /* a PUT waits so long for endpoints, then it is told that they are asked on */
 #define ENDED_MAX      1000   /* ended ones that are remembered … */
-#define ENDED_FINDINGS 100000 /* … and findings of them, some 150 MiB: the oldest go first */
+#define ENDED_FINDINGS 100000 /* … and findings of them, some 200 MiB: the oldest go first */
 #define GONE_MAX       1024  /* ids that are remembered as gone (410) */
 
 enum upload_state {
