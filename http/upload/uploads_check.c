@@ -17,7 +17,6 @@
 #include "http/upload/uploads_int.h"
 #include "lib/log.h"
 
-#define PROGRESS_MS 200 /* between two events of progress */
 #define FDS_MAX	    64
 #define LOST_MAX    3	/* workers of one upload that were taken away by no fault of the file */
 
@@ -44,6 +43,8 @@ static void take_finding(struct upload *up, const json_t *value)
 	json_array_append_new(up->findings, json_deep_copy(value));
 	up->nfindings = json_array_size(up->findings);
 	metric_inc(up->u->m_findings, 1);
+	if (up->nfindings == 1)
+		hold_finding(up);
 	upload_tell(up, "finding", value);
 }
 
@@ -51,7 +52,6 @@ static void take_finding(struct upload *up, const json_t *value)
 static void take_progress(struct upload *up, const json_t *value)
 {
 	const json_t *bytes = json_object_get(value, "checked"), *rows = json_object_get(value, "rows");
-	json_t *told;
 
 	if (!bytes)
 		bytes = json_object_get(value, "bytes");
@@ -59,15 +59,7 @@ static void take_progress(struct upload *up, const json_t *value)
 		up->checked = (uint64_t)json_integer_value(bytes);
 	if (json_is_integer(rows))
 		up->rows = (uint64_t)json_integer_value(rows);
-	if (!up->topic || now_ms() - up->progress_ms < PROGRESS_MS)
-		return;
-	up->progress_ms = now_ms();
-	told = json_pack("{s:I, s:I, s:o, s:I}", "received", (json_int_t)up->received, "checked",
-			 (json_int_t)up->checked, "size",
-			 up->size == UINT64_MAX ? json_null() : json_integer((json_int_t)up->size), "rows",
-			 (json_int_t)up->rows);
-	upload_tell(up, "progress", told);
-	json_decref(told);
+	upload_tell_progress(up);
 }
 
 static void on_event(void *arg, const char *name, const json_t *value)

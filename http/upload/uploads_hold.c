@@ -8,6 +8,9 @@
  * its end, and each change of the upload's state lets go whom they concern. All is under the upload's lock, so that
  * a word between "took less" and the wait is kept by the server for that wait (httpd_wait.c).
  *
+ * The first finding is a reason to stop: when somebody listens, nothing more is taken for FINDING_MS, so that it is read
+ * before the rest has come, and who wants can stop. A mover looks often enough to let go then.
+ *
  * An upload that waits for its turn among the workers, or is a part of a concatenation, holds nobody.
  *
  * A worker that is far behind (one that begins anew) or stands still may hold a client for long: every HOLD_MS it may
@@ -18,6 +21,7 @@
 
 #define HOLD_MS	    5000 /* half of what httpc.h calls a stall */
 #define HOLD_CREDIT (512u << 10)
+#define FINDING_MS  300
 
 /* Under the lock: bytes that may be taken now. */
 static uint64_t room(const struct call *c)
@@ -26,7 +30,11 @@ static uint64_t room(const struct call *c)
 	uint64_t ahead = up->u->conf.ahead, lead;
 
 	/* Also one that lost its place, or whose upload ended: it is to hear that. */
-	if (!ahead || (!up->worker && !up->starting) || up->check_over || up->aside || up->writer != c || up->state != UP_RECEIVING)
+	if (!ahead || up->writer != c || up->state != UP_RECEIVING)
+		return UINT64_MAX;
+	if (up->stop_until_ms > now_ms())
+		return c->credit;
+	if ((!up->worker && !up->starting) || up->check_over || up->aside)
 		return UINT64_MAX;
 	lead = up->received > up->checked ? up->received - up->checked : 0;
 	if (lead >= ahead)
@@ -64,6 +72,15 @@ size_t hold_room(struct call *c, size_t len)
 	}
 	pthread_mutex_unlock(&up->lock);
 	return len;
+}
+
+void hold_finding(struct upload *up)
+{
+	if (!up->topic || !http_topic_listeners(up->topic))
+		return;
+	up->stop_until_ms = now_ms() + FINDING_MS;
+	up->progress_ms = 0; /* beside it stands how far it was */
+	upload_tell_progress(up);
 }
 
 void hold_release(struct upload *up)

@@ -103,6 +103,7 @@ struct upload {
 
 	struct call *waiters;
 	struct call *held; /* those that are not read just now */
+	int64_t stop_until_ms;
 	struct http_topic *topic;
 };
 
@@ -198,6 +199,7 @@ void upload_loaded(void *arg, const char *id, json_t *state);
 /* Under its lock: */
 void upload_tell(struct upload *up, const char *event, const json_t *value);
 void upload_tell_state(struct upload *up);
+void upload_tell_progress(struct upload *up); /* a few times a second at most */
 void upload_become(struct upload *up, enum upload_state state, const char *why);
 void upload_say_why(struct upload *up, const char *why); /* NULL: none; made UTF-8: JSON takes nothing else */
 bool upload_over(const struct upload *up); /* accepted, rejected, failed, cancelled */
@@ -241,6 +243,7 @@ void put_answer(struct call *c);	/* uploads_put.c; under the lock */
 size_t hold_room(struct call *c, size_t len);
 /* Under the lock: */
 void hold_release(struct upload *up); /* lets go who may send again */
+void hold_finding(struct upload *up); /* the first one was told */
 void hold_drop(struct call *c);	      /* its request ends */
 
 /* ---- uploads_check.c ---- */

@@ -14,6 +14,8 @@
 #include "http/upload/uploads_int.h"
 #include "lib/log.h"
 
+#define PROGRESS_MS 200 /* between two events of progress */
+
 const char *const upload_state_names[UP_STATES] = { "receiving", "checking", "storing", "accepted",
 						    "rejected",	 "failed",   "cancelled" };
 
@@ -348,6 +350,19 @@ static json_t *state_event(const struct upload *up)
 {
 	return json_pack("{s:s, s:s, s:I}", "state", upload_state_names[up->state], "why", up->why, "version",
 			 (json_int_t)up->version);
+}
+
+void upload_tell_progress(struct upload *up)
+{
+	int64_t now = now_ms();
+	json_t *value;
+
+	if (!up->topic || now - up->progress_ms < PROGRESS_MS)
+		return;
+	up->progress_ms = now;
+	value = progress_json(up);
+	upload_tell(up, "progress", value);
+	json_decref(value);
 }
 
 void upload_tell_state(struct upload *up)

@@ -197,6 +197,7 @@ int take_bytes(struct call *c, const void *data, size_t len)
 		if (!c->digest) {
 			up->received = c->offset;
 			start = bytes_there(up);
+			upload_tell_progress(up);
 		}
 	}
 	pthread_mutex_unlock(&up->lock);

@@ -14,7 +14,7 @@ const issuer = `http://127.0.0.1:${port}`;
 // ann and bob have groups; "spaced" a name that weir does not take; "thief" bears ann's name, "clash" a local user's.
 function claims(login) {
   const names = { spaced: 'Ann Smith', thief: 'ann', clash: 'local' };
-  const groups = { ann: ['staff', 'auditors-of-idp'], bob: ['staff'], root: ['admins'] };
+  const groups = { ann: ['staff', 'auditors-of-idp'], bob: ['staff'], cleo: ['staff', 'stewards-of-idp'], root: ['admins'] };
   return { sub: login, preferred_username: names[login] ?? login, name: `The ${login}`, email: `${login}@example.org`,
     email_verified: true, groups: groups[login] ?? [] };
 }

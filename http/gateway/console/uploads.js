@@ -155,7 +155,7 @@ class Page {
       e.close();
       this.settle();
     });
-    on('progress', s => this.take(s));
+    on('progress', s => { this.heard = performance.now(); this.take(s); });
     on('type', s => { this.type = s; });
     on('columns', s => { this.columns = s; });
     on('finding', f => this.findings.add(f));
@@ -178,7 +178,8 @@ class Page {
 
   show() {
     const { up, parts: p, own } = this, size = up.size ?? own?.size;
-    const arrived = over(up.state) && up.state !== 'cancelled' && up.state !== 'failed' ? size : Math.max(up.received ?? 0, own?.sent ?? 0);
+    const arrived = over(up.state) && up.state !== 'cancelled' && up.state !== 'failed' ? size : this.heard > performance.now() - 3000 ? up.received
+      : Math.max(up.received ?? 0, own?.sent ?? 0); // what has arrived; while the daemon says nothing, what has left
     const checked = up.state === 'accepted' || up.state === 'rejected' || up.state === 'storing' ? size : up.checked ?? 0;
     const aside = up.state === 'accepted' && up.result?.quarantine > 0 && `${many(up.result.quarantine, 'row')} set aside`;
     fill(p.state, stateWord(up.state), (up.why || aside) && h('span', { class: 'note' }, ` ${up.why || aside}`));
