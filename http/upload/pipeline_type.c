@@ -128,13 +128,18 @@ static void accept_text(char out[160], const struct rules *rules)
 
 static int refuse(struct pipeline *p, const struct sniffed *s)
 {
-	char wanted[160], mend[256];
+	bool known = s->kind != KIND_OTHER;
+	char wanted[160], mend[256], is[160];
 
 	accept_text(wanted, p->rules);
-	snprintf(mend, sizeof(mend), "Save the file as one of: %.159s.", wanted);
-	pipeline_reject(p, "file_type", mend, "By its content the file is %s (%s)%s%s; the dataset accepts %.120s.",
-			kind_name(s), s->mime, p->packing != KIND_EMPTY ? ", packed by " : "", packing_name(p->packing),
-			wanted);
+	if (known)
+		snprintf(is, sizeof(is), "%s (%s)", kind_name(s), s->mime);
+	else
+		snprintf(is, sizeof(is), "%s", s->mime);
+	snprintf(mend, sizeof(mend), known ? "Save the file as one of: %.159s." : "Is it the file that you meant? What can be sent here: %.159s.",
+		 wanted);
+	pipeline_reject(p, "file_type", mend, "By its content the file is %s%s%s; the dataset accepts %.120s.", is,
+			p->packing != KIND_EMPTY ? ", packed by " : "", packing_name(p->packing), wanted);
 	p->stop = true;
 	return -ECANCELED;
 }

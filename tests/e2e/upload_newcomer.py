@@ -111,9 +111,9 @@ def make_dataset(c):
 
 def mistakes(c, folder):
     """Files that are none for this dataset, one by one: what the page says."""
-    files = {"photo.png": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x10\x08\2\0\0\0" + bytes(3000), "png"),
-             "empty.csv": (b"", "empty"),
-             "customers.csv": (b"name,street,town\nAda,Long Road 1,Bern\nBob,Short Road 2,Oslo\n", "order")}
+    files = {"photo.png": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x10\x08\2\0\0\0" + bytes(3000), "image/png; the dataset accepts csv"),
+             "empty.csv": (b"", "the file is empty"),
+             "customers.csv": (b"name,street,town\nAda,Long Road 1,Bern\nBob,Short Road 2,Oslo\n", "add the column order")}
     for n, (name, (data, wanted)) in enumerate(files.items()):
         (folder / name).write_bytes(data)
         c.open("#/datasets/orders", "!!document.querySelector('#pick') && document.querySelector('h1').textContent.startsWith('orders')", "the dataset")
@@ -198,7 +198,7 @@ def stranger(s, path):
         c.wait("!!document.querySelector('main .notice, main .empty')", "a refusal")
         c.look("13-refused")
         said = c.text()
-        check("orders" in said or "not" in said, "another person is told that it is not hers", said)
+        check("there is no dataset orders" in said and "its owner can let you in" in said, "another person is told that it is not hers", said)
         status = c.js(f"fetch('/b/orders/{path.name}').then(r => r.status)")
         check(status in (403, 404), "nor may she download it", status)
         c.open("#/datasets", "document.querySelector('h1')?.textContent === 'Datasets'", "her datasets")

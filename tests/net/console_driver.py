@@ -55,6 +55,7 @@ class Console:
         self.base, self.shots, self.wrong = base, shots, []
         os.makedirs(shots, exist_ok=True)
         self.b = Browser()
+        self.b.call("Emulation.setScrollbarsHidden", hidden=True)
         for domain in "DOM", "Log":
             self.b.call(f"{domain}.enable")
         self.b.call("Page.addScriptToEvaluateOnNewDocument", source=WATCH)

@@ -21,7 +21,7 @@ const columns = [
 export async function audit({ main, query: asked, signal }) {
   const box = h('div'), q = Object.fromEntries(asked), what = whats.includes(q.what ?? '') ? whats : [...whats, q.what];
   const form = h('form', { class: 'search', role: 'search', 'aria-label': 'audit log', onsubmit: search },
-    field('Who', text('who', q.who)), field('What', select('what', what, q.what ?? '')), field('On', text('on', q.on, { placeholder: 'DATASET/FILE, or its beginning' })),
+    field('Who', text('who', q.who)), field('What', select('what', what, q.what ?? '')), field('On', text('on', q.on, { placeholder: 'DATASET/FILE' })),
     field('Result', select('result', results, q.result ?? '')), field('Text', text('text', q.text)), field('Since', text('since', q.since, { type: 'datetime-local' })),
     field('Until', text('until', q.until, { type: 'datetime-local' })), h('p', null, h('button', { class: 'main' }, 'Search')));
   const wanted = before => query({ ...q, since: moment(q.since), until: moment(q.until), before, max: PAGE });

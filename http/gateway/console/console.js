@@ -89,7 +89,9 @@ async function show(moved) {
     if (signal.aborted) return;
     if (!(e instanceof Refused)) console.error(e);
     const lost = e instanceof TypeError && /fetch/i.test(e.message);
+    const unknown = e instanceof Refused && e.status === 404; // what one may not read looks the same
     fill(main, h('h1', null, found.title), notice(lost ? 'The daemon does not answer.' : e.message),
+      unknown && h('p', null, 'Or there is, and you may not read it: then its owner can let you in. ', h('a', { href: '#/datasets' }, 'What you may read'), '.'),
       h('p', null, h('button', { type: 'button', onclick: () => show(false) }, 'try again')));
   }
   if (moved && !signal.aborted && document.activeElement === document.body) main.focus();

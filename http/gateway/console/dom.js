@@ -42,11 +42,11 @@ export function table(columns, rows, { none = 'nothing', caption, row: each } = 
   if (!rows.length) return h('p', { class: 'empty' }, none);
   const body = h('tbody');
   for (const row of rows) {
-    const tr = h('tr', null, columns.map(([, cell, cls]) => h('td', { class: cls }, cell(row))));
+    const tr = h('tr', null, columns.map(([title, cell, cls]) => h('td', { class: cls, 'data-th': title || null }, cell(row))));
     each?.(tr, row);
     body.append(tr);
   }
-  return h('div', { class: 'scroll' }, h('table', null, caption && h('caption', null, caption),
+  return h('div', { class: 'scroll' }, h('table', { class: 'stack' }, caption && h('caption', null, caption),
     h('thead', null, h('tr', null, columns.map(([title, , cls]) => h('th', { scope: 'col', class: cls }, title)))), body));
 }
 

@@ -18,7 +18,7 @@ export class Findings {
     this.shown = 0;
     this.none = h('p', { class: 'empty' }, none);
     this.body = h('tbody');
-    this.table = h('div', { class: 'scroll', hidden: true }, h('table', { class: 'findings' },
+    this.table = h('div', { class: 'scroll', hidden: true }, h('table', { class: 'findings stack' },
       h('caption', { class: 'unseen' }, 'findings, in the order in which they were found'),
       h('thead', null, h('tr', null, cells.map(([title, , cls]) => h('th', { scope: 'col', class: cls === 'n' ? 'n' : null }, title)))), this.body));
     this.more = h('p', { class: 'note', hidden: true });
@@ -45,7 +45,7 @@ export class Findings {
     const upto = Math.min(this.list.length, SHOWN), had = this.shown;
     for (; this.shown < upto; this.shown++) {
       const f = this.list[this.shown];
-      this.body.append(h('tr', null, cells.map(([, cell, cls]) => h('td', { class: cls }, cell(f)))));
+      this.body.append(h('tr', null, cells.map(([title, cell, cls]) => h('td', { class: cls, 'data-th': title }, cell(f)))));
     }
     this.none.hidden = upto > 0;
     this.table.hidden = !upto;

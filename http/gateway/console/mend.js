@@ -64,8 +64,7 @@ function rowField(r, i) {
 
 // onsend(part, progress) sends it and goes elsewhere; whole: all of the file is sent. The box is shown in place, the first row has the focus.
 export async function mend(box, { blob, list, onsend, whole }) {
-  const what = whole ? 'Send the mended file' : 'Send the mended rows';
-  const rows = failing(list);
+  const rows = failing(list), what = `Send the mended ${whole ? 'file' : rows.length === 1 ? 'row' : 'rows'}`;
   try {
     for (const r of rows) {
       if (r.length > ROW_MAX) throw new Error(`row ${r.row} has ${bytes(r.length)}: too long to be edited here`);

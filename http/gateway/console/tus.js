@@ -61,6 +61,15 @@ export class Upload extends EventTarget {
     this.dispatchEvent(new Event('change'));
   }
 
+  // What the daemon says has arrived: what has left is more, by what lies in the network.
+  told(received) {
+    this.arrived = received;
+    this.toldAt = performance.now();
+    this.dispatchEvent(new Event('change'));
+  }
+
+  get shown() { return this.toldAt > performance.now() - 3000 ? Math.min(this.arrived, this.sent) : this.sent; }
+
   get active() { return ['sending', 'waiting'].includes(this.state); }
 
   stop(state = 'paused') {

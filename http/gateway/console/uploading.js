@@ -16,7 +16,7 @@ export const onMoving = call => { moving = call; };
 
 function tell() {
   const going = queue.filter(u => u.active);
-  const sent = going.reduce((n, u) => n + u.sent, 0), size = going.reduce((n, u) => n + u.size, 0);
+  const sent = going.reduce((n, u) => n + u.shown, 0), size = going.reduce((n, u) => n + u.size, 0);
   moving?.(going.length ? `sending ${percent(sent, size)}` : '');
 }
 

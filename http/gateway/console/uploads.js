@@ -155,7 +155,11 @@ class Page {
       e.close();
       this.settle();
     });
-    on('progress', s => { this.heard = performance.now(); this.take(s); });
+    on('progress', s => {
+      this.heard = performance.now();
+      this.take(s);
+      this.own?.told(s.received);
+    });
     on('type', s => { this.type = s; });
     on('columns', s => { this.columns = s; });
     on('finding', f => this.findings.add(f));
@@ -189,7 +193,7 @@ class Page {
     p.checkedText.textContent = `${bytes(checked)}${up.rows ? `, ${many(up.rows, 'row')}` : ''}`;
     p.bars.hidden = over(up.state);
     const t = this.type;
-    const about = facts(['type', t && [t.kind, t.encoding, t.delimiter && `delimiter ${JSON.stringify(t.delimiter)}`, t.packing && t.packing !== 'none' && t.packing].filter(Boolean).join(', ')],
+    const about = facts(['type', t && [t.kind === 'other' ? t.mime : t.kind, t.encoding, t.delimiter && `delimiter ${JSON.stringify(t.delimiter)}`, t.packing && t.packing !== 'none' && t.packing].filter(Boolean).join(', ')],
       ['columns', this.columns && many(this.columns.length, 'column')], ['size', bytes(size)], ['rows', up.rows ? count(up.rows) : null], ['by', up.by], ['begun', when(up.begun, null)]);
     if (about.textContent !== p.about.textContent) fill(p.about, about);
     this.title.textContent = this.findings.list.length ? `Findings: ${count(Math.max(up.counts?.findings ?? 0, this.findings.list.length))}` : 'Findings';
@@ -200,19 +204,21 @@ class Page {
   // Drawn anew only when another set of buttons is due: the focus stays where it was.
   actions() {
     const { up, own, parts: p } = this, n = this.findings.list.length;
-    const due = `${up.state} ${own?.state} ${n > 0} ${!!up.result} ${up.version}`;
+    const rows = this.findings.list.some(f => f.row && f.row_length); // else they are about the whole file
+    const due = `${up.state} ${own?.state} ${n > 0} ${rows} ${!!up.result} ${up.version}`;
     if (due === this.due) return;
     this.due = due;
     const button = (text, onclick, cls) => h('button', { type: 'button', onclick, class: cls }, text);
     fill(p.actions,
       up.state === 'accepted' && h('a', { class: 'button main', href: fileTo(up.dataset, up.file) }, `Open the file${up.version ? `, version ${up.version}` : ''}`),
-      ['rejected', 'accepted'].includes(up.state) && n > 0 && button('Mend…', () => this.mend(), up.state === 'rejected' ? 'main' : ''),
-      up.state === 'receiving' && n > 0 && content(this.id) && button('Stop and mend…', () => this.mend(), 'main'),
+      ['rejected', 'accepted'].includes(up.state) && rows && button('Mend…', () => this.mend(), up.state === 'rejected' ? 'main' : ''),
+      up.state === 'rejected' && n > 0 && !rows && h('a', { class: 'button main', href: `#/datasets/${part(up.dataset)}` }, 'Send another file'),
+      up.state === 'receiving' && rows && content(this.id) && button('Stop and mend…', () => this.mend(), 'main'),
       own?.active && button('Pause', () => own.stop()),
       own?.state === 'paused' && button('Go on', () => resume(own)),
       (!over(up.state) || up.state === 'rejected') && button(up.state === 'rejected' ? 'Throw away' : 'Cancel', () => this.cancel()));
     this.pick();
-    fill(p.result, up.state === 'rejected' && up.summary?.length > 0 && card('By column and rule', summary(up.summary)));
+    fill(p.result, up.state === 'rejected' && n > 10 && up.summary?.length > 0 && card('By column and rule', summary(up.summary)));
   }
 
   // Interrupted before: the browser must be shown the file again.
