@@ -169,10 +169,32 @@ static int give_folder(const char *path, const struct priv_user *owner, mode_t m
 	return err;
 }
 
+/* Daemons of one node start side by side and share its folder: it appears when it is its owner's, so that the one that
+ * finds it there may use it. -EEXIST: another was faster. */
+static int make_folder(const char *path, const struct priv_user *owner, mode_t mode)
+{
+	char fresh[PATH_MAX];
+	int err;
+
+	if ((size_t)snprintf(fresh, sizeof(fresh), "%s.%d~", path, (int)getpid()) >= sizeof(fresh))
+		return -ENAMETOOLONG;
+	if (mkdir(fresh, mode))
+		return -errno;
+	err = give_folder(fresh, owner, mode);
+	if (!err && renameat2(AT_FDCWD, fresh, AT_FDCWD, path, RENAME_NOREPLACE))
+		err = -errno;
+	if (err)
+		rmdir(fresh);
+	if (err != -EINVAL) /* a file system that cannot */
+		return err;
+	return mkdir(path, mode) ? -errno : give_folder(path, owner, mode);
+}
+
 int priv_folder(const char *path, const struct priv_user *owner, mode_t mode)
 {
 	char part[PATH_MAX];
 	struct stat st;
+	int err;
 
 	if ((size_t)snprintf(part, sizeof(part), "%s", path) >= sizeof(part))
 		return -ENAMETOOLONG;
@@ -182,10 +204,10 @@ int priv_folder(const char *path, const struct priv_user *owner, mode_t mode)
 			return -errno;
 		*slash = '/';
 	}
-	if (mkdir(path, mode)) {
-		if (errno != EEXIST)
-			return -errno;
-		return stat(path, &st) ? -errno : S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
-	}
-	return give_folder(path, owner, mode);
+	if (!stat(path, &st))
+		return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+	err = make_folder(path, owner, mode);
+	if (err != -EEXIST)
+		return err;
+	return stat(path, &st) ? -errno : S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
