@@ -67,7 +67,8 @@ def settled(lab, id):
 def pulses(lab, name, sent, size, what):
     """Stops the worker again and again while the file comes."""
     id, worst, stops = begun(lab, name)["id"], 0, 0
-    until(lambda: lab.get("ada", f"/_/uploads/{id}").json["checked"] > 2 * AHEAD, pause=0.002)  # what came before the worker ran is not bound
+    # What came before the worker ran is not bound.
+    until(lambda: (lambda u: u["checked"] > AHEAD and u["received"] - u["checked"] <= AHEAD)(lab.get("ada", f"/_/uploads/{id}").json), pause=0.002)
     while sent["thread"].is_alive() and stops < 2:
         running = workers(lab)
         if not running:
