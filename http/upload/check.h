@@ -19,7 +19,7 @@ struct check_options {
 	/* May be NULL: faults of rows beyond those, for who notes why a row is bad. Row, level, column and rule alone, and
 	 * the message of a rule over rows. */
 	void (*counted)(void *arg, const struct finding *finding);
-	/* Rows that stay (statistics, outputs) and rows that go to quarantine; may be NULL. */
+	/* Rows that stay (statistics, outputs), with row->values, and rows that go to quarantine; may be NULL. */
 	int (*names)(void *arg, const struct cell *names, uint32_t n);
 	int (*good)(void *arg, const struct row *row);
 	int (*bad)(void *arg, const struct row *row);

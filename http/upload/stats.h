@@ -6,7 +6,7 @@
  *
  * At most 98 KiB a column; of a file with more than 64 columns 10 KiB ("sketch": "small"; distinct within some 4%,
  * ranks within some 4%): 1,024 columns stay within 16 MiB. Distinct and top values go by the text as it stands in the file,
- * and are exact up to 256 (32) distinct values.
+ * and are exact up to 256 (32) distinct values; so are the quantiles of such a column.
  */
 #ifndef WEIR_UPLOAD_STATS_H
 #define WEIR_UPLOAD_STATS_H
