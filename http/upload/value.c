@@ -355,8 +355,8 @@ size_t value_format(char *buf, size_t size, const struct value *v)
 	case FIELD_INTEGER:
 		n = format_integer(text, v->i);
 		break;
-	case FIELD_YEAR:
-		n = snprintf(text, sizeof(text), "%04" PRId64, v->i);
+	case FIELD_YEAR: /* five digits are a year only behind a sign */
+		n = snprintf(text, sizeof(text), "%s%04" PRId64, v->i > 9999 ? "+" : "", v->i);
 		break;
 	case FIELD_NUMBER:
 		n = format_number(text, sizeof(text), v->d);

@@ -230,6 +230,7 @@ static void canonical_text(void **state)
 		    { FIELD_DATETIME, "1969-12-31 23:59:59.25", "1969-12-31T23:59:59.25Z" },
 		    { FIELD_DATETIME, "2026-01-31T10:30:00+01:00", "2026-01-31T09:30:00Z" },
 		    { FIELD_YEARMONTH, "2026-03", "2026-03" },
+		    { FIELD_YEAR, "+33333", "+33333" },
 		    { FIELD_YEARMONTH, "-114-10", "-114-10" },
 		    { FIELD_DURATION, "-PT1M0.5S", "-PT60.5S" },
 		    { FIELD_STRING, "a b", "a b" } };
