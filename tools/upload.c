@@ -200,11 +200,13 @@ int upload_finish(const struct upload_options *o, const char *id, const char *na
 	char state[16] = "", size[16];
 	struct tus_why why;
 	json_t *shown = NULL;
+	const json_t *counts;
 	size_t told = watch_free(watch, state);
 	int rc = tus_show(o->web, id, 0, NULL, &shown, &why);
 
 	if (rc)
 		return cmd_fail("cannot ask about %s: %s", name, why.text);
+	counts = json_object_get(shown, "counts");
 	snprintf(state, sizeof(state), "%.15s", js_text(shown, "state", "?"));
 	if (o->json) {
 		json_object_del(shown, "findings");
@@ -217,10 +219,10 @@ int upload_finish(const struct upload_options *o, const char *id, const char *na
 		       cmd_bytes((uint64_t)js_num(shown, "size"), size), js_show(shown, "version", 0), js_show(shown, "rows", 0),
 		       told, told == 1 ? "" : "s");
 	else
-		fprintf(stderr, "weir: %s/%s: %s%s%s, %s findings\n", web_safe(dataset), web_safe(name), state,
+		fprintf(stderr, "weir: %s/%s: %s%s%s, %s finding%s\n", web_safe(dataset), web_safe(name), state,
 			*js_text(shown, "why", "") ? ": " : "", web_safe(js_text(shown, "why", "")),
-			js_show(json_object_get(shown, "counts"), "findings", 0));
-	if (!strcmp(state, "rejected"))
+			js_show(counts, "findings", 0), js_num(counts, "findings") == 1 ? "" : "s");
+	if (!strcmp(state, "rejected") && js_num(counts, "rows") > 0) /* else it is another kind of file */
 		fprintf(stderr, "  mend the rows and send them alone: weir upload --mend %s --rows A-B PART\n", id);
 	json_decref(shown);
 	return strcmp(state, "accepted") ? CMD_FAILED : CMD_OK;
