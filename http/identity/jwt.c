@@ -86,17 +86,53 @@ static const json_t *key_find(const json_t *keys, const char *kid, const struct 
 	return n == 1 ? found : NULL;
 }
 
+/* Nothing but base64url without padding (RFC 7515 section 2): cjose 0.6.2 ends the process at some of what is not. */
+static bool base64url_only(const char *text, size_t len)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+	return len && len % 4 != 1 && strspn(text, letters) >= len;
+}
+
+/* HEADER.PAYLOAD.SIGNATURE (RFC 7515 section 7.1). */
+static bool compact_form(const char *token)
+{
+	for (int part = 0; part < 3; part++) {
+		size_t len = strcspn(token, ".");
+
+		if (!base64url_only(token, len) || token[len] != (part < 2 ? '.' : '\0'))
+			return false;
+		token += len + 1;
+	}
+	return true;
+}
+
+static bool key_members_good(const json_t *key, const char *const *names)
+{
+	for (; *names; names++) {
+		const char *text = text_of(key, *names);
+
+		if (strcmp(*names, "kty") && strcmp(*names, "crv") && !base64url_only(text, strlen(text)))
+			return false;
+	}
+	return true;
+}
+
 /* Public members alone: what a set says beside them is not ours to judge. */
 static cjose_jwk_t *key_import(const json_t *key, const struct algorithm *alg)
 {
 	static const char *const rsa[] = { "kty", "n", "e", NULL }, *const ec[] = { "kty", "crv", "x", "y", NULL };
-	json_t *o = json_object();
+	const char *const *names = alg->curve ? ec : rsa;
 	cjose_jwk_t *jwk = NULL;
 	cjose_err err;
+	json_t *o;
 	char *text;
 
-	for (const char *const *name = alg->curve ? ec : rsa; *name; name++)
-		json_object_set(o, *name, json_object_get(key, *name));
+	if (!key_members_good(key, names))
+		return NULL;
+	o = json_object();
+	for (; *names; names++)
+		json_object_set(o, *names, json_object_get(key, *names));
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	if (text)
@@ -194,7 +230,7 @@ int jwt_verify(json_t **out, const char *token, const json_t *keys, const struct
 	const json_t *kid = json_object_get(header, "kid"), *key = NULL;
 	int rc = 0;
 
-	if (!header)
+	if (!header || !compact_form(token))
 		rc = fault(why, -EBADMSG, "is not a signed token (JWS)");
 	else if (!alg)
 		rc = fault(why, -EBADMSG, "is not signed by RS256, PS256 or ES256");

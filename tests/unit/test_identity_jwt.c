@@ -263,6 +263,12 @@ static void test_tampered(void **state)
 		taken += verify(copy, why) == 0;
 	}
 	assert_int_equal(taken, 0);
+	for (size_t i = 0; i < len; i++) { /* padding inside: cjose would end the process */
+		char *copy = strdup(token);
+
+		copy[i] = '=';
+		assert_int_equal(verify(copy, why), -EBADMSG);
+	}
 	for (size_t i = 0; i < len; i += 7)
 		assert_int_not_equal(verify(strndup(token, i), why), 0);
 	assert_int_equal(verify(strdup(""), why), -EBADMSG);
