@@ -258,12 +258,11 @@ static void catalogue_work(struct http_req *req, void *arg)
 
 enum http_next datasets_catalogue(struct http_req *req, struct uploads *u)
 {
-	struct call *c = call_new(u, req);
+	struct call *c;
 
 	http_add_header(req, "Cache-Control", "no-store");
+	c = call_signed(u, req);
 	if (!c)
-		return http_reply_error(req, 503, "memory", "out of memory");
-	if (!access_who(req, u->opt.users, &c->who))
 		return HTTP_ANSWERED;
 	return http_work(req, catalogue_work, u);
 }
@@ -362,12 +361,11 @@ static bool may_edit(struct uploads *u, const struct token_scope *who)
 
 enum http_next datasets_preview_begin(struct http_req *req, struct uploads *u)
 {
-	struct call *c = call_new(u, req);
+	struct call *c;
 
 	http_add_header(req, "Cache-Control", "no-store");
+	c = call_signed(u, req);
 	if (!c)
-		return http_reply_error(req, 503, "memory", "out of memory");
-	if (!access_who(req, u->opt.users, &c->who))
 		return HTTP_ANSWERED;
 	if (!may_edit(u, &c->who))
 		return http_reply_error(req, 403, "forbidden", "%s may change no dataset's rules", c->who.user);

@@ -229,6 +229,8 @@ int take_end(struct call *c, bool sync, bool whole);
 /* The request is over, whatever its end. */
 void take_drop(struct call *c);
 struct call *call_new(struct uploads *u, struct http_req *req);
+/* The same of somebody who is known; NULL: it is answered (401, 503). */
+struct call *call_signed(struct uploads *u, struct http_req *req);
 void call_free(struct call *c); /* in done */
 /* All bytes are there: size is what was received. Under the lock. */
 void upload_whole(struct upload *up);

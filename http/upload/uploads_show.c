@@ -69,12 +69,11 @@ static void list_work(struct http_req *req, void *arg)
 
 static enum http_next list_begin(struct http_req *req, struct uploads *u)
 {
-	struct call *c = call_new(u, req);
+	struct call *c;
 
 	http_add_header(req, "Cache-Control", "no-store");
+	c = call_signed(u, req);
 	if (!c)
-		return http_reply_error(req, 503, "memory", "out of memory");
-	if (!access_who(req, u->opt.users, &c->who))
 		return HTTP_ANSWERED;
 	return http_work(req, list_work, u);
 }

@@ -27,6 +27,17 @@ struct call *call_new(struct uploads *u, struct http_req *req)
 	return c;
 }
 
+struct call *call_signed(struct uploads *u, struct http_req *req)
+{
+	struct call *c = call_new(u, req);
+
+	if (!c)
+		http_reply_error(req, 503, "memory", "out of memory");
+	else if (!access_who(req, u->opt.users, &c->who))
+		c = NULL; /* freed in done */
+	return c;
+}
+
 void call_free(struct call *c)
 {
 	if (!c)

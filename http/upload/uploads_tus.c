@@ -266,10 +266,8 @@ enum http_next uploads_tus_begin(struct http_req *req, struct uploads *u)
 		return options(u, req);
 	if (!version_ok(req))
 		return HTTP_ANSWERED;
-	c = call_new(u, req);
+	c = call_signed(u, req);
 	if (!c)
-		return http_reply_error(req, 503, "memory", "out of memory");
-	if (!access_who(req, u->opt.users, &c->who))
 		return HTTP_ANSWERED;
 	return create(c);
 }
@@ -422,10 +420,8 @@ enum http_next uploads_tus_one_begin(struct http_req *req, struct uploads *u)
 		return options(u, req);
 	if (!version_ok(req))
 		return HTTP_ANSWERED;
-	c = call_new(u, req);
+	c = call_signed(u, req);
 	if (!c)
-		return http_reply_error(req, 503, "memory", "out of memory");
-	if (!access_who(req, u->opt.users, &c->who))
 		return HTTP_ANSWERED;
 	if (forward_begin(u, req, http_param(req, "id"), &next))
 		return next;
