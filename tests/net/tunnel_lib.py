@@ -24,34 +24,14 @@ import tempfile
 import threading
 import time
 
+import tap
+from tap import check, finish, skip
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 SAN = os.environ.get("TUNNEL_SAN", "")
 BUILD = TOP / ("build/san" if SAN else "build")
 BIN = BUILD / "bin"
 UID = 64200
-tests, failures = 0, 0
-
-
-def check(good, name, said=""):
-    """One TAP line; returns good."""
-    global tests, failures
-    tests += 1
-    print(f"{'ok' if good else 'not ok'} {tests} - {name}", flush=True)
-    if not good:
-        failures += 1
-        for line in str(said).splitlines()[-40:]:
-            print(f"# {line}", flush=True)
-    return good
-
-
-def finish():
-    print(f"1..{tests}", flush=True)
-    sys.exit(1 if failures else 0)
-
-
-def skip(why):
-    print(f"skip: {why}")
-    sys.exit(77)
 
 
 def enter(*tools):
@@ -159,7 +139,7 @@ class Lab:
         return self
 
     def __exit__(self, kind, *_):
-        if kind or failures:
+        if kind or tap.failures:
             for d in self.daemons:
                 print(f"# ---- {d.name}")
                 for line in d.said().splitlines()[-15:]:
