@@ -73,6 +73,15 @@ identity_src += http/identity/audit_merge.c http/identity/device.c http/identity
 identity_src += http/identity/login.c http/identity/page.c http/identity/password.c http/identity/people.c http/identity/person.c
 identity_src += http/identity/provider.c http/identity/seal.c http/identity/session.c http/identity/tokens.c
 
+peers_src    :=
+# websockets
+# owner: tracker, record
+# home: sessions
+# grouping, sensing
+# simulator
+# media
+# exchange
+
 gateway_src  := http/gateway/console.c http/gateway/console_files.c http/gateway/rank.c http/gateway/redirect.c http/gateway/services.c
 gateway_src  += http/gateway/signon.c http/gateway/view.c
 
@@ -139,6 +148,15 @@ unit_upload   += test_upload_spool test_upload_tus
 
 unit_identity := test_identity_jwt test_identity_limit
 
+unit_peers    :=
+# websockets
+# owner: tracker, record
+# home: sessions
+# grouping, sensing
+# simulator
+# media
+# exchange
+
 unit_registry := test_access test_registry_store test_rights test_tunnels_edit test_users
 
 unit_tunnel   :=
@@ -181,6 +199,12 @@ fuzz_upload   += fuzz_upload_csv fuzz_upload_sniff fuzz_upload_json fuzz_upload_
 fuzz_upload   += fuzz_upload_outputs
 fuzz_upload   += fuzz_upload_tus
 
+fuzz_peers    :=
+# websockets
+# owner: tracker, record
+# home: sessions
+# media
+
 fuzz_identity := fuzz_identity_jwt
 
 fuzz_store    :=
@@ -189,7 +213,7 @@ fuzz_store    += fuzz_store_manifest
 
 # ---- flags -----------------------------------------------------------------------------------
 packages := libsystemd yaml-0.1 jansson libcurl libcrypto libssl libnghttp2 libmicrohttpd gnutls lmdb libisal libxxhash \
-            ldns libbpf libxdp libcap libseccomp libarchive libmagic libzstd zlib yajl cjose
+            ldns libbpf libxdp libcap libseccomp libarchive libmagic libzstd zlib yajl cjose libmaxminddb
 no_packages := clean help tools bootstrap
 ifneq ($(filter-out $(no_packages),$(or $(MAKECMDGOALS),all)),)
   pkg_cflags := $(shell pkg-config --cflags $(packages) 2>/dev/null)
@@ -205,7 +229,7 @@ cflags    = -std=gnu11 $(CFLAGS) $(warnings) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=6
             -fPIE -fstack-protector-strong -pthread $(pkg_cflags) -MMD -MP \
             $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined,-D_FORTIFY_SOURCE=2)
 ldflags   = -pie -pthread -Wl,-z,relro,-z,now $(if $(SAN),-fsanitize=$(SAN))
-libs      = $(pkg_libs) -lm
+libs      = $(pkg_libs) -lwslay -lm
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -226,7 +250,7 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(cflags) -c $< -o $@
 
-archives := lib agent ns store upload identity gateway registry tunnel weir
+archives := lib agent ns store upload identity peers gateway registry tunnel weir
 define archive_rule
 $(BUILD)/$(1).a: $$($(1)_src:%.c=$(BUILD)/%.o)
 	@mkdir -p $$(@D); rm -f $$@
@@ -251,7 +275,7 @@ endef
 $(eval $(call program,weir-agent,user/agent/main.c,agent))
 $(eval $(call program,weir-ns,dns/main.c,ns))
 $(eval $(call program,weir-endpoint,http/store/main.c,store))
-$(eval $(call program,weir-gateway,http/gateway/main.c,gateway,upload identity))
+$(eval $(call program,weir-gateway,http/gateway/main.c,gateway,upload identity peers))
 $(eval $(call program,weir-registry,http/registry/main.c,registry))
 $(eval $(call program,weir-tunnel,user/tunnel/main.c,tunnel))
 $(eval $(call program,weir,tools/weir.c,weir))

@@ -139,6 +139,21 @@ struct conf_gateway {
 		uint64_t ahead;		  /* bytes taken beyond what is checked; 0: no bound */
 		uint64_t spool, expire_us; /* bytes of all unfinished uploads; kept so long without a byte */
 	} uploads;
+	struct conf_peers {
+		int mode;		  /* enum sense_mode: auto, on, off, of assets that the operator did not switch */
+		uint64_t capacity;	  /* bytes/s that all endpoints together can send; 0: not known */
+		uint64_t ahead_us;	  /* of media that each grouping holds beyond its viewers */
+		unsigned int copies;	  /* of each segment in a grouping */
+		unsigned int group, helpers; /* members of a grouping; helpers of one who is fed */
+		double uplink, margin;	  /* share of an uplink used; uplink over demand */
+		bool cellular;		  /* may upload by consent */
+		unsigned int viewers;	  /* sessions held by this gateway */
+		unsigned int per_address; /* … of one client address */
+		uint64_t session_us;	  /* a viewer's token is good for so long */
+		char *networks;		  /* path of a database of AS numbers, or NULL */
+		char **origins;		  /* pages of other hosts that may open sessions; none: only our own */
+		size_t norigins;
+	} peers;
 	struct conf_limits limits;
 };
 

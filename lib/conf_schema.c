@@ -25,6 +25,8 @@ static const char *const words_attach[] = { "link", "dispatcher", NULL };
 static const char *const words_mode[] = { "auto", "native", "generic", NULL };
 static const char *const words_encap[] = { "gue", "ipip", NULL };
 static const char *const words_udp[] = { "stateless", "sticky", NULL };
+static const char *const words_peers[] = { "auto", "on", "off", NULL };
+static const char *const words_no_yes[] = { "no", "yes", NULL };
 static const char *const words_check[] = { "none", "tcp", "http", NULL };
 
 static const struct conf_key registry_keys[] = {
@@ -234,6 +236,38 @@ static const struct conf_key uploads_keys[] = {
 };
 SUB(uploads, conf_uploads, CONF_NO_FLAG);
 
+static const struct conf_key peers_keys[] = {
+	{ "mode", CONF_WORD, AT(conf_peers, mode), .words = words_peers, .fallback = "auto",
+	  .doc = "When viewers carry each other: by what is sensed, always, never. weir peers switch changes it." },
+	{ "capacity", CONF_SIZE, AT(conf_peers, capacity), .fallback = "0",
+	  .doc = "Bytes a second that all endpoints together can send; 0 is not known." },
+	{ "ahead", CONF_TIME, AT(conf_peers, ahead_us), .min = SECOND, .max = 600 * SECOND, .fallback = "90s",
+	  .doc = "Media that each grouping holds together beyond its viewers' positions." },
+	{ "copies", CONF_NUMBER, AT(conf_peers, copies), .min = 1, .max = 8, .fallback = "2",
+	  .doc = "Members of a grouping that hold a segment." },
+	{ "group", CONF_NUMBER, AT(conf_peers, group), .min = 3, .max = 1000, .fallback = "48",
+	  .doc = "Members of a grouping." },
+	{ "helpers", CONF_NUMBER, AT(conf_peers, helpers), .min = 2, .max = 4, .fallback = "3",
+	  .doc = "Helpers of a viewer who is fed." },
+	{ "uplink", CONF_FRACTION, AT(conf_peers, uplink), .fallback = "80%",
+	  .doc = "Share of a measured uplink that is used." },
+	{ "margin", CONF_REAL, AT(conf_peers, margin), .fallback = "1.3",
+	  .doc = "Uplink of the first group over what its grouping needs." },
+	{ "cellular", CONF_SWITCH, AT(conf_peers, cellular), .words = words_no_yes, .fallback = "no",
+	  .doc = "Viewers on a cellular network may upload when they consent." },
+	{ "viewers", CONF_NUMBER, AT(conf_peers, viewers), .min = 1, .max = 1000000, .fallback = "18000",
+	  .doc = "Viewers whose connections this gateway holds; more get 503." },
+	{ "per_address", CONF_NUMBER, AT(conf_peers, per_address), .min = 1, .max = 1000000, .fallback = "256",
+	  .doc = "Viewers of one client address." },
+	{ "session", CONF_TIME, AT(conf_peers, session_us), .min = 60 * SECOND, .max = 7 * 86400 * SECOND,
+	  .fallback = "6h", .doc = "A viewer's token is good for so long." },
+	{ "networks", CONF_PATH, AT(conf_peers, networks),
+	  .doc = "Database of AS numbers (.mmdb): neighbours are grouped first. None: by prefix alone." },
+	{ "origins", CONF_TEXT, MANY(conf_peers, origins),
+	  .doc = "Origins (https://HOST) of pages elsewhere that may open sessions; '*' is all." },
+};
+SUB(peers, conf_peers, CONF_NO_FLAG);
+
 static const struct conf_key gateway_keys[] = {
 	{ "listen", CONF_LISTEN, MANY(conf_gateway, listen), .required = true,
 	  .doc = "Public HTTP listeners." },
@@ -243,6 +277,8 @@ static const struct conf_key gateway_keys[] = {
 	  .doc = "Where requests are sent." },
 	{ "uploads", CONF_SECTION, AT(conf_gateway, uploads), .section = &uploads,
 	  .doc = "Uploads to datasets, which are checked while they arrive." },
+	{ "peers", CONF_SECTION, AT(conf_gateway, peers), .section = &peers,
+	  .doc = "Viewers of an asset that carry each other." },
 	{ "limits", CONF_SECTION, AT(conf_gateway, limits), .section = &limits,
 	  .doc = "What strangers may use." },
 };

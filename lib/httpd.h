@@ -60,6 +60,7 @@ struct http_route {
 			       size_t *taken);
 	enum http_next (*end)(struct http_req *req, void *arg); /* NULL: begin answers */
 	void (*done)(struct http_req *req, void *arg);		/* may be NULL */
+	void *arg; /* for these functions; NULL: the server's */
 };
 
 /* "METHOD PATH" lines, in the order in which they are looked at: for tests that know every route. */

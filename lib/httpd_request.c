@@ -30,6 +30,11 @@ static int64_t now_us(void)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
+static void *route_arg(const struct http_req *req)
+{
+	return req->route->arg ? req->route->arg : req->server->arg;
+}
+
 /* Different for each request, not guessable from the last one's look alone (splitmix64). */
 static void make_id(struct http_req *req)
 {
@@ -105,7 +110,7 @@ void http_on_done(void *arg, struct MHD_Connection *mhd, void **slot,
 	took_us = (uint64_t)(now_us() - req->started_us);
 	http_listener_gone(req);
 	if (req->in_flight && req->route->done)
-		req->route->done(req, server->arg);
+		req->route->done(req, route_arg(req));
 	if (req->phase == PHASE_HEAD && why == MHD_REQUEST_TERMINATED_COMPLETED_OK)
 		http_count_refusal(server, "syntax"); /* libmicrohttpd's own 4xx */
 	if (req->phase != PHASE_HEAD)
@@ -261,7 +266,7 @@ static enum MHD_Result hand_body(struct http_req *req, const char *data, size_t 
 		enum http_next next;
 
 		http_arm(req);
-		next = req->route->body(req, req->server->arg, data, *size, &taken);
+		next = req->route->body(req, route_arg(req), data, *size, &taken);
 		req->received += taken;
 		data += taken;
 		*size -= taken;
@@ -319,7 +324,7 @@ static bool begin(struct http_req *req, bool *cut)
 		load_begin(req->server->opt.load);
 	if (!req->route->begin)
 		return true;
-	return settle(req, req->route->begin(req, req->server->arg), cut);
+	return settle(req, req->route->begin(req, route_arg(req)), cut);
 }
 
 /* Calls end once, when the request is complete. True: go on. */
@@ -329,7 +334,7 @@ static bool end(struct http_req *req, bool *cut)
 	req->conn->deadline_ms = 0;
 	if (req->answered || !req->route->end)
 		return true;
-	return settle(req, req->route->end(req, req->server->arg), cut);
+	return settle(req, req->route->end(req, route_arg(req)), cut);
 }
 
 /* The body said LATER and no more of it, or nothing, has come since. True: go on. */

@@ -34,6 +34,7 @@
 #define REG_DATASETS  REG_ROOT "datasets/"  /* NAME */
 #define REG_ENDED     REG_ROOT "ended/"	    /* id of a token, leased until it would expire */
 #define REG_TOKENS    REG_ROOT "token/"	    /* USER/ID: API tokens issued, leased until they expire */
+#define REG_PEERS     REG_ROOT "peers/"	    /* secret, switch */
 #define REG_RECORDS   REG_ROOT "records/"   /* ZONE/NAME/TYPE */
 
 struct registry;

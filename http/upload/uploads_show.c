@@ -214,29 +214,29 @@ DONE(r_put_done, uploads_put_done)
 /* What is of one upload; other gateways ask for it at the inside listener. */
 #define ROUTES_OF_ONE                                                                                                       \
 	{ M(GET) | M(HEAD) | M(PATCH) | M(DELETE) | M(POST) | M(OPTIONS), "/_/tus/:id", ANY, r_tus_one, r_tus_body,         \
-	  r_tus_end, r_done },                                                                                              \
-	{ M(OPTIONS) | M(POST), "/_/tus/", ANY, r_tus, r_tus_body, r_tus_end, r_done },                                     \
-	{ M(GET), "/_/uploads", 0, r_list, NULL, NULL, r_done },                                                            \
-	{ M(GET), "/_/uploads/:id/events", 0, r_events, NULL, r_one_end, r_done },                                               \
-	{ M(POST), "/_/uploads/:id/replace", ANY, r_replace, r_replace_body, r_replace_end, r_put_done },                       \
-	{ M(GET) | M(DELETE), "/_/uploads/:id", 0, r_one, NULL, r_one_end, r_done }
+	  r_tus_end, r_done, NULL },                                                                                              \
+	{ M(OPTIONS) | M(POST), "/_/tus/", ANY, r_tus, r_tus_body, r_tus_end, r_done, NULL },                                     \
+	{ M(GET), "/_/uploads", 0, r_list, NULL, NULL, r_done, NULL },                                                            \
+	{ M(GET), "/_/uploads/:id/events", 0, r_events, NULL, r_one_end, r_done, NULL },                                               \
+	{ M(POST), "/_/uploads/:id/replace", ANY, r_replace, r_replace_body, r_replace_end, r_put_done, NULL },                       \
+	{ M(GET) | M(DELETE), "/_/uploads/:id", 0, r_one, NULL, r_one_end, r_done, NULL }
 
 static const struct http_route routes[] = {
 	ROUTES_OF_ONE,
-	{ M(POST), "/_/upload/:dataset", ANY, r_form, r_form_body, r_form_end, r_put_done },
-	{ M(GET) | M(POST), "/_/datasets", TEXT_MAX, r_datasets, NULL, r_datasets_end, r_done },
-	{ M(GET), "/_/datasets/:name/files", 0, r_files, NULL, NULL, r_done },
-	{ M(GET), "/_/datasets/:name/files/*file", 0, r_file, NULL, NULL, r_done },
-	{ M(POST), "/_/datasets/:name/replace/*file", ANY, r_replace_file, r_replace_body, r_replace_end, r_put_done },
-	{ M(GET) | M(PUT) | M(DELETE), "/_/datasets/:name", TEXT_MAX, r_dataset, NULL, r_dataset_end, r_done },
-	{ M(GET), "/_/catalogue", 0, r_catalogue, NULL, NULL, r_done },
-	{ M(POST), "/_/preview", TEXT_MAX, r_preview, NULL, r_preview_end, r_done },
+	{ M(POST), "/_/upload/:dataset", ANY, r_form, r_form_body, r_form_end, r_put_done, NULL },
+	{ M(GET) | M(POST), "/_/datasets", TEXT_MAX, r_datasets, NULL, r_datasets_end, r_done, NULL },
+	{ M(GET), "/_/datasets/:name/files", 0, r_files, NULL, NULL, r_done, NULL },
+	{ M(GET), "/_/datasets/:name/files/*file", 0, r_file, NULL, NULL, r_done, NULL },
+	{ M(POST), "/_/datasets/:name/replace/*file", ANY, r_replace_file, r_replace_body, r_replace_end, r_put_done, NULL },
+	{ M(GET) | M(PUT) | M(DELETE), "/_/datasets/:name", TEXT_MAX, r_dataset, NULL, r_dataset_end, r_done, NULL },
+	{ M(GET), "/_/catalogue", 0, r_catalogue, NULL, NULL, r_done, NULL },
+	{ M(POST), "/_/preview", TEXT_MAX, r_preview, NULL, r_preview_end, r_done, NULL },
 	{ .path = NULL },
 };
 
 static const struct http_route inside[] = {
 	ROUTES_OF_ONE,
-	{ M(GET), "/_/uploads/:id/data", 0, r_data, NULL, NULL, r_done },
+	{ M(GET), "/_/uploads/:id/data", 0, r_data, NULL, NULL, r_done, NULL },
 	{ .path = NULL },
 };
 

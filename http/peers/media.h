@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * media.h -- what an asset is made of: the signed list that `weir media add` makes (BUCKET/ASSET/weir-media.json), read
+ * from the endpoints once and kept, in memory and in the state folder, so that it is there when they are not.
+ *
+ * {"version":1,"asset":"BUCKET/ASSET","duration":SECONDS,"renditions":[{"name","bandwidth","width","height","codecs",
+ *  "playlist":"NAME/index.m3u8","init":{"uri","bytes","sha256"},"segments":[{"n","uri","duration","bytes","sha256"}]}]}
+ * is the payload; the file is {"payload": "…that text…", "signature": base64 of Ed25519 over it, "key": base64 public key}.
+ * n is the HLS media sequence number. Signed with a key derived from the installation's peers secret.
+ */
+#ifndef WEIR_MEDIA_H
+#define WEIR_MEDIA_H
+
+#include <stdint.h>
+
+#include "http/peers/peers.h"
+
+struct media_segment {
+	uint32_t n, duration_ms, bytes;
+	uint8_t sha256[32];
+};
+struct media_rendition {
+	char name[32];
+	uint32_t bandwidth; /* bits/s */
+	uint32_t nsegments;
+	const struct media_segment *segments; /* by n */
+};
+struct media_asset {
+	char name[192]; /* "BUCKET/ASSET" */
+	uint32_t duration_ms, nrenditions;
+	const struct media_rendition *renditions;
+};
+struct media;
+int media_open(struct media **out, const struct peers_options *opt);
+void media_close(struct media *m); /* accepts NULL */
+/* 32 bytes, from peers_secret(); also gives the public key in base64 (RFC 4648 section 4). */
+int media_set_key(struct media *m, const uint8_t seed[32]);
+const char *media_public_key(const struct media *m);
+/* The asset: NULL when it is not known (yet: it is fetched by a thread of its own, and is there soon). Put it back. */
+const struct media_asset *media_get(struct media *m, const char *asset);
+void media_put(struct media *m, const struct media_asset *a); /* accepts NULL */
+/* Pure: the payload's text into an asset (free with media_asset_free); a sentence in why. 0 or -EINVAL. */
+int media_parse(struct media_asset **out, const char *payload, size_t len, char why[160]);
+void media_asset_free(struct media_asset *a);
+/* Routes: POST /_/media/:bucket/…asset (body: payload; right to write there) answers the signed file, which the caller
+ * then stores; GET /_/media lists assets that the caller may read [{asset,duration,renditions,bytes}]. */
+enum http_next media_sign_end(struct http_req *req, struct media *m);
+enum http_next media_list_begin(struct http_req *req, struct media *m);
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * message.h -- messages of WebTorrent trackers (JSON over WebSocket, BEP 3's names), parsed and written: pure.
+ *
+ * info_hash, peer_id and offer_id are 20 bytes each, written in JSON as 20 characters U+0000…U+00FF ("binary strings");
+ * here they are bytes. An SDP is opaque text.
+ */
+#ifndef WEIR_MESSAGE_H
+#define WEIR_MESSAGE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TRACKER_ID_LEN	   20
+#define TRACKER_OFFERS_MAX 10
+#define TRACKER_SDP_MAX	   16384 /* bytes of one offer or answer */
+
+struct tracker_offer {
+	uint8_t id[TRACKER_ID_LEN];
+	json_t *offer; /* borrowed from the message */
+};
+struct tracker_message {
+	enum { TRACKER_ANNOUNCE, TRACKER_ANSWER, TRACKER_SCRAPE } action;
+	enum { TRACKER_PERIODIC, TRACKER_STARTED, TRACKER_STOPPED, TRACKER_COMPLETED } event;
+	uint8_t info_hash[TRACKER_ID_LEN], peer_id[TRACKER_ID_LEN];
+	unsigned int numwant;
+	struct tracker_offer offers[TRACKER_OFFERS_MAX];
+	unsigned int noffers;
+	uint8_t to_peer_id[TRACKER_ID_LEN], offer_id[TRACKER_ID_LEN]; /* of an answer */
+	json_t *answer;
+	json_t *root; /* owns all of the above */
+};
+/* 0, or -EINVAL and a sentence. tracker_message_free() also after a failure. */
+int tracker_message_parse(struct tracker_message *out, const char *text, size_t len, char why[128]);
+void tracker_message_free(struct tracker_message *m);
+/* All malloc'ed text, NULL without memory. */
+char *tracker_write_answer_to_announce(const uint8_t info_hash[20], unsigned int interval_s, unsigned int complete,
+				       unsigned int incomplete);
+char *tracker_write_offer(const uint8_t info_hash[20], const uint8_t from_peer[20], const uint8_t offer_id[20],
+			  const json_t *offer);
+char *tracker_write_answer(const uint8_t info_hash[20], const uint8_t from_peer[20], const uint8_t offer_id[20],
+			   const json_t *answer);
+char *tracker_write_failure(const uint8_t *info_hash /* or NULL */, const char *reason);
+char *tracker_write_scrape(const uint8_t (*info_hashes)[20], const unsigned int *complete, const unsigned int *incomplete,
+			   size_t n);
+
+#endif
