@@ -81,6 +81,7 @@ peers_src    :=
 # simulator
 # media
 # exchange
+peers_src    += http/peers/exchange.c http/peers/exchange_link.c
 
 gateway_src  := http/gateway/console.c http/gateway/console_files.c http/gateway/rank.c http/gateway/redirect.c http/gateway/services.c
 gateway_src  += http/gateway/signon.c http/gateway/view.c

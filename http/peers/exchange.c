@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * exchange.c -- who owns an asset, and messages between homes and owners.
+ *
+ * The owner is the living gateway whose rendezvous score for the asset is the highest. A gateway that the registry still
+ * lists but that does not answer is passed over at once, by those who see it; the registry's lease follows in seconds.
+ * Should two gateways for a moment both think that they own an asset, each groups the viewers that it was told of.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/peers/exchange.h"
+#include "http/peers/exchange_link.h"
+#include "lib/hash.h"
+#include "lib/log.h"
+
+#define GATEWAYS_MAX 64
+
+struct gateway_at {
+	char node[64];
+	uint64_t hash;	   /* of the node's name */
+	bool self, member; /* listed by the registry */
+	bool away;	   /* did not answer the last time */
+	bool was;	   /* took part in ownership before the last change */
+	struct link *link; /* NULL: self, or no inside address so far */
+};
+
+struct exchange {
+	struct exchange_options opt;
+	pthread_rwlock_t lock; /* gateways; entries are added, never removed before the end */
+	struct gateway_at at[GATEWAYS_MAX];
+	size_t n;
+	bool full; /* said so */
+};
+
+static bool takes_part(const struct gateway_at *g)
+{
+	return g->self || (g->member && !g->away && g->link);
+}
+
+static uint64_t score(const struct gateway_at *g, const char *asset)
+{
+	return hash64(asset, strlen(asset), g->hash);
+}
+
+/* The owner now, or by those who took part before the last change. With the lock held; NULL only if nobody did. */
+static struct gateway_at *owner_of(struct exchange *x, const char *asset, bool before)
+{
+	struct gateway_at *best = NULL;
+	uint64_t most = 0;
+
+	for (size_t i = 0; i < x->n; i++) {
+		struct gateway_at *g = &x->at[i];
+		uint64_t s = score(g, asset);
+
+		if ((before ? g->was : takes_part(g)) && (!best || s > most)) {
+			best = g;
+			most = s;
+		}
+	}
+	return best;
+}
+
+static struct gateway_at *find(struct exchange *x, const char *node)
+{
+	for (size_t i = 0; i < x->n; i++)
+		if (!strcmp(x->at[i].node, node))
+			return &x->at[i];
+	return NULL;
+}
+
+/* ---- who lives ---- */
+
+static void remember(struct exchange *x)
+{
+	for (size_t i = 0; i < x->n; i++)
+		x->at[i].was = takes_part(&x->at[i]);
+}
+
+static void set_away(struct exchange *x, const char *node, bool away)
+{
+	struct gateway_at *g;
+
+	pthread_rwlock_wrlock(&x->lock);
+	g = find(x, node);
+	if (g && g->away != away) {
+		remember(x);
+		g->away = away;
+	}
+	pthread_rwlock_unlock(&x->lock);
+}
+
+static void on_lost(void *arg, const char *node)
+{
+	struct exchange *x = arg;
+
+	set_away(x, node, true);
+	x->opt.owner_changed(x->opt.arg);
+}
+
+static void on_found(void *arg, const char *node)
+{
+	struct exchange *x = arg;
+
+	log_info("gateway %s answers again", node);
+	set_away(x, node, false);
+	x->opt.owner_changed(x->opt.arg);
+}
+
+static struct gateway_at *add(struct exchange *x, const char *node)
+{
+	struct gateway_at *g = find(x, node);
+
+	if (g)
+		return g;
+	if (x->n == GATEWAYS_MAX) {
+		if (!x->full)
+			log_error("more than %d gateways: %s takes no part in peer-assisted delivery", GATEWAYS_MAX, node);
+		x->full = true;
+		return NULL;
+	}
+	g = &x->at[x->n++];
+	snprintf(g->node, sizeof(g->node), "%s", node);
+	g->hash = hash64(node, strlen(node), 0x7065657273);
+	g->self = !strcmp(node, x->opt.peers->node);
+	return g;
+}
+
+/* One of the registry's list. With the lock held; true when something changed. */
+static bool note_member(struct exchange *x, const char *node, const char *inside)
+{
+	struct gateway_at *g = add(x, node);
+	bool before = g && takes_part(g);
+
+	if (!g || g->self)
+		return false;
+	if (inside && !g->link) {
+		struct link_options opt = { .client = x->opt.peers->client, .from = x->opt.peers->node,
+					    .node = g->node, .lost = on_lost, .found = on_found, .arg = x };
+
+		g->link = link_start(&opt);
+	}
+	if (inside && g->link)
+		link_set_url(g->link, inside);
+	g->member = true;
+	return takes_part(g) != before;
+}
+
+static bool listed(const json_t *list, const char *node)
+{
+	const json_t *member;
+	size_t i;
+
+	json_array_foreach (list, i, member) {
+		const char *name = json_string_value(json_object_get(member, "node"));
+
+		if (name && !strcmp(name, node))
+			return true;
+	}
+	return false;
+}
+
+void exchange_tick(struct exchange *x)
+{
+	json_t *list = x->opt.peers->gateways(x->opt.peers->arg), *member;
+	char gone[GATEWAYS_MAX][64];
+	size_t ngone = 0, i;
+	bool changed = false, was[GATEWAYS_MAX];
+
+	pthread_rwlock_wrlock(&x->lock);
+	for (i = 0; i < GATEWAYS_MAX; i++)
+		was[i] = i < x->n && takes_part(&x->at[i]);
+	json_array_foreach (list, i, member) {
+		const char *node = json_string_value(json_object_get(member, "node"));
+
+		if (node && note_member(x, node, json_string_value(json_object_get(member, "inside"))))
+			changed = true;
+	}
+	for (i = 0; i < x->n; i++) {
+		struct gateway_at *g = &x->at[i];
+
+		if (g->self || !g->member || listed(list, g->node))
+			continue;
+		g->member = false;
+		if (g->link)
+			link_set_url(g->link, ""); /* not to be looked for */
+		changed = changed || was[i];
+		memcpy(gone[ngone++], g->node, sizeof(gone[0]));
+	}
+	for (i = 0; changed && i < x->n; i++)
+		x->at[i].was = was[i];
+	pthread_rwlock_unlock(&x->lock);
+	json_decref(list);
+	for (i = 0; i < ngone; i++)
+		x->opt.home_gone(x->opt.arg, gone[i]);
+	if (changed)
+		x->opt.owner_changed(x->opt.arg);
+}
+
+/* ---- messages ---- */
+
+void exchange_up(struct exchange *x, enum peers_up kind, const char *viewer, const char *asset, const char *text)
+{
+	const char *self = x->opt.peers->node;
+	struct gateway_at *owner, *before;
+	struct link *to = NULL, *old = NULL;
+	bool mine, was_mine = false;
+
+	pthread_rwlock_rdlock(&x->lock);
+	owner = owner_of(x, asset, false);
+	before = kind == UP_JOIN ? owner_of(x, asset, true) : NULL;
+	mine = !owner || owner->self;
+	to = mine ? NULL : owner->link;
+	/* A newcomer owns it now: the former owner shall not instruct its viewers any longer. */
+	if (before && before != owner) {
+		was_mine = before->self;
+		old = takes_part(before) ? before->link : NULL;
+	}
+	pthread_rwlock_unlock(&x->lock);
+	if (was_mine && !mine)
+		x->opt.up(x->opt.arg, UP_LEAVE, self, viewer, asset, "");
+	if (old)
+		link_send(old, LINK_UP, UP_LEAVE, viewer, asset, "");
+	if (mine)
+		x->opt.up(x->opt.arg, kind, self, viewer, asset, text);
+	else
+		link_send(to, LINK_UP, (int)kind, viewer, asset, text);
+}
+
+void exchange_down(struct exchange *x, const char *home, enum peers_down kind, const char *viewer, const char *text)
+{
+	struct gateway_at *g;
+	struct link *to;
+
+	if (!strcmp(home, x->opt.peers->node)) {
+		x->opt.down(x->opt.arg, kind, viewer, text);
+		return;
+	}
+	pthread_rwlock_rdlock(&x->lock);
+	g = find(x, home);
+	to = g ? g->link : NULL;
+	pthread_rwlock_unlock(&x->lock);
+	if (to)
+		link_send(to, LINK_DOWN, (int)kind, viewer, "", text);
+}
+
+size_t exchange_order(struct exchange *x, const char *asset, char (*out)[64], size_t max)
+{
+	uint64_t scores[GATEWAYS_MAX];
+	size_t n = 0;
+
+	pthread_rwlock_rdlock(&x->lock);
+	for (size_t i = 0; i < x->n; i++) {
+		uint64_t s = score(&x->at[i], asset);
+		size_t k = n;
+
+		if (!takes_part(&x->at[i]) || (n == max && (!n || s <= scores[n - 1])))
+			continue;
+		if (n < max)
+			n++;
+		else
+			k = n - 1;
+		for (; k && scores[k - 1] < s; k--) {
+			scores[k] = scores[k - 1];
+			memcpy(out[k], out[k - 1], 64);
+		}
+		scores[k] = s;
+		memcpy(out[k], x->at[i].node, 64);
+	}
+	pthread_rwlock_unlock(&x->lock);
+	return n;
+}
+
+bool exchange_owns(struct exchange *x, const char *asset)
+{
+	struct gateway_at *g;
+	bool mine;
+
+	pthread_rwlock_rdlock(&x->lock);
+	g = owner_of(x, asset, false);
+	mine = !g || g->self;
+	pthread_rwlock_unlock(&x->lock);
+	return mine;
+}
+
+/* Calls for each message of another gateway's batch that is one. */
+static int take(struct exchange *x, const char *body, size_t len, enum link_queue queue)
+{
+	json_t *root = json_loadb(body, len, 0, NULL), *messages = json_object_get(root, "messages"), *m;
+	const char *from = json_string_value(json_object_get(root, "from"));
+	size_t i;
+
+	if (!from || !*from || strlen(from) >= 64 || !json_is_array(messages)) {
+		json_decref(root);
+		return -EINVAL;
+	}
+	json_array_foreach (messages, i, m) {
+		const char *viewer, *asset, *text;
+		int kind;
+
+		if (json_unpack(m, "[i, s, s, s]", &kind, &viewer, &asset, &text) || kind < 0 ||
+		    strlen(viewer) != PEERS_VIEWER_LEN || strlen(asset) >= PEERS_ASSET_MAX)
+			continue;
+		if (queue == LINK_UP && kind < UP_KINDS)
+			x->opt.up(x->opt.arg, (enum peers_up)kind, from, viewer, asset, text);
+		else if (queue == LINK_DOWN && kind < DOWN_KINDS)
+			x->opt.down(x->opt.arg, (enum peers_down)kind, viewer, text);
+	}
+	json_decref(root);
+	return 0;
+}
+
+int exchange_take_up(struct exchange *x, const char *body, size_t len)
+{
+	return take(x, body, len, LINK_UP);
+}
+
+int exchange_take_down(struct exchange *x, const char *body, size_t len)
+{
+	return take(x, body, len, LINK_DOWN);
+}
+
+/* ---- life ---- */
+
+int exchange_start(struct exchange **out, const struct exchange_options *opt)
+{
+	struct exchange *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return -ENOMEM;
+	x->opt = *opt;
+	pthread_rwlock_init(&x->lock, NULL);
+	add(x, opt->peers->node);
+	remember(x);
+	*out = x;
+	return 0;
+}
+
+void exchange_stop(struct exchange *x)
+{
+	if (!x)
+		return;
+	for (size_t i = 0; i < x->n; i++)
+		link_stop(x->at[i].link);
+	pthread_rwlock_destroy(&x->lock);
+	free(x);
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * exchange_link.c -- one gateway's way to another.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "http/peers/exchange_link.h"
+#include "lib/log.h"
+
+#define QUEUE_MAX (16u << 20) /* bytes of text that may wait for one gateway */
+#define BATCH_MAX (512u << 10) /* of text in one request; the server takes 1 MiB of JSON */
+#define AGAIN_MS  1000	       /* between attempts at one that does not answer */
+#define CALL_MS	  3000
+
+struct note {
+	struct note *next;
+	int kind;
+	size_t size;
+	const char *viewer, *asset, *text; /* in bytes */
+	char bytes[];
+};
+
+struct queue {
+	struct note *head, **tail;
+};
+
+struct link {
+	struct link_options opt;
+	char from[64], node[64], url[256];
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	struct queue queue[LINK_QUEUES];
+	size_t waiting; /* bytes in both */
+	bool away;	/* does not answer */
+	bool overflowed;
+	volatile bool quit;
+};
+
+static struct note *note_new(int kind, const char *viewer, const char *asset, const char *text)
+{
+	size_t v = strlen(viewer) + 1, a = strlen(asset) + 1, t = strlen(text) + 1;
+	struct note *n = malloc(sizeof(*n) + v + a + t);
+
+	if (!n)
+		return NULL;
+	n->next = NULL;
+	n->kind = kind;
+	n->size = sizeof(*n) + v + a + t;
+	n->viewer = memcpy(n->bytes, viewer, v);
+	n->asset = memcpy(n->bytes + v, asset, a);
+	n->text = memcpy(n->bytes + v + a, text, t);
+	return n;
+}
+
+static void forget(struct link *l)
+{
+	for (int q = 0; q < LINK_QUEUES; q++) {
+		for (struct note *n = l->queue[q].head, *next; n; n = next) {
+			next = n->next;
+			free(n);
+		}
+		l->queue[q].head = NULL;
+		l->queue[q].tail = &l->queue[q].head;
+	}
+	l->waiting = 0;
+}
+
+void link_send(struct link *l, enum link_queue queue, int kind, const char *viewer, const char *asset, const char *text)
+{
+	struct note *n = note_new(kind, viewer, asset, text);
+
+	pthread_mutex_lock(&l->lock);
+	if (!n || l->away) {
+		free(n); /* its viewers are told of again when it answers */
+	} else if (l->waiting + n->size > QUEUE_MAX) {
+		free(n);
+		l->overflowed = true;
+	} else {
+		*l->queue[queue].tail = n;
+		l->queue[queue].tail = &n->next;
+		l->waiting += n->size;
+	}
+	pthread_cond_signal(&l->cond);
+	pthread_mutex_unlock(&l->lock);
+}
+
+/* Takes off the queue what one request carries: the body's text, malloc'ed; NULL: nothing, or no memory. */
+static char *batch(struct link *l, enum link_queue queue)
+{
+	struct queue *q = &l->queue[queue];
+	json_t *messages = json_array(), *body;
+	size_t bytes = 0;
+	char *text;
+
+	while (q->head && (!bytes || bytes + q->head->size < BATCH_MAX)) {
+		struct note *n = q->head;
+
+		q->head = n->next;
+		bytes += n->size;
+		json_array_append_new(messages, json_pack("[i, s, s, s]", n->kind, n->viewer, n->asset, n->text));
+		free(n);
+	}
+	if (!q->head)
+		q->tail = &q->head;
+	l->waiting -= bytes;
+	if (!bytes) {
+		json_decref(messages);
+		return NULL;
+	}
+	body = json_pack("{s:s, s:o}", "from", l->from, "messages", messages);
+	text = json_dumps(body, JSON_COMPACT);
+	json_decref(body);
+	return text;
+}
+
+/* True: the other took it. text NULL: only asks whether it is there. */
+static bool post(struct link *l, const char *base, enum link_queue queue, const char *text)
+{
+	struct httpc_call call = { .method = "POST", .body = text, .body_len = strlen(text), .timeout_ms = CALL_MS, .stop = &l->quit };
+	struct httpc_answer answer = { 0 };
+	char url[320];
+	bool taken;
+	int rc;
+
+	snprintf(url, sizeof(url), "%s/_/peers/%s", base, queue == LINK_UP ? "up" : "down");
+	call.url = url;
+	rc = httpc_do(l->opt.client, &call, &answer);
+	taken = rc == 0 && answer.status / 100 == 2;
+	if (!taken && !l->quit && !l->away)
+		log_warn("gateway %s does not take what is said of viewers (%s): %s", l->node, url,
+			 rc ? answer.error : "it answers with an error");
+	httpc_answer_free(&answer);
+	return taken;
+}
+
+static void wait_ms(struct link *l, unsigned int ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	while (!l->quit && pthread_cond_timedwait(&l->cond, &l->lock, &until) != ETIMEDOUT)
+		;
+}
+
+static bool idle(const struct link *l)
+{
+	return !l->queue[LINK_UP].head && !l->queue[LINK_DOWN].head && !l->overflowed;
+}
+
+/* Sends what waits; with the lock held, which it lets go meanwhile. */
+static void send_waiting(struct link *l)
+{
+	bool ok = !l->overflowed && *l->url;
+	char base[sizeof(l->url)];
+
+	memcpy(base, l->url, sizeof(base));
+	l->overflowed = false;
+	for (int q = 0; ok && q < LINK_QUEUES; q++) {
+		char *text = batch(l, q);
+
+		if (!text)
+			continue;
+		pthread_mutex_unlock(&l->lock);
+		ok = post(l, base, q, text);
+		free(text);
+		pthread_mutex_lock(&l->lock);
+	}
+	if (ok || l->quit)
+		return;
+	forget(l);
+	l->away = true;
+	pthread_mutex_unlock(&l->lock);
+	l->opt.lost(l->opt.arg, l->node);
+	pthread_mutex_lock(&l->lock);
+}
+
+/* Does it answer again? */
+static void look_again(struct link *l)
+{
+	char base[sizeof(l->url)], hello[160];
+	bool there;
+
+	wait_ms(l, AGAIN_MS);
+	if (l->quit || !*l->url)
+		return;
+	memcpy(base, l->url, sizeof(base));
+	snprintf(hello, sizeof(hello), "{\"from\":\"%s\",\"messages\":[]}", l->from);
+	pthread_mutex_unlock(&l->lock);
+	there = post(l, base, LINK_UP, hello);
+	pthread_mutex_lock(&l->lock);
+	if (!there)
+		return;
+	l->away = false;
+	pthread_mutex_unlock(&l->lock);
+	l->opt.found(l->opt.arg, l->node);
+	pthread_mutex_lock(&l->lock);
+}
+
+static void *run(void *arg)
+{
+	struct link *l = arg;
+
+	pthread_mutex_lock(&l->lock);
+	while (!l->quit) {
+		if (l->away)
+			look_again(l);
+		else if (idle(l))
+			pthread_cond_wait(&l->cond, &l->lock);
+		else
+			send_waiting(l);
+	}
+	pthread_mutex_unlock(&l->lock);
+	return NULL;
+}
+
+struct link *link_start(const struct link_options *opt)
+{
+	struct link *l = calloc(1, sizeof(*l));
+	pthread_condattr_t attr;
+
+	if (!l)
+		return NULL;
+	l->opt = *opt;
+	snprintf(l->from, sizeof(l->from), "%s", opt->from);
+	snprintf(l->node, sizeof(l->node), "%s", opt->node);
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&l->cond, &attr);
+	pthread_condattr_destroy(&attr);
+	forget(l);
+	if (pthread_create(&l->thread, NULL, run, l)) {
+		pthread_cond_destroy(&l->cond);
+		pthread_mutex_destroy(&l->lock);
+		free(l);
+		return NULL;
+	}
+	return l;
+}
+
+void link_set_url(struct link *l, const char *url)
+{
+	pthread_mutex_lock(&l->lock);
+	snprintf(l->url, sizeof(l->url), "%s", url);
+	pthread_mutex_unlock(&l->lock);
+}
+
+void link_stop(struct link *l)
+{
+	if (!l)
+		return;
+	pthread_mutex_lock(&l->lock);
+	l->quit = true;
+	pthread_cond_broadcast(&l->cond);
+	pthread_mutex_unlock(&l->lock);
+	pthread_join(l->thread, NULL);
+	forget(l);
+	pthread_cond_destroy(&l->cond);
+	pthread_mutex_destroy(&l->lock);
+	free(l);
+}

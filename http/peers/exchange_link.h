@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * exchange_link.h -- one gateway's way to another: a queue for each direction of the talk, and a thread that sends what
+ * waits as one request; what comes meanwhile is the next one's, so that batches grow with the load by themselves.
+ */
+#ifndef WEIR_EXCHANGE_LINK_H
+#define WEIR_EXCHANGE_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lib/httpc.h"
+
+struct link;
+struct link_options {
+	struct httpc *client;
+	const char *from; /* this node */
+	const char *node; /* the other */
+	/* The other did not answer: what was under way and waited is lost. Then, once, that it answers again. On the
+	 * link's thread. */
+	void (*lost)(void *arg, const char *node);
+	void (*found)(void *arg, const char *node);
+	void *arg;
+};
+struct link *link_start(const struct link_options *opt); /* NULL: no memory, or no thread */
+void link_stop(struct link *l);				 /* sends nothing more, joins, frees; accepts NULL */
+void link_set_url(struct link *l, const char *url);	 /* "http(s)://HOST:PORT"; "": nowhere for now */
+
+enum link_queue { LINK_UP, LINK_DOWN, LINK_QUEUES };
+/* Takes a copy. Never blocks for the network. What no longer fits is lost, as if the other did not answer. */
+void link_send(struct link *l, enum link_queue queue, int kind, const char *viewer, const char *asset, const char *text);
+
+#endif
