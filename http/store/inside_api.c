@@ -282,12 +282,12 @@ static enum http_next audit_begin(struct http_req *req, void *arg)
 
 const struct http_route inside_api_routes[] = {
 	{ 1u << HTTP_PUT, "/i/chunk/:version/:number", CHUNK_SIZE, chunk_begin, chunk_body,
-	  chunk_end, chunk_done },
-	{ 1u << HTTP_DELETE, "/i/version/:version", 0, forget_begin, NULL, NULL, NULL },
-	{ 1u << HTTP_DELETE, "/i/from/:node", 0, restarted_begin, NULL, NULL, NULL },
-	{ 1u << HTTP_GET, "/i/manifest/:version", 0, manifest_begin, NULL, NULL, NULL },
-	{ 1u << HTTP_GET, "/i/data/:version", 0, data_begin, NULL, NULL, NULL },
-	{ 1u << HTTP_GET, "/_/audit", 0, audit_begin, NULL, NULL, NULL },
-	{ 1u << HTTP_POST, NAMES_ROUTE, NAMES_BODY_MAX, NULL, NULL, names_end, NULL },
-	{ 0, NULL, 0, NULL, NULL, NULL, NULL },
+	  chunk_end, chunk_done, NULL },
+	{ 1u << HTTP_DELETE, "/i/version/:version", 0, forget_begin, NULL, NULL, NULL, NULL },
+	{ 1u << HTTP_DELETE, "/i/from/:node", 0, restarted_begin, NULL, NULL, NULL, NULL },
+	{ 1u << HTTP_GET, "/i/manifest/:version", 0, manifest_begin, NULL, NULL, NULL, NULL },
+	{ 1u << HTTP_GET, "/i/data/:version", 0, data_begin, NULL, NULL, NULL, NULL },
+	{ 1u << HTTP_GET, "/_/audit", 0, audit_begin, NULL, NULL, NULL, NULL },
+	{ 1u << HTTP_POST, NAMES_ROUTE, NAMES_BODY_MAX, NULL, NULL, names_end, NULL, NULL },
+	{ 0, NULL, 0, NULL, NULL, NULL, NULL, NULL },
 };
