@@ -157,6 +157,7 @@ unit_peers    :=
 # simulator
 # media
 # exchange
+unit_peers    += test_peers_exchange
 
 unit_registry := test_access test_registry_store test_rights test_tunnels_edit test_users
 
