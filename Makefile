@@ -78,6 +78,7 @@ peers_src    :=
 # owner: tracker, record
 # home: sessions
 # grouping, sensing
+peers_src    += http/peers/network.c http/peers/portion.c http/peers/sense.c
 # simulator
 # media
 # exchange

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * network.h -- which network is an address of: its prefix (/24, /48) as a keyed hash, and its AS by a MaxMind database.
- * The address itself goes no further than this.
+ * The address itself goes no further than this. An address of neither family has prefix 0 and AS 0; ::ffff:a.b.c.d is
+ * a.b.c.d. All but open and close are thread-safe.
  */
 #ifndef WEIR_NETWORK_H
 #define WEIR_NETWORK_H

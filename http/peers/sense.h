@@ -24,8 +24,9 @@ struct sense_input { /* of one asset, over the last tick */
 	 * duration; its buffer is below one segment */
 	uint32_t failing, slow, starving;
 	uint32_t endpoints_alive, endpoints_known; /* known 0: not known */
-	double demand;	 /* bytes/s of all viewers from the server */
-	double egress;	 /* bytes/s measured from the server */
+	/* bytes/s that all viewers would take from the server were the state calm (else it would seem over as soon as we help) */
+	double demand;
+	double egress;	 /* bytes/s measured from the server over the last second or so, not longer: below 1% of demand is nothing */
 	double capacity; /* bytes/s that the server can give; 0: not known */
 	double demand_slope; /* bytes/s per s, smoothed: demand + slope × horizon against capacity is what is predicted */
 };
@@ -39,7 +40,10 @@ struct sense_options { /* 0: the default */
 struct sense {
 	enum sense_state state;
 	enum sense_mode mode;
-	int64_t since_ms, calm_since_ms;
+	int64_t since_ms;
+	int64_t calm_since_ms; /* since when there is no sign of this state; -1: there is one */
+	int64_t calmed_ms;     /* when it last became calm; 0: never was anything else */
+	uint8_t relapses;      /* strained again soon after: the next step to calm takes settle_ms << relapses */
 	char why[128]; /* the last change, in words */
 };
 void sense_init(struct sense *s);
