@@ -46,6 +46,7 @@ int cmd_upload(const struct cmd *cmd, int argc, char **argv);
 int cmd_sync(const struct cmd *cmd, int argc, char **argv);
 int cmd_audit(const struct cmd *cmd, int argc, char **argv);
 int cmd_catalogue(const struct cmd *cmd, int argc, char **argv);
+int cmd_media(const struct cmd *cmd, int argc, char **argv);
 int cmd_login(const struct cmd *cmd, int argc, char **argv);
 int cmd_logout(const struct cmd *cmd, int argc, char **argv);
 int cmd_whoami(const struct cmd *cmd, int argc, char **argv);

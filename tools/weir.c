@@ -62,6 +62,17 @@ static const struct cmd commands[] = {
 	  CONFIG_HELP OBJECT_HELP "\nexample: weir ls data/2026/\n", cmd_ls },
 	{ "rm", "BUCKET/KEY…", "Delete objects, at every endpoint",
 	  CONFIG_HELP OBJECT_HELP "\nexample: weir rm data/2026/report.csv\n", cmd_rm },
+	{ "media", "add FILE [BUCKET/]NAME | ls [BUCKET] | show NAME | rm NAME",
+	  "Films for viewers: make renditions in segments (by ffmpeg), list, remove",
+	  "  add FILE NAME   make an HLS and DASH asset of a film; it appears complete, or not at all.\n"
+	  "                  The same name again: another version; viewers of the last one go on\n"
+	  "  ls, show, rm    assets of a bucket (media); one asset's renditions; remove one\n"
+	  "  --rendition L   renditions such as 1080p,720p,360p@700k (three, not larger than the film)\n"
+	  "  --segment S     seconds of a segment (4)\n"
+	  "  --preset P      of libx264: ultrafast to veryslow (veryfast)\n"
+	  "  --public        everybody may read the bucket (by the registry: on a node, -c FILE)\n" CONFIG_HELP WHERE_HELP
+	  "\nexample: weir media add talk.mkv talk --rendition 720p,360p; weir media ls\n",
+	  cmd_media },
 	{ "login", "[URL] [--device | --user NAME]", "Sign in at a gateway, and keep the token",
 	  CONFIG_HELP
 	  "  --device        by the OpenID provider: a URL and a code are shown (what is done when the "
