@@ -22,7 +22,7 @@ lib_src      += lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metr
 lib_src      += lib/daemon.c lib/daemon_reload.c lib/priv.c lib/priv_filter.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
 lib_src      += lib/httpd.c lib/httpd_ask.c lib/httpd_check.c lib/httpd_conn.c lib/httpd_events.c lib/httpd_metrics.c
-lib_src      += lib/httpd_reply.c lib/httpd_request.c lib/httpd_text.c lib/httpd_wait.c
+lib_src      += lib/httpd_reply.c lib/httpd_request.c lib/httpd_text.c lib/httpd_upgrade.c lib/httpd_wait.c
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 lib_src      += lib/target.c lib/tunnels.c lib/tunnels_edit.c lib/tunnels_pool.c
 
@@ -75,6 +75,7 @@ identity_src += http/identity/provider.c http/identity/seal.c http/identity/sess
 
 peers_src    :=
 # websockets
+peers_src    += http/peers/ws.c http/peers/ws_accept.c http/peers/ws_conn.c http/peers/ws_frame.c http/peers/ws_loop.c
 # owner: tracker, record
 # home: sessions
 # grouping, sensing
@@ -153,6 +154,7 @@ unit_identity := test_identity_jwt test_identity_limit
 
 unit_peers    :=
 # websockets
+unit_peers    += test_peers_ws
 # owner: tracker, record
 # home: sessions
 # grouping, sensing
@@ -178,6 +180,7 @@ net_programs  :=
 net_programs  += agent_tool edge_tool registry_conformance
 net_programs  += http_files
 net_upload    := upload_rows
+net_peers     := ws_echo
 
 # ---- fuzzers (tests/fuzz/NAME.c, clang and libFuzzer), by archive ----------------------------
 fuzz_registry := fuzz_registry_request
@@ -205,6 +208,7 @@ fuzz_upload   += fuzz_upload_tus
 
 fuzz_peers    :=
 # websockets
+fuzz_peers    += fuzz_peers_ws
 # owner: tracker, record
 # home: sessions
 # media
@@ -343,6 +347,12 @@ $(net_programs:%=$(BUILD)/net/%): $(BUILD)/net/%: $(BUILD)/tests/net/%.o $(BUILD
 $(net_upload:%=$(BUILD)/net/%): $(BUILD)/net/%: $(BUILD)/tests/net/%.o $(BUILD)/upload.a $(BUILD)/lib.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
+$(net_peers:%=$(BUILD)/net/%): $(BUILD)/net/%: $(BUILD)/tests/net/%.o $(BUILD)/peers.a $(BUILD)/lib.a
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
+$(BUILD)/tests/bench/ws_load: $(BUILD)/tests/bench/ws_load.o
+	$(call say,LINK)$(CC) -o $@ $^ $(ldflags)
+
 upload_benches := $(addprefix $(BUILD)/tests/bench/,upload_bench upload_stats_bench upload_way_bench)
 $(upload_benches): %: %.o $(BUILD)/upload.a $(BUILD)/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
@@ -374,7 +384,7 @@ $(BUILD)/unit/test_names_chaos $(BUILD)/unit/test_names_cluster $(BUILD)/unit/te
 
 unit: $(unit_tests)
 
-net-tests: $(net_programs:%=$(BUILD)/net/%) $(net_upload:%=$(BUILD)/net/%) $(if $(SAN),,build/bpf-tests)
+net-tests: $(net_programs:%=$(BUILD)/net/%) $(net_upload:%=$(BUILD)/net/%) $(net_peers:%=$(BUILD)/net/%) $(if $(SAN),,build/bpf-tests)
 
 check: unit ## unit tests, no root needed (SAN=address,undefined for the sanitizers; SKIP=names leaves some out; JOBS=2)
 	@tests/run -j $(or $(JOBS),1) $(filter-out $(SKIP:%=$(BUILD)/unit/%),$(unit_tests)) tests/unit/*.sh

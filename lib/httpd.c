@@ -98,6 +98,8 @@ static int socket_start(struct httpd *server, struct httpd_socket *s)
 						     server->threads_each, NULL };
 	more[n++] = (struct MHD_OptionItem){ MHD_OPTION_PER_IP_CONNECTION_LIMIT,
 					     opt->per_address_max, NULL };
+	if (!opt->tls_cert)
+		flags |= MHD_ALLOW_UPGRADE; /* with TLS, libmicrohttpd would keep relaying for ever */
 	if (opt->tls_cert && opt->tls_key) {
 		flags |= MHD_USE_TLS;
 		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_CERT, 0,

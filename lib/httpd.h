@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * httpd.h -- the one HTTP server of weir, on libmicrohttpd: routes, limits, refusals, streaming
- * with back-pressure, answers from memory, files and streams, server-sent events, TLS with client
- * certificates.
+ * with back-pressure, answers from memory, files and streams, server-sent events, upgrades, TLS with
+ * client certificates.
  *
  * A request runs through a route's functions on a thread of the server's pool: `begin` when the
  * headers are there, `body` for each piece, `end` when the body is complete, `done` when the
@@ -153,6 +153,16 @@ struct http_cached *http_cached_new(unsigned int status, const char *type, const
 				    size_t len, const char *const *header_pairs);
 void http_cached_free(struct http_cached *cached);
 enum http_next http_reply_cached(struct http_req *req, struct http_cached *cached);
+
+/* 101 Switching Protocols to `protocol` (RFC 9110 section 7.8); other headers by http_add_header(). When the answer was
+ * sent, take() gets the socket, non-blocking, and what the client sent after its head (valid during the call alone):
+ * from then on both are the taker's, and the server knows nothing of them. Its memory for the connection is freed,
+ * its limits, time-outs and metrics no longer count it, httpd_stop() leaves it alone: who takes sockets limits, times
+ * and counts them itself. take() is called once, on a thread of the pool, which it must not block; fd is -1 when the
+ * client was gone before. A request that cannot be upgraded (it has a body, is no GET of HTTP/1.1, or came over TLS of
+ * this server, whose socket speaks no plain text) gets an error instead, and take() an fd of -1 as well. */
+typedef void http_take_fn(void *ctx, int fd, const void *extra, size_t len);
+enum http_next http_reply_upgrade(struct http_req *req, const char *protocol, http_take_fn *take, void *ctx);
 
 /* ---- waiting ---- */
 /* Runs fn(req, arg) on a worker thread; there it may block, and replies. The request cannot be

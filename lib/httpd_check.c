@@ -126,7 +126,7 @@ static struct refusal refusal_of(struct http_req *req, const struct seen *seen, 
 {
 	const union MHD_ConnectionInfo *size =
 		MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-	bool v11 = !strcmp(version, "HTTP/1.1");
+	bool v11 = req->http11 = !strcmp(version, "HTTP/1.1");
 	size_t rest = size ? size->header_size - (size_t)(seen->at - method) : 0;
 
 	if (size && size->header_size > req->server->opt.header_bytes_max)

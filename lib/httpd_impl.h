@@ -3,7 +3,7 @@
  * httpd_impl.h -- what the files of the HTTP server share; nobody else includes it.
  *
  * httpd.c starts and stops, httpd_request.c leads a request through its route, httpd_reply.c builds
- * answers, httpd_wait.c suspends and resumes and runs workers, httpd_conn.c keeps watch over
+ * answers, httpd_upgrade.c gives sockets away, httpd_wait.c suspends and resumes and runs workers, httpd_conn.c keeps watch over
  * connections, httpd_events.c sends events, httpd_metrics.c counts, httpd_text.c is pure.
  */
 #ifndef WEIR_HTTPD_IMPL_H
@@ -39,6 +39,8 @@ struct http_conn {
 	char peer_name[128];
 };
 
+struct http_upgrade;                    /* httpd_upgrade.c */
+
 enum http_phase { PHASE_HEAD, PHASE_BEGIN, PHASE_BEGUN, PHASE_BODY, PHASE_END };
 
 struct http_header_pair { struct http_header_pair *next; char *value; char name[]; };
@@ -53,7 +55,7 @@ struct http_req {
 
 	enum http_method method;
 	enum http_phase phase;
-	bool has_body, draining, in_flight, refused, corked;
+	bool has_body, draining, in_flight, refused, corked, http11;
 	uint64_t content_length;        /* UINT64_MAX: chunked */
 	uint64_t received;
 	int64_t started_us;
@@ -76,6 +78,7 @@ struct http_req {
 	unsigned int status;
 	uint64_t answer_bytes;
 	struct http_header_pair *headers;
+	struct http_upgrade *upgrade;
 
 	/* Waiting (httpd_wait.c). lock guards these. */
 	pthread_mutex_t lock;
@@ -188,8 +191,14 @@ void http_resume_all(struct httpd *server);
 /* httpd_reply.c */
 enum MHD_Result http_queue(struct http_req *req);
 void http_drop_answer(struct http_req *req);
+/* Takes the response (NULL: none could be made). */
+enum http_next http_answer(struct http_req *req, unsigned int status, const char *type, struct MHD_Response *response,
+			   uint64_t len);
 /* Holds back what does not fill a segment, while a file is sent; off sends the rest. */
 void http_cork(struct http_req *req, bool on);
+
+/* httpd_upgrade.c: the request is over; whoever was to take its socket hears of it. Accepts NULL. */
+void http_upgrade_drop(struct http_upgrade *up);
 
 /* httpd_events.c */
 void http_events_tick(struct httpd *server);

@@ -48,9 +48,8 @@ int http_add_header(struct http_req *req, const char *name, const char *value)
 	return 0;
 }
 
-/* Takes the response (NULL: none could be made). */
-static enum http_next answer(struct http_req *req, unsigned int status, const char *type,
-			     struct MHD_Response *response, uint64_t len)
+enum http_next http_answer(struct http_req *req, unsigned int status, const char *type,
+			   struct MHD_Response *response, uint64_t len)
 {
 	if (!response) {
 		if (!req->cached)
@@ -85,10 +84,10 @@ static enum http_next answer(struct http_req *req, unsigned int status, const ch
 enum http_next http_reply(struct http_req *req, unsigned int status, const char *type,
 			  const void *data, size_t len)
 {
-	return answer(req, status, type,
-		      MHD_create_response_from_buffer(len, (void *)(len ? data : ""),
-						      MHD_RESPMEM_MUST_COPY),
-		      len);
+	return http_answer(req, status, type,
+			   MHD_create_response_from_buffer(len, (void *)(len ? data : ""),
+							   MHD_RESPMEM_MUST_COPY),
+			   len);
 }
 
 enum http_next http_reply_owned(struct http_req *req, unsigned int status, const char *type,
@@ -99,7 +98,7 @@ enum http_next http_reply_owned(struct http_req *req, unsigned int status, const
 
 	if (!response)
 		free(data);
-	return answer(req, status, type, response, len);
+	return http_answer(req, status, type, response, len);
 }
 
 enum http_next http_reply_json(struct http_req *req, unsigned int status, json_t *value)
@@ -108,7 +107,7 @@ enum http_next http_reply_json(struct http_req *req, unsigned int status, json_t
 
 	json_decref(value);
 	if (!text)
-		return answer(req, 500, NULL, NULL, 0);
+		return http_answer(req, 500, NULL, NULL, 0);
 	return http_reply_owned(req, status, "application/json", text, strlen(text));
 }
 
@@ -171,7 +170,7 @@ enum http_next http_reply_fd(struct http_req *req, unsigned int status, const ch
 		http_cork(req, true);
 	if (!response)
 		close(fd);
-	return answer(req, status, type, response, len);
+	return http_answer(req, status, type, response, len);
 }
 
 static ssize_t stream_read(void *arg, uint64_t pos, char *buf, size_t max)
@@ -235,7 +234,7 @@ enum http_next http_reply_stream(struct http_req *req, unsigned int status, cons
 		if (free_ctx)
 			free_ctx(ctx);
 	}
-	return answer(req, status, type, response, length == UINT64_MAX ? 0 : length);
+	return http_answer(req, status, type, response, length == UINT64_MAX ? 0 : length);
 }
 
 struct http_cached *http_cached_new(unsigned int status, const char *type, const void *data,
@@ -275,7 +274,7 @@ enum http_next http_reply_cached(struct http_req *req, struct http_cached *cache
 		return HTTP_ANSWERED;
 	atomic_fetch_add(&cached->refs, 1);
 	req->cached = cached;
-	return answer(req, cached->status, NULL, NULL, cached->len);
+	return http_answer(req, cached->status, NULL, NULL, cached->len);
 }
 
 enum MHD_Result http_queue(struct http_req *req)
@@ -292,6 +291,7 @@ void http_drop_answer(struct http_req *req)
 	if (req->response)
 		MHD_destroy_response(req->response);
 	http_cached_free(req->cached);
+	http_upgrade_drop(req->upgrade);
 	for (struct http_header_pair *h = req->headers; h; h = next) {
 		next = h->next;
 		free(h);
