@@ -77,6 +77,9 @@ peers_src    :=
 # websockets
 peers_src    += http/peers/ws.c http/peers/ws_accept.c http/peers/ws_conn.c http/peers/ws_frame.c http/peers/ws_loop.c
 # owner: tracker, record
+peers_src    += http/peers/coordinator.c http/peers/coordinator_group.c http/peers/instruct.c http/peers/instruct_hold.c
+peers_src    += http/peers/instruct_settings.c http/peers/message.c http/peers/record.c http/peers/record_report.c
+peers_src    += http/peers/record_show.c http/peers/record_trust.c http/peers/tracker.c http/peers/tracker_offers.c
 # home: sessions
 # grouping, sensing
 peers_src    += http/peers/network.c http/peers/portion.c http/peers/sense.c

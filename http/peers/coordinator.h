@@ -2,8 +2,8 @@
 /*
  * coordinator.h -- the owner's half: the record of an asset's viewers, the tracker that chooses who meets whom, the
  * sensing, the grouping, and the instructions that follow. One lock; a tick four times a second. No socket: what it
- * says goes out by `down`, what it hears comes in by coordinator_up(), the time is an argument, so that tests and
- * fuzzers drive it.
+ * says goes out by `down`, what it hears comes in by coordinator_up(), the time (unix ms: instructions' `until` and epoch
+ * are made of it) is an argument, so that tests and fuzzers drive it. Record: record.h.
  */
 #ifndef WEIR_COORDINATOR_H
 #define WEIR_COORDINATOR_H
@@ -25,10 +25,11 @@ struct coordinator_options {
 	uint32_t viewers_max;	/* of all assets */
 	uint32_t offers_bytes;	/* kept offers, all together */
 	double capacity;	/* bytes/s of the endpoints; 0: not known */
-	/* What the asset is made of: a new reference, NULL: not known (media_put() gives it back). Cached by media.c. */
+	/* What the asset is made of: a new reference, which media_put gives back; NULL: not known (yet). Both may be NULL. */
 	const struct media_asset *(*media)(void *arg, const char *asset);
+	void (*media_put)(void *arg, const struct media_asset *a);
 	void (*endpoints)(void *arg, unsigned int *alive, unsigned int *known);
-	/* Called without the coordinator's lock held by the caller of up or tick. */
+	/* Called without the coordinator's lock, by a caller of up or tick, one at a time and in order; may call up. */
 	void (*down)(void *arg, const char *home, enum peers_down kind, const char *viewer, const char *text);
 	void *arg;
 };

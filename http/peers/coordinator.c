@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * coordinator.c -- the owner's half as others call it (coordinator.h): one lock around the record, what is to be said
+ * queued under it and said after it, by one thread at a time, so that each viewer hears things in order.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/peers/media.h"
+#include "http/peers/record.h"
+#include "lib/hash.h"
+
+#define TICK_MS	       250
+#define GROUP_EVERY_MS 2000   /* when nothing changed but what viewers report */
+#define GROUP_SHARE    10     /* a run may take a tenth of the time at most */
+#define MATCH_MS       3000   /* between two looks at a viewer's links */
+#define MEDIA_MISS_MS  2000   /* between two questions for a list that was not there */
+#define MEDIA_MS       60000  /* … and for a newer one */
+#define EMPTY_MS       60000  /* an asset that nobody watches is kept so long */
+#define REPORTS_MAX    3000   /* per second of one asset: more viewers report less often */
+
+static void options_take(struct coordinator_options *to, const struct coordinator_options *from)
+{
+	*to = *from;
+	to->ahead_ms = to->ahead_ms ? to->ahead_ms : 60000;
+	to->copies = to->copies ? to->copies : 2;
+	to->report_ms = to->report_ms ? to->report_ms : 2000;
+	to->viewers_max = to->viewers_max ? to->viewers_max : 100000;
+	to->offers_bytes = to->offers_bytes ? to->offers_bytes : 64 << 20;
+}
+
+int coordinator_new(struct coordinator **out, const struct coordinator_options *opt)
+{
+	struct coordinator *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	options_take(&c->opt, opt);
+	pthread_mutex_init(&c->lock, NULL);
+	TAILQ_INIT(&c->kept);
+	STAILQ_INIT(&c->out);
+	*out = c;
+	return 0;
+}
+
+void coordinator_free(struct coordinator *c)
+{
+	struct outgoing *o;
+
+	if (!c)
+		return;
+	for (size_t i = 0; c->assets.slots && i <= c->assets.mask; i++)
+		while (c->assets.slots[i])
+			record_asset_free(c, (struct asset *)c->assets.slots[i]);
+	for (struct switched *s = c->switches, *next; s; s = next) {
+		next = s->next;
+		free(s);
+	}
+	while ((o = STAILQ_FIRST(&c->out))) {
+		STAILQ_REMOVE_HEAD(&c->out, list);
+		free(o->text);
+		free(o);
+	}
+	free(c->assets.slots);
+	free(c->viewers.slots);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+/* ---- what is said ---- */
+void coordinator_say(struct coordinator *c, int home, enum peers_down kind, const char *viewer, char *text)
+{
+	struct outgoing *o = text ? malloc(sizeof(*o)) : NULL;
+
+	if (!o) {
+		free(text);
+		return;
+	}
+	o->kind = kind;
+	o->home = (uint8_t)home;
+	memcpy(o->viewer, viewer, sizeof(o->viewer));
+	o->text = text;
+	STAILQ_INSERT_TAIL(&c->out, o, list);
+}
+
+/* Says what is queued and gives up the lock. Whoever comes while another says things leaves its own to that one. */
+static void unlock_and_say(struct coordinator *c)
+{
+	struct coordinator_options opt = c->opt;
+	char home[sizeof(c->homes[0])];
+	struct outgoing *o;
+
+	if (c->draining) {
+		pthread_mutex_unlock(&c->lock);
+		return;
+	}
+	c->draining = true;
+	while ((o = STAILQ_FIRST(&c->out))) {
+		STAILQ_REMOVE_HEAD(&c->out, list);
+		memcpy(home, c->homes[o->home], sizeof(home));
+		pthread_mutex_unlock(&c->lock);
+		if (opt.down)
+			opt.down(opt.arg, home, o->kind, o->viewer, o->text);
+		free(o->text);
+		free(o);
+		pthread_mutex_lock(&c->lock);
+	}
+	c->draining = false;
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* ---- what is heard ---- */
+static void home_left(struct coordinator *c, struct viewer *v, int home)
+{
+	v->homes &= ~(1ull << home);
+	if (!v->homes) {
+		record_leave(c, v);
+		return;
+	}
+	if (v->home == home)
+		v->home = (uint8_t)__builtin_ctzll(v->homes);
+	for (struct present *p = v->presents; p; p = p->next)
+		if (p->home == home)
+			p->home = v->home;
+}
+
+static void take_track(struct coordinator *c, int64_t now, int home, struct viewer *v, struct tracker_message *m, int rc,
+		       const char *why)
+{
+	if (!v || home < 0) {
+		c->counts.dropped++;
+	} else if (rc) {
+		c->counts.dropped++;
+		coordinator_say(c, home, DOWN_TRACK, v->id, tracker_write_failure(NULL, why));
+	} else {
+		tracker_take(c, v, home, now, m);
+	}
+}
+
+static void take_report(struct coordinator *c, int64_t now, int home, struct viewer *v, const json_t *report)
+{
+	c->counts.reports++;
+	if (!v || home < 0 || record_report(c, v, home, now, report))
+		c->counts.refused_reports++;
+}
+
+void coordinator_up(struct coordinator *c, int64_t now_ms, enum peers_up kind, const char *home, const char *viewer,
+		    const char *asset, const char *text)
+{
+	struct tracker_message m = { 0 };
+	json_t *report = NULL;
+	struct viewer *v;
+	char why[128] = "";
+	int rc = 0, from;
+
+	/* what takes time is done before the lock */
+	if (kind == UP_TRACK)
+		rc = tracker_message_parse(&m, text, strlen(text), why);
+	else if (kind == UP_REPORT)
+		report = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+	pthread_mutex_lock(&c->lock);
+	from = record_home(c, home);
+	v = kind == UP_JOIN ? record_join(c, now_ms, from, viewer, asset, text) : record_viewer(c, viewer);
+	if (kind == UP_TRACK)
+		take_track(c, now_ms, from, v, &m, rc, why);
+	else if (kind == UP_REPORT)
+		take_report(c, now_ms, from, v, report);
+	else if (kind == UP_LEAVE && v && from >= 0)
+		home_left(c, v, from);
+	unlock_and_say(c);
+	tracker_message_free(&m);
+	json_decref(report);
+}
+
+void coordinator_home_gone(struct coordinator *c, const char *home)
+{
+	int from;
+
+	pthread_mutex_lock(&c->lock);
+	from = record_home(c, home);
+	for (size_t i = 0; from >= 0 && c->viewers.slots && i <= c->viewers.mask; i++) {
+		for (struct node *n = c->viewers.slots[i], *next; n; n = next) {
+			next = n->next;
+			home_left(c, (struct viewer *)n, from);
+		}
+	}
+	unlock_and_say(c);
+}
+
+void coordinator_configure(struct coordinator *c, const struct coordinator_options *opt)
+{
+	struct coordinator_options was;
+
+	pthread_mutex_lock(&c->lock);
+	was = c->opt;
+	options_take(&c->opt, opt);
+	/* groups are made with their options: those that have others are made anew */
+	for (size_t i = 0; memcmp(&was.group, &c->opt.group, sizeof(was.group)) && c->assets.slots && i <= c->assets.mask; i++) {
+		for (struct node *n = c->assets.slots[i]; n; n = n->next) {
+			struct asset *a = (struct asset *)n;
+			struct groups *g = groups_new(&c->opt.group);
+
+			if (!g)
+				continue;
+			groups_free(a->groups);
+			a->groups = g;
+			a->dirty = true;
+			for (uint32_t k = 0; k < a->nmembers; k++) {
+				a->plan[k].grouping = GROUP_NONE;
+				a->plan[k].role = GROUP_ALONE;
+				a->plan[k].nhelpers = a->plan[k].standing = 0;
+			}
+		}
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* ---- the tick ---- */
+static void media_look(struct coordinator *c, struct asset *a, int64_t now)
+{
+	const struct media_asset *m;
+
+	if (!c->opt.media || now - a->media_ms < (a->media ? MEDIA_MS : MEDIA_MISS_MS))
+		return;
+	a->media_ms = now;
+	m = c->opt.media(c->opt.arg, a->name);
+	if (!m)
+		return;
+	if (a->media && c->opt.media_put)
+		c->opt.media_put(c->opt.arg, a->media);
+	a->media = m;
+}
+
+static void group_when_due(struct coordinator *c, struct asset *a, int64_t now)
+{
+	int64_t since = now - a->grouped_ms, pause = (int64_t)(a->grouped_s * 1000 * GROUP_SHARE);
+
+	if (since < pause || (!a->dirty && (since < GROUP_EVERY_MS || !a->nmembers)))
+		return;
+	coordinator_group(c, a, now);
+}
+
+static void match_when_due(struct coordinator *c, struct asset *a, int64_t now)
+{
+	if (a->sense.mode == SENSE_OFF)
+		return;
+	for (uint32_t i = 0; i < a->nmembers; i++) {
+		struct viewer *v = a->members[i];
+
+		if (v && now - v->matched_ms >= MATCH_MS)
+			tracker_match(c, v, now, true);
+	}
+}
+
+static void tick_asset(struct coordinator *c, struct asset *a, int64_t now)
+{
+	if (!a->nviewers) {
+		a->empty_ms = a->empty_ms ? a->empty_ms : now;
+		if (now - a->empty_ms > EMPTY_MS)
+			record_asset_free(c, a);
+		return;
+	}
+	a->empty_ms = 0;
+	a->report_ms = a->nviewers * 1000ull / REPORTS_MAX > c->opt.report_ms ? (uint32_t)(a->nviewers * 1000ull / REPORTS_MAX) : c->opt.report_ms;
+	media_look(c, a, now);
+	if (now - a->swept_ms >= 1000) {
+		a->swept_ms = now;
+		record_silence(c, a, now);
+	}
+	coordinator_sense(c, a, now);
+	group_when_due(c, a, now);
+	match_when_due(c, a, now);
+	instruct_holds(c, a, now);
+	instruct_asset(c, a, now);
+}
+
+void coordinator_tick(struct coordinator *c, int64_t now_ms)
+{
+	pthread_mutex_lock(&c->lock);
+	offers_expire(c, now_ms);
+	for (size_t i = 0; c->assets.slots && i <= c->assets.mask; i++) {
+		for (struct node *n = c->assets.slots[i], *next; n; n = next) {
+			next = n->next;
+			tick_asset(c, (struct asset *)n, now_ms);
+		}
+	}
+	unlock_and_say(c);
+}
+
+/* ---- the operator ---- */
+static int switch_keep(struct coordinator *c, const char *asset, enum sense_mode mode)
+{
+	struct switched *s = c->switches;
+
+	while (s && strcmp(s->asset, asset))
+		s = s->next;
+	if (!s) {
+		s = strlen(asset) < sizeof(s->asset) ? calloc(1, sizeof(*s)) : NULL;
+		if (!s)
+			return -ENOMEM;
+		strcpy(s->asset, asset);
+		s->next = c->switches;
+		c->switches = s;
+	}
+	s->mode = mode;
+	return 0;
+}
+
+static void mode_set(struct asset *a, enum sense_mode mode)
+{
+	a->sense.mode = mode;
+	for (uint32_t i = 0; i < a->nviewers; i++)
+		a->viewers[i]->stale = true;
+}
+
+void coordinator_switch(struct coordinator *c, const char *asset, enum sense_mode mode)
+{
+	bool all = !strcmp(asset, "*");
+	struct asset *a;
+
+	pthread_mutex_lock(&c->lock);
+	if (all) {
+		c->mode = mode;
+		for (size_t i = 0; c->assets.slots && i <= c->assets.mask; i++)
+			for (struct node *n = c->assets.slots[i]; n; n = n->next)
+				if (!((struct asset *)n)->own_mode)
+					mode_set((struct asset *)n, mode);
+	} else if (!switch_keep(c, asset, mode)) {
+		a = record_asset(c, asset, false, 0);
+		if (a) {
+			a->own_mode = true;
+			mode_set(a, mode);
+		}
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+void coordinator_counts(struct coordinator *c, struct coordinator_counts *out)
+{
+	pthread_mutex_lock(&c->lock);
+	*out = c->counts;
+	out->viewers = c->viewers.n;
+	for (size_t i = 0; c->assets.slots && i <= c->assets.mask; i++) {
+		for (struct node *n = c->assets.slots[i]; n; n = n->next) {
+			const struct asset *a = (struct asset *)n;
+			uint64_t grouped = 0;
+
+			for (uint32_t k = 0; k < a->nmembers; k++) {
+				enum group_role role = a->members[k] ? instruct_role(a->members[k]) : GROUP_ALONE;
+
+				out->first += role == GROUP_FIRST;
+				out->second += role == GROUP_SECOND;
+				grouped += role != GROUP_ALONE;
+			}
+			out->alone += a->nviewers - grouped;
+			out->groupings += a->ngroupings;
+			out->state[a->sense.state]++;
+		}
+	}
+	pthread_mutex_unlock(&c->lock);
+}

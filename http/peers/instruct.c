@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * instruct.c -- what each viewer is told (record.h): complete in itself, when something of it changed, when it asks, and
+ * before the last one ends.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/peers/record.h"
+#include "lib/hash.h"
+
+#define UNTIL_MS   60000 /* an instruction holds so long, and up to a quarter more, so that not all end at once */
+#define REFRESH_MS 20000 /* before its end */
+
+static const char *const roles[] = { "alone", "first", "second" };
+static const char *const sources[] = { "both", "server", "peers" };
+
+enum group_role instruct_role(const struct viewer *v)
+{
+	const struct asset *a = v->asset;
+
+	if (v->at == GROUP_NONE || v->at >= a->nedged || v->excluded || a->sense.mode == SENSE_OFF ||
+	    a->plan[v->at].grouping == GROUP_NONE)
+		return GROUP_ALONE;
+	return a->plan[v->at].role;
+}
+
+static bool linked(const struct viewer *v)
+{
+	for (const struct present *p = v->presents; p; p = p->next)
+		for (uint32_t i = 0; i < p->nlinks; i++)
+			if (p->links[i].answered && (p->links[i].connected || !p->links[i].checked_ms))
+				return true;
+	return false;
+}
+
+enum instruct_source instruct_source(const struct viewer *v)
+{
+	switch (instruct_role(v)) {
+	case GROUP_ALONE:
+		return SOURCE_SERVER;
+	case GROUP_FIRST:
+		return v->asset->sense.state == SENSE_OUTAGE ? SOURCE_PEERS : SOURCE_BOTH;
+	case GROUP_SECOND:
+		break;
+	}
+	if (v->asset->sense.state == SENSE_CALM)
+		return SOURCE_BOTH;
+	/* a strained server still is better than nobody */
+	return v->asset->sense.state == SENSE_STRAINED && !linked(v) ? SOURCE_BOTH : SOURCE_PEERS;
+}
+
+struct lists {
+	const struct present *share[RECORD_LINKS], *from[RECORD_LINKS];
+	size_t nshare, nfrom;
+};
+
+static bool helps(const struct asset *a, uint32_t who, uint32_t whom)
+{
+	const struct group_viewer *g = &a->plan[whom];
+
+	for (uint8_t h = 0; h < g->nhelpers; h++)
+		if (g->helper[h] == who)
+			return true;
+	return false;
+}
+
+/* Whom it may give to and have from: of its grouping alone, and only who consented. */
+static void lists_of(const struct coordinator *c, const struct viewer *v, struct lists *out)
+{
+	const struct asset *a = v->asset;
+
+	out->nshare = out->nfrom = 0;
+	if (instruct_role(v) == GROUP_ALONE)
+		return;
+	for (uint32_t e = a->edge_at[v->at]; e < a->edge_at[v->at + 1]; e++) {
+		const struct viewer *w = a->members[a->edges[e]];
+
+		if (!w || !tracker_may_meet(c, v, w))
+			continue;
+		for (const struct present *p = v->presents; p; p = p->next) {
+			const struct present *q = tracker_present(w, p->swarm);
+
+			if (q && helps(a, v->at, w->at) && record_may_upload(c, v) && out->nshare < RECORD_LINKS)
+				out->share[out->nshare++] = q;
+			if (q && helps(a, w->at, v->at) && record_may_upload(c, w) && out->nfrom < RECORD_LINKS)
+				out->from[out->nfrom++] = q;
+		}
+	}
+}
+
+/* Upload caps in steps of a fifth: less is not worth a message. */
+static uint32_t cap_step(float cap)
+{
+	return cap > 1 ? (uint32_t)(log2f(cap) * 4) : 0;
+}
+
+static uint64_t digest(const struct coordinator *c, const struct viewer *v, const struct lists *l)
+{
+	const struct asset *a = v->asset;
+	enum group_role role = instruct_role(v);
+	uint64_t sum[10] = { a->sense.state,
+			     a->sense.mode == SENSE_OFF,
+			     role,
+			     instruct_source(v),
+			     role == GROUP_ALONE ? 0 : a->plan[v->at].grouping,
+			     role == GROUP_ALONE ? 0 : cap_step(a->plan[v->at].cap),
+			     record_may_upload(c, v),
+			     v->excluded | v->receive << 1,
+			     v->hold_version,
+			     v->rendition };
+	uint64_t h = hash64(sum, sizeof(sum), 0);
+
+	for (size_t i = 0; i < l->nshare; i++)
+		h += hash64(l->share[i]->peer_id, TRACKER_ID_LEN, 1);
+	for (size_t i = 0; i < l->nfrom; i++)
+		h += hash64(l->from[i]->peer_id, TRACKER_ID_LEN, 2);
+	return h ? h : 1;
+}
+
+static json_t *ids(const struct present *const *list, size_t n)
+{
+	json_t *out = json_array();
+
+	for (size_t i = 0; out && i < n; i++)
+		json_array_append_new(out, tracker_id_json(list[i]->peer_id));
+	return out;
+}
+
+static json_t *hold_of(const struct viewer *v)
+{
+	json_t *out = json_array();
+
+	for (uint8_t i = 0; out && instruct_role(v) == GROUP_FIRST && i < v->nhold; i++)
+		json_array_append_new(out, json_pack("[i, I, I]", (int)v->rendition, (json_int_t)v->hold[i].first,
+						     (json_int_t)v->hold[i].last));
+	return out;
+}
+
+static void instruct(struct coordinator *c, struct viewer *v, int64_t now, const struct lists *l)
+{
+	const struct asset *a = v->asset;
+	enum group_role role = instruct_role(v);
+	const struct group_viewer *g = role == GROUP_ALONE ? NULL : &a->plan[v->at];
+	json_t *root;
+
+	v->told_until = now + UNTIL_MS + (int64_t)(v->number % (UNTIL_MS / 4));
+	root = json_pack("{s:i, s:I, s:I, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:o}", "v", 1, "seq",
+			 (json_int_t)++v->seq, "epoch", (json_int_t)v->epoch, "viewer", v->id, "state", sense_names[a->sense.state],
+			 "role", roles[role], "source", sources[instruct_source(v)], "group", (json_int_t)(g ? g->grouping : 0), "hold",
+			 hold_of(v), "share", ids(l->share, l->nshare), "from", ids(l->from, l->nfrom), "cap",
+			 (json_int_t)(g && record_may_upload(c, v) ? g->cap : 0), "until", (json_int_t)v->told_until, "report",
+			 (json_int_t)a->report_ms, "settings", instruct_settings(c, v));
+	coordinator_say(c, v->home, DOWN_INSTRUCT, v->id, root ? json_dumps(root, JSON_COMPACT) : NULL);
+	json_decref(root);
+	c->counts.instructions++;
+}
+
+void instruct_asset(struct coordinator *c, struct asset *a, int64_t now)
+{
+	struct lists l;
+
+	for (uint32_t i = 0; i < a->nviewers; i++) {
+		struct viewer *v = a->viewers[i];
+		bool end = now > v->told_until - REFRESH_MS;
+		uint64_t sum;
+
+		if (!v->stale && !v->resync && !end)
+			continue;
+		lists_of(c, v, &l);
+		sum = digest(c, v, &l);
+		if (v->resync || end || sum != v->told) {
+			/* nobody is there to hear of one that fell silent */
+			if (now - v->heard_ms <= SILENT_BLIND_MS)
+				instruct(c, v, now, &l);
+			else
+				v->told_until = now + UNTIL_MS;
+			v->told = sum;
+		}
+		v->stale = v->resync = false;
+	}
+}

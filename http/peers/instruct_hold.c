@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * instruct_hold.c -- who of a first group holds what (record.h): the segments that the grouping's viewers will play in
+ * the next `ahead`, dealt out by group_portion(). A window moves with its viewers, one segment at a time; by rendezvous
+ * only those who got the new segment hear of it.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "http/peers/media.h"
+#include "http/peers/record.h"
+#include "lib/hash.h"
+
+#define WINDOWS	     6	 /* apart from each other: viewers at very different places */
+#define SEGMENTS_MAX 240 /* of all windows */
+#define BUDGET_S     0.005 /* of one tick */
+
+struct window {
+	uint32_t first, last;
+};
+
+static int by_first(const void *x, const void *y)
+{
+	const struct window *a = x, *b = y;
+
+	return a->first < b->first ? -1 : a->first > b->first;
+}
+
+/* The segment that begins ahead_ms after the given one. */
+static uint32_t segment_after(const struct media_rendition *r, uint32_t n, uint32_t ahead_ms)
+{
+	uint32_t i = n - r->segments[0].n, ms = 0;
+
+	while (i + 1 < r->nsegments && ms < ahead_ms)
+		ms += r->segments[i++].duration_ms;
+	return r->segments[i].n;
+}
+
+/* What the grouping's viewers will play, as windows that do not touch. How many. */
+static size_t windows_of(const struct coordinator *c, const struct asset *a, const struct grouping *g,
+			 const struct media_rendition *r, struct window out[WINDOWS])
+{
+	struct window *all = malloc(g->n * sizeof(*all));
+	uint32_t first = r->segments[0].n, last = r->segments[r->nsegments - 1].n, room = SEGMENTS_MAX;
+	size_t n = 0, kept = 0;
+
+	for (uint32_t i = 0; all && i < g->n; i++) {
+		const struct viewer *v = a->members[a->order[g->first + i]];
+
+		if (!v || !v->reported_ms || v->segment < first || v->segment > last)
+			continue;
+		all[n++] = (struct window){ v->segment, segment_after(r, v->segment, c->opt.ahead_ms) };
+	}
+	if (n)
+		qsort(all, n, sizeof(*all), by_first);
+	for (size_t i = 0; i < n; i++) {
+		struct window w = all[i];
+
+		if (kept && w.first <= out[kept - 1].last + 1) {
+			w.first = out[kept - 1].last + 1;
+			if (w.last < w.first)
+				continue;
+		} else if (kept == WINDOWS) {
+			break;
+		} else {
+			out[kept++] = (struct window){ w.first, w.first - 1 };
+		}
+		if (w.last - w.first + 1 > room)
+			w.last = w.first + room - 1;
+		out[kept - 1].last = w.last;
+		room -= w.last - w.first + 1;
+		if (!room)
+			break;
+	}
+	free(all);
+	return kept;
+}
+
+static void count_have(const struct asset *a, const struct grouping *g, uint16_t rendition, const struct window *w,
+		       uint16_t have[SEGMENTS_MAX])
+{
+	memset(have, 0, SEGMENTS_MAX * sizeof(*have));
+	for (uint32_t i = 0; i < g->n; i++) {
+		const struct viewer *v = a->members[a->order[g->first + i]];
+
+		for (uint16_t k = 0; v && k < v->nhave; k++) {
+			const struct viewer_range *h = &v->have[k];
+			uint32_t first = h->first > w->first ? h->first : w->first, last = h->last < w->last ? h->last : w->last;
+
+			for (uint32_t s = first; h->r == rendition && s <= last; s++)
+				have[s - w->first]++;
+		}
+	}
+}
+
+static bool covered(const struct viewer *v, uint32_t segment)
+{
+	for (uint8_t i = 0; i < v->nhold; i++)
+		if (segment >= v->hold[i].first && segment <= v->hold[i].last)
+			return true;
+	return false;
+}
+
+static void hold_set(struct viewer *v, const struct group_range *hold, size_t n)
+{
+	bool gained = false;
+
+	for (size_t i = 0; i < n && !gained; i++)
+		for (uint32_t s = hold[i].first; s <= hold[i].last && !gained; s++)
+			gained = !covered(v, s);
+	memcpy(v->hold, hold, n * sizeof(*hold));
+	v->nhold = (uint8_t)n;
+	if (gained) {
+		v->hold_version++;
+		v->stale = true;
+	}
+}
+
+static void deal(struct coordinator *c, struct asset *a, const struct grouping *g, const struct media_rendition *r,
+		 uint16_t rendition, const struct window *w, size_t nw)
+{
+	struct group_holder *holders = malloc(g->nfirst * sizeof(*holders));
+	uint32_t *who = malloc(g->nfirst * sizeof(*who)), n = 0;
+	uint64_t key = hash64(&rendition, sizeof(rendition), a->node.hash);
+	uint16_t(*have)[SEGMENTS_MAX] = malloc(WINDOWS * sizeof(*have));
+
+	for (uint32_t i = 0; holders && who && have && i < g->n; i++) {
+		uint32_t m = a->order[g->first + i];
+
+		if (a->members[m] && a->plan[m].role == GROUP_FIRST && n < g->nfirst) {
+			holders[n] = (struct group_holder){ a->plan[m].id, a->plan[m].cap > 1 ? a->plan[m].cap : 1 };
+			who[n++] = m;
+		}
+	}
+	for (size_t k = 0; n && k < nw; k++)
+		count_have(a, g, rendition, &w[k], have[k]);
+	for (uint32_t i = 0; i < n; i++) {
+		struct group_range hold[RECORD_HOLD];
+		size_t nhold = 0;
+
+		for (size_t k = 0; k < nw && nhold < RECORD_HOLD; k++)
+			nhold += group_portion(holders, n, i, key, w[k].first, w[k].last, c->opt.copies, have[k], &hold[nhold],
+					       RECORD_HOLD - nhold);
+		hold_set(a->members[who[i]], hold, nhold);
+	}
+	(void)r;
+	free(holders);
+	free(who);
+	free(have);
+}
+
+/* The first of the grouping that says which rendition it plays. */
+static const struct viewer *speaker(const struct asset *a, const struct grouping *g)
+{
+	for (uint32_t i = 0; i < g->n; i++) {
+		const struct viewer *v = a->members[a->order[g->first + i]];
+
+		if (v && v->reported_ms)
+			return v;
+	}
+	return NULL;
+}
+
+/* A mark that changes when a window moves: the sum of what its viewers play. */
+static uint32_t mark(const struct asset *a, const struct grouping *g)
+{
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i < g->n; i++) {
+		const struct viewer *v = a->members[a->order[g->first + i]];
+
+		if (v)
+			sum = sum * 31 + v->segment;
+	}
+	return sum == GROUP_NONE ? 0 : sum;
+}
+
+void instruct_holds(struct coordinator *c, struct asset *a, int64_t now)
+{
+	struct timespec t0, t1;
+	struct window w[WINDOWS];
+
+	clock_gettime(CLOCK_MONOTONIC, &t0);
+	for (uint32_t i = 0; i < a->ngroupings; i++) {
+		struct grouping *g = &a->groupings[(a->next_grouping + i) % a->ngroupings];
+		const struct viewer *v = speaker(a, g);
+		const struct media_rendition *r = v ? record_rendition(v) : NULL;
+
+		if (!r || !r->nsegments || !g->nfirst || mark(a, g) == g->window || now - g->dealt_ms < 1000)
+			continue;
+		g->window = mark(a, g);
+		g->dealt_ms = now;
+		deal(c, a, g, r, v->rendition, w, windows_of(c, a, g, r, w));
+		clock_gettime(CLOCK_MONOTONIC, &t1);
+		if ((double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9 > BUDGET_S) {
+			a->next_grouping = (a->next_grouping + i + 1) % a->ngroupings;
+			return;
+		}
+	}
+}
