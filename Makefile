@@ -159,6 +159,7 @@ unit_peers    :=
 # websockets
 unit_peers    += test_peers_ws
 # owner: tracker, record
+unit_peers    += test_peers_message
 # home: sessions
 # grouping, sensing
 # simulator
