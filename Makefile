@@ -82,6 +82,7 @@ peers_src    += http/peers/instruct_settings.c http/peers/message.c http/peers/r
 peers_src    += http/peers/record_show.c http/peers/record_trust.c http/peers/tracker.c http/peers/tracker_offers.c
 # home: sessions
 # grouping, sensing
+peers_src    += http/peers/group.c http/peers/group_balance.c http/peers/group_place.c http/peers/group_plan.c
 peers_src    += http/peers/network.c http/peers/portion.c http/peers/sense.c
 # simulator
 # media
@@ -405,6 +406,8 @@ nightly: all ## what takes longer than `make test` may
 demo: ## the main job, for real, in namespaces (root)
 	@tests/demo
 
+$(BUILD)/tests/bench/peers_regroup: $(BUILD)/tests/bench/peers_regroup.o $(BUILD)/peers.a $(BUILD)/lib.a
+	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 $(BUILD)/tests/bench/agent_times: $(BUILD)/tests/bench/agent_times.o $(BUILD)/agent.a $(BUILD)/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 

@@ -44,7 +44,7 @@ struct group_viewer {
 	uint32_t prefix;    /* hash of the /24 or /48 */
 	uint32_t as;	    /* AS number; 0: not known */
 	uint32_t flags;
-	float uplink;	    /* bytes/s; 0: not known */
+	float uplink;	    /* bytes/s; 0: not known. Without GROUP_MEASURED it counts for unknown_uplink at most */
 	float demand;	    /* bytes/s of the rendition */
 	float rtt_ms;	    /* to the gateway; 0: not known */
 	float stability;    /* 0…1: share of reports that came when due, EWMA */
@@ -54,11 +54,11 @@ struct group_viewer {
 	uint32_t grouping;  /* number of its grouping, stable while it lives; GROUP_NONE */
 	uint8_t role;	    /* enum group_role */
 	uint8_t nhelpers;
-	uint8_t standing;   /* keeps its place unless it must move: the caller leaves what group_run() wrote */
+	uint8_t standing;   /* 1: was in this grouping in the last run too */
 	uint8_t pad;
 	uint32_t helper[GROUP_HELPERS_MAX]; /* of the second group; for the first: its fellows to ask first */
-	float cap;	    /* bytes/s that it may upload, the share of its uplink that is used */
-	float load;	    /* bytes/s that the plan asks of it */
+	float cap;	    /* bytes/s that it may upload, the share of its uplink that is used; 0: may not */
+	float load;	    /* bytes/s that the plan asks of it, at most cap, less when it is not stable */
 };
 
 struct group_options {
@@ -68,6 +68,8 @@ struct group_options {
 	float uplink_share;   /* of a measured uplink that may be used; 0: 0.8 */
 	float unknown_uplink; /* assumed of one that was never measured, bytes/s; 0: 64 KiB/s */
 	bool cellular;	      /* may upload by consent */
+	unsigned int copies;  /* of each segment in a grouping, for what first-group members need of each other; 0: 2 */
+	unsigned int least;   /* members of one AS that get a grouping of their own in an asset of several; 0: size / 3 */
 };
 
 /* The state between runs: groupings and their free room. */
@@ -79,10 +81,16 @@ struct group_result {
 	uint32_t groupings, first, second, alone;
 	uint32_t moved;	    /* members whose grouping, role or helpers changed */
 	float cross_share;  /* of planned bytes that cross an AS (where both are known) */
-	float capacity;	    /* planned uplink over demand, of the worst grouping */
+	float capacity;	    /* planned uplink over what peers must carry, of the worst grouping; 0: nobody needs any */
 };
-/* Groups all of them, keeping what can be kept: O(n log n) the first time, O(changed + n) after. Members who left are
- * simply not in the array any more (found by id). 0 or -ENOMEM (then v is as it was). */
+/*
+ * Groups all of them, keeping what can be kept. What was planned the last time is remembered by id: the array may be
+ * sorted, shortened and extended as the caller likes (unchanged order is fastest), members who left are simply not in it
+ * any more, and what `out` fields hold is not read. Whose asset changed is as new. A departure gives its dependents new
+ * helpers and changes nothing else, but for a grouping of which hardly anybody is left while others have room: its
+ * members then join those. GROUP_EXCLUDED have GROUP_NONE; a grouping of one, or in which nobody may upload, has its
+ * number but all in it are GROUP_ALONE. Linear in n. 0 or -ENOMEM (then v is as it was).
+ */
 int group_run(struct groups *g, struct group_viewer *v, size_t n, struct group_result *result);
 
 /* ---- portions ---- */
