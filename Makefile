@@ -86,6 +86,8 @@ peers_src    += http/peers/group.c http/peers/group_balance.c http/peers/group_p
 peers_src    += http/peers/network.c http/peers/portion.c http/peers/sense.c
 # simulator
 # media
+peers_src    += http/peers/media.c http/peers/media_disk.c http/peers/media_fetch.c http/peers/media_key.c http/peers/media_parse.c
+peers_src    += http/peers/media_routes.c
 # exchange
 peers_src    += http/peers/exchange.c http/peers/exchange_link.c
 
@@ -165,6 +167,7 @@ unit_peers    += test_peers_message
 # grouping, sensing
 # simulator
 # media
+unit_peers    += test_peers_media
 # exchange
 unit_peers    += test_peers_exchange
 
@@ -217,6 +220,7 @@ fuzz_peers    += fuzz_peers_ws
 # owner: tracker, record
 # home: sessions
 # media
+fuzz_peers    += fuzz_peers_media
 
 fuzz_identity := fuzz_identity_jwt
 

@@ -6,11 +6,18 @@
  * {"version":1,"asset":"BUCKET/ASSET","duration":SECONDS,"renditions":[{"name","bandwidth","width","height","codecs",
  *  "playlist":"NAME/index.m3u8","init":{"uri","bytes","sha256"},"segments":[{"n","uri","duration","bytes","sha256"}]}]}
  * is the payload; the file is {"payload": "…that text…", "signature": base64 of Ed25519 over it, "key": base64 public key}.
- * n is the HLS media sequence number. Signed with a key derived from the installation's peers secret.
+ * n is the HLS media sequence number: each is one more than the one before. Renditions ascend by bandwidth, so that their
+ * index is hls.js's level. Signed with a key derived from the installation's peers secret. URIs are relative to the list.
+ *
+ * media_parse.c is pure, media_key.c signs and checks, media.c knows assets, media_fetch.c reads them, media_disk.c keeps
+ * them, media_routes.c answers. Besides the list, playlists and init segments are kept (a few KiB): whoever comes while no
+ * endpoint lives can begin with these, and has the segments from peers.
  */
 #ifndef WEIR_MEDIA_H
 #define WEIR_MEDIA_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "http/peers/peers.h"
@@ -22,6 +29,9 @@ struct media_segment {
 struct media_rendition {
 	char name[32];
 	uint32_t bandwidth; /* bits/s */
+	uint32_t width, height;
+	char codecs[80];
+	const char *playlist, *init; /* keys below BUCKET/ASSET/ */
 	uint32_t nsegments;
 	const struct media_segment *segments; /* by n */
 };
@@ -31,6 +41,9 @@ struct media_asset {
 	const struct media_rendition *renditions;
 };
 struct media;
+#define MEDIA_PAYLOAD_MAX    (1u << 20)
+#define MEDIA_RENDITIONS_MAX 16
+#define MEDIA_SEGMENTS_MAX   65536 /* of an asset */
 int media_open(struct media **out, const struct peers_options *opt);
 void media_close(struct media *m); /* accepts NULL */
 /* 32 bytes, from peers_secret(); also gives the public key in base64 (RFC 4648 section 4). */
@@ -46,5 +59,9 @@ void media_asset_free(struct media_asset *a);
  * then stores; GET /_/media lists assets that the caller may read [{asset,duration,renditions,bytes}]. */
 enum http_next media_sign_end(struct http_req *req, struct media *m);
 enum http_next media_list_begin(struct http_req *req, struct media *m);
+
+/* When no endpoint lives: a playlist, MPD, list or init segment of a known asset, from the copy; the caller has checked that
+ * the client may read it. False: not known, nothing was answered. */
+bool media_reply(struct http_req *req, struct media *m, const char *bucket, const char *key);
 
 #endif
