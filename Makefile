@@ -93,6 +93,7 @@ peers_src    += http/peers/exchange.c http/peers/exchange_link.c
 
 gateway_src  := http/gateway/console.c http/gateway/console_files.c http/gateway/rank.c http/gateway/redirect.c http/gateway/services.c
 gateway_src  += http/gateway/signon.c http/gateway/view.c
+gateway_src  += http/gateway/player_files.c
 
 registry_src := http/registry/fields.c http/registry/request.c http/registry/server.c http/registry/store.c
 registry_src += http/registry/store_disk.c http/registry/store_lease.c http/registry/watch.c
@@ -231,7 +232,7 @@ fuzz_store    += fuzz_store_manifest
 # ---- flags -----------------------------------------------------------------------------------
 packages := libsystemd yaml-0.1 jansson libcurl libcrypto libssl libnghttp2 libmicrohttpd gnutls lmdb libisal libxxhash \
             ldns libbpf libxdp libcap libseccomp libarchive libmagic libzstd zlib yajl cjose libmaxminddb
-no_packages := clean help tools bootstrap
+no_packages := clean help player tools bootstrap
 ifneq ($(filter-out $(no_packages),$(or $(MAKECMDGOALS),all)),)
   pkg_cflags := $(shell pkg-config --cflags $(packages) 2>/dev/null)
   pkg_libs   := $(shell pkg-config --libs $(packages) 2>/dev/null)
@@ -251,7 +252,7 @@ libs      = $(pkg_libs) -lwslay -lm
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: all help check net-tests test demo nightly fuzz install clean bootstrap-check
+.PHONY: all help player check net-tests test demo nightly fuzz install clean bootstrap-check
 
 all: $(programs:%=$(BUILD)/bin/%) ## build every program and the BPF objects
 
@@ -298,6 +299,17 @@ $(eval $(call program,weir-tunnel,user/tunnel/main.c,tunnel))
 $(eval $(call program,weir,tools/weir.c,weir))
 
 $(BUILD)/http/gateway/console_files.o: $(wildcard http/gateway/console/*)
+
+# the shim without its comments and indentation, as it is served
+build/player/shim.js: http/gateway/player/shim.js
+	@mkdir -p $(@D)
+	$(call say,SHIM)sed -e '/^[[:space:]]*\/\//d' -e 's/^[[:space:]]*//' -e '/^$$/d' $< >$@
+build/player/shim.js.gz: build/player/shim.js
+	$(Q)gzip -9nc $< >$@
+$(BUILD)/http/gateway/player_files.o: $(wildcard http/gateway/player/*) build/player/shim.js.gz
+
+player: ## what the page /_/player plays with, by npm: hls.js, p2p-media-loader (nothing else needs npm)
+	@http/gateway/player/fetch build/player
 
 # ---- BPF: object, skeleton -------------------------------------------------------------------
 bpf_arch ?= $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86)
@@ -426,6 +438,7 @@ units        := $(wildcard $(role_files:%=%.service) $(patsubst %,user/tunnel/we
                 tools/weir.service tools/weir.target tools/weir-sync@.service)
 examples     := examples/one-box.yaml examples/edge.yaml examples/origin.yaml examples/one-box.zone examples/bpftool.md examples/grafana.json
 lab          := $(wildcard examples/lab/*)
+player       := $(wildcard build/player/www/*)
 datasets     := $(wildcard examples/datasets/*)
 root         := $(DESTDIR)$(PREFIX)
 
@@ -442,6 +455,7 @@ install: all $(bpf_obj) ## copy programs, pages, units, the BPF object (PREFIX, 
 	$(Q)install -m 644 $(examples) $(root)/share/doc/weir/examples/
 	$(Q)install -m 644 $(datasets) $(root)/share/doc/weir/examples/datasets/
 	$(Q)install -m 644 $(lab) $(root)/share/weir/examples/lab/
+	$(Q)$(if $(player),install -d $(root)/share/weir/player && install -m 644 $(player) $(root)/share/weir/player/)
 
 compile_commands.json: $(MAKEFILE_LIST)
 	@$(MAKE) --no-print-directory -Bn CC='$(CC)' | awk -v d='$(CURDIR)' '/ -c [^ ]*\.c -o /{ \

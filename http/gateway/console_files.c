@@ -28,6 +28,7 @@
 	X(machines, "machines.js")                                                                 \
 	X(me, "me.js")                                                                             \
 	X(mend, "mend.js")                                                                         \
+	X(peers, "peers.js")                                                                       \
 	X(people, "people.js")                                                                     \
 	X(rules, "rules.js")                                                                       \
 	X(signin, "signin.js")                                                                     \

@@ -37,6 +37,7 @@ struct gateway {
 	struct load *load;
 	struct reg_lease *lease;
 	struct console *console;
+	int player; /* the folder of the player's libraries; -1: there is none */
 	int fds[GATEWAY_LISTEN_MAX];
 	atomic_bool listening; /* off loopback too */
 	atomic_llong token_ttl_s;
@@ -72,6 +73,14 @@ enum http_next signon_session(struct http_req *req, void *arg);
 enum http_next signon_tokens(struct http_req *req, void *arg);
 enum http_next signon_people(struct http_req *req, void *arg);
 enum http_next signon_audit(struct http_req *req, void *arg);
+
+/* player_files.c: the page that plays assets, and the shim for anybody's page. player_open: the folder of the libraries,
+ * while privileged; -1: `make player` was not run, which the page says. */
+int player_open(void);
+void player_close(int fd); /* accepts -1 */
+enum http_next player_page(struct http_req *req, void *arg);
+enum http_next player_file(struct http_req *req, void *arg);
+enum http_next player_shim_file(struct http_req *req, void *arg);
 
 /* console.c: what the console shows of the machines (JSON and events). console_files.c: the page and
  * its files. */

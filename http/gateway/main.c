@@ -50,6 +50,9 @@ static const struct http_route routes[] = {
 	{ .methods = GET, .path = "/o/:sha256", .begin = redirect_hash },
 	{ .methods = GET, .path = "/", .begin = console_page },
 	{ .methods = GET, .path = "/_/console/*file", .begin = console_file },
+	{ .methods = GET, .path = "/_/player", .begin = player_page },
+	{ .methods = GET, .path = "/_/player/*file", .begin = player_file },
+	{ .methods = GET, .path = "/_/peers/shim.js", .begin = player_shim_file },
 	{ .methods = GET, .path = "/_/status", .begin = console_status },
 	{ .methods = GET, .path = "/_/events", .begin = console_events },
 	{ .methods = POST, .path = "/_/token", .begin = console_token },
@@ -149,6 +152,7 @@ static int prepare(struct daemon *d)
 		return -EINVAL;
 	}
 	memset(gw->fds, 0xff, sizeof(gw->fds));
+	gw->player = player_open();
 	take_limits(gw, conf);
 	rc = access_bind(conf->listen, conf->nlisten, d->user.uid, gw->fds);
 	if (!rc)
@@ -265,6 +269,7 @@ static void stop(struct daemon *d)
 	users_close(gw->users);
 	audit_close(gw->audit);
 	load_free(gw->load);
+	player_close(gw->player);
 	free(gw);
 	d->state = NULL;
 }

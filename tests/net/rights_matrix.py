@@ -247,6 +247,10 @@ def gateway_rows():
         g("GET", "/", everybody, {200}),
         g("GET", "/_/health", everybody, {200}),
         g("GET", "/_/console/console.css", everybody, {200}),
+        g("GET", "/_/player", everybody, {200}),
+        g("GET", "/_/player/player.js", everybody, {200}),
+        g("GET", "/_/player/lib/../player.js", everybody, {404}),
+        g("GET", "/_/peers/shim.js", everybody, {200}),
         # the installation
         g("GET", "/_/status", LISTERS, {200}),
         g("GET", "/_/events", LISTERS, {200}),

@@ -11,6 +11,7 @@ import { uploads, upload } from './uploads.js';
 import { file } from './file.js';
 import { rules } from './rules.js';
 import { audit } from './audit.js';
+import { peers, peersOf } from './peers.js';
 import { people } from './people.js';
 import { me } from './me.js';
 
@@ -26,6 +27,8 @@ const pages = [
   ['uploads', uploads, 'Uploads', 'Uploads'],
   ['uploads/:id', upload, 'Upload'],
   ['machines', machines, 'Machines', 'Machines', () => isAtLeast('admin') || session.user === 'token'],
+  ['peers', peers, 'Peers', 'Peers', () => isAtLeast('admin') || session.user === 'token'],
+  ['peers/:asset', peersOf, ':asset'],
   ['audit', audit, 'Audit', 'Audit'],
   ['people', people, 'People', 'People', () => isAtLeast('admin')],
   ['me', me, 'You'],
