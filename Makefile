@@ -163,7 +163,7 @@ unit_peers    :=
 # websockets
 unit_peers    += test_peers_ws
 # owner: tracker, record
-unit_peers    += test_peers_message
+unit_peers    += test_peers_coordinator test_peers_message test_peers_trust
 # home: sessions
 # grouping, sensing
 # simulator
@@ -219,6 +219,7 @@ fuzz_peers    :=
 # websockets
 fuzz_peers    += fuzz_peers_ws
 # owner: tracker, record
+fuzz_peers    += fuzz_peers_coordinator fuzz_peers_tracker
 # home: sessions
 # media
 fuzz_peers    += fuzz_peers_media

@@ -12,7 +12,7 @@
 
 #define CHEAP_S	   0.0005 /* a run that takes no longer may be made with every join */
 #define WITNESS_MS 5000
-#define SLOPE_TAU  5.0	/* s */
+#define SLOPE_TAU  10.0 /* s: as far back as the prediction looks ahead */
 #define SHARE_TAU  30.0
 
 bool coordinator_group_cheap(const struct asset *a)
@@ -255,7 +255,7 @@ static void demand_take(struct asset *a, int64_t now, double seconds)
 		a->p2p += v->rate_peers;
 	}
 	sums(a, &demand, &egress);
-	if (seconds > 0) {
+	if (seconds > 0 && a->demand > 0) { /* the first viewers are no slope */
 		double alpha = 1 - exp(-seconds / SLOPE_TAU);
 
 		a->slope += alpha * ((demand - a->demand) / seconds - a->slope);

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What forged reports can do, and what they cannot: the bounds that SECURITY.md states. */
+#include "tests/unit/peers_room.h"
+
+#define HONEST 20
+#define FORGED 1000
+
+static void join_all(struct room *r, unsigned int first, unsigned int n, unsigned int prefix, bool same)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		room_join(r, first + i, same ? prefix : prefix + i);
+		room_announce(r, first + i);
+	}
+}
+
+/* Is b in a's list of helpers or the other way round? */
+static bool linked(struct room *r, unsigned int a, unsigned int b)
+{
+	return room_heard(r, a, "answer", b) || room_heard(r, b, "answer", a);
+}
+
+static json_t *viewer_of(struct room *r, unsigned int viewer)
+{
+	json_t *groups = coordinator_groups(r->c, ROOM_ASSET), *g, *v, *found = NULL;
+	char id[17];
+	size_t i, k;
+
+	room_id(id, viewer);
+	json_array_foreach (groups, i, g)
+		json_array_foreach (json_object_get(g, "viewers"), k, v)
+			if (!strcmp(text_of(v, "viewer"), id))
+				found = json_incref(v);
+	json_decref(groups);
+	assert_non_null(found);
+	return found;
+}
+
+static bool flagged(struct room *r, unsigned int viewer, const char *flag)
+{
+	json_t *v = viewer_of(r, viewer), *f;
+	bool is = false;
+	size_t i;
+
+	json_array_foreach (json_object_get(v, "flags"), i, f)
+		is |= !strcmp(json_string_value(f), flag);
+	json_decref(v);
+	return is;
+}
+
+static double uplink(struct room *r, unsigned int viewer)
+{
+	json_t *v = viewer_of(r, viewer);
+	double up = json_number_value(json_object_get(v, "uplink"));
+
+	json_decref(v);
+	return up;
+}
+
+static void impossible_reports_are_refused(void **state)
+{
+	static const char *const impossible[] = {
+		",\"down_server\":1e12", ",\"down_peers\":1e12", ",\"up\":1e12",
+		",\"down_server\":99",			/* less than before */
+		",\"up\":-1",
+		",\"have\":[[0,0,150]]",		/* beyond the list */
+		",\"have\":[[2,0,1]]",			/* no such rendition */
+		",\"have\":[[0,5,4]]",
+		",\"have\":[[0,5]]",
+		",\"have\":[[0,-1,4]]",
+		",\"stall_ms\":4000000",		/* more than has passed */
+		",\"slow\":\"very\"",
+		",\"from\":{\"-PM0203-000000000002\":1e12}", /* more than it had from all */
+		",\"from\":{\"-PM0203-000000000002\":-5}",
+		",\"from\":[]",
+		",\"peers\":{}",
+		",\"bad\":7",
+	};
+	struct room r;
+	uint64_t refused = 0;
+
+	(void)state;
+	room_open(&r, NULL);
+	join_all(&r, 1, 3, 100, false);
+	room_tick(&r, 1000);
+	room_report(&r, 1, 5, 12000, ",\"down_server\":100,\"down_peers\":100,\"up\":100");
+	assert_int_equal(room_counts(&r).refused_reports, 0);
+	for (size_t i = 0; i < sizeof(impossible) / sizeof(impossible[0]); i++) {
+		room_tick(&r, 1000);
+		room_report(&r, 1, 7, 8000, impossible[i]);
+		if (room_counts(&r).refused_reports != ++refused)
+			fail_msg("taken: %s", impossible[i]);
+	}
+	room_report(&r, 1, 152, 8000, "");  /* no such segment */
+	room_report(&r, 1, 5, 700000, ""); /* a buffer of minutes */
+	room_up(&r, UP_REPORT, "g1", 1, "[]");
+	room_up(&r, UP_REPORT, "g1", 1, "nonsense");
+	room_up(&r, UP_REPORT, "g1", 99, "{}");
+	assert_int_equal(room_counts(&r).refused_reports, refused + 5);
+	/* nothing of them counted */
+	json_t *v = viewer_of(&r, 1);
+	assert_int_equal(json_integer_value(json_object_get(v, "position")), 5);
+	assert_true(json_number_value(json_object_get(v, "up")) == 100);
+	json_decref(v);
+	room_close(&r);
+}
+
+/* One gives, as its receivers say; each says so every second. */
+static void give(struct room *r, unsigned int giver, const unsigned int *receivers, unsigned int n, unsigned int seconds, double rate,
+		 double claim)
+{
+	char more[256], peer[21];
+
+	for (unsigned int s = 1; s <= seconds; s++) {
+		for (unsigned int i = 0; i < n; i++) {
+			snprintf(more, sizeof(more), ",\"down_peers\":%.0f,\"from\":{\"%s\":%.0f}", rate * s, room_peer(peer, giver), rate * s);
+			room_report(r, receivers[i], s / 4, 12000, more);
+		}
+		snprintf(more, sizeof(more), ",\"up\":%.0f", claim * s);
+		room_report(r, giver, s / 4, 12000, more);
+		room_tick(r, 1000);
+	}
+}
+
+static void an_uplink_counts_as_its_receivers_confirm(void **state)
+{
+	struct room r;
+	const unsigned int receivers[] = { 2, 3, 4 };
+
+	(void)state;
+	/* of one network: their words make nothing */
+	room_open(&r, NULL);
+	room_join(&r, 1, 100);
+	room_announce(&r, 1);
+	join_all(&r, 2, 3, 7, true);
+	room_tick(&r, 20000);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_true(linked(&r, 1, receivers[i]));
+	give(&r, 1, receivers, 3, 30, 100000, 300000);
+	assert_false(flagged(&r, 1, "measured"));
+	assert_true(uplink(&r, 1) == 0);
+	room_close(&r);
+
+	/* of three networks */
+	room_open(&r, NULL);
+	room_join(&r, 1, 100);
+	room_announce(&r, 1);
+	join_all(&r, 2, 3, 7, false);
+	room_tick(&r, 20000);
+	give(&r, 1, receivers, 3, 40, 100000, 300000);
+	assert_true(flagged(&r, 1, "measured"));
+	assert_true(uplink(&r, 1) > 200000 && uplink(&r, 1) < 400000);
+	room_close(&r);
+
+	/* no more than a quarter above what it says itself */
+	room_open(&r, NULL);
+	room_join(&r, 1, 100);
+	room_announce(&r, 1);
+	join_all(&r, 2, 3, 7, false);
+	room_tick(&r, 20000);
+	give(&r, 1, receivers, 3, 40, 1000000, 80000);
+	assert_true(uplink(&r, 1) <= 1.25 * 80000 + 1);
+	room_close(&r);
+
+	/* its own claim is nothing */
+	room_open(&r, NULL);
+	join_all(&r, 1, 4, 7, false);
+	room_tick(&r, 20000);
+	give(&r, 1, receivers, 3, 30, 0, 5000000);
+	assert_false(flagged(&r, 1, "measured"));
+	room_close(&r);
+}
+
+/* Bytes from one to whom the tracker never linked it are not credited. */
+static void strangers_are_not_credited(void **state)
+{
+	char more[256], peer[21];
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	join_all(&r, 1, 6, 500, false); /* offers were sent, but nobody answers */
+	room_peer(peer, 1);
+	for (unsigned int s = 1; s <= 30; s++) {
+		r.now += 1000;
+		coordinator_tick(r.c, r.now);
+		for (unsigned int v = 2; v <= 6; v++) {
+			snprintf(more, sizeof(more), ",\"down_peers\":%u,\"from\":{\"%s\":%u}", 100000 * s, peer, 100000 * s);
+			room_report(&r, v, s / 4, 12000, more);
+		}
+	}
+	assert_true(room_counts(&r).relayed > 0);
+	assert_int_equal(room_counts(&r).refused_reports, 0);
+	assert_false(flagged(&r, 1, "measured"));
+	room_close(&r);
+}
+
+static void honest_and_forged(struct room *r, const struct coordinator_options *opt)
+{
+	room_open(r, opt);
+	r->alive = r->known = 3;
+	join_all(r, 1, HONEST, 100, false);
+	join_all(r, 1001, FORGED, 7, true);
+	room_tick(r, 2000);
+}
+
+static void honest_report(struct room *r, unsigned int s, unsigned int failing)
+{
+	char more[128];
+
+	for (unsigned int v = 1; v <= HONEST; v++) {
+		snprintf(more, sizeof(more), ",\"down_server\":%u,\"failed\":%u", 125000 * s, v <= failing ? s : 0);
+		room_report(r, v, s / 4, 12000, more);
+	}
+}
+
+static void assert_calm(struct room *r)
+{
+	json_t *all = coordinator_assets(r->c), *a = json_array_get(json_object_get(all, "assets"), 0);
+
+	if (strcmp(text_of(a, "state"), "calm"))
+		fail_msg("%s: %s", text_of(a, "state"), text_of(a, "why"));
+	json_decref(all);
+}
+
+static void one_network_does_not_move_the_trigger(void **state)
+{
+	struct coordinator_options opt = { .capacity = 6e6 }; /* the honest want 2.5 MB/s */
+	struct room r;
+	char more[200];
+
+	(void)state;
+	honest_and_forged(&r, &opt);
+	for (unsigned int s = 1; s <= 12; s++) {
+		honest_report(&r, s, 0);
+		for (unsigned int v = 1001; v < 1001 + FORGED; v++) {
+			snprintf(more, sizeof(more), ",\"down_server\":%u,\"failed\":%u,\"slow\":9,\"stalls\":%u", 100000000 * s, s, s);
+			room_report(&r, v, s / 4, s < 3 ? 12000 : 0, more);
+		}
+		room_tick(&r, 1000);
+		assert_calm(&r);
+	}
+	/* three honest networks do */
+	for (unsigned int s = 13; s <= 15; s++) {
+		honest_report(&r, s, 3);
+		room_tick(&r, 1000);
+	}
+	assert_int_equal(room_counts(&r).state[SENSE_CALM], 0);
+	room_close(&r);
+}
+
+/* Of the helpers of the honest, those of one network are at most one in two for each viewer who has two or more, and at
+ * most half over all, however many they are and whatever they say of their uplinks. */
+static void one_network_draws_at_most_half_of_the_feeding(void **state)
+{
+	unsigned int forged = 0, helpers = 0;
+	struct room r;
+	char more[400], peer[21];
+	json_t *v, *h;
+	size_t i;
+
+	(void)state;
+	honest_and_forged(&r, NULL);
+	for (unsigned int s = 1; s <= 12; s++) {
+		honest_report(&r, s, 0);
+		for (unsigned int k = 1001; k < 1001 + FORGED; k++) { /* they praise each other */
+			snprintf(more, sizeof(more), ",\"up\":%u,\"down_peers\":%u,\"from\":{\"%s\":%u}", 10000000 * s, 1000000 * s,
+				 room_peer(peer, k == 1001 ? 1002 : k - 1), 1000000 * s);
+			room_report(&r, k, s / 4, 12000, more);
+		}
+		room_tick(&r, 1000);
+	}
+	for (unsigned int k = 1; k <= HONEST; k++) {
+		unsigned int of = 0, mine = 0;
+
+		v = viewer_of(&r, k);
+		json_array_foreach (json_object_get(v, "helpers"), i, h) {
+			of++;
+			mine += room_viewer_of(json_string_value(h)) > 1000;
+		}
+		if (!strcmp(text_of(v, "role"), "second") && of > 1)
+			assert_true(mine * 2 <= of + 1 && mine < of);
+		json_decref(v);
+		helpers += of;
+		forged += mine;
+	}
+	print_message("forged helpers of the honest: %u of %u\n", forged, helpers);
+	assert_true(2 * forged <= helpers);
+	room_close(&r);
+}
+
+static void accuse(struct room *r, unsigned int by, unsigned int of)
+{
+	char more[128], peer[21];
+
+	snprintf(more, sizeof(more), ",\"bad\":[\"%s\"]", room_peer(peer, of));
+	room_report(r, by, 1, 12000, more);
+}
+
+static void a_poisoner_is_excluded(void **state)
+{
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	join_all(&r, 1, 5, 100, false);
+	room_tick(&r, 20000);
+	/* the plan of five links all with all */
+	assert_true(linked(&r, 1, 2) && linked(&r, 1, 3));
+	for (unsigned int v = 1; v <= 5; v++)
+		room_report(&r, v, 1, 12000, "");
+	r.now += 1000;
+	accuse(&r, 2, 1);
+	assert_int_equal(room_counts(&r).excluded, 0);
+	r.now += 1000;
+	accuse(&r, 2, 1); /* one voice, however often */
+	assert_int_equal(room_counts(&r).excluded, 0);
+	accuse(&r, 3, 1);
+	assert_int_equal(room_counts(&r).excluded, 1);
+	assert_true(flagged(&r, 1, "excluded"));
+	/* it hears why, and nothing else; nobody hears of it */
+	assert_int_equal(r.said[r.nsaid - 1].kind, DOWN_CLOSE);
+	room_forget(&r);
+	room_announce(&r, 1);
+	room_tick(&r, 20000);
+	assert_string_equal(text_of(room_told(&r, 1), "role"), "alone");
+	assert_true(json_is_true(json_object_get(json_object_get(room_told(&r, 1), "settings"), "isP2PDisabled")));
+	for (unsigned int v = 1; v <= 5; v++) {
+		assert_int_equal(room_heard(&r, 1, "offer", v), 0);
+		assert_int_equal(room_heard(&r, v, "offer", 1), 0);
+	}
+	room_close(&r);
+}
+
+/* Accusers of one network exclude nobody; k of several exclude at most k. */
+static void forged_accusations_are_bounded(void **state)
+{
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	join_all(&r, 1, 4, 100, false);
+	join_all(&r, 11, 8, 7, true); /* the forgers */
+	room_tick(&r, 30000);
+	for (unsigned int k = 11; k <= 18; k++)
+		room_report(&r, k, 1, 12000, "");
+	r.now += 1000;
+	for (unsigned int k = 11; k <= 18; k++) {
+		for (unsigned int v = 1; v <= 4; v++) {
+			r.now += 1000;
+			accuse(&r, k, v);
+		}
+	}
+	assert_int_equal(room_counts(&r).excluded, 0);
+	room_close(&r);
+
+	room_open(&r, NULL);
+	join_all(&r, 1, 6, 100, false);
+	room_tick(&r, 30000);
+	for (unsigned int v = 1; v <= 6; v++)
+		room_report(&r, v, 1, 12000, "");
+	for (unsigned int k = 1; k <= 2; k++) { /* two forgers of two networks accuse all the others */
+		for (unsigned int v = 3; v <= 6; v++) {
+			r.now += 1000;
+			accuse(&r, k, v);
+		}
+	}
+	assert_in_range(room_counts(&r).excluded, 0, 2);
+	room_close(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(impossible_reports_are_refused),
+		cmocka_unit_test(an_uplink_counts_as_its_receivers_confirm),
+		cmocka_unit_test(strangers_are_not_credited),
+		cmocka_unit_test(one_network_does_not_move_the_trigger),
+		cmocka_unit_test(one_network_draws_at_most_half_of_the_feeding),
+		cmocka_unit_test(a_poisoner_is_excluded),
+		cmocka_unit_test(forged_accusations_are_bounded),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
