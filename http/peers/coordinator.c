@@ -26,6 +26,7 @@ static void options_take(struct coordinator_options *to, const struct coordinato
 	to->ahead_ms = to->ahead_ms ? to->ahead_ms : 60000;
 	to->copies = to->copies ? to->copies : 2;
 	to->report_ms = to->report_ms ? to->report_ms : 2000;
+	to->group.copies = to->group.copies ? to->group.copies : to->copies;
 	to->viewers_max = to->viewers_max ? to->viewers_max : 100000;
 	to->offers_bytes = to->offers_bytes ? to->offers_bytes : 64 << 20;
 }
