@@ -159,7 +159,8 @@ enum http_next http_reply_cached(struct http_req *req, struct http_cached *cache
  * from then on both are the taker's, and the server knows nothing of them. Its memory for the connection is freed,
  * its limits, time-outs and metrics no longer count it, httpd_stop() leaves it alone: who takes sockets limits, times
  * and counts them itself. take() is called once, on a thread of the pool, which it must not block; fd is -1 when the
- * client was gone before. A request that cannot be upgraded (it has a body, is no GET of HTTP/1.1, or came over TLS of
+ * client was gone before. The server closes its own descriptor of the socket a moment later: to leave an epoll, the
+ * taker removes the socket from it and does not rely on close(). A request that cannot be upgraded (it has a body, is no GET of HTTP/1.1, or came over TLS of
  * this server, whose socket speaks no plain text) gets an error instead, and take() an fd of -1 as well. */
 typedef void http_take_fn(void *ctx, int fd, const void *extra, size_t len);
 enum http_next http_reply_upgrade(struct http_req *req, const char *protocol, http_take_fn *take, void *ctx);

@@ -45,6 +45,7 @@ static void set_broken(struct ws_conn *c)
 		unqueue(c);
 }
 
+/* At the end of those that wait. */
 static int enqueue(struct ws_conn *c, const uint8_t *head, size_t head_len, const void *data, size_t len)
 {
 	struct ws_out *out = malloc(sizeof(*out) + head_len + len);
@@ -54,7 +55,9 @@ static int enqueue(struct ws_conn *c, const uint8_t *head, size_t head_len, cons
 	out->next = NULL;
 	out->len = (uint32_t)(head_len + len);
 	out->sent = 0;
-	memcpy(out->data, head, head_len);
+	out->begun = false;
+	if (head_len)
+		memcpy(out->data, head, head_len);
 	if (len)
 		memcpy(out->data + head_len, data, len);
 	*c->out_tail = out;
@@ -95,6 +98,8 @@ static int send_frame(struct ws_conn *c, uint8_t opcode, const void *data, size_
 		rc = enqueue(c, NULL, 0, (const uint8_t *)data + (sent - head_len), head_len + len - sent);
 	if (rc)
 		set_broken(c);
+	else if (sent && c->out)
+		c->out->begun = true; /* sent: nobody waited, it is the first */
 	return rc;
 }
 
@@ -113,7 +118,7 @@ static void close_with(struct ws_conn *c, uint16_t code, const void *payload, si
 	if (c->close_code)
 		return;
 	c->close_code = code;
-	if (c->out && c->out->sent) {
+	if (c->out && c->out->begun) {
 		cut = c->out;
 		c->out = cut->next;
 	}
@@ -205,6 +210,7 @@ void ws_conn_writable(struct ws_conn *c)
 		if (n < 0)
 			break;
 		out->sent += (uint32_t)n;
+		out->begun |= n > 0;
 		if (out->sent == out->len)
 			unqueue(c);
 	}
@@ -330,6 +336,8 @@ void ws_conn_free(struct ws_conn *c)
 	pthread_mutex_lock(&c->lock); /* who closed it may still be leaving the lock */
 	pthread_mutex_unlock(&c->lock);
 	pthread_mutex_destroy(&c->lock);
+	/* The HTTP server may still hold its duplicate: close() alone would leave the socket in the epoll. */
+	epoll_ctl(c->thread->epoll, EPOLL_CTL_DEL, c->fd, NULL);
 	close(c->fd);
 	free(c);
 	s->count--;

@@ -28,6 +28,7 @@
 struct ws_out {
 	struct ws_out *next;
 	uint32_t len, sent;
+	bool begun; /* the client has a part of the frame: it must get the rest */
 	uint8_t data[];
 };
 
