@@ -23,6 +23,7 @@ lib_src      += lib/daemon.c lib/daemon_reload.c lib/priv.c lib/priv_filter.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
 lib_src      += lib/httpd.c lib/httpd_ask.c lib/httpd_check.c lib/httpd_conn.c lib/httpd_events.c lib/httpd_metrics.c
 lib_src      += lib/httpd_reply.c lib/httpd_request.c lib/httpd_text.c lib/httpd_upgrade.c lib/httpd_wait.c
+lib_src      += lib/media_type.c
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 lib_src      += lib/target.c lib/tunnels.c lib/tunnels_edit.c lib/tunnels_pool.c
 
@@ -37,7 +38,7 @@ ns_src       += dns/blob.c dns/compile.c dns/model.c dns/pick.c dns/probe.c dns/
 ns_src       += dns/report.c dns/server.c dns/state.c dns/tcp.c dns/view.c dns/wire.c dns/zone.c dns/zones.c
 
 store_src    :=
-store_src    += http/store/buckets.c http/store/chunks.c http/store/commit.c http/store/dataset.c http/store/endpoint.c http/store/held.c
+store_src    += http/store/answer.c http/store/buckets.c http/store/chunks.c http/store/commit.c http/store/dataset.c http/store/endpoint.c http/store/held.c
 store_src    += http/store/inbound.c http/store/inside_api.c http/store/jobs.c http/store/manifest.c http/store/metrics.c
 store_src    += http/store/object.c http/store/peers.c http/store/placement.c http/store/presence.c http/store/reader.c
 store_src    += http/store/relay.c http/store/repair.c http/store/scrub.c http/store/staged.c http/store/transfer.c

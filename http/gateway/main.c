@@ -10,11 +10,13 @@
 
 #include "http/gateway/gateway.h"
 #include "lib/log.h"
+#include "lib/media_type.h"
 
 #define PUT (1u << HTTP_PUT)
 #define GET (1u << HTTP_GET)
 #define DEL (1u << HTTP_DELETE)
 #define POST (1u << HTTP_POST)
+#define OPTIONS (1u << HTTP_OPTIONS)
 
 #define USERS_WAIT_MS 2000
 #define SMALL 16384 /* bytes of a request that holds a few fields */
@@ -47,6 +49,7 @@ static const struct http_route routes[] = {
 	  .body = object_body,
 	  .end = object_end,
 	  .done = object_done },
+	{ .methods = OPTIONS, .path = "/b/:bucket/*key", .begin = media_cors_preflight },
 	{ .methods = GET, .path = "/o/:sha256", .begin = redirect_hash },
 	{ .methods = GET, .path = "/", .begin = console_page },
 	{ .methods = GET, .path = "/_/console/*file", .begin = console_file },

@@ -15,6 +15,7 @@
 
 #include "http/gateway/gateway.h"
 #include "lib/hash.h"
+#include "lib/media_type.h"
 
 static const char curl_hint[] = "This gateway does not carry data: it redirects to an endpoint. "
 				"Follow the redirect (curl -L).\n";
@@ -76,6 +77,8 @@ static enum http_next answer(struct http_req *req, struct gateway *gw, const cha
 		     *token ? (*query ? "&t=" : "t=") : "", token) < 0)
 		return http_reply_error(req, 500, "memory", "out of memory");
 	http_add_header(req, "Location", location);
+	/* Also of public buckets: a browser that kept a redirect would go on asking an endpoint that died or is drained, and a
+	 * segment is asked for once, so that it would save nothing. What is behind it is cached by the endpoint's word. */
 	http_add_header(req, "Cache-Control", "no-store");
 	http_add_header(req, "X-Weir-Endpoint", node);
 	free(location);
@@ -149,6 +152,9 @@ enum http_next redirect_object(struct http_req *req, void *arg)
 		return HTTP_ANSWERED;
 	}
 	note(gw, req, &who, &want, "ok");
+	/* A page of another gateway, or of another site, may follow. Without credentials: what anybody may read. */
+	if (want.rights == RIGHT_READ && users_bucket_public(gw->users, bucket))
+		media_cors_add(req);
 	if (short_token(gw, &who, &want, token))
 		return http_reply_error(req, 503, "no_signing_key",
 					"the registry gave no key to sign with yet; try again");

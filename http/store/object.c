@@ -10,13 +10,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "http/store/answer.h"
 #include "http/store/dataset.h"
 #include "http/store/object.h"
 #include "http/store/reader.h"
 #include "http/store/repair.h"
 #include "http/store/upload.h"
-
-#define SMALL_MAX 65536 /* bytes of an object that is kept as a ready answer while it is open */
 
 /* One request. */
 struct call {
@@ -184,55 +183,6 @@ static enum http_next put_end(struct http_req *req, void *arg)
 
 /* ---- GET, HEAD ---- */
 
-static void free_cached(void *cached)
-{
-	http_cached_free(cached);
-}
-
-/* A small object's ready answer, checked when it was made; NULL when it cannot be made. */
-static struct http_cached *small_answer(struct endpoint *ep, struct held *held, const char *etag,
-					const char *sha)
-{
-	const char *const headers[] = { "ETag",
-					etag,
-					"X-Weir-Sha256",
-					sha,
-					"X-Weir-From",
-					ep->node,
-					"Accept-Ranges",
-					"bytes",
-					"X-Content-Type-Options",
-					"nosniff",
-					NULL };
-	uint64_t size = held_manifest(held)->size;
-	struct http_cached *cached = held_attached(held), *kept;
-	struct held_cursor *cur;
-	char data[SMALL_MAX];
-	ssize_t n;
-
-	if (cached)
-		return cached;
-	cur = held_cursor_new(held);
-	n = cur ? held_read(cur, 0, data, sizeof(data)) : -1;
-	held_cursor_free(cur);
-	if (n != (ssize_t)size)
-		return NULL;
-	cached = http_cached_new(200, READER_TYPE, data, size, headers);
-	if (!cached)
-		return NULL;
-	kept = held_attach(held, cached, free_cached);
-	if (kept != cached)
-		http_cached_free(cached);
-	return kept;
-}
-
-static void add_headers(struct http_req *req, const char *etag, const char *sha)
-{
-	http_add_header(req, "ETag", etag);
-	http_add_header(req, "X-Weir-Sha256", sha);
-	http_add_header(req, "Accept-Ranges", "bytes");
-}
-
 /* The range asked for. False: answered (416). */
 static bool find_range(struct http_req *req, const struct name_entry *entry, const char *etag,
 		       struct reader_job *job)
@@ -249,6 +199,7 @@ static bool find_range(struct http_req *req, const struct name_entry *entry, con
 	if (rc == -ERANGE) {
 		snprintf(text, sizeof(text), "bytes */%" PRIu64, entry->size);
 		http_add_header(req, "Content-Range", text);
+		media_cors_add(req);
 		http_reply_error(req, 416, "range", "The object has %" PRIu64 " bytes.",
 				 entry->size);
 		return false;
@@ -269,18 +220,18 @@ static bool find_range(struct http_req *req, const struct name_entry *entry, con
 }
 
 static void serve_local(struct endpoint *ep, struct http_req *req, struct held *held,
-			const struct reader_job *job, const char *etag, const char *sha)
+			const struct reader_job *job, const struct told *told)
 {
 	struct http_cached *cached;
 
-	if (job->status == 200 && !job->head && job->len <= SMALL_MAX) {
-		cached = small_answer(ep, held, etag, sha);
+	if (job->status == 200 && !job->head && job->len <= TOLD_SMALL_MAX) {
+		cached = told_small(ep, held, told);
 		if (cached) {
 			http_reply_cached(req, cached);
 			return;
 		}
 	}
-	add_headers(req, etag, sha);
+	told_add(req, told);
 	http_add_header(req, "X-Weir-From", ep->node);
 	reader_reply_local(ep, req, held, job);
 }
@@ -292,14 +243,13 @@ static void serve(struct endpoint *ep, struct http_req *req, const char *bucket,
 	struct call *call = http_state(req);
 	struct held *held = NULL;
 	struct reader_job job;
-	char etag[35], sha[65];
+	struct told told;
 	int rc;
 
-	names_etag(entry->sha256, etag);
-	hex_encode(entry->sha256, 32, sha);
-	rc = http_conditions(req, etag);
+	told_fill(&told, ep, bucket, entry);
+	rc = http_conditions(req, told.etag);
 	if (rc == 304) {
-		http_add_header(req, "ETag", etag);
+		told_add(req, &told);
 		http_reply(req, 304, NULL, NULL, 0);
 		return;
 	}
@@ -307,10 +257,11 @@ static void serve(struct endpoint *ep, struct http_req *req, const char *bucket,
 		endpoint_reply_names(req, -ECANCELED);
 		return;
 	}
-	if (!find_range(req, entry, etag, &job))
+	if (!find_range(req, entry, told.etag, &job))
 		return;
 	job.head = http_method(req) == HTTP_HEAD;
 	job.kept = &call->reader;
+	job.type = told.media->type;
 	if (version_parse(&job.version, entry->version)) {
 		endpoint_reply_names(req, -EIO);
 		return;
@@ -321,7 +272,7 @@ static void serve(struct endpoint *ep, struct http_req *req, const char *bucket,
 					      job.head ? 0 : job.len });
 	rc = held_get(ep->held, &job.version, &held);
 	if (!rc) {
-		serve_local(ep, req, held, &job, etag, sha);
+		serve_local(ep, req, held, &job, &told);
 		held_put(held);
 		return;
 	}
@@ -329,7 +280,7 @@ static void serve(struct endpoint *ep, struct http_req *req, const char *bucket,
 		repair_queue(ep->repair, &job.version);
 	else if (rc == -ENOENT)
 		repair_missing(ep->repair, bucket, entry);
-	add_headers(req, etag, sha);
+	told_add(req, &told);
 	reader_reply_relay(ep, req, &job);
 }
 
@@ -345,6 +296,7 @@ static void get_work(struct http_req *req, void *arg)
 		return;
 	}
 	note(req, "object.get", http_param(req, "key"), false, 0);
+	media_cors_add(req); /* a player should see that it is a 404, and not a broken connection */
 	endpoint_reply_names(req, rc);
 }
 
@@ -575,6 +527,7 @@ const struct http_route *object_routes(const struct endpoint *ep)
 		{ 1u << HTTP_PUT, "/b/:bucket/*key", 0, put_begin, put_body, put_end, call_done, NULL },
 		{ 1u << HTTP_GET, "/b/:bucket/*key", 0, get_begin, NULL, NULL, call_done, NULL },
 		{ 1u << HTTP_GET, "/b/:bucket", 0, get_begin, NULL, NULL, call_done, NULL },
+		{ 1u << HTTP_OPTIONS, "/b/:bucket/*key", 0, media_cors_preflight, NULL, NULL, NULL, NULL },
 		{ 1u << HTTP_DELETE, "/b/:bucket/*key", 0, delete_begin, NULL, NULL, call_done, NULL },
 		{ 1u << HTTP_GET, "/o/:sha256", 0, hash_begin, NULL, NULL, call_done, NULL },
 		{ 1u << HTTP_GET, "/_/health", 0, health_begin, NULL, NULL, NULL, NULL },

@@ -109,6 +109,11 @@ static ssize_t reader_read(void *ctx, uint64_t pos, char *buf, size_t max)
 	return r->relay ? relay_read(r->relay, buf, max) : HTTP_READ_FAIL;
 }
 
+static const char *type_of(const struct reader_job *job)
+{
+	return job->type ? job->type : READER_TYPE;
+}
+
 /* HEAD, and ranges of no bytes. */
 static enum http_next reply_length(struct http_req *req, const struct reader_job *job)
 {
@@ -116,7 +121,7 @@ static enum http_next reply_length(struct http_req *req, const struct reader_job
 
 	if (!r)
 		return http_reply_error(req, 503, "memory", "Out of memory; try again.");
-	return http_reply_stream(req, job->status, READER_TYPE, job->len, reader_read, reader_free,
+	return http_reply_stream(req, job->status, type_of(job), job->len, reader_read, reader_free,
 				 r);
 }
 
@@ -131,7 +136,7 @@ enum http_next reader_reply_local(struct endpoint *ep, struct http_req *req, str
 		int fd = held_fd(held);
 
 		if (fd >= 0)
-			return http_reply_fd(req, job->status, READER_TYPE, fd, job->first,
+			return http_reply_fd(req, job->status, type_of(job), fd, job->first,
 					     job->len);
 	}
 	r = reader_new(ep, req, job);
@@ -142,7 +147,7 @@ enum http_next reader_reply_local(struct endpoint *ep, struct http_req *req, str
 			reader_free(r);
 		return http_reply_error(req, 503, "memory", "Out of memory; try again.");
 	}
-	return http_reply_stream(req, job->status, READER_TYPE, job->len, reader_read, reader_free,
+	return http_reply_stream(req, job->status, type_of(job), job->len, reader_read, reader_free,
 				 r);
 }
 
@@ -168,6 +173,6 @@ enum http_next reader_reply_relay(struct endpoint *ep, struct http_req *req,
 	}
 	atomic_fetch_add(&ep->counts.relayed, 1);
 	http_add_header(req, "X-Weir-From", from);
-	return http_reply_stream(req, job->status, READER_TYPE, job->len, reader_read, reader_free,
+	return http_reply_stream(req, job->status, type_of(job), job->len, reader_read, reader_free,
 				 r);
 }

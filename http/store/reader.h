@@ -15,6 +15,7 @@ struct reader_job {
 	struct version version;
 	uint64_t first, len;            /* the range */
 	bool head;                      /* HEAD: the length alone */
+	const char *type;               /* Content-Type; NULL: READER_TYPE */
 	/* Who has it; none: only this disk may be used (peers ask so). */
 	const char (*holders)[CONF_NAME_MAX];
 	unsigned int nholders;

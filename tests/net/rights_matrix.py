@@ -257,6 +257,7 @@ def gateway_rows():
         g("POST", "/_/token", LISTERS, {200}),  # not longer than the token that asks
         # changes: on conditions that do not hold, and by names that no file may have, so that nothing is made. Who may read knows
         # the dataset, and may be told what is wrong
+        g("OPTIONS", "/b/sales/a.csv", everybody, {204}),
         g("PUT", "/b/sales/x.csv", WRITERS, {412}, body="a,b\n1,2\n", headers={"If-Match": '"none"'}),
         g("PUT", "/b/sales/derived/x.csv", WRITERS, {400}, body="a\n1\n", mixed={r: {400, 403} for r in READERS - WRITERS}),
         g("PUT", "/b/sales/.weir/x.csv", WRITERS, {400}, body="a\n1\n", mixed={"read only": {400, 403}}),
@@ -328,6 +329,7 @@ def endpoint_rows():
         e("PUT", "/b/sales/b.csv", set(), body="no"),
         e("PUT", "/b/sales/.weir/a.csv/manifest.json", set(), body="no"),
         e("PUT", "/b/unknown/b.csv", {"admin"}, {200, 201}, body="a plain bucket", mixed={via: {403}}),
+        e("OPTIONS", "/b/sales/a.csv", set(ROLES), {204}),
         e("GET", "/b/sales/a.csv", READERS | {via}, {200}),
         e("GET", "/b/sales/none.csv", READERS, {404}, mixed={via: {403}}),
         e("GET", "/b/sales/", READERS, {200}, mixed={via: {403}}),

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * answer.c -- see answer.h.
+ */
+#include <stdlib.h>
+
+#include "http/store/answer.h"
+#include "lib/hash.h"
+
+/* A small object's whole answer, kept while it is open. */
+struct ready {
+	struct http_cached *answer;
+	bool open; /* what it says of caches is for a public bucket */
+};
+
+static void free_ready(void *arg)
+{
+	struct ready *r = arg;
+
+	http_cached_free(r->answer);
+	free(r);
+}
+
+static const char *cache_of(const struct told *told)
+{
+	return told->media->cache[told->open];
+}
+
+static struct http_cached *make_answer(struct endpoint *ep, const struct told *told, const char *data, size_t size)
+{
+	const char *headers[20] = { "ETag", told->etag, "X-Weir-Sha256", told->sha, "X-Weir-From", ep->node, "Accept-Ranges", "bytes",
+				    "X-Content-Type-Options", "nosniff", "Access-Control-Allow-Origin", "*",
+				    "Access-Control-Expose-Headers", MEDIA_CORS_EXPOSE };
+	size_t n = 14;
+
+	if (cache_of(told)) {
+		headers[n++] = "Cache-Control";
+		headers[n++] = cache_of(told);
+	}
+	if (told->media->markup) {
+		headers[n++] = "Content-Security-Policy";
+		headers[n++] = MEDIA_TYPE_SANDBOX;
+	}
+	return http_cached_new(200, told->media->type, data, size, headers);
+}
+
+struct http_cached *told_small(struct endpoint *ep, struct held *held, const struct told *told)
+{
+	uint64_t size = held_manifest(held)->size;
+	struct ready *ready = held_attached(held), *kept;
+	struct held_cursor *cur;
+	char data[TOLD_SMALL_MAX];
+	ssize_t n;
+
+	if (ready)
+		return ready->open == told->open ? ready->answer : NULL;
+	cur = held_cursor_new(held);
+	n = cur ? held_read(cur, 0, data, sizeof(data)) : -1;
+	held_cursor_free(cur);
+	ready = n == (ssize_t)size ? calloc(1, sizeof(*ready)) : NULL;
+	if (!ready)
+		return NULL;
+	ready->open = told->open;
+	ready->answer = make_answer(ep, told, data, size);
+	if (!ready->answer) {
+		free(ready);
+		return NULL;
+	}
+	kept = held_attach(held, ready, free_ready);
+	if (kept != ready)
+		free_ready(ready);
+	return kept->open == told->open ? kept->answer : NULL;
+}
+
+/* Endpoints take no cookies: who reads has a token in hand, or the bucket is public; a page of any origin may do the same. */
+void told_add(struct http_req *req, const struct told *told)
+{
+	http_add_header(req, "ETag", told->etag);
+	http_add_header(req, "X-Weir-Sha256", told->sha);
+	http_add_header(req, "Accept-Ranges", "bytes");
+	media_cors_add(req);
+	if (cache_of(told))
+		http_add_header(req, "Cache-Control", cache_of(told));
+	if (told->media->markup)
+		http_add_header(req, "Content-Security-Policy", MEDIA_TYPE_SANDBOX);
+}
+
+void told_fill(struct told *out, struct endpoint *ep, const char *bucket, const struct name_entry *entry)
+{
+	out->media = media_type_of(entry->key);
+	names_etag(entry->sha256, out->etag);
+	hex_encode(entry->sha256, 32, out->sha);
+	out->open = out->media->cache[1] && users_bucket_public(ep->users, bucket);
+}

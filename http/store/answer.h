@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * answer.h -- what an endpoint tells of an object beside its bytes: ETag, digest, type, caching, cross-origin reading; and
+ * ready answers of small objects, which have all of it.
+ */
+#ifndef WEIR_STORE_ANSWER_H
+#define WEIR_STORE_ANSWER_H
+
+#include "http/store/endpoint.h"
+#include "lib/media_type.h"
+
+#define TOLD_SMALL_MAX 65536 /* bytes of an object that is kept as a ready answer while it is open */
+
+struct told {
+	char etag[35], sha[65];
+	const struct media_type *media;
+	bool open; /* of a public bucket; asked for types alone that say something of caches */
+};
+void told_fill(struct told *out, struct endpoint *ep, const char *bucket, const struct name_entry *entry);
+void told_add(struct http_req *req, const struct told *told); /* the headers */
+/* A small object's ready answer, checked when it was made. NULL when it cannot be made, or was made while the bucket was
+ * public and is not, or the other way round. */
+struct http_cached *told_small(struct endpoint *ep, struct held *held, const struct told *told);
+
+#endif
