@@ -82,6 +82,8 @@ peers_src    += http/peers/coordinator.c http/peers/coordinator_group.c http/pee
 peers_src    += http/peers/instruct_settings.c http/peers/message.c http/peers/record.c http/peers/record_report.c
 peers_src    += http/peers/record_show.c http/peers/record_trust.c http/peers/tracker.c http/peers/tracker_offers.c
 # home: sessions
+peers_src    += http/peers/connect.c http/peers/events.c http/peers/guest.c http/peers/home.c http/peers/measure.c http/peers/peers.c
+peers_src    += http/peers/report.c http/peers/routes.c http/peers/secret.c http/peers/session.c http/peers/show.c http/peers/switch.c http/peers/token.c
 # grouping, sensing
 peers_src    += http/peers/group.c http/peers/group_balance.c http/peers/group_place.c http/peers/group_plan.c
 peers_src    += http/peers/network.c http/peers/portion.c http/peers/sense.c
@@ -92,7 +94,7 @@ peers_src    += http/peers/media_routes.c
 # exchange
 peers_src    += http/peers/exchange.c http/peers/exchange_link.c
 
-gateway_src  := http/gateway/console.c http/gateway/console_files.c http/gateway/rank.c http/gateway/redirect.c http/gateway/services.c
+gateway_src  := http/gateway/console.c http/gateway/console_files.c http/gateway/neighbours.c http/gateway/rank.c http/gateway/redirect.c http/gateway/services.c
 gateway_src  += http/gateway/signon.c http/gateway/view.c
 gateway_src  += http/gateway/player_files.c
 

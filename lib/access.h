@@ -40,6 +40,9 @@ bool access_origin_own(const struct http_req *req);
 bool access_is_https(const struct http_req *req);
 /* The client's address without port, as the edge says it on Unix sockets; "local" there without an edge. Returns out. */
 char *access_client(const struct http_req *req, char out[ADDR_PORT_STRLEN]);
+/* The request's credentials as a header line ("Authorization: …"), to ask other daemons for whoever asks here; malloc'ed,
+ * NULL when there are none. It is a secret. */
+char *access_credentials(const struct http_req *req);
 /* Reads "__Host-NAME", or NAME when the request did not come by HTTPS. */
 bool access_cookie(const struct http_req *req, const char *name, char *out, size_t size);
 /* HttpOnly, SameSite=Lax, Path=/; secure: Secure, with the prefix __Host-. seconds 0 removes it. */

@@ -82,6 +82,21 @@ bool access_cookie(const struct http_req *req, const char *name, char *out, size
 	return !access_is_https(req) && cookie_value(text, name, out, size);
 }
 
+char *access_credentials(const struct http_req *req)
+{
+	const char *header = http_header(req, "Authorization"), *token = http_query(req, "t");
+	char cookie[TOKEN_MAX], *line = NULL;
+	int n;
+
+	if (header)
+		n = asprintf(&line, "Authorization: %s", header);
+	else if (token)
+		n = asprintf(&line, "Authorization: Bearer %s", token);
+	else
+		n = access_cookie(req, ACCESS_COOKIE, cookie, sizeof(cookie)) ? asprintf(&line, "Authorization: Bearer %s", cookie) : -1;
+	return n < 0 ? NULL : line;
+}
+
 int access_set_cookie(struct http_req *req, const char *name, const char *value, int64_t seconds, bool secure)
 {
 	char line[4096];

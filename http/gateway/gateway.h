@@ -7,7 +7,9 @@
 
 #include <stdatomic.h>
 
+#include "http/gateway/neighbours.h"
 #include "http/gateway/view.h"
+#include "http/peers/peers.h"
 #include "http/upload/uploads.h"
 #include "http/identity/identity.h"
 #include "lib/access.h"
@@ -22,10 +24,12 @@
 
 struct gateway {
 	struct uploads *uploads; /* the first: its routes find it so */
+	struct peers *peers;
+	struct neighbours *neighbours;
 	struct daemon *daemon;
 	struct httpc *client; /* of services */
 	struct http_route *routes, *inside_routes;
-	char spool[4096 + 8];
+	char spool[4096 + 8], peers_folder[4096 + 8];
 	char node[CONF_NAME_MAX]; /* a copy: a reload frees the configuration while threads look */
 	char folder[4096]; /* STATE/gateway: the audit log, and what else this gateway keeps */
 	struct audit *audit;
@@ -55,6 +59,8 @@ enum http_next redirect_hash(struct http_req *req, void *arg);
  * stop; free: after. */
 int services_prepare(struct gateway *gw, const struct daemon *d);
 int services_start(struct gateway *gw, const struct http_route *own, const struct http_route *own_inside);
+int services_serve(struct gateway *gw); /* when gw->server is there */
+void services_configure(struct gateway *gw, const struct conf *conf);
 void services_stop(struct gateway *gw);
 void services_free(struct gateway *gw);
 /* /b/BUCKET/KEY, of whichever part the bucket is. */

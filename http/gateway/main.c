@@ -218,6 +218,7 @@ static int start(struct daemon *d)
 		.header_s = (unsigned int)(conf->limits.request_us / 1000000),
 	};
 	int rc = open_audit(gw, d);
+	char *announced;
 
 	if (!rc)
 		rc = users_open(&gw->users, d->registry, users_changed, gw);
@@ -234,7 +235,7 @@ static int start(struct daemon *d)
 	if (!rc)
 		rc = httpd_start(&gw->server, &opt, gw->fds, conf->nlisten, gw->routes, gw);
 	if (!rc)
-		rc = uploads_serve(gw->uploads, gw->server);
+		rc = services_serve(gw);
 	if (!rc)
 		rc = console_start(gw->console);
 	if (!rc)
@@ -245,7 +246,9 @@ static int start(struct daemon *d)
 		log_error("cannot start: %s", strerror(-rc));
 		return rc;
 	}
-	registry_announce(gw->lease, d->conf, "gateway", NULL);
+	announced = neighbours_announcement(d->conf);
+	registry_announce(gw->lease, d->conf, "gateway", announced);
+	free(announced);
 	listen_if_users(gw);
 	if (!gw->listening)
 		log_info("no user yet: only loopback is served (weir user add NAME)");
@@ -287,7 +290,7 @@ static int reload(struct daemon *d, const struct conf *old)
 		log_warn("gateway.listen changed: it takes a restart to listen elsewhere");
 	identity_reload(old, d->conf);
 	take_limits(gw, &d->conf->gateway);
-	uploads_configure(gw->uploads, d->conf);
+	services_configure(gw, d->conf);
 	view_configure(gw->view, d->conf);
 	return 0;
 }
@@ -306,6 +309,7 @@ static void status(struct daemon *d, json_t *answer)
 		json_string(gw->listening ? "everywhere" : "loopback only: no user yet"));
 	json_object_set_new(answer, "endpoints", view_endpoints(gw->view));
 	json_object_set_new(answer, "uploads", uploads_status(gw->uploads));
+	json_object_set_new(answer, "peers", peers_status(gw->peers));
 }
 
 int main(int argc, char **argv)
@@ -330,6 +334,7 @@ int main(int argc, char **argv)
 	if (argc == 2 && !strcmp(argv[1], "--routes")) {
 		http_routes_print(routes, stdout);
 		http_routes_print(uploads_routes(), stdout);
+		http_routes_print(peers_routes(), stdout);
 		return 0;
 	}
 	return daemon_main(&program, argc, argv);

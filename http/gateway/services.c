@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * services.c -- the services that the gateway composes: uploads and sign-on; their routes beside its own.
+ * services.c -- the services that the gateway composes: uploads, sign-on, peers; their routes beside its own.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -99,43 +99,72 @@ static size_t other_gateways(void *arg, char (*urls)[256], size_t max)
 	return n;
 }
 
+/* ---- what the peers service asks ---- */
+
+static void endpoints_of(void *arg, unsigned int *alive, unsigned int *known)
+{
+	struct gateway *gw = arg;
+
+	neighbours_endpoints(gw->neighbours, gw->view, alive, known);
+}
+
+static json_t *gateways_of(void *arg)
+{
+	return neighbours_gateways(((struct gateway *)arg)->view);
+}
+
 /* ---- all routes ---- */
 
-/* One table of several, each ended by a NULL path; NULL without memory. */
-static struct http_route *join(const struct http_route *const *tables, size_t ntables)
+struct table {
+	const struct http_route *routes; /* ended by a NULL path */
+	void *arg;			 /* of each; NULL: the server's */
+};
+
+/* One table of several; NULL without memory. */
+static struct http_route *join(const struct table *tables, size_t ntables)
 {
 	size_t n = 0, k = 0;
 	struct http_route *all;
 
 	for (size_t i = 0; i < ntables; i++)
-		for (const struct http_route *r = tables[i]; r->path; r++)
+		for (const struct http_route *r = tables[i].routes; r->path; r++)
 			n++;
 	all = calloc(n + 1, sizeof(*all));
 	for (size_t i = 0; all && i < ntables; i++)
-		for (const struct http_route *r = tables[i]; r->path; r++)
-			all[k++] = *r;
+		for (const struct http_route *r = tables[i].routes; r->path; r++) {
+			all[k] = *r;
+			all[k++].arg = tables[i].arg;
+		}
 	return all;
 }
 
 int services_prepare(struct gateway *gw, const struct daemon *d)
 {
 	int rc = inside_client(&gw->client, d->conf, "weir-gateway/" WEIR_VERSION);
+	const char *folder = gw->spool;
 
 	snprintf(gw->node, sizeof(gw->node), "%s", d->conf->node);
 	snprintf(gw->spool, sizeof(gw->spool), "%s/uploads", gw->folder);
+	snprintf(gw->peers_folder, sizeof(gw->peers_folder), "%s/peers", gw->folder);
 	if (!rc)
 		rc = priv_folder(gw->spool, &d->user, 0700);
+	if (!rc) {
+		folder = gw->peers_folder;
+		rc = priv_folder(gw->peers_folder, &d->user, 0700);
+	}
 	if (rc)
-		log_error("cannot make the folder %s: %s", gw->spool, strerror(-rc));
+		log_error("cannot make the folder %s: %s", folder, strerror(-rc));
+	if (!rc)
+		rc = neighbours_new(&gw->neighbours);
 	if (!rc)
 		rc = uploads_prepare(&gw->uploads, d->conf, &d->user);
+	if (!rc)
+		rc = peers_prepare(&gw->peers, d->conf);
 	return rc;
 }
 
-int services_start(struct gateway *gw, const struct http_route *own, const struct http_route *own_inside)
+static int start_uploads(struct gateway *gw)
 {
-	const struct http_route *public[] = { own, uploads_routes() };
-	const struct http_route *inside[] = { own_inside, uploads_inside_routes() };
 	struct uploads_options opt = {
 		.folder = gw->spool,
 		.users = gw->users,
@@ -152,19 +181,68 @@ int services_start(struct gateway *gw, const struct http_route *own, const struc
 
 	if (rc)
 		log_error("cannot begin to take uploads in %s: %s", gw->spool, strerror(-rc));
+	return rc;
+}
+
+static int start_peers(struct gateway *gw)
+{
+	struct peers_options opt = {
+		.folder = gw->peers_folder,
+		.node = gw->node,
+		.users = gw->users,
+		.registry = gw->daemon->registry,
+		.audit = gw->audit,
+		.client = gw->client,
+		.metrics = gw->daemon->metrics,
+		.pick = pick,
+		.endpoints = endpoints_of,
+		.gateways = gateways_of,
+		.arg = gw,
+	};
+	int rc = peers_start(gw->peers, &opt);
+
+	if (rc)
+		log_error("cannot begin to group viewers: %s", strerror(-rc));
+	return rc;
+}
+
+int services_start(struct gateway *gw, const struct http_route *own, const struct http_route *own_inside)
+{
+	const struct table public[] = { { own, NULL }, { uploads_routes(), NULL }, { peers_routes(), gw->peers } };
+	const struct table inside[] = { { own_inside, NULL }, { uploads_inside_routes(), NULL }, { peers_inside_routes(), gw->peers } };
+	int rc = start_uploads(gw);
+
+	if (!rc)
+		rc = start_peers(gw);
 	gw->routes = join(public, sizeof(public) / sizeof(*public));
 	gw->inside_routes = join(inside, sizeof(inside) / sizeof(*inside));
 	return rc ? rc : gw->routes && gw->inside_routes ? 0 : -ENOMEM;
 }
 
+int services_serve(struct gateway *gw)
+{
+	int rc = uploads_serve(gw->uploads, gw->server);
+
+	return rc ? rc : peers_serve(gw->peers, gw->server);
+}
+
+void services_configure(struct gateway *gw, const struct conf *conf)
+{
+	uploads_configure(gw->uploads, conf);
+	peers_configure(gw->peers, conf);
+}
+
 void services_stop(struct gateway *gw)
 {
+	peers_stop(gw->peers);
 	uploads_stop(gw->uploads);
 }
 
 void services_free(struct gateway *gw)
 {
+	peers_free(gw->peers);
 	uploads_free(gw->uploads);
+	neighbours_free(gw->neighbours);
 	httpc_free(gw->client);
 	free(gw->routes);
 	free(gw->inside_routes);

@@ -36,22 +36,6 @@ static void hunt_free(struct hunt *h)
 	free(h);
 }
 
-/* As the caller showed itself; malloc'ed. */
-static char *credentials(struct http_req *req)
-{
-	const char *header = http_header(req, "Authorization"), *token = http_query(req, "t");
-	char cookie[TOKEN_MAX], *line = NULL;
-	int n;
-
-	if (header)
-		n = asprintf(&line, "Authorization: %s", header);
-	else if (token)
-		n = asprintf(&line, "Authorization: Bearer %s", token);
-	else
-		n = access_cookie(req, ACCESS_COOKIE, cookie, sizeof(cookie)) ? asprintf(&line, "Authorization: Bearer %s", cookie) : -1;
-	return n < 0 ? NULL : line;
-}
-
 static char *query_text(const struct audit_query *q)
 {
 	char since[24], until[24], max[24];
@@ -190,7 +174,7 @@ enum http_next identity_audit(struct http_req *req, struct identity *id)
 		memcpy(h->user, who.user, sizeof(h->user));
 		h->query.who = h->user;
 	}
-	h->credentials = credentials(req);
+	h->credentials = access_credentials(req);
 	next = http_work(req, hunt_work, h);
 	if (next == HTTP_ANSWERED)
 		hunt_free(h);

@@ -36,12 +36,12 @@ struct peers_options {
 	int (*pick)(void *arg, char url[256]);
 	/* Endpoints alive and known, for the sensing of an outage. */
 	void (*endpoints)(void *arg, unsigned int *alive, unsigned int *known);
-	/* The gateways that live, this one among them: [{node, inside: "http(s)://HOST:PORT" or null}]; a new reference. */
+	/* The gateways that live, this one among them: [{node, inside: "http(s)://HOST:PORT" or null, public: ["http(s)://…"]}]; a
+	 * new reference. */
 	json_t *(*gateways)(void *arg);
 	void *arg;
 };
-/* While privileged: the network database (gateway.peers.networks) is opened. conf->gateway.peers.enabled false: *out
- * is NULL, and all functions accept that. */
+/* While privileged: the network database (gateway.peers.networks) is opened. All functions accept NULL. */
 int peers_prepare(struct peers **out, const struct conf *conf);
 void peers_configure(struct peers *p, const struct conf *conf); /* after a reload */
 int peers_start(struct peers *p, const struct peers_options *opt);
@@ -52,7 +52,7 @@ json_t *peers_status(struct peers *p);			 /* for `status`: a new reference, NULL
 /* What main() does first: --peers-simulate …; -1 when argv says nothing of it, else an exit code. */
 int peers_modes(int argc, char **argv);
 
-/* Public and inside routes, ended by a NULL path; their `arg` (struct http_route) is set by peers_route_arg(). */
+/* Public and inside routes, ended by a NULL path; who serves them sets their `arg` (struct http_route) to the peers. */
 const struct http_route *peers_routes(void);
 const struct http_route *peers_inside_routes(void);
 

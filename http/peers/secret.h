@@ -4,9 +4,9 @@
  * what is derived from it: viewer tokens, session keys, the key that signs media lists, the key of network hashes. Any
  * gateway can derive them; nothing of a viewer needs to be stored to be checked.
  *
- * A viewer's token: "weirv1." PAYLOAD "." MAC (base64url), payload {"v":viewer,"a":asset,"x":expires,"c":consent,
- * "f":flags}; HMAC-SHA256 by HMAC(secret, "token"). A session's key, which signs instructions to this viewer alone:
- * HMAC(secret, "session" viewer). Compared in constant time.
+ * A viewer's token: "weirv1." PAYLOAD "." MAC (base64url), payload {"v":viewer,"a":asset,"x":expires,"f":flags,
+ * "o":origin of the page, left out when there is none}; HMAC-SHA256 by HMAC(secret, "token"). A session's key, which
+ * signs instructions to this viewer alone: HMAC(secret, "session" viewer). Compared in constant time.
  */
 #ifndef WEIR_SECRET_H
 #define WEIR_SECRET_H
@@ -16,20 +16,25 @@
 
 #include "http/peers/exchange.h"
 
-#define VIEWER_TOKEN_MAX 768
+#define VIEWER_TOKEN_MAX 1024
+#define VIEWER_ORIGIN_MAX 256
+#define VIEWER_DEAF (1u << 16) /* of flags: asked to receive nothing from others either */
 
 struct peers_secret {
 	uint8_t bytes[32];
 };
-/* Reads it, or makes it. 0 or -errno (registry_error() says why). Blocks as the registry does. */
+/* Reads it, or makes it. 0 or -errno (registry_error() says why; -EPROTO: what is there is no secret). Blocks as the
+ * registry does. */
 int peers_secret_get(struct registry *reg, struct peers_secret *out);
+/* HMAC-SHA256(secret, purpose of). of may be NULL. Purposes: "token", "session" (of a viewer), "media", "network". */
 void peers_secret_derive(const struct peers_secret *s, const char *purpose, const char *of, uint8_t out[32]);
 
 struct viewer_token {
 	char viewer[PEERS_VIEWER_LEN + 1];
 	char asset[PEERS_ASSET_MAX];
 	int64_t expires;  /* unix seconds */
-	uint32_t flags;	  /* GROUP_CONSENT, … as the session was asked for */
+	uint32_t flags;	  /* GROUP_CONSENT, … as the session was asked for; VIEWER_DEAF */
+	char origin[VIEWER_ORIGIN_MAX]; /* of the page that opened the session: it may come to any gateway; "" */
 };
 int viewer_token_sign(char out[VIEWER_TOKEN_MAX], const struct viewer_token *t, const struct peers_secret *s);
 /* 0, -EINVAL malformed, -EBADMSG wrong signature, -ETIME expired. */

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * connect.c -- GET /_/tracker: a viewer's WebSocket. Who it is was checked before the socket is taken over; what it says
+ * goes to the owner of its asset as it came.
+ */
+#include <stdlib.h>
+#include <time.h>
+
+#include "http/peers/peers_int.h"
+
+#define MESSAGE_MAX (192u << 10) /* ten offers of 16 KiB, and what is around them */
+#define BACKLOG_MAX (256u << 10)
+
+static void opened(void *arg, struct ws_conn *c)
+{
+	(void)arg;
+	home_socket_opened(ws_user(c), c);
+}
+
+static void message(void *arg, struct ws_conn *c, const char *text, size_t len)
+{
+	(void)arg, (void)len;
+	home_socket_said(ws_user(c), peers_now_ms(), text);
+}
+
+static void closed(void *arg, struct ws_conn *c)
+{
+	(void)arg;
+	home_socket_free(ws_user(c));
+}
+
+static void refused(void *user)
+{
+	home_socket_free(user);
+}
+
+int connect_start(struct peers *p)
+{
+	struct ws_options opt = {
+		.max = p->set.viewers + p->set.viewers / 8 + 16, /* some have a second socket for a moment */
+		.message_max = MESSAGE_MAX,
+		.backlog_max = BACKLOG_MAX,
+		.opened = opened,
+		.message = message,
+		.closed = closed,
+		.arg = p,
+	};
+
+	return ws_start(&p->ws, &opt);
+}
+
+void connect_stop(struct peers *p)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+
+	while (p->entering) /* they do not block */
+		nanosleep(&moment, NULL);
+	ws_stop(p->ws);
+	p->ws = NULL;
+}
+
+static enum http_next enter(struct http_req *req, struct peers *p)
+{
+	char client[ADDR_PORT_STRLEN], *facts;
+	struct viewer_token t;
+	struct home_socket *s;
+	struct home_guest g;
+	int rc;
+
+	if (!peers_token(req, p, &t))
+		return HTTP_ANSWERED;
+	facts = peers_facts(req, p, &t, client);
+	if (!facts)
+		return http_reply_error(req, 503, "memory", "there is no memory for another viewer");
+	g = (struct home_guest){ .token = &t, .client = client, .facts = facts, .now_ms = peers_now_ms() };
+	rc = home_socket_new(p->home, &g, &s);
+	free(facts);
+	return rc ? peers_no_room(req, rc) : ws_accept(p->ws, req, s, refused);
+}
+
+enum http_next peers_tracker(struct http_req *req, void *arg)
+{
+	struct peers *p = arg;
+	enum http_next next;
+
+	p->entering++; /* before it looks whether the service stops */
+	next = enter(req, p);
+	p->entering--;
+	return next;
+}

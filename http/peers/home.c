@@ -1,0 +1,625 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * home.c -- the table of this gateway's viewers (home.h).
+ *
+ * Two kinds of lock: h->lock guards the table and all in it and is never held while `up` runs; an order lock, chosen by the
+ * viewer, is held around a change and the `up` that tells it, so that the owner hears of each viewer in order. The order
+ * lock is taken first. What comes down from the owner takes h->lock alone.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/peers/home.h"
+#include "lib/hash.h"
+
+#define BUCKETS	     8192 /* of viewers, and of addresses */
+#define ORDERS	     64
+#define SOCKETS_MAX  4
+#define SIGN_MS	     10000 /* of life, on streams */
+#define EXCLUDED_MS  60000 /* one whom the owner closed is kept so long, to be refused */
+#define SWEEP_AT_ONCE 256
+
+struct home_socket {
+	struct home_socket *next;
+	struct home *home;
+	struct viewer *viewer;
+	struct ws_conn *conn; /* NULL before it is opened */
+	bool closing;
+};
+
+struct viewer {
+	struct viewer *next;
+	char id[PEERS_VIEWER_LEN + 1];
+	bool excluded, over; /* by the owner; its session */
+	bool had_socket;
+	uint64_t hash, address;
+	int64_t expires;	      /* unix seconds */
+	int64_t seen_ms, reported_ms; /* 0: never */
+	struct home_socket *sockets;  /* the newest first */
+	struct home_socket *speaking; /* who said the last message */
+	unsigned int nsockets;
+	struct home_stream *stream;
+	char *asset, *facts, *report, *event;
+	size_t event_len;
+};
+
+struct address {
+	struct address *next;
+	uint64_t hash;
+	unsigned int viewers;
+};
+
+struct home {
+	struct home_options opt;
+	pthread_mutex_t lock, order[ORDERS];
+	struct viewer *viewers[BUCKETS];
+	struct address *addresses[BUCKETS];
+	unsigned int nviewers, viewers_max, per_address;
+	int64_t signed_ms;
+};
+
+static void lock(struct home *h)
+{
+	pthread_mutex_lock(&h->lock);
+}
+
+static void unlock(struct home *h)
+{
+	pthread_mutex_unlock(&h->lock);
+}
+
+static pthread_mutex_t *order_of(struct home *h, const char *viewer)
+{
+	return &h->order[hash64(viewer, strlen(viewer), 1) % ORDERS];
+}
+
+int home_new(struct home **out, const struct home_options *opt)
+{
+	struct home *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return -ENOMEM;
+	h->opt = *opt;
+	pthread_mutex_init(&h->lock, NULL);
+	for (int i = 0; i < ORDERS; i++)
+		pthread_mutex_init(&h->order[i], NULL);
+	*out = h;
+	return 0;
+}
+
+void home_limits(struct home *h, unsigned int viewers, unsigned int per_address)
+{
+	lock(h);
+	h->viewers_max = viewers;
+	h->per_address = per_address;
+	unlock(h);
+}
+
+/* ---- addresses ---- */
+
+/* IPv6 by /64: one subscriber has so many. */
+static uint64_t address_hash(const char *client)
+{
+	struct addr a;
+
+	if (addr_parse(&a, client))
+		return hash64(client, strlen(client), 2);
+	return hash64(a.bytes, a.family == AF_INET6 ? 8 : 4, a.family);
+}
+
+static struct address **address_at(struct home *h, uint64_t hash)
+{
+	struct address **at = &h->addresses[hash % BUCKETS];
+
+	while (*at && (*at)->hash != hash)
+		at = &(*at)->next;
+	return at;
+}
+
+static int room(struct home *h, uint64_t address)
+{
+	const struct address *a = *address_at(h, address);
+
+	if (h->nviewers >= h->viewers_max)
+		return -ENOSPC;
+	return a && a->viewers >= h->per_address ? -EUSERS : 0;
+}
+
+int home_room(struct home *h, const char *client)
+{
+	int rc;
+
+	lock(h);
+	rc = room(h, address_hash(client));
+	unlock(h);
+	return rc;
+}
+
+static int address_add(struct home *h, uint64_t hash)
+{
+	struct address **at = address_at(h, hash);
+
+	if (!*at)
+		*at = calloc(1, sizeof(**at));
+	if (!*at)
+		return -ENOMEM;
+	(*at)->hash = hash;
+	(*at)->viewers++;
+	return 0;
+}
+
+static void address_remove(struct home *h, uint64_t hash)
+{
+	struct address **at = address_at(h, hash), *a = *at;
+
+	if (a && !--a->viewers) {
+		*at = a->next;
+		free(a);
+	}
+}
+
+/* ---- viewers ---- */
+
+static struct viewer **viewer_at(struct home *h, const char *id)
+{
+	uint64_t hash = hash64(id, strlen(id), 0);
+	struct viewer **at = &h->viewers[hash % BUCKETS];
+
+	while (*at && ((*at)->hash != hash || strcmp((*at)->id, id)))
+		at = &(*at)->next;
+	return at;
+}
+
+static void viewer_free(struct viewer *v)
+{
+	if (!v)
+		return;
+	free(v->asset);
+	free(v->facts);
+	free(v->report);
+	free(v->event);
+	free(v);
+}
+
+static struct viewer *viewer_new(const struct home_guest *g)
+{
+	struct viewer *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return NULL;
+	memcpy(v->id, g->token->viewer, sizeof(v->id));
+	v->hash = hash64(v->id, strlen(v->id), 0);
+	v->address = address_hash(g->client);
+	v->asset = strdup(g->token->asset);
+	v->facts = strdup(g->facts);
+	if (v->asset && v->facts)
+		return v;
+	viewer_free(v);
+	return NULL;
+}
+
+/* Under both locks. 0 and the viewer; *is_new: the owner is to be told. */
+static int enter(struct home *h, const struct home_guest *g, struct viewer **out, bool *is_new)
+{
+	struct viewer **at = viewer_at(h, g->token->viewer), *v = *at;
+	int rc;
+
+	*is_new = false;
+	if (v && v->excluded)
+		return -EACCES;
+	if (!v) {
+		rc = room(h, address_hash(g->client));
+		if (rc)
+			return rc;
+		v = viewer_new(g);
+		if (!v || address_add(h, v->address)) {
+			viewer_free(v);
+			return -ENOSPC;
+		}
+		*at = v;
+		h->nviewers++;
+		*is_new = true;
+	}
+	v->expires = g->token->expires;
+	v->seen_ms = g->now_ms;
+	*out = v;
+	return 0;
+}
+
+/* Under the order lock alone. A viewer's asset is its token's. */
+static void tell(struct home *h, enum peers_up kind, const struct viewer_token *t, const char *text)
+{
+	h->opt.up(h->opt.arg, kind, t->viewer, t->asset, text);
+}
+
+void home_free(struct home *h)
+{
+	if (!h)
+		return;
+	for (size_t i = 0; i < BUCKETS; i++) {
+		for (struct viewer *v = h->viewers[i], *next; v; v = next) {
+			next = v->next;
+			viewer_free(v);
+		}
+		for (struct address *a = h->addresses[i], *next; a; a = next) {
+			next = a->next;
+			free(a);
+		}
+	}
+	pthread_mutex_destroy(&h->lock);
+	for (int i = 0; i < ORDERS; i++)
+		pthread_mutex_destroy(&h->order[i]);
+	free(h);
+}
+
+/* ---- sockets ---- */
+
+static void socket_close(struct home_socket *s, uint16_t code, const char *why)
+{
+	if (s->conn && !s->closing)
+		ws_close(s->conn, code, why);
+	s->closing = true; /* one that is not open yet is closed when it is */
+}
+
+int home_socket_new(struct home *h, const struct home_guest *g, struct home_socket **out)
+{
+	pthread_mutex_t *order = order_of(h, g->token->viewer);
+	struct home_socket *s = calloc(1, sizeof(*s)), *last = NULL;
+	struct viewer *v;
+	bool is_new;
+	int rc;
+
+	if (!s)
+		return -ENOSPC;
+	pthread_mutex_lock(order);
+	lock(h);
+	rc = enter(h, g, &v, &is_new);
+	if (!rc) {
+		*s = (struct home_socket){ .next = v->sockets, .home = h, .viewer = v };
+		v->sockets = s;
+		v->had_socket = true;
+		v->nsockets++;
+		for (struct home_socket *o = s; o && v->nsockets > SOCKETS_MAX; o = o->next)
+			last = o->closing ? last : o;
+		if (last)
+			socket_close(last, 1008, "this viewer has opened newer ones");
+	}
+	unlock(h);
+	if (!rc && is_new)
+		tell(h, UP_JOIN, g->token, g->facts);
+	pthread_mutex_unlock(order);
+	if (rc)
+		free(s);
+	else
+		*out = s;
+	return rc;
+}
+
+void home_socket_opened(struct home_socket *s, struct ws_conn *c)
+{
+	lock(s->home);
+	s->conn = c;
+	if (s->closing)
+		ws_close(c, 1008, "the session is over");
+	unlock(s->home);
+}
+
+void home_socket_said(struct home_socket *s, int64_t now_ms, const char *text)
+{
+	struct home *h = s->home;
+	struct viewer *v = s->viewer; /* stays as long as its socket; id and asset never change */
+	pthread_mutex_t *order = order_of(h, v->id);
+	bool wanted;
+
+	pthread_mutex_lock(order);
+	lock(h);
+	wanted = !s->closing;
+	if (wanted)
+		v->speaking = s;
+	v->seen_ms = now_ms;
+	unlock(h);
+	if (wanted)
+		h->opt.up(h->opt.arg, UP_TRACK, v->id, v->asset, text);
+	pthread_mutex_unlock(order);
+}
+
+void home_socket_free(struct home_socket *s)
+{
+	struct home *h = s->home;
+	struct viewer *v = s->viewer;
+	struct home_socket **at;
+
+	lock(h);
+	for (at = &v->sockets; *at != s; at = &(*at)->next)
+		;
+	*at = s->next;
+	v->nsockets--;
+	if (v->speaking == s)
+		v->speaking = v->sockets;
+	unlock(h);
+	free(s);
+}
+
+/* ---- streams ---- */
+
+int home_stream_add(struct home *h, const struct home_guest *g, struct home_stream *s)
+{
+	pthread_mutex_t *order = order_of(h, g->token->viewer);
+	struct viewer *v;
+	bool is_new;
+	int rc;
+
+	pthread_mutex_lock(order);
+	lock(h);
+	rc = enter(h, g, &v, &is_new);
+	if (!rc) {
+		if (v->stream) {
+			v->stream->viewer = NULL;
+			v->stream->end(v->stream);
+		}
+		v->stream = s;
+		s->viewer = v;
+		if (v->event)
+			s->push(s, v->event, v->event_len);
+	}
+	unlock(h);
+	if (!rc && is_new)
+		tell(h, UP_JOIN, g->token, g->facts);
+	pthread_mutex_unlock(order);
+	return rc;
+}
+
+void home_stream_remove(struct home *h, struct home_stream *s)
+{
+	struct viewer *v;
+
+	lock(h);
+	v = s->viewer;
+	if (v && v->stream == s)
+		v->stream = NULL;
+	s->viewer = NULL;
+	unlock(h);
+}
+
+/* ---- reports ---- */
+
+/* The facts with another consent: for an owner who is told again. */
+static void take_consent(struct viewer *v, int consent)
+{
+	json_t *facts = json_loads(v->facts, 0, NULL);
+	char *text = NULL;
+
+	if (facts && json_is_true(json_object_get(facts, "consent")) != consent) {
+		json_object_set_new(facts, "consent", json_boolean(consent));
+		text = json_dumps(facts, JSON_COMPACT);
+	}
+	if (text) {
+		free(v->facts);
+		v->facts = text;
+	}
+	json_decref(facts);
+}
+
+int home_report(struct home *h, const struct home_guest *g, int64_t gap_ms, int consent, const char *text)
+{
+	pthread_mutex_t *order = order_of(h, g->token->viewer);
+	char *kept = strdup(text);
+	struct viewer *v;
+	bool is_new;
+	int rc;
+
+	if (!kept)
+		return -ENOSPC;
+	pthread_mutex_lock(order);
+	lock(h);
+	rc = enter(h, g, &v, &is_new);
+	if (!rc && v->reported_ms && g->now_ms - v->reported_ms < gap_ms)
+		rc = -EBUSY;
+	if (!rc) {
+		v->reported_ms = g->now_ms;
+		free(v->report);
+		v->report = kept;
+		kept = NULL;
+		if (consent >= 0)
+			take_consent(v, consent);
+	}
+	unlock(h);
+	if (!rc && is_new)
+		tell(h, UP_JOIN, g->token, g->facts);
+	if (!rc)
+		tell(h, UP_REPORT, g->token, text);
+	pthread_mutex_unlock(order);
+	free(kept);
+	return rc;
+}
+
+/* ---- from the owner ---- */
+
+void home_track(struct home *h, const char *viewer, const char *text)
+{
+	struct viewer *v;
+
+	lock(h);
+	v = *viewer_at(h, viewer);
+	if (v && v->speaking && v->speaking->conn && !v->speaking->closing)
+		ws_send(v->speaking->conn, text, strlen(text));
+	unlock(h);
+}
+
+void home_instruct(struct home *h, const char *viewer, const char *event, size_t len)
+{
+	char *kept = malloc(len);
+	struct viewer *v;
+
+	if (!kept)
+		return;
+	memcpy(kept, event, len);
+	lock(h);
+	v = *viewer_at(h, viewer);
+	if (v && !v->excluded) {
+		free(v->event);
+		v->event = kept;
+		v->event_len = len;
+		kept = NULL;
+		if (v->stream)
+			v->stream->push(v->stream, event, len);
+	}
+	unlock(h);
+	free(kept);
+}
+
+static void viewer_close(struct viewer *v, const char *why)
+{
+	for (struct home_socket *s = v->sockets; s; s = s->next)
+		socket_close(s, 1008, why);
+	if (v->stream) {
+		v->stream->viewer = NULL;
+		v->stream->end(v->stream);
+		v->stream = NULL;
+	}
+}
+
+void home_close(struct home *h, const char *viewer, const char *why)
+{
+	struct viewer *v;
+
+	lock(h);
+	v = *viewer_at(h, viewer);
+	if (v) {
+		v->excluded = true;
+		viewer_close(v, why);
+	}
+	unlock(h);
+}
+
+/* ---- the clock ---- */
+
+static bool is_gone(const struct viewer *v, int64_t now_ms)
+{
+	return !v->sockets && now_ms - v->seen_ms > (v->excluded ? EXCLUDED_MS : HOME_GRACE_MS);
+}
+
+static void sweep_viewer(struct viewer *v, int64_t now_ms, int64_t now_unix_s, bool sign)
+{
+	/* A stream whose client vanished is noticed late: it counts only for one that never had a socket, or reports. */
+	if (v->sockets || (v->stream && !v->had_socket))
+		v->seen_ms = v->excluded || v->over ? v->seen_ms : now_ms;
+	if (!v->over && v->expires <= now_unix_s) {
+		v->over = true;
+		viewer_close(v, "the session is over: open another one");
+	}
+	if (sign && v->stream)
+		v->stream->push(v->stream, ":\n\n", 3);
+}
+
+/* Removes it if it is still gone; the owner hears it. */
+static void leave(struct home *h, const char *id, int64_t now_ms)
+{
+	pthread_mutex_t *order = order_of(h, id);
+	struct viewer **at, *v;
+
+	pthread_mutex_lock(order);
+	lock(h);
+	at = viewer_at(h, id);
+	v = *at;
+	if (v && is_gone(v, now_ms)) {
+		*at = v->next;
+		h->nviewers--;
+		address_remove(h, v->address);
+		viewer_close(v, "");
+	} else {
+		v = NULL;
+	}
+	unlock(h);
+	if (v)
+		h->opt.up(h->opt.arg, UP_LEAVE, v->id, v->asset, "");
+	pthread_mutex_unlock(order);
+	viewer_free(v);
+}
+
+void home_sweep(struct home *h, int64_t now_ms, int64_t now_unix_s)
+{
+	char ids[SWEEP_AT_ONCE][PEERS_VIEWER_LEN + 1];
+	size_t n = 0;
+	bool sign;
+
+	lock(h);
+	sign = now_ms - h->signed_ms >= SIGN_MS;
+	h->signed_ms = sign ? now_ms : h->signed_ms;
+	for (size_t i = 0; i < BUCKETS; i++)
+		for (struct viewer *v = h->viewers[i]; v; v = v->next) {
+			sweep_viewer(v, now_ms, now_unix_s, sign);
+			if (is_gone(v, now_ms) && n < SWEEP_AT_ONCE)
+				memcpy(ids[n++], v->id, sizeof(v->id));
+		}
+	unlock(h);
+	for (size_t i = 0; i < n; i++)
+		leave(h, ids[i], now_ms);
+}
+
+static void retell(struct home *h, const char *id)
+{
+	pthread_mutex_t *order = order_of(h, id);
+	char *asset = NULL, *facts = NULL, *report = NULL;
+	struct viewer *v;
+
+	pthread_mutex_lock(order);
+	lock(h);
+	v = *viewer_at(h, id);
+	if (v && !v->excluded) {
+		asset = strdup(v->asset);
+		facts = strdup(v->facts);
+		report = v->report ? strdup(v->report) : NULL;
+	}
+	unlock(h);
+	if (asset && facts)
+		h->opt.up(h->opt.arg, UP_JOIN, id, asset, facts);
+	if (asset && facts && report)
+		h->opt.up(h->opt.arg, UP_REPORT, id, asset, report);
+	pthread_mutex_unlock(order);
+	free(asset);
+	free(facts);
+	free(report);
+}
+
+void home_retell(struct home *h)
+{
+	char (*ids)[PEERS_VIEWER_LEN + 1];
+	size_t n = 0;
+
+	lock(h);
+	ids = calloc(h->nviewers + 1, sizeof(*ids));
+	for (size_t i = 0; ids && i < BUCKETS; i++)
+		for (const struct viewer *v = h->viewers[i]; v; v = v->next)
+			memcpy(ids[n++], v->id, sizeof(v->id));
+	unlock(h);
+	for (size_t i = 0; i < n; i++)
+		retell(h, ids[i]);
+	free(ids);
+}
+
+void home_end(struct home *h)
+{
+	lock(h);
+	for (size_t i = 0; i < BUCKETS; i++)
+		for (struct viewer *v = h->viewers[i]; v; v = v->next)
+			viewer_close(v, "the gateway stops");
+	unlock(h);
+}
+
+void home_counts(struct home *h, struct home_counts *out)
+{
+	*out = (struct home_counts){ 0 };
+	lock(h);
+	out->viewers = h->nviewers;
+	for (size_t i = 0; i < BUCKETS; i++)
+		for (const struct viewer *v = h->viewers[i]; v; v = v->next) {
+			out->sockets += v->nsockets;
+			out->streams += v->stream != NULL;
+		}
+	unlock(h);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * routes.c -- the service's routes, public and inside, and the few handlers that only hand on.
+ */
+#include "http/peers/peers_int.h"
+
+#define GET	(1u << HTTP_GET)
+#define POST	(1u << HTTP_POST)
+#define OPTIONS (1u << HTTP_OPTIONS)
+
+#define SESSION_BODY  4096
+#define REPORT_BODY   16384
+#define SWITCH_BODY   4096
+#define LIST_BODY     (1u << 20) /* of a long film: 10 renditions of 2,000 segments are 3 MiB, and too much */
+#define EXCHANGE_BODY (1u << 20)
+
+static enum http_next media_list(struct http_req *req, void *arg)
+{
+	return media_list_begin(req, ((struct peers *)arg)->media);
+}
+
+/* The lists are signed with a key derived from the secret. */
+static enum http_next media_sign(struct http_req *req, void *arg)
+{
+	return peers_serves(req, arg) ? media_sign_end(req, ((struct peers *)arg)->media) : HTTP_ANSWERED;
+}
+
+static const struct http_route public[] = {
+	{ .methods = POST, .path = "/_/peers/session", .body_max = SESSION_BODY, .end = peers_session },
+	{ .methods = OPTIONS, .path = "/_/peers/session", .begin = peers_preflight },
+	{ .methods = GET, .path = "/_/tracker", .begin = peers_tracker },
+	{ .methods = GET, .path = "/_/peers/events", .begin = peers_events, .done = peers_events_done },
+	{ .methods = POST, .path = "/_/peers/report", .body_max = REPORT_BODY, .end = peers_report },
+	{ .methods = OPTIONS, .path = "/_/peers/report", .begin = peers_preflight_token },
+	{ .methods = GET, .path = "/_/peers", .begin = peers_show },
+	{ .methods = GET, .path = "/_/peers/groups", .begin = peers_show_groups },
+	{ .methods = GET, .path = "/_/peers/top", .begin = peers_show_top },
+	{ .methods = POST, .path = "/_/peers/switch", .body_max = SWITCH_BODY, .end = peers_switch },
+	{ .methods = GET, .path = "/_/media", .begin = media_list },
+	{ .methods = POST, .path = "/_/media/:bucket/*asset", .body_max = LIST_BODY, .end = media_sign },
+	{ .path = NULL },
+};
+
+/* ---- of other gateways ---- */
+
+static enum http_next take(struct http_req *req, struct peers *p, int (*fn)(struct exchange *x, const char *body, size_t len))
+{
+	const char *body;
+	size_t len;
+
+	body = http_body(req, &len);
+	if (body && !fn(p->exchange, body, len))
+		return http_reply(req, 204, NULL, NULL, 0);
+	return http_reply_error(req, 400, "messages", "that is no batch of messages of a gateway");
+}
+
+static enum http_next take_up(struct http_req *req, void *arg)
+{
+	return take(req, arg, exchange_take_up);
+}
+
+static enum http_next take_down(struct http_req *req, void *arg)
+{
+	return take(req, arg, exchange_take_down);
+}
+
+static const struct http_route inside[] = {
+	{ .methods = POST, .path = "/_/peers/up", .body_max = EXCHANGE_BODY, .end = take_up },
+	{ .methods = POST, .path = "/_/peers/down", .body_max = EXCHANGE_BODY, .end = take_down },
+	{ .methods = GET, .path = "/_/peers", .begin = peers_inside_show },
+	{ .methods = GET, .path = "/_/peers/groups", .begin = peers_inside_groups },
+	{ .methods = GET, .path = "/_/peers/top", .begin = peers_inside_top },
+	{ .path = NULL },
+};
+
+const struct http_route *peers_routes(void)
+{
+	return public;
+}
+
+const struct http_route *peers_inside_routes(void)
+{
+	return inside;
+}
