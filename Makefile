@@ -168,6 +168,7 @@ unit_peers    += test_peers_ws
 # owner: tracker, record
 unit_peers    += test_peers_coordinator test_peers_message test_peers_trust
 # home: sessions
+unit_peers    += test_peers_token
 # grouping, sensing
 # simulator
 # media
@@ -224,6 +225,7 @@ fuzz_peers    += fuzz_peers_ws
 # owner: tracker, record
 fuzz_peers    += fuzz_peers_coordinator fuzz_peers_tracker
 # home: sessions
+fuzz_peers    += fuzz_peers_token
 # media
 fuzz_peers    += fuzz_peers_media
 

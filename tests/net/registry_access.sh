@@ -31,8 +31,8 @@ check $? "the daemons' user reads it"
 	[ "$(as 64200 64200 /v3/kv/deleterange "$(range /weir/v1/groups/a)")" = 403 ]
 check $? "groups are root's like users"
 all=0
-for key in datasets people ended token/ann; do [ "$(as 64200 64200 /v3/kv/put "$(put /weir/v1/$key/a x)")" = 200 ] || all=1; done
-check $all "datasets, people, ended and issued tokens are the daemons'"
+for key in datasets people ended token/ann peers; do [ "$(as 64200 64200 /v3/kv/put "$(put /weir/v1/$key/a x)")" = 200 ] || all=1; done
+check $all "datasets, people, ended and issued tokens, what peers share are the daemons'"
 [ "$(as 64200 64200 /v3/kv/deleterange "{\"key\":\"$(b64 /weir/)\",\"range_end\":\"$(b64 /weis)\"}")" = 403 ]
 check $? "nor a range around them"
 [ "$(as 64200 64200 /v3/kv/deleterange '{"key":"AA==","range_end":"AA=="}')" = 403 ]; check $? "nor everything"
@@ -42,6 +42,8 @@ check $? "nor in a transaction"
 check $? "nor in the part of a transaction that is not run, nor in camelCase"
 [ "$(as 64201 64200 /v3/kv/range "$(range /weir/v1/users/a)")" = 403 ] && grep -q 'daemons. user' "$work/answer"
 check $? "another user gets 403 and a sentence"
+[ "$(as 64200 64200 /v3/kv/put "$(put /weir/v1/peers/secret x)")" = 200 ] && [ "$(as 64201 64200 /v3/kv/range "$(range /weir/v1/peers/secret)")" = 403 ]
+check $? "the peers secret is read by no other user"
 [ "$(as 64201 64200 /v3/watch '{"create_request":{"key":"YQ=="}}')" = 403 ]; check $? "and no watch"
 [ "$(as 64201 64201 /v3/kv/range "$(range a)")" = 000 ]; check $? "one that is not of the group cannot even connect"
 

@@ -249,7 +249,7 @@ def gateway_rows():
         g("GET", "/_/console/console.css", everybody, {200}),
         g("GET", "/_/player", everybody, {200}),
         g("GET", "/_/player/player.js", everybody, {200}),
-        g("GET", "/_/player/lib/../player.js", everybody, {404}),
+        g("GET", "/_/player/lib/../player.js", everybody, {400}),
         g("GET", "/_/peers/shim.js", everybody, {200}),
         # the installation
         g("GET", "/_/status", LISTERS, {200}),
@@ -310,6 +310,22 @@ def gateway_rows():
         g("POST", "/_/uploads/UPLOAD/replace?rows=1-1", {"writer", "admin"}, {409}, denied={404}, body="1,2\n"),
         g("GET", "/_/uploads/0123456789abcdef", set(), denied={404}),
         g("POST", "/_/upload/sales", WRITERS, {400, 415}, denied={404}, mixed={r: {403} for r in READERS - WRITERS}, body="no form"),
+        # viewers: a session is for who may read the asset; its token alone opens the rest
+        g("POST", "/_/peers/session", READERS, {200}, body='{"bucket":"sales","asset":"film"}'),
+        g("POST", "/_/peers/session", KEPT, {200}, body='{"bucket":"sales","asset":".weir/film"}'),
+        g("POST", "/_/peers/session", {"other", "admin"}, {200}, body='{"bucket":"other","asset":"film"}'),
+        g("OPTIONS", "/_/peers/session", everybody, {204}),
+        g("GET", "/_/tracker", set(), denied={401}),
+        g("GET", "/_/peers/events", set(), denied={401}),
+        g("POST", "/_/peers/report", set(), denied={401}, body="{}"),
+        g("OPTIONS", "/_/peers/report", set(), denied={401}),
+        g("GET", "/_/peers", LISTERS, {200}),
+        g("GET", "/_/peers/groups?asset=sales/film", LISTERS, {200}),
+        g("GET", "/_/peers/top", LISTERS, {200}),
+        g("POST", "/_/peers/switch", LISTERS, {400}, body='{"asset":"sales/film","mode":"maybe"}'),
+        # what is there to play: each hears of what they may read
+        g("GET", "/_/media", LIVING | {"nobody"}, {200}),
+        g("POST", "/_/media/sales/film", WRITERS, {400}, body="{}"),
     ]
 
 
