@@ -10,11 +10,23 @@
 #define RANK_NONE UINT8_MAX
 #define RANK_DONE (UINT8_MAX - 1)
 
+/* Four at once, as every machine of today can; comparisons give all bits. */
+typedef float floats __attribute__((vector_size(16)));
+typedef uint32_t words __attribute__((vector_size(16)));
+typedef int32_t truths __attribute__((vector_size(16)));
+#define LANES ((uint32_t)(sizeof(floats) / sizeof(float)))
+
 struct first {
-	uint32_t i, prefix, as, position;
-	float weight, score, rtt;
-	float spare; /* of the weight, not yet planned */
-	uint8_t tier; /* 0: stands; 1: suitable; 2: only when nobody else can */
+	uint32_t i, prefix, as;
+	float weight, per_weight; /* and its reciprocal */
+	uint8_t tier;		  /* 0: stands; 1: suitable; 2: only when nobody else can */
+};
+
+union column {
+	float f[GROUP_SIZE_MAX];
+	uint32_t u[GROUP_SIZE_MAX];
+	floats fs[GROUP_SIZE_MAX / sizeof(floats) * sizeof(float)];
+	words us[GROUP_SIZE_MAX / sizeof(words) * sizeof(uint32_t)];
 };
 
 struct plan {
@@ -23,34 +35,53 @@ struct plan {
 	struct group_sums *sums;
 	const uint32_t *member;
 	uint32_t number, count, nfirst;
-	double served; /* bytes/s that peers carry */
+	double served;	/* bytes/s that peers carry */
+	bool mixed;	/* the first are of more than one prefix */
+	bool one_as;	/* … of one AS alone */
 	struct first first[GROUP_SIZE_MAX]; /* candidates; the first nfirst of them are it */
+	/* What choosing among them looks at, by columns, filled up to whole vectors with what nobody would choose. */
+	union column spare; /* of the weight, not yet planned */
+	union column base;  /* what makes it suit anybody: spare as a share, little delay */
+	union column prefix, as, position;
 };
 
+static float delay(const struct group_viewer *v)
+{
+	return v->rtt_ms > 0 ? v->rtt_ms < 1000 ? v->rtt_ms : 1000 : 0;
+}
+
+/* All who may help, the most suitable first: by tier, then by score. How many. */
 static uint32_t candidates(struct plan *p)
 {
 	const struct groups *g = p->g;
-	uint32_t n = 0;
+	uint64_t keys[GROUP_SIZE_MAX];
+	uint32_t n = 0, at;
 
 	for (uint32_t k = 0; k < p->count; k++) {
-		uint32_t i = p->member[k], at;
+		uint32_t i = p->member[k], bits;
 		const struct group_viewer *v = &p->v[i];
-		struct first f = { .i = i, .prefix = v->prefix, .as = v->as, .position = v->position,
-				   .weight = g->weight[i], .rtt = v->rtt_ms < 1000 ? v->rtt_ms : 1000 };
+		float score = g->weight[i] * (v->flags & GROUP_MEASURED ? 1 : 0.5f) / (1 + delay(v) / 500);
+		uint64_t key, tier = 1;
 
-		if (f.weight <= 0)
+		if (g->weight[i] <= 0)
 			continue;
-		f.score = f.weight * (v->flags & GROUP_MEASURED ? 1 : 0.5f) / (1 + f.rtt / 500);
-		f.tier = v->flags & GROUP_BATTERY_LOW			  ? 2 :
-			 group_stands(g, i) && g->seat[g->old_of[i]].role == GROUP_FIRST ? 0 : 1;
-		for (at = n++; at; at--) {
-			const struct first *o = &p->first[at - 1];
+		if (v->flags & GROUP_BATTERY_LOW)
+			tier = 2;
+		else if (group_stands(g, i) && g->seat[g->old_of[i]].role == GROUP_FIRST)
+			tier = 0;
+		memcpy(&bits, &score, sizeof(bits)); /* of numbers above 0 these sort as the numbers do */
+		key = tier << 48 | (uint64_t)(UINT32_MAX - bits) << 8 | k;
+		for (at = n++; at && keys[at - 1] > key; at--)
+			keys[at] = keys[at - 1];
+		keys[at] = key;
+	}
+	for (at = 0; at < n; at++) {
+		uint32_t i = p->member[keys[at] & 0xff];
+		const struct group_viewer *v = &p->v[i];
 
-			if (o->tier < f.tier || (o->tier == f.tier && o->score >= f.score))
-				break;
-			p->first[at] = *o;
-		}
-		p->first[at] = f;
+		p->first[at] = (struct first){ .i = i, .prefix = v->prefix, .as = v->as,
+					       .weight = g->weight[i], .per_weight = 1 / g->weight[i],
+					       .tier = (uint8_t)(keys[at] >> 48) };
 	}
 	return n;
 }
@@ -103,80 +134,134 @@ static void choose_first(struct plan *p, double demand)
 	mix_prefixes(p, n);
 }
 
+static void fill_columns(struct plan *p, float spare)
+{
+	for (uint32_t k = 0; k < p->nfirst; k++) {
+		const struct first *f = &p->first[k];
+		const struct group_viewer *v = &p->v[f->i];
+
+		p->spare.f[k] = f->weight * spare;
+		p->base.f[k] = spare - delay(v) / 2000;
+		p->prefix.u[k] = f->prefix;
+		p->as.u[k] = f->as ? f->as : GROUP_AS_REST; /* unknown is like nobody's */
+		p->position.u[k] = v->position;
+		p->mixed |= f->prefix != p->first[0].prefix;
+	}
+	for (uint32_t k = p->nfirst; k % LANES; k++) {
+		p->spare.f[k] = 0;
+		p->base.f[k] = -1e9f;
+		p->prefix.u[k] = p->as.u[k] = p->position.u[k] = 0;
+	}
+}
+
+/* Of the weight of the first, how much is of another AS than f's. */
+static double foreign_of(const struct plan *p, const struct first *f)
+{
+	double foreign = 0;
+
+	for (uint32_t j = 0; j < p->nfirst && f->as; j++)
+		foreign += p->first[j].as && p->first[j].as != f->as ? p->first[j].weight : 0;
+	return foreign;
+}
+
 /* What the first bring each other: all but their portions, from all in proportion to their weight. */
 static void feed_first(struct plan *p)
 {
 	double weight = 0, asked = 0;
 
-	for (uint32_t k = 0; k < p->nfirst; k++)
-		weight += p->first[k].weight;
+	p->one_as = true;
 	for (uint32_t k = 0; k < p->nfirst; k++) {
+		weight += p->first[k].weight;
+		p->one_as = p->one_as && p->first[k].as == p->first[0].as;
+	}
+	for (uint32_t k = 0; k < p->nfirst && p->nfirst > 1; k++) {
 		const struct first *f = &p->first[k];
-		double holds = p->g->o.copies * (double)f->weight / weight, foreign = 0, from;
+		double gets = 1 - p->g->o.copies * (double)f->weight / weight;
 
-		if (holds >= 1 || p->nfirst == 1)
+		if (gets <= 0)
 			continue;
-		holds = (1 - holds) * p->v[f->i].demand;
-		asked += holds;
-		from = weight - f->weight;
-		for (uint32_t j = 0; j < p->nfirst; j++)
-			if (f->as && p->first[j].as && p->first[j].as != f->as)
-				foreign += p->first[j].weight;
-		p->sums->bytes += holds;
-		p->sums->crossing += holds * foreign / from;
+		gets *= p->v[f->i].demand;
+		asked += gets;
+		p->sums->bytes += gets;
+		if (!p->one_as)
+			p->sums->crossing += gets * foreign_of(p, f) / (weight - f->weight);
 	}
 	p->served += asked;
-	asked = asked < weight ? asked / weight : 1;
-	for (uint32_t k = 0; k < p->nfirst; k++)
-		p->first[k].spare = p->first[k].weight * (float)(1 - asked);
+	fill_columns(p, (float)(1 - (asked < weight ? asked / weight : 1)));
 }
 
-static float suits(const struct first *f, const struct group_viewer *v, float share)
+/* How well each of the first suits that viewer, who asks for a share of which per_share is the reciprocal (0: for
+ * nothing): spare, the same AS and prefix, not behind it, not far ahead. */
+static void suits(const struct plan *p, const struct group_viewer *v, float per_share, union column *score)
 {
-	float score = f->spare >= share ? 2 : share > 0 ? 2 * f->spare / share : 2;
+	floats one = { 1, 1, 1, 1 }, always = one * (per_share > 0 ? 0.0f : 1.0f), quarter = one * 0.25f;
 
-	score += f->spare / f->weight;
-	score += v->as && f->as == v->as ? 1.0f : 0;
-	score += f->prefix == v->prefix ? 0.25f : 0;
-	score += f->position >= v->position ? (f->position - v->position < 64 ? 0.5f : 0.25f) : 0;
-	return score - f->rtt / 2000;
-}
+	for (uint32_t k = 0; k * LANES < p->nfirst; k++) {
+		floats can = p->spare.fs[k] * per_share + always;
+		words ahead = p->position.us[k] - v->position;
+		truths less = can < one, near = ahead < 64, far = ahead < (uint32_t)1 << 31;
+		truths as = p->as.us[k] == v->as, prefix = p->prefix.us[k] == v->prefix;
 
-static bool chosen(const uint32_t *helper, uint32_t n, uint32_t k)
-{
-	for (uint32_t h = 0; h < n; h++)
-		if (helper[h] == k)
-			return true;
-	return false;
+		can = (floats)(((truths)can & less) | ((truths)one & ~less));
+		score->fs[k] = p->base.fs[k] + can + can + (floats)((truths)one & as) +
+			       (floats)((truths)quarter & prefix) + (floats)((truths)quarter & far) +
+			       (floats)((truths)quarter & near);
+	}
 }
 
 static bool one_prefix(const struct plan *p, const uint32_t *helper, uint32_t n)
 {
 	for (uint32_t h = 1; h < n; h++)
-		if (p->first[helper[h]].prefix != p->first[helper[0]].prefix)
+		if (p->prefix.u[helper[h]] != p->prefix.u[helper[0]])
 			return false;
 	return n > 0;
 }
 
-/* The best of the first who is not `self` and not chosen; not_prefix: of the prefix of helper[0] nobody. */
-static uint32_t best_first(const struct plan *p, uint32_t self, const uint32_t *helper, uint32_t n, bool not_prefix,
-			   float share)
+/* The scores for `self`, who asks for that share; those of helper[0…n) and its own are too low to be chosen. */
+static void score_all(const struct plan *p, uint32_t self, const uint32_t *helper, uint32_t n, float share, union column *score)
+{
+	suits(p, &p->v[self], share > 0 ? 1 / share : 0, score);
+	for (uint32_t h = 0; h < n; h++)
+		score->f[helper[h]] = -1e9f;
+	if (p->g->rank[self] < p->nfirst)
+		score->f[p->g->rank[self]] = -1e9f;
+}
+
+/* The `more` best of the first, not the viewer itself and none of helper[0…n), behind those; how many there are then. */
+static uint32_t add_best(const struct plan *p, uint32_t self, uint32_t *helper, uint32_t n, uint32_t more, float share)
+{
+	float best[GROUP_HELPERS_MAX], floor = -1e6f;
+	union column score;
+	uint32_t got = 0, at;
+
+	score_all(p, self, helper, n, share, &score);
+	for (uint32_t k = 0; k < p->nfirst; k++) {
+		if (score.f[k] <= floor)
+			continue;
+		for (at = got < more ? got++ : got - 1; at && best[at - 1] < score.f[k]; at--) {
+			best[at] = best[at - 1];
+			helper[n + at] = helper[n + at - 1];
+		}
+		best[at] = score.f[k];
+		helper[n + at] = k;
+		floor = got == more ? best[got - 1] : floor;
+	}
+	return n + got;
+}
+
+/* The best of another prefix than helper[0]'s; GROUP_NONE. */
+static uint32_t best_other(const struct plan *p, uint32_t self, const uint32_t *helper, uint32_t n, float share)
 {
 	uint32_t best = GROUP_NONE;
-	float best_score = 0;
+	float floor = -1e6f;
+	union column score;
 
-	for (uint32_t k = 0; k < p->nfirst; k++) {
-		float score;
-
-		if (p->first[k].i == self || chosen(helper, n, k) ||
-		    (not_prefix && p->first[k].prefix == p->first[helper[0]].prefix))
-			continue;
-		score = suits(&p->first[k], &p->v[self], share);
-		if (best == GROUP_NONE || score > best_score) {
+	score_all(p, self, helper, n, share, &score);
+	for (uint32_t k = 0; k < p->nfirst; k++)
+		if (score.f[k] > floor && p->prefix.u[k] != p->prefix.u[helper[0]]) {
 			best = k;
-			best_score = score;
+			floor = score.f[k];
 		}
-	}
 	return best;
 }
 
@@ -186,7 +271,7 @@ static uint32_t keep_helpers(const struct plan *p, uint32_t i, uint32_t *helper,
 {
 	const struct groups *g = p->g;
 	const struct group_seat *seat;
-	uint32_t n = 0, other;
+	uint32_t n = 0;
 
 	if (!group_stands(g, i))
 		return 0;
@@ -198,10 +283,11 @@ static uint32_t keep_helpers(const struct plan *p, uint32_t i, uint32_t *helper,
 		    p->first[g->rank[at]].i != at)
 			continue;
 		helper[n++] = g->rank[at];
-		if (p->first[g->rank[at]].spare >= 0.5f * share)
+		if (p->spare.f[g->rank[at]] >= 0.5f * share)
 			continue;
-		other = best_first(p, i, helper, n, false, share);
-		n -= other != GROUP_NONE && p->first[other].spare >= share;
+		if (n < GROUP_HELPERS_MAX && add_best(p, i, helper, n, 1, share) > n &&
+		    p->spare.f[helper[n]] >= share)
+			n--;
 	}
 	return n;
 }
@@ -209,59 +295,49 @@ static uint32_t keep_helpers(const struct plan *p, uint32_t i, uint32_t *helper,
 /* Fills up to `want`, at least one of another prefix when there is one; how many. */
 static uint32_t fill_helpers(const struct plan *p, uint32_t self, uint32_t *helper, uint32_t n, uint32_t want, float share)
 {
-	uint32_t k;
+	uint32_t other;
 
-	n = n < want ? n : want;
-	if (n == want && want >= 2 && one_prefix(p, helper, n)) {
-		k = best_first(p, self, helper, n, true, share);
-		if (k != GROUP_NONE)
-			helper[n - 1] = k;
-	}
-	while (n < want) {
-		k = n && n + 1 == want && one_prefix(p, helper, n) ? best_first(p, self, helper, n, true, share) :
-								    GROUP_NONE;
-		if (k == GROUP_NONE)
-			k = best_first(p, self, helper, n, false, share);
-		if (k == GROUP_NONE)
-			break;
-		helper[n++] = k;
+	if (n < want)
+		n = add_best(p, self, helper, n, want - n, share);
+	if (p->mixed && n >= 2 && one_prefix(p, helper, n)) {
+		other = best_other(p, self, helper, n, share);
+		if (other != GROUP_NONE)
+			helper[n - 1] = other;
 	}
 	return n;
+}
+
+/* That much of a first one's spare goes to i, or what there is of it; how much. */
+static float give(struct plan *p, uint32_t k, uint32_t i, float bytes)
+{
+	const struct first *f = &p->first[k];
+	uint32_t as = p->v[i].as;
+
+	bytes = bytes < p->spare.f[k] ? bytes : p->spare.f[k];
+	p->spare.f[k] -= bytes;
+	p->base.f[k] -= bytes * f->per_weight;
+	p->sums->bytes += bytes;
+	if (f->as && as && f->as != as)
+		p->sums->crossing += bytes;
+	return bytes;
 }
 
 /* Shares the demand among the helpers as far as they have spare; more helpers when these have not enough. */
 static uint32_t feed(struct plan *p, uint32_t i, uint32_t *helper, uint32_t n)
 {
-	float left = p->v[i].demand;
+	float demand = p->v[i].demand, left = demand;
 
-	for (uint32_t round = 0, h = 0; left > 0 && round < 2; round++)
-		for (h = 0; h < n && left > 0; h++) {
-			struct first *f = &p->first[helper[h]];
-			float give = round ? left : p->v[i].demand / (float)n;
+	for (uint32_t h = 0; h < n; h++) {
+		float share = demand / (float)n;
 
-			give = give < f->spare ? give : f->spare;
-			give = give < left ? give : left;
-			f->spare -= give;
-			left -= give;
-			p->sums->bytes += give;
-			if (f->as && p->v[i].as && f->as != p->v[i].as)
-				p->sums->crossing += give;
-		}
-	while (left > 0.001f * p->v[i].demand && n < GROUP_HELPERS_MAX && n < p->nfirst) {
-		uint32_t k = best_first(p, i, helper, n, false, left);
-		struct first *f = k == GROUP_NONE ? NULL : &p->first[k];
-		float give = !f ? 0 : left < f->spare ? left : f->spare;
-
-		if (give <= 0)
-			break;
-		f->spare -= give;
-		left -= give;
-		helper[n++] = k;
-		p->sums->bytes += give;
-		if (f->as && p->v[i].as && f->as != p->v[i].as)
-			p->sums->crossing += give;
+		left -= give(p, helper[h], i, share < left ? share : left);
 	}
-	p->served += p->v[i].demand;
+	for (uint32_t h = 0; h < n && left > 0; h++)
+		left -= give(p, helper[h], i, left);
+	while (left > 0.001f * demand && n < GROUP_HELPERS_MAX && add_best(p, i, helper, n, 1, left) > n &&
+	       p->spare.f[helper[n]] > 0)
+		left -= give(p, helper[n++], i, left);
+	p->served += demand;
 	return n;
 }
 
@@ -316,6 +392,20 @@ static void feed_second(struct plan *p)
 			feed_one(p, p->member[k], want, false);
 }
 
+/* Fellows who are as good as each other: those behind it on a ring, so that all are asked alike. */
+static uint32_t add_ring(const struct plan *p, uint32_t self, uint32_t *helper, uint32_t n, uint32_t want)
+{
+	for (uint32_t far = 1; far < p->nfirst && n < want; far++) {
+		uint32_t k = self + far < p->nfirst ? self + far : self + far - p->nfirst, h;
+
+		for (h = 0; h < n && helper[h] != k; h++)
+			;
+		if (h == n)
+			helper[n++] = k;
+	}
+	return n;
+}
+
 static void finish_first(struct plan *p)
 {
 	uint32_t want = p->g->o.helpers < p->nfirst - 1 ? p->g->o.helpers : p->nfirst - 1;
@@ -324,17 +414,27 @@ static void finish_first(struct plan *p)
 		uint32_t i = p->first[k].i, helper[GROUP_HELPERS_MAX], n;
 
 		n = keep_helpers(p, i, helper, 0);
+		if (p->one_as)
+			n = add_ring(p, k, helper, n, want);
 		n = fill_helpers(p, i, helper, n, n > want ? n : want, 0);
 		write_out(p, i, GROUP_FIRST, helper, n);
-		p->v[i].load = p->first[k].weight - p->first[k].spare;
+		p->v[i].load = p->first[k].weight - p->spare.f[k];
 	}
 }
 
 void group_plan(struct groups *g, struct group_viewer *v, uint32_t slot, struct group_sums *sums)
 {
 	struct group_slot *s = &g->slot[slot];
-	struct plan p = { .g = g, .v = v, .sums = sums, .member = g->member + s->start, .number = slot, .count = s->count };
 	double demand = 0, weight = 0;
+	struct plan p; /* not cleared: what is not set here, choose_first() sets */
+
+	p.g = g, p.v = v, p.sums = sums;
+	p.member = g->member + s->start;
+	p.number = slot;
+	p.count = s->count;
+	p.nfirst = 0;
+	p.served = 0;
+	p.mixed = false;
 
 	for (uint32_t k = 0; k < p.count; k++) {
 		g->rank[p.member[k]] = RANK_NONE;
