@@ -213,7 +213,8 @@ void group_order(struct groups *g)
 	for (size_t s = 0; s < g->slots; s++)
 		if (g->slot[s].live && g->slot[s].count && !g->slot[s].closed)
 			g->order[g->ordered++] = (uint32_t)s;
-	qsort_r(g->order, g->ordered, sizeof(*g->order), order_compare, g);
+	if (g->ordered)
+		qsort_r(g->order, g->ordered, sizeof(*g->order), order_compare, g);
 }
 
 int group_list(struct groups *g, const struct group_viewer *v, size_t n)
