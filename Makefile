@@ -124,6 +124,9 @@ weir_src     += tools/login.c tools/objects.c tools/prompt.c tools/session.c too
 weir_src     += tools/rate.c tools/sync.c tools/sync_down.c tools/sync_fetch.c tools/sync_ignore.c tools/sync_remote.c tools/sync_send.c
 weir_src     += tools/sync_state.c tools/sync_up.c tools/tus.c tools/upload.c tools/upload_mend.c tools/upload_watch.c
 weir_src     += tools/media.c tools/media_encode.c tools/media_pack.c tools/media_send.c
+weir_src     += tools/media_watch.c tools/media_watch_events.c tools/media_watch_fetch.c tools/media_watch_hold.c tools/media_watch_serve.c
+weir_src     += tools/media_watch_session.c tools/media_watch_track.c tools/media_watch_ws.c
+weir_src     += tools/peers.c
 weir_src     += tools/tunnel.c tools/tunnel_enroll.c tools/tunnel_origin.c tools/tunnel_show.c tools/tunnel_status.c tools/tunnel_watch.c tools/tunnel_wish.c
 
 bpf_src      := bpf/edge.bpf.c bpf/listen.bpf.c

@@ -53,6 +53,7 @@ int cmd_whoami(const struct cmd *cmd, int argc, char **argv);
 int cmd_ca(const struct cmd *cmd, int argc, char **argv);
 int cmd_lab(const struct cmd *cmd, int argc, char **argv);
 int cmd_tunnel(const struct cmd *cmd, int argc, char **argv);
+int cmd_peers(const struct cmd *cmd, int argc, char **argv);
 
 /* ---- options ---- */
 /* The options that every command may have; a command's own go through `own`. */

@@ -6,6 +6,7 @@
  * then the signed list, then the MPD, then the master playlist. Whoever asks sees the asset of before, or the new one.
  */
 #include "tools/media.h"
+#include "tools/media_watch.h"
 
 #include <errno.h>
 #include <ftw.h>
@@ -588,9 +589,13 @@ int cmd_media(const struct cmd *cmd, int argc, char **argv)
 					{ "--preset", &m.preset, NULL },
 					{ "--public", NULL, &m.public },
 					{ NULL, NULL, NULL } };
-	int n = cmd_parse(cmd, argc, argv, &m.opt, own), rc;
-	const char *what = n > 0 ? argv[0] : "";
+	const char *what;
+	int n, rc;
 
+	if (argc > 0 && !strcmp(argv[0], "watch"))
+		return media_watch(argc - 1, argv + 1);
+	n = cmd_parse(cmd, argc, argv, &m.opt, own);
+	what = n > 0 ? argv[0] : "";
 	if (n < 0)
 		return cmd_exit_of(n);
 	if (!strcmp(what, "add") && n == 3) {

@@ -62,11 +62,12 @@ static const struct cmd commands[] = {
 	  CONFIG_HELP OBJECT_HELP "\nexample: weir ls data/2026/\n", cmd_ls },
 	{ "rm", "BUCKET/KEY…", "Delete objects, at every endpoint",
 	  CONFIG_HELP OBJECT_HELP "\nexample: weir rm data/2026/report.csv\n", cmd_rm },
-	{ "media", "add FILE [BUCKET/]NAME | ls [BUCKET] | show NAME | rm NAME",
-	  "Films for viewers: make renditions in segments (by ffmpeg), list, remove",
+	{ "media", "add FILE [BUCKET/]NAME | ls [BUCKET] | show NAME | rm NAME | watch NAME",
+	  "Films for viewers: make renditions in segments (by ffmpeg), list, remove, watch",
 	  "  add FILE NAME   make an HLS and DASH asset of a film; it appears complete, or not at all.\n"
 	  "                  The same name again: another version; viewers of the last one go on\n"
 	  "  ls, show, rm    assets of a bucket (media); one asset's renditions; remove one\n"
+	  "  watch NAME      a viewer without a screen (weir media watch --help)\n"
 	  "  --rendition L   renditions such as 1080p,720p,360p@700k (three, not larger than the film)\n"
 	  "  --segment S     seconds of a segment (4)\n"
 	  "  --preset P      of libx264: ultrafast to veryslow (veryfast)\n"
@@ -181,6 +182,14 @@ static const struct cmd commands[] = {
 	  "\n`weir tunnel create --help` and so on say more\n"
 	  "example: weir tunnel create app --hostname app.edge.example\n",
 	  cmd_tunnel },
+	{ "peers", "list|groups|top|switch|simulate …", "Viewers who carry each other through an outage",
+	  "  list                        what is watched: state, viewers, roles, what peers carry, stalls\n"
+	  "  groups [ASSET]              who is grouped with whom, who feeds whom, who holds what\n"
+	  "  top [--by up|down|stalls]   the viewers who carry, take or stall most\n"
+	  "  switch ASSET|--all auto|on|off   when they carry each other\n"
+	  "  simulate …                  many viewers and an outage, without a network\n"
+	  "\n`weir peers list --help` and so on say more\nexample: weir peers list --watch\n",
+	  cmd_peers },
 	{ "ca", "init DIR | issue DIR NODE [ADDRESS…] | host DIR HOSTNAME…",
 	  "Make certificates by which daemons on different machines know each other",
 	  "  --name TEXT     name of the authority\n  host            for an edge's public "
