@@ -163,6 +163,8 @@ static void print_assets(const json_t *answer)
 			  bytes_cell(o, "egress", "/s"), share_cell(js_num(o, "p2p")), js_show(o, "stalls", 0), js_text(o, "why", ""),
 			  NULL);
 	table_print(t);
+	json_array_foreach (json_object_get(answer, "silent"), i, o)
+		printf("what %s knows is not among these: %s\n", js_text(o, "node", "?"), js_text(o, "why", "it does not answer"));
 	if (!json_array_size(list))
 		puts("nobody watches now (weir media ls shows what there is)");
 }
@@ -213,34 +215,11 @@ static void print_groups(const json_t *answer)
 		puts("nobody watches it now");
 }
 
-/* [{"grouping",…}] of all that is watched, as one list. */
-static int groups_of_all(const struct asked *a, json_t **out)
-{
-	json_t *assets = NULL, *o;
-	size_t i;
-	int rc = fetch(a, "list what is watched", "/_/peers", &assets);
-
-	*out = json_array();
-	json_array_foreach ((json_t *)list_of(assets, "assets"), i, o) {
-		char path[1024];
-		json_t *one = NULL;
-
-		snprintf(path, sizeof(path), "/_/peers/groups?asset=%s", web_part(js_text(o, "asset", ""), false));
-		if (!rc)
-			rc = fetch(a, "show groupings", path, &one);
-		json_array_extend(*out, (json_t *)list_of(one, "groups"));
-		json_decref(one);
-	}
-	json_decref(assets);
-	return rc;
-}
-
 static int run_groups(const struct cmd *cmd, int argc, char **argv)
 {
 	struct asked a = { .interval = "1s" };
 	const struct cmd_flag own[] = { ASKED_FLAGS(a), { NULL, NULL, NULL } };
 	int n = cmd_parse(cmd, argc, argv, &a.opt, own), rc;
-	json_t *all = NULL;
 	char path[1024];
 
 	if (n < 0)
@@ -248,19 +227,8 @@ static int run_groups(const struct cmd *cmd, int argc, char **argv)
 	if (n > 1 || (n && !strchr(argv[0], '/')))
 		return cmd_usage(cmd, "wants at most one asset, BUCKET/ASSET (weir peers list shows them)");
 	rc = check_asked(cmd, &a);
-	if (rc)
-		return rc;
-	if (n) {
-		snprintf(path, sizeof(path), "/_/peers/groups?asset=%s", web_part(argv[0], false));
-		return show(&a, "show groupings", path, print_groups);
-	}
-	rc = groups_of_all(&a, &all);
-	if (!rc && a.opt.json)
-		cmd_print_json(json_incref(all));
-	else if (!rc)
-		print_groups(all);
-	json_decref(all);
-	return rc;
+	snprintf(path, sizeof(path), "/_/peers/groups%s%s", n ? "?asset=" : "", n ? web_part(argv[0], false) : "");
+	return rc ? rc : show(&a, "show groupings", path, print_groups);
 }
 
 /* ---- top ------------------------------------------------------------------------------------- */
