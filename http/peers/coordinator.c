@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * coordinator.c -- the owner's half as others call it (coordinator.h): one lock around the record, what is to be said
- * queued under it and said after it, by one thread at a time, so that each viewer hears things in order.
+ * queued under it and said without it. A tick works in slices of a few milliseconds and lets announces in between.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "http/peers/media.h"
 #include "http/peers/record.h"
 #include "lib/hash.h"
 
-#define TICK_MS	       250
 #define GROUP_EVERY_MS 2000   /* when nothing changed but what viewers report */
 #define GROUP_SHARE    10     /* a run may take a tenth of the time at most */
 #define MATCH_MS       3000   /* between two looks at a viewer's links */
 #define MEDIA_MISS_MS  2000   /* between two questions for a list that was not there */
 #define MEDIA_MS       60000  /* … and for a newer one */
 #define EMPTY_MS       60000  /* an asset that nobody watches is kept so long */
+#define SLICE_S	       0.003  /* of a tick, before others get the lock */
 #define REPORTS_MAX    3000   /* per second of one asset: more viewers report less often */
 
 static void options_take(struct coordinator_options *to, const struct coordinator_options *from)
@@ -41,14 +43,24 @@ int coordinator_new(struct coordinator **out, const struct coordinator_options *
 	pthread_mutex_init(&c->lock, NULL);
 	TAILQ_INIT(&c->kept);
 	STAILQ_INIT(&c->out);
+	STAILQ_INIT(&c->out_tick);
 	*out = c;
 	return 0;
 }
 
-void coordinator_free(struct coordinator *c)
+static void say_nothing(struct outgoing_list *list)
 {
 	struct outgoing *o;
 
+	while ((o = STAILQ_FIRST(list))) {
+		STAILQ_REMOVE_HEAD(list, list);
+		free(o->text);
+		free(o);
+	}
+}
+
+void coordinator_free(struct coordinator *c)
+{
 	if (!c)
 		return;
 	for (size_t i = 0; c->assets.slots && i <= c->assets.mask; i++)
@@ -58,15 +70,20 @@ void coordinator_free(struct coordinator *c)
 		next = s->next;
 		free(s);
 	}
-	while ((o = STAILQ_FIRST(&c->out))) {
-		STAILQ_REMOVE_HEAD(&c->out, list);
-		free(o->text);
-		free(o);
-	}
+	say_nothing(&c->out);
+	say_nothing(&c->out_tick);
 	free(c->assets.slots);
 	free(c->viewers.slots);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
+}
+
+double coordinator_clock(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 /* ---- what is said ---- */
@@ -82,32 +99,38 @@ void coordinator_say(struct coordinator *c, int home, enum peers_down kind, cons
 	o->home = (uint8_t)home;
 	memcpy(o->viewer, viewer, sizeof(o->viewer));
 	o->text = text;
-	STAILQ_INSERT_TAIL(&c->out, o, list);
+	STAILQ_INSERT_TAIL(c->ticking ? &c->out_tick : &c->out, o, list);
 }
 
-/* Says what is queued and gives up the lock. Whoever comes while another says things leaves its own to that one. */
-static void unlock_and_say(struct coordinator *c)
+/* Says what is queued, without the lock, which is held again after. Homes' names never change once they are there. */
+static void say_all(struct coordinator *c, struct outgoing_list *list)
 {
 	struct coordinator_options opt = c->opt;
-	char home[sizeof(c->homes[0])];
+	struct outgoing_list now = STAILQ_HEAD_INITIALIZER(now);
 	struct outgoing *o;
 
-	if (c->draining) {
+	while (!STAILQ_EMPTY(list)) {
+		STAILQ_CONCAT(&now, list);
 		pthread_mutex_unlock(&c->lock);
-		return;
-	}
-	c->draining = true;
-	while ((o = STAILQ_FIRST(&c->out))) {
-		STAILQ_REMOVE_HEAD(&c->out, list);
-		memcpy(home, c->homes[o->home], sizeof(home));
-		pthread_mutex_unlock(&c->lock);
-		if (opt.down)
-			opt.down(opt.arg, home, o->kind, o->viewer, o->text);
-		free(o->text);
-		free(o);
+		while ((o = STAILQ_FIRST(&now))) {
+			STAILQ_REMOVE_HEAD(&now, list);
+			if (opt.down)
+				opt.down(opt.arg, c->homes[o->home], o->kind, o->viewer, o->text);
+			free(o->text);
+			free(o);
+		}
 		pthread_mutex_lock(&c->lock);
 	}
-	c->draining = false;
+}
+
+/* Whoever comes while another says things leaves its own to that one. */
+static void unlock_and_say(struct coordinator *c)
+{
+	if (!c->draining) {
+		c->draining = true;
+		say_all(c, &c->out);
+		c->draining = false;
+	}
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -242,20 +265,40 @@ static void group_when_due(struct coordinator *c, struct asset *a, int64_t now)
 	coordinator_group(c, a, now);
 }
 
-static void match_when_due(struct coordinator *c, struct asset *a, int64_t now)
+/* As long as the budget lets; true: there are more. */
+static bool match_when_due(struct coordinator *c, struct asset *a, int64_t now)
 {
+	double began = coordinator_clock();
+
 	if (a->sense.mode == SENSE_OFF)
-		return;
-	for (uint32_t i = 0; i < a->nmembers; i++) {
-		struct viewer *v = a->members[i];
+		return false;
+	for (uint32_t n = 0; a->matched_next < a->nmembers; n++) {
+		struct viewer *v = a->members[a->matched_next++];
 
 		if (v && now - v->matched_ms >= MATCH_MS)
 			tracker_match(c, v, now, true);
+		if (n % 64 == 63 && coordinator_clock() - began > SLICE_S)
+			return true;
 	}
+	a->matched_next = 0;
+	return false;
+}
+
+/* Lets others in, and says what there is. */
+static void breathe(struct coordinator *c)
+{
+	c->ticking = false;
+	say_all(c, &c->out_tick);
+	pthread_mutex_unlock(&c->lock);
+	sched_yield(); /* a mutex is not fair: who waits for it must get a turn */
+	pthread_mutex_lock(&c->lock);
+	c->ticking = true;
 }
 
 static void tick_asset(struct coordinator *c, struct asset *a, int64_t now)
 {
+	uint64_t reports = a->nviewers * 1000ull / REPORTS_MAX;
+
 	if (!a->nviewers) {
 		a->empty_ms = a->empty_ms ? a->empty_ms : now;
 		if (now - a->empty_ms > EMPTY_MS)
@@ -263,30 +306,42 @@ static void tick_asset(struct coordinator *c, struct asset *a, int64_t now)
 		return;
 	}
 	a->empty_ms = 0;
-	a->report_ms = a->nviewers * 1000ull / REPORTS_MAX > c->opt.report_ms ? (uint32_t)(a->nviewers * 1000ull / REPORTS_MAX) : c->opt.report_ms;
+	a->report_ms = reports > c->opt.report_ms ? (uint32_t)reports : c->opt.report_ms;
 	media_look(c, a, now);
 	if (now - a->swept_ms >= 1000) {
 		a->swept_ms = now;
 		record_silence(c, a, now);
 	}
 	coordinator_sense(c, a, now);
+	breathe(c);
 	group_when_due(c, a, now);
-	match_when_due(c, a, now);
+	breathe(c);
+	while (match_when_due(c, a, now))
+		breathe(c);
 	instruct_holds(c, a, now);
-	instruct_asset(c, a, now);
+	while (instruct_asset(c, a, now, SLICE_S))
+		breathe(c);
+	breathe(c);
 }
 
 void coordinator_tick(struct coordinator *c, int64_t now_ms)
 {
+	struct asset **all;
+	size_t n = 0;
+
 	pthread_mutex_lock(&c->lock);
 	offers_expire(c, now_ms);
-	for (size_t i = 0; c->assets.slots && i <= c->assets.mask; i++) {
-		for (struct node *n = c->assets.slots[i], *next; n; n = next) {
-			next = n->next;
-			tick_asset(c, (struct asset *)n, now_ms);
-		}
-	}
-	unlock_and_say(c);
+	/* The table may grow while the lock is given up; assets end in here alone. */
+	all = malloc((c->assets.n + 1) * sizeof(struct asset *));
+	for (size_t i = 0; all && c->assets.slots && i <= c->assets.mask; i++)
+		for (struct node *x = c->assets.slots[i]; x; x = x->next)
+			all[n++] = (struct asset *)x;
+	c->ticking = true;
+	for (size_t i = 0; i < n; i++)
+		tick_asset(c, all[i], now_ms);
+	c->ticking = false;
+	free(all);
+	pthread_mutex_unlock(&c->lock);
 }
 
 /* ---- the operator ---- */

@@ -29,7 +29,8 @@ struct coordinator_options {
 	const struct media_asset *(*media)(void *arg, const char *asset);
 	void (*media_put)(void *arg, const struct media_asset *a);
 	void (*endpoints)(void *arg, unsigned int *alive, unsigned int *known);
-	/* Called without the coordinator's lock, by a caller of up or tick, one at a time and in order; may call up. */
+	/* Called without the coordinator's lock, by a caller of up (one of them at a time, in order) or of tick (in order);
+	 * may call up. */
 	void (*down)(void *arg, const char *home, enum peers_down kind, const char *viewer, const char *text);
 	void *arg;
 };
@@ -39,7 +40,7 @@ void coordinator_configure(struct coordinator *c, const struct coordinator_optio
 void coordinator_up(struct coordinator *c, int64_t now_ms, enum peers_up kind, const char *home, const char *viewer,
 		    const char *asset, const char *text);
 void coordinator_home_gone(struct coordinator *c, const char *home);
-void coordinator_tick(struct coordinator *c, int64_t now_ms);
+void coordinator_tick(struct coordinator *c, int64_t now_ms); /* by one thread */
 /* The operator's switch; asset "*": all that have none of their own. */
 void coordinator_switch(struct coordinator *c, const char *asset, enum sense_mode mode);
 

@@ -6,7 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "http/peers/record.h"
 
@@ -161,10 +160,9 @@ static uint64_t place_of(const struct asset *a, const struct group_viewer *g)
 
 void coordinator_group(struct coordinator *c, struct asset *a, int64_t now)
 {
-	struct timespec t0, t1;
+	double began = coordinator_clock();
 	uint64_t *before;
 
-	clock_gettime(CLOCK_MONOTONIC, &t0);
 	if (compact(a))
 		return;
 	before = malloc((a->nmembers + 1) * sizeof(*before));
@@ -185,9 +183,8 @@ void coordinator_group(struct coordinator *c, struct asset *a, int64_t now)
 		}
 	}
 	free(before);
-	clock_gettime(CLOCK_MONOTONIC, &t1);
 	a->grouped_ms = now;
-	a->grouped_s = (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9;
+	a->grouped_s = coordinator_clock() - began;
 	c->counts.regroup_s = a->grouped_s;
 }
 

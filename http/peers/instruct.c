@@ -4,6 +4,8 @@
  * before the last one ends.
  */
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +14,7 @@
 
 #define UNTIL_MS   60000 /* an instruction holds so long, and up to a quarter more, so that not all end at once */
 #define REFRESH_MS 20000 /* before its end */
+#define TEXT_MAX   (2 * RECORD_LINKS * (TRACKER_ID_TEXT_MAX + 3) + RECORD_HOLD * 36 + 2048)
 
 static const char *const roles[] = { "alone", "first", "second" };
 static const char *const sources[] = { "both", "server", "peers" };
@@ -119,65 +122,95 @@ static uint64_t digest(const struct coordinator *c, const struct viewer *v, cons
 	return h ? h : 1;
 }
 
-static json_t *ids(const struct present *const *list, size_t n)
-{
-	json_t *out = json_array();
+/* ---- written by hand: thousands at once when the state changes ---- */
+struct text {
+	char at[TEXT_MAX];
+	size_t n;
+};
 
-	for (size_t i = 0; out && i < n; i++)
-		json_array_append_new(out, tracker_id_json(list[i]->peer_id));
-	return out;
+__attribute__((format(printf, 2, 3))) static void put(struct text *t, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(t->at + t->n, TEXT_MAX - t->n, fmt, ap);
+	va_end(ap);
+	t->n = n < 0 || t->n + (size_t)n >= TEXT_MAX ? TEXT_MAX - 1 : t->n + (size_t)n;
 }
 
-static json_t *hold_of(const struct viewer *v)
+static void put_ids(struct text *t, const char *key, const struct present *const *list, size_t n)
 {
-	json_t *out = json_array();
+	char id[TRACKER_ID_TEXT_MAX];
 
-	for (uint8_t i = 0; out && instruct_role(v) == GROUP_FIRST && i < v->nhold; i++)
-		json_array_append_new(out, json_pack("[i, I, I]", (int)v->rendition, (json_int_t)v->hold[i].first,
-						     (json_int_t)v->hold[i].last));
-	return out;
+	put(t, ",\"%s\":[", key);
+	for (size_t i = 0; i < n; i++)
+		put(t, "%s\"%s\"", i ? "," : "", tracker_id_text(id, list[i]->peer_id));
+	put(t, "]");
 }
 
-static void instruct(struct coordinator *c, struct viewer *v, int64_t now, const struct lists *l)
+static void put_hold(struct text *t, const struct viewer *v)
+{
+	put(t, ",\"hold\":[");
+	for (uint8_t i = 0; instruct_role(v) == GROUP_FIRST && i < v->nhold; i++)
+		put(t, "%s[%u,%u,%u]", i ? "," : "", v->rendition, v->hold[i].first, v->hold[i].last);
+	put(t, "]");
+}
+
+static void instruct(struct coordinator *c, struct viewer *v, int64_t now, const struct lists *l, struct settings_cache *cache)
 {
 	const struct asset *a = v->asset;
 	enum group_role role = instruct_role(v);
 	const struct group_viewer *g = role == GROUP_ALONE ? NULL : &a->plan[v->at];
-	json_t *root;
+	struct text t;
 
+	t.n = 0;
 	v->told_until = now + UNTIL_MS + (int64_t)(v->number % (UNTIL_MS / 4));
-	root = json_pack("{s:i, s:I, s:I, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:o}", "v", 1, "seq",
-			 (json_int_t)++v->seq, "epoch", (json_int_t)v->epoch, "viewer", v->id, "state", sense_names[a->sense.state],
-			 "role", roles[role], "source", sources[instruct_source(v)], "group", (json_int_t)(g ? g->grouping : 0), "hold",
-			 hold_of(v), "share", ids(l->share, l->nshare), "from", ids(l->from, l->nfrom), "cap",
-			 (json_int_t)(g && record_may_upload(c, v) ? g->cap : 0), "until", (json_int_t)v->told_until, "report",
-			 (json_int_t)a->report_ms, "settings", instruct_settings(c, v));
-	coordinator_say(c, v->home, DOWN_INSTRUCT, v->id, root ? json_dumps(root, JSON_COMPACT) : NULL);
-	json_decref(root);
+	put(&t, "{\"v\":1,\"seq\":%u,\"epoch\":%lld,\"viewer\":\"%s\",\"state\":\"%s\",\"role\":\"%s\",\"source\":\"%s\",\"group\":%u", ++v->seq,
+	    (long long)v->epoch, v->id, sense_names[a->sense.state], roles[role], sources[instruct_source(v)], g ? g->grouping : 0);
+	put_hold(&t, v);
+	put_ids(&t, "share", l->share, l->nshare);
+	put_ids(&t, "from", l->from, l->nfrom);
+	put(&t, ",\"cap\":%.0f,\"until\":%lld,\"report\":%u,\"settings\":%s}", g && record_may_upload(c, v) ? (double)g->cap : 0.0,
+	    (long long)v->told_until, a->report_ms, instruct_settings(c, v, cache));
+	if (t.n < TEXT_MAX - 1) /* cannot be: the parts are bounded */
+		coordinator_say(c, v->home, DOWN_INSTRUCT, v->id, strdup(t.at));
 	c->counts.instructions++;
 }
 
-void instruct_asset(struct coordinator *c, struct asset *a, int64_t now)
+/* Tells it when there is something to tell. */
+static void look(struct coordinator *c, struct viewer *v, int64_t now, struct settings_cache *cache)
 {
+	bool end = now > v->told_until - REFRESH_MS;
 	struct lists l;
+	uint64_t sum;
 
-	for (uint32_t i = 0; i < a->nviewers; i++) {
-		struct viewer *v = a->viewers[i];
-		bool end = now > v->told_until - REFRESH_MS;
-		uint64_t sum;
-
-		if (!v->stale && !v->resync && !end)
-			continue;
-		lists_of(c, v, &l);
-		sum = digest(c, v, &l);
-		if (v->resync || end || sum != v->told) {
-			/* nobody is there to hear of one that fell silent */
-			if (now - v->heard_ms <= SILENT_BLIND_MS)
-				instruct(c, v, now, &l);
-			else
-				v->told_until = now + UNTIL_MS;
-			v->told = sum;
-		}
-		v->stale = v->resync = false;
+	if (!v->stale && !v->resync && !end)
+		return;
+	lists_of(c, v, &l);
+	sum = digest(c, v, &l);
+	if (v->resync || end || sum != v->told) {
+		if (now - v->heard_ms <= SILENT_BLIND_MS)
+			instruct(c, v, now, &l, cache);
+		else /* nobody is there to hear it */
+			v->told_until = now + UNTIL_MS;
+		v->told = sum;
 	}
+	v->stale = v->resync = false;
+}
+
+bool instruct_asset(struct coordinator *c, struct asset *a, int64_t now, double budget_s)
+{
+	struct settings_cache cache = { 0 };
+	double began = coordinator_clock();
+	bool more = false;
+
+	for (uint32_t n = 0; a->told_next < a->nviewers && !more; n++) {
+		look(c, a->viewers[a->told_next++], now, &cache);
+		more = n % 64 == 63 && coordinator_clock() - began > budget_s;
+	}
+	if (!more)
+		a->told_next = 0;
+	instruct_settings_done(&cache);
+	return more;
 }

@@ -6,7 +6,6 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "http/peers/media.h"
 #include "http/peers/record.h"
@@ -117,15 +116,49 @@ static void hold_set(struct viewer *v, const struct group_range *hold, size_t n)
 	}
 }
 
-static void deal(struct coordinator *c, struct asset *a, const struct grouping *g, const struct media_rendition *r,
-		 uint16_t rendition, const struct window *w, size_t nw)
+struct holding {
+	struct group_range hold[RECORD_HOLD];
+	size_t n;
+};
+
+static void hold_add(struct holding *h, uint32_t segment)
+{
+	if (h->n && h->hold[h->n - 1].last + 1 == segment)
+		h->hold[h->n - 1].last = segment;
+	else if (h->n < RECORD_HOLD)
+		h->hold[h->n++] = (struct group_range){ segment, segment };
+}
+
+/* What group_portion() says of each holder, for all of them in one pass: the scores of a segment are computed once. */
+static void deal_windows(const struct coordinator *c, const struct group_holder *holders, uint32_t n, uint64_t key,
+			 const struct window *w, size_t nw, uint16_t have[WINDOWS][SEGMENTS_MAX], struct holding *out)
+{
+	uint32_t best[16], copies = c->opt.copies < 15 ? c->opt.copies : 15;
+
+	for (uint32_t level = 0; level <= copies; level++) {
+		for (size_t k = 0; k < nw; k++) {
+			for (uint32_t s = w[k].first; s <= w[k].last; s++) {
+				uint32_t now = have[k][s - w[k].first] < copies ? have[k][s - w[k].first] : copies;
+				size_t got;
+
+				if (now != level)
+					continue;
+				got = group_holders(holders, n, key, s, copies + (now < copies), best);
+				for (size_t i = 0; i < got; i++)
+					hold_add(&out[best[i]], s);
+			}
+		}
+	}
+}
+
+static void deal(struct coordinator *c, struct asset *a, const struct grouping *g, uint16_t rendition, const struct window *w, size_t nw)
 {
 	struct group_holder *holders = malloc(g->nfirst * sizeof(*holders));
+	struct holding *holding = calloc(g->nfirst, sizeof(*holding));
 	uint32_t *who = malloc(g->nfirst * sizeof(*who)), n = 0;
-	uint64_t key = hash64(&rendition, sizeof(rendition), a->node.hash);
 	uint16_t(*have)[SEGMENTS_MAX] = malloc(WINDOWS * sizeof(*have));
 
-	for (uint32_t i = 0; holders && who && have && i < g->n; i++) {
+	for (uint32_t i = 0; holders && who && have && holding && i < g->n; i++) {
 		uint32_t m = a->order[g->first + i];
 
 		if (a->members[m] && a->plan[m].role == GROUP_FIRST && n < g->nfirst) {
@@ -135,17 +168,12 @@ static void deal(struct coordinator *c, struct asset *a, const struct grouping *
 	}
 	for (size_t k = 0; n && k < nw; k++)
 		count_have(a, g, rendition, &w[k], have[k]);
-	for (uint32_t i = 0; i < n; i++) {
-		struct group_range hold[RECORD_HOLD];
-		size_t nhold = 0;
-
-		for (size_t k = 0; k < nw && nhold < RECORD_HOLD; k++)
-			nhold += group_portion(holders, n, i, key, w[k].first, w[k].last, c->opt.copies, have[k], &hold[nhold],
-					       RECORD_HOLD - nhold);
-		hold_set(a->members[who[i]], hold, nhold);
-	}
-	(void)r;
+	if (n)
+		deal_windows(c, holders, n, hash64(&rendition, sizeof(rendition), a->node.hash), w, nw, have, holding);
+	for (uint32_t i = 0; i < n; i++)
+		hold_set(a->members[who[i]], holding[i].hold, holding[i].n);
 	free(holders);
+	free(holding);
 	free(who);
 	free(have);
 }
@@ -178,10 +206,9 @@ static uint32_t mark(const struct asset *a, const struct grouping *g)
 
 void instruct_holds(struct coordinator *c, struct asset *a, int64_t now)
 {
-	struct timespec t0, t1;
+	double began = coordinator_clock();
 	struct window w[WINDOWS];
 
-	clock_gettime(CLOCK_MONOTONIC, &t0);
 	for (uint32_t i = 0; i < a->ngroupings; i++) {
 		struct grouping *g = &a->groupings[(a->next_grouping + i) % a->ngroupings];
 		const struct viewer *v = speaker(a, g);
@@ -191,9 +218,8 @@ void instruct_holds(struct coordinator *c, struct asset *a, int64_t now)
 			continue;
 		g->window = mark(a, g);
 		g->dealt_ms = now;
-		deal(c, a, g, r, v->rendition, w, windows_of(c, a, g, r, w));
-		clock_gettime(CLOCK_MONOTONIC, &t1);
-		if ((double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9 > BUDGET_S) {
+		deal(c, a, g, v->rendition, w, windows_of(c, a, g, r, w));
+		if (coordinator_clock() - began > BUDGET_S) {
 			a->next_grouping = (a->next_grouping + i + 1) % a->ngroupings;
 			return;
 		}

@@ -12,6 +12,7 @@
  * peer that fails would then be reported to the player as the segment's failure (attempts >= retries), as would attempts
  * over HTTP of before; with many retries and no slot it is tried at the next peer instead.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "http/peers/media.h"
@@ -19,7 +20,8 @@
 
 enum unit { UNIT_PLAIN, UNIT_SEGMENTS /* of a segment's duration, in s */, UNIT_AHEAD /* of options.ahead_ms, in s */ };
 
-enum how { HOW_CALM_FIRST, HOW_CALM_SECOND, HOW_STRAINED_FIRST, HOW_PEERS_ONLY, HOW_SERVER, HOWS };
+enum how { HOW_CALM_FIRST, HOW_CALM_SECOND, HOW_STRAINED_FIRST, HOW_PEERS_ONLY, HOW_SERVER };
+#define HOWS SETTINGS_HOWS
 
 struct setting {
 	const char *key;
@@ -62,22 +64,51 @@ static enum how how_of(const struct viewer *v)
 	return HOW_STRAINED_FIRST;
 }
 
-json_t *instruct_settings(const struct coordinator *c, const struct viewer *v)
+static char *settings_text(const struct coordinator *c, enum how how, uint32_t segment_ms, bool upload, bool off)
 {
-	const struct media_rendition *r = record_rendition(v);
-	double segment_s = r && r->nsegments && r->segments[0].duration_ms ? r->segments[0].duration_ms / 1000.0 : 4;
-	enum how how = how_of(v);
 	json_t *out = json_object();
+	char *text;
 
 	for (size_t i = 0; out && i < sizeof(settings) / sizeof(settings[0]); i++) {
 		const struct setting *s = &settings[i];
-		double value = s->value[how] * (s->unit == UNIT_SEGMENTS ? segment_s :
-						s->unit == UNIT_AHEAD	 ? c->opt.ahead_ms / 1000.0 :
-									   1);
+		double value = s->value[how];
 
+		if (s->unit == UNIT_SEGMENTS)
+			value *= segment_ms / 1000.0;
+		else if (s->unit == UNIT_AHEAD)
+			value *= c->opt.ahead_ms / 1000.0;
 		json_object_set_new(out, s->key, json_integer((json_int_t)(value + 0.5)));
 	}
-	json_object_set_new(out, "isP2PUploadDisabled", json_boolean(!record_may_upload(c, v)));
-	json_object_set_new(out, "isP2PDisabled", json_boolean(v->excluded || !v->receive || v->asset->sense.mode == SENSE_OFF));
-	return out;
+	json_object_set_new(out, "isP2PUploadDisabled", json_boolean(!upload));
+	json_object_set_new(out, "isP2PDisabled", json_boolean(off));
+	text = out ? json_dumps(out, JSON_COMPACT) : NULL;
+	json_decref(out);
+	return text;
+}
+
+const char *instruct_settings(const struct coordinator *c, const struct viewer *v, struct settings_cache *cache)
+{
+	const struct media_rendition *r = record_rendition(v);
+	uint32_t segment_ms = r && r->nsegments && r->segments[0].duration_ms ? r->segments[0].duration_ms : 4000;
+	bool upload = record_may_upload(c, v), off = v->excluded || !v->receive || v->asset->sense.mode == SENSE_OFF;
+	enum how how = how_of(v);
+	char **text = &cache->text[how][upload][off];
+
+	if (cache->segment_ms != segment_ms) {
+		instruct_settings_done(cache);
+		cache->segment_ms = segment_ms;
+	}
+	if (!*text)
+		*text = settings_text(c, how, segment_ms, upload, off);
+	return *text ? *text : "{}";
+}
+
+void instruct_settings_done(struct settings_cache *cache)
+{
+	for (int h = 0; h < HOWS; h++) {
+		for (int i = 0; i < 4; i++) {
+			free(cache->text[h][i / 2][i % 2]);
+			cache->text[h][i / 2][i % 2] = NULL;
+		}
+	}
 }

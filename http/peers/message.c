@@ -9,8 +9,6 @@
 
 #include "http/peers/message.h"
 
-#define ID_TEXT_MAX (TRACKER_ID_LEN * 6 + 1) /* each byte at most as \u00XX */
-
 static int fault(char why[128], const char *what)
 {
 	snprintf(why, 128, "%s", what);
@@ -203,8 +201,7 @@ void tracker_message_free(struct tracker_message *m)
 	memset(m, 0, sizeof(*m));
 }
 
-/* The id as the inside of a JSON string. */
-static const char *id_text(char out[ID_TEXT_MAX], const uint8_t id[TRACKER_ID_LEN])
+const char *tracker_id_text(char out[TRACKER_ID_TEXT_MAX], const uint8_t id[TRACKER_ID_LEN])
 {
 	static const char hex[] = "0123456789abcdef";
 	char *p = out;
@@ -229,10 +226,10 @@ static const char *id_text(char out[ID_TEXT_MAX], const uint8_t id[TRACKER_ID_LE
 char *tracker_write_answer_to_announce(const uint8_t info_hash[20], unsigned int interval_s, unsigned int complete,
 				       unsigned int incomplete)
 {
-	char hash[ID_TEXT_MAX], *out;
+	char hash[TRACKER_ID_TEXT_MAX], *out;
 
 	if (asprintf(&out, "{\"action\":\"announce\",\"interval\":%u,\"complete\":%u,\"incomplete\":%u,\"info_hash\":\"%s\"}",
-		     interval_s, complete, incomplete, id_text(hash, info_hash)) < 0)
+		     interval_s, complete, incomplete, tracker_id_text(hash, info_hash)) < 0)
 		return NULL;
 	return out;
 }
@@ -240,10 +237,10 @@ char *tracker_write_answer_to_announce(const uint8_t info_hash[20], unsigned int
 static char *write_description(const char *what, const uint8_t info_hash[20], const uint8_t from_peer[20],
 			       const uint8_t offer_id[20], const char *text)
 {
-	char hash[ID_TEXT_MAX], peer[ID_TEXT_MAX], id[ID_TEXT_MAX], *out;
+	char hash[TRACKER_ID_TEXT_MAX], peer[TRACKER_ID_TEXT_MAX], id[TRACKER_ID_TEXT_MAX], *out;
 
 	if (asprintf(&out, "{\"action\":\"announce\",\"%s\":%s,\"offer_id\":\"%s\",\"peer_id\":\"%s\",\"info_hash\":\"%s\"}", what,
-		     text, id_text(id, offer_id), id_text(peer, from_peer), id_text(hash, info_hash)) < 0)
+		     text, tracker_id_text(id, offer_id), tracker_id_text(peer, from_peer), tracker_id_text(hash, info_hash)) < 0)
 		return NULL;
 	return out;
 }
@@ -275,7 +272,7 @@ char *tracker_write_failure(const uint8_t *info_hash, const char *reason)
 char *tracker_write_scrape(const uint8_t (*info_hashes)[20], const unsigned int *complete, const unsigned int *incomplete,
 			   size_t n)
 {
-	char hash[ID_TEXT_MAX], *out = NULL;
+	char hash[TRACKER_ID_TEXT_MAX], *out = NULL;
 	size_t len;
 	FILE *f = open_memstream(&out, &len);
 
@@ -284,7 +281,7 @@ char *tracker_write_scrape(const uint8_t (*info_hashes)[20], const unsigned int 
 	fputs("{\"action\":\"scrape\",\"files\":{", f);
 	for (size_t i = 0; i < n; i++)
 		fprintf(f, "%s\"%s\":{\"complete\":%u,\"incomplete\":%u,\"downloaded\":0}", i ? "," : "",
-			id_text(hash, info_hashes[i]), complete[i], incomplete[i]);
+			tracker_id_text(hash, info_hashes[i]), complete[i], incomplete[i]);
 	fputs("}}", f);
 	if (fclose(f)) {
 		free(out);

@@ -42,6 +42,9 @@ void tracker_message_free(struct tracker_message *m);
 /* A binary string's 20 bytes; false when it is not one. */
 bool tracker_id_parse(uint8_t out[TRACKER_ID_LEN], const char *utf8, size_t len);
 json_t *tracker_id_json(const uint8_t id[TRACKER_ID_LEN]);
+#define TRACKER_ID_TEXT_MAX (TRACKER_ID_LEN * 6 + 1) /* each byte at most as \u00XX */
+/* The id as the inside of a JSON string; returns out. */
+const char *tracker_id_text(char out[TRACKER_ID_TEXT_MAX], const uint8_t id[TRACKER_ID_LEN]);
 
 /* All malloc'ed text, NULL without memory. offer and answer are texts as a parsed message bears them. */
 char *tracker_write_answer_to_announce(const uint8_t info_hash[20], unsigned int interval_s, unsigned int complete,

@@ -192,6 +192,7 @@ struct asset {
 	uint32_t *order; /* members by grouping */
 	struct grouping *groupings;
 	uint32_t ngroupings, next_grouping;
+	uint32_t told_next, matched_next; /* where the next slice of a tick goes on */
 	/* sensing */
 	struct sense sense;
 	bool own_mode; /* set by the operator for this asset */
@@ -215,6 +216,8 @@ struct outgoing {
 	char *text;
 };
 
+STAILQ_HEAD(outgoing_list, outgoing);
+
 struct coordinator {
 	pthread_mutex_t lock;
 	struct coordinator_options opt;
@@ -225,8 +228,10 @@ struct coordinator {
 	size_t kept_bytes;
 	enum sense_mode mode; /* of all that have none of their own */
 	struct switched *switches;
-	STAILQ_HEAD(, outgoing) out;
-	bool draining; /* one thread calls down at a time, so that each viewer hears things in order */
+	/* What ups say, by one of their threads at a time; and what a tick says, by its own: thousands of instructions at once
+	 * hold up no announce. */
+	struct outgoing_list out, out_tick;
+	bool draining, ticking;
 	struct coordinator_counts counts;
 };
 
@@ -281,13 +286,22 @@ void coordinator_sense(struct coordinator *c, struct asset *a, int64_t now);
 
 /* ---- instruct.c, instruct_hold.c, instruct_settings.c ---- */
 void instruct_holds(struct coordinator *c, struct asset *a, int64_t now);
-void instruct_asset(struct coordinator *c, struct asset *a, int64_t now);
+/* Those who must hear something, from a->told_next on, for at most so many seconds; true: there are more. */
+bool instruct_asset(struct coordinator *c, struct asset *a, int64_t now, double budget_s);
 enum instruct_source { SOURCE_BOTH, SOURCE_SERVER, SOURCE_PEERS };
 enum group_role instruct_role(const struct viewer *v);
 enum instruct_source instruct_source(const struct viewer *v);
-json_t *instruct_settings(const struct coordinator *c, const struct viewer *v); /* for p2p-media-loader */
+#define SETTINGS_HOWS 5
+struct settings_cache { /* texts that were made, for one pass over viewers; zero to begin with */
+	uint32_t segment_ms;
+	char *text[SETTINGS_HOWS][2][2];
+};
+/* For p2p-media-loader: a JSON object's text, the cache's. */
+const char *instruct_settings(const struct coordinator *c, const struct viewer *v, struct settings_cache *cache);
+void instruct_settings_done(struct settings_cache *cache);
 
 /* ---- coordinator.c ---- */
+double coordinator_clock(void); /* monotonic, s: for budgets and what things took */
 /* Queues; takes text (NULL: nothing is said). */
 void coordinator_say(struct coordinator *c, int home, enum peers_down kind, const char *viewer, char *text);
 
