@@ -432,7 +432,7 @@ nightly: all ## what takes longer than `make test` may
 demo: ## the main job, for real, in namespaces (root)
 	@tests/demo
 
-$(BUILD)/tests/bench/peers_regroup: $(BUILD)/tests/bench/peers_regroup.o $(BUILD)/peers.a $(BUILD)/lib.a
+$(addprefix $(BUILD)/tests/bench/,peers_coordinator peers_regroup): %: %.o $(BUILD)/peers.a $(BUILD)/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 $(BUILD)/tests/bench/agent_times: $(BUILD)/tests/bench/agent_times.o $(BUILD)/agent.a $(BUILD)/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)

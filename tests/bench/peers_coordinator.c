@@ -172,6 +172,7 @@ static void fill(unsigned int n)
 	for (unsigned int i = 0; i < n; i++) {
 		snprintf(facts, sizeof(facts), "{\"prefix\":%u,\"as\":%u,\"consent\":%s}", i / 8, i / 500, i % 4 ? "true" : "false");
 		up(UP_JOIN, i, facts);
+		report(i, 0);
 		announce(i);
 		answer_all();
 	}
@@ -195,7 +196,7 @@ int main(int argc, char **argv)
 	pthread_create(&ticker, NULL, ticks, &longest);
 	fill(n);
 	joined = now_s() - t0;
-	usleep(600000); /* the tick after the last join */
+	sleep(3); /* the ticks after the last join */
 	longest = 0;
 	cpu = cpu_s();
 	t0 = now_s();
