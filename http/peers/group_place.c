@@ -51,6 +51,7 @@ static size_t mask_for(size_t entries)
 /* Asset totals; groupings of which hardly anybody is left are closed when others have room. Whether there are any. */
 static bool count_assets(struct groups *g, const struct group_viewer *v, size_t n)
 {
+	uint32_t hardly = g->o.size / 8 < g->o.least / 2 ? g->o.size / 8 : g->o.least / 2;
 	struct group_asset *a = NULL;
 	bool closed = false;
 
@@ -71,7 +72,7 @@ static bool count_assets(struct groups *g, const struct group_viewer *v, size_t 
 	for (size_t s = 0; s < g->slots; s++) {
 		struct group_slot *slot = &g->slot[s];
 
-		if (!slot->count || slot->count >= g->o.size / 8)
+		if (!slot->count || slot->count >= hardly)
 			continue;
 		a = group_asset_of(g, slot->asset);
 		if (a->total + 8 > (uint64_t)(a->groupings - 1) * g->o.size)
