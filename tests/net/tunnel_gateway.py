@@ -5,8 +5,10 @@ downgrade), bodies go to the endpoint once and are not kept on the way, nothing 
 
 Run by tunnel_gateway.sh. Needs root, curl, nghttp, openssl.
 """
+import asyncio
 import hashlib
 import select
+import ssl
 
 from tunnel_lib import *
 
@@ -192,6 +194,51 @@ def smuggled(lab, auth):
     conf.write_text(text)
 
 
+def websocket(lab):
+    """The gateway's WebSockets, by a server that has nothing else in the gateway's place."""
+    try:
+        import websockets
+    except ImportError:
+        check(True, "WebSockets of the gateway # SKIP python3-websockets is not installed")
+        return
+    program, at, conf = BUILD / "net" / "ws_echo", lab.work / "echo.sock", lab.edges[0].conf
+    subprocess.run(["make", "-s", "-C", TOP, *([f"SAN={SAN}"] if SAN else []), program.relative_to(TOP)], check=True)
+    echo = subprocess.Popen([program, f"unix:{at}"], stdout=subprocess.PIPE, text=True)
+    echo.stdout.readline()
+    at.chmod(0o666)
+    text = conf.read_text()
+    lab.edges[0].stop()
+    conf.write_text(re.sub(r"gateway: \"unix:[^\"]*\"", f'gateway: "unix:{at}"', text))
+    lab.edges[0].start()
+    until(lambda: listens(lab.edges[0].https))
+    trust = ssl.create_default_context(cafile=str(lab.work / "web.ca"))
+
+    async def talk(url, **more):
+        async with websockets.connect(url, host="127.0.0.1", **more) as ws:
+            for message in "hello", "x" * 60000:
+                await ws.send(message)
+                if await asyncio.wait_for(ws.recv(), 5) != message:
+                    return "differs"
+            await asyncio.wait_for(await ws.ping(), 5)
+            await ws.send("close 4000 enough")
+            try:
+                await asyncio.wait_for(ws.recv(), 5)
+            except websockets.ConnectionClosed as x:
+                return x.code
+    for scheme, port, more in ("ws", lab.edges[0].http, {}), ("wss", lab.edges[0].https, {"ssl": trust, "server_hostname": FILES}):
+        try:
+            got = asyncio.run(talk(f"{scheme}://{FILES}:{port}/ws", port=port, **more))
+        except Exception as x:
+            got = repr(x)
+        check(got == 4000, f"a WebSocket of the gateway by {scheme}: texts, pings, its close", got)
+    lab.edges[0].stop()
+    conf.write_text(text)
+    lab.edges[0].start()
+    until(lambda: listens(lab.edges[0].https))
+    echo.terminate()
+    check(echo.wait(10) == 0, "and nothing of them is left there", echo.returncode)
+
+
 def signed_in(lab):
     """A browser's session through the edge: its cookie, and the word against forged requests, which the edge lets through."""
     lab.weir("user", "password", "ada", "--stdin", conf=lab.one, input="correct horse battery")
@@ -224,6 +271,7 @@ with Lab(edges=0) as the_lab:
     plain(the_lab, the_auth)
     claimed(the_lab, the_auth)
     not_followed(the_lab, the_auth)
+    websocket(the_lab)
     signed_in(the_lab)
     until(lambda: the_lab.code(f"https://{FILES}/b/data/none", *the_auth) == "404", 10)
     away(the_lab, the_auth)
