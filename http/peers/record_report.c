@@ -17,6 +17,7 @@
 #define SEGMENTS_MAX 10000000
 #define RATE_TAU_S   10.0   /* time constant of the rates */
 #define FROM_MAX     64
+#define FIRST_STALL_MS 3600000 /* a session may be older than this owner knows */
 #define SLOW	     0.8    /* of a segment's duration, to fetch it */
 
 struct report { /* checked, not yet applied */
@@ -33,13 +34,15 @@ struct report { /* checked, not yet applied */
 static bool whole(const json_t *o, const char *key, int64_t max, int64_t otherwise, int64_t *out)
 {
 	const json_t *v = json_object_get(o, key);
+	double n;
 
 	*out = otherwise;
 	if (!v || json_is_null(v))
 		return true;
-	if (!json_is_number(v) || !isfinite(json_number_value(v)) || json_number_value(v) < 0 || json_number_value(v) > (double)max)
+	n = json_number_value(v);
+	if (!json_is_number(v) || !isfinite(n) || n < 0 || n > (double)max)
 		return false;
-	*out = (int64_t)json_number_value(v);
+	*out = (int64_t)n;
 	return true;
 }
 
@@ -129,10 +132,19 @@ static bool playing_exists(const struct viewer *v, const struct report *r)
 	       (r->segment >= of->segments[0].n && r->segment <= (int64_t)of->segments[of->nsegments - 1].n + 1);
 }
 
+/* A player that began anew in the same session counts from zero: all its counters went back, none stayed. That makes a
+ * first report of it, of which nothing is credited. */
+static bool restarted(const struct viewer *v, const struct report *r)
+{
+	return v->down_server + v->down_peers + v->up > 0 && (r->down_server < v->down_server || v->down_server <= 0) &&
+	       (r->down_peers < v->down_peers || v->down_peers <= 0) && (r->up < v->up || v->up <= 0) && r->stalls <= v->stalls &&
+	       r->failed <= v->failed;
+}
+
 /* Could that have happened since the last report? The first one sets what counters start from. */
 static bool possible(const struct viewer *v, const struct report *r, int64_t now)
 {
-	double ms = (double)(now - v->reported_ms) + SLACK_MS, most = RATE_MAX * ms / 1000, sum = 0;
+	double most = RATE_MAX * ((double)(now - v->reported_ms) + SLACK_MS) / 1000, sum = 0;
 	const char *key;
 	json_t *bytes;
 
@@ -144,11 +156,14 @@ static bool possible(const struct viewer *v, const struct report *r, int64_t now
 	/* what single peers gave is no more than what all gave, and a segment or two that are not complete yet */
 	if (sum > r->down_peers + 32e6 || !playing_exists(v, r))
 		return false;
-	if (!v->reported_ms)
+	/* a stall is told when it is over: it may be longer than the time between reports, not than the session */
+	if (r->stall_ms > now - v->joined_ms + FIRST_STALL_MS)
+		return false;
+	if (!v->reported_ms || restarted(v, r))
 		return true;
 	return r->down_server >= v->down_server && r->down_server - v->down_server <= most && r->down_peers >= v->down_peers &&
 	       r->down_peers - v->down_peers <= most && r->up >= v->up && r->up - v->up <= most && r->stalls >= v->stalls &&
-	       r->stall_ms >= v->stall_ms && (double)(r->stall_ms - v->stall_ms) <= ms && r->failed >= v->failed;
+	       r->stall_ms >= v->stall_ms && r->failed >= v->failed;
 }
 
 static void rate(float *ewma, double bytes, double seconds)
@@ -292,6 +307,8 @@ int record_report(struct coordinator *c, struct viewer *v, int home, int64_t now
 	/* Faster than asked for: nothing is learned from such short times. */
 	if (v->reported_ms && now - v->reported_ms < (int64_t)c->opt.report_ms / 4)
 		return 0;
+	if (v->reported_ms && restarted(v, &r))
+		v->reported_ms = 0;
 	apply_peers(c, v, &r, now);
 	apply_counters(c, v, &r, now);
 	apply_place(c, v, &r, now);

@@ -67,7 +67,7 @@ static void impossible_reports_are_refused(void **state)
 		",\"have\":[[0,5,4]]",
 		",\"have\":[[0,5]]",
 		",\"have\":[[0,-1,4]]",
-		",\"stall_ms\":4000000",		/* more than has passed */
+		",\"stall_ms\":5000000",		/* more than the session and what was before it */
 		",\"slow\":\"very\"",
 		",\"from\":{\"-PM0203-000000000002\":1e12}", /* more than it had from all */
 		",\"from\":{\"-PM0203-000000000002\":-5}",
@@ -101,6 +101,13 @@ static void impossible_reports_are_refused(void **state)
 	assert_int_equal(json_integer_value(json_object_get(v, "position")), 5);
 	assert_true(json_number_value(json_object_get(v, "up")) == 100);
 	json_decref(v);
+	/* a long stall that is over is taken, and a player that began anew in the same session too, but as nothing new */
+	room_tick(&r, 1000);
+	room_report(&r, 1, 6, 8000, ",\"down_server\":5000100,\"stalls\":1,\"stall_ms\":15000");
+	room_tick(&r, 1000);
+	room_report(&r, 1, 6, 8000, ",\"down_server\":50,\"down_peers\":0,\"up\":0,\"stalls\":0,\"stall_ms\":0");
+	assert_int_equal(room_counts(&r).refused_reports, refused + 5);
+	assert_int_equal(room_counts(&r).bytes_server, 5000000);
 	room_close(&r);
 }
 
