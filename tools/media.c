@@ -28,7 +28,7 @@ struct media_cmd {
 	struct cmd_options opt;
 	struct web_flags flags;
 	const char *renditions, *segment, *preset;
-	bool public;
+	bool public, dash;
 	struct web *web;
 	struct web_place place;
 	struct media_sender *sender;
@@ -318,14 +318,16 @@ static int version_before(struct media_cmd *m, char out[20])
 	return rc == -ENOENT ? CMD_OK : rc;
 }
 
-static int send_all(struct media_cmd *m, const struct media_pack *pack)
+/* dash: what is sent for it beside, or NULL; pack itself serves both when it has no sound. */
+static int send_all(struct media_cmd *m, const struct media_pack *pack, const struct media_pack *dash)
 {
-	struct media_bar bar = { .total = pack->bytes };
+	struct media_bar bar = { .total = pack->bytes + (dash && dash != pack ? dash->bytes : 0) };
 	struct keys before = { 0 };
-	char last[20] = "", *payload = media_pack_list(pack, m->asset), *list = NULL;
+	char last[20] = "", mpd_key[256], *mpd = mpd_key, *payload = media_pack_list(pack, m->asset), *list = NULL;
 	bool shown = isatty(STDERR_FILENO) && !m->opt.json;
 	int rc = payload ? CMD_OK : cmd_fail("out of memory");
 
+	snprintf(mpd_key, sizeof(mpd_key), "%s/" MEDIA_DASH, m->asset);
 	if (!rc && !(list = sign(m, payload)))
 		rc = CMD_FAILED;
 	if (!rc)
@@ -334,12 +336,16 @@ static int send_all(struct media_cmd *m, const struct media_pack *pack)
 		rc = list_objects(m, &before);
 	if (!rc)
 		rc = send_version(m, pack, shown ? &bar : NULL);
+	if (!rc && dash && dash != pack)
+		rc = send_version(m, dash, shown ? &bar : NULL);
 	if (shown)
 		fputs("\r\033[K", stderr);
 	if (!rc && *list)
 		rc = send_text(m, MEDIA_LIST, strdup(list));
-	if (!rc)
-		rc = send_text(m, MEDIA_DASH, media_pack_dash(pack));
+	if (!rc && dash)
+		rc = send_text(m, MEDIA_DASH, media_pack_dash(dash));
+	else if (!rc) /* of a version of before */
+		rc = media_delete(m->sender, &mpd, 1);
 	if (!rc)
 		rc = send_text(m, MEDIA_MASTER, media_pack_master(pack));
 	if (!rc)
@@ -388,7 +394,7 @@ static int make_public(struct media_cmd *m)
 	return rc;
 }
 
-static int say_added(struct media_cmd *m, const struct media_pack *pack)
+static int say_added(struct media_cmd *m, const struct media_pack *pack, bool dash)
 {
 	json_t *renditions = json_array();
 	char size[16], names[MEDIA_RUNGS_MAX * 18] = "";
@@ -405,17 +411,20 @@ static int say_added(struct media_cmd *m, const struct media_pack *pack)
 						"duration", pack->duration, "segments", (json_int_t)pack->tracks[0].nsegments, "bytes",
 						(json_int_t)pack->bytes, "renditions", renditions, "master", m->place.url, "/b/", m->asset, "/" MEDIA_MASTER));
 	json_decref(renditions);
-	printf("%s  %.1f s, %s, %zu segments of each, %s\n  HLS   %s/b/%s/" MEDIA_MASTER "\n  DASH  %s/b/%s/" MEDIA_DASH "\n", m->asset,
-	       pack->duration, names, pack->tracks[0].nsegments, cmd_bytes(pack->bytes, size), m->place.url, m->asset, m->place.url,
-	       m->asset);
+	printf("%s  %.1f s, %s, %zu segments of each, %s\n  HLS   %s/b/%s/" MEDIA_MASTER "\n", m->asset, pack->duration, names,
+	       pack->tracks[0].nsegments, cmd_bytes(pack->bytes, size), m->place.url, m->asset);
+	if (dash)
+		printf("  DASH  %s/b/%s/" MEDIA_DASH "\n", m->place.url, m->asset);
 	return CMD_OK;
 }
 
 static int encode_and_send(struct media_cmd *m, const struct media_source *source, struct media_wish *wish)
 {
 	const char *tmp = getenv("TMPDIR") && *getenv("TMPDIR") ? getenv("TMPDIR") : "/var/tmp";
-	struct media_pack pack = { 0 };
-	char folder[4096];
+	struct media_pack pack = { 0 }, apart = { 0 };
+	const struct media_pack *dash = source->audio ? NULL : &pack;
+	struct media_wish apart_wish;
+	char folder[4096], below[4200];
 	int rc;
 
 	snprintf(folder, sizeof(folder), "%.3900s/weir-media.XXXXXX", tmp);
@@ -423,14 +432,23 @@ static int encode_and_send(struct media_cmd *m, const struct media_source *sourc
 		return cmd_fail("cannot make a folder in %s: %s", tmp, strerror(errno));
 	rc = media_encode(folder, source, wish);
 	if (!rc)
-		rc = media_pack_read(&pack, folder, wish);
+		rc = media_pack_read(&pack, folder, wish, NULL);
 	pack.rate = source->rate;
+	if (!rc && m->dash && !dash) {
+		snprintf(below, sizeof(below), "%s/dash", folder);
+		rc = media_split(folder, wish, &apart_wish);
+		if (!rc)
+			rc = media_pack_read(&apart, below, &apart_wish, &pack);
+		snprintf(apart.version, sizeof(apart.version), "%.17s/dash", pack.version);
+		dash = &apart;
+	}
 	if (!rc)
-		rc = send_all(m, &pack);
+		rc = send_all(m, &pack, dash);
 	if (!rc && m->public)
 		rc = make_public(m);
 	if (!rc)
-		rc = say_added(m, &pack);
+		rc = say_added(m, &pack, dash);
+	media_pack_free(&apart);
 	media_pack_free(&pack);
 	nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	return rc;
@@ -530,8 +548,8 @@ static int show(struct media_cmd *m)
 		return rc && rc != -ENOENT ? rc : cmd_fail("there is no asset %s with a list (weir media ls)", m->asset);
 	if (m->opt.json)
 		return cmd_print_json(list);
-	printf("%s  %.1f s\n  HLS   %s/b/%s/" MEDIA_MASTER "\n  DASH  %s/b/%s/" MEDIA_DASH "\n", web_safe(js_text(list, "asset", "?")),
-	       js_num(list, "duration"), m->place.url, m->asset, m->place.url, m->asset);
+	printf("%s  %.1f s\n  HLS   %s/b/%s/" MEDIA_MASTER "\n", web_safe(js_text(list, "asset", "?")), js_num(list, "duration"),
+	       m->place.url, m->asset);
 	table = table_new("RENDITION|SIZE|BITS/S>|CODECS|SEGMENTS>|BYTES>|PLAYLIST");
 	json_array_foreach (json_object_get(list, "renditions"), i, r) {
 		json_t *segments = json_object_get(r, "segments"), *s;
@@ -588,6 +606,7 @@ int cmd_media(const struct cmd *cmd, int argc, char **argv)
 					{ "--segment", &m.segment, NULL },
 					{ "--preset", &m.preset, NULL },
 					{ "--public", NULL, &m.public },
+					{ "--dash", NULL, &m.dash },
 					{ NULL, NULL, NULL } };
 	const char *what;
 	int n, rc;

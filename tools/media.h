@@ -17,7 +17,8 @@
 #include "tools/cmd.h"
 #include "tools/web.h"
 
-#define MEDIA_RUNGS_MAX	  8
+#define MEDIA_RUNGS_MAX	   8
+#define MEDIA_TRACKS_MAX   (MEDIA_RUNGS_MAX + 1) /* and the sound alone */
 #define MEDIA_SEGMENTS_MAX 20000 /* of a rendition */
 #define MEDIA_LIST	  "weir-media.json"
 #define MEDIA_MASTER	  "master.m3u8"
@@ -36,7 +37,7 @@ struct media_source {
 	bool audio;
 };
 struct media_wish {
-	struct media_rung rungs[MEDIA_RUNGS_MAX]; /* ascending */
+	struct media_rung rungs[MEDIA_TRACKS_MAX]; /* ascending */
 	size_t nrungs;
 	double segment_s;
 	const char *preset; /* of libx264 */
@@ -48,6 +49,9 @@ int media_look(struct media_source *out, const char *file);
 int media_wish_parse(struct media_wish *wish, const char *renditions, const struct media_source *source);
 /* Into the folder, which is there and empty: RUNG/index.m3u8, RUNG/init_N.mp4, RUNG/NNNNN.m4s, master.m3u8. */
 int media_encode(const char *folder, const struct media_source *source, const struct media_wish *wish);
+/* What was encoded with sound again as pictures and sound apart, for DASH, whose players take nothing else: copied, not
+ * encoded. Into the folder's new folder "dash"; *apart is what to read there. */
+int media_split(const char *folder, const struct media_wish *wish, struct media_wish *apart);
 /* SIGINT, SIGTERM: then these and media_send() end soon, so that the folder can be removed. */
 extern volatile bool media_stopped;
 
@@ -60,20 +64,21 @@ struct media_piece {
 };
 struct media_track {
 	char name[16], codecs[80];
-	unsigned int width, height;
+	unsigned int width, height; /* 0: sound alone */
 	unsigned int peak, average; /* bits/s of its segments */
 	struct media_piece init, *segments;
 	size_t nsegments;
 };
 struct media_pack {
 	char folder[4096]; /* of the encoder */
-	char version[20];  /* "v" and 16 hex digits */
-	struct media_track tracks[MEDIA_RUNGS_MAX]; /* ascending by bandwidth */
+	char version[32];  /* "v" and 16 hex digits; "/dash" follows for what media_split() made */
+	struct media_track tracks[MEDIA_TRACKS_MAX]; /* ascending by bandwidth */
 	size_t ntracks;
 	double duration, rate;
 	uint64_t bytes;
 };
-int media_pack_read(struct media_pack *out, const char *folder, const struct media_wish *wish);
+/* whole: for what media_split() made, that from which it was made; else NULL. */
+int media_pack_read(struct media_pack *out, const char *folder, const struct media_wish *wish, const struct media_pack *whole);
 void media_pack_free(struct media_pack *pack);
 /* All malloc'ed texts, NULL without memory. */
 char *media_pack_list(const struct media_pack *pack, const char *asset); /* what is signed: http/peers/media.h */

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -349,7 +350,7 @@ static void take_progress(void *arg, char *line)
 		p->at = strtod(line + 12, NULL) / 1e6;
 	else if (!strncmp(line, "speed=", 6))
 		snprintf(p->speed, sizeof(p->speed), "%.12s", line + 6 + strspn(line + 6, " "));
-	else if (!strncmp(line, "progress=", 9) && p->shown)
+	else if (!strncmp(line, "progress=", 9) && p->shown && p->duration > 0)
 		media_draw(p->at / p->duration, "encoding  %s", web_safe(p->speed));
 }
 
@@ -375,14 +376,13 @@ static void __attribute__((format(printf, 2, 3))) add(struct words *w, const cha
 		w->argv[w->n++] = text;
 }
 
-static void add_input(struct words *w, const struct media_source *source)
+static void add_begin(struct words *w)
 {
 	static const char *const begin[] = { "ffmpeg", "-nostdin", "-hide_banner", "-y", "-loglevel", "error", "-progress", "pipe:1",
-					     "-protocol_whitelist", "file,crypto,data", "-i" };
+					     "-protocol_whitelist", "file,crypto,data" };
 
 	for (size_t i = 0; i < sizeof(begin) / sizeof(*begin); i++)
 		add(w, "%s", begin[i]);
-	add(w, "file:%s", source->path);
 }
 
 /* One decoded film, scaled once for each rendition. */
@@ -430,13 +430,10 @@ static void add_coding(struct words *w, const struct media_source *source, const
 		add(w, "%s", audio[i]);
 }
 
-static void add_output(struct words *w, const struct media_source *source, const struct media_wish *wish)
+static void add_output(struct words *w, const struct media_wish *wish, const char *map, const char *folder)
 {
 	static const char *const hls[] = { "-hls_playlist_type", "vod", "-hls_list_size", "0", "-hls_segment_type", "fmp4", "-hls_flags",
-					   "independent_segments", "-hls_fmp4_init_filename", "init.mp4", "-hls_segment_filename",
-					   "%v/%05d.m4s", "-master_pl_name", MEDIA_MASTER, "-var_stream_map" };
-	char map[400];
-	size_t n = 0;
+					   "independent_segments", "-hls_fmp4_init_filename", "init.mp4", "-master_pl_name", MEDIA_MASTER };
 
 	add(w, "-f");
 	add(w, "hls");
@@ -444,27 +441,21 @@ static void add_output(struct words *w, const struct media_source *source, const
 	add(w, "%.3f", wish->segment_s);
 	for (size_t i = 0; i < sizeof(hls) / sizeof(*hls); i++)
 		add(w, "%s", hls[i]);
-	for (size_t i = 0; i < wish->nrungs; i++)
-		n += source->audio ? (size_t)snprintf(map + n, sizeof(map) - n, "%sv:%zu,a:%zu,name:%s", i ? " " : "", i, i,
-						      wish->rungs[i].name) :
-				     (size_t)snprintf(map + n, sizeof(map) - n, "%sv:%zu,name:%s", i ? " " : "", i, wish->rungs[i].name);
+	add(w, "-var_stream_map");
 	add(w, "%s", map);
-	add(w, "%%v/index.m3u8");
+	add(w, "-hls_segment_filename");
+	add(w, "%s%%v/%%05d.m4s", folder);
+	add(w, "%s%%v/index.m3u8", folder);
 }
 
-int media_encode(const char *folder, const struct media_source *source, const struct media_wish *wish)
+/* Runs it and says why when it fails; the words are freed. */
+static int run_words(struct words *w, const char *folder, const char *what, const struct media_wish *wish, double duration)
 {
-	struct progress p = { .duration = source->duration, .shown = wish->progress };
+	struct progress p = { .duration = duration, .shown = wish->progress };
 	char why[LINE_MAX_KEPT] = "";
 	struct lines out = { .take = take_progress, .arg = &p }, err = { .take = keep_last, .arg = why };
-	struct words w = { 0 };
-	int rc;
+	int rc = w->failed ? -ENOMEM : run(w->argv, folder, &out, &err);
 
-	add_input(&w, source);
-	add_scaling(&w, source, wish);
-	add_coding(&w, source, wish);
-	add_output(&w, source, wish);
-	rc = w.failed ? -ENOMEM : run(w.argv, folder, &out, &err);
 	if (wish->progress)
 		fputs("\r\033[K", stderr);
 	if (media_stopped)
@@ -472,9 +463,57 @@ int media_encode(const char *folder, const struct media_source *source, const st
 	else if (rc == 127)
 		rc = not_installed("ffmpeg");
 	else if (rc)
-		rc = cmd_fail("ffmpeg could not encode %s: %s", source->path,
-			      rc < 0 ? strerror(-rc) : *why ? web_safe(why) : "it gave no reason");
-	for (size_t i = 0; i < w.n; i++)
-		free(w.argv[i]);
+		rc = cmd_fail("ffmpeg could not encode %s: %s", what, rc < 0 ? strerror(-rc) : *why ? web_safe(why) : "it gave no reason");
+	for (size_t i = 0; i < w->n; i++)
+		free(w->argv[i]);
 	return rc;
+}
+
+int media_encode(const char *folder, const struct media_source *source, const struct media_wish *wish)
+{
+	struct words w = { 0 };
+	char map[400];
+	size_t n = 0;
+
+	for (size_t i = 0; i < wish->nrungs; i++)
+		n += source->audio ? (size_t)snprintf(map + n, sizeof(map) - n, "%sv:%zu,a:%zu,name:%s", i ? " " : "", i, i,
+						      wish->rungs[i].name) :
+				     (size_t)snprintf(map + n, sizeof(map) - n, "%sv:%zu,name:%s", i ? " " : "", i, wish->rungs[i].name);
+	add_begin(&w);
+	add(&w, "-i");
+	add(&w, "file:%s", source->path);
+	add_scaling(&w, source, wish);
+	add_coding(&w, source, wish);
+	add_output(&w, wish, map, "");
+	return run_words(&w, folder, source->path, wish, source->duration);
+}
+
+int media_split(const char *folder, const struct media_wish *wish, struct media_wish *apart)
+{
+	struct words w = { 0 };
+	char map[400], path[4200];
+	size_t n = 0;
+
+	snprintf(path, sizeof(path), "%s/dash", folder);
+	if (mkdir(path, 0700))
+		return cmd_fail("%s: %s", path, strerror(errno));
+	add_begin(&w);
+	for (size_t i = 0; i < wish->nrungs; i++) {
+		add(&w, "-i");
+		add(&w, "file:%s/index.m3u8", wish->rungs[i].name);
+		n += (size_t)snprintf(map + n, sizeof(map) - n, "v:%zu,name:%s ", i, wish->rungs[i].name);
+	}
+	for (size_t i = 0; i < wish->nrungs; i++) {
+		add(&w, "-map");
+		add(&w, "%zu:v:0", i);
+	}
+	add(&w, "-map");
+	add(&w, "0:a:0");
+	add(&w, "-c");
+	add(&w, "copy");
+	snprintf(map + n, sizeof(map) - n, "a:0,name:sound");
+	add_output(&w, wish, map, "dash/");
+	*apart = *wish;
+	snprintf(apart->rungs[apart->nrungs++].name, sizeof(apart->rungs[0].name), "sound");
+	return run_words(&w, folder, "pictures and sound apart", wish, 0);
 }

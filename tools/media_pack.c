@@ -133,18 +133,40 @@ static int read_track(struct media_pack *pack, struct media_track *t)
 static int read_facts(const char *master, struct media_track *t)
 {
 	char line[80];
-	const char *at, *info = NULL, *codecs;
+	const char *at, *info = NULL, *codecs, *shape;
 
 	snprintf(line, sizeof(line), "\n%s/index.m3u8", t->name);
 	at = strstr(master, line);
 	for (const char *p = master; at && (p = strstr(p, "#EXT-X-STREAM-INF:")) && p < at; p++)
 		info = p;
 	codecs = info ? strstr(info, "CODECS=\"") : NULL;
-	if (!codecs || codecs > at || sscanf(strstr(info, "RESOLUTION=") ? strstr(info, "RESOLUTION=") : "", "RESOLUTION=%ux%u", &t->width,
-					     &t->height) != 2)
+	shape = info ? strstr(info, "RESOLUTION=") : NULL;
+	if (!codecs || codecs > at)
 		return cmd_fail("ffmpeg's master playlist does not say what %s is", t->name);
 	snprintf(t->codecs, sizeof(t->codecs), "%.*s", (int)strcspn(codecs + 8, "\""), codecs + 8);
+	if (shape && shape < at && sscanf(shape, "RESOLUTION=%ux%u", &t->width, &t->height) != 2)
+		t->width = t->height = 0;
+	if (!t->width && strncmp(t->codecs, "mp4a", 4))
+		return cmd_fail("ffmpeg's master playlist does not say how large %s is", t->name);
 	return CMD_OK;
+}
+
+/* The same of what was copied, of which the encoder's playlist says nothing: pictures are those of the track of this name, the
+ * rest is sound. */
+static void take_facts(const struct media_pack *whole, struct media_track *t)
+{
+	const char *sound = strstr(whole->tracks[0].codecs, "mp4a");
+
+	snprintf(t->codecs, sizeof(t->codecs), "%s", sound ? sound : "mp4a.40.2");
+	for (size_t i = 0; i < whole->ntracks; i++) {
+		const struct media_track *w = &whole->tracks[i];
+
+		if (strcmp(w->name, t->name))
+			continue;
+		snprintf(t->codecs, sizeof(t->codecs), "%.*s", (int)strcspn(w->codecs, ","), w->codecs);
+		t->width = w->width;
+		t->height = w->height;
+	}
 }
 
 static int by_bandwidth(const void *a, const void *b)
@@ -174,10 +196,10 @@ static void name_version(struct media_pack *pack)
 	hex_encode(sum, 8, pack->version + 1);
 }
 
-int media_pack_read(struct media_pack *out, const char *folder, const struct media_wish *wish)
+int media_pack_read(struct media_pack *out, const char *folder, const struct media_wish *wish, const struct media_pack *whole)
 {
-	char *master = read_text(folder, MEDIA_MASTER);
-	int rc = master ? CMD_OK : CMD_FAILED;
+	char *master = whole ? NULL : read_text(folder, MEDIA_MASTER);
+	int rc = master || whole ? CMD_OK : CMD_FAILED;
 
 	*out = (struct media_pack){ 0 };
 	snprintf(out->folder, sizeof(out->folder), "%s", folder);
@@ -186,12 +208,14 @@ int media_pack_read(struct media_pack *out, const char *folder, const struct med
 
 		memcpy(t->name, wish->rungs[i].name, sizeof(t->name));
 		rc = read_track(out, t);
-		if (!rc)
+		if (!rc && whole)
+			take_facts(whole, t);
+		else if (!rc)
 			rc = read_facts(master, t);
 	}
 	free(master);
 	for (size_t i = 1; i < out->ntracks && !rc; i++)
-		if (out->tracks[i].nsegments != out->tracks[0].nsegments)
+		if (out->tracks[i].width && out->tracks[0].width && out->tracks[i].nsegments != out->tracks[0].nsegments)
 			rc = cmd_fail("ffmpeg cut %s into %zu segments, %s into %zu: viewers could not change between them",
 				      out->tracks[i].name, out->tracks[i].nsegments, out->tracks[0].name, out->tracks[0].nsegments);
 	if (!rc) {
@@ -266,8 +290,30 @@ static void print_timeline(FILE *out, const struct media_track *t)
 	}
 }
 
+/* One AdaptationSet: the pictures, or the sound. */
+static void print_set(FILE *out, const struct media_pack *pack, bool sound)
+{
+	fprintf(out, "    <AdaptationSet id=\"%d\" contentType=\"%s\" mimeType=\"%s/mp4\" segmentAlignment=\"true\" startWithSAP=\"1\">\n",
+		sound, sound ? "audio" : "video", sound ? "audio" : "video");
+	for (size_t i = 0; i < pack->ntracks; i++) {
+		const struct media_track *t = &pack->tracks[i];
+
+		if (!t->width != sound)
+			continue;
+		fprintf(out, "      <Representation id=\"%s\" bandwidth=\"%u\" codecs=\"%s\"", t->name, t->peak, t->codecs);
+		if (t->width)
+			fprintf(out, " width=\"%u\" height=\"%u\"", t->width, t->height);
+		fprintf(out, ">\n        <BaseURL>%s/%s/</BaseURL>\n        <SegmentTemplate timescale=\"1000000\" startNumber=\"0\" "
+			"initialization=\"init.mp4\" media=\"$Number%%05d$.m4s\">\n          <SegmentTimeline>\n", pack->version, t->name);
+		print_timeline(out, t);
+		fputs("          </SegmentTimeline>\n        </SegmentTemplate>\n      </Representation>\n", out);
+	}
+	fputs("    </AdaptationSet>\n", out);
+}
+
 char *media_pack_dash(const struct media_pack *pack)
 {
+	bool sound = false;
 	char *text = NULL;
 	size_t len;
 	FILE *out = open_memstream(&text, &len);
@@ -276,19 +322,13 @@ char *media_pack_dash(const struct media_pack *pack)
 		return NULL;
 	fprintf(out, "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" "
 		"profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" type=\"static\" minBufferTime=\"PT4S\" "
-		"mediaPresentationDuration=\"PT%.3fS\">\n  <Period id=\"0\" start=\"PT0S\">\n"
-		"    <AdaptationSet id=\"0\" mimeType=\"video/mp4\" segmentAlignment=\"true\" startWithSAP=\"1\">\n", pack->duration);
-	for (size_t i = 0; i < pack->ntracks; i++) {
-		const struct media_track *t = &pack->tracks[i];
-
-		fprintf(out, "      <Representation id=\"%s\" bandwidth=\"%u\" width=\"%u\" height=\"%u\" codecs=\"%s\">\n"
-			"        <BaseURL>%s/%s/</BaseURL>\n"
-			"        <SegmentTemplate timescale=\"1000000\" startNumber=\"0\" initialization=\"init.mp4\" media=\"$Number%%05d$.m4s\">\n"
-			"          <SegmentTimeline>\n", t->name, t->peak, t->width, t->height, t->codecs, pack->version, t->name);
-		print_timeline(out, t);
-		fputs("          </SegmentTimeline>\n        </SegmentTemplate>\n      </Representation>\n", out);
-	}
-	fputs("    </AdaptationSet>\n  </Period>\n</MPD>\n", out);
+		"mediaPresentationDuration=\"PT%.3fS\">\n  <Period id=\"0\" start=\"PT0S\">\n", pack->duration);
+	print_set(out, pack, false);
+	for (size_t i = 0; i < pack->ntracks; i++)
+		sound |= !pack->tracks[i].width;
+	if (sound)
+		print_set(out, pack, true);
+	fputs("  </Period>\n</MPD>\n", out);
 	return fclose(out) ? NULL : text;
 }
 

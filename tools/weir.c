@@ -64,13 +64,15 @@ static const struct cmd commands[] = {
 	  CONFIG_HELP OBJECT_HELP "\nexample: weir rm data/2026/report.csv\n", cmd_rm },
 	{ "media", "add FILE [BUCKET/]NAME | ls [BUCKET] | show NAME | rm NAME | watch NAME",
 	  "Films for viewers: make renditions in segments (by ffmpeg), list, remove, watch",
-	  "  add FILE NAME   make an HLS and DASH asset of a film; it appears complete, or not at all.\n"
+	  "  add FILE NAME   make an HLS asset of a film; it appears complete, or not at all.\n"
 	  "                  The same name again: another version; viewers of the last one go on\n"
 	  "  ls, show, rm    assets of a bucket (media); one asset's renditions; remove one\n"
 	  "  watch NAME      a viewer without a screen (weir media watch --help)\n"
 	  "  --rendition L   renditions such as 1080p,720p,360p@700k (three, not larger than the film)\n"
 	  "  --segment S     seconds of a segment (4)\n"
 	  "  --preset P      of libx264: ultrafast to veryslow (veryfast)\n"
+	  "  --dash          a DASH manifest too for a film with sound: its pieces with sound and pictures apart\n"
+	  "                  are sent beside, since DASH players take no others (without sound it is always there)\n"
 	  "  --public        everybody may read the bucket (by the registry: on a node, -c FILE)\n" CONFIG_HELP WHERE_HELP
 	  "\nexample: weir media add talk.mkv talk --rendition 720p,360p; weir media ls\n",
 	  cmd_media },
