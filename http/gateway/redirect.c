@@ -60,6 +60,18 @@ static int short_token(struct gateway *gw, const struct token_scope *who,
 	return users_sign(gw->users, &scope, token);
 }
 
+/* The outage that peers help through: what a player begins with is here. */
+static enum http_next no_endpoint(struct http_req *req, struct gateway *gw)
+{
+	const char *bucket = http_param(req, "bucket"), *key = http_param(req, "key");
+
+	if (bucket && key && peers_media_reply(gw->peers, req, bucket, key))
+		return HTTP_ANSWERED;
+	gw->no_endpoint++;
+	http_add_header(req, "Retry-After", "1");
+	return http_reply_error(req, 503, "no_endpoint", "no endpoint is alive at the moment; try again");
+}
+
 /* path: begins with '/', percent-encoded; query: "" or "name=value&…", encoded. */
 static enum http_next answer(struct http_req *req, struct gateway *gw, const char *path,
 			     const char *query, const char *token)
@@ -67,12 +79,8 @@ static enum http_next answer(struct http_req *req, struct gateway *gw, const cha
 	char url[256], node[64], *location = NULL;
 	enum http_next next;
 
-	if (view_pick(gw->view, draw(), url, node)) {
-		gw->no_endpoint++;
-		http_add_header(req, "Retry-After", "1");
-		return http_reply_error(req, 503, "no_endpoint",
-					"no endpoint is alive at the moment; try again");
-	}
+	if (view_pick(gw->view, draw(), url, node))
+		return no_endpoint(req, gw);
 	if (asprintf(&location, "%s%s%s%s%s%s", url, path, *query || *token ? "?" : "", query,
 		     *token ? (*query ? "&t=" : "t=") : "", token) < 0)
 		return http_reply_error(req, 500, "memory", "out of memory");

@@ -10,6 +10,7 @@
 
 #include "http/peers/media_int.h"
 #include "lib/access.h"
+#include "lib/media_type.h"
 
 #define SCAN_MS	    10000 /* a bucket is looked through again after so long */
 #define SCAN_ASSETS 256
@@ -116,11 +117,13 @@ static json_t *list_known(struct media *m, struct token_scope *who)
 	size_t n = 0;
 
 	pthread_mutex_lock(&m->lock);
-	for (size_t i = 0; i < m->nknown && n < MEDIA_KNOWN_MAX; i++)
-		if (m->known[i]->set) {
-			sets[n] = m->known[i]->set;
-			atomic_fetch_add(&sets[n++]->refs, 1);
-		}
+	for (size_t i = 0; i < m->nknown && n < MEDIA_KNOWN_MAX; i++) {
+		if (!m->known[i]->set)
+			continue;
+		m->known[i]->wanted = true; /* is it there still? */
+		sets[n] = m->known[i]->set;
+		atomic_fetch_add(&sets[n++]->refs, 1);
+	}
 	pthread_mutex_unlock(&m->lock);
 	qsort(sets, n, sizeof(*sets), by_name);
 	for (size_t i = 0; i < n; i++) {
@@ -162,18 +165,6 @@ enum http_next media_list_begin(struct http_req *req, struct media *m)
 
 /* ---- copies ---- */
 
-static const char *type_of(const char *name)
-{
-	const char *dot = strrchr(name, '.');
-
-	return !dot			? "application/octet-stream"
-	       : !strcmp(dot, ".m3u8") ? "application/vnd.apple.mpegurl"
-	       : !strcmp(dot, ".mpd")	? "application/dash+xml"
-	       : !strcmp(dot, ".mp4")	? "video/mp4"
-	       : !strcmp(dot, ".json") ? "application/json"
-					: "application/octet-stream";
-}
-
 bool media_reply(struct http_req *req, struct media *m, const char *bucket, const char *key)
 {
 	const char *name = NULL;
@@ -192,10 +183,12 @@ bool media_reply(struct http_req *req, struct media *m, const char *bucket, cons
 		http_add_header(req, "ETag", c->etag);
 		http_add_header(req, "Cache-Control", "no-cache");
 		http_add_header(req, "X-Weir-From", "copy");
+		/* it is shown by the gateway's own host: nothing in it may run there */
+		http_add_header(req, "Content-Security-Policy", MEDIA_TYPE_SANDBOX);
 		if (http_conditions(req, c->etag) == 304)
 			http_reply(req, 304, NULL, NULL, 0);
 		else
-			http_reply(req, 200, type_of(name), c->data, c->len);
+			http_reply(req, 200, media_type_of(key)->type, c->data, c->len);
 	}
 	media_set_put(set);
 	return found;

@@ -49,6 +49,9 @@ int peers_serve(struct peers *p, struct httpd *server); /* when the server is th
 void peers_stop(struct peers *p);			 /* before the server stops: closes WebSockets, ends threads */
 void peers_free(struct peers *p);			 /* after it stopped; accepts NULL */
 json_t *peers_status(struct peers *p);			 /* for `status`: a new reference, NULL when off */
+/* No endpoint lives, and the caller has checked that the client may read BUCKET/KEY: is it a playlist, MPD, list or init
+ * segment of an asset that is known? Then it is answered from the copy. Accepts NULL. */
+bool peers_media_reply(struct peers *p, struct http_req *req, const char *bucket, const char *key);
 /* What main() does first: --peers-simulate …; -1 when argv says nothing of it, else an exit code. */
 int peers_modes(int argc, char **argv);
 

@@ -24,6 +24,11 @@ static enum http_next media_sign(struct http_req *req, void *arg)
 	return media_sign_end(req, ((struct peers *)arg)->media);
 }
 
+bool peers_media_reply(struct peers *p, struct http_req *req, const char *bucket, const char *key)
+{
+	return p && media_reply(req, p->media, bucket, key);
+}
+
 static const struct http_route public[] = {
 	{ .methods = POST, .path = "/_/peers/session", .body_max = SESSION_BODY, .end = peers_session },
 	{ .methods = OPTIONS, .path = "/_/peers/session", .begin = peers_preflight },
