@@ -106,6 +106,29 @@ int media_send(struct media_sender *s, const struct media_file *files, size_t n,
 int media_delete(struct media_sender *s, char *const *keys, size_t n);
 /* GET of a gateway's path, redirects followed: CMD_OK and malloc'ed text, or -ENOENT (nothing was said). */
 int media_fetch(struct media_sender *s, const char *path, char **text, size_t *len);
+
+/* ---- the command ---- */
+struct media_cmd {
+	const struct cmd *cmd;
+	struct cmd_options opt;
+	struct web_flags flags;
+	const char *renditions, *segment, *preset;
+	bool public, dash;
+	struct web *web;
+	struct web_place place;
+	struct media_sender *sender;
+	char asset[192], *name; /* BUCKET/NAME; NAME */
+};
+struct media_keys {
+	char **key; /* BUCKET/KEY */
+	size_t n;
+	uint64_t bytes;
+};
+int media_open_web(struct media_cmd *m); /* web, place, sender */
+int media_keys_list(struct media_cmd *m, struct media_keys *out); /* all objects of the asset */
+void media_keys_free(struct media_keys *k);
+int media_add(struct media_cmd *m, const char *file);
+
 /* "\r[====    ]  37%  …" on standard error. */
 void media_draw(double share, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -4,7 +4,7 @@ _weir() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		words="up check status top weights drain put get ls rm login logout whoami dataset upload sync catalogue audit group user token tunnel ca lab help --help --version"
+		words="up check status top weights drain put get ls rm media login logout whoami dataset upload sync catalogue audit group user token tunnel ca lab help --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
@@ -13,6 +13,7 @@ _weir() {
 	--what) COMPREPLY=($(compgen -W "login logout device upload download delete replace list dataset.create dataset.change token.create" -- "$cur")); return ;;
 	--result) COMPREPLY=($(compgen -W "ok denied failed" -- "$cur")); return ;;
 	-c | --config | --token-file | --ready | --client-ca | --dir | --ca) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	--preset) COMPREPLY=($(compgen -W "ultrafast superfast veryfast faster fast medium slow slower veryslow" -- "$cur")); return ;;
 	--rights) COMPREPLY=($(compgen -W "r rl rw rwl rwdl rwdla" -- "$cur")); return ;;
 	esac
 	case $cmd in
@@ -22,6 +23,15 @@ _weir() {
 	top) words="-c --interval --rounds --json --help" ;;
 	drain) words="-c --stop --json --help" ;;
 	put | get | ls | rm) words="-c --gateway --token-file --ca --json --help" ;;
+	media)
+		case ${COMP_WORDS[2]} in
+		add) words="--rendition --segment --preset --dash --public" ;;
+		ls | show | rm) words="" ;;
+		*) words="add ls show rm watch" ;;
+		esac
+		words+=" -c --url --token-file --ca --json --help"
+		[[ $prev = show || $prev = rm ]] && [[ $cur != -* ]] &&
+			words+=" $(weir media ls --json 2>/dev/null | sed -n 's/^ *"asset": "\(.*\)",$/\1/p')" ;;
 	upload) words="--name --stop-at-first --no-wait --retry --rate --mend --rows --bytes -c --url --token-file --ca --json --help" ;;
 	sync) words="--once --delete --rate --parallel --reverse --interval --retry --quiet -c --url --token-file --ca --json --help" ;;
 	login) words="--device --user --stdin --token-file --ca -c --json --help" ;;
@@ -64,6 +74,6 @@ _weir() {
 	     case $prev in exec | kill | start) words="client router reg edge-a gw-a1 gw-a2 ep-a1 ep-a2 edge-b gw-b1 gw-b2 ep-b1 ep-b2" ;; esac ;;
 	esac
 	COMPREPLY=($(compgen -W "$words" -- "$cur"))
-	case $cmd in check | put | dataset | upload | sync) [[ $cur != -* ]] && COMPREPLY+=($(compgen -f -- "$cur")) ;; esac
+	case $cmd in check | put | dataset | upload | sync | media) [[ $cur != -* ]] && COMPREPLY+=($(compgen -f -- "$cur")) ;; esac
 }
 complete -o filenames -F _weir weir
