@@ -90,7 +90,7 @@ int ws_start(struct ws_server **out, const struct ws_options *opt)
 		rc = thread_start(&s->threads[i]);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc)
-		ws_stop(s);
+		ws_free(s);
 	else
 		*out = s;
 	return rc;
@@ -106,7 +106,7 @@ void ws_server_put(struct ws_server *s)
 
 void ws_stop(struct ws_server *s)
 {
-	if (!s)
+	if (!s || s->quit)
 		return;
 	pthread_rwlock_wrlock(&s->gate);
 	s->stopping = true;
@@ -117,7 +117,13 @@ void ws_stop(struct ws_server *s)
 			ws_thread_wake(&s->threads[i]);
 	for (unsigned int i = 0; i < s->nthreads; i++)
 		thread_end(&s->threads[i]);
-	ws_server_put(s);
+}
+
+void ws_free(struct ws_server *s)
+{
+	ws_stop(s);
+	if (s)
+		ws_server_put(s);
 }
 
 unsigned int ws_count(const struct ws_server *s)

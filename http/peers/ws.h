@@ -26,7 +26,7 @@ struct ws_options {
 	size_t backlog_max;	  /* bytes waiting for one client; 0: 256 KiB */
 	/* Messages and pings per second of a client, and at once; a fragment costs a sixteenth. 0: 20, 100 */
 	unsigned int rate, burst;
-	unsigned int ping_s; /* 0: 30; who is silent for so long is pinged, for twice as long closed (seen within one more) */
+	unsigned int ping_s; /* who is silent for so long was pinged, for twice as long is soon closed (1001). 0: 30 */
 	/* On the service's threads, for one connection never two at a time: opened (may be NULL) once before all else,
 	 * closed once at the end, as soon as the connection is given up, by whomever. text is terminated, valid UTF-8. */
 	void (*opened)(void *arg, struct ws_conn *c);
@@ -36,8 +36,9 @@ struct ws_options {
 };
 int ws_start(struct ws_server **out, const struct ws_options *opt);
 /* 1001 to all, waits for them (a second at most), closes, joins. Requests that ws_accept() answered and that did not
- * get as far as `opened` are refused, also later, until the HTTP server stops. Accepts NULL. */
+ * get as far as `opened` are refused, and so is who comes later. Once more does nothing. Accepts NULL. */
 void ws_stop(struct ws_server *s);
+void ws_free(struct ws_server *s); /* when the HTTP server has stopped, whose routes may use it until then; accepts NULL */
 unsigned int ws_count(const struct ws_server *s); /* sockets held, those on their way in and out among them */
 
 /* In a route's begin: answers 101 and takes the socket over, or answers 400, 426, 503. The user pointer is the

@@ -74,6 +74,13 @@ static void line_remove(struct ws_line *line, struct ws_conn *c)
 		line->first = c->next;
 }
 
+/* All in a line wait equally long. Twice in ping_s, so that a ping goes out before so long a silence: an edge before us
+ * ends what moves nothing for a minute. */
+static uint32_t look_every(const struct ws_thread *t)
+{
+	return t->server->opt.ping_s > 1 ? t->server->opt.ping_s / 2 : 1;
+}
+
 /* Takes the first whose time has come; NULL: there is none. */
 static struct ws_conn *line_due(struct ws_line *line, uint32_t now)
 {
@@ -94,7 +101,7 @@ static void adopt(struct ws_thread *t, struct ws_conn *c)
 
 	c->extra = NULL;
 	c->heard_s = now_s();
-	line_add(&t->open, c, c->heard_s + t->server->opt.ping_s);
+	line_add(&t->open, c, c->heard_s + look_every(t));
 	if (t->server->opt.opened)
 		t->server->opt.opened(t->server->opt.arg, c);
 	/* Nobody knew of it before, but `opened` may have told: what it sent waits for the socket here. */
@@ -165,14 +172,14 @@ static void look_at_told(struct ws_thread *t)
 /* Pings who was silent, gives up who stayed so, cuts who does not end. */
 static void look_at_clock(struct ws_thread *t)
 {
-	uint32_t now = now_s(), ping_s = t->server->opt.ping_s;
+	uint32_t now = now_s(), ping_s = t->server->opt.ping_s, look_s = look_every(t);
 	struct ws_conn *c;
 
 	while ((c = line_due(&t->open, now))) {
-		line_add(&t->open, c, now + ping_s);
+		line_add(&t->open, c, now + look_s);
 		if (now - c->heard_s >= 2 * ping_s)
 			ws_close(c, WSLAY_CODE_GOING_AWAY, "no ping was answered");
-		else if (now - c->heard_s >= ping_s)
+		else if (now - c->heard_s >= look_s)
 			ws_conn_ping(c);
 	}
 	while ((c = line_due(&t->ending, now))) {

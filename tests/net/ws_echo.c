@@ -225,6 +225,7 @@ int main(int argc, char **argv)
 	ws_stop(ws);
 	if (got != SIGUSR1)
 		httpd_stop(server, 500);
+	ws_free(ws);
 	metrics_free(metrics);
 	free((char *)http.tls_cert);
 	free((char *)http.tls_key);
