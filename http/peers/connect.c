@@ -56,7 +56,6 @@ void connect_stop(struct peers *p)
 	while (p->entering) /* they do not block */
 		nanosleep(&moment, NULL);
 	ws_stop(p->ws);
-	p->ws = NULL;
 }
 
 static enum http_next enter(struct http_req *req, struct peers *p)

@@ -390,6 +390,7 @@ void peers_free(struct peers *p)
 {
 	if (!p)
 		return;
+	ws_free(p->ws);
 	exchange_stop(p->exchange);
 	coordinator_free(p->coordinator);
 	media_close(p->media);

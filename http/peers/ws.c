@@ -128,7 +128,7 @@ void ws_free(struct ws_server *s)
 
 unsigned int ws_count(const struct ws_server *s)
 {
-	return s->count;
+	return s ? s->count : 0;
 }
 
 void *ws_user(const struct ws_conn *c)

@@ -39,7 +39,7 @@ int ws_start(struct ws_server **out, const struct ws_options *opt);
  * get as far as `opened` are refused, and so is who comes later. Once more does nothing. Accepts NULL. */
 void ws_stop(struct ws_server *s);
 void ws_free(struct ws_server *s); /* when the HTTP server has stopped, whose routes may use it until then; accepts NULL */
-unsigned int ws_count(const struct ws_server *s); /* sockets held, those on their way in and out among them */
+unsigned int ws_count(const struct ws_server *s); /* sockets held, those on their way in and out among them; NULL: 0 */
 
 /* In a route's begin: answers 101 and takes the socket over, or answers 400, 426, 503. The user pointer is the
  * caller's (ws_user()); when no `opened` comes of it (another answer, the client left), `refused` is called with it
