@@ -157,11 +157,14 @@ static void print_assets(const json_t *answer)
 	struct table *t = table_new("ASSET|STATE|SWITCH|VIEWERS>|FIRST>|SECOND>|ALONE>|GROUPINGS>|SERVER>|BY PEERS>|STALLS>|WHY");
 	size_t i;
 
-	json_array_foreach (list, i, o)
+	json_array_foreach (list, i, o) {
+		double server = js_num(o, "egress"), peers = js_num(o, "p2p");
+
 		table_row(t, js_text(o, "asset", "?"), js_text(o, "state", "?"), js_text(o, "mode", "-"), js_show(o, "viewers", 0),
 			  js_show(o, "first", 0), js_show(o, "second", 0), js_show(o, "alone", 0), js_show(o, "groupings", 0),
-			  bytes_cell(o, "egress", "/s"), share_cell(js_num(o, "p2p")), js_show(o, "stalls", 0), js_text(o, "why", ""),
-			  NULL);
+			  bytes_cell(o, "egress", "/s"), share_cell(server + peers > 0 ? peers / (server + peers) : NAN),
+			  js_show(o, "stalls", 0), js_text(o, "why", ""), NULL);
+	}
 	table_print(t);
 	json_array_foreach (json_object_get(answer, "silent"), i, o)
 		printf("what %s knows is not among these: %s\n", js_text(o, "node", "?"), js_text(o, "why", "it does not answer"));
@@ -348,7 +351,7 @@ static int run_simulate(const struct cmd *cmd, int argc, char **argv)
 
 static const struct cmd subs[] = {
 	{ "peers list", "[--watch]", "Show what is watched: state, viewers, roles, what peers carry, stalls",
-	  WATCH_HELP "\nBY PEERS is the share of all bytes that came from other viewers.\nexample: weir peers list --watch\n", run_list },
+	  WATCH_HELP "\nBY PEERS is the share of the bytes of the last seconds that came from other viewers.\nexample: weir peers list --watch\n", run_list },
 	{ "peers groups", "[ASSET] [--watch]", "Show who is grouped with whom, who feeds whom, who holds what",
 	  WATCH_HELP "\nexample: weir peers groups media/film\n", run_groups },
 	{ "peers top", "[--by up|down|stalls]", "Show the viewers who carry, take or stall most",
