@@ -4,15 +4,17 @@ _weir() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		words="up check status top weights drain put get ls rm media login logout whoami dataset upload sync catalogue audit group user token tunnel ca lab help --help --version"
+		words="up check status top weights drain put get ls rm media login logout whoami dataset upload sync catalogue audit group user token tunnel peers ca lab help --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
 	case $prev in
 	--role) COMPREPLY=($(compgen -W "member auditor steward admin" -- "$cur")); return ;;
 	--what) COMPREPLY=($(compgen -W "login logout device upload download delete replace list dataset.create dataset.change token.create" -- "$cur")); return ;;
+	--consent) COMPREPLY=($(compgen -W "yes receive no" -- "$cur")); return ;;
+	--by) COMPREPLY=($(compgen -W "up down stalls" -- "$cur")); return ;;
 	--result) COMPREPLY=($(compgen -W "ok denied failed" -- "$cur")); return ;;
-	-c | --config | --token-file | --ready | --client-ca | --dir | --ca) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	-c | --config | --token-file | --ready | --client-ca | --dir | --ca | --trace) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	--preset) COMPREPLY=($(compgen -W "ultrafast superfast veryfast faster fast medium slow slower veryslow" -- "$cur")); return ;;
 	--rights) COMPREPLY=($(compgen -W "r rl rw rwl rwdl rwdla" -- "$cur")); return ;;
 	esac
@@ -27,10 +29,11 @@ _weir() {
 		case ${COMP_WORDS[2]} in
 		add) words="--rendition --segment --preset --dash --public" ;;
 		ls | show | rm) words="" ;;
+		watch) words="--seconds --consent --uplink --bind --rendition --buffer --start --max-stall --trace --quiet --gateway" ;;
 		*) words="add ls show rm watch" ;;
 		esac
 		words+=" -c --url --token-file --ca --json --help"
-		[[ $prev = show || $prev = rm ]] && [[ $cur != -* ]] &&
+		[[ $prev = show || $prev = rm || $prev = watch ]] && [[ $cur != -* ]] &&
 			words+=" $(weir media ls --json 2>/dev/null | sed -n 's/^ *"asset": "\(.*\)",$/\1/p')" ;;
 	upload) words="--name --stop-at-first --no-wait --retry --rate --mend --rows --bytes -c --url --token-file --ca --json --help" ;;
 	sync) words="--once --delete --rate --parallel --reverse --interval --retry --quiet -c --url --token-file --ca --json --help" ;;
@@ -68,6 +71,18 @@ _weir() {
 		esac
 		case $prev in info | set | token | revoke | delete | logs)
 			[[ $cur != -* ]] && words+=" $(weir tunnel list --json 2>/dev/null | sed -n 's/^    "name": "\(.*\)",$/\1/p')" ;;
+		esac ;;
+	peers)
+		case ${COMP_WORDS[2]} in
+		list | groups) words="--watch --interval --rounds" ;;
+		top) words="--by --watch --interval --rounds" ;;
+		switch) words="--all auto on off" ;;
+		simulate) words="--help" ;;
+		*) words="list groups top switch simulate" ;;
+		esac
+		[ "${COMP_WORDS[2]}" = simulate ] || words+=" -c --url --token-file --ca --json --help"
+		case $prev in groups | switch)
+			[[ $cur != -* ]] && words+=" $(weir peers list --json 2>/dev/null | sed -n 's/^ *"asset": "\(.*\)",$/\1/p')" ;;
 		esac ;;
 	ca) words="init issue host --name --help" ;;
 	lab) words="up down nodes exec kill start --help"

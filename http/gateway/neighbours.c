@@ -71,13 +71,14 @@ void neighbours_endpoints(struct neighbours *n, struct view *view, unsigned int 
 	pthread_mutex_lock(&n->lock);
 	json_array_foreach (list, i, endpoint) {
 		const char *node = json_string_value(json_object_get(endpoint, "node"));
+		const char *why = json_string_value(json_object_get(endpoint, "why"));
 		bool up = json_is_true(json_object_get(endpoint, "up"));
 
 		*alive += up;
 		if (node && up && (json_object_get(n->seen, node) || json_object_size(n->seen) < SEEN_MAX))
 			json_object_set_new(n->seen, node, json_integer(now));
-		else if (node)
-			json_object_del(n->seen, node); /* drained: nobody misses it */
+		else if (node && why && !strcmp(why, "draining"))
+			json_object_del(n->seen, node); /* nobody misses it; one without weight is missed: it is unhealthy */
 	}
 	if (*alive)
 		forget(n, now);
