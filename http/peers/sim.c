@@ -36,11 +36,10 @@ static int arrays_new(struct sim *s)
 	s->have = calloc(n * s->words, sizeof(uint64_t));
 	s->asked = calloc(n * s->words, sizeof(uint64_t));
 	s->share = calloc(n, sizeof(float));
-	s->gone_silent = calloc(n / 64 + 1, sizeof(uint64_t));
 	s->stalls_max = s->opt.viewers;
 	s->stalls = calloc(n, sizeof(uint32_t));
 	s->series = calloc(s->steps / 4 + 2, sizeof(*s->series));
-	return s->v && s->have && s->asked && s->share && s->gone_silent && s->stalls && s->series ? 0 : -ENOMEM;
+	return s->v && s->have && s->asked && s->share && s->stalls && s->series ? 0 : -ENOMEM;
 }
 
 int sim_new(struct sim **out, const struct sim_options *opt)
@@ -95,7 +94,6 @@ void sim_free(struct sim *s)
 	free(s->have);
 	free(s->asked);
 	free(s->share);
-	free(s->gone_silent);
 	free(s->stalls);
 	free(s->series);
 	free(s);

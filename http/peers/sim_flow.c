@@ -239,7 +239,7 @@ static void transfer_move(struct sim *s, uint32_t i, struct sim_transfer *t, dou
 		can = fmin(can, s->level_pool);
 	} else if (s->v[t->from].gen != t->gen) {
 		/* Closed: known at once. A sender who went without a word: when nothing came for two seconds. */
-		if (t->idle == 0 && !sim_bit(s->gone_silent, t->from))
+		if (t->idle == 0 && s->v[t->from].play != PLAY_GONE)
 			t->idle = DEAD_P2P;
 		can = 0;
 	} else {

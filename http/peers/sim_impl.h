@@ -18,6 +18,8 @@
 #define SIM_SLOTS     (SIM_HTTP + SIM_P2P + SIM_HOLD)
 #define SIM_CONNS     16 /* data channels to receive over */
 #define SIM_HOLDS     24 /* segments of a portion that one instruction names */
+#define SIM_PEERS_FIRST 0x8000u
+#define SIM_SILENCE_MS 10000 /* until who says nothing counts as gone */
 #define SIM_SERVER    UINT32_MAX
 #define SIM_POOL      (UINT32_MAX - 1)
 #define SIM_FREE      (UINT32_MAX - 2)
@@ -25,7 +27,7 @@
 #define SIM_BUFFER_BINS 160 /* of a second, for quantiles */
 
 enum sim_slot { SLOT_HTTP, SLOT_P2P, SLOT_HOLD };
-enum sim_play { PLAY_STARTING, PLAY_PLAYING, PLAY_STALLED };
+enum sim_play { PLAY_STARTING, PLAY_PLAYING, PLAY_STALLED, PLAY_GONE /* without a word; its place is not yet taken again */ };
 
 struct sim_random {
 	uint64_t state;
@@ -78,7 +80,7 @@ struct sim_viewer {
 	struct sim_windows w;
 	struct sim_transfer t[SIM_SLOTS];
 	struct sim_conn c[SIM_CONNS];
-	uint16_t hold[SIM_HOLDS]; /* still to be fetched, in this order */
+	uint16_t hold[SIM_HOLDS]; /* portions to fetch, in this order; SIM_PEERS_FIRST: another fetches it from the server */
 	uint8_t nhold;
 	/* measured */
 	bool watched, lost; /* was playing when the outage began; lost helpers in the storm */
@@ -125,7 +127,6 @@ struct sim {
 	uint32_t *stalls; /* ms, of who stalled in the window */
 	uint32_t nstalls, stalls_max, counted, free_of_stalls, arrivals, began;
 	uint32_t storm_step, lost;
-	uint64_t *gone_silent; /* [places / 64]: who sat there last left without a word */
 };
 
 static inline uint64_t *sim_have(const struct sim *s, uint32_t i)

@@ -32,10 +32,6 @@ void sim_measure_leave(struct sim *s, uint32_t i)
 	double unplayed = 0;
 	uint32_t first = (uint32_t)v->pos_ms / s->opt.segment_ms + 1;
 
-	if (v->silent)
-		sim_bit_set(s->gone_silent, i);
-	else
-		sim_bit_clear(s->gone_silent, i);
 	viewer_counted(s, v);
 	if (!v->early && v->received <= 0)
 		return;
@@ -74,7 +70,7 @@ static void series_row(struct sim *s)
 		const struct sim_viewer *v = &s->v[i];
 		uint32_t b = sim_buffer_ms(s, v) / 1000;
 
-		if (v->play == PLAY_STARTING)
+		if (v->play == PLAY_STARTING || v->play == PLAY_GONE)
 			continue;
 		n++;
 		stalled += v->play == PLAY_STALLED;

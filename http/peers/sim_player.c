@@ -35,6 +35,8 @@ static void play_one(struct sim *s, uint32_t i, struct sim_viewer *v)
 {
 	uint32_t buffer = sim_buffer_ms(s, v), played = 0;
 
+	if (v->play == PLAY_GONE)
+		return;
 	if (v->play != PLAY_PLAYING && buffer > 0) {
 		if (v->play == PLAY_STARTING && v->arrived >= s->from && v->arrived < s->until && s->step - v->arrived <= 40)
 			s->began++;
@@ -158,8 +160,7 @@ static void urgent(struct sim *s, uint32_t i)
 		if (sim_bit(sim_have(s, i), n))
 			continue;
 		if (sim_bit(sim_asked(s, i), n)) {
-			if (s->opt.policy != SIM_WEIR || v->play != PLAY_PLAYING)
-				switch_to_server(s, i, n);
+			switch_to_server(s, i, n);
 			continue;
 		}
 		if (server_now(s, v) && v->http_fails < 3 && sim_start(s, i, SLOT_HTTP, n, SIM_SERVER))
@@ -253,11 +254,11 @@ static void portions(struct sim *s, uint32_t i)
 	struct sim_viewer *v = &s->v[i];
 
 	for (uint32_t k = 0; k < v->nhold && v->n[SLOT_HOLD] < SIM_HOLD; k++) {
-		uint32_t n = v->hold[k];
+		uint32_t n = v->hold[k] & ~SIM_PEERS_FIRST;
 
 		if (n > sim_edge(s) || sim_bit(sim_have(s, i), n) || sim_bit(sim_asked(s, i), n))
 			continue;
-		if (!ask_peer(s, i, n, SLOT_HOLD) && server_now(s, v))
+		if (!ask_peer(s, i, n, SLOT_HOLD) && !(v->hold[k] & SIM_PEERS_FIRST) && server_now(s, v))
 			sim_start(s, i, SLOT_HOLD, n, SIM_SERVER);
 	}
 }
@@ -312,7 +313,7 @@ static void decide_one(struct sim *s, uint32_t i)
 void sim_decide(struct sim *s)
 {
 	for (uint32_t i = 0; i < s->opt.viewers; i++)
-		if (s->v[i].decide <= s->step) {
+		if (s->v[i].decide <= s->step && s->v[i].play != PLAY_GONE) {
 			s->v[i].decide = s->step + 2;
 			decide_one(s, i);
 		}

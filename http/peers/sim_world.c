@@ -204,7 +204,7 @@ void sim_viewer_leave(struct sim *s, uint32_t i)
 	for (uint32_t n = 0; v->uploads && n < s->segments; n++)
 		if (sim_bit(sim_have(s, i), n))
 			s->holders[v->rendition][n]--;
-	if (s->opt.policy == SIM_WEIR)
+	if (s->opt.policy == SIM_WEIR && !v->silent)
 		sim_weir_leave(s, i);
 }
 
@@ -216,7 +216,7 @@ static void storm(struct sim *s)
 			s->v[i].silent = false;
 			s->v[i].leave = s->step;
 		} else {
-			s->v[i].lost = s->v[i].play != PLAY_STARTING;
+			s->v[i].lost = s->v[i].play == PLAY_PLAYING;
 		}
 	s->storm_step = s->step;
 }
@@ -228,10 +228,19 @@ void sim_world_churn(struct sim *s)
 	for (uint32_t i = 0; i < s->opt.viewers; i++) {
 		struct sim_viewer *v = &s->v[i];
 
-		if (v->leave <= s->step || (!s->opt.live && v->pos_ms >= (int32_t)s->opt.asset_ms)) {
+		if (v->leave > s->step && (s->opt.live || v->pos_ms < (int32_t)s->opt.asset_ms))
+			continue;
+		if (v->play != PLAY_GONE)
 			sim_viewer_leave(s, i);
-			sim_viewer_arrive(s, i, false);
+		if (v->silent && v->play != PLAY_GONE) {
+			v->play = PLAY_GONE;
+			v->gen++;
+			v->pos_ms = 0;
+			v->uploads = false;
+			v->leave = s->step + SIM_STEPS(SIM_SILENCE_MS);
+			continue;
 		}
+		sim_viewer_arrive(s, i, false);
 	}
 }
 

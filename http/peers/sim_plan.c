@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sim_plan.c -- from groupings to instructions: what each helper holds (group_holders() over what is rare), from whom each
+ * receives (its helpers, and who else of the first group has what it wants: supply.h), with which windows.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/peers/sim_weir.h"
+#include "http/peers/supply.h"
+
+#define FROM_MAX 10 /* data channels that one receives over */
+
+static int by_grouping(struct sim *s)
+{
+	struct sim_weir *w = s->weir;
+	uint32_t most = 0, n = s->opt.viewers, sum = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (w->gv[i].grouping != GROUP_NONE && w->gv[i].grouping >= most)
+			most = w->gv[i].grouping + 1;
+	if (most + 2 > w->nstart) {
+		uint32_t *more = realloc(w->start, (most + 2) * 2 * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		w->start = more;
+		w->nstart = (most + 2) * 2;
+	}
+	memset(w->start, 0, (most + 2) * sizeof(*w->start));
+	for (uint32_t i = 0; i < n; i++)
+		if (w->gv[i].grouping != GROUP_NONE)
+			w->start[w->gv[i].grouping + 1]++;
+	for (uint32_t g = 0; g <= most; g++) {
+		sum += w->start[g];
+		w->start[g] = sum;
+	}
+	/* start[g] is where grouping g begins; filling moves it to its end, so that start[g - 1] is where g begins then. */
+	for (uint32_t i = 0; i < n; i++)
+		if (w->gv[i].grouping != GROUP_NONE)
+			w->order[w->start[w->gv[i].grouping]++] = i;
+	return (int)most;
+}
+
+struct plan {
+	struct sim *s;
+	const uint32_t *who; /* members: places */
+	size_t n;
+	struct supply_member m[SUPPLY_MEMBERS_MAX];
+	struct sim_instruction out[SUPPLY_MEMBERS_MAX];
+	uint64_t wanted[SUPPLY_MEMBERS_MAX][SUPPLY_WORDS_MAX]; /* portions that it shall get from peers */
+};
+static _Thread_local struct plan plan; /* 1 MB: not on the stack */
+
+static struct sim_windows windows(const struct sim *s, uint8_t role, enum sense_state state)
+{
+	struct sim_windows w = { .high = 8, .p2p = (uint16_t)(s->opt.window_ms / 1000), .server = true };
+
+	if (role == GROUP_ALONE) {
+		w.high = 30;
+	} else if (state == SENSE_OUTAGE || (state == SENSE_STRAINED && role == GROUP_SECOND)) {
+		w.high = 0;
+		w.server = false;
+	}
+	return w;
+}
+
+static void members(struct plan *p)
+{
+	const struct sim *s = p->s;
+	uint32_t edge = sim_edge(s);
+
+	for (size_t k = 0; k < p->n; k++) {
+		uint32_t i = p->who[k];
+		const struct group_viewer *g = &s->weir->gv[i];
+		uint32_t last = g->position + s->opt.ahead_ms / s->opt.segment_ms;
+
+		p->m[k] = (struct supply_member){ .have = s->weir->told + (size_t)i * s->words, .as = g->as,
+			.cap = g->role == GROUP_FIRST ? g->cap : 0, .demand = g->demand, .position = g->position,
+			.last = last < edge ? last : edge };
+		memset(&p->out[k], 0, sizeof(p->out[k])); /* compared whole, padding too */
+		p->out[k] = (struct sim_instruction){ .role = g->role, .state = (uint8_t)s->weir->sense.state,
+			.w = windows(s, g->role, s->weir->sense.state), .cap = g->role == GROUP_FIRST ? g->cap : 0 };
+		/* Nobody knows what it can: it is tried out, as if it could carry one; whom nobody asks is never measured. */
+		if (g->role == GROUP_FIRST && !(g->flags & GROUP_MEASURED)) {
+			p->out[k].cap = s->v[i].up * 0.8f;
+			p->m[k].cap = g->cap > g->demand ? g->cap : g->demand;
+		}
+		memset(p->wanted[k], 0, s->words * sizeof(uint64_t));
+	}
+}
+
+static void hold_add(struct plan *p, size_t k, uint32_t segment, bool peers_first)
+{
+	struct sim_instruction *o = &p->out[k];
+
+	if (sim_bit(p->m[k].have, segment) || o->nhold >= SIM_HOLDS)
+		return;
+	o->hold[o->nhold++] = (uint16_t)(segment | (peers_first ? SIM_PEERS_FIRST : 0));
+	if (peers_first)
+		sim_bit_set(p->wanted[k], segment);
+}
+
+/* The first of those who hold a segment that nobody has takes it from the server; the others, from him. */
+static void portions(struct plan *p)
+{
+	uint64_t rare[SUPPLY_WORDS_MAX], none[SUPPLY_WORDS_MAX];
+	struct group_holder h[SUPPLY_MEMBERS_MAX];
+	uint32_t at[SUPPLY_MEMBERS_MAX], got[16];
+	uint64_t asset = p->s->weir->gv[p->who[0]].asset;
+	size_t n = 0;
+
+	for (size_t k = 0; k < p->n; k++)
+		if (supply_shares(&p->m[k])) {
+			h[n] = (struct group_holder){ p->s->weir->gv[p->who[k]].id, p->m[k].cap };
+			at[n++] = (uint32_t)k;
+		}
+	if (!n)
+		return;
+	supply_rare(p->m, p->n, p->s->words, rare, none);
+	for (int pass = 0; pass < 2; pass++) /* the rarest first */
+		for (uint32_t w = 0; w < p->s->words; w++)
+			for (uint64_t left = pass ? rare[w] & ~none[w] : none[w]; left; left &= left - 1) {
+				uint32_t segment = w * 64 + (uint32_t)__builtin_ctzll(left);
+				size_t copies = group_holders(h, n, asset, segment, p->s->opt.copies, got);
+
+				for (size_t c = 0; c < copies; c++)
+					hold_add(p, at[got[c]], segment, pass || c);
+			}
+}
+
+static size_t member_of(const struct plan *p, uint32_t i)
+{
+	for (size_t k = 0; k < p->n; k++)
+		if (p->who[k] == i)
+			return k;
+	return p->n;
+}
+
+static bool source_add(const struct plan *p, uint32_t *out, size_t *n, uint32_t i, size_t self)
+{
+	size_t k = member_of(p, i);
+
+	if (k == p->n || k == self || !supply_shares(&p->m[k]) || *n >= FROM_MAX)
+		return false;
+	for (size_t j = 0; j < *n; j++)
+		if (out[j] == k)
+			return false;
+	out[(*n)++] = (uint32_t)k;
+	return true;
+}
+
+static void sources(struct plan *p, size_t k)
+{
+	struct sim *s = p->s;
+	uint32_t i = p->who[k], out[SIM_CONNS], now[SIM_CONNS];
+	const struct group_viewer *g = &s->weir->gv[i];
+	const struct sim_instruction *last = &s->weir->last[i];
+	size_t n = 0, nnow = 0;
+	uint32_t to = g->position + s->opt.window_ms / s->opt.segment_ms;
+
+	for (uint32_t seg = g->position; seg <= to && seg <= sim_edge(s); seg++)
+		if (!sim_bit(p->m[k].have, seg))
+			sim_bit_set(p->wanted[k], seg);
+	for (int h = 0; h < g->nhelpers; h++)
+		source_add(p, out, &n, g->helper[h], k);
+	for (int c = 0; c < last->nfrom; c++)
+		if (s->v[last->from[c].peer].gen == last->from[c].gen)
+			now[nnow++] = (uint32_t)member_of(p, last->from[c].peer);
+	n = supply_sources(p->m, p->n, k, p->wanted[k], s->words, now, nnow, out, n, FROM_MAX);
+	for (size_t c = 0; c < n; c++) {
+		uint32_t peer = p->who[out[c]];
+
+		p->out[k].from[c].peer = peer;
+		p->out[k].from[c].gen = s->v[peer].gen;
+	}
+	p->out[k].nfrom = (uint8_t)n;
+}
+
+/* Who is farthest has the fewest to choose from: it chooses first. Insertion: groupings are small, and nearly sorted. */
+static void foremost_first(const struct plan *p, uint16_t *order)
+{
+	for (size_t k = 0; k < p->n; k++) {
+		size_t at = k;
+
+		for (; at && p->m[order[at - 1]].position < p->m[k].position; at--)
+			order[at] = order[at - 1];
+		order[at] = (uint16_t)k;
+	}
+}
+
+static void plan_one(struct sim *s, const uint32_t *who, size_t n)
+{
+	struct plan *p = &plan;
+	static _Thread_local uint16_t order[SUPPLY_MEMBERS_MAX];
+
+	p->s = s;
+	p->who = who;
+	p->n = n < SUPPLY_MEMBERS_MAX ? n : SUPPLY_MEMBERS_MAX;
+	members(p);
+	portions(p);
+	foremost_first(p, order);
+	for (size_t k = 0; k < p->n; k++) {
+		uint32_t i = who[order[k]];
+
+		sources(p, order[k]);
+		if (!memcmp(&p->out[order[k]], &s->weir->last[i], sizeof(p->out[0])))
+			continue;
+		s->weir->last[i] = p->out[order[k]];
+		sim_instruct(s, i, &s->weir->last[i]);
+	}
+}
+
+/* A grouping is planned every two seconds, and at once when somebody of it moved. */
+static bool moved(const struct sim *s, const uint32_t *who, size_t n)
+{
+	for (size_t k = 0; k < n; k++) {
+		const struct group_viewer *g = &s->weir->gv[who[k]];
+
+		if (g->role != s->weir->last[who[k]].role)
+			return true;
+		for (int h = 0; h < s->weir->last[who[k]].nfrom; h++)
+			if (s->v[s->weir->last[who[k]].from[h].peer].gen != s->weir->last[who[k]].from[h].gen)
+				return true;
+	}
+	return false;
+}
+
+void sim_plan(struct sim *s)
+{
+	struct sim_weir *w = s->weir;
+	int most = by_grouping(s);
+
+	for (int g = 0; g < most; g++) {
+		uint32_t first = g ? w->start[g - 1] : 0, n = w->start[g] - first;
+
+		if (n && (w->changed || (g + s->step / 4) % 2 == 0 || moved(s, w->order + first, n)))
+			plan_one(s, w->order + first, n);
+	}
+	/* Who is in no grouping plays as if we were not there. */
+	for (uint32_t i = 0; i < s->opt.viewers; i++) {
+		struct sim_instruction alone = { .role = GROUP_ALONE, .w = windows(s, GROUP_ALONE, w->sense.state) };
+
+		if (w->gv[i].id != s->v[i].id || w->gv[i].grouping != GROUP_NONE || (w->last[i].role == GROUP_ALONE && w->last[i].w.p2p))
+			continue;
+		w->last[i] = alone;
+		sim_instruct(s, i, &alone);
+	}
+}
