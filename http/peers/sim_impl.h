@@ -53,7 +53,7 @@ struct sim_conn {
 	uint32_t ready; /* the step from which it carries bytes */
 	float rate;	/* bytes/s that it gave, smoothed: the player prefers the fast */
 	bool busy;	/* one segment at a time */
-	bool keep;
+	bool closing; /* no longer to be asked; goes when what it brings is whole */
 };
 
 /* What the player was told, or comes with: seconds ahead of the position. */

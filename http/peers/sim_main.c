@@ -25,7 +25,7 @@ static const char usage[] =
 	"  --hold-back N      segments that a live player stays behind the edge (3)\n"
 	"  --no-uplink SHARE  of viewers who upload nothing (0.25)\n"
 	"  --uplink MBIT      median of the uplinks (12)\n"
-	"  --group-size N, --ahead S, --window S, --copies N   of the policy weir\n"
+	"  --group-size N, --ahead S, --window S, --copies N, --margin X   of the policy weir\n"
 	"  --json             everything as JSON; --series: with a row for every second\n"
 	"  --check            counts broken invariants as it goes\n";
 
@@ -41,14 +41,14 @@ static int fault(const char *name, const char *value, const char *right)
 }
 
 enum { O_VIEWERS = 1, O_OUTAGE, O_CAPACITY, O_LIVE, O_VOD, O_POLICY, O_SEED, O_STORM, O_WARM, O_HOLD_BACK, O_NO_UPLINK, O_UPLINK,
-       O_SIZE, O_AHEAD, O_WINDOW, O_COPIES, O_JSON, O_SERIES, O_CHECK, O_HELP };
+       O_SIZE, O_AHEAD, O_WINDOW, O_COPIES, O_MARGIN, O_JSON, O_SERIES, O_CHECK, O_HELP };
 static const struct option options[] = {
 	{ "viewers", 1, NULL, O_VIEWERS },     { "outage", 1, NULL, O_OUTAGE },	  { "capacity", 1, NULL, O_CAPACITY },
 	{ "live", 0, NULL, O_LIVE },	       { "vod", 0, NULL, O_VOD },	  { "policy", 1, NULL, O_POLICY },
 	{ "seed", 1, NULL, O_SEED },	       { "storm", 1, NULL, O_STORM },	  { "warm", 1, NULL, O_WARM },
 	{ "hold-back", 1, NULL, O_HOLD_BACK }, { "no-uplink", 1, NULL, O_NO_UPLINK }, { "uplink", 1, NULL, O_UPLINK },
 	{ "group-size", 1, NULL, O_SIZE },     { "ahead", 1, NULL, O_AHEAD },	  { "window", 1, NULL, O_WINDOW },
-	{ "copies", 1, NULL, O_COPIES },       { "json", 0, NULL, O_JSON },	  { "series", 0, NULL, O_SERIES },
+	{ "copies", 1, NULL, O_COPIES },       { "margin", 1, NULL, O_MARGIN },	  { "json", 0, NULL, O_JSON },	  { "series", 0, NULL, O_SERIES },
 	{ "check", 0, NULL, O_CHECK },	       { "help", 0, NULL, O_HELP },	  { 0 },
 };
 /* What a number must be. */
@@ -62,7 +62,7 @@ static const struct {
 	[O_HOLD_BACK] = { 1, 50, "segments from 1 to 50" },	      [O_NO_UPLINK] = { 0, 1, "a share from 0 to 1" },
 	[O_UPLINK] = { 0.1, 1000, "Mbit/s from 0.1 to 1000" },	      [O_SIZE] = { 2, 1000, "members from 2 to 1000" },
 	[O_AHEAD] = { 0, 600, "seconds from 0 to 600" },	      [O_WINDOW] = { 10, 600, "seconds from 10 to 600" },
-	[O_COPIES] = { 1, 4, "a number from 1 to 4" },
+	[O_COPIES] = { 1, 8, "a number from 1 to 8" },		      [O_MARGIN] = { 1, 10, "a factor from 1 to 10" },
 };
 
 static void set_number(struct sim_options *o, int which, double x)
@@ -80,6 +80,7 @@ static void set_number(struct sim_options *o, int which, double x)
 	case O_SIZE: o->group.size = (unsigned int)x; break;
 	case O_AHEAD: o->ahead_ms = (uint32_t)(x * 1000); break;
 	case O_WINDOW: o->window_ms = (uint32_t)(x * 1000); break;
+	case O_MARGIN: o->group.margin = (float)x; break;
 	case O_COPIES: o->copies = (uint32_t)x; break;
 	}
 }

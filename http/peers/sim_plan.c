@@ -87,6 +87,13 @@ static void members(struct plan *p)
 			p->m[k].cap = g->cap > g->demand ? g->cap : g->demand;
 		}
 		memset(p->wanted[k], 0, s->words * sizeof(uint64_t));
+		/* What it was told to hold, and to take from others, it still wants of them. */
+		for (int h = 0; h < s->weir->last[i].nhold; h++) {
+			uint32_t segment = s->weir->last[i].hold[h] & ~SIM_PEERS_FIRST;
+
+			if (s->weir->last[i].hold[h] & SIM_PEERS_FIRST && !sim_bit(p->m[k].have, segment))
+				sim_bit_set(p->wanted[k], segment);
+		}
 	}
 }
 
@@ -97,17 +104,10 @@ static void hold_add(struct plan *p, size_t k, uint32_t segment, bool peers_firs
 	if (sim_bit(p->m[k].have, segment) || o->nhold >= SIM_HOLDS)
 		return;
 	o->hold[o->nhold++] = (uint16_t)(segment | (peers_first ? SIM_PEERS_FIRST : 0));
-	if (peers_first)
-		sim_bit_set(p->wanted[k], segment);
 }
 
-/* The first of those who hold a segment that nobody has takes it from the server; the others, from him. */
-static void portions(struct plan *p)
+static size_t holders_of(const struct plan *p, struct group_holder *h, uint32_t *at)
 {
-	uint64_t rare[SUPPLY_WORDS_MAX], none[SUPPLY_WORDS_MAX];
-	struct group_holder h[SUPPLY_MEMBERS_MAX];
-	uint32_t at[SUPPLY_MEMBERS_MAX], got[16];
-	uint64_t asset = p->s->weir->gv[p->who[0]].asset;
 	size_t n = 0;
 
 	for (size_t k = 0; k < p->n; k++)
@@ -115,18 +115,32 @@ static void portions(struct plan *p)
 			h[n] = (struct group_holder){ p->s->weir->gv[p->who[k]].id, p->m[k].cap };
 			at[n++] = (uint32_t)k;
 		}
-	if (!n)
-		return;
-	supply_rare(p->m, p->n, p->s->words, rare, none);
-	for (int pass = 0; pass < 2; pass++) /* the rarest first */
-		for (uint32_t w = 0; w < p->s->words; w++)
-			for (uint64_t left = pass ? rare[w] & ~none[w] : none[w]; left; left &= left - 1) {
-				uint32_t segment = w * 64 + (uint32_t)__builtin_ctzll(left);
-				size_t copies = group_holders(h, n, asset, segment, p->s->opt.copies, got);
+	return n;
+}
 
-				for (size_t c = 0; c < copies; c++)
-					hold_add(p, at[got[c]], segment, pass || c);
+/* What is rare goes to those whose turn it is by rendezvous. The first of them takes what nobody has, and what those who
+ * have it cannot carry, from the server; the others, from who has it. */
+static void portions(struct plan *p, const uint64_t *rare, const uint64_t *none, const uint64_t *lacking)
+{
+	struct group_holder h[SUPPLY_MEMBERS_MAX];
+	uint32_t at[SUPPLY_MEMBERS_MAX], got[16];
+	uint64_t asset = p->s->weir->gv[p->who[0]].asset;
+	size_t n = holders_of(p, h, at);
+
+	for (int pass = 0; pass < 3; pass++) /* the rarest first */
+		for (uint32_t w = 0; n && w < p->s->words; w++) {
+			uint64_t left = pass == 0 ? none[w] : pass == 1 ? lacking[w] & ~none[w] : rare[w] & ~lacking[w] & ~none[w];
+
+			for (; left; left &= left - 1) {
+				uint32_t segment = w * 64 + (uint32_t)__builtin_ctzll(left);
+				size_t copies = group_holders(h, n, asset, segment, p->s->opt.copies, got), c = 0;
+
+				while (pass == 1 && c < copies && sim_bit(p->m[at[got[c]]].have, segment))
+					c++;
+				for (size_t first = c; c < copies; c++)
+					hold_add(p, at[got[c]], segment, pass == 2 || c > first);
 			}
+		}
 }
 
 static size_t member_of(const struct plan *p, uint32_t i)
@@ -137,37 +151,27 @@ static size_t member_of(const struct plan *p, uint32_t i)
 	return p->n;
 }
 
-static bool source_add(const struct plan *p, uint32_t *out, size_t *n, uint32_t i, size_t self)
-{
-	size_t k = member_of(p, i);
-
-	if (k == p->n || k == self || !supply_shares(&p->m[k]) || *n >= FROM_MAX)
-		return false;
-	for (size_t j = 0; j < *n; j++)
-		if (out[j] == k)
-			return false;
-	out[(*n)++] = (uint32_t)k;
-	return true;
-}
-
-static void sources(struct plan *p, size_t k)
+static void sources(struct plan *p, size_t k, uint64_t *lacking)
 {
 	struct sim *s = p->s;
-	uint32_t i = p->who[k], out[SIM_CONNS], now[SIM_CONNS];
+	uint32_t i = p->who[k], out[SIM_CONNS], now[SIM_CONNS + GROUP_HELPERS_MAX];
 	const struct group_viewer *g = &s->weir->gv[i];
 	const struct sim_instruction *last = &s->weir->last[i];
 	size_t n = 0, nnow = 0;
-	uint32_t to = g->position + s->opt.window_ms / s->opt.segment_ms;
+	uint32_t to = g->position + s->opt.ahead_ms / s->opt.segment_ms;
+	uint64_t mine[SUPPLY_WORDS_MAX];
 
 	for (uint32_t seg = g->position; seg <= to && seg <= sim_edge(s); seg++)
 		if (!sim_bit(p->m[k].have, seg))
 			sim_bit_set(p->wanted[k], seg);
 	for (int h = 0; h < g->nhelpers; h++)
-		source_add(p, out, &n, g->helper[h], k);
+		now[nnow++] = (uint32_t)member_of(p, g->helper[h]);
 	for (int c = 0; c < last->nfrom; c++)
 		if (s->v[last->from[c].peer].gen == last->from[c].gen)
 			now[nnow++] = (uint32_t)member_of(p, last->from[c].peer);
-	n = supply_sources(p->m, p->n, k, p->wanted[k], s->words, now, nnow, out, n, FROM_MAX);
+	n = supply_sources(p->m, p->n, k, p->wanted[k], s->words, now, nnow, out, FROM_MAX, mine);
+	for (uint32_t w = 0; w < s->words; w++)
+		lacking[w] |= mine[w];
 	for (size_t c = 0; c < n; c++) {
 		uint32_t peer = p->who[out[c]];
 
@@ -193,17 +197,21 @@ static void plan_one(struct sim *s, const uint32_t *who, size_t n)
 {
 	struct plan *p = &plan;
 	static _Thread_local uint16_t order[SUPPLY_MEMBERS_MAX];
+	uint64_t rare[SUPPLY_WORDS_MAX], none[SUPPLY_WORDS_MAX], lacking[SUPPLY_WORDS_MAX];
 
 	p->s = s;
 	p->who = who;
 	p->n = n < SUPPLY_MEMBERS_MAX ? n : SUPPLY_MEMBERS_MAX;
 	members(p);
-	portions(p);
 	foremost_first(p, order);
+	supply_rare(p->m, p->n, s->words, s->opt.copies, rare, none);
+	memset(lacking, 0, s->words * sizeof(*lacking));
+	for (size_t k = 0; k < p->n; k++)
+		sources(p, order[k], lacking);
+	portions(p, rare, none, lacking);
 	for (size_t k = 0; k < p->n; k++) {
 		uint32_t i = who[order[k]];
 
-		sources(p, order[k]);
 		if (!memcmp(&p->out[order[k]], &s->weir->last[i], sizeof(p->out[0])))
 			continue;
 		s->weir->last[i] = p->out[order[k]];

@@ -77,7 +77,7 @@ static bool server_now(const struct sim *s, const struct sim_viewer *v)
 static void prune(struct sim *s, uint32_t i, struct sim_viewer *v)
 {
 	for (uint32_t k = 0; k < v->nconn;)
-		if (s->v[v->c[k].peer].gen != v->c[k].gen && !v->c[k].busy)
+		if ((v->c[k].closing || s->v[v->c[k].peer].gen != v->c[k].gen) && !v->c[k].busy)
 			sim_disconnect(s, i, k);
 		else
 			k++;
@@ -85,7 +85,7 @@ static void prune(struct sim *s, uint32_t i, struct sim_viewer *v)
 
 static bool gives(const struct sim *s, const struct sim_conn *c)
 {
-	return sim_connected(s, c) && s->v[c->peer].uploads && s->v[c->peer].cap > 0;
+	return !c->closing && sim_connected(s, c) && s->v[c->peer].uploads && s->v[c->peer].cap > 0;
 }
 
 /* A connected peer who has it and whose channel is free: at random, weighted by the rate it gave before. */

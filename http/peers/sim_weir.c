@@ -7,12 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <stdio.h>
 
 #include "http/peers/sim_weir.h"
 
 #define JOIN_MS	    350 /* session, event stream, tracker: until the owner knows who came */
 #define GROUP_STEPS 4	/* between two runs of the grouping */
-#define SIGN_MS	    5000
+#define SIGN_HALF   10 /* steps: half of 5 s */
 #define DEAD_MS	    3000 /* until the gateways know that the endpoints are away */
 #define SEND_RATE   50000 /* instructions that gateways send in a second, all together */
 
@@ -31,11 +32,16 @@ int sim_weir_new(struct sim *s)
 	w->due = calloc(n, sizeof(uint32_t));
 	w->knows = calloc(n, sizeof(uint32_t));
 	w->pending = calloc(n, sizeof(*w->pending));
-	for (int k = 0; k < SIM_SIGNS; k++)
-		w->sign[k] = calloc(s->nprefix, sizeof(uint32_t));
 	sense_init(&w->sense);
-	return w->groups && w->gv && w->last && w->told && w->order && w->due && w->knows && w->pending && w->sign[0] &&
-			       w->sign[1] && w->sign[2] ? 0 : -ENOMEM;
+	for (int half = 0; half < 2; half++) {
+		w->asked[half] = calloc(s->nprefix, sizeof(uint16_t));
+		for (int k = 0; k < SIM_SIGNS; k++) {
+			w->sign[k][half] = calloc(s->nprefix, sizeof(uint16_t));
+			if (!w->sign[k][half] || !w->asked[half])
+				return -ENOMEM;
+		}
+	}
+	return w->groups && w->gv && w->last && w->told && w->order && w->due && w->knows && w->pending ? 0 : -ENOMEM;
 }
 
 void sim_weir_free(struct sim *s)
@@ -53,8 +59,11 @@ void sim_weir_free(struct sim *s)
 	free(w->knows);
 	free(w->pending);
 	free(w->start);
-	for (int k = 0; k < SIM_SIGNS; k++)
-		free(w->sign[k]);
+	for (int half = 0; half < 2; half++) {
+		free(w->asked[half]);
+		for (int k = 0; k < SIM_SIGNS; k++)
+			free(w->sign[k][half]);
+	}
 	free(w);
 	s->weir = NULL;
 }
@@ -66,6 +75,26 @@ void sim_weir_leave(struct sim *s, uint32_t i)
 	*g = (struct group_viewer){ .id = ~s->v[i].id, .flags = GROUP_EXCLUDED, .grouping = GROUP_NONE };
 	s->weir->due[i] = 0;
 	s->weir->left = true;
+}
+
+/* What a report says of the server: nothing, when it was not asked. */
+static void signs_of(struct sim *s, const struct sim_viewer *v, uint32_t buffer)
+{
+	struct sim_weir *w = s->weir;
+	int half = s->step / SIGN_HALF % 2;
+	bool asks = v->http_fails > 0, slow = false;
+
+	for (int k = 0; k < SIM_SLOTS; k++)
+		if (v->t[k].from == SIM_SERVER) {
+			asks = true;
+			slow |= (s->step - v->t[k].begun) * SIM_STEP_MS > s->opt.segment_ms * 4 / 5;
+		}
+	if (!asks)
+		return;
+	w->asked[half][v->prefix]++;
+	w->sign[SIGN_FAILING][half][v->prefix] += v->http_fails > 0;
+	w->sign[SIGN_SLOW][half][v->prefix] += slow;
+	w->sign[SIGN_STARVING][half][v->prefix] += buffer < s->opt.segment_ms && v->play != PLAY_STARTING;
 }
 
 static void report(struct sim *s, uint32_t i)
@@ -85,14 +114,7 @@ static void report(struct sim *s, uint32_t i)
 		g->flags |= GROUP_MEASURED;
 	}
 	v->sent_reported = v->sent;
-	if (v->http_fails)
-		w->sign[SIGN_FAILING][v->prefix] = s->step + 1;
-	/* Who may not ask the server says nothing about it. */
-	if (buffer < s->opt.segment_ms && v->play != PLAY_STARTING && v->w.server)
-		w->sign[SIGN_STARVING][v->prefix] = s->step + 1;
-	for (int k = 0; k < SIM_SLOTS; k++)
-		if (v->t[k].from == SIM_SERVER && (s->step - v->t[k].begun) * SIM_STEP_MS > s->opt.segment_ms * 4 / 5)
-			w->sign[SIGN_SLOW][v->prefix] = s->step + 1;
+	signs_of(s, v, buffer);
 }
 
 /* Known from now on. */
@@ -122,13 +144,30 @@ void sim_weir_arrive(struct sim *s, uint32_t i)
 
 /* ---- sensing ---- */
 
+/* Prefixes where it is so for half of those who asked: one slow line among many says nothing of the server. */
 static uint32_t signs(const struct sim *s, int which)
 {
-	uint32_t n = 0, since = s->step > SIM_STEPS(SIGN_MS) ? s->step - SIM_STEPS(SIGN_MS) : 0;
+	const struct sim_weir *w = s->weir;
+	uint32_t n = 0;
 
-	for (uint32_t p = 0; p < s->nprefix; p++)
-		n += s->weir->sign[which][p] > since;
+	for (uint32_t p = 0; p < s->nprefix; p++) {
+		uint32_t sign = w->sign[which][0][p] + w->sign[which][1][p];
+
+		n += sign && 2 * sign >= (uint32_t)w->asked[0][p] + w->asked[1][p];
+	}
 	return n;
+}
+
+static void signs_forget(struct sim *s)
+{
+	struct sim_weir *w = s->weir;
+	int half = s->step / SIGN_HALF % 2;
+
+	if (s->step % SIGN_HALF)
+		return;
+	memset(w->asked[half], 0, s->nprefix * sizeof(uint16_t));
+	for (int k = 0; k < SIM_SIGNS; k++)
+		memset(w->sign[k][half], 0, s->nprefix * sizeof(uint16_t));
 }
 
 static uint32_t prefixes(struct sim *s)
@@ -180,6 +219,7 @@ static bool sense(struct sim *s)
 	s->now.state = (float)w->sense.state;
 	if (!sense_tick(&w->sense, &s->opt.sense, &in))
 		return false;
+	if(getenv("SIMWHY")) fprintf(stderr,"%u %d %s\n",s->step/4,w->sense.state,w->sense.why);
 	if (w->sense.state != SENSE_CALM && s->r.sensed_ms < 0 && s->step >= s->from)
 		s->r.sensed_ms = (double)(s->step - s->from) * SIM_STEP_MS;
 	return true;
@@ -205,11 +245,13 @@ static void apply(struct sim *s, uint32_t i)
 	v->cap = v->uploads ? p->cap : 0;
 	if (v->w.server)
 		v->http_after = v->http_fails ? v->http_after : 0;
-	for (uint32_t k = 0; k < v->nconn;)
-		if (!in_list(p, &v->c[k]) && !v->c[k].busy)
+	for (uint32_t k = 0; k < v->nconn;) {
+		v->c[k].closing = !in_list(p, &v->c[k]);
+		if (v->c[k].closing && !v->c[k].busy)
 			sim_disconnect(s, i, k);
 		else
 			k++;
+	}
 	for (int k = 0; k < p->nfrom; k++)
 		if (s->v[p->from[k].peer].gen == p->from[k].gen)
 			sim_connect(s, i, p->from[k].peer, (uint32_t)(v->rtt_ms + s->v[p->from[k].peer].rtt_ms));
@@ -257,6 +299,7 @@ void sim_weir(struct sim *s)
 {
 	struct sim_weir *w = s->weir;
 
+	signs_forget(s);
 	for (uint32_t i = 0; i < s->opt.viewers; i++) {
 		if (w->knows[i] && w->knows[i] <= s->step) {
 			w->knows[i] = 0;

@@ -31,7 +31,8 @@ struct sim_weir {
 	uint32_t *order, *start, nstart;	/* viewers by grouping */
 	uint32_t *due, *knows;			/* steps; 0: none */
 	struct sense sense;
-	uint32_t *sign[SIM_SIGNS]; /* by prefix: step + 1 of the last */
+	/* By prefix and half of the last 5 s: reports of who asked the server, and those with each sign. */
+	uint16_t *asked[2], *sign[SIM_SIGNS][2];
 	uint64_t seen[SIM_SEEN];
 	uint32_t prefixes;
 	double egress[4], server_before, wanted, slope;

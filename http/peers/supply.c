@@ -24,21 +24,24 @@ bool supply_shares(const struct supply_member *m)
 	return m->cap > 0 && m->cap >= m->demand;
 }
 
-void supply_rare(const struct supply_member *m, size_t n, size_t words, uint64_t *rare, uint64_t *none)
+void supply_rare(const struct supply_member *m, size_t n, size_t words, unsigned int copies, uint64_t *rare, uint64_t *none)
 {
-	uint64_t once[SUPPLY_WORDS_MAX] = { 0 }, twice[SUPPLY_WORDS_MAX] = { 0 }, need[SUPPLY_WORDS_MAX] = { 0 };
+	/* at[k]: held by more than k */
+	uint64_t at[SUPPLY_COPIES_MAX][SUPPLY_WORDS_MAX] = { 0 }, need[SUPPLY_WORDS_MAX] = { 0 };
 
+	copies = copies < 1 ? 1 : copies < SUPPLY_COPIES_MAX ? copies : SUPPLY_COPIES_MAX;
 	for (size_t i = 0; i < n; i++) {
 		if (m[i].last >= m[i].position)
 			range_set(need, words, m[i].position, m[i].last);
 		for (size_t w = 0; supply_shares(&m[i]) && w < words; w++) {
-			twice[w] |= once[w] & m[i].have[w];
-			once[w] |= m[i].have[w];
+			for (unsigned int k = copies - 1; k; k--)
+				at[k][w] |= at[k - 1][w] & m[i].have[w];
+			at[0][w] |= m[i].have[w];
 		}
 	}
 	for (size_t w = 0; w < words; w++) {
-		rare[w] = need[w] & ~twice[w];
-		none[w] = need[w] & ~once[w];
+		rare[w] = need[w] & ~at[copies - 1][w];
+		none[w] = need[w] & ~at[0][w];
 	}
 }
 
@@ -59,7 +62,9 @@ static bool among(const uint32_t *out, size_t nout, size_t i)
 	return false;
 }
 
-#define COVER 3 /* sources of each wanted segment, when there are so many */
+#define COVER	    3	  /* sources of each wanted segment, when there are so many */
+/* Of a receiver's demand, what is reckoned for the sources of each level: the first could carry all of it. */
+static const float parts[COVER] = { 1, 0.25f, 0.25f };
 
 struct choice {
 	struct supply_member *m;
@@ -84,6 +89,11 @@ static void covered(struct choice *c, const uint64_t *have)
 	}
 }
 
+static float room(const struct choice *c, size_t i, int level)
+{
+	return c->m[i].cap / (c->m[i].load + c->m[c->who].demand * parts[level]);
+}
+
 /* The best to add for what is still open on that level; n: nobody adds anything. */
 static size_t best(const struct choice *c, int level, const uint32_t *out, size_t nout)
 {
@@ -93,12 +103,15 @@ static size_t best(const struct choice *c, int level, const uint32_t *out, size_
 
 	for (size_t i = 0; i < c->n; i++) {
 		const struct supply_member *m = &c->m[i];
-		float room, score;
+		float score, left;
 
 		if (i == c->who || !supply_shares(m) || among(out, nout, i))
 			continue;
-		room = m->cap / (m->load + me->demand);
-		score = (float)gain(m->have, c->open[level], c->first, c->words) * (room < 8 ? room : 8);
+		left = room(c, i, level);
+		score = (float)gain(m->have, c->open[level], c->first, c->words) * (left < 4 ? left : 4);
+		/* Who has nothing left is asked for what nobody else has, and never as a second. */
+		if (left < 1)
+			score *= level ? 0 : 0.02f;
 		if (m->as && m->as == me->as)
 			score *= 4;
 		if (among(c->now, c->nnow, i))
@@ -112,20 +125,21 @@ static size_t best(const struct choice *c, int level, const uint32_t *out, size_
 }
 
 size_t supply_sources(struct supply_member *m, size_t n, size_t who, const uint64_t *want, size_t words, const uint32_t *now,
-		      size_t nnow, uint32_t *out, size_t nout, size_t max)
+		      size_t nnow, uint32_t *out, size_t max, uint64_t *lacking)
 {
 	struct choice c = { .m = m, .n = n, .who = who, .words = words, .now = now, .nnow = nnow };
-	size_t at;
+	size_t at, nout = 0;
 
 	c.first = m[who].position / 64 < words ? m[who].position / 64 : 0;
 	for (int k = 0; k < COVER; k++)
 		memcpy(c.open[k], want, words * sizeof(*want));
-	for (size_t k = 0; k < nout; k++)
-		covered(&c, m[out[k]].have);
+	memcpy(lacking, want, words * sizeof(*want));
 	for (int level = 0; level < COVER; level++)
 		while (nout < max && (at = best(&c, level, out, nout)) < n) {
+			for (size_t w = c.first; w < words && room(&c, at, level) >= 1; w++)
+				lacking[w] &= ~m[at].have[w];
 			covered(&c, m[at].have);
-			m[at].load += m[who].demand / COVER;
+			m[at].load += m[who].demand * parts[level];
 			out[nout++] = (uint32_t)at;
 		}
 	return nout;

@@ -12,6 +12,7 @@
 
 #define SUPPLY_MEMBERS_MAX 1024
 #define SUPPLY_WORDS_MAX   64
+#define SUPPLY_COPIES_MAX  8
 
 struct supply_member {
 	const uint64_t *have; /* what it said that it holds */
@@ -26,17 +27,18 @@ struct supply_member {
 /* It shares, and not so slowly that who asks it waits longer than the segment plays: a player does not change its mind
  * while bytes trickle. */
 bool supply_shares(const struct supply_member *m);
-/* Segments that some member will play (position…last) and fewer than two who share hold, into rare; those that none
+/* Segments that some member will play (position…last) and fewer than `copies` who share hold, into rare; those that none
  * holds into none. */
-void supply_rare(const struct supply_member *m, size_t n, size_t words, uint64_t *rare, uint64_t *none);
+void supply_rare(const struct supply_member *m, size_t n, size_t words, unsigned int copies, uint64_t *rare, uint64_t *none);
 
 /*
- * From whom member `who` receives what it wants: at most `max` members, into out (indices; `nout` of them are there
- * already and stay: its helpers). Greedy: each wanted segment that can be had is had from one of them, then from a
- * second, then from a third; of its own network first, who is connected already (now) before others, and in proportion to
- * what their uplinks have left. How many are in out.
+ * From whom member `who` receives what it wants: at most `max` members, into out (indices). Greedy: each wanted segment
+ * that can be had is had from one of them, then from a second, then from a third; of its own network first, who is
+ * connected already (now) before others, and in proportion to what their uplinks have left, of which is taken. Who has the
+ * fewest to choose from, the foremost, had better choose first. lacking: what is wanted and cannot be had of anybody whose
+ * uplink has something left. How many are in out.
  */
 size_t supply_sources(struct supply_member *m, size_t n, size_t who, const uint64_t *want, size_t words, const uint32_t *now,
-		      size_t nnow, uint32_t *out, size_t nout, size_t max);
+		      size_t nnow, uint32_t *out, size_t max, uint64_t *lacking);
 
 #endif
