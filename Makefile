@@ -88,6 +88,8 @@ peers_src    += http/peers/report.c http/peers/routes.c http/peers/secret.c http
 peers_src    += http/peers/group.c http/peers/group_balance.c http/peers/group_place.c http/peers/group_plan.c
 peers_src    += http/peers/network.c http/peers/portion.c http/peers/sense.c
 # simulator
+peers_src    += http/peers/sim.c http/peers/sim_flow.c http/peers/sim_main.c http/peers/sim_measure.c http/peers/sim_plan.c
+peers_src    += http/peers/sim_player.c http/peers/sim_swarm.c http/peers/sim_weir.c http/peers/sim_world.c http/peers/supply.c
 # media
 peers_src    += http/peers/media.c http/peers/media_disk.c http/peers/media_fetch.c http/peers/media_key.c http/peers/media_parse.c
 peers_src    += http/peers/media_routes.c
@@ -175,6 +177,7 @@ unit_peers    += test_peers_token
 # grouping, sensing
 unit_peers    += test_peers_group test_peers_network test_peers_sense
 # simulator
+unit_peers    += test_peers_sim
 # media
 unit_peers    += test_peers_media
 # exchange

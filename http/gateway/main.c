@@ -329,6 +329,8 @@ int main(int argc, char **argv)
 
 	int code = uploads_modes(argc, argv);
 
+	if (code < 0)
+		code = peers_modes(argc, argv);
 	if (code >= 0)
 		return code;
 	if (argc == 2 && !strcmp(argv[1], "--routes")) {

@@ -11,7 +11,6 @@
 
 #define CANDIDATES 8  /* groupings with room looked at for one viewer */
 #define SPLITS	   64 /* a run; each looks through all viewers */
-#define BAND	   16 /* segments: positions that are as good as one */
 
 struct place {
 	struct groups *g;
@@ -170,7 +169,8 @@ static void radix_pass(struct group_key *from, struct group_key *to, size_t n, u
 		to[at[from[k].key >> shift & 2047]++] = from[k];
 }
 
-/* By asset, AS, band of positions, prefix. */
+/* By asset, AS, prefix; then mixed: who is ahead has what those behind him will want, so a grouping is made of all
+ * positions. One of viewers at the same place would have nobody to take from but the server. */
 static void sort_keys(struct groups *g, const struct group_viewer *v)
 {
 	uint32_t *by = g->pair_table; /* the table has done its work */
@@ -183,9 +183,9 @@ static void sort_keys(struct groups *g, const struct group_viewer *v)
 		g->pair[by[p]].rank = (uint32_t)p;
 	for (size_t k = 0; k < g->unplaced; k++) {
 		const struct group_viewer *w = &v[g->key[k].i];
-		uint64_t band = w->position / BAND < 0xffff ? w->position / BAND : 0xffff;
 
-		g->key[k].key = (uint64_t)g->pair[g->key[k].pair].rank << 40 | band << 24 | w->prefix >> 8;
+		g->key[k].key = (uint64_t)g->pair[g->key[k].pair].rank << 40 | (uint64_t)(w->prefix >> 16) << 24 |
+				group_mix(w->id) >> 40;
 		bits |= g->key[k].key;
 		all &= g->key[k].key;
 	}
@@ -200,45 +200,22 @@ static void sort_keys(struct groups *g, const struct group_viewer *v)
 	}
 }
 
-static uint64_t distance(const struct group_slot *s, const struct group_viewer *w)
-{
-	uint32_t at = group_position(s);
-	uint32_t apart = at > w->position ? at - w->position : w->position - at;
-
-	return 2 * (uint64_t)(apart / BAND) + !(s->prefixes >> (w->prefix & 63) & 1);
-}
-
-/* The best of some slots of order[from…to) near its position that have room; GROUP_NONE: none has. */
+/* The best of some slots of order[from…to) that have room: with viewers of its prefix, with few; GROUP_NONE: none has. */
 static uint32_t best_slot(const struct groups *g, size_t from, size_t to, const struct group_viewer *w)
 {
-	size_t low = from, high = to, up, seen = 0;
-	uint32_t best = GROUP_NONE;
-	uint64_t best_distance = UINT64_MAX;
+	size_t n = to - from, at = n ? from + group_mix(w->id) % n : from;
+	uint32_t best = GROUP_NONE, best_score = UINT32_MAX;
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
+	for (size_t k = 0, seen = 0; k < n && seen < CANDIDATES; k++, at = at + 1 < to ? at + 1 : from) {
+		const struct group_slot *s = &g->slot[g->order[at]];
+		uint32_t score = s->count + (s->prefixes >> (w->prefix & 63) & 1 ? 0 : g->o.size / 4);
 
-		if (group_position(&g->slot[g->order[middle]]) < w->position)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	for (up = low; (up < to || low > from) && seen < CANDIDATES;) {
-		for (int side = 0; side < 2; side++) {
-			const struct group_slot *s;
-			uint32_t at;
-
-			if (side ? low == from : up == to)
-				continue;
-			at = g->order[side ? --low : up++];
-			s = &g->slot[at];
-			if (s->count >= g->o.size)
-				continue;
-			seen++;
-			if (distance(s, w) < best_distance) {
-				best_distance = distance(s, w);
-				best = at;
-			}
+		if (s->count >= g->o.size)
+			continue;
+		seen++;
+		if (score < best_score) {
+			best_score = score;
+			best = g->order[at];
 		}
 	}
 	return best;

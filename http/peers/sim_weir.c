@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <stdio.h>
 
 #include "http/peers/sim_weir.h"
 
@@ -122,7 +121,8 @@ static void join(struct sim *s, uint32_t i)
 {
 	struct sim_viewer *v = &s->v[i];
 
-	s->weir->gv[i] = (struct group_viewer){ .id = v->id, .asset = 0x9e37 + v->rendition, .prefix = v->prefix, .as = v->as,
+	s->weir->gv[i] = (struct group_viewer){ .id = v->id, .asset = 0x9e37 + v->rendition, 
+		.prefix = (v->prefix + 1) * 2654435761u, .as = v->as,
 		.flags = v->flags, .demand = s->bytes[v->rendition][0] / (float)(s->opt.segment_ms / 1000.0), .rtt_ms = v->rtt_ms,
 		.stability = 1, .grouping = GROUP_NONE };
 	memset(&s->weir->last[i], 0, sizeof(s->weir->last[i]));
@@ -219,7 +219,6 @@ static bool sense(struct sim *s)
 	s->now.state = (float)w->sense.state;
 	if (!sense_tick(&w->sense, &s->opt.sense, &in))
 		return false;
-	if(getenv("SIMWHY")) fprintf(stderr,"%u %d %s\n",s->step/4,w->sense.state,w->sense.why);
 	if (w->sense.state != SENSE_CALM && s->r.sensed_ms < 0 && s->step >= s->from)
 		s->r.sensed_ms = (double)(s->step - s->from) * SIM_STEP_MS;
 	return true;
