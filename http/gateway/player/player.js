@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The player's page: hls.js with p2p-media-loader and the shim, and a panel that says where every segment came from.
 // ?asset=BUCKET/NAME; mode=off: hls.js alone, mode=plain: p2p-media-loader without the shim; buffer=SECONDS ahead;
-// gateway=ORIGIN; list=1 shows what there is. window.weirStats and window.weirPlayer are for tests.
+// gateway=ORIGIN; window=SECONDS of plain mode's prefetch. Without an asset: what there is. window.weirStats and window.weirPlayer are for tests.
 import { h, fill, notice, card, table, bytes, number } from '/_/console/dom.js';
 import { get, token } from '/_/console/api.js';
 import { weirPeers } from '/_/peers/shim.js';
@@ -106,12 +106,23 @@ async function makePeers(changed) {
 }
 let peersOf = null;
 
-function make(Hls, HlsJsP2PEngine, peers, video, trackers) {
-  const core = mode === 'plain' ? { announceTrackers: trackers, rtcConfig: { iceServers: [] }, swarmId: asset } : peers?.config;
+// Playlists come by a gateway that lives, whichever endpoint it names: they keep the address that was asked for, by which
+// p2p-media-loader knows a rendition again. (Segments go through the shim.)
+const byGateway = (Hls, peers) => ({
+  xhrSetup: (xhr, url) => xhr.open('GET', peers.via(url), true),
+  loader: class extends Hls.DefaultConfig.loader {
+    load(context, config, callbacks) {
+      super.load(context, config, { ...callbacks, onSuccess: (answer, ...more) => callbacks.onSuccess(Object.assign(answer, { url: context.url }), ...more) });
+    }
+  },
+});
+
+function make(Hls, HlsJsP2PEngine, peers, trackers) {
+  const ahead = Number(query.get('window'));
+  const core = mode === 'plain' ? { announceTrackers: trackers, rtcConfig: { iceServers: [] }, swarmId: asset,
+    ...ahead && { httpDownloadTimeWindow: ahead, p2pDownloadTimeWindow: ahead } } : peers?.config;
   const WithPeers = mode === 'off' ? Hls : HlsJsP2PEngine.injectMixin(Hls);
-  const hls = new WithPeers({ ...settings(), ...mode !== 'off' && { p2p: { core } },
-    // playlists too by a gateway that lives; segments go through the shim
-    ...mode === 'on' && { xhrSetup: (xhr, url) => xhr.open('GET', peers.via(url), true) } });
+  const hls = new WithPeers({ ...settings(), ...mode !== 'off' && { p2p: { core } }, ...mode === 'on' && byGateway(Hls, peers) });
   hls.on(Hls.Events.LEVEL_LOADED, (_, d) => learn(d.details));
   hls.on(Hls.Events.ERROR, (_, e) => {
     stats.error = e.details;
@@ -147,7 +158,7 @@ async function play() {
   watchStalls(video, changed);
   // without the shim a player gets its tracker's address from whoever made the page: a session's is as good as any
   const peers = mode === 'off' ? null : peersOf = await makePeers(changed);
-  const hls = make(Hls, HlsJsP2PEngine, peers, video, peers?.session?.trackers ?? []);
+  const hls = make(Hls, HlsJsP2PEngine, peers, peers?.session?.trackers ?? []);
   window.weirPlayer = { hls, peers, video, Hls };
   stats.off = peers?.off ?? '';
   if (mode === 'on') peers.follow(hls.p2pEngine, video);
@@ -163,7 +174,7 @@ async function play() {
     if (mode === 'on' && !peers.off) {
       const { now } = peers;
       Object.assign(stats, { state: now.state, role: now.role, group: now.group ?? null, source: now.source, gateway: peers.gate, connected: peers.connected.size,
-        forged: peers.stats.forged, starves: peers.starves, hold: now.hold ?? [], seq: now.seq, cap: now.cap });
+        forged: peers.stats.forged, starves: peers.starves, r: peers.r, hold: now.hold ?? [], seq: now.seq, epoch: now.epoch, cap: now.cap });
       // others hold this rendition: another one would be held by nobody (to set it, even to what it is, pins it)
       if (now.state === 'outage' && state !== 'outage') hls.loadLevel = hls.loadLevel;
       else if (now.state !== 'outage' && state === 'outage') hls.loadLevel = -1;

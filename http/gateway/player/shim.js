@@ -30,7 +30,6 @@ class Store {
   // The core asks for its own playback in the same breath: what it then takes is no upload. Until it stores what its
   // player waits for, nobody else may: the core looks for it in its requests alone, and would wait for ever.
   onSegmentRequested(swarm, stream, id) {
-    this.stream = stream;
     this.own = this.waits = `${stream}|${id}`;
     if (this.waits === this.fetches?.key) this.fetches.abort();
   }
@@ -60,7 +59,7 @@ class Store {
   async getSegmentData(swarm, stream, id) {
     const key = `${stream}|${id}`, mine = this.own === key, kept = this.all.get(key);
     if (mine) this.own = this.waits = '';
-    return kept && (mine || kept.r >= 0 && await this.peers.mayGive(kept)) ? kept.data : undefined;
+    return kept && (mine || kept.r >= 0 && this.peers.mayGive(kept)) ? kept.data : undefined;
   }
   hasSegment(swarm, stream, id) { return this.all.has(`${stream}|${id}`); }
   getStoredSegmentIds(swarm, stream) { return [...this.all.values()].filter(s => s.stream === stream && s.r >= 0).map(s => s.id); }
@@ -83,6 +82,7 @@ class Peers {
   loading = new Map(); // url: since when
   more = {}; // to be said with the next report
   slow = 0;
+  r = 0; // the rendition that is loaded
   room = 0; // bytes that may be given away now
   failed = -3000; // when the server last did
   fed = 0; // when a peer last sent something
@@ -129,9 +129,9 @@ class Peers {
     if (!await subtle.verify('Ed25519', key, bytes(list.signature), coded(list.payload))) throw Error('the list of segments is not signed by this installation');
     this.list = JSON.parse(list.payload);
     this.known = new Map();
-    for (const r of this.list.renditions) {
+    for (const [r, { segments }] of this.list.renditions.entries()) {
       let end = 0;
-      for (const s of r.segments) this.known.set(s.uri, Object.assign(s, { start: end, end: end += s.duration }));
+      for (const s of segments) this.known.set(s.uri, Object.assign(s, { r, end: end += s.duration }));
     }
   }
   get master() { return this.via(this.session?.master ?? `/b/${this.o.asset}/master.m3u8`); }
@@ -158,7 +158,10 @@ class Peers {
     on('onChunkUploaded', n => stats.up += n);
     on('onPeerConnect', p => connected.add(p.peerId));
     on('onPeerClose', p => connected.delete(p.peerId));
-    on('onSegmentStart', e => loading.set(e.segment.url, [time(), e.downloadSource]));
+    on('onSegmentStart', e => {
+      loading.set(e.segment.url, [time(), e.downloadSource]);
+      this.r = this.segment(e.segment.url)?.r ?? this.r;
+    });
     on('onSegmentAbort', e => loading.delete(e.segment.url));
     on('onSegmentLoaded', e => {
       if (e.peerId) from[e.peerId] = (from[e.peerId] ?? 0) + e.bytesLength;
@@ -231,18 +234,23 @@ class Peers {
   // By order of the instruction; but nobody stalls by order: who starves and is fed by no peer asks the server.
   apply() {
     const { now, session, engine } = this, core = { simultaneousHttpDownloads: 2, simultaneousP2PDownloads: 3, ...session.settings, ...now.settings };
-    if (now.source === 'peers') core.simultaneousHttpDownloads = +!!this.starves;
-    if (now.source === 'server') core.simultaneousP2PDownloads = 0;
+    if (now.source === 'peers') {
+      core.simultaneousHttpDownloads = +!!this.starves;
+      // the core's queue ends where neither window reaches and no peer has the segment: one that is held here would end it
+      core.httpDownloadTimeWindow = core.p2pDownloadTimeWindow;
+    }
+    if (now.source === 'server' && !this.hungry) core.simultaneousP2PDownloads = 0;
     core.isP2PUploadDisabled = !this.shares || now.cap === 0;
     engine?.applyDynamicConfig({ core });
     this.o.onchange?.(this);
   }
   // Twice a second.
   tend() {
-    const { now } = this, was = this.starves;
+    const { now, starves, hungry } = this;
     if (now.until && Date.now() + this.skew > now.until) this.now = { ...now, role: 'alone', source: 'both', state: 'calm', hold: [], until: 0, settings: {} };
-    this.starves = this.buffer < 4 && time() - this.fed > 2000 && time() - this.failed > 3000;
-    if (was !== this.starves || now !== this.now) this.apply();
+    this.hungry = this.buffer < 4;
+    this.starves = this.hungry && time() - this.fed > 2000 && time() - this.failed > 3000;
+    if (starves !== this.starves || hungry !== this.hungry || now !== this.now) this.apply();
     if (!this.holds) this.hold().finally(() => this.holds = false);
   }
   // What it is asked to hold, as ordered, from the server; its own playback goes first.
@@ -267,6 +275,7 @@ class Peers {
           stats.server += data.byteLength;
           stats.held += data.byteLength;
           if (await store.put(stream, id, data, s.end)) this.o.onheld?.(r, n, data.byteLength);
+          await pause(s.duration * 100); // what peers have meanwhile they give
         } catch {
           if (signal.aborted) continue;
           stats.failed++;
@@ -277,25 +286,20 @@ class Peers {
         }
       }
   }
-  // The cap on what is given away: who must wait longer than a second is told that it is not there, and of it later again.
-  async mayGive({ stream, data }) {
+  // The cap on what is given away: who would have to wait is told that it is not there, and of it again when it may be had.
+  // Slow answers instead would make players believe in a slow network, and choose a worse picture.
+  mayGive({ stream, data }) {
     const cap = this.now.cap ?? 1e9, t = time();
     this.room = Math.min(2 * cap, this.room + (t - (this.filled ?? 0)) * cap / 1000);
     this.filled = t;
-    const wait = -1000 * this.room / cap;
-    if (!(wait < 1000)) return setTimeout(() => this.store.change(stream), wait), false;
+    if (!(this.room > 0)) return setTimeout(() => this.store.change(stream), 50 - 1000 * this.room / cap), false;
     this.room -= data.byteLength;
-    if (wait > 0) await pause(wait);
     return true;
   }
 
   late(url) {
     const [since, by] = this.loading.get(url) ?? [];
     if (by === 'http') this.slow = Math.max(this.slow, (time() - since) / 1000 / (this.segment(url)?.duration ?? 1e9));
-  }
-  get playing() {
-    const r = Math.max(0, this.streams.findIndex(s => s && s === this.store?.stream));
-    return [r, this.list.renditions[r].segments.find(s => s.end > this.video.currentTime)?.n ?? 0];
   }
   // [rendition, first, last]…
   get have() {
@@ -309,7 +313,7 @@ class Peers {
     return out;
   }
   async report() {
-    const { stats: s, video } = this, [r, n] = this.playing, since = time(), { more } = this;
+    const { stats: s, video, r } = this, n = this.list.renditions[r].segments.find(s => s.end > video.currentTime)?.n ?? 0, since = time(), { more } = this;
     for (const url of this.loading.keys()) this.late(url);
     const body = { r, n, pos: video.currentTime, buffer: Math.round(this.buffer * 1000), have: this.have.slice(-64), down_server: s.server, down_peers: s.peers, up: s.up, stalls: s.stalls,
       stall_ms: Math.round(s.stall_ms + (this.waits ? since - this.waits : 0)), failed: s.failed, slow: this.slow, rtt: Math.round(s.rtt), peers: [...this.connected].slice(-64),

@@ -1,0 +1,307 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Three Chromium pages watch a film by /_/player, each a browser of its own, and all endpoints are killed in the middle: who stalls?
+
+    tests/net/peers_browser.sh                                the one run of CI: peers on, 25 s of outage, a buffer of 10 s;
+                                                              then a page's own gateway dies; then a page that poisons
+    tests/net/peers_browser.sh --runs on,off,plain,bounded,poison --outage 60 --buffer 15     (tests/nightly/peers_browser)
+
+Runs: on; off, hls.js alone; plain, p2p-media-loader as its makers ship it, at our tracker and without our shim; bounded, the same
+with windows of 30 s instead of as much as there is; poison, peers on and one page gives away wrong bytes.
+Figures: build/bench/peers_browser.json. Pictures: build/screens/peers-*.png. Needs root, chromium, ffmpeg, npm.
+"""
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+from browser import Browser
+from tunnel_lib import enter
+from upload_lib import BIN, TOP, Lab, check, finish, free_port, skip, until
+
+FLAGS = ["--autoplay-policy=no-user-gesture-required", "--disable-features=WebRtcHideLocalIpsWithMdns", "--mute-audio"]
+WATCH = """window.wrong = [];
+addEventListener('securitypolicyviolation', e => wrong.push(`${e.violatedDirective} ${e.blockedURI}`));
+addEventListener('error', e => wrong.push(e.message));
+addEventListener('unhandledrejection', e => wrong.push(String(e.reason?.stack ?? e.reason)));"""
+SHOTS = TOP / "build/screens"
+EMPTY = dict.fromkeys(("started", "buffer", "position", "connected", "refused", "stall_ms", "stalls", "played", "server", "peers", "up", "failed", "seq", "epoch"), 0) | \
+    {"wrong": [], "state": "", "gateway": "", "ended": False}
+
+# What a page has from here on without a gap, in segments: of all pages together, what they can live on.
+HAVE = "weirPlayer.peers.have.flatMap(([r, a, b]) => Array.from({ length: b - a + 1 }, (_, i) => `${r}/${a + i}`))"
+# What others are given is not what was received; what this page plays is.
+POISON = """(() => { const { store } = weirPlayer.peers, right = store.getSegmentData.bind(store);
+  store.getSegmentData = async (swarm, stream, id) => { const mine = store.own === `${stream}|${id}`, data = await right(swarm, stream, id);
+    if (mine || !data) return data;
+    const wrong = new Uint8Array(data.slice(0)); wrong[wrong.length >> 1] ^= 1; window.poisoned = (window.poisoned ?? 0) + 1; return wrong.buffer; }; return true; })()"""
+
+
+class Page:
+    def __init__(self, url, name):
+        self.name, self.browser = name, Browser(*FLAGS)
+        self.browser.call("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
+        self.browser.open(url)
+
+    def js(self, text):
+        return self.browser.js(text)
+
+    def stats(self):
+        """A page that is not there yet has none of anything."""
+        return EMPTY | json.loads(self.js("JSON.stringify({ ...window.weirStats, segments: undefined, sources: Array.from(window.weirStats?.segments ?? [], s => s?.source?.[0] ?? '-').join(''), wrong: window.wrong ?? [] })"))
+
+    def look(self, name):
+        self.browser.screenshot(str(SHOTS / f"peers-{name}-{self.name}.png"))
+
+    def close(self):
+        self.browser.__exit__()
+
+
+# Each page has a network of its own, as the gateway sees it: viewers of one network are one witness.
+HOSTS = ["127.0.0.1", "127.0.1.1", "127.0.2.1"]
+
+
+class Networks(Lab):
+    """The first gateway listens in all of them."""
+
+    def gateway(self, i):
+        if i:
+            return super().gateway(i)
+        port, inside = free_port(), free_port()
+        listen = ", ".join(f'"{host}:{port}"' for host in HOSTS)
+        d = self.daemon("gateway", "gw0", f"gateway:\n  listen: [{listen}]\n  inside: \"127.0.0.1:{inside}\"\n{self.gateway_more}")
+        self.port[d.node], self.inside[d.node] = port, inside
+        return d
+
+
+def network():
+    """WebRTC wants an interface besides lo, with an address and a way out."""
+    for host in HOSTS[1:]:
+        net = host.rsplit(".", 1)[0]
+        subprocess.run(["ip", "route", "add", "local", f"{net}.0/24", "dev", "lo", "src", f"{net}.9", "table", "local"], check=True)
+    for line in ("link add out type veth peer name away", "addr add 10.77.0.1/24 dev out", "link set out up", "link set away up", "route add default via 10.77.0.254"):
+        subprocess.run(["ip", *line.split()], check=True)
+
+
+def film(lab, seconds):
+    """media/film, and a bucket that everybody reads."""
+    path = lab.work / "film.mp4"
+    subprocess.run(["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-f", "lavfi", "-i", "sine=frequency=330", "-t", str(seconds),
+                    "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", str(path)], check=True)
+    lab.user("ada", grants=[{"bucket": "media", "rights": "rwdl"}])
+    (lab.work / "token").write_text(lab.token["ada"])
+    os.chmod(lab.work / "token", 0o600)
+    made = subprocess.run([BIN / "weir", "media", "add", path, "film", "--segment", "2", "--rendition", "180p@400k,120p@150k", "--preset", "ultrafast", "--public", "-c",
+                           lab.gateways[0].conf, "--token-file", lab.work / "token"], capture_output=True, text=True, timeout=240)
+    if made.returncode:
+        lab.bail(f"weir media add: {made.stdout}{made.stderr}")
+
+
+def session_answers(lab, gateway):
+    try:
+        got = lab.req("POST", "/_/peers/session", None, b'{"bucket":"media","asset":"film","consent":true}', gateway=gateway)
+    except OSError:
+        return False
+    return got.json if got.status == 200 and got.json["media"].get("key") else None
+
+
+class Run:
+    """Three pages in one mode."""
+
+    def __init__(self, lab, args, mode, more=""):
+        self.lab, self.args, self.mode, self.pages = lab, args, mode, []
+        query = {"bounded": "plain&window=30", "poison": "on"}.get(mode, mode)
+        for i in range(3):
+            if i:
+                time.sleep(args.apart)  # viewers do not come at the same moment
+            self.pages.append(Page(f"http://{HOSTS[i]}:{lab.port['gw0']}/_/player?asset=media/film&mode={query}&buffer={args.buffer}{more}", str(i)))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *a):
+        for page in self.pages:
+            page.close()
+
+    def all(self):
+        return [p.stats() for p in self.pages]
+
+    def look(self, when, pages=None):
+        for p in self.pages if pages is None else [self.pages[i] for i in pages]:
+            p.look(f"{self.mode}-{when}")
+
+    def steady(self):
+        """All play with a full buffer, know each other, and hold enough together; False: it did not come to that."""
+        enough = self.args.buffer - 2
+
+        def is_it():
+            s = self.all()
+            if any(not x["started"] or x["buffer"] < enough or x["position"] < 6 for x in s):
+                return False
+            if self.mode == "off":
+                return True
+            if any(x["connected"] < 2 for x in s):
+                return False
+            return self.mode in ("plain", "bounded") or self.reach() >= self.args.outage + 4
+        return bool(until(is_it, 40, 0.5))
+
+    def reach(self):
+        """Seconds of film that the pages hold together beyond the position of the last of them, without a gap."""
+        have, s = set(), self.all()
+        for p in self.pages:
+            have |= {int(x.split("/")[1]) for x in p.js(HAVE) or []}
+        n = at = int(min(x["position"] for x in s) // 2)
+        while n in have or n < at:
+            n += 1
+        return (n - at) * 2
+
+    def outage(self):
+        """Kills the endpoints, starts them again; what was before, at the end of it, and after."""
+        before = self.all()
+        began = time.monotonic()
+        for d in self.lab.endpoints:
+            d.kill()
+        while time.monotonic() < began + self.args.outage * 0.6:
+            time.sleep(0.2)
+        states = {x["state"] for x in self.all()}
+        self.look("outage")
+        while time.monotonic() < began + self.args.outage:
+            time.sleep(0.1)
+        during = self.all()
+        for d in self.lab.endpoints:
+            d.start()
+        until(lambda: all(self.lab.answers(d) for d in self.lab.endpoints)) or self.lab.bail("endpoints do not start again")
+        length = time.monotonic() - began
+        until(lambda: all(x["buffer"] >= self.args.buffer - 4 or x["ended"] for x in self.all()), 30, 0.5)
+        return before, during, self.all(), states, length
+
+
+def share(all_stats):
+    server, peers = sum(s["server"] for s in all_stats), sum(s["peers"] for s in all_stats)
+    return peers / max(1, peers + server)
+
+
+def summary(mode, before, after, outage):
+    played = sum(s["played"] for s in after)
+    return {"mode": mode, "outage_s": round(outage, 1), "stall_s": [round((a["stall_ms"] - b["stall_ms"]) / 1000, 2) for a, b in zip(after, before)],
+            "buffer_s": [round(b["buffer"], 1) for b in before], "p2p_share": round(share(after), 3), "origin_bytes_per_played_s": round(sum(s["server"] for s in after) / max(1, played)),
+            "failed": [s["failed"] for s in after]}
+
+
+def tell(lab):
+    return "\n".join(f"{p}: {lab.get('admin', p).body.decode()[:3000]}" for p in ("/_/peers", "/_/peers/groups?asset=media/film"))
+
+
+def run_outage(lab, args, mode):
+    with Run(lab, args, mode) as run:
+        ready = run.steady()
+        check(ready, f"{mode}: three pages play, with full buffers" + ("" if mode == "off" else ", and are connected to each other"), [run.all(), tell(lab)])
+        if mode == "on":
+            print(f"# together they hold {run.reach()} s beyond the last of them")
+        before, during, after, states, length = run.outage()
+        got = summary(mode, before, after, length)
+        print(f"# {json.dumps(got)}", flush=True)
+        run.look("after", [0, 1] if mode == "on" else [0])
+        wrong = [w for s in after for w in s["wrong"]]
+        check(not wrong, f"{mode}: nothing is wrong with the pages: policy, errors", wrong)
+        total = sum(got["stall_s"])
+        if mode == "on":
+            check(total <= 0.5, f"on: {length:.0f} s without a server, {total:.2f} s of stalls over three pages", [before, during, after, tell(lab)])
+            check("outage" in states, "and the pages were told so", states)
+            check(all(s["peers"] > 0 for s in after[1:]) and got["p2p_share"] > 0.05, f"{got['p2p_share']:.0%} came from peers, {got['origin_bytes_per_played_s']} bytes from the server per second played", after)
+            if len(lab.gateways) > 1:
+                gateway_dies(lab, run)
+        if mode == "off":
+            wanted = [max(0, length - b) for b in got["buffer_s"]]
+            check(all(abs(s - w) < 8 for s, w in zip(got["stall_s"], wanted)), f"off: each stalls for about the outage less its buffer: {got['stall_s']} s of {wanted}", [before, after])
+        return got
+
+
+def gateway_dies(lab, run):
+    """The page itself came from it; nobody reloads."""
+    before = run.all()
+    lab.gateways[0].kill()
+    other = f"http://127.0.0.1:{lab.port['gw1']}"
+    moved = until(lambda: all(s["gateway"] == other for s in run.all()), 20, 0.2)
+    seq = [s["seq"] for s in run.all()]
+    told = until(lambda: all(s["epoch"] > b["epoch"] or s["seq"] > q for s, b, q in zip(run.all(), before, seq)), 30, 0.3)
+    after = run.all()
+    stalls = sum(a["stall_ms"] - b["stall_ms"] for a, b in zip(after, before)) / 1000
+    check(moved and told, "their gateway dies: all move to the next one, and are instructed by it", [s["gateway"] for s in after] + [s["wrong"] for s in after])
+    at = [s["position"] for s in after]
+    on = until(lambda: all(s["position"] > a + 4 or s["ended"] for s, a in zip(run.all(), at)), 15, 0.3)
+    check(on and stalls <= 0.5, f"and go on playing, {stalls:.2f} s of stalls", [before, run.all()])
+    lab.gateways[0].start()
+    until(lambda: session_answers(lab, 0), 20) or lab.bail("the gateway does not start again")
+
+
+def run_poison(lab, args):
+    """Without a server, so that peers are needed: what it holds another holds too. One gateway: trackers of the second would see all
+    pages come from one network, and two are asked for who saw the wrong bytes."""
+    lab.gateways[1].stop()
+    until(lambda: len(session_answers(lab, 0)["gateways"]) == 1, 20, 0.2)
+    with Run(lab, args, "poison") as run:
+        until(lambda: run.pages[0].js("window.weirPlayer?.peers?.store?.change ? true : false"), 20, 0.05)
+        run.pages[0].js(POISON)
+        run.steady()
+        before = run.all()
+        me = run.pages[0].js("weirPlayer.peers.session.viewer")
+        for d in lab.endpoints:
+            d.kill()
+        is_out = lambda: any(v["viewer"] == me and "excluded" in v["flags"] for g in lab.get("admin", "/_/peers/groups?asset=media/film").json or [] for v in g["viewers"])
+        out = until(is_out, 30, 0.3)
+        refused, given = [s["refused"] for s in run.all()[1:]], run.pages[0].js("window.poisoned ?? 0")
+        check(all(refused), f"poison: of {given} wrong segments the two others refused {refused}, by their hashes", [run.all(), tell(lab)])
+        check(out, "the sender is excluded", tell(lab))
+        gone = until(lambda: not run.pages[0].stats()["connected"], 20, 0.3)
+        check(gone, "and nobody is connected to it any more", run.all())
+        at = [s["position"] for s in run.all()[1:]]
+        until(lambda: all(s["position"] > a + 6 for s, a in zip(run.all()[1:], at)), 15, 0.3)
+        after = run.all()
+        stalls = sum(a["stall_ms"] - b["stall_ms"] for a, b in zip(after[1:], before[1:])) / 1000
+        check(stalls <= 0.5 and all(s["position"] > a + 6 for s, a in zip(after[1:], at)), f"those who refused play on without a server, {stalls:.2f} s of stalls", after)
+        run.look("after", [0, 1])
+        for d in lab.endpoints:
+            d.start()
+        until(lambda: all(lab.answers(d) for d in lab.endpoints)) or lab.bail("endpoints do not start again")
+        return {"mode": "poison", "refused": refused, "stall_s": stalls}
+
+
+def main():
+    ask = argparse.ArgumentParser()
+    ask.add_argument("--runs", default="on,poison")
+    ask.add_argument("--outage", type=float, default=25)
+    ask.add_argument("--buffer", type=float, default=10)
+    ask.add_argument("--apart", type=float, default=3, help="seconds between the pages")
+    ask.add_argument("--length", type=float, default=180, help="of the film")
+    args = ask.parse_args()
+    if not (TOP / "build/player/www/hls.min.mjs").exists() and subprocess.run(["make", "-s", "-C", TOP, "player"]).returncode:
+        skip("make player did not work: no npm, or no network")
+    enter("chromium", "ffmpeg", "ip")
+    network()
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    figures = []
+    with Networks(endpoints=2, gateways=2, more="  peers: {origins: [\"*\"]}\n", endpoint_more="") as lab:
+        lab.put("users/admin", {"name": "admin", "disabled": False, "grants": [], "keys": [], "groups": ["admins"]})
+        lab.group("admins", role="admin")
+        lab.user("admin", groups=["admins"], grants=[{"bucket": "*", "rights": "a"}])
+        film(lab, args.length)
+        for i in range(2):
+            until(lambda: session_answers(lab, i), 20) or lab.bail("no session")
+        for mode in args.runs.split(","):
+            figures.append(run_poison(lab, args) if mode == "poison" else run_outage(lab, args, mode))
+    of = {f["mode"]: f for f in figures}
+    for plain in "plain", "bounded":
+        if plain in of and "off" in of:
+            a, b = sum(of[plain]["stall_s"]), sum(of["off"]["stall_s"])
+            check(a < b, f"{plain}: without our shim {a:.1f} s of stalls over three pages, without peers {b:.1f} s")
+    (TOP / "build/bench").mkdir(parents=True, exist_ok=True)
+    (TOP / "build/bench/peers_browser.json").write_text(json.dumps(figures, indent=1) + "\n")
+    finish()
+
+
+if __name__ == "__main__":
+    main()
