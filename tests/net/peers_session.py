@@ -225,7 +225,7 @@ def restart(lab, a, b):
 
 def silent_registry(lab):
     registry, gateway = lab.daemons[0], lab.gateways[0]
-    gateway.stop()
+    check(gateway.stop() == 0, "a gateway with viewers ends when it is told to, and has given back all (SAN)", gateway.said()[-3000:])
     registry.kill()
     gateway.start()
     until(lambda: lab.answers(gateway), 20)
@@ -235,7 +235,25 @@ def silent_registry(lab):
     check(until(lambda: session(lab, "films", "big").status == 200, 20), "it answers: sessions are opened")
 
 
+def two_gateways():
+    """Started at once: one secret. What one signed the other takes, also from the first one's page when that is dead."""
+    with Lab(gateways=2) as lab:
+        public(lab, "films")
+        urls = [f"http://127.0.0.1:{lab.port[g.node]}" for g in lab.gateways]
+        check(until(lambda: Viewer(lab, gateway=1).gateways == [urls[1], urls[0]], 10, 0.5), "a session says both gateways, its own first")
+        got = session(lab, "films", "big", headers={"Origin": urls[0]}, consent=True).json
+        check(got["trackers"] == [f"ws{u[4:]}/_/tracker?token={got['token']}" for u in urls], "and both trackers", got)
+        lab.gateways[0].kill()
+        page = {"Origin": urls[0]}
+        stream = Stream(lab.port["gw1"], f"/_/peers/events?token={got['token']}", got["key"], headers=page)
+        check(stream.status == 200 and WebSocket(lab.port["gw1"], f"/_/tracker?token={got['token']}", headers=page).status == 101,
+              "the first dies: its page goes on at the second with the same token")
+        check(session(lab, "films", "big", gateway=1, headers=page).status == 200, "and opens sessions there")
+        stream.close()
+
+
 def main():
+    two_gateways()
     with Lab(more=LIMITS) as lab:
         lab.user("root", grants=[{"bucket": "*", "prefix": "", "rights": "rwdla"}])
         lab.user("ada", grants=[{"bucket": "private", "prefix": "", "rights": "r"}])
