@@ -54,8 +54,8 @@ struct http_route {
 	 * then the client is not read until http_resume() and the rest is handed in again. A reply
 	 * from here is sent when the rest of the body was read and dropped (10 s at most, then the
 	 * connection is cut). Returns CONTINUE, ANSWERED, or LATER (took all of it, but wants no
-	 * more before http_resume()). NULL: the body is gathered in memory (body_max at most 1 MiB
-	 * then), see http_body(). */
+	 * more before http_resume()). NULL: the body is gathered in memory (body_max of a few MiB
+	 * at most then, and of strangers' far less), see http_body(). */
 	enum http_next (*body)(struct http_req *req, void *arg, const void *data, size_t len,
 			       size_t *taken);
 	enum http_next (*end)(struct http_req *req, void *arg); /* NULL: begin answers */

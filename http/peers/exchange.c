@@ -110,6 +110,13 @@ static void on_found(void *arg, const char *node)
 	x->opt.owner_changed(x->opt.arg);
 }
 
+static void sign(void *arg, const char *way, const char *text, char mac[45])
+{
+	struct exchange *x = arg;
+
+	x->opt.sign(x->opt.arg, way, text, mac);
+}
+
 static struct gateway_at *add(struct exchange *x, const char *node)
 {
 	struct gateway_at *g = find(x, node);
@@ -139,7 +146,8 @@ static bool note_member(struct exchange *x, const char *node, const char *inside
 		return false;
 	if (inside && !g->link) {
 		struct link_options opt = { .client = x->opt.peers->client, .from = x->opt.peers->node,
-					    .node = g->node, .lost = on_lost, .found = on_found, .arg = x };
+					    .node = g->node, .lost = on_lost, .found = on_found,
+					    .sign = x->opt.sign ? sign : NULL, .arg = x };
 
 		g->link = link_start(&opt);
 	}

@@ -41,6 +41,8 @@ struct exchange_options {
 	void (*owner_changed)(void *arg);
 	/* A home died: the owner forgets its viewers, unless they came elsewhere meanwhile. */
 	void (*home_gone)(void *arg, const char *home);
+	/* Batches to other gateways bear this as X-Weir-Peers; way: "up", "down". NULL: nothing. Any thread. */
+	void (*sign)(void *arg, const char *way, const char *text, char mac[45]);
 	void *arg;
 };
 int exchange_start(struct exchange **out, const struct exchange_options *opt);

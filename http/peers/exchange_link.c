@@ -123,14 +123,20 @@ static char *batch(struct link *l, enum link_queue queue)
 /* True: the other took it. text NULL: only asks whether it is there. */
 static bool post(struct link *l, const char *base, enum link_queue queue, const char *text)
 {
-	struct httpc_call call = { .method = "POST", .body = text, .body_len = strlen(text), .timeout_ms = CALL_MS, .stop = &l->quit };
+	const char *way = queue == LINK_UP ? "up" : "down";
+	char url[320], header[64] = "X-Weir-Peers: ";
+	const char *const headers[] = { header, NULL };
+	struct httpc_call call = { .method = "POST", .url = url, .body = text, .body_len = strlen(text), .timeout_ms = CALL_MS,
+				   .stop = &l->quit };
 	struct httpc_answer answer = { 0 };
-	char url[320];
 	bool taken;
 	int rc;
 
-	snprintf(url, sizeof(url), "%s/_/peers/%s", base, queue == LINK_UP ? "up" : "down");
-	call.url = url;
+	snprintf(url, sizeof(url), "%s/_/peers/%s", base, way);
+	if (l->opt.sign) {
+		l->opt.sign(l->opt.arg, way, text, header + strlen(header));
+		call.headers = headers;
+	}
 	rc = httpc_do(l->opt.client, &call, &answer);
 	taken = rc == 0 && answer.status / 100 == 2;
 	if (!taken && !l->quit && !l->away)

@@ -20,6 +20,8 @@ struct link_options {
 	 * link's thread. */
 	void (*lost)(void *arg, const char *node);
 	void (*found)(void *arg, const char *node);
+	/* What a request's body bears as X-Weir-Peers; way: "up", "down". NULL: nothing. */
+	void (*sign)(void *arg, const char *way, const char *text, char mac[45]);
 	void *arg;
 };
 struct link *link_start(const struct link_options *opt); /* NULL: no memory, or no thread */

@@ -57,6 +57,7 @@ int media_parse(struct media_asset **out, const char *payload, size_t len, char 
 void media_asset_free(struct media_asset *a);
 /* Routes: POST /_/media/:bucket/…asset (body: payload; right to write there) answers the signed file, which the caller
  * then stores; GET /_/media lists assets that the caller may read [{asset,duration,renditions,bytes}]. */
+enum http_next media_sign_begin(struct http_req *req, struct media *m); /* looks at the right alone */
 enum http_next media_sign_end(struct http_req *req, struct media *m);
 enum http_next media_list_begin(struct http_req *req, struct media *m);
 

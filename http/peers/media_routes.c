@@ -27,6 +27,11 @@ static bool may_write(struct http_req *req, struct media *m, const char *bucket,
 	return access_check(req, m->opt.users, RIGHT_WRITE, bucket, key, &who);
 }
 
+enum http_next media_sign_begin(struct http_req *req, struct media *m)
+{
+	return may_write(req, m, http_param(req, "bucket"), http_param(req, "asset")) ? HTTP_CONTINUE : HTTP_ANSWERED;
+}
+
 enum http_next media_sign_end(struct http_req *req, struct media *m)
 {
 	const char *bucket = http_param(req, "bucket"), *name = http_param(req, "asset");

@@ -105,6 +105,15 @@ static void home_gone(void *arg, const char *home)
 	coordinator_home_gone(((struct peers *)arg)->coordinator, home);
 }
 
+static void sign_batch(void *arg, const char *way, const char *text, char mac[45])
+{
+	struct peers *p = arg;
+
+	mac[0] = '\0';
+	if (p->ready)
+		exchange_mac(mac, &p->secret, way, text, strlen(text));
+}
+
 static const struct media_asset *media_of(void *arg, const char *asset)
 {
 	return media_get(((struct peers *)arg)->media, asset);
@@ -329,7 +338,7 @@ int peers_start(struct peers *p, const struct peers_options *opt)
 {
 	struct home_options home = { .up = to_owner, .arg = p };
 	struct exchange_options exchange = { .peers = &p->opt, .up = at_owner, .down = at_home, .owner_changed = owner_changed,
-					     .home_gone = home_gone, .arg = p };
+					     .home_gone = home_gone, .sign = sign_batch, .arg = p };
 	int rc;
 
 	if (!p)

@@ -2,6 +2,9 @@
 /*
  * routes.c -- the service's routes, public and inside, and the few handlers that only hand on.
  */
+#include <openssl/crypto.h>
+#include <string.h>
+
 #include "http/peers/peers_int.h"
 
 #define GET	(1u << HTTP_GET)
@@ -11,12 +14,18 @@
 #define SESSION_BODY  4096
 #define REPORT_BODY   16384
 #define SWITCH_BODY   4096
-#define LIST_BODY     (1u << 20) /* of a long film: 10 renditions of 2,000 segments are 3 MiB, and too much */
-#define EXCHANGE_BODY (1u << 20)
+#define LIST_BODY     (3u << 20) /* two hours of four renditions are 1 MiB */
+#define EXCHANGE_BODY (4u << 20) /* exchange_link.c puts 700 KiB of text into one, which JSON may double */
 
 static enum http_next media_list(struct http_req *req, void *arg)
 {
 	return media_list_begin(req, ((struct peers *)arg)->media);
+}
+
+/* Rights come before so long a body. */
+static enum http_next media_may(struct http_req *req, void *arg)
+{
+	return media_sign_begin(req, ((struct peers *)arg)->media);
 }
 
 static enum http_next media_sign(struct http_req *req, void *arg)
@@ -41,31 +50,40 @@ static const struct http_route public[] = {
 	{ .methods = GET, .path = "/_/peers/top", .begin = peers_show_top },
 	{ .methods = POST, .path = "/_/peers/switch", .body_max = SWITCH_BODY, .end = peers_switch },
 	{ .methods = GET, .path = "/_/media", .begin = media_list },
-	{ .methods = POST, .path = "/_/media/:bucket/*asset", .body_max = LIST_BODY, .end = media_sign },
+	{ .methods = POST, .path = "/_/media/:bucket/*asset", .body_max = LIST_BODY, .begin = media_may, .end = media_sign },
 	{ .path = NULL },
 };
 
 /* ---- of other gateways ---- */
 
-static enum http_next take(struct http_req *req, struct peers *p, int (*fn)(struct exchange *x, const char *body, size_t len))
+/* Inside listeners on loopback are plain, and anybody of the machine reaches them: a batch says by its MAC that it is a
+ * gateway's. */
+static enum http_next take(struct http_req *req, struct peers *p, const char *way, int (*fn)(struct exchange *x, const char *body, size_t len))
 {
-	const char *body;
+	const char *said = http_header(req, "X-Weir-Peers"), *body;
+	char right[45];
 	size_t len;
 
+	if (!peers_serves(req, p))
+		return HTTP_ANSWERED;
 	body = http_body(req, &len);
-	if (body && !fn(p->exchange, body, len))
+	body = body ? body : "";
+	exchange_mac(right, &p->secret, way, body, len);
+	if (!said || strlen(said) != strlen(right) || CRYPTO_memcmp(said, right, strlen(right)))
+		return http_reply_error(req, 403, "gateway", "this is for gateways of this installation");
+	if (!fn(p->exchange, body, len))
 		return http_reply(req, 204, NULL, NULL, 0);
 	return http_reply_error(req, 400, "messages", "that is no batch of messages of a gateway");
 }
 
 static enum http_next take_up(struct http_req *req, void *arg)
 {
-	return take(req, arg, exchange_take_up);
+	return take(req, arg, "up", exchange_take_up);
 }
 
 static enum http_next take_down(struct http_req *req, void *arg)
 {
-	return take(req, arg, exchange_take_down);
+	return take(req, arg, "down", exchange_take_down);
 }
 
 static const struct http_route inside[] = {

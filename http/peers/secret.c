@@ -79,15 +79,25 @@ void peers_secret_derive(const struct peers_secret *s, const char *purpose, cons
 	hmac_sha256(s->bytes, sizeof(s->bytes), text, n < (int)sizeof(text) ? (size_t)n : sizeof(text) - 1, out);
 }
 
-void session_mac(char out[45], const struct peers_secret *s, const char *viewer, const char *text)
+static void mac_text(char out[45], const struct peers_secret *s, const char *purpose, const char *of, const void *text, size_t len)
 {
 	uint8_t key[32], mac[32];
 	char *encoded;
 
-	peers_secret_derive(s, "session", viewer, key);
-	hmac_sha256(key, sizeof(key), text, strlen(text), mac);
+	peers_secret_derive(s, purpose, of, key);
+	hmac_sha256(key, sizeof(key), text, len, mac);
 	OPENSSL_cleanse(key, sizeof(key));
 	encoded = base64_encode(mac, sizeof(mac));
 	snprintf(out, 45, "%s", encoded ? encoded : "");
 	free(encoded);
+}
+
+void exchange_mac(char out[45], const struct peers_secret *s, const char *way, const void *text, size_t len)
+{
+	mac_text(out, s, "exchange", way, text, len);
+}
+
+void session_mac(char out[45], const struct peers_secret *s, const char *viewer, const char *text)
+{
+	mac_text(out, s, "session", viewer, text, strlen(text));
 }

@@ -26,7 +26,8 @@ struct peers_secret {
 /* Reads it, or makes it. 0 or -errno (registry_error() says why; -EPROTO: what is there is no secret). Blocks as the
  * registry does. */
 int peers_secret_get(struct registry *reg, struct peers_secret *out);
-/* HMAC-SHA256(secret, purpose of). of may be NULL. Purposes: "token", "session" (of a viewer), "media", "network". */
+/* HMAC-SHA256(secret, purpose of). of may be NULL. Purposes: "token", "session" (of a viewer), "exchange" (of a way),
+ * "media", "network". */
 void peers_secret_derive(const struct peers_secret *s, const char *purpose, const char *of, uint8_t out[32]);
 
 struct viewer_token {
@@ -39,6 +40,8 @@ struct viewer_token {
 int viewer_token_sign(char out[VIEWER_TOKEN_MAX], const struct viewer_token *t, const struct peers_secret *s);
 /* 0, -EINVAL malformed, -EBADMSG wrong signature, -ETIME expired. */
 int viewer_token_verify(struct viewer_token *out, const char *text, const struct peers_secret *s, int64_t now);
+/* base64 of HMAC-SHA256(HMAC(secret, "exchange" way), text): a batch of another gateway of this installation. */
+void exchange_mac(char out[45], const struct peers_secret *s, const char *way, const void *text, size_t len);
 /* base64 of HMAC-SHA256(session key of viewer, text): goes beside every instruction. */
 void session_mac(char out[45], const struct peers_secret *s, const char *viewer, const char *text);
 

@@ -113,6 +113,12 @@ def watchers(lab):
 
 
 def hostile(lab):
+    long = lab.req("POST", "/_/media/films/big", "rita", b" " * (2 << 20))
+    check(long.status == 403, "two megabytes of a list: who may not write is told before", long)
+    check(lab.req("POST", "/_/media/films/big", "root", b" " * (2 << 20)).status == 400, "who may is told that it is none")
+    c = Viewer(lab, asset="hostile")
+    c.connect().send('{"action":"\x01"}')
+    check(until(lambda: c.ws.code == 1008, 5), "control characters end the socket", c.ws.code)
     v = Viewer(lab, asset="hostile")
     v.connect()
     for text in "no json", "[]", '{"action":"announce"}', '{"action":"x"}', '{"action":"announce","info_hash":"short","peer_id":"p"}', "{" * 2000:
@@ -243,6 +249,23 @@ def two_gateways():
         check(until(lambda: Viewer(lab, gateway=1).gateways == [urls[1], urls[0]], 10, 0.5), "a session says both gateways, its own first")
         got = session(lab, "films", "big", headers={"Origin": urls[0]}, consent=True).json
         check(got["trackers"] == [f"ws{u[4:]}/_/tracker?token={got['token']}" for u in urls], "and both trackers", got)
+        pair = [Viewer(lab, gateway=i) for i in (0, 1)]
+        for v in pair:
+            v.connect()
+            v.listen()
+
+        def met():
+            for v in pair:
+                v.announce(offers=3, event=None)
+                v.report()
+            return pair[0].ws.wait(lambda m: "offer" in m, 1) or pair[1].ws.wait(lambda m: "offer" in m, 1)
+        check(until(met, 20), "viewers of an asset at two gateways meet", [v.ws.seen for v in pair])
+        check(all(v.instruction(lambda i: i["role"] != "alone", 15) for v in pair), "and are grouped", [v.stream.seen for v in pair])
+        batch = json.dumps({"from": "gw1", "messages": [[1, pair[0].viewer, "", "{}"]]})
+        for way in "up", "down":
+            codes = [lab.req("POST", f"/_/peers/{way}", None, batch, h, port=lab.inside["gw0"]).status
+                     for h in ({}, {"X-Weir-Peers": base64.b64encode(b"x" * 32).decode()}, {"Authorization": f"Bearer {pair[0].token}"})]
+            check(codes == [403] * 3, f"nobody of this machine speaks for a gateway ({way})", codes)
         lab.gateways[0].kill()
         page = {"Origin": urls[0]}
         stream = Stream(lab.port["gw1"], f"/_/peers/events?token={got['token']}", got["key"], headers=page)
