@@ -2,7 +2,8 @@
 """Viewers without a screen (weir media watch), each in a network of its own (198.18.N.1: what is asked at an address of this
 machine comes from that address): one film is switched off, of the other viewers carry each other while the endpoint is
 killed. Who refuses gives nothing and nobody learns of it; who only takes tells no address; what a lying peer sends is
-thrown away, and the liar is excluded. WATCH_OUTAGE (12) seconds."""
+thrown away, and the liar is excluded;
+whose gateway dies moves to another and is in its group again. WATCH_OUTAGE (12) seconds."""
 import hashlib
 import http.server
 import threading
@@ -16,11 +17,12 @@ FILM_S = BEFORE + OUTAGE + AFTER + 20
 
 
 class WatchLab(Lab):
-    """Its gateway listens on every address."""
+    """Gateways listen on every address, and tell these to viewers of the others."""
 
     def gateway(self, i):
         port, inside = free_port(), free_port()
-        d = self.daemon("gateway", f"gw{i}", f"gateway:\n  listen: [\"0.0.0.0:{port}\"]\n  inside: \"127.0.0.1:{inside}\"\n")
+        listen = ", ".join(f"\"{a}:{port}\"" for a in ["127.0.0.1"] + [f"198.18.{site}.1" for site in range(1, 10)])
+        d = self.daemon("gateway", f"gw{i}", f"gateway:\n  listen: [{listen}]\n  inside: \"127.0.0.1:{inside}\"\n")
         self.port[d.node], self.inside[d.node] = port, inside
         return d
 
@@ -28,10 +30,10 @@ class WatchLab(Lab):
 class Watcher:
     """weir media watch."""
 
-    def __init__(self, lab, film, site, *more, seconds=BEFORE + OUTAGE + AFTER):
-        self.site, self.port, self.began = site, lab.port["gw0"], time.monotonic()
+    def __init__(self, lab, film, site, *more, seconds=BEFORE + OUTAGE + AFTER, gateway=0):
+        self.site, self.port, self.began = site, lab.port[f"gw{gateway}"], time.monotonic()
         self.trace_file = lab.work / f"trace-{film}-{site}"
-        self.process = subprocess.Popen([BIN / "weir", "media", "watch", film, "--gateway", f"http://198.18.{site}.1:{lab.port['gw0']}",
+        self.process = subprocess.Popen([BIN / "weir", "media", "watch", film, "--gateway", f"http://198.18.{site}.1:{self.port}",
                                          "--seconds", str(seconds), "--buffer", str(BUFFER), "--trace", self.trace_file, "--json", *more],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -113,11 +115,11 @@ def swarm_of(asset, rendition):
 
 
 def film(lab):
-    """Three assets of one film."""
+    """Four assets of one film."""
     path = lab.work / "film.mp4"
     subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", f"testsrc=size=160x90:rate=10:duration={FILM_S}", "-pix_fmt", "yuv420p",
                     "-c:v", "libx264", "-preset", "ultrafast", path], check=True)
-    for name in "on", "off", "lies":
+    for name in "on", "off", "lies", "moves":
         got = subprocess.run([BIN / "weir", "media", "add", path, name, "--rendition", "90p@120k", "--segment", "2", "--preset", "ultrafast",
                               "--gateway", f"http://127.0.0.1:{lab.port['gw0']}"], capture_output=True, text=True,
                              env={**os.environ, "WEIR_TOKEN": lab.token["ada"]})
@@ -127,8 +129,8 @@ def film(lab):
     return len(listed["renditions"][0]["segments"]), listed["renditions"][0]["name"]
 
 
-def peers(lab, *argv):
-    got = subprocess.run([BIN / "weir", "peers", *argv, "--json", "--url", f"http://127.0.0.1:{lab.port['gw0']}"], capture_output=True,
+def peers(lab, *argv, gateway=0):
+    got = subprocess.run([BIN / "weir", "peers", *argv, "--json", "--url", f"http://127.0.0.1:{lab.port[f'gw{gateway}']}"], capture_output=True,
                          text=True, env={**os.environ, "WEIR_TOKEN": lab.token["ada"]})
     try:
         return json.loads(got.stdout)
@@ -137,8 +139,8 @@ def peers(lab, *argv):
         return {}
 
 
-def asset(lab, name):
-    return next((a for a in peers(lab, "list").get("assets", []) if a["asset"] == f"media/{name}"), {})
+def asset(lab, name, gateway=0):
+    return next((a for a in peers(lab, "list", gateway=gateway).get("assets", []) if a["asset"] == f"media/{name}"), {})
 
 
 def lies(lab, segments, rendition):
@@ -188,6 +190,23 @@ def outage(lab):
     return on, taker, alone
 
 
+def moves(lab):
+    """Last: nothing is started again."""
+    here = [Watcher(lab, "moves", site, seconds=34) for site in (1, 2)] + [Watcher(lab, "moves", 3, seconds=34, gateway=1)]
+    check(until(lambda: asset(lab, "moves", 1).get("first", 0) == 3, 12, 0.3), "viewers at two gateways are one group", peers(lab, "list", gateway=1))
+    lab.gateways[0].kill()
+    died = time.monotonic()
+    moved = until(lambda: (lambda a: a.get("viewers") == 3 and a.get("first") == 3)(asset(lab, "moves", 1)) and
+                  all(v["home"] == "gw1" for g in peers(lab, "groups", "media/moves", gateway=1) for v in g["viewers"]), 15, 0.3)
+    check(moved, f"a gateway dies: its viewers are at the other after {time.monotonic() - died:.1f} s, and one group again",
+          peers(lab, "groups", "media/moves", gateway=1))
+    time.sleep(3)
+    lab.endpoints[0].kill()
+    got = [w.end() for w in here]
+    check(all(g.get("stall", 99) <= 0.5 and g.get("played", 0) > 30 for g in got) and sum(g.get("down_peers", 0) for g in got) > 0,
+          "and they outlive the endpoint, too", [got, [w.said for w in here]])
+
+
 def addresses(on, taker, alone):
     """Who learned which address: by all that was said, both ways."""
     every = on + [taker, alone]
@@ -206,10 +225,11 @@ def addresses(on, taker, alone):
           "who refuses is at no tracker, and no viewer knows of it")
 
 
-with WatchLab() as lab:
+with WatchLab(gateways=2) as lab:
     lab.user("ada", grants=[{"bucket": "*", "prefix": "", "rights": "rwdla"}])
     public(lab, "media")
     made = film(lab)
     lies(lab, *made)
     addresses(*outage(lab))
+    moves(lab)
 finish()
