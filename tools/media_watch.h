@@ -50,8 +50,11 @@ struct viewer_segment {
 	uint8_t sha256[32];
 	/* under the lock */
 	struct viewer_bytes *have;
-	bool by_server, by_peer; /* on its way */
-	int64_t server_again, peer_again; /* not before; it failed */
+	bool by_server;		 /* on its way */
+	uint8_t by_peers;	 /* … from so many of them, the last of whom */
+	struct viewer_peer *asked;
+	int64_t asked_at; /* was asked then */
+	int64_t server_again;	 /* not before; it failed */
 };
 struct viewer_rendition {
 	char name[32];
@@ -93,6 +96,7 @@ struct viewer_peer {
 	uint8_t *have;		     /* of our rendition, a byte for each segment */
 	bool bad;		     /* sent what was not the segment */
 	unsigned int busy, fails;
+	double rate;		 /* bytes/s of its last segments; 0: none yet */
 	int64_t asked_at, again; /* what it has was asked for; not to be asked before */
 	uint64_t received, sent;
 };

@@ -14,6 +14,7 @@
 #define HOPS	      4	   /* redirects */
 #define FAILED_MS     1000 /* before the server is asked again for a segment, as hls.js does */
 #define PEER_FAILED_MS 500
+#define PEER_SLOW_MS   3000
 #define PEER_MS	      6000 /* for a segment of a peer */
 #define HAVE_EVERY_MS 700
 #define HAVE_MS	      1500
@@ -22,6 +23,7 @@
 
 struct fetch {
 	struct viewer_bytes *b;
+	const struct viewer_segment *s; /* NULL: something else. It is given up when another brought it */
 	size_t at;
 	bool over; /* more came than there can be */
 	char location[4096];
@@ -45,6 +47,8 @@ static int on_data(void *arg, const void *data, size_t len)
 {
 	struct fetch *f = arg;
 
+	if (f->s && __atomic_load_n(&f->s->have, __ATOMIC_RELAXED))
+		return -ECANCELED;
 	f->over = f->at + len > f->b->len;
 	if (f->over)
 		return -EMSGSIZE;
@@ -215,7 +219,8 @@ static void peer_said(struct viewer *v, struct viewer_peer *p, int rc)
 		p->fails = 0;
 		return;
 	}
-	p->again = viewer_now() + PEER_FAILED_MS;
+	if (p->again < viewer_now() + PEER_FAILED_MS)
+		p->again = viewer_now() + PEER_FAILED_MS;
 	if (++p->fails < FAILS_MAX)
 		return;
 	viewer_peer_drop(v, p);
@@ -224,10 +229,10 @@ static void peer_said(struct viewer *v, struct viewer_peer *p, int rc)
 
 static void from_peer(struct viewer *v, struct viewer_segment *s, struct viewer_peer *p)
 {
-	struct fetch f = { .b = viewer_bytes_new(s->bytes) };
+	struct fetch f = { .b = viewer_bytes_new(s->bytes), .s = s };
 	size_t rendition = 0;
 	char path[96], address[128], key[VIEWER_KEY + 1], id[VIEWER_ID + 1];
-	int64_t began = viewer_now();
+	int64_t began = viewer_now(), took;
 	int rc = -ENOMEM;
 
 	while (rendition + 1 < v->nrenditions && (s < v->renditions[rendition].segments ||
@@ -237,27 +242,30 @@ static void from_peer(struct viewer *v, struct viewer_segment *s, struct viewer_
 	memcpy(address, p->address, sizeof(address));
 	memcpy(key, p->key_out, sizeof(key));
 	memcpy(id, p->id, sizeof(id));
-	s->by_peer = true;
+	s->by_peers++;
+	s->asked = p;
+	s->asked_at = began;
 	p->busy++;
 	pthread_mutex_unlock(&v->lock);
 	if (f.b)
 		rc = ask_peer(v, address, key, path, PEER_MS, &f);
 	pthread_mutex_lock(&v->lock);
-	s->by_peer = false;
+	s->by_peers--;
 	p->busy--;
+	took = viewer_now() - began + 1;
 	if (!rc) {
 		rc = viewer_store(v, s, f.b);
 		v->count.peers += rc ? 0 : f.b->len;
 		p->received += rc ? 0 : f.b->len;
 	}
-	if (rc)
-		s->peer_again = viewer_now() + PEER_FAILED_MS;
-	if (rc == -EAGAIN) /* it gave it away, or may not give */
-		p->again = viewer_now() + PEER_FAILED_MS;
-	if (!v->quit)
+	if (f.b && (!rc || f.at)) /* what came of one that was given up says how fast it is, too */
+		p->rate = p->rate > 0 ? (p->rate + (double)f.at * 1000 / (double)took) / 2 : (double)f.at * 1000 / (double)took;
+	if (rc == -EAGAIN || (rc && !s->have)) /* it gave it away, may not give, or is too slow: others first */
+		p->again = viewer_now() + (rc == -EAGAIN ? PEER_FAILED_MS : PEER_SLOW_MS);
+	if (!v->quit && !(rc && rc != -EBADMSG && s->have))
 		peer_said(v, p, rc);
 	viewer_bytes_put(f.b);
-	trace_segment(v, s, id, rc, viewer_now() - began);
+	trace_segment(v, s, id, rc, took);
 }
 
 static void take_have(struct viewer *v, struct viewer_peer *p, const struct viewer_bytes *b)

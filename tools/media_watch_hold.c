@@ -16,6 +16,8 @@
 #define URGENT_MS 6000 /* before it is played, at most: then the server is asked also for what peers could give */
 #define LATE_MS	  2500 /* … also when a peer is sending it */
 #define PER_PEER  2    /* requests to one peer at once */
+#define HEDGE_MS  1200 /* a peer that did not give what is urgent in so long: another is asked too */
+#define RATE_UNSEEN 200e3
 
 const char *const viewer_states[4] = { "calm", "strained", "outage", NULL };
 const char *const viewer_roles[4] = { "alone", "first", "second", NULL };
@@ -146,7 +148,21 @@ static bool gives(const struct viewer *v, const struct viewer_peer *p, size_t re
 	return p && !p->bad && *p->address && p->have && rendition == v->mine && p->have[index] && p->again <= now;
 }
 
-/* The instruction's `from` in its order; then, or when it names none that has it in an outage, whoever has it. */
+/* When would it be here, by what it gave lately? In some unit. */
+static double wait_of(const struct viewer_peer *p)
+{
+	return (double)(p->busy + 1) / (p->rate > 0 ? p->rate : RATE_UNSEEN);
+}
+
+static bool better(const struct viewer *v, const struct viewer_peer *p, const struct viewer_peer *best, size_t index, bool free_now)
+{
+	const struct viewer_segment *s = &v->renditions[v->mine].segments[index];
+
+	return (!free_now || (p->busy < PER_PEER && (!s->by_peers || p != s->asked))) && (!best || wait_of(p) < wait_of(best));
+}
+
+/* Of the instruction's `from`; of all when it names none, or, outside the calm, none that has it. free_now: who can be
+ * asked for it at once, and is not being asked. */
 static struct viewer_peer *find_giver(struct viewer *v, size_t rendition, size_t index, int64_t now, bool free_now)
 {
 	const struct viewer_instruction *told = viewer_told(v);
@@ -155,7 +171,7 @@ static struct viewer_peer *find_giver(struct viewer *v, size_t rendition, size_t
 	for (size_t i = 0; i < told->from.n; i++) {
 		struct viewer_peer *p = viewer_peer_by_id(v, told->from.id[i]);
 
-		if (gives(v, p, rendition, index, now) && (!free_now || p->busy < PER_PEER) && (!best || p->busy < best->busy))
+		if (gives(v, p, rendition, index, now) && better(v, p, best, index, free_now))
 			best = p;
 	}
 	if (best || (told->from.n && told->state == VIEWER_CALM))
@@ -163,7 +179,7 @@ static struct viewer_peer *find_giver(struct viewer *v, size_t rendition, size_t
 	for (size_t i = 0; i < v->npeers; i++) {
 		struct viewer_peer *p = &v->peers[i];
 
-		if (gives(v, p, rendition, index, now) && (!free_now || p->busy < PER_PEER) && (!best || p->busy < best->busy))
+		if (gives(v, p, rendition, index, now) && better(v, p, best, index, free_now))
 			best = p;
 	}
 	return best;
@@ -187,10 +203,10 @@ static bool server_plays(struct viewer *v, const struct viewer_segment *s, size_
 		return false;
 	if (told->source == VIEWER_SERVER)
 		return true;
-	giver = s->by_peer || find_giver(v, v->mine, index, now, false);
+	giver = s->by_peers || find_giver(v, v->mine, index, now, false);
 	if (told->source == VIEWER_PEERS_ALONE) /* it would stall otherwise: no harm in asking */
 		return !giver && ahead <= 0;
-	if (s->by_peer)
+	if (s->by_peers)
 		return ahead < LATE_MS;
 	if (giver || told->role == VIEWER_SECOND)
 		return ahead < urgent_ms(v);
@@ -214,7 +230,7 @@ struct viewer_segment *viewer_pick_server(struct viewer *v, int64_t now)
 
 			if (!s)
 				break;
-			if (!s->have && !s->by_server && !s->by_peer && s->server_again <= now &&
+			if (!s->have && !s->by_server && !s->by_peers && s->server_again <= now &&
 			    !find_giver(v, told->hold[i].rendition, n - v->renditions[told->hold[i].rendition].segments[0].n,
 					now, false))
 				return s;
@@ -222,9 +238,11 @@ struct viewer_segment *viewer_pick_server(struct viewer *v, int64_t now)
 	return NULL;
 }
 
-static bool wants_peer(const struct viewer_segment *s, int64_t now)
+static bool wants_peer(const struct viewer *v, const struct viewer_segment *s, int64_t now)
 {
-	return !s->have && !s->by_peer && !s->by_server && s->peer_again <= now;
+	if (s->have || s->by_server)
+		return false;
+	return !s->by_peers || (s->by_peers == 1 && now - s->asked_at > HEDGE_MS && s->start_ms - v->pos_ms < URGENT_MS);
 }
 
 struct viewer_segment *viewer_pick_peer(struct viewer *v, int64_t now, struct viewer_peer **from)
@@ -236,7 +254,7 @@ struct viewer_segment *viewer_pick_peer(struct viewer *v, int64_t now, struct vi
 		return NULL;
 	for (size_t i = viewer_at(v, v->pos_ms);
 	     i < r->nsegments && r->segments[i].start_ms < v->pos_ms + v->opt.buffer_ms; i++)
-		if (wants_peer(&r->segments[i], now) && (*from = find_giver(v, v->mine, i, now, true)))
+		if (wants_peer(v, &r->segments[i], now) && (*from = find_giver(v, v->mine, i, now, true)))
 			return &r->segments[i];
 	for (size_t i = 0; i < told->nhold; i++)
 		for (uint32_t n = told->hold[i].first; n <= told->hold[i].last; n++) {
@@ -244,7 +262,7 @@ struct viewer_segment *viewer_pick_peer(struct viewer *v, int64_t now, struct vi
 
 			if (!s)
 				break;
-			if (wants_peer(s, now) && (*from = find_giver(v, told->hold[i].rendition,
+			if (wants_peer(v, s, now) && (*from = find_giver(v, told->hold[i].rendition,
 								       (size_t)(s - v->renditions[told->hold[i].rendition].segments),
 								       now, true)))
 				return s;

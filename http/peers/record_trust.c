@@ -16,6 +16,7 @@
 #define WINDOW_MS	 5000
 #define RISE		 0.5f  /* of the way up, per window */
 #define FALL		 0.02f /* of the way down: a quiet window says that nobody asked, not that it could not */
+#define UNSEEN		 65536 /* bytes/s that one is taken for who was never measured (group.h) */
 #define WITNESS_PREFIXES 3
 
 /* What all prefixes of the window confirm together, bytes/s; 0: fewer than two. */
@@ -43,8 +44,13 @@ static void window_close(struct viewer *v, int64_t now)
 	if (claim > 0 && rate > 1.25f * claim) /* nobody gives more than it says itself */
 		rate = 1.25f * claim;
 	if (rate > 0) {
+		if (!v->measured)
+			v->uplink = UNSEEN;
 		v->measured = true;
 		v->uplink += (rate > v->uplink ? RISE : FALL) * (rate - v->uplink);
+		/* In the calm little is asked for: a low rate says nothing. In an outage a cap of it would be the end. */
+		if (v->uplink < UNSEEN && v->asset->sense.state == SENSE_CALM)
+			v->uplink = UNSEEN;
 	}
 	v->ncredit = 0;
 	v->credit_ms = now;

@@ -168,6 +168,17 @@ static void an_uplink_counts_as_its_receivers_confirm(void **state)
 	assert_true(uplink(&r, 1) <= 1.25 * 80000 + 1);
 	room_close(&r);
 
+	/* little was asked for, of a film of a low rate: it counts no less than one of whom nothing is known */
+	room_open(&r, NULL);
+	room_join(&r, 1, 100);
+	room_announce(&r, 1);
+	join_all(&r, 2, 3, 7, false);
+	room_tick(&r, 20000);
+	give(&r, 1, receivers, 3, 40, 1000, 3000);
+	assert_true(flagged(&r, 1, "measured"));
+	assert_true(uplink(&r, 1) >= 65536);
+	room_close(&r);
+
 	/* its own claim is nothing */
 	room_open(&r, NULL);
 	join_all(&r, 1, 4, 7, false);
