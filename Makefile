@@ -173,7 +173,7 @@ unit_peers    += test_peers_ws
 # owner: tracker, record
 unit_peers    += test_peers_coordinator test_peers_message test_peers_trust
 # home: sessions
-unit_peers    += test_peers_token
+unit_peers    += test_peers_home test_peers_token
 # grouping, sensing
 unit_peers    += test_peers_group test_peers_network test_peers_sense
 # simulator

@@ -107,7 +107,7 @@ char *peers_facts(const struct http_req *req, struct peers *p, const struct view
 enum http_next peers_no_room(struct http_req *req, int rc)
 {
 	if (rc == -EACCES)
-		return http_reply_error(req, 403, "excluded", "this viewer was excluded; open another session");
+		return http_reply_error(req, 403, "excluded", "this viewer was excluded for what it sent to others");
 	if (rc == -EUSERS) {
 		http_add_header(req, "Retry-After", "10");
 		return http_reply_error(req, 429, "address", "too many viewers of one address (gateway.peers.per_address)");

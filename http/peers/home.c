@@ -20,7 +20,6 @@
 #define ORDERS	     64
 #define SOCKETS_MAX  4
 #define SIGN_MS	     10000 /* of life, on streams */
-#define EXCLUDED_MS  60000 /* one whom the owner closed is kept so long, to be refused */
 #define SWEEP_AT_ONCE 256
 
 struct home_socket {
@@ -500,7 +499,8 @@ void home_close(struct home *h, const char *viewer, const char *why)
 
 static bool is_gone(const struct viewer *v, int64_t now_ms)
 {
-	return !v->sockets && now_ms - v->seen_ms > (v->excluded ? EXCLUDED_MS : HOME_GRACE_MS);
+	/* One whom the owner closed is kept, and so refused, here and there, for as long as its token is good. */
+	return !v->sockets && now_ms - v->seen_ms > HOME_GRACE_MS && (!v->excluded || v->over);
 }
 
 static void sweep_viewer(struct viewer *v, int64_t now_ms, int64_t now_unix_s, bool sign)

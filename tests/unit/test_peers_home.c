@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of a gateway's viewers: who enters, what the owner hears of it and in which order, caps, graces, exclusion. */
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/peers/home.h"
+
+static char heard[4096]; /* "J 1 facts;" … of what was told upwards */
+
+static void up(void *arg, enum peers_up kind, const char *viewer, const char *asset, const char *text)
+{
+	char *at = heard + strlen(heard);
+
+	(void)arg;
+	assert_string_equal(asset, "films/big");
+	snprintf(at, sizeof(heard) - (size_t)(at - heard), "%c%c%s;", "JTRL"[kind], viewer[PEERS_VIEWER_LEN - 1], text);
+}
+
+#define hears(text)                                      \
+	do {                                             \
+		assert_string_equal(heard, text);        \
+		heard[0] = '\0';                         \
+	} while (0)
+
+struct listener {
+	struct home_stream stream; /* the first */
+	char text[256];
+	int ended;
+};
+
+static void push(struct home_stream *s, const char *text, size_t len)
+{
+	struct listener *l = (struct listener *)s;
+
+	strncat(l->text, text, len);
+}
+
+static void end(struct home_stream *s)
+{
+	((struct listener *)s)->ended++;
+}
+
+#define LISTENER { .stream = { .push = push, .end = end } }
+
+static struct viewer_token token[10];
+static struct home *home;
+
+static struct home_guest guest(int n, const char *client, int64_t now_ms)
+{
+	snprintf(token[n].viewer, sizeof(token[n].viewer), "000000000000000%d", n);
+	snprintf(token[n].asset, sizeof(token[n].asset), "films/big");
+	token[n].expires = 1000;
+	return (struct home_guest){ .token = &token[n], .client = client, .facts = "{\"consent\":true}", .now_ms = now_ms };
+}
+
+static int begin(void **state)
+{
+	const struct home_options opt = { .up = up };
+
+	(void)state;
+	heard[0] = '\0';
+	assert_int_equal(home_new(&home, &opt), 0);
+	home_limits(home, 4, 2);
+	return 0;
+}
+
+static int finish(void **state)
+{
+	(void)state;
+	home_free(home);
+	return 0;
+}
+
+static void test_order(void **state)
+{
+	struct home_guest g = guest(1, "198.51.100.1", 1000);
+	struct home_socket *s, *second;
+
+	(void)state;
+	assert_int_equal(home_socket_new(home, &g, &s), 0);
+	hears("J1{\"consent\":true};");
+	home_socket_said(s, 1100, "hello");
+	hears("T1hello;");
+	assert_int_equal(home_socket_new(home, &g, &second), 0);
+	assert_int_equal(home_report(home, &g, 1000, -1, "{}"), 0);
+	hears("R1{};"); /* it is known already */
+	home_socket_free(s);
+	home_socket_free(second);
+	home_sweep(home, 2000, 1);
+	home_sweep(home, 2000 + HOME_GRACE_MS - 1000, 1);
+	hears(""); /* it may come back */
+	home_sweep(home, 2001 + HOME_GRACE_MS, 1);
+	hears("L1;");
+	home_sweep(home, 2001 + 5 * HOME_GRACE_MS, 1);
+	hears("");
+}
+
+static void test_grace(void **state)
+{
+	struct home_guest g = guest(1, "198.51.100.1", 1000);
+	struct home_socket *s;
+
+	(void)state;
+	assert_int_equal(home_socket_new(home, &g, &s), 0);
+	home_sweep(home, 60000, 1); /* who is connected need not say anything */
+	home_socket_free(s);
+	g.now_ms = 60000 + HOME_GRACE_MS;
+	assert_int_equal(home_socket_new(home, &g, &s), 0);
+	home_sweep(home, 60001 + HOME_GRACE_MS, 1);
+	home_socket_free(s);
+	hears("J1{\"consent\":true};");
+}
+
+static void test_caps(void **state)
+{
+	struct home_guest g[6] = { guest(0, "198.51.100.1", 1000), guest(1, "198.51.100.1", 1000), guest(2, "198.51.100.1", 1000),
+				   guest(3, "2001:db8:0:1::1", 1000), guest(4, "2001:db8:0:1::2", 1000), guest(5, "203.0.113.1", 1000) };
+	struct home_counts c;
+
+	(void)state;
+	assert_int_equal(home_report(home, &g[0], 1, -1, "{}"), 0);
+	assert_int_equal(home_report(home, &g[1], 1, -1, "{}"), 0);
+	assert_int_equal(home_room(home, "198.51.100.1"), -EUSERS);
+	assert_int_equal(home_report(home, &g[2], 1, -1, "{}"), -EUSERS);
+	assert_int_equal(home_report(home, &g[3], 1, -1, "{}"), 0);
+	assert_int_equal(home_report(home, &g[4], 1, -1, "{}"), 0);
+	assert_int_equal(home_room(home, "2001:db8:0:1::3"), -ENOSPC);
+	assert_int_equal(home_report(home, &g[5], 1, -1, "{}"), -ENOSPC);
+	home_limits(home, 100, 2);
+	assert_int_equal(home_room(home, "2001:db8:0:1::3"), -EUSERS); /* one /64 is one subscriber */
+	assert_int_equal(home_room(home, "2001:db8:0:2::3"), 0);
+	home_counts(home, &c);
+	assert_int_equal(c.viewers, 4);
+	home_sweep(home, 1001 + HOME_GRACE_MS, 1);
+	assert_int_equal(home_room(home, "198.51.100.1"), 0);
+}
+
+static void test_reports(void **state)
+{
+	struct home_guest g = guest(1, "198.51.100.1", 1000);
+
+	(void)state;
+	assert_int_equal(home_report(home, &g, 1000, -1, "{\"n\":1}"), 0);
+	g.now_ms = 1999;
+	assert_int_equal(home_report(home, &g, 1000, -1, "{\"n\":2}"), -EBUSY);
+	g.now_ms = 2000;
+	assert_int_equal(home_report(home, &g, 1000, 0, "{\"n\":3}"), 0);
+	hears("J1{\"consent\":true};R1{\"n\":1};R1{\"n\":3};");
+	home_retell(home); /* to a new owner: with the consent as it is now */
+	hears("J1{\"consent\":false};R1{\"n\":3};");
+}
+
+static void test_streams(void **state)
+{
+	struct home_guest g = guest(1, "198.51.100.1", 1000);
+	struct listener first = LISTENER, second = LISTENER;
+
+	(void)state;
+	assert_int_equal(home_stream_add(home, &g, &first.stream), 0);
+	hears("J1{\"consent\":true};");
+	home_instruct(home, token[1].viewer, "one;", 4);
+	home_instruct(home, token[1].viewer, "two;", 4);
+	home_instruct(home, "0000000000000009", "none;", 5);
+	assert_string_equal(first.text, "one;two;");
+	assert_int_equal(home_stream_add(home, &g, &second.stream), 0);
+	assert_int_equal(first.ended, 1);
+	assert_string_equal(second.text, "two;"); /* the last first */
+	home_stream_remove(home, &first.stream);
+	home_instruct(home, token[1].viewer, "three;", 6);
+	assert_string_equal(second.text, "two;three;");
+	home_end(home);
+	assert_int_equal(second.ended, 1);
+	home_stream_remove(home, &second.stream);
+}
+
+static void test_expiry(void **state)
+{
+	struct home_guest g = guest(1, "198.51.100.1", 1000);
+	struct listener l = LISTENER;
+
+	(void)state;
+	assert_int_equal(home_stream_add(home, &g, &l.stream), 0);
+	home_sweep(home, 2000, 999);
+	assert_int_equal(l.ended, 0);
+	home_sweep(home, 3000, 1000);
+	assert_int_equal(l.ended, 1);
+	home_sweep(home, 3001 + HOME_GRACE_MS, 1010);
+	hears("J1{\"consent\":true};L1;");
+}
+
+/* The same token is refused until its end, however long it stays away. */
+static void test_excluded(void **state)
+{
+	struct home_guest g = guest(1, "198.51.100.1", 1000);
+	struct home_socket *s, *again;
+
+	(void)state;
+	assert_int_equal(home_socket_new(home, &g, &s), 0);
+	home_close(home, token[1].viewer, "poison");
+	home_socket_said(s, 1100, "still here");
+	home_socket_free(s);
+	assert_int_equal(home_socket_new(home, &g, &again), -EACCES);
+	home_sweep(home, 500000, 999);
+	assert_int_equal(home_report(home, &g, 1, -1, "{}"), -EACCES);
+	home_retell(home);
+	hears("J1{\"consent\":true};");
+	home_sweep(home, 600000, 1001);
+	hears("L1;");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_order, begin, finish),   cmocka_unit_test_setup_teardown(test_grace, begin, finish),
+		cmocka_unit_test_setup_teardown(test_caps, begin, finish),    cmocka_unit_test_setup_teardown(test_reports, begin, finish),
+		cmocka_unit_test_setup_teardown(test_streams, begin, finish), cmocka_unit_test_setup_teardown(test_expiry, begin, finish),
+		cmocka_unit_test_setup_teardown(test_excluded, begin, finish),
+	};
+
+	return cmocka_run_group_tests_name("peers_home", tests, NULL, NULL);
+}
