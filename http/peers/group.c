@@ -17,6 +17,7 @@ struct groups *groups_new(const struct group_options *opt)
 	g->o.helpers = !g->o.helpers ? 3 : g->o.helpers < 2 ? 2 : g->o.helpers;
 	g->o.helpers = g->o.helpers < GROUP_HELPERS_MAX ? g->o.helpers : GROUP_HELPERS_MAX;
 	g->o.margin = g->o.margin > 0 ? g->o.margin : 1.3f;
+	g->o.first_margin = g->o.first_margin > 0 ? g->o.first_margin : 2 * g->o.margin;
 	g->o.uplink_share = g->o.uplink_share > 0 ? g->o.uplink_share : 0.8f;
 	g->o.unknown_uplink = g->o.unknown_uplink > 0 ? g->o.unknown_uplink : 64 * 1024;
 	g->o.copies = g->o.copies ? g->o.copies : 2;

@@ -64,7 +64,9 @@ struct group_viewer {
 struct group_options {
 	unsigned int size;    /* members of a grouping at most; 0: 48 */
 	unsigned int helpers; /* of a second-group member, at least 2; 0: 3 */
-	float margin;	      /* first group's uplink over the grouping's demand; 0: 1.3 */
+	float margin;	      /* uplink of those who may upload over a grouping's demand, which neighbours lend each other; 0: 1.3 */
+	float first_margin;   /* … of its first group, as far as there is: who has what is wanted is not the same as who has
+				 uplink, so it is larger; 0: twice the margin */
 	float uplink_share;   /* of a measured uplink that may be used; 0: 0.8 */
 	float unknown_uplink; /* assumed of one that was never measured, bytes/s; 0: 64 KiB/s */
 	bool cellular;	      /* may upload by consent */

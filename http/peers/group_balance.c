@@ -2,7 +2,8 @@
 /*
  * group_balance.c -- groupings short of uplink get spare helpers from their neighbours: first from those of the same AS,
  * then from others of the asset. A helper moves where there is room, else it changes places with one who has nothing to
- * give. As few as possible, and of the standing only those who are not in a first group.
+ * give. As few as possible; who is in a first
+ * group moves only when nobody else can and the other is short indeed: those whom it helped then get another.
  */
 #include "http/peers/group_internal.h"
 
@@ -27,7 +28,8 @@ static bool serves(const struct groups *g, uint32_t i)
 }
 
 /* Whom the donor can spare most usefully: its place in the list, or GROUP_NONE. */
-static uint32_t spare_of(const struct groups *g, const struct group_viewer *v, const struct group_slot *donor, float missing)
+static uint32_t spare_of(const struct groups *g, const struct group_viewer *v, const struct group_slot *donor, float missing,
+			 bool serving)
 {
 	float spare = donor->supply - 1.05f * donor->need, best = 0;
 	uint32_t at = GROUP_NONE;
@@ -36,9 +38,9 @@ static uint32_t spare_of(const struct groups *g, const struct group_viewer *v, c
 		uint32_t i = g->member[donor->start + k];
 		float w = g->weight[i];
 
-		/* The smallest that is enough, else the largest. */
-		if (w <= 0 || w > spare || v[i].flags & GROUP_BATTERY_LOW || serves(g, i))
+		if (w <= 0 || w > spare || v[i].flags & GROUP_BATTERY_LOW || serves(g, i) != serving)
 			continue;
+		/* The smallest that is enough, else the largest. */
 		if (at == GROUP_NONE || (best < missing ? w > best : w >= missing && w < best)) {
 			best = w;
 			at = k;
@@ -71,8 +73,10 @@ static uint32_t least_of(const struct groups *g, const struct group_slot *s, flo
 static bool lend(struct groups *g, const struct group_viewer *v, uint32_t donor_number, uint32_t number)
 {
 	struct group_slot *donor = &g->slot[donor_number], *s = &g->slot[number];
-	uint32_t k = spare_of(g, v, donor, s->need - s->supply), helper, other;
+	uint32_t k = spare_of(g, v, donor, s->need - s->supply, false), helper, other;
 
+	if (k == GROUP_NONE && s->supply < 0.9f * s->need)
+		k = spare_of(g, v, donor, s->need - s->supply, true);
 	if (k == GROUP_NONE)
 		return false;
 	helper = g->member[donor->start + k];

@@ -91,7 +91,7 @@ static double need_of(const struct plan *p, double demand, uint32_t k)
 {
 	uint32_t own = k < p->g->o.copies ? k : p->g->o.copies;
 
-	return p->g->o.margin * demand * (p->count - own) / p->count;
+	return p->g->o.first_margin * demand * (p->count - own) / p->count;
 }
 
 /* Somebody of another prefix among the first, when all are of one and such a candidate is there. */

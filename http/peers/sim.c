@@ -15,7 +15,7 @@ void sim_defaults(struct sim_options *opt)
 	*opt = (struct sim_options){ .policy = SIM_WEIR, .seed = 1, .viewers = 1000, .warm_ms = 120000, .outage_ms = 60000,
 		.after_ms = 40000, .headroom = 1.3, .without_uplink = 0.25, .churn = 0.001, .silent = 0.2, .segment_ms = 4000,
 		.asset_ms = 2400000, .live_hold_back = 3, .uplink = 12e6, .uplink_sigma = 1, .downlink = 60e6,
-		.downlink_sigma = 0.8, .report_ms = 4000, .ahead_ms = 90000, .window_ms = 60000, .copies = 2, .group = { .margin = 2.5f } };
+		.downlink_sigma = 0.8, .report_ms = 4000, .ahead_ms = 90000, .window_ms = 75000, .copies = 1, .group = { .size = 72, .margin = 1.5f } };
 }
 
 static bool options_good(const struct sim_options *o)

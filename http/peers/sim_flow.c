@@ -33,6 +33,10 @@ bool sim_start(struct sim *s, uint32_t i, enum sim_slot slot, uint32_t segment, 
 		return false;
 	*t = (struct sim_transfer){ .from = from, .left = s->bytes[v->rendition][segment], .segment = (uint16_t)segment,
 				    .slot = (uint8_t)slot, .begun = s->step };
+	if (v->part_left > 0 && v->part == segment && s->opt.policy != SIM_CLIENT_SERVER) {
+		t->left = v->part_left;
+		v->part_left = 0;
+	}
 	v->n[slot]++;
 	sim_bit_set(sim_asked(s, i), segment);
 	if (from == SIM_SERVER) {
@@ -76,6 +80,12 @@ static void transfer_end(struct sim *s, uint32_t i, struct sim_transfer *t, floa
 
 void sim_abort(struct sim *s, uint32_t i, struct sim_transfer *t)
 {
+	struct sim_viewer *v = &s->v[i];
+
+	if (t->segment == v->next || v->part_left <= 0) { /* one is remembered: rather the next to be played */
+		v->part = t->segment;
+		v->part_left = t->left;
+	}
 	transfer_end(s, i, t, -1);
 }
 

@@ -82,6 +82,8 @@ struct sim_viewer {
 	struct sim_conn c[SIM_CONNS];
 	uint16_t hold[SIM_HOLDS]; /* portions to fetch, in this order; SIM_PEERS_FIRST: another fetches it from the server */
 	uint8_t nhold;
+	uint16_t part; /* segment of which a broken transfer left something: the next goes on from there */
+	float part_left;
 	/* measured */
 	bool watched, lost; /* was playing when the outage began; lost helpers in the storm */
 	uint32_t stalled_ms, watched_ms; /* in the window of the outage */

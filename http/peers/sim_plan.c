@@ -9,7 +9,8 @@
 #include "http/peers/sim_weir.h"
 #include "http/peers/supply.h"
 
-#define FROM_MAX 10 /* data channels that one receives over */
+#define FROM_MAX  10	/* data channels that one receives over */
+#define HUNGRY_MS 16000 /* of buffer */
 
 static int by_grouping(struct sim *s)
 {
@@ -181,13 +182,21 @@ static void sources(struct plan *p, size_t k, uint64_t *lacking)
 	p->out[k].nfrom = (uint8_t)n;
 }
 
-/* Who is farthest has the fewest to choose from: it chooses first. Insertion: groupings are small, and nearly sorted. */
-static void foremost_first(const struct plan *p, uint16_t *order)
+/* Whose buffer runs low chooses first, then who is farthest: he has the fewest to choose from. */
+static uint32_t turn(const struct plan *p, size_t k)
+{
+	uint32_t buffer = p->s->weir->gv[p->who[k]].buffer_ms / HUNGRY_MS;
+
+	return p->m[k].position + (buffer < 1 ? UINT32_MAX / 2 : 0);
+}
+
+/* Insertion: groupings are small, and nearly sorted. */
+static void in_turn(const struct plan *p, uint16_t *order)
 {
 	for (size_t k = 0; k < p->n; k++) {
 		size_t at = k;
 
-		for (; at && p->m[order[at - 1]].position < p->m[k].position; at--)
+		for (; at && turn(p, order[at - 1]) < turn(p, k); at--)
 			order[at] = order[at - 1];
 		order[at] = (uint16_t)k;
 	}
@@ -203,7 +212,7 @@ static void plan_one(struct sim *s, const uint32_t *who, size_t n)
 	p->who = who;
 	p->n = n < SUPPLY_MEMBERS_MAX ? n : SUPPLY_MEMBERS_MAX;
 	members(p);
-	foremost_first(p, order);
+	in_turn(p, order);
 	supply_rare(p->m, p->n, s->words, s->opt.copies, rare, none);
 	memset(lacking, 0, s->words * sizeof(*lacking));
 	for (size_t k = 0; k < p->n; k++)

@@ -14,6 +14,7 @@
 #define GROUP_STEPS 4	/* between two runs of the grouping */
 #define SIGN_HALF   10 /* steps: half of 5 s */
 #define DEAD_MS	    3000 /* until the gateways know that the endpoints are away */
+#define HURRY_MS    8000 /* of buffer: a channel that is no longer wanted is not waited for */
 #define SEND_RATE   50000 /* instructions that gateways send in a second, all together */
 
 int sim_weir_new(struct sim *s)
@@ -246,7 +247,7 @@ static void apply(struct sim *s, uint32_t i)
 		v->http_after = v->http_fails ? v->http_after : 0;
 	for (uint32_t k = 0; k < v->nconn;) {
 		v->c[k].closing = !in_list(p, &v->c[k]);
-		if (v->c[k].closing && !v->c[k].busy)
+		if (v->c[k].closing && (!v->c[k].busy || sim_buffer_ms(s, v) < HURRY_MS))
 			sim_disconnect(s, i, k);
 		else
 			k++;
