@@ -85,7 +85,8 @@ struct sim_viewer {
 	uint16_t part; /* segment of which a broken transfer left something: the next goes on from there */
 	float part_left;
 	/* measured */
-	bool watched, lost; /* was playing when the outage began; lost helpers in the storm */
+	bool watched; /* was playing when the outage began */
+	uint8_t lost; /* data channels that it had before the storm, until it has them (or two) again */
 	uint32_t stalled_ms, watched_ms; /* in the window of the outage */
 	float received, sent, burst /* sent in this step */;
 	float uplink_seen; /* bytes/s that receivers confirmed */
@@ -200,9 +201,11 @@ void sim_weir_free(struct sim *s);
 void sim_weir_arrive(struct sim *s, uint32_t i);
 void sim_weir_leave(struct sim *s, uint32_t i);
 void sim_weir(struct sim *s);
+bool sim_weir_settled(const struct sim *s, uint32_t i); /* connected with two of those whom it was last told to receive from, or with the one; or told to take from the server */
 
 /* sim_measure.c */
 void sim_measure(struct sim *s);
+void sim_measure_storm(struct sim *s);
 void sim_measure_leave(struct sim *s, uint32_t i);
 void sim_measure_end(struct sim *s);
 

@@ -228,7 +228,7 @@ static void plan_one(struct sim *s, const uint32_t *who, size_t n)
 	}
 }
 
-/* A grouping is planned every two seconds, and at once when somebody of it moved. */
+/* A grouping is planned every four seconds (two, when the server is not well), and at once when somebody of it moved. */
 static bool moved(const struct sim *s, const uint32_t *who, size_t n)
 {
 	for (size_t k = 0; k < n; k++) {
@@ -247,11 +247,12 @@ void sim_plan(struct sim *s)
 {
 	struct sim_weir *w = s->weir;
 	int most = by_grouping(s);
+	uint32_t every = w->sense.state == SENSE_CALM ? 4 : 2;
 
-	for (int g = 0; g < most; g++) {
+	for (uint32_t g = 0; g < (uint32_t)most; g++) {
 		uint32_t first = g ? w->start[g - 1] : 0, n = w->start[g] - first;
 
-		if (n && (w->changed || (g + s->step / 4) % 2 == 0 || moved(s, w->order + first, n)))
+		if (n && (w->changed || (g + s->step / 4) % every == 0 || moved(s, w->order + first, n)))
 			plan_one(s, w->order + first, n);
 	}
 	/* Who is in no grouping plays as if we were not there. */

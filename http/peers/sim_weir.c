@@ -74,7 +74,7 @@ void sim_weir_leave(struct sim *s, uint32_t i)
 
 	*g = (struct group_viewer){ .id = ~s->v[i].id, .flags = GROUP_EXCLUDED, .grouping = GROUP_NONE };
 	s->weir->due[i] = 0;
-	s->weir->left = true;
+	s->weir->left++;
 }
 
 /* What a report says of the server: nothing, when it was not asked. */
@@ -139,7 +139,6 @@ void sim_weir_arrive(struct sim *s, uint32_t i)
 	v->w = (struct sim_windows){ .high = 8, .p2p = (uint16_t)(s->opt.window_ms / 1000), .server = true };
 	v->cap = 0;
 	sim_weir_leave(s, i);
-	s->weir->left = false;
 	s->weir->knows[i] = s->step + 1 + (v->early ? SIM_STEPS(JOIN_MS + (uint32_t)v->rtt_ms * 3) : 0);
 }
 
@@ -273,6 +272,17 @@ void sim_instruct(struct sim *s, uint32_t i, const struct sim_instruction *p)
 	s->weir->instructions++;
 }
 
+bool sim_weir_settled(const struct sim *s, uint32_t i)
+{
+	const struct sim_instruction *p = &s->weir->last[i];
+	const struct sim_viewer *v = &s->v[i];
+	int open = 0;
+
+	for (int k = 0; k < v->nconn; k++)
+		open += in_list(p, &v->c[k]) && sim_connected(s, &v->c[k]);
+	return p->nfrom ? open >= (p->nfrom < 2 ? 1 : 2) : p->w.server && !s->weir->due[i];
+}
+
 static void regroup(struct sim *s)
 {
 	struct sim_weir *w = s->weir;
@@ -292,7 +302,8 @@ static void regroup(struct sim *s)
 		s->r.groupings = w->result.groupings;
 	}
 	sim_plan(s);
-	w->changed = w->left = false;
+	w->changed = false;
+	w->left = 0;
 }
 
 void sim_weir(struct sim *s)
@@ -312,6 +323,7 @@ void sim_weir(struct sim *s)
 	}
 	if (sense(s))
 		w->changed = true;
-	if (s->step % GROUP_STEPS == 0 || w->changed)
+	/* Once a second; at once when many have gone. */
+	if (s->step % GROUP_STEPS == 0 || w->changed || w->left > s->opt.viewers / 50)
 		regroup(s);
 }

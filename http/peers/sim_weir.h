@@ -37,7 +37,8 @@ struct sim_weir {
 	uint32_t prefixes;
 	double egress[4], server_before, wanted, slope;
 	uint64_t queue, instructions;
-	bool changed, left;
+	bool changed;
+	uint32_t left; /* known to have gone since the last grouping */
 	double spent;
 	uint32_t runs;
 };

@@ -208,17 +208,15 @@ void sim_viewer_leave(struct sim *s, uint32_t i)
 		sim_weir_leave(s, i);
 }
 
-/* A fifth (say) leaves at once; who of the rest has fewer than two living helpers left is watched until he has two. */
+/* A fifth (say) leaves at once. */
 static void storm(struct sim *s)
 {
+	sim_measure_storm(s);
 	for (uint32_t i = 0; i < s->opt.viewers; i++)
 		if (sim_unit(&s->rnd) < s->opt.storm) {
 			s->v[i].silent = false;
 			s->v[i].leave = s->step;
-		} else {
-			s->v[i].lost = s->v[i].play == PLAY_PLAYING;
 		}
-	s->storm_step = s->step;
 }
 
 void sim_world_churn(struct sim *s)

@@ -68,7 +68,7 @@ static const float parts[COVER] = { 1, 0.25f, 0.25f };
 
 struct choice {
 	struct supply_member *m;
-	size_t n, who, first, words;
+	size_t n, who, first, words; /* words first…words - 1: outside them nothing is wanted */
 	const uint32_t *now;
 	size_t nnow;
 	uint64_t open[COVER][SUPPLY_WORDS_MAX]; /* wanted, and had from fewer than 1, 2, … of those chosen */
@@ -108,14 +108,16 @@ static size_t best(const struct choice *c, int level, const uint32_t *out, size_
 		if (i == c->who || !supply_shares(m) || among(out, nout, i))
 			continue;
 		left = room(c, i, level);
+		if (left < 1 && level)
+			continue;
 		score = (float)gain(m->have, c->open[level], c->first, c->words) * (left < 4 ? left : 4);
 		/* Who has nothing left is asked for what nobody else has, and never as a second. */
 		if (left < 1)
-			score *= level ? 0 : 0.02f;
+			score *= 0.02f;
 		if (m->as && m->as == me->as)
 			score *= 4;
 		if (among(c->now, c->nnow, i))
-			score *= 2;
+			score *= 8;
 		if (score > most) {
 			most = score;
 			at = i;
@@ -130,13 +132,16 @@ size_t supply_sources(struct supply_member *m, size_t n, size_t who, const uint6
 	struct choice c = { .m = m, .n = n, .who = who, .words = words, .now = now, .nnow = nnow };
 	size_t at, nout = 0;
 
-	c.first = m[who].position / 64 < words ? m[who].position / 64 : 0;
 	for (int k = 0; k < COVER; k++)
 		memcpy(c.open[k], want, words * sizeof(*want));
 	memcpy(lacking, want, words * sizeof(*want));
+	while (c.words && !want[c.words - 1])
+		c.words--;
+	while (c.first < c.words && !want[c.first])
+		c.first++;
 	for (int level = 0; level < COVER; level++)
 		while (nout < max && (at = best(&c, level, out, nout)) < n) {
-			for (size_t w = c.first; w < words && room(&c, at, level) >= 1; w++)
+			for (size_t w = c.first; w < c.words && room(&c, at, level) >= 1; w++)
 				lacking[w] &= ~m[at].have[w];
 			covered(&c, m[at].have);
 			m[at].load += m[who].demand * parts[level];
