@@ -212,7 +212,7 @@ static void plenty(struct group_viewer *v, size_t n)
 static void capacity(void **unused)
 {
 	static struct group_viewer v[2000];
-	struct groups *g = groups_new(NULL);
+	struct groups *g = groups_new(&(struct group_options){ .first_margin = 1.3f });
 	struct group_result r;
 
 	(void)unused;
