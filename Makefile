@@ -193,7 +193,7 @@ unit_tunnel   += test_tunnel_h1_server test_tunnel_h2 test_tunnel_h2_ends test_t
 unit_tunnel   += test_tunnel_limits test_tunnel_origin_h2 test_tunnel_pick test_tunnel_proxy test_tunnel_publish
 unit_tunnel   += test_tunnel_raw test_tunnel_reactor test_tunnel_sni test_tunnel_spare
 
-unit_weir     := test_sync
+unit_weir     := test_media_watch test_sync
 
 # ---- programs that test scripts run (tests/net/NAME.c), with lib ------------------------------
 net_programs  :=

@@ -54,7 +54,7 @@ static void ranges_of(const json_t *list, struct viewer_instruction *out)
 		json_int_t r = json_integer_value(json_array_get(range, 0)), a = json_integer_value(json_array_get(range, 1)),
 			   b = json_integer_value(json_array_get(range, 2));
 
-		if (out->nhold < VIEWER_RANGES && r >= 0 && r < 1000 && a >= 0 && b >= a && b < UINT32_MAX)
+		if (json_array_size(range) == 3 && out->nhold < VIEWER_RANGES && r >= 0 && r < 1000 && a >= 0 && b >= a && b < UINT32_MAX)
 			out->hold[out->nhold++] = (struct viewer_range){ (uint32_t)r, (uint32_t)a, (uint32_t)b };
 	}
 }

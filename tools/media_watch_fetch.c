@@ -282,7 +282,7 @@ static void take_have(struct viewer *v, struct viewer_peer *p, const struct view
 			   first = json_integer_value(json_array_get(range, 1)) - r->segments[0].n,
 			   last = json_integer_value(json_array_get(range, 2)) - r->segments[0].n;
 
-		if (p->have && rendition == (json_int_t)v->mine)
+		if (p->have && json_array_size(range) == 3 && rendition == (json_int_t)v->mine)
 			for (json_int_t n = first < 0 ? 0 : first; n <= last && n < r->nsegments; n++)
 				p->have[n] = 1;
 	}
