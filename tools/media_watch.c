@@ -274,6 +274,7 @@ static int watch(struct viewer *v)
 	if (!rc && v->opt.start_ms >= v->duration_ms)
 		rc = cmd_fail("--start: %s lasts %lld s", v->opt.asset, (long long)v->duration_ms / 1000);
 	v->pos_ms = v->opt.start_ms;
+	v->local = viewer_is_local(v);
 	if (!rc && v->opt.consent)
 		rc = viewer_serve_start(v);
 	if (!rc)

@@ -137,6 +137,7 @@ struct viewer {
 	int64_t duration_ms;
 	struct viewer_serve *serve; /* NULL: gives nothing */
 	char at[128];		    /* where it serves, "" */
+	bool local;		    /* the gateway is on this machine */
 
 	pthread_mutex_t lock; /* all that follows */
 	pthread_cond_t changed;
@@ -216,5 +217,6 @@ int viewer_get(struct viewer *v, const char *path, size_t max, struct viewer_byt
 /* ---- serving ---- CMD_OK, or CMD_FAILED after a message; v->at is where */
 int viewer_serve_start(struct viewer *v);
 void viewer_serve_stop(struct viewer *v);
+bool viewer_is_local(const struct viewer *v); /* is the gateway reached over loopback? */
 
 #endif

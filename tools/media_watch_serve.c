@@ -274,6 +274,13 @@ static int own_address(const char *url, struct addr_port *out)
 	return rc;
 }
 
+bool viewer_is_local(const struct viewer *v)
+{
+	struct addr_port at;
+
+	return !own_address(web_base(v->web), &at) && addr_is_loopback(&at.addr);
+}
+
 /* A listening socket; v->at says where. */
 static int listen_at(struct viewer *v)
 {

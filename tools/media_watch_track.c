@@ -136,14 +136,14 @@ static struct viewer_peer *peer_add(struct viewer *v, const char *id)
 static void sdp_take(const struct viewer *v, struct viewer_peer *p, const char *sdp)
 {
 	char address[128] = "", key[VIEWER_KEY + 1] = "", more;
-	struct addr_port at, own;
+	struct addr_port at;
 	uint8_t bytes[VIEWER_KEY / 2];
 
 	if (sscanf(sdp, "weir-tcp %127s %32s %c", address, key, &more) != 2 || addr_port_parse(&at, address) || *at.path ||
 	    !at.port || hex_decode(key, bytes, sizeof(bytes)))
 		return;
 	/* nobody makes us ask services of our own machine, unless all of this is on one */
-	if (addr_is_loopback(&at.addr) && (!*v->at || addr_port_parse(&own, v->at) || !addr_is_loopback(&own.addr)))
+	if (addr_is_loopback(&at.addr) && !v->local)
 		return;
 	memcpy(p->address, address, sizeof(p->address));
 	memcpy(p->key_out, key, sizeof(p->key_out));
