@@ -10,6 +10,7 @@
 #include "http/peers/supply.h"
 
 #define FROM_MAX  10	/* data channels that one receives over */
+#define LIVE_AHEAD 3	/* segments */
 #define HUNGRY_MS 16000 /* of buffer */
 
 static int by_grouping(struct sim *s)
@@ -53,15 +54,23 @@ struct plan {
 };
 static _Thread_local struct plan plan; /* 1 MB: not on the stack */
 
+/* Live, a segment has seconds to reach all: more of them begin with it. */
+static uint32_t copies_of(const struct sim *s)
+{
+	return s->opt.copies + (s->opt.live ? 2 : 0);
+}
+
 static struct sim_windows windows(const struct sim *s, uint8_t role, enum sense_state state)
 {
-	struct sim_windows w = { .high = 8, .p2p = (uint16_t)(s->opt.window_ms / 1000), .server = true };
+	struct sim_windows w = { .high = s->opt.live ? 4 : 8, .p2p = (uint16_t)(s->opt.window_ms / 1000), .server = true };
 
 	if (role == GROUP_ALONE) {
 		w.high = 30;
 	} else if (state == SENSE_OUTAGE || (state == SENSE_STRAINED && role == GROUP_SECOND)) {
 		w.high = 0;
 		w.server = false;
+	} else if (state == SENSE_STRAINED && s->opt.live) {
+		w.high = 0; /* portions alone: all the first group at once would be too much for what is left */
 	}
 	return w;
 }
@@ -69,7 +78,8 @@ static struct sim_windows windows(const struct sim *s, uint8_t role, enum sense_
 static void members(struct plan *p)
 {
 	const struct sim *s = p->s;
-	uint32_t edge = sim_edge(s);
+	/* Of a live stream, who fetches what is not there yet is said before it is. */
+	uint32_t edge = sim_edge(s) + (s->opt.live ? LIVE_AHEAD : 0);
 
 	for (size_t k = 0; k < p->n; k++) {
 		uint32_t i = p->who[k];
@@ -134,7 +144,7 @@ static void portions(struct plan *p, const uint64_t *rare, const uint64_t *none,
 
 			for (; left; left &= left - 1) {
 				uint32_t segment = w * 64 + (uint32_t)__builtin_ctzll(left);
-				size_t copies = group_holders(h, n, asset, segment, p->s->opt.copies, got), c = 0;
+				size_t copies = group_holders(h, n, asset, segment, copies_of(p->s), got), c = 0;
 
 				while (pass == 1 && c < copies && sim_bit(p->m[at[got[c]]].have, segment))
 					c++;
@@ -162,7 +172,10 @@ static void sources(struct plan *p, size_t k, uint64_t *lacking)
 	uint32_t to = g->position + s->opt.ahead_ms / s->opt.segment_ms;
 	uint64_t mine[SUPPLY_WORDS_MAX];
 
-	for (uint32_t seg = g->position; seg <= to && seg <= sim_edge(s); seg++)
+	/* Live: whoever had the last ones will have the next, and all want the same. */
+	for (uint32_t seg = g->position; s->opt.live && seg + 4 > g->position && seg > 0; seg--)
+		sim_bit_set(p->wanted[k], seg);
+	for (uint32_t seg = g->position; !s->opt.live && seg <= to && seg <= sim_edge(s); seg++)
 		if (!sim_bit(p->m[k].have, seg))
 			sim_bit_set(p->wanted[k], seg);
 	for (int h = 0; h < g->nhelpers; h++)
@@ -172,7 +185,7 @@ static void sources(struct plan *p, size_t k, uint64_t *lacking)
 			now[nnow++] = (uint32_t)member_of(p, last->from[c].peer);
 	n = supply_sources(p->m, p->n, k, p->wanted[k], s->words, now, nnow, out, FROM_MAX, mine);
 	for (uint32_t w = 0; w < s->words; w++)
-		lacking[w] |= mine[w];
+		lacking[w] |= s->opt.live ? 0 : mine[w];
 	for (size_t c = 0; c < n; c++) {
 		uint32_t peer = p->who[out[c]];
 
@@ -213,7 +226,7 @@ static void plan_one(struct sim *s, const uint32_t *who, size_t n)
 	p->n = n < SUPPLY_MEMBERS_MAX ? n : SUPPLY_MEMBERS_MAX;
 	members(p);
 	in_turn(p, order);
-	supply_rare(p->m, p->n, s->words, s->opt.copies, rare, none);
+	supply_rare(p->m, p->n, s->words, copies_of(s), rare, none);
 	memset(lacking, 0, s->words * sizeof(*lacking));
 	for (size_t k = 0; k < p->n; k++)
 		sources(p, order[k], lacking);
@@ -247,7 +260,7 @@ void sim_plan(struct sim *s)
 {
 	struct sim_weir *w = s->weir;
 	int most = by_grouping(s);
-	uint32_t every = w->sense.state == SENSE_CALM ? 4 : 2;
+	uint32_t every = w->sense.state == SENSE_CALM && !s->opt.live ? 4 : 2;
 
 	for (uint32_t g = 0; g < (uint32_t)most; g++) {
 		uint32_t first = g ? w->start[g - 1] : 0, n = w->start[g] - first;

@@ -283,7 +283,8 @@ static void decide_omniscient(struct sim *s, uint32_t i)
 			continue;
 		if (s->holders[v->rendition][n])
 			sim_start(s, i, SLOT_P2P, n, SIM_POOL);
-		else if ((!s->fetching[v->rendition][n] || n < v->next + 2u) && s->step >= v->http_after)
+		else if ((s->opt.live ? s->fetching[v->rendition][n] < 4 && v->uploads && v->down > 2e6f :
+					!s->fetching[v->rendition][n] || n < v->next + 2u) && s->step >= v->http_after)
 			sim_start(s, i, SLOT_HTTP, n, SIM_SERVER);
 	}
 }

@@ -94,7 +94,7 @@ static void signs_of(struct sim *s, const struct sim_viewer *v, uint32_t buffer)
 	w->asked[half][v->prefix]++;
 	w->sign[SIGN_FAILING][half][v->prefix] += v->http_fails > 0;
 	w->sign[SIGN_SLOW][half][v->prefix] += slow;
-	w->sign[SIGN_STARVING][half][v->prefix] += buffer < s->opt.segment_ms && v->play != PLAY_STARTING;
+	w->sign[SIGN_STARVING][half][v->prefix] += buffer < s->opt.segment_ms / (s->opt.live ? 4 : 1) && v->play != PLAY_STARTING;
 }
 
 static void report(struct sim *s, uint32_t i)
@@ -242,6 +242,10 @@ static void apply(struct sim *s, uint32_t i)
 	s->weir->due[i] = 0;
 	v->w = p->w;
 	v->cap = v->uploads ? p->cap : 0;
+	/* What is asked of a server that shall not be asked is broken off. */
+	for (int k = 0; !v->w.high && v->play != PLAY_STARTING && k < SIM_SLOTS; k++)
+		if (v->t[k].from == SIM_SERVER && v->t[k].slot == SLOT_HTTP)
+			sim_abort(s, i, &v->t[k]);
 	if (v->w.server)
 		v->http_after = v->http_fails ? v->http_after : 0;
 	for (uint32_t k = 0; k < v->nconn;) {
