@@ -170,6 +170,8 @@ static enum http_next answer(struct http_req *req, struct peers *p, const struct
 						  media_public_key(p->media)));
 	json_object_set_new(o, "master", json_sprintf("/b/%s/master.m3u8", t->asset));
 	json_object_set_new(o, "settings", settings(w, t->asset, trackers, ahead_ms));
+	/* instructions end at a moment: a viewer's clock may be wrong */
+	json_object_set_new(o, "now", json_integer((json_int_t)time(NULL) * 1000));
 	json_decref(trackers);
 	free(key);
 	p->sessions[SESSION_OPENED]++;

@@ -33,11 +33,19 @@ EMPTY = dict.fromkeys(("started", "buffer", "position", "connected", "refused", 
 
 # What a page has from here on without a gap, in segments: of all pages together, what they can live on.
 HAVE = "weirPlayer.peers.have.flatMap(([r, a, b]) => Array.from({ length: b - a + 1 }, (_, i) => `${r}/${a + i}`))"
+# The share of what it was told to hold that a page has.
+HOLDS = """(() => { const all = new Set(%s), told = (weirPlayer.peers.now.hold ?? []).flatMap(([r, a, b]) => Array.from({ length: b - a + 1 }, (_, i) => `${r}/${a + i}`));
+  return told.length ? told.filter(x => all.has(x)).length / told.length : 0; })()""" % HAVE
 # What others are given is not what was received; what this page plays is.
 POISON = """(() => { const { store } = weirPlayer.peers, right = store.getSegmentData.bind(store);
   store.getSegmentData = async (swarm, stream, id) => { const mine = store.own === `${stream}|${id}`, data = await right(swarm, stream, id);
     if (mine || !data) return data;
     const wrong = new Uint8Array(data.slice(0)); wrong[wrong.length >> 1] ^= 1; window.poisoned = (window.poisoned ?? 0) + 1; return wrong.buffer; }; return true; })()"""
+
+
+FORGED = """(async () => { const p = weirPlayer.peers, was = p.now, wrong = JSON.stringify({ ...was, seq: was.seq + 1, source: 'peers', role: 'second' });
+  const refused = await p.hear(JSON.stringify({ p: wrong, m: btoa('x'.repeat(32)) })).then(() => false, () => true);
+  return refused && p.now.role !== 'second'; })()"""
 
 
 class Page:
@@ -71,7 +79,7 @@ class Networks(Lab):
         if i:
             return super().gateway(i)
         port, inside = free_port(), free_port()
-        listen = ", ".join(f'"{host}:{port}"' for host in HOSTS)
+        listen = ", ".join(f'"{host}:{port}"' for host in [*HOSTS, "10.77.0.1"])
         d = self.daemon("gateway", "gw0", f"gateway:\n  listen: [{listen}]\n  inside: \"127.0.0.1:{inside}\"\n{self.gateway_more}")
         self.port[d.node], self.inside[d.node] = port, inside
         return d
@@ -145,7 +153,9 @@ class Run:
                 return True
             if any(x["connected"] < 2 for x in s):
                 return False
-            return self.mode in ("plain", "bounded") or self.reach() >= self.args.outage + 4
+            if self.mode in ("plain", "bounded"):
+                return min(x["position"] for x in s) >= 15  # about as long as the others took
+            return self.reach() >= self.args.outage + 4 and all(p.js(HOLDS) > 0.9 for p in self.pages)
         return bool(until(is_it, 40, 0.5))
 
     def reach(self):
@@ -199,6 +209,8 @@ def run_outage(lab, args, mode):
     with Run(lab, args, mode) as run:
         ready = run.steady()
         check(ready, f"{mode}: three pages play, with full buffers" + ("" if mode == "off" else ", and are connected to each other"), [run.all(), tell(lab)])
+        for s in run.all():
+            print(f"# at {s['position']:.0f} s: {s['sources']}")
         if mode == "on":
             print(f"# together they hold {run.reach()} s beyond the last of them")
         before, during, after, states, length = run.outage()
@@ -212,12 +224,56 @@ def run_outage(lab, args, mode):
             check(total <= 0.5, f"on: {length:.0f} s without a server, {total:.2f} s of stalls over three pages", [before, during, after, tell(lab)])
             check("outage" in states, "and the pages were told so", states)
             check(all(s["peers"] > 0 for s in after[1:]) and got["p2p_share"] > 0.05, f"{got['p2p_share']:.0%} came from peers, {got['origin_bytes_per_played_s']} bytes from the server per second played", after)
-            if len(lab.gateways) > 1:
-                gateway_dies(lab, run)
+            forged = run.pages[1].js(FORGED)
+            check(forged, "an instruction that the session's key did not sign changes nothing")
+            refuses(lab, run)
+            console(lab)
+            gateway_dies(lab, run)
         if mode == "off":
             wanted = [max(0, length - b) for b in got["buffer_s"]]
             check(all(abs(s - w) < 8 for s, w in zip(got["stall_s"], wanted)), f"off: each stalls for about the outage less its buffer: {got['stall_s']} s of {wanted}", [before, after])
         return got
+
+
+def refuses(lab, run):
+    """The switch on the page."""
+    me, page = run.pages[2].js("weirPlayer.peers.session.viewer"), run.pages[2]
+    page.js("document.querySelector('#consent').click()")
+    flags = lambda: [v["flags"] for g in lab.get("admin", "/_/peers/groups?asset=media/film").json or [] for v in g["viewers"] if v["viewer"] == me]
+    told = until(lambda: flags() and "consent" not in flags()[0], 10, 0.2)
+    off = page.js("weirPlayer.hls.p2pEngine.getConfig().core.mainStream.isP2PUploadDisabled")
+    check(told and off, "who refuses gives nothing from then on, and the gateway knows", [flags(), off])
+
+
+def console(lab):
+    """What an operator sees of it."""
+    with Browser() as b:
+        b.call("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
+        b.open(f"http://127.0.0.1:{lab.port['gw0']}/")
+        b.wait("document.readyState === 'complete'", "the console")
+        b.js(f"sessionStorage.setItem('token', {json.dumps(lab.token['admin'])})")
+        for at, want, name in (("#/peers", "[...document.querySelectorAll('main td a')].some(a => a.textContent === 'media/film')", "console"),
+                               ("#/peers/media%2Ffilm", "document.querySelectorAll('main tbody tr').length >= 4", "console-groups")):
+            b.open(f"http://127.0.0.1:{lab.port['gw0']}/?{name}{at}")  # another address: not only another hash
+            b.wait("document.readyState === 'complete'", "the page")
+            shown = until(lambda: b.js(want), 15, 0.2)
+            b.screenshot(str(SHOTS / f"peers-{name}.png"))
+            check(shown and not b.js("window.wrong.length"), f"the console shows it: {at}", [b.js("document.querySelector('main').innerText"), b.js("window.wrong")])
+
+
+def little(lab):
+    """What a page does that lacks something."""
+    with Browser(*FLAGS) as b:
+        b.open(f"http://10.77.0.1:{lab.port['gw0']}/_/player?asset=media/film")
+        got = until(lambda: b.js("window.weirStats?.started && weirStats.off"), 15, 0.2)
+        check(got and "secure context" in got, f"over plain HTTP from elsewhere peers are off, it says why, and the film plays: {got}", b.js("document.body.innerText"))
+        b.call("Network.setBlockedURLs", urls=["*/_/player/lib/*"])
+        b.open(f"http://127.0.0.1:{lab.port['gw0']}/_/player?asset=media/film")
+        said = until(lambda: "make player" in (b.js("document.querySelector('main')?.innerText") or ""), 15, 0.2)
+        check(said, "without its libraries the page says what to run", b.js("document.body.innerText"))
+        b.open(f"http://127.0.0.1:{lab.port['gw0']}/_/player")
+        check(until(lambda: b.js("[...document.querySelectorAll('main td a')].some(a => a.textContent === 'media/film')"), 15, 0.2), "and without an asset which films there are",
+              b.js("document.body.innerText"))
 
 
 def gateway_dies(lab, run):
@@ -291,6 +347,7 @@ def main():
         film(lab, args.length)
         for i in range(2):
             until(lambda: session_answers(lab, i), 20) or lab.bail("no session")
+        little(lab)
         for mode in args.runs.split(","):
             figures.append(run_poison(lab, args) if mode == "poison" else run_outage(lab, args, mode))
     of = {f["mode"]: f for f in figures}

@@ -68,13 +68,13 @@ export async function peers({ main, signal }) {
     const [all, most] = await Promise.all([get('/_/peers', { signal }), get(`/_/peers/top${query({ by: by.value, max: 20 })}`, { signal })]);
     if (signal.aborted || list.matches(':focus-within')) return; // who is about to press a button does not lose it
     fill(list, assets([...all.assets].sort((a, b) => b.viewers - a.viewers), again));
-    fill(top, table([['asset', v => v.asset, 'name'], ...viewerColumns], most.viewers ?? most, { none: 'nobody' }));
+    fill(top, table([['asset', v => v.asset, 'name'], ...viewerColumns.filter(([title]) => !['holds', 'helpers'].includes(title))], most.viewers ?? most, { none: 'nobody' }));
     silent.textContent = all.silent?.length ? `Silent: ${all.silent.map(s => s.node).join(', ')}; what they know is missing here.` : '';
   };
   const again = refresh(signal, draw, said);
   main.className = 'wide';
   fill(main, h('div', { class: 'title' }, h('h1', null, 'Peers'), maySwitch() && h('span', null, h('span', { class: 'note' }, 'all assets: '), modeOf('*', null, again)),
-    h('a', { class: 'button', href: '/_/player' }, 'Player')), said, silent, card('Assets', list), card('Viewers', h('p', { class: 'note' }, 'the twenty with the most ', by), top));
+    h('a', { class: 'button', href: '/_/player' }, 'Player')), said, silent, card('Assets', list), card('Viewers', h('p', { class: 'row note' }, 'the twenty with the most', by), top));
   await again();
 }
 

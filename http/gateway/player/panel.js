@@ -2,7 +2,7 @@
 // What the player's page shows beside the film: figures, each segment's source, and the last minutes over time.
 import { h, fill, card, bytes, number, percent } from '/_/console/dom.js';
 
-const MINUTES = 3, STEP_MS = 1000;
+const STEP_MS = 1000, KEPT = 180; // of which the last three minutes are drawn, and at first one
 const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const words = { server: 'from the server', peer: 'from peers', held: 'held ahead for others' };
 const roles = { first: 'first group: holds and shares', second: 'second group: is fed by helpers', alone: 'alone' };
@@ -34,7 +34,7 @@ export class Panel {
     this.key = h('p', { class: 'legend' });
     fill(main, h('h1', { class: 'unseen' }, asset), h('div', { class: 'watch' },
       h('div', null, h('section', { class: 'screen', 'aria-label': 'the film' }, video), card('Segments', this.strip, this.counts)),
-      h('div', null, card('Delivery', this.figures, this.switch), card(`The last ${MINUTES} minutes`, this.line, this.key))));
+      h('div', null, card('Delivery', this.figures, this.switch), card('The last minutes', this.line, this.key))));
     fill(this.key, this.mark('--server', 'server'), this.mark('--peer', 'peers'), this.mark('--up', 'given to others'), this.mark('--text', 'buffer', 'stroke'),
       this.mark('--bad', 'stall'), this.mark('--outage', 'outage'), this.mark('--strained', 'strained'));
     new ResizeObserver(() => requestAnimationFrame(() => this.draw())).observe(main);
@@ -60,7 +60,7 @@ export class Panel {
       this.past.push({ at: now, server: (sum.server - was.server) / s, peers: (sum.peers - was.peers) / s, up: (sum.up - was.up) / s,
         stall: sum.stall > was.stall, buffer: stats.buffer, state: stats.state });
       this.was = sum;
-      while (this.past.length > MINUTES * 60000 / STEP_MS) this.past.shift();
+      while (this.past.length > KEPT) this.past.shift();
     }
     this.draw();
   }
@@ -102,43 +102,49 @@ export class Panel {
     c.fillRect((at - Math.floor(i / per) * per) * cell - 1, Math.floor(i / per) * tall, 2, tall);
   }
 
+  // Where an outage or a strained server was: spans, so that no seams show.
+  drawStates(c, x, top, height) {
+    for (const [i, p] of this.past.entries()) {
+      if (p.state !== 'outage' && p.state !== 'strained' || this.past[i - 1]?.state === p.state) continue;
+      let last = i;
+      while (this.past[last + 1]?.state === p.state) last++;
+      c.fillStyle = css(`--${p.state}`);
+      c.fillRect(x(p.at - STEP_MS), top, x(this.past[last].at) - x(p.at - STEP_MS), height);
+    }
+  }
+
   drawLine(c, w, height) {
     const left = 46, right = 30, bottom = 16, top = 6, mid = top + (height - top - bottom) * .72, end = this.past.at(-1)?.at ?? Date.now();
-    const x = at => left + (w - left - right) * (1 - (end - at) / (MINUTES * 60000)), wide = (w - left - right) * STEP_MS / (MINUTES * 60000) + .5;
+    const minutes = Math.max(1, Math.min(3, Math.ceil((end - (this.past[0]?.at ?? end)) / 60000))), span = minutes * 60000;
+    const x = at => left + (w - left - right) * (1 - (end - at) / span), wide = (w - left - right) * STEP_MS / span;
     // one second of a burst does not flatten all the others
     const sums = this.past.map(p => Math.max(p.server + p.peers, p.up)).sort((a, b) => a - b), most = Math.max(32768, (sums[Math.floor(sums.length * .98)] ?? 0) * 1.15);
     const long = Math.max(20, ...this.past.map(p => p.buffer)), up = v => Math.min(1, v / most) * (mid - top), down = v => Math.min(1, v / most) * (height - bottom - mid);
+    const bar = (colour, p, y, tall) => {
+      c.fillStyle = css(colour);
+      c.fillRect(x(p.at) - wide, y, wide + .3, tall);
+    };
+    this.drawStates(c, x, top, height - top - bottom);
     for (const p of this.past) {
-      if (p.state === 'outage' || p.state === 'strained') {
-        c.fillStyle = css(`--${p.state}`);
-        c.fillRect(x(p.at) - wide, top, wide, height - top - bottom);
-      }
-      c.fillStyle = css('--server');
-      c.fillRect(x(p.at) - wide, mid - up(p.server), wide, up(p.server));
-      c.fillStyle = css('--peer');
-      c.fillRect(x(p.at) - wide, mid - up(p.server + p.peers), wide, up(p.server + p.peers) - up(p.server));
-      c.fillStyle = css('--up');
-      c.fillRect(x(p.at) - wide, mid, wide, down(p.up));
-      if (p.stall) {
-        c.fillStyle = css('--bad');
-        c.fillRect(x(p.at) - wide, top, wide, 5);
-      }
+      bar('--server', p, mid - up(p.server), up(p.server));
+      bar('--peer', p, mid - up(p.server + p.peers), up(p.server + p.peers) - up(p.server));
+      bar('--up', p, mid, down(p.up));
+      if (p.stall) bar('--bad', p, top, 5);
     }
     c.strokeStyle = css('--text');
     c.lineWidth = 1.5;
     c.beginPath();
     this.past.forEach((p, i) => c[i ? 'lineTo' : 'moveTo'](x(p.at), mid - Math.min(1, p.buffer / long) * (mid - top)));
     c.stroke();
-    c.fillStyle = c.strokeStyle = css('--dim');
-    c.lineWidth = 1;
+    c.fillStyle = css('--dim');
     c.fillRect(left, mid, w - left - right, 1);
     c.textAlign = 'left';
     c.fillText(`${Math.round(most / 1024)} KiB/s`, 0, top + 9);
     c.fillText('0', 36, mid + 4);
     c.fillText(`${Math.round(long)} s`, w - right + 5, top + 9);
-    for (let m = 0; m <= MINUTES; m++) {
-      c.textAlign = m ? 'center' : 'right';
-      c.fillText(m ? `−${m} min` : 'now', m === MINUTES ? left + 18 : x(end - m * 60000), height - 3);
+    for (let at = 0; at <= span; at += minutes > 1 ? 60000 : 20000) {
+      c.textAlign = at === span ? 'left' : at ? 'center' : 'right';
+      c.fillText(at ? `−${minutes > 1 ? `${at / 60000} min` : `${at / 1000} s`}` : 'now', x(end - at), height - 3);
     }
   }
 }

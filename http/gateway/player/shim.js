@@ -175,7 +175,7 @@ class Peers {
         this.failed = time();
         if (this.starves) this.tend(); // peers have their turn
       }
-      if (e.error.type === 'p2p-segment-validation-failed') this.bad.add(e.peerId);
+      if (e.error.type === 'p2p-segment-validation-failed' && this.segment(e.segment.url)) this.bad.add(e.peerId);
     });
     const goes = () => {
       if (this.waits) stats.stall_ms += time() - this.waits;
@@ -227,13 +227,14 @@ class Peers {
   }
 
   get buffer() {
+    if (!this.video) return 0;
     const { buffered, currentTime: t } = this.video;
     for (let i = 0; i < buffered.length; i++) if (buffered.start(i) < t + .2 && buffered.end(i) > t) return buffered.end(i) - t;
     return 0;
   }
   // By order of the instruction; but nobody stalls by order: who starves and is fed by no peer asks the server.
   apply() {
-    const { now, session, engine } = this, core = { simultaneousHttpDownloads: 2, simultaneousP2PDownloads: 3, ...session.settings, ...now.settings };
+    const { now, session, engine } = this, core = { simultaneousHttpDownloads: 2, simultaneousP2PDownloads: 3, httpErrorRetries: 3, ...session.settings, ...now.settings };
     if (now.source === 'peers') {
       core.simultaneousHttpDownloads = +!!this.starves;
       // the core's queue ends where neither window reaches and no peer has the segment: one that is held here would end it
@@ -251,7 +252,7 @@ class Peers {
     this.hungry = this.buffer < 4;
     this.starves = this.hungry && time() - this.fed > 2000 && time() - this.failed > 3000;
     if (starves !== this.starves || hungry !== this.hungry || now !== this.now) this.apply();
-    if (!this.holds) this.hold().finally(() => this.holds = false);
+    if (!this.holds) this.hold().catch(() => {}).finally(() => this.holds = false);
   }
   // What it is asked to hold, as ordered, from the server; its own playback goes first.
   async hold() {
@@ -262,7 +263,7 @@ class Peers {
         const all = this.list.renditions[r].segments, i = n - all[0].n, s = all[i], id = store?.live ? n : i, stream = this.streams[r];
         const key = `${stream}|${id}`;
         if (!s || !stream || store.all.has(key) || store.waits === key) continue;
-        if (now !== this.now || now.source === 'peers' || this.buffer < 4 || !this.video) return;
+        if (now !== this.now || now.source === 'peers' || !this.video || this.buffer < 4 || store.getUsage().usedCapacity > .9 * this.memory / 1048576) return;
         const url = this.via(`/b/${this.o.asset}/${s.uri}`);
         if ([...this.loading.keys()].some(u => this.segment(u) === s)) continue;
         this.loading.set(url, [time(), 'http']);
