@@ -17,7 +17,7 @@
 #include "tools/media.h"
 
 #define SEGMENT_S  4
-#define SIGNED_MAX (1u << 20) /* bytes of a list that a gateway signs */
+#define SIGNED_MAX (3u << 20) /* bytes of a list that a gateway signs */
 
 /* "vHASH" of a key of the asset, "" when it is in no version's folder. */
 static void version_of(const struct media_cmd *m, const char *key, char out[20])

@@ -41,7 +41,7 @@ struct media_asset {
 	const struct media_rendition *renditions;
 };
 struct media;
-#define MEDIA_PAYLOAD_MAX    (1u << 20)
+#define MEDIA_PAYLOAD_MAX    (3u << 20) /* two hours of four renditions are 1 MiB */
 #define MEDIA_RENDITIONS_MAX 16
 #define MEDIA_SEGMENTS_MAX   65536 /* of an asset */
 int media_open(struct media **out, const struct peers_options *opt);

@@ -24,6 +24,9 @@ static void path_of(const struct media *m, const char *asset, char out[4200])
 	snprintf(out, 4200, "%.4095s/media-%.32s.json", m->folder, hex_encode(sum, sizeof(sum), hex));
 }
 
+/* The thread and a listing may have read the same asset. */
+static pthread_mutex_t saving = PTHREAD_MUTEX_INITIALIZER;
+
 void media_disk_save(struct media *m, const char *asset, const struct media_set *set)
 {
 	json_t *copies = json_array(), *root;
@@ -42,8 +45,10 @@ void media_disk_save(struct media *m, const char *asset, const struct media_set 
 	root = json_pack("{s:s, s:o}", "asset", asset, "copies", copies);
 	path_of(m, asset, path);
 	snprintf(temporary, sizeof(temporary), "%s.new", path);
+	pthread_mutex_lock(&saving);
 	if (!root || json_dump_file(root, temporary, JSON_COMPACT) || rename(temporary, path))
 		rc = errno ? errno : ENOMEM;
+	pthread_mutex_unlock(&saving);
 	json_decref(root);
 	if (rc)
 		log_limited(LOG_LEVEL_WARN, 60, "media: cannot keep a copy of %s in %s: %s", asset, m->folder, strerror(rc));

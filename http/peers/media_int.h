@@ -16,7 +16,7 @@
 #define MEDIA_KEPT_MAX	   (128u << 20) /* bytes of all copies */
 #define MEDIA_FRESH_MS	   15000       /* so old a list is asked for again, when anybody asks for it */
 #define MEDIA_MISS_MS	   3000	       /* the same when there was none */
-#define MEDIA_LIST_MAX	   (3u << 20)  /* bytes of a signed file: its payload, with quotes escaped */
+#define MEDIA_LIST_MAX	   (5u << 20)  /* bytes of a signed file: its payload, with quotes escaped */
 #define MEDIA_COPY_MAX	   (1u << 20)  /* of one other file */
 #define MEDIA_COPIES_MAX   (2 * MEDIA_RENDITIONS_MAX + 3)
 #define MEDIA_SIGNATURE	   64
