@@ -50,6 +50,7 @@ struct sim_options { /* sim_defaults() fills it */
 	uint32_t ahead_ms;	 /* weir: of media beyond each viewer that its grouping holds together */
 	uint32_t window_ms;	 /* weir: what each fetches ahead for itself, from peers */
 	uint32_t copies;	 /* weir: of each segment, in a grouping */
+	bool helpers_only;	 /* weir: receives from the helpers that group_run() chose, who do not know what is held */
 	struct group_options group;
 	struct sense_options sense;
 	bool series; /* one row a second in the result */

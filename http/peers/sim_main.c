@@ -26,6 +26,7 @@ static const char usage[] =
 	"  --no-uplink SHARE  of viewers who upload nothing (0.25)\n"
 	"  --uplink MBIT      median of the uplinks (12)\n"
 	"  --group-size N, --ahead S, --window S, --copies N, --margin X   of the policy weir\n"
+	"  --helpers-only     … with the helpers of the grouping alone, whatever they hold\n"
 	"  --json             everything as JSON; --series: with a row for every second\n"
 	"  --check            counts broken invariants as it goes\n";
 
@@ -41,7 +42,7 @@ static int fault(const char *name, const char *value, const char *right)
 }
 
 enum { O_VIEWERS = 1, O_OUTAGE, O_CAPACITY, O_LIVE, O_VOD, O_POLICY, O_SEED, O_STORM, O_WARM, O_HOLD_BACK, O_NO_UPLINK, O_UPLINK,
-       O_SIZE, O_AHEAD, O_WINDOW, O_COPIES, O_MARGIN, O_JSON, O_SERIES, O_CHECK, O_HELP };
+       O_SIZE, O_AHEAD, O_WINDOW, O_COPIES, O_MARGIN, O_HELPERS, O_JSON, O_SERIES, O_CHECK, O_HELP };
 static const struct option options[] = {
 	{ "viewers", 1, NULL, O_VIEWERS },     { "outage", 1, NULL, O_OUTAGE },	  { "capacity", 1, NULL, O_CAPACITY },
 	{ "live", 0, NULL, O_LIVE },	       { "vod", 0, NULL, O_VOD },	  { "policy", 1, NULL, O_POLICY },
@@ -49,7 +50,7 @@ static const struct option options[] = {
 	{ "hold-back", 1, NULL, O_HOLD_BACK }, { "no-uplink", 1, NULL, O_NO_UPLINK }, { "uplink", 1, NULL, O_UPLINK },
 	{ "group-size", 1, NULL, O_SIZE },     { "ahead", 1, NULL, O_AHEAD },	  { "window", 1, NULL, O_WINDOW },
 	{ "copies", 1, NULL, O_COPIES },       { "margin", 1, NULL, O_MARGIN },	  { "json", 0, NULL, O_JSON },	  { "series", 0, NULL, O_SERIES },
-	{ "check", 0, NULL, O_CHECK },	       { "help", 0, NULL, O_HELP },	  { 0 },
+	{ "helpers-only", 0, NULL, O_HELPERS }, { "check", 0, NULL, O_CHECK },	       { "help", 0, NULL, O_HELP },	  { 0 },
 };
 /* What a number must be. */
 static const struct {
@@ -112,6 +113,8 @@ static int parse(struct wish *w, int argc, char **argv)
 			w->json = true;
 		else if (c == O_SERIES)
 			w->opt.series = w->json = true;
+		else if (c == O_HELPERS)
+			w->opt.helpers_only = true;
 		else if (c == O_CHECK)
 			w->opt.check = true;
 		else if (c == O_HELP)

@@ -9,7 +9,7 @@
 #include "http/peers/sim_weir.h"
 #include "http/peers/supply.h"
 
-#define FROM_MAX  10	/* data channels that one receives over */
+#define FROM_MAX  GROUP_HELPERS_MAX	/* data channels that one receives over */
 #define LIVE_AHEAD 3	/* segments */
 #define HUNGRY_MS 16000 /* of buffer */
 
@@ -184,6 +184,9 @@ static void sources(struct plan *p, size_t k, uint64_t *lacking)
 		if (s->v[last->from[c].peer].gen == last->from[c].gen)
 			now[nnow++] = (uint32_t)member_of(p, last->from[c].peer);
 	n = supply_sources(p->m, p->n, k, p->wanted[k], s->words, now, nnow, out, FROM_MAX, mine);
+	if (s->opt.helpers_only)
+		for (n = 0; n < g->nhelpers; n++)
+			out[n] = now[n] < p->n ? now[n] : (uint32_t)k;
 	for (uint32_t w = 0; w < s->words; w++)
 		lacking[w] |= s->opt.live ? 0 : mine[w];
 	for (size_t c = 0; c < n; c++) {
