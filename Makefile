@@ -89,7 +89,7 @@ peers_src    += http/peers/group.c http/peers/group_balance.c http/peers/group_p
 peers_src    += http/peers/network.c http/peers/portion.c http/peers/sense.c
 # simulator
 peers_src    += http/peers/sim.c http/peers/sim_flow.c http/peers/sim_main.c http/peers/sim_measure.c http/peers/sim_plan.c
-peers_src    += http/peers/sim_player.c http/peers/sim_swarm.c http/peers/sim_weir.c http/peers/sim_world.c http/peers/supply.c
+peers_src    += http/peers/sim_player.c http/peers/sim_swarm.c http/peers/sim_weir.c http/peers/sim_world.c http/peers/supply.c http/peers/coordinator_supply.c
 # media
 peers_src    += http/peers/media.c http/peers/media_disk.c http/peers/media_fetch.c http/peers/media_key.c http/peers/media_parse.c
 peers_src    += http/peers/media_routes.c

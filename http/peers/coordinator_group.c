@@ -172,7 +172,10 @@ void coordinator_group(struct coordinator *c, struct asset *a, int64_t now)
 		record_fill(c, a->members[i], &a->plan[i]);
 		before[i] = place_of(a, &a->plan[i]);
 	}
-	if (!group_run(a->groups, a->plan, a->nmembers, &a->result) && !link_up(a) && !list_groupings(a)) {
+	if (!group_run(a->groups, a->plan, a->nmembers, &a->result) && !list_groupings(a)) {
+		coordinator_supply(c, a);
+		if (link_up(a))
+			goto out;
 		a->dirty = false;
 		c->counts.regroups++;
 		for (uint32_t i = 0; i < a->nmembers; i++) {
@@ -182,6 +185,7 @@ void coordinator_group(struct coordinator *c, struct asset *a, int64_t now)
 			a->members[i]->matched_ms = 0;
 		}
 	}
+out:
 	free(before);
 	a->grouped_ms = now;
 	a->grouped_s = coordinator_clock() - began;

@@ -13,6 +13,7 @@
 
 #define WINDOWS	     6	 /* apart from each other: viewers at very different places */
 #define SEGMENTS_MAX 240 /* of all windows */
+#define SUPPLIED_MAX 128 /* segments of one viewer's window that are looked at */
 #define BUDGET_S     0.005 /* of one tick */
 
 struct window {
@@ -36,7 +37,34 @@ static uint32_t segment_after(const struct media_rendition *r, uint32_t n, uint3
 	return r->segments[i].n;
 }
 
-/* What the grouping's viewers will play, as windows that do not touch. How many. */
+/* All of it is held by enough of the first group already: by those who are ahead, as a rule. */
+static bool supplied(const struct coordinator *c, const struct asset *a, const struct grouping *g, uint16_t rendition,
+		     const struct window *w)
+{
+	uint16_t held[SUPPLIED_MAX] = { 0 };
+	uint32_t n = w->last - w->first + 1;
+
+	if (n > SUPPLIED_MAX)
+		return false;
+	for (uint32_t i = 0; i < g->n; i++) {
+		uint32_t at = a->order[g->first + i];
+		const struct viewer *v = a->plan[at].role == GROUP_FIRST ? a->members[at] : NULL;
+
+		for (uint16_t k = 0; v && k < v->nhave; k++) {
+			const struct viewer_range *h = &v->have[k];
+			uint32_t first = h->first > w->first ? h->first : w->first, last = h->last < w->last ? h->last : w->last;
+
+			for (uint32_t s = first; h->r == rendition && s <= last; s++)
+				held[s - w->first]++;
+		}
+	}
+	for (uint32_t s = 0; s < n; s++)
+		if (held[s] < c->opt.copies)
+			return false;
+	return true;
+}
+
+/* What the grouping's viewers will play and too few hold, as windows that do not touch. How many. */
 static size_t windows_of(const struct coordinator *c, const struct asset *a, const struct grouping *g,
 			 const struct media_rendition *r, struct window out[WINDOWS])
 {
@@ -49,7 +77,8 @@ static size_t windows_of(const struct coordinator *c, const struct asset *a, con
 
 		if (!v || !v->reported_ms || v->segment < first || v->segment > last)
 			continue;
-		all[n++] = (struct window){ v->segment, segment_after(r, v->segment, c->opt.ahead_ms) };
+		all[n] = (struct window){ v->segment, segment_after(r, v->segment, c->opt.ahead_ms) };
+		n += !supplied(c, a, g, v->rendition, &all[n]);
 	}
 	if (n)
 		qsort(all, n, sizeof(*all), by_first);

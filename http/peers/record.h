@@ -281,6 +281,8 @@ void offers_clear(struct coordinator *c, struct present *p);
 
 /* ---- coordinator_group.c ---- */
 void coordinator_group(struct coordinator *c, struct asset *a, int64_t now);
+/* After group_run(): helpers who hold what each will play, before those whom it chose without knowing (coordinator_supply.c). */
+void coordinator_supply(const struct coordinator *c, struct asset *a);
 bool coordinator_group_cheap(const struct asset *a); /* enough so to be done at once */
 void coordinator_sense(struct coordinator *c, struct asset *a, int64_t now);
 

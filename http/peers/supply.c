@@ -6,7 +6,7 @@
 
 #include "http/peers/supply.h"
 
-static void range_set(uint64_t *set, size_t words, uint32_t first, uint32_t last)
+void supply_range(uint64_t *set, size_t words, uint32_t first, uint32_t last)
 {
 	for (size_t w = first / 64; w < words && w <= last / 64; w++) {
 		uint64_t mask = ~0ull;
@@ -32,7 +32,7 @@ void supply_rare(const struct supply_member *m, size_t n, size_t words, unsigned
 	copies = copies < 1 ? 1 : copies < SUPPLY_COPIES_MAX ? copies : SUPPLY_COPIES_MAX;
 	for (size_t i = 0; i < n; i++) {
 		if (m[i].last >= m[i].position)
-			range_set(need, words, m[i].position, m[i].last);
+			supply_range(need, words, m[i].position, m[i].last);
 		for (size_t w = 0; supply_shares(&m[i]) && w < words; w++) {
 			for (unsigned int k = copies - 1; k; k--)
 				at[k][w] |= at[k - 1][w] & m[i].have[w];

@@ -24,6 +24,8 @@ struct supply_member {
 	uint32_t last;	      /* … and the last that the grouping shall have for it */
 };
 
+/* Bits first…last, as far as there are words. */
+void supply_range(uint64_t *set, size_t words, uint32_t first, uint32_t last);
 /* It shares, and not so slowly that who asks it waits longer than the segment plays: a player does not change its mind
  * while bytes trickle. */
 bool supply_shares(const struct supply_member *m);
