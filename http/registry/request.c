@@ -63,7 +63,14 @@ unsigned int request_status(int code)
 
 json_t *request_error(int code, const char *message)
 {
-	return json_pack("{s:s,s:s,s:i}", "error", message, "message", message, "code", code);
+	char text[512];
+
+	snprintf(text, sizeof(text), "%s", message);
+	/* It may quote what a stranger sent, or be cut in the middle of a character. */
+	for (char *c = text; *c; c++)
+		if ((unsigned char)*c >= 0x80 || (unsigned char)*c < ' ')
+			*c = '?';
+	return json_pack("{s:s,s:s,s:i}", "error", text, "message", text, "code", code);
 }
 
 static void set_i64(json_t *object, const char *name, int64_t value)
