@@ -218,19 +218,26 @@ static void print_groups(const json_t *answer)
 		puts("nobody watches it now");
 }
 
+/* "film" is "media/film", as weir media has it. */
+static const char *asset_of(const char *name, char buf[256])
+{
+	snprintf(buf, 256, "%s%s", strchr(name, '/') ? "" : "media/", name);
+	return buf;
+}
+
 static int run_groups(const struct cmd *cmd, int argc, char **argv)
 {
 	struct asked a = { .interval = "1s" };
 	const struct cmd_flag own[] = { ASKED_FLAGS(a), { NULL, NULL, NULL } };
 	int n = cmd_parse(cmd, argc, argv, &a.opt, own), rc;
-	char path[1024];
+	char path[1024], name[256];
 
 	if (n < 0)
 		return cmd_exit_of(n);
-	if (n > 1 || (n && !strchr(argv[0], '/')))
-		return cmd_usage(cmd, "wants at most one asset, BUCKET/ASSET (weir peers list shows them)");
+	if (n > 1)
+		return cmd_usage(cmd, "wants at most one asset, [BUCKET/]ASSET (weir peers list shows them)");
 	rc = check_asked(cmd, &a);
-	snprintf(path, sizeof(path), "/_/peers/groups%s%s", n ? "?asset=" : "", n ? web_part(argv[0], false) : "");
+	snprintf(path, sizeof(path), "/_/peers/groups%s%s", n ? "?asset=" : "", n ? web_part(asset_of(argv[0], name), false) : "");
 	return rc ? rc : show(&a, "show groupings", path, print_groups);
 }
 
@@ -284,13 +291,14 @@ static int run_switch(const struct cmd *cmd, int argc, char **argv)
 	int n = cmd_parse(cmd, argc, argv, &a.opt, own), rc, mode = 0;
 	json_t *answer = NULL;
 	const char *asset, *word;
+	char name[256];
 	struct web *w;
 
 	if (n < 0)
 		return cmd_exit_of(n);
-	if (n != (all ? 1 : 2) || (!all && !strchr(argv[0], '/')))
-		return cmd_usage(cmd, "wants BUCKET/ASSET or --all, and then auto, on or off");
-	asset = all ? "*" : argv[0];
+	if (n != (all ? 1 : 2))
+		return cmd_usage(cmd, "wants [BUCKET/]ASSET or --all, and then auto, on or off");
+	asset = all ? "*" : asset_of(argv[0], name);
 	word = argv[n - 1];
 	while (mode < 3 && strcmp(modes[mode], word))
 		mode++;
