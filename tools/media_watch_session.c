@@ -276,12 +276,13 @@ static json_t *report(struct viewer *v)
 	}
 	for (size_t i = 0; i < v->bad.n; i++)
 		json_array_append_new(bad, json_string(v->bad.id[i]));
-	o = json_pack("{s:I, s:I, s:f, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:b}", "r",
+	o = json_pack("{s:I, s:I, s:f, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:b, s:I}", "r",
 		      (json_int_t)v->mine, "n", (json_int_t)r->segments[0].n + (json_int_t)at, "pos", (double)v->pos_ms / 1e3,
 		      "buffer", (json_int_t)viewer_buffered(v), "have", have_json(v), "down_server", (json_int_t)v->count.server,
 		      "down_peers", (json_int_t)v->count.peers, "up", (json_int_t)v->count.up, "stalls", (json_int_t)v->count.stalls,
 		      "stall_ms", (json_int_t)v->count.stall_ms, "failed", (json_int_t)v->count.failed, "slow", v->slow, "rtt",
-		      v->rtt_ms, "peers", peers, "bad", bad, "from", from, "resync", v->resync);
+		      v->rtt_ms, "peers", peers, "bad", bad, "from", from, "resync", v->resync,
+		      "epoch", (json_int_t)v->told.epoch);
 	v->resync = false;
 	v->slow = 0;
 	return o;

@@ -186,6 +186,8 @@ void coordinator_up(struct coordinator *c, int64_t now_ms, enum peers_up kind, c
 	pthread_mutex_lock(&c->lock);
 	from = record_home(c, home);
 	v = kind == UP_JOIN ? record_join(c, now_ms, from, viewer, asset, text) : record_viewer(c, viewer);
+	if (!v && from >= 0 && (kind == UP_TRACK || kind == UP_REPORT))
+		coordinator_say(c, from, DOWN_AGAIN, viewer, strdup("{}"));
 	if (kind == UP_TRACK)
 		take_track(c, now_ms, from, v, &m, rc, why);
 	else if (kind == UP_REPORT)

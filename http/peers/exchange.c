@@ -22,6 +22,7 @@
 struct gateway_at {
 	char node[64];
 	uint64_t hash;	   /* of the node's name */
+	int64_t run;	   /* of its process, as its batches say; 0: not heard so far */
 	bool self, member; /* listed by the registry */
 	bool away;	   /* did not answer the last time */
 	bool was;	   /* took part in ownership before the last change */
@@ -33,6 +34,7 @@ struct exchange {
 	pthread_rwlock_t lock; /* gateways; entries are added, never removed before the end */
 	struct gateway_at at[GATEWAYS_MAX];
 	size_t n;
+	int64_t run; /* a number of this process */
 	bool full; /* said so */
 };
 
@@ -145,7 +147,7 @@ static bool note_member(struct exchange *x, const char *node, const char *inside
 	if (!g || g->self)
 		return false;
 	if (inside && !g->link) {
-		struct link_options opt = { .client = x->opt.peers->client, .from = x->opt.peers->node,
+		struct link_options opt = { .client = x->opt.peers->client, .from = x->opt.peers->node, .run = x->run,
 					    .node = g->node, .lost = on_lost, .found = on_found,
 					    .sign = x->opt.sign ? sign : NULL, .arg = x };
 
@@ -294,6 +296,43 @@ bool exchange_owns(struct exchange *x, const char *asset)
 	return mine;
 }
 
+uint64_t exchange_owner(struct exchange *x, const char *asset)
+{
+	struct gateway_at *g;
+	uint64_t hash;
+
+	pthread_rwlock_rdlock(&x->lock);
+	g = owner_of(x, asset, false);
+	hash = g ? g->hash : 0;
+	pthread_rwlock_unlock(&x->lock);
+	return hash;
+}
+
+/* Who speaks? A process that is another than before has none of the viewers that its node had. */
+static void note_speaker(struct exchange *x, const char *node, int64_t run)
+{
+	struct gateway_at *g;
+	bool strange, anew = false;
+
+	pthread_rwlock_rdlock(&x->lock);
+	g = find(x, node);
+	strange = !g || (!g->self && !g->link);
+	pthread_rwlock_unlock(&x->lock);
+	if (strange)
+		exchange_tick(x); /* it knows us before we looked: there must be a way to answer */
+	pthread_rwlock_wrlock(&x->lock);
+	g = find(x, node);
+	if (g && run) {
+		anew = g->run && g->run != run;
+		g->run = run;
+	}
+	pthread_rwlock_unlock(&x->lock);
+	if (anew) {
+		log_info("gateway %s began anew: its viewers come again by themselves", node);
+		x->opt.home_gone(x->opt.arg, node);
+	}
+}
+
 /* Calls for each message of another gateway's batch that is one. */
 static int take(struct exchange *x, const char *body, size_t len, enum link_queue queue)
 {
@@ -305,6 +344,7 @@ static int take(struct exchange *x, const char *body, size_t len, enum link_queu
 		json_decref(root);
 		return -EINVAL;
 	}
+	note_speaker(x, from, json_integer_value(json_object_get(root, "run")));
 	json_array_foreach (messages, i, m) {
 		const char *viewer, *asset, *text;
 		int kind;
@@ -341,6 +381,8 @@ int exchange_start(struct exchange **out, const struct exchange_options *opt)
 		return -ENOMEM;
 	x->opt = *opt;
 	pthread_rwlock_init(&x->lock, NULL);
+	random_bytes(&x->run, sizeof(x->run));
+	x->run = (x->run & 0xffffffffffff) | 1;
 	add(x, opt->peers->node);
 	remember(x);
 	*out = x;

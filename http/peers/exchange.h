@@ -18,7 +18,8 @@
 #define PEERS_VIEWER_LEN 16  /* hex digits of a viewer's id, without terminator */
 
 enum peers_up {
-	UP_JOIN,   /* text: facts {"prefix","as","consent","metered","cellular","battery","home": added by the exchange} */
+	UP_JOIN,   /* text: facts {"prefix","as","consent","metered","cellular","battery"}, and "epoch", the one that it knows, when it is
+		    * told again */
 	UP_TRACK,  /* text: what came over the tracker's WebSocket, as it came */
 	UP_REPORT, /* text: the player's report, checked for shape by the home */
 	UP_LEAVE,  /* text: "" ; its last connection closed and did not come back within the grace */
@@ -28,6 +29,7 @@ enum peers_down {
 	DOWN_TRACK,    /* text: to the tracker's WebSocket */
 	DOWN_INSTRUCT, /* text: an instruction's payload without its MAC, which the home adds */
 	DOWN_CLOSE,    /* text: why, for people: the viewer is excluded or over a cap */
+	DOWN_AGAIN,    /* text: "{}"; the owner knows no such viewer: the home tells it again */
 	DOWN_KINDS
 };
 
@@ -39,7 +41,7 @@ struct exchange_options {
 	void (*down)(void *arg, enum peers_down kind, const char *viewer, const char *text);
 	/* The owner of some assets changed: the home tells UP_JOIN and its last UP_REPORT again for its viewers of these. */
 	void (*owner_changed)(void *arg);
-	/* A home died: the owner forgets its viewers, unless they came elsewhere meanwhile. */
+	/* A home died, or began anew: the owner forgets its viewers, unless they came elsewhere meanwhile. */
 	void (*home_gone)(void *arg, const char *home);
 	/* Batches to other gateways bear this as X-Weir-Peers; way: "up", "down". NULL: nothing. Any thread. */
 	void (*sign)(void *arg, const char *way, const char *text, char mac[45]);
@@ -54,6 +56,7 @@ void exchange_down(struct exchange *x, const char *home, enum peers_down kind, c
 /* The gateways for an asset, the owner first: nodes into out; how many. */
 size_t exchange_order(struct exchange *x, const char *asset, char (*out)[64], size_t max);
 bool exchange_owns(struct exchange *x, const char *asset);
+uint64_t exchange_owner(struct exchange *x, const char *asset); /* which one: a number of its own for each node */
 /* Inside routes call these with the body; arg of the request is the peers. 0 or -EINVAL. */
 int exchange_take_up(struct exchange *x, const char *body, size_t len);
 int exchange_take_down(struct exchange *x, const char *body, size_t len);

@@ -39,6 +39,7 @@ struct link {
 	struct queue queue[LINK_QUEUES];
 	size_t waiting; /* bytes in both */
 	bool away;	/* does not answer */
+	bool greeted;	/* it was told that we are there */
 	bool overflowed;
 	volatile bool quit;
 };
@@ -114,7 +115,7 @@ static char *batch(struct link *l, enum link_queue queue)
 		json_decref(messages);
 		return NULL;
 	}
-	body = json_pack("{s:s, s:o}", "from", l->from, "messages", messages);
+	body = json_pack("{s:s, s:I, s:o}", "from", l->from, "run", (json_int_t)l->opt.run, "messages", messages);
 	text = json_dumps(body, JSON_COMPACT);
 	json_decref(body);
 	return text;
@@ -163,7 +164,21 @@ static void wait_ms(struct link *l, unsigned int ms)
 
 static bool idle(const struct link *l)
 {
-	return !l->queue[LINK_UP].head && !l->queue[LINK_DOWN].head && !l->overflowed;
+	return (l->greeted || !*l->url) && !l->queue[LINK_UP].head && !l->queue[LINK_DOWN].head && !l->overflowed;
+}
+
+/* Says that we are there; with the lock held, which it lets go meanwhile. */
+static bool greet(struct link *l, const char *base)
+{
+	char hello[192];
+	bool taken;
+
+	snprintf(hello, sizeof(hello), "{\"from\":\"%s\",\"run\":%lld,\"messages\":[]}", l->from, (long long)l->opt.run);
+	pthread_mutex_unlock(&l->lock);
+	taken = post(l, base, LINK_UP, hello);
+	pthread_mutex_lock(&l->lock);
+	l->greeted = true;
+	return taken;
 }
 
 /* Sends what waits; with the lock held, which it lets go meanwhile. */
@@ -174,6 +189,8 @@ static void send_waiting(struct link *l)
 
 	memcpy(base, l->url, sizeof(base));
 	l->overflowed = false;
+	if (ok && !l->greeted)
+		ok = greet(l, base);
 	for (int q = 0; ok && q < LINK_QUEUES; q++) {
 		char *text = batch(l, q);
 
@@ -196,18 +213,13 @@ static void send_waiting(struct link *l)
 /* Does it answer again? */
 static void look_again(struct link *l)
 {
-	char base[sizeof(l->url)], hello[160];
-	bool there;
+	char base[sizeof(l->url)];
 
 	wait_ms(l, AGAIN_MS);
 	if (l->quit || !*l->url)
 		return;
 	memcpy(base, l->url, sizeof(base));
-	snprintf(hello, sizeof(hello), "{\"from\":\"%s\",\"messages\":[]}", l->from);
-	pthread_mutex_unlock(&l->lock);
-	there = post(l, base, LINK_UP, hello);
-	pthread_mutex_lock(&l->lock);
-	if (!there)
+	if (!greet(l, base))
 		return;
 	l->away = false;
 	pthread_mutex_unlock(&l->lock);
@@ -261,6 +273,7 @@ void link_set_url(struct link *l, const char *url)
 {
 	pthread_mutex_lock(&l->lock);
 	snprintf(l->url, sizeof(l->url), "%s", url);
+	pthread_cond_signal(&l->cond);
 	pthread_mutex_unlock(&l->lock);
 }
 

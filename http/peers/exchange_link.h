@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "lib/httpc.h"
 
@@ -16,6 +17,7 @@ struct link_options {
 	struct httpc *client;
 	const char *from; /* this node */
 	const char *node; /* the other */
+	int64_t run;	  /* of this process: batches say it */
 	/* The other did not answer: what was under way and waited is lost. Then, once, that it answers again. On the
 	 * link's thread. */
 	void (*lost)(void *arg, const char *node);

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * home.c -- the table of this gateway's viewers (home.h).
- *
- * Two kinds of lock: h->lock guards the table and all in it and is never held while `up` runs; an order lock, chosen by the
- * viewer, is held around a change and the `up` that tells it, so that the owner hears of each viewer in order. The order
- * lock is taken first. What comes down from the owner takes h->lock alone.
+ * home.c -- the table of this gateway's viewers (home.h, home_int.h): who enters, what is said by it and to it.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -13,68 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http/peers/home.h"
+#include "http/peers/home_int.h"
 #include "lib/hash.h"
-
-#define BUCKETS	     8192 /* of viewers, and of addresses */
-#define ORDERS	     64
-#define SOCKETS_MAX  4
-#define SIGN_MS	     10000 /* of life, on streams */
-#define SWEEP_AT_ONCE 256
-
-struct home_socket {
-	struct home_socket *next;
-	struct home *home;
-	struct viewer *viewer;
-	struct ws_conn *conn; /* NULL before it is opened */
-	bool closing;
-};
-
-struct viewer {
-	struct viewer *next;
-	char id[PEERS_VIEWER_LEN + 1];
-	bool excluded, over; /* by the owner; its session */
-	bool had_socket;
-	uint64_t hash, address;
-	int64_t expires;	      /* unix seconds */
-	int64_t seen_ms, reported_ms; /* 0: never */
-	struct home_socket *sockets;  /* the newest first */
-	struct home_socket *speaking; /* who said the last message */
-	unsigned int nsockets;
-	struct home_stream *stream;
-	char *asset, *facts, *report, *event;
-	size_t event_len;
-};
-
-struct address {
-	struct address *next;
-	uint64_t hash;
-	unsigned int viewers;
-};
-
-struct home {
-	struct home_options opt;
-	pthread_mutex_t lock, order[ORDERS];
-	struct viewer *viewers[BUCKETS];
-	struct address *addresses[BUCKETS];
-	unsigned int nviewers, viewers_max, per_address;
-	int64_t signed_ms;
-};
-
-static void lock(struct home *h)
-{
-	pthread_mutex_lock(&h->lock);
-}
-
-static void unlock(struct home *h)
-{
-	pthread_mutex_unlock(&h->lock);
-}
-
-static pthread_mutex_t *order_of(struct home *h, const char *viewer)
-{
-	return &h->order[hash64(viewer, strlen(viewer), 1) % ORDERS];
-}
 
 int home_new(struct home **out, const struct home_options *opt)
 {
@@ -151,7 +87,7 @@ static int address_add(struct home *h, uint64_t hash)
 	return 0;
 }
 
-static void address_remove(struct home *h, uint64_t hash)
+void address_remove(struct home *h, uint64_t hash)
 {
 	struct address **at = address_at(h, hash), *a = *at;
 
@@ -163,7 +99,7 @@ static void address_remove(struct home *h, uint64_t hash)
 
 /* ---- viewers ---- */
 
-static struct viewer **viewer_at(struct home *h, const char *id)
+struct viewer **viewer_at(struct home *h, const char *id)
 {
 	uint64_t hash = hash64(id, strlen(id), 0);
 	struct viewer **at = &h->viewers[hash % BUCKETS];
@@ -173,7 +109,7 @@ static struct viewer **viewer_at(struct home *h, const char *id)
 	return at;
 }
 
-static void viewer_free(struct viewer *v)
+void viewer_free(struct viewer *v)
 {
 	if (!v)
 		return;
@@ -181,6 +117,8 @@ static void viewer_free(struct viewer *v)
 	free(v->facts);
 	free(v->report);
 	free(v->event);
+	for (unsigned int i = 0; i < v->nannounces; i++)
+		free(v->announces[i]);
 	free(v);
 }
 
@@ -223,6 +161,8 @@ static int enter(struct home *h, const struct home_guest *g, struct viewer **out
 		h->nviewers++;
 		*is_new = true;
 	}
+	if (*is_new && h->opt.owner)
+		v->owner = h->opt.owner(h->opt.arg, v->asset);
 	v->expires = g->token->expires;
 	v->seen_ms = g->now_ms;
 	*out = v;
@@ -312,13 +252,16 @@ void home_socket_said(struct home_socket *s, int64_t now_ms, const char *text)
 	struct home *h = s->home;
 	struct viewer *v = s->viewer; /* stays as long as its socket; id and asset never change */
 	pthread_mutex_t *order = order_of(h, v->id);
+	struct home_announce announce;
 	bool wanted;
 
+	home_announce_read(&announce, text);
 	pthread_mutex_lock(order);
 	lock(h);
 	wanted = !s->closing;
 	if (wanted)
 		v->speaking = s;
+	viewer_announced(v, &announce);
 	v->seen_ms = now_ms;
 	unlock(h);
 	if (wanted)
@@ -449,7 +392,7 @@ void home_track(struct home *h, const char *viewer, const char *text)
 	unlock(h);
 }
 
-void home_instruct(struct home *h, const char *viewer, const char *event, size_t len)
+void home_instruct(struct home *h, const char *viewer, int64_t epoch, const char *event, size_t len)
 {
 	char *kept = malloc(len);
 	struct viewer *v;
@@ -459,7 +402,8 @@ void home_instruct(struct home *h, const char *viewer, const char *event, size_t
 	memcpy(kept, event, len);
 	lock(h);
 	v = *viewer_at(h, viewer);
-	if (v && !v->excluded) {
+	if (v && !v->excluded && epoch >= v->epoch) {
+		v->epoch = epoch;
 		free(v->event);
 		v->event = kept;
 		v->event_len = len;
@@ -471,7 +415,7 @@ void home_instruct(struct home *h, const char *viewer, const char *event, size_t
 	free(kept);
 }
 
-static void viewer_close(struct viewer *v, const char *why)
+void viewer_close(struct viewer *v, const char *why)
 {
 	for (struct home_socket *s = v->sockets; s; s = s->next)
 		socket_close(s, 1008, why);
@@ -492,134 +436,5 @@ void home_close(struct home *h, const char *viewer, const char *why)
 		v->excluded = true;
 		viewer_close(v, why);
 	}
-	unlock(h);
-}
-
-/* ---- the clock ---- */
-
-static bool is_gone(const struct viewer *v, int64_t now_ms)
-{
-	/* One whom the owner closed is kept, and so refused, here and there, for as long as its token is good. */
-	return !v->sockets && now_ms - v->seen_ms > HOME_GRACE_MS && (!v->excluded || v->over);
-}
-
-static void sweep_viewer(struct viewer *v, int64_t now_ms, int64_t now_unix_s, bool sign)
-{
-	/* A stream whose client vanished is noticed late: it counts only for one that never had a socket, or reports. */
-	if (v->sockets || (v->stream && !v->had_socket))
-		v->seen_ms = v->excluded || v->over ? v->seen_ms : now_ms;
-	if (!v->over && v->expires <= now_unix_s) {
-		v->over = true;
-		viewer_close(v, "the session is over: open another one");
-	}
-	if (sign && v->stream)
-		v->stream->push(v->stream, ":\n\n", 3);
-}
-
-/* Removes it if it is still gone; the owner hears it. */
-static void leave(struct home *h, const char *id, int64_t now_ms)
-{
-	pthread_mutex_t *order = order_of(h, id);
-	struct viewer **at, *v;
-
-	pthread_mutex_lock(order);
-	lock(h);
-	at = viewer_at(h, id);
-	v = *at;
-	if (v && is_gone(v, now_ms)) {
-		*at = v->next;
-		h->nviewers--;
-		address_remove(h, v->address);
-		viewer_close(v, "");
-	} else {
-		v = NULL;
-	}
-	unlock(h);
-	if (v)
-		h->opt.up(h->opt.arg, UP_LEAVE, v->id, v->asset, "");
-	pthread_mutex_unlock(order);
-	viewer_free(v);
-}
-
-void home_sweep(struct home *h, int64_t now_ms, int64_t now_unix_s)
-{
-	char ids[SWEEP_AT_ONCE][PEERS_VIEWER_LEN + 1];
-	size_t n = 0;
-	bool sign;
-
-	lock(h);
-	sign = now_ms - h->signed_ms >= SIGN_MS;
-	h->signed_ms = sign ? now_ms : h->signed_ms;
-	for (size_t i = 0; i < BUCKETS; i++)
-		for (struct viewer *v = h->viewers[i]; v; v = v->next) {
-			sweep_viewer(v, now_ms, now_unix_s, sign);
-			if (is_gone(v, now_ms) && n < SWEEP_AT_ONCE)
-				memcpy(ids[n++], v->id, sizeof(v->id));
-		}
-	unlock(h);
-	for (size_t i = 0; i < n; i++)
-		leave(h, ids[i], now_ms);
-}
-
-static void retell(struct home *h, const char *id)
-{
-	pthread_mutex_t *order = order_of(h, id);
-	char *asset = NULL, *facts = NULL, *report = NULL;
-	struct viewer *v;
-
-	pthread_mutex_lock(order);
-	lock(h);
-	v = *viewer_at(h, id);
-	if (v && !v->excluded) {
-		asset = strdup(v->asset);
-		facts = strdup(v->facts);
-		report = v->report ? strdup(v->report) : NULL;
-	}
-	unlock(h);
-	if (asset && facts)
-		h->opt.up(h->opt.arg, UP_JOIN, id, asset, facts);
-	if (asset && facts && report)
-		h->opt.up(h->opt.arg, UP_REPORT, id, asset, report);
-	pthread_mutex_unlock(order);
-	free(asset);
-	free(facts);
-	free(report);
-}
-
-void home_retell(struct home *h)
-{
-	char (*ids)[PEERS_VIEWER_LEN + 1];
-	size_t n = 0;
-
-	lock(h);
-	ids = calloc(h->nviewers + 1, sizeof(*ids));
-	for (size_t i = 0; ids && i < BUCKETS; i++)
-		for (const struct viewer *v = h->viewers[i]; v; v = v->next)
-			memcpy(ids[n++], v->id, sizeof(v->id));
-	unlock(h);
-	for (size_t i = 0; i < n; i++)
-		retell(h, ids[i]);
-	free(ids);
-}
-
-void home_end(struct home *h)
-{
-	lock(h);
-	for (size_t i = 0; i < BUCKETS; i++)
-		for (struct viewer *v = h->viewers[i]; v; v = v->next)
-			viewer_close(v, "the gateway stops");
-	unlock(h);
-}
-
-void home_counts(struct home *h, struct home_counts *out)
-{
-	*out = (struct home_counts){ 0 };
-	lock(h);
-	out->viewers = h->nviewers;
-	for (size_t i = 0; i < BUCKETS; i++)
-		for (const struct viewer *v = h->viewers[i]; v; v = v->next) {
-			out->sockets += v->nsockets;
-			out->streams += v->stream != NULL;
-		}
 	unlock(h);
 }

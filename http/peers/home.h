@@ -18,6 +18,8 @@
 
 struct home;
 struct home_options {
+	/* Who owns an asset now, as a number; with the table's lock held. NULL: the same for ever, but home_retell() tells all. */
+	uint64_t (*owner)(void *arg, const char *asset);
 	void (*up)(void *arg, enum peers_up kind, const char *viewer, const char *asset, const char *text);
 	void *arg;
 };
@@ -57,15 +59,29 @@ void home_stream_remove(struct home *h, struct home_stream *s); /* may have been
  * 1, 0, or -1 when it says nothing of it. */
 int home_report(struct home *h, const struct home_guest *g, int64_t gap_ms, int consent, const char *text);
 
-/* From the owner. event: an instruction, ready for a stream; kept for the next one. text of DOWN_CLOSE: why. */
+/* What is kept of an announce: the same without offers, malloc'ed; NULL: that was none. Its first swarm_len bytes name the
+ * swarm. */
+struct home_announce {
+	char *brief;
+	size_t swarm_len;
+	bool stopped;
+};
+void home_announce_read(struct home_announce *out, const char *text);
+
+/* From the owner. event: an instruction, ready for a stream; kept for the next one; one whose epoch is before that of another
+ * is of a former owner and goes nowhere. text of DOWN_CLOSE: why. */
 void home_track(struct home *h, const char *viewer, const char *text);
-void home_instruct(struct home *h, const char *viewer, const char *event, size_t len);
+void home_instruct(struct home *h, const char *viewer, int64_t epoch, const char *event, size_t len);
 void home_close(struct home *h, const char *viewer, const char *why);
 
 /* Once a second: who left leaves, whose session is over is closed; every 10 s a sign of life on each stream. */
 void home_sweep(struct home *h, int64_t now_ms, int64_t now_unix_s);
-/* Another gateway owns some assets now: everybody joins again, with the last report. */
-void home_retell(struct home *h);
+/* Another gateway owns some assets now: their viewers join again, with the epoch that they know, the last report and the
+ * last announces. */
+void home_retell(struct home *h, int64_t now_ms);
+/* The owner does not know that viewer: it joins again, with the next home_retell_asked() (a few times a second). */
+void home_again(struct home *h, const char *viewer);
+void home_retell_asked(struct home *h, int64_t now_ms);
 /* Ends every stream: the server stops. */
 void home_end(struct home *h);
 

@@ -185,7 +185,7 @@ static void look(struct coordinator *c, struct viewer *v, int64_t now, struct se
 	struct lists l;
 	uint64_t sum;
 
-	if (!v->stale && !v->resync && !end)
+	if ((!v->stale && !v->resync && !end) || now < v->quiet_until)
 		return;
 	lists_of(c, v, &l);
 	sum = digest(c, v, &l);

@@ -67,17 +67,20 @@ static void to_home(void *arg, const char *home, enum peers_down kind, const cha
 static void instruct(struct peers *p, const char *viewer, const char *payload)
 {
 	char mac[45], *data, *event;
+	long long epoch = 0;
 	size_t len;
 	json_t *o;
 
 	if (!p->ready)
 		return;
+	if (sscanf(payload, "{\"v\":1,\"seq\":%*u,\"epoch\":%lld", &epoch) != 1)
+		log_warn("a gateway of another version instructs viewers: they cannot be told which instruction is the later");
 	session_mac(mac, &p->secret, viewer, payload);
 	o = json_pack("{s:s, s:s}", "p", payload, "m", mac);
 	data = o ? json_dumps(o, JSON_COMPACT) : NULL;
 	event = data ? http_event_format("instruction", data, &len) : NULL;
 	if (event)
-		home_instruct(p->home, viewer, event, len);
+		home_instruct(p->home, viewer, epoch, event, len);
 	free(event);
 	free(data);
 	json_decref(o);
@@ -93,11 +96,18 @@ static void at_home(void *arg, enum peers_down kind, const char *viewer, const c
 		instruct(p, viewer, text);
 	else if (kind == DOWN_CLOSE)
 		home_close(p->home, viewer, text);
+	else if (kind == DOWN_AGAIN)
+		home_again(p->home, viewer);
+}
+
+static uint64_t owner_of(void *arg, const char *asset)
+{
+	return exchange_owner(((struct peers *)arg)->exchange, asset);
 }
 
 static void owner_changed(void *arg)
 {
-	home_retell(((struct peers *)arg)->home);
+	home_retell(((struct peers *)arg)->home, peers_now_ms());
 }
 
 static void home_gone(void *arg, const char *home)
@@ -267,9 +277,11 @@ static void *clock_run(void *arg)
 		if (n % 4 == 0) {
 			follow_wall(p);
 			know_gateways(p);
-			exchange_tick(p->exchange);
+			if (p->ready) /* others would refuse what we say */
+				exchange_tick(p->exchange);
 			home_sweep(p->home, peers_now_ms(), time(NULL));
 		}
+		home_retell_asked(p->home, peers_now_ms());
 		coordinator_tick(p->coordinator, peers_unix_ms(p));
 	}
 	return NULL;
@@ -336,7 +348,7 @@ static int start_threads(struct peers *p)
 
 int peers_start(struct peers *p, const struct peers_options *opt)
 {
-	struct home_options home = { .up = to_owner, .arg = p };
+	struct home_options home = { .owner = owner_of, .up = to_owner, .arg = p };
 	struct exchange_options exchange = { .peers = &p->opt, .up = at_owner, .down = at_home, .owner_changed = owner_changed,
 					     .home_gone = home_gone, .sign = sign_batch, .arg = p };
 	int rc;

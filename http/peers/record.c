@@ -10,6 +10,7 @@
 #include "http/peers/record.h"
 #include "lib/hash.h"
 
+#define TAKEOVER_MS    2000 /* until all homes have noticed that an owner is gone: players report as often */
 #define DEMAND_UNKNOWN 250000.0f /* bytes/s: 2 Mbit/s, a usual rendition, until the media list is known */
 
 int table_add(struct table *t, struct node *n, uint64_t hash)
@@ -190,7 +191,8 @@ static bool truth(const json_t *o, const char *key, bool otherwise)
 	return json_is_boolean(v) ? json_is_true(v) : otherwise;
 }
 
-static int facts_take(struct viewer *v, const char *text)
+/* *epoch: which one it knows; 0: none. */
+static int facts_take(struct viewer *v, const char *text, int64_t *epoch)
 {
 	json_t *facts = json_loads(text, JSON_REJECT_DUPLICATES, NULL), *battery;
 	struct prefix *p;
@@ -214,6 +216,7 @@ static int facts_take(struct viewer *v, const char *text)
 	v->cellular = truth(facts, "cellular", false);
 	battery = json_object_get(facts, "battery");
 	v->battery_low = json_is_number(battery) && json_number_value(battery) < 0.2;
+	*epoch = json_integer_value(json_object_get(facts, "epoch"));
 	json_decref(facts);
 	return 0;
 }
@@ -272,6 +275,8 @@ struct viewer *record_join(struct coordinator *c, int64_t now, int home, const c
 {
 	struct viewer *v = record_viewer(c, id);
 	struct asset *a = record_asset(c, asset, true, now);
+	int64_t epoch;
+	bool known;
 
 	if (v && v->asset != a) {
 		record_leave(c, v);
@@ -279,16 +284,21 @@ struct viewer *record_join(struct coordinator *c, int64_t now, int home, const c
 	}
 	if (!a || home < 0)
 		return NULL;
+	known = v;
 	if (!v)
 		v = viewer_new(c, now, id, a);
 	if (!v)
 		return NULL;
-	if (facts_take(v, facts)) {
+	if (facts_take(v, facts, &epoch)) {
 		if (!v->prefix)
 			record_leave(c, v);
 		return NULL;
 	}
 	/* Told again after a change of owners: what it hears from now on is later than all that the other said. */
+	if (epoch > v->epoch && epoch < now + EPOCH_AHEAD_MS) /* clocks differ */
+		v->epoch = epoch;
+	if (epoch && !known)
+		v->quiet_until = now + TAKEOVER_MS;
 	v->epoch = now > v->epoch ? now : v->epoch + 1;
 	v->seq = 0;
 	/* where it reports, there is its event stream; other gateways are known by its tracker sockets alone */

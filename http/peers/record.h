@@ -33,6 +33,7 @@
 #define SILENT_MS	  60000	 /* without a word, of one that reports: out of its grouping */
 #define SILENT_BLIND_MS	  180000 /* … of one that never did: its announces are a minute apart */
 #define FORGOTTEN_MS	  3600000
+#define EPOCH_AHEAD_MS	  86400000 /* an epoch that somebody claims is at most so much later than now */
 
 /* A hash table of nodes inside other structures. */
 struct node {
@@ -151,6 +152,7 @@ struct viewer {
 	uint8_t told_role;
 	uint64_t told; /* digest of what was said last */
 	int64_t told_until;
+	int64_t quiet_until; /* another owner instructed it: its last word holds until all are here */
 	int64_t epoch;
 	uint32_t seq;
 	struct group_range hold[RECORD_HOLD];

@@ -27,6 +27,7 @@ struct report { /* checked, not yet applied */
 	uint16_t nhave;
 	const json_t *peers, *bad, *from;
 	bool resync;
+	int64_t epoch; /* that it knows */
 	int consent; /* -1: not said */
 };
 
@@ -106,7 +107,7 @@ static bool shape(const struct viewer *v, const json_t *root, struct report *out
 	    !real(root, "down_server", 1e15, v->down_server, &out->down_server) ||
 	    !real(root, "down_peers", 1e15, v->down_peers, &out->down_peers) || !real(root, "up", 1e15, v->up, &out->up) ||
 	    !real(root, "slow", 1e6, 0, &out->slow) || !real(root, "rtt", 60000, v->rtt_ms, &out->rtt) ||
-	    !have_of(m, json_object_get(root, "have"), out))
+	    !whole(root, "epoch", INT64_MAX / 2, 0, &out->epoch) || !have_of(m, json_object_get(root, "have"), out))
 		return false;
 	if (m && ((uint64_t)out->rendition >= m->nrenditions || out->pos * 1000 > (double)m->duration_ms + BUFFER_MAX))
 		return false;
@@ -299,8 +300,15 @@ int record_report(struct coordinator *c, struct viewer *v, int home, int64_t now
 	if (!shape(v, root, &r) || !possible(v, &r, now))
 		return -EINVAL;
 	if (home >= 0) {
+		/* what was said to its former home did not come to this one */
+		v->resync |= v->home != home;
+		v->stale |= v->home != home;
 		v->homes |= 1ull << home;
 		v->home = (uint8_t)home;
+	}
+	if (r.resync && r.epoch > v->epoch && r.epoch < now + EPOCH_AHEAD_MS) { /* a former owner's clock was ahead of ours */
+		v->epoch = r.epoch + 1;
+		v->seq = 0;
 	}
 	if (r.resync)
 		v->stale = v->resync = true;

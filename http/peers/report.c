@@ -24,6 +24,7 @@ static const struct field {
 	{ "down_server", NUMBER }, { "down_peers", NUMBER }, { "up", NUMBER },	     { "stalls", NUMBER }, { "stall_ms", NUMBER },
 	{ "failed", NUMBER },	   { "slow", NUMBER },	   { "rtt", NUMBER },	     { "peers", IDS },	   { "bad", IDS },
 	{ "from", BYTES_BY_ID },   { "resync", FLAG },	   { "consent", FLAG },
+	{ "epoch", NUMBER },
 };
 
 static bool number_fine(const json_t *v)

@@ -46,12 +46,20 @@ static json_t *own_assets(struct peers *p)
 {
 	json_t *answer = coordinator_assets(p->coordinator), *asset;
 	json_t *list = json_incref(json_object_get(answer, "assets"));
+	json_t *out = json_array();
 	size_t i;
 
-	json_array_foreach (list, i, asset)
+	json_array_foreach (list, i, asset) {
+		/* one that another owns by now is kept for a while, empty */
+		if (!json_integer_value(json_object_get(asset, "viewers")) &&
+		    !exchange_owns(p->exchange, json_string_value(json_object_get(asset, "asset"))))
+			continue;
 		json_object_set_new(asset, "owner", json_string(p->node));
+		json_array_append(out, asset);
+	}
+	json_decref(list);
 	json_decref(answer);
-	return list ? list : json_array();
+	return out;
 }
 
 static json_t *own_groups(struct look *l)

@@ -44,9 +44,10 @@ static void clients_are_answered_as_they_expect(void **state)
 	assert_true(strlen(text_of(r.said[1].json, "failure reason")) > 10);
 	room_up(&r, UP_TRACK, "g1", 1, "{\"action\":\"scrape\"}");
 	assert_int_equal(json_object_size(json_object_get(r.said[2].json, "files")), 1);
-	/* whom nobody knows is not answered */
+	/* whom nobody knows is not answered: its home is asked who that is */
 	room_announce(&r, 77);
-	assert_int_equal(r.nsaid, 3);
+	assert_int_equal(r.nsaid, 4);
+	assert_int_equal(r.said[3].kind, DOWN_AGAIN);
 	assert_int_equal(room_counts(&r).dropped, 2);
 	room_close(&r);
 }
@@ -228,6 +229,42 @@ static void answers_come_only_from_whom_was_asked(void **state)
 	/* once */
 	room_up(&r, UP_TRACK, "g1", to, text);
 	assert_int_equal(room_heard(&r, from, "answer", to), 1);
+	room_close(&r);
+}
+
+/* A report or an announce of one who is not known: its home is asked for it. One who is told again, by a home that knows an epoch
+ * of the former owner's, hears of a later one, when the other homes have had time; so does one who says that it knows a later. */
+static void who_is_not_known_is_asked_for(void **state)
+{
+	struct room r;
+	char facts[96];
+	json_int_t ahead;
+	size_t n;
+
+	(void)state;
+	room_open(&r, NULL);
+	ahead = r.now + 5000;
+	room_up(&r, UP_REPORT, "g1", 1, "{}");
+	assert_int_equal(r.nsaid, 1);
+	assert_int_equal(r.said[0].kind, DOWN_AGAIN);
+	assert_string_equal(r.said[0].home, "g1");
+	snprintf(facts, sizeof(facts), "{\"prefix\":7,\"as\":1,\"consent\":true,\"epoch\":%lld}", (long long)ahead);
+	room_up(&r, UP_JOIN, "g1", 1, facts);
+	coordinator_tick(r.c, r.now + 1000);
+	assert_int_equal(r.nsaid, 1);
+	coordinator_tick(r.c, r.now + 2000);
+	assert_int_equal(r.nsaid, 2);
+	assert_true(json_integer_value(json_object_get(r.said[1].json, "epoch")) > ahead);
+	/* from another home it is said again, there */
+	room_up(&r, UP_JOIN, "g2", 1, "{\"prefix\":7,\"as\":1,\"consent\":true}");
+	coordinator_tick(r.c, r.now + 2250);
+	n = r.nsaid;
+	snprintf(facts, sizeof(facts), "{\"resync\":true,\"epoch\":%lld}", (long long)ahead + 1000);
+	room_up(&r, UP_REPORT, "g2", 1, facts);
+	coordinator_tick(r.c, r.now + 2500);
+	assert_int_equal(r.nsaid, n + 1);
+	assert_string_equal(r.said[n].home, "g2");
+	assert_int_equal(json_integer_value(json_object_get(r.said[n].json, "epoch")), ahead + 1001);
 	room_close(&r);
 }
 
@@ -509,6 +546,7 @@ int main(void)
 		cmocka_unit_test(each_offer_goes_to_one_alone),
 		cmocka_unit_test(nobody_meets_before_consent),
 		cmocka_unit_test(answers_come_only_from_whom_was_asked),
+		cmocka_unit_test(who_is_not_known_is_asked_for),
 		cmocka_unit_test(answers_go_to_the_gateway_of_the_offer),
 		cmocka_unit_test(offers_are_kept_a_while),
 		cmocka_unit_test(floods_are_dropped_and_counted),

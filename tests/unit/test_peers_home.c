@@ -150,7 +150,7 @@ static void test_reports(void **state)
 	g.now_ms = 2000;
 	assert_int_equal(home_report(home, &g, 1000, 0, "{\"n\":3}"), 0);
 	hears("J1{\"consent\":true};R1{\"n\":1};R1{\"n\":3};");
-	home_retell(home); /* to a new owner: with the consent as it is now */
+	home_retell(home, 100000); /* to a new owner: with the consent as it is now */
 	hears("J1{\"consent\":false};R1{\"n\":3};");
 }
 
@@ -162,19 +162,62 @@ static void test_streams(void **state)
 	(void)state;
 	assert_int_equal(home_stream_add(home, &g, &first.stream), 0);
 	hears("J1{\"consent\":true};");
-	home_instruct(home, token[1].viewer, "one;", 4);
-	home_instruct(home, token[1].viewer, "two;", 4);
-	home_instruct(home, "0000000000000009", "none;", 5);
+	home_instruct(home, token[1].viewer, 1, "one;", 4);
+	home_instruct(home, token[1].viewer, 1, "two;", 4);
+	home_instruct(home, "0000000000000009", 1, "none;", 5);
 	assert_string_equal(first.text, "one;two;");
 	assert_int_equal(home_stream_add(home, &g, &second.stream), 0);
 	assert_int_equal(first.ended, 1);
 	assert_string_equal(second.text, "two;"); /* the last first */
 	home_stream_remove(home, &first.stream);
-	home_instruct(home, token[1].viewer, "three;", 6);
+	home_instruct(home, token[1].viewer, 1, "three;", 6);
 	assert_string_equal(second.text, "two;three;");
 	home_end(home);
 	assert_int_equal(second.ended, 1);
 	home_stream_remove(home, &second.stream);
+}
+
+/* What a new owner is told: the epoch that the viewer knows, the last report, the last announce of each swarm without offers. */
+static void test_told_again(void **state)
+{
+	struct home_guest g = guest(1, "198.51.100.1", 1000);
+	struct home_socket *s;
+
+	(void)state;
+	assert_int_equal(home_socket_new(home, &g, &s), 0);
+	assert_int_equal(home_report(home, &g, 1000, -1, "{}"), 0);
+	home_socket_said(s, 1000, "{\"action\":\"announce\", \"offers\":[{\"offer_id\":\"o\",\"offer\":{\"sdp\":\"\\\"peer_id\\\":\\\"x}\"}}],"
+				  " \"info_hash\" : \"A\\u0001\",\"event\":\"started\",\"peer_id\":\"p1\"}");
+	home_socket_said(s, 1000, "{\"action\":\"announce\",\"info_hash\":\"B\",\"peer_id\":\"p1\"}");
+	home_socket_said(s, 1000, "{\"action\":\"announce\",\"info_hash\":\"A\\u0001\",\"peer_id\":\"p2\",\"left\":1.5}");
+	home_socket_said(s, 1000, "{\"action\":\"announce\",\"info_hash\":\"C\",\"peer_id\":\"p1\",\"to_peer_id\":\"p3\",\"answer\":{}}");
+	home_socket_said(s, 1000, "{\"action\":\"announce\",\"info_hash\":\"B\",\"peer_id\":\"p1\",\"event\":\"stopped\"}");
+	home_socket_said(s, 1000, "{\"action\":\"announce\",\"info_hash\":");
+	home_instruct(home, token[1].viewer, 77, "x", 1);
+	heard[0] = '\0';
+	home_again(home, token[1].viewer);
+	home_retell_asked(home, 5000);
+	hears("J1{\"consent\":true,\"epoch\":77};R1{};T1{\"action\":\"announce\",\"info_hash\":\"A\\u0001\",\"peer_id\":\"p2\",\"offers\":[]};");
+	home_again(home, token[1].viewer); /* by one who has no room for it */
+	home_retell_asked(home, 6000);
+	hears("");
+	home_socket_free(s);
+}
+
+/* Of two who think that they own an asset the later one is obeyed. */
+static void test_former_owner(void **state)
+{
+	struct home_guest g = guest(1, "198.51.100.1", 1000);
+	struct listener l = LISTENER;
+
+	(void)state;
+	assert_int_equal(home_stream_add(home, &g, &l.stream), 0);
+	home_instruct(home, token[1].viewer, 5, "a;", 2);
+	home_instruct(home, token[1].viewer, 7, "b;", 2);
+	home_instruct(home, token[1].viewer, 5, "c;", 2);
+	home_instruct(home, token[1].viewer, 7, "d;", 2);
+	assert_string_equal(l.text, "a;b;d;");
+	home_stream_remove(home, &l.stream);
 }
 
 static void test_expiry(void **state)
@@ -206,7 +249,7 @@ static void test_excluded(void **state)
 	assert_int_equal(home_socket_new(home, &g, &again), -EACCES);
 	home_sweep(home, 500000, 999);
 	assert_int_equal(home_report(home, &g, 1, -1, "{}"), -EACCES);
-	home_retell(home);
+	home_retell(home, 100000);
 	hears("J1{\"consent\":true};");
 	home_sweep(home, 600000, 1001);
 	hears("L1;");
@@ -217,7 +260,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_order, begin, finish),   cmocka_unit_test_setup_teardown(test_grace, begin, finish),
 		cmocka_unit_test_setup_teardown(test_caps, begin, finish),    cmocka_unit_test_setup_teardown(test_reports, begin, finish),
-		cmocka_unit_test_setup_teardown(test_streams, begin, finish), cmocka_unit_test_setup_teardown(test_expiry, begin, finish),
+		cmocka_unit_test_setup_teardown(test_streams, begin, finish), cmocka_unit_test_setup_teardown(test_told_again, begin, finish),
+		cmocka_unit_test_setup_teardown(test_former_owner, begin, finish),
+		cmocka_unit_test_setup_teardown(test_expiry, begin, finish),
 		cmocka_unit_test_setup_teardown(test_excluded, begin, finish),
 	};
 

@@ -318,7 +318,7 @@ class Peers {
     for (const url of this.loading.keys()) this.late(url);
     const body = { r, n, pos: video.currentTime, buffer: Math.round(this.buffer * 1000), have: this.have.slice(-64), down_server: s.server, down_peers: s.peers, up: s.up, stalls: s.stalls,
       stall_ms: Math.round(s.stall_ms + (this.waits ? since - this.waits : 0)), failed: s.failed, slow: this.slow, rtt: Math.round(s.rtt), peers: [...this.connected].slice(-64),
-      bad: [...this.bad].slice(-64), from: Object.fromEntries(Object.entries(this.from).slice(-64)), forged: s.forged, ...more };
+      bad: [...this.bad].slice(-64), from: Object.fromEntries(Object.entries(this.from).slice(-64)), forged: s.forged, epoch: this.now.epoch, ...more };
     this.slow = 0;
     this.more = {};
     await this.post(`report?token=${this.session.token}`, body).catch(e => {
