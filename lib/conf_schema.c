@@ -264,7 +264,7 @@ static const struct conf_key peers_keys[] = {
 	{ "networks", CONF_PATH, AT(conf_peers, networks),
 	  .doc = "Database of AS numbers (.mmdb): neighbours are grouped first. None: by prefix alone." },
 	{ "origins", CONF_TEXT, MANY(conf_peers, origins),
-	  .doc = "Origins (https://HOST) of pages elsewhere that may open sessions; '*' is all." },
+	  .doc = "Origins (https://HOST) of pages elsewhere that may open sessions; all: '*'." },
 };
 SUB(peers, conf_peers, CONF_NO_FLAG);
 

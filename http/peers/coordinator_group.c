@@ -9,14 +9,15 @@
 
 #include "http/peers/record.h"
 
-#define CHEAP_S	   0.0005 /* a run that takes no longer may be made with every join */
+#define CHEAP_N	   64	   /* so few are always grouped with every join */
+#define CHEAP_S	   0.0005 /* … and more, when a run took no longer */
 #define WITNESS_MS 5000
 #define SLOPE_TAU  10.0 /* s: as far back as the prediction looks ahead */
 #define SHARE_TAU  30.0
 
 bool coordinator_group_cheap(const struct asset *a)
 {
-	return a->grouped_s < CHEAP_S && a->nmembers < 2000;
+	return a->nmembers < CHEAP_N || (a->grouped_s < CHEAP_S && a->nmembers < 2000);
 }
 
 /* Those who left go; indices of helpers are moved along. */

@@ -395,6 +395,8 @@ void exchange_stop(struct exchange *x)
 		return;
 	for (size_t i = 0; i < x->n; i++)
 		link_stop(x->at[i].link);
+	for (size_t i = 0; i < x->n; i++)
+		link_free(x->at[i].link);
 	pthread_rwlock_destroy(&x->lock);
 	free(x);
 }

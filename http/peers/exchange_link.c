@@ -286,6 +286,12 @@ void link_stop(struct link *l)
 	pthread_cond_broadcast(&l->cond);
 	pthread_mutex_unlock(&l->lock);
 	pthread_join(l->thread, NULL);
+}
+
+void link_free(struct link *l)
+{
+	if (!l)
+		return;
 	forget(l);
 	pthread_cond_destroy(&l->cond);
 	pthread_mutex_destroy(&l->lock);

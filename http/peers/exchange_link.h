@@ -27,7 +27,8 @@ struct link_options {
 	void *arg;
 };
 struct link *link_start(const struct link_options *opt); /* NULL: no memory, or no thread */
-void link_stop(struct link *l);				 /* sends nothing more, joins, frees; accepts NULL */
+void link_stop(struct link *l); /* sends nothing more, joins; what others still say is kept for nobody. Accepts NULL */
+void link_free(struct link *l); /* after all links were stopped: each one's thread may speak to the others. Accepts NULL */
 void link_set_url(struct link *l, const char *url);	 /* "http(s)://HOST:PORT"; "": nowhere for now */
 
 enum link_queue { LINK_UP, LINK_DOWN, LINK_QUEUES };

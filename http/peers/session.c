@@ -132,7 +132,8 @@ static json_t *trackers_of(const json_t *origins, const char *token)
 	size_t i;
 
 	json_array_foreach (origins, i, origin) /* http → ws, https → wss */
-		json_array_append_new(list, json_sprintf("ws%s/_/tracker?token=%s", json_string_value(origin) + 4, token));
+		if (!strncmp(json_string_value(origin), "http", 4))
+			json_array_append_new(list, json_sprintf("ws%s/_/tracker?token=%s", json_string_value(origin) + 4, token));
 	return list;
 }
 

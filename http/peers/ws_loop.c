@@ -131,6 +131,18 @@ static void adopt_fresh(struct ws_thread *t)
 	}
 }
 
+/* Another thread may have told of it again before `closed` returned, the last that it can have done: then it is looked at,
+ * and freed, by that. */
+static bool is_told(struct ws_thread *t, const struct ws_conn *c)
+{
+	bool told;
+
+	pthread_mutex_lock(&t->lock);
+	told = c->told;
+	pthread_mutex_unlock(&t->lock);
+	return told;
+}
+
 static void look_at(struct ws_thread *t, struct ws_conn *c)
 {
 	bool closing, broken;
@@ -145,7 +157,7 @@ static void look_at(struct ws_thread *t, struct ws_conn *c)
 		line_add(&t->ending, c, now_s() + WS_CLOSE_S);
 		t->server->opt.closed(t->server->opt.arg, c);
 	}
-	if (broken) {
+	if (broken && !is_told(t, c)) {
 		line_remove(&t->ending, c);
 		ws_conn_free(c);
 	}
