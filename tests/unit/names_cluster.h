@@ -186,11 +186,11 @@ static enum http_next child_control(struct http_req *req, void *arg)
 }
 
 static const struct http_route inside_routes[] = {
-	{ 1u << HTTP_POST, NAMES_ROUTE, NAMES_BODY_MAX, NULL, NULL, child_inside, NULL },
+	{ 1u << HTTP_POST, NAMES_ROUTE, NAMES_BODY_MAX, NULL, NULL, child_inside, NULL, NULL },
 	{ .path = NULL },
 };
 static const struct http_route control_routes[] = {
-	{ 1u << HTTP_POST, "/t/:do", 65536, NULL, NULL, child_control, NULL },
+	{ 1u << HTTP_POST, "/t/:do", 65536, NULL, NULL, child_control, NULL, NULL },
 	{ .path = NULL },
 };
 
