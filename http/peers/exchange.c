@@ -284,18 +284,6 @@ size_t exchange_order(struct exchange *x, const char *asset, char (*out)[64], si
 	return n;
 }
 
-bool exchange_owns(struct exchange *x, const char *asset)
-{
-	struct gateway_at *g;
-	bool mine;
-
-	pthread_rwlock_rdlock(&x->lock);
-	g = owner_of(x, asset, false);
-	mine = !g || g->self;
-	pthread_rwlock_unlock(&x->lock);
-	return mine;
-}
-
 uint64_t exchange_owner(struct exchange *x, const char *asset)
 {
 	struct gateway_at *g;
@@ -306,6 +294,11 @@ uint64_t exchange_owner(struct exchange *x, const char *asset)
 	hash = g ? g->hash : 0;
 	pthread_rwlock_unlock(&x->lock);
 	return hash;
+}
+
+bool exchange_owns(struct exchange *x, const char *asset)
+{
+	return exchange_owner(x, asset) == x->at[0].hash; /* itself is the first, and never changes */
 }
 
 /* Who speaks? A process that is another than before has none of the viewers that its node had. */
