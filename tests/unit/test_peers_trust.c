@@ -128,6 +128,16 @@ static void give(struct room *r, unsigned int giver, const unsigned int *receive
 	}
 }
 
+/* A giver in a network of its own, and three receivers in three others, linked to it. */
+static void open_of_three(struct room *r)
+{
+	room_open(r, NULL);
+	room_join(r, 1, 100);
+	room_announce(r, 1);
+	join_all(r, 2, 3, 7, false);
+	room_tick(r, 20000);
+}
+
 static void an_uplink_counts_as_its_receivers_confirm(void **state)
 {
 	struct room r;
@@ -148,32 +158,20 @@ static void an_uplink_counts_as_its_receivers_confirm(void **state)
 	room_close(&r);
 
 	/* of three networks */
-	room_open(&r, NULL);
-	room_join(&r, 1, 100);
-	room_announce(&r, 1);
-	join_all(&r, 2, 3, 7, false);
-	room_tick(&r, 20000);
+	open_of_three(&r);
 	give(&r, 1, receivers, 3, 40, 100000, 300000);
 	assert_true(flagged(&r, 1, "measured"));
 	assert_true(uplink(&r, 1) > 200000 && uplink(&r, 1) < 400000);
 	room_close(&r);
 
 	/* no more than a quarter above what it says itself */
-	room_open(&r, NULL);
-	room_join(&r, 1, 100);
-	room_announce(&r, 1);
-	join_all(&r, 2, 3, 7, false);
-	room_tick(&r, 20000);
+	open_of_three(&r);
 	give(&r, 1, receivers, 3, 40, 1000000, 80000);
 	assert_true(uplink(&r, 1) <= 1.25 * 80000 + 1);
 	room_close(&r);
 
 	/* little was asked for, of a film of a low rate: it counts no less than one of whom nothing is known */
-	room_open(&r, NULL);
-	room_join(&r, 1, 100);
-	room_announce(&r, 1);
-	join_all(&r, 2, 3, 7, false);
-	room_tick(&r, 20000);
+	open_of_three(&r);
 	give(&r, 1, receivers, 3, 40, 1000, 3000);
 	assert_true(flagged(&r, 1, "measured"));
 	assert_true(uplink(&r, 1) >= 65536);
