@@ -57,8 +57,16 @@ void exchange_down(struct exchange *x, const char *home, enum peers_down kind, c
 size_t exchange_order(struct exchange *x, const char *asset, char (*out)[64], size_t max);
 bool exchange_owns(struct exchange *x, const char *asset);
 uint64_t exchange_owner(struct exchange *x, const char *asset); /* which one: a number of its own for each node */
-/* Inside routes call these with the body; arg of the request is the peers. 0 or -EINVAL. */
+/* Inside routes call these with the body; arg of the request is the peers. 0; -EINVAL: that is no batch; -ESTALE: it is one
+ * for another gateway, of another time, of a process that is no more, or was taken before: nothing of it counts, and it
+ * is logged. */
 int exchange_take_up(struct exchange *x, const char *body, size_t len);
 int exchange_take_down(struct exchange *x, const char *body, size_t len);
+
+struct exchange_counts {
+	uint64_t lost;	  /* messages to others: they did not answer, or memory lacked */
+	uint64_t refused; /* others' batches: -ESTALE */
+};
+void exchange_counts(struct exchange *x, struct exchange_counts *out);
 
 #endif
