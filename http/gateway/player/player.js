@@ -91,10 +91,12 @@ function watchEngine(engine) {
   });
 }
 
+// Whoever made a link chose its gateway: one that is not ours learns nothing of who is signed in here.
 async function makePeers(changed) {
-  const session = token() ? null : await get('/_/session', { quiet: true }).catch(() => null);
+  const gateway = query.get('gateway') || location.origin, ours = URL.canParse(gateway) && new URL(gateway).origin === location.origin;
+  const session = !ours || token() ? null : await get('/_/session', { quiet: true }).catch(() => null);
   return weirPeers({
-    asset, gateway: query.get('gateway') ?? undefined, token: token() ?? undefined, consent: localStorage.getItem('weir-peers') !== 'no',
+    asset, gateway, token: ours && token() || undefined, consent: localStorage.getItem('weir-peers') !== 'no',
     headers: session?.csrf ? { 'X-Weir-CSRF': session.csrf } : undefined, onchange: changed,
     onheld: (r, n, size) => {
       const i = n - peersOf.list.renditions[r].segments[0].n;

@@ -123,11 +123,13 @@ class Peers {
     this.gates = s.gateways;
     this.skew = (s.now ?? Date.now()) - Date.now();
     this.key = await subtle.importKey('raw', bytes(s.key), { name: 'HMAC', hash: 'SHA-256' }, false, ['verify']);
+    this.now = { ...this.now, seq: 0, epoch: 0 }; // another viewer's are counted anew
     if (this.list) return;
     const list = await (await fetch(this.via(s.media.list))).json();
     const key = await subtle.importKey('raw', bytes(s.media.key), 'Ed25519', false, ['verify']);
     if (!await subtle.verify('Ed25519', key, bytes(list.signature), coded(list.payload))) throw Error('the list of segments is not signed by this installation');
     this.list = JSON.parse(list.payload);
+    if (this.list.asset !== this.o.asset) throw Error(`the list of segments is that of ${this.list.asset}`);
     this.known = new Map();
     for (const [r, { segments }] of this.list.renditions.entries()) {
       let end = 0;
@@ -327,12 +329,20 @@ class Peers {
     });
     s.rtt = time() - since;
   }
+  // The session was over. The core's trackers have the old token in their addresses and would be refused for ever: its loader
+  // begins anew with the next segment, and finds in the store what it had.
+  async renew() {
+    await this.open();
+    this.listen();
+    this.loading.clear();
+    this.connected.clear();
+    this.engine.applyDynamicConfig({ core: { isP2PDisabled: true } });
+    this.apply();
+  }
   async tell() {
     while (this.video) {
       await this.report().catch(async e => {
-        if (e.status !== 401) return;
-        await this.open(); // the session was over
-        this.listen();
+        if (e.status === 401) await this.renew();
       }).catch(() => {});
       await pause(this.now.report ?? this.session.report_ms);
     }
