@@ -119,6 +119,7 @@ void record_asset_free(struct coordinator *c, struct asset *a)
 	table_remove(&c->assets, &a->node);
 	groups_free(a->groups);
 	free(a->swarms.slots); /* the last viewer took the last swarm along */
+	free(a->presents.slots);
 	free(a->prefixes.slots);
 	free(a->prefix_list);
 	free(a->viewers);

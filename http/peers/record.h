@@ -86,6 +86,7 @@ struct link {
 };
 
 struct present { /* a viewer in a swarm */
+	struct node node; /* in asset->presents, by peer_id: no two viewers have the same */
 	struct viewer *viewer;
 	struct swarm *swarm;
 	struct present *next; /* of the viewer */
@@ -175,7 +176,7 @@ struct asset {
 	int64_t swept_ms;   /* silence was looked for */
 	int64_t empty_ms;   /* since when nobody watches; 0: somebody does */
 	uint32_t report_ms; /* between reports: longer when there are many viewers */
-	struct table swarms, prefixes;
+	struct table swarms, presents, prefixes;
 	struct prefix **prefix_list;
 	uint32_t nprefixes, prefixes_room;
 	struct viewer **viewers; /* all who joined */
@@ -269,7 +270,7 @@ void tracker_drop(struct coordinator *c, struct present *p); /* ends a presence 
 /* Offers between those who shall be linked and are not. ask: where there is none, asks for a new announce. */
 void tracker_match(struct coordinator *c, struct viewer *v, int64_t now, bool ask);
 struct link *tracker_link(const struct present *p, const struct present *other);
-struct link *tracker_link_by_id(const struct viewer *v, const uint8_t peer_id[TRACKER_ID_LEN], struct present **mine);
+struct link *tracker_link_by_id(const struct viewer *v, const uint8_t peer_id[TRACKER_ID_LEN]);
 void tracker_connected(struct viewer *v, struct link *l); /* v reports that it works */
 struct present *tracker_present(const struct viewer *v, const struct swarm *s);
 bool tracker_may_meet(const struct coordinator *c, const struct viewer *a, const struct viewer *b);

@@ -266,7 +266,7 @@ static void apply_peers(struct coordinator *c, struct viewer *v, const struct re
 
 		if (!json_is_string(one) || !tracker_id_parse(id, json_string_value(one), json_string_length(one)))
 			continue;
-		l = tracker_link_by_id(v, id, NULL);
+		l = tracker_link_by_id(v, id);
 		if (l && l->answered)
 			tracker_connected(v, l);
 	}
@@ -274,7 +274,7 @@ static void apply_peers(struct coordinator *c, struct viewer *v, const struct re
 		uint8_t id[TRACKER_ID_LEN];
 		double bytes = json_number_value(one), most = RATE_MAX * (double)(now - v->reported_ms + SLACK_MS) / 1000;
 
-		l = tracker_id_parse(id, key, strlen(key)) ? tracker_link_by_id(v, id, NULL) : NULL;
+		l = tracker_id_parse(id, key, strlen(key)) ? tracker_link_by_id(v, id) : NULL;
 		if (!l || !l->answered || bytes <= l->from_bytes)
 			continue;
 		if (v->reported_ms && bytes - l->from_bytes <= most)
@@ -286,7 +286,7 @@ static void apply_peers(struct coordinator *c, struct viewer *v, const struct re
 
 		if (!json_is_string(one) || !tracker_id_parse(id, json_string_value(one), json_string_length(one)))
 			continue;
-		l = tracker_link_by_id(v, id, NULL);
+		l = tracker_link_by_id(v, id);
 		if (l && l->answered)
 			record_accuse(c, v, l->other->viewer);
 	}

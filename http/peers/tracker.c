@@ -33,17 +33,12 @@ struct link *tracker_link(const struct present *p, const struct present *other)
 	return NULL;
 }
 
-struct link *tracker_link_by_id(const struct viewer *v, const uint8_t peer_id[TRACKER_ID_LEN], struct present **mine)
+struct link *tracker_link_by_id(const struct viewer *v, const uint8_t peer_id[TRACKER_ID_LEN])
 {
-	for (struct present *p = v->presents; p; p = p->next) {
-		for (uint32_t i = 0; i < p->nlinks; i++) {
-			if (!memcmp(p->links[i].other->peer_id, peer_id, TRACKER_ID_LEN)) {
-				if (mine)
-					*mine = p;
+	for (struct present *p = v->presents; p; p = p->next)
+		for (uint32_t i = 0; i < p->nlinks; i++)
+			if (!memcmp(p->links[i].other->peer_id, peer_id, TRACKER_ID_LEN))
 				return &p->links[i];
-			}
-		}
-	}
 	return NULL;
 }
 
@@ -276,6 +271,7 @@ void tracker_drop(struct coordinator *c, struct present *p)
 		}
 	}
 	v->npresents--;
+	table_remove(&v->asset->presents, &p->node);
 	if (!--s->presents) {
 		table_remove(&v->asset->swarms, &s->node);
 		free(s);
@@ -306,7 +302,8 @@ static struct present *present_new(struct coordinator *c, struct viewer *v, cons
 	}
 	s = swarm_get(v->asset, m->info_hash, true);
 	p = s ? calloc(1, sizeof(*p)) : NULL;
-	if (!p) {
+	if (!p || table_add(&v->asset->presents, &p->node, hash64(m->peer_id, TRACKER_ID_LEN, 0))) {
+		free(p);
 		if (s && !s->presents) {
 			table_remove(&v->asset->swarms, &s->node);
 			free(s);
@@ -337,16 +334,17 @@ static struct present *present_get(struct coordinator *c, struct viewer *v, cons
 	return p ? p : present_new(c, v, m);
 }
 
-/* Two with the same peer_id in a swarm would be taken for one by all others. */
-static bool peer_id_taken(const struct viewer *v, const struct tracker_message *m)
+/* Two with the same peer_id would be taken for one by all others: what is said of one of them would count for the other. */
+static bool peer_id_taken(const struct viewer *v, const uint8_t peer_id[TRACKER_ID_LEN])
 {
-	const struct present *p = v->presents;
+	uint64_t hash = hash64(peer_id, TRACKER_ID_LEN, 0);
 
-	while (p && memcmp(p->swarm->info_hash, m->info_hash, TRACKER_ID_LEN))
-		p = p->next;
-	for (uint32_t i = 0; p && i < p->nlinks; i++)
-		if (!memcmp(p->links[i].other->peer_id, m->peer_id, TRACKER_ID_LEN))
+	for (struct node *n = table_first(&v->asset->presents, hash); n; n = n->next) {
+		const struct present *p = (struct present *)n;
+
+		if (n->hash == hash && p->viewer != v && !memcmp(p->peer_id, peer_id, TRACKER_ID_LEN))
 			return true;
+	}
 	return false;
 }
 
@@ -387,7 +385,7 @@ static void take_announce(struct coordinator *c, struct viewer *v, int home, int
 		coordinator_say(c, home, DOWN_TRACK, v->id, tracker_write_answer_to_announce(m->info_hash, INTERVAL_MAX, 0, 0));
 		return;
 	}
-	if (peer_id_taken(v, m) || !(p = present_get(c, v, m))) {
+	if (peer_id_taken(v, m->peer_id) || !(p = present_get(c, v, m))) {
 		c->counts.dropped++;
 		return;
 	}

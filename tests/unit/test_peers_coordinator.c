@@ -193,6 +193,31 @@ static void nobody_meets_before_consent(void **state)
 	room_close(&r);
 }
 
+/* A peer_id is one viewer's as long as it is there: what is said of another who took it would count for the first. */
+static void a_peer_id_is_of_one_alone(void **state)
+{
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	fill(&r, 4);
+	room_react(&r);
+	room_join(&r, 9, 999);
+	room_up(&r, UP_TRACK, "g1", 9,
+		"{\"action\":\"announce\",\"info_hash\":\"" ROOM_SWARM "\",\"peer_id\":\"-PM0203-000000000001\",\"offers\":[]}");
+	assert_int_equal(room_counts(&r).dropped, 1);
+	room_tick(&r, 2000);
+	assert_int_equal(room_counts(&r).alone, 1);
+	/* whose it was has gone */
+	room_up(&r, UP_LEAVE, "g1", 1, "");
+	room_up(&r, UP_TRACK, "g1", 9,
+		"{\"action\":\"announce\",\"info_hash\":\"" ROOM_SWARM "\",\"peer_id\":\"-PM0203-000000000001\",\"offers\":[]}");
+	assert_int_equal(room_counts(&r).dropped, 1);
+	room_tick(&r, 2000);
+	assert_int_equal(room_counts(&r).alone, 0);
+	room_close(&r);
+}
+
 static void answers_come_only_from_whom_was_asked(void **state)
 {
 	char text[512], peer[21];
@@ -545,6 +570,7 @@ int main(void)
 		cmocka_unit_test(all_links_of_the_plan_come_to_be),
 		cmocka_unit_test(each_offer_goes_to_one_alone),
 		cmocka_unit_test(nobody_meets_before_consent),
+		cmocka_unit_test(a_peer_id_is_of_one_alone),
 		cmocka_unit_test(answers_come_only_from_whom_was_asked),
 		cmocka_unit_test(who_is_not_known_is_asked_for),
 		cmocka_unit_test(answers_go_to_the_gateway_of_the_offer),
