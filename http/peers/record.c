@@ -192,8 +192,9 @@ static bool truth(const json_t *o, const char *key, bool otherwise)
 	return json_is_boolean(v) ? json_is_true(v) : otherwise;
 }
 
-/* *epoch: which one it knows; 0: none. */
-static int facts_take(struct viewer *v, const char *text, int64_t *epoch)
+/* *epoch: which one it knows; 0: none. known: it was here before, and may have taken its consent back by a report since: a
+ * home that did not hear that one tells what the session began with, so a join never gives it again. */
+static int facts_take(struct viewer *v, const char *text, bool known, int64_t *epoch)
 {
 	json_t *facts = json_loads(text, JSON_REJECT_DUPLICATES, NULL), *battery;
 	struct prefix *p;
@@ -211,8 +212,8 @@ static int facts_take(struct viewer *v, const char *text, int64_t *epoch)
 	prefix_put(v->asset, v->prefix);
 	v->prefix = p;
 	v->as = (uint32_t)json_integer_value(json_object_get(facts, "as"));
-	v->consent = truth(facts, "consent", false);
-	v->receive = v->consent || truth(facts, "receive", true);
+	v->consent = truth(facts, "consent", false) && (v->consent || !known);
+	v->receive = truth(facts, "consent", false) || truth(facts, "receive", true);
 	v->metered = truth(facts, "metered", false);
 	v->cellular = truth(facts, "cellular", false);
 	battery = json_object_get(facts, "battery");
@@ -290,7 +291,7 @@ struct viewer *record_join(struct coordinator *c, int64_t now, int home, const c
 		v = viewer_new(c, now, id, a);
 	if (!v)
 		return NULL;
-	if (facts_take(v, facts, &epoch)) {
+	if (facts_take(v, facts, known, &epoch)) {
 		if (!v->prefix)
 			record_leave(c, v);
 		return NULL;

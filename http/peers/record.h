@@ -256,7 +256,7 @@ const struct media_rendition *record_rendition(const struct viewer *v);
 float record_demand(const struct viewer *v); /* bytes/s that its rendition needs */
 
 /* ---- record_report.c ---- */
-/* 0; -EINVAL: refused (shape or impossible), nothing of it counts. */
+/* 0; -EINVAL: refused (shape or impossible), nothing of it counts but its word on consent. */
 int record_report(struct coordinator *c, struct viewer *v, int home, int64_t now, const json_t *report);
 
 /* ---- record_trust.c: what others say of one ---- */

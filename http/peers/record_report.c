@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * record_report.c -- what a player says of itself (record.h). A report that is malformed or impossible is refused as a
- * whole: more bytes than the time allows, counters that go back, positions and segments that the asset does not have.
+ * whole: more bytes than the time allows, counters that go back, positions and segments that the asset does not have. Its
+ * word on consent alone counts always: the player says it once.
  */
 #include <errno.h>
 #include <math.h>
@@ -28,7 +29,6 @@ struct report { /* checked, not yet applied */
 	const json_t *peers, *bad, *from;
 	bool resync;
 	int64_t epoch; /* that it knows */
-	int consent; /* -1: not said */
 };
 
 /* An integer (or nothing: otherwise) within 0…max. */
@@ -97,7 +97,6 @@ static bool have_of(const struct media_asset *m, const json_t *list, struct repo
 static bool shape(const struct viewer *v, const json_t *root, struct report *out)
 {
 	const struct media_asset *m = v->asset->media;
-	const json_t *consent = json_object_get(root, "consent");
 
 	memset(out, 0, sizeof(*out));
 	if (!json_is_object(root) || !whole(root, "r", RECORD_RENDITIONS - 1, v->rendition, &out->rendition) ||
@@ -119,7 +118,6 @@ static bool shape(const struct viewer *v, const json_t *root, struct report *out
 	    (out->from && (!json_is_object(out->from) || json_object_size(out->from) > FROM_MAX)))
 		return false;
 	out->resync = json_is_true(json_object_get(root, "resync"));
-	out->consent = json_is_boolean(consent) ? json_is_true(consent) : -1;
 	return true;
 }
 
@@ -292,11 +290,22 @@ static void apply_peers(struct coordinator *c, struct viewer *v, const struct re
 	}
 }
 
+static void take_consent(struct coordinator *c, struct viewer *v, const json_t *said)
+{
+	if (!json_is_boolean(said) || v->consent == json_is_true(said))
+		return;
+	v->consent = json_is_true(said);
+	v->receive = v->receive || v->consent;
+	v->asset->dirty = v->stale = true;
+	record_place(c, v);
+}
+
 int record_report(struct coordinator *c, struct viewer *v, int home, int64_t now, const json_t *root)
 {
 	struct report r;
 
 	v->heard_ms = now;
+	take_consent(c, v, json_object_get(root, "consent"));
 	if (!shape(v, root, &r) || !possible(v, &r, now))
 		return -EINVAL;
 	if (home >= 0) {
@@ -320,11 +329,6 @@ int record_report(struct coordinator *c, struct viewer *v, int home, int64_t now
 	apply_peers(c, v, &r, now);
 	apply_counters(c, v, &r, now);
 	apply_place(c, v, &r, now);
-	if (r.consent >= 0 && v->consent != (bool)r.consent) {
-		v->consent = r.consent;
-		v->receive = v->receive || v->consent;
-		v->asset->dirty = v->stale = true;
-	}
 	v->reported_ms = now;
 	record_place(c, v);
 	return 0;

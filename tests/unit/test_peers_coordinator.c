@@ -193,6 +193,33 @@ static void nobody_meets_before_consent(void **state)
 	room_close(&r);
 }
 
+/* Consent that a report took back stays so: in a report that is impossible else, in one that comes at once after another,
+ * and when another gateway tells what the session began with. */
+static void withdrawn_consent_stays_withdrawn(void **state)
+{
+	static const char *const last[] = { ",\"consent\":false,\"have\":[[9,0,1]]", ",\"consent\":false" };
+	struct room r;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		room_open(&r, NULL);
+		fill(&r, 2);
+		room_tick(&r, 2000);
+		room_report(&r, 2, 0, 8000, "");
+		room_report(&r, 2, 0, 8000, last[i]);
+		room_tick(&r, 2000);
+		assert_true(json_is_true(json_object_get(json_object_get(room_told(&r, 2), "settings"), "isP2PUploadDisabled")));
+		room_up(&r, UP_JOIN, "g2", 2, "{\"prefix\":102,\"as\":1,\"consent\":true}");
+		room_tick(&r, 2000);
+		assert_true(json_is_true(json_object_get(json_object_get(room_told(&r, 2), "settings"), "isP2PUploadDisabled")));
+		/* only itself gives it again */
+		room_report(&r, 2, 0, 8000, ",\"consent\":true");
+		room_tick(&r, 2000);
+		assert_true(json_is_false(json_object_get(json_object_get(room_told(&r, 2), "settings"), "isP2PUploadDisabled")));
+		room_close(&r);
+	}
+}
+
 /* A peer_id is one viewer's as long as it is there: what is said of another who took it would count for the first. */
 static void a_peer_id_is_of_one_alone(void **state)
 {
@@ -570,6 +597,7 @@ int main(void)
 		cmocka_unit_test(all_links_of_the_plan_come_to_be),
 		cmocka_unit_test(each_offer_goes_to_one_alone),
 		cmocka_unit_test(nobody_meets_before_consent),
+		cmocka_unit_test(withdrawn_consent_stays_withdrawn),
 		cmocka_unit_test(a_peer_id_is_of_one_alone),
 		cmocka_unit_test(answers_come_only_from_whom_was_asked),
 		cmocka_unit_test(who_is_not_known_is_asked_for),
