@@ -102,20 +102,22 @@ void coordinator_say(struct coordinator *c, int home, enum peers_down kind, cons
 	STAILQ_INSERT_TAIL(c->ticking ? &c->out_tick : &c->out, o, list);
 }
 
-/* Says what is queued, without the lock, which is held again after. Homes' names never change once they are there. */
+/* Says what is queued, without the lock, which is held again after. */
 static void say_all(struct coordinator *c, struct outgoing_list *list)
 {
 	struct coordinator_options opt = c->opt;
 	struct outgoing_list now = STAILQ_HEAD_INITIALIZER(now);
+	char homes[RECORD_HOMES][sizeof(c->homes[0])];
 	struct outgoing *o;
 
 	while (!STAILQ_EMPTY(list)) {
 		STAILQ_CONCAT(&now, list);
+		memcpy(homes, c->homes, sizeof(homes)); /* a name may become another's */
 		pthread_mutex_unlock(&c->lock);
 		while ((o = STAILQ_FIRST(&now))) {
 			STAILQ_REMOVE_HEAD(&now, list);
 			if (opt.down)
-				opt.down(opt.arg, c->homes[o->home], o->kind, o->viewer, o->text);
+				opt.down(opt.arg, homes[o->home], o->kind, o->viewer, o->text);
 			free(o->text);
 			free(o);
 		}

@@ -23,16 +23,19 @@
 #include "lib/log.h"
 
 #define GATEWAYS_MAX 64
+#define FORGET_MS    600000
 #define CLOCKS_MS    30000 /* that clocks may differ, with what a batch takes on its way */
+#define START_MS     20	   /* … of those of one rack: no process ends and begins in so short a time */
 #define RUNS_KEPT    4	   /* processes of a gateway that are no more: it begins anew not oftener in twice CLOCKS_MS */
 
 struct gateway_at {
-	char node[64];
+	char node[64];	   /* "": nobody's; its link is kept for the next */
 	uint64_t hash;	   /* of the node's name */
 	int64_t run;	   /* of its process, as its batches say; 0: not heard so far */
 	int64_t number;	   /* of its last batch */
 	int64_t ended[RUNS_KEPT]; /* runs that it had before, in a ring */
 	unsigned int nended;
+	int64_t heard_ms;  /* CLOCK_BOOTTIME: that it was listed, or spoke */
 	bool self, member; /* listed by the registry */
 	bool away;	   /* did not answer the last time */
 	bool was;	   /* took part in ownership before the last change */
@@ -41,7 +44,7 @@ struct gateway_at {
 
 struct exchange {
 	struct exchange_options opt;
-	pthread_rwlock_t lock; /* gateways; entries are added, never removed before the end */
+	pthread_rwlock_t lock; /* gateways; entries are never removed before the end, those of the long dead become another's */
 	struct gateway_at at[GATEWAYS_MAX];
 	size_t n;
 	struct link_shared shared;
@@ -145,17 +148,35 @@ static struct gateway_at *add(struct exchange *x, const char *node)
 
 	if (g)
 		return g;
-	if (x->n == GATEWAYS_MAX) {
+	for (size_t i = 0; i < x->n && !g; i++)
+		g = *x->at[i].node ? NULL : &x->at[i];
+	if (!g && x->n == GATEWAYS_MAX) {
 		if (!x->full)
 			log_error("more than %d gateways: %s takes no part in peer-assisted delivery", GATEWAYS_MAX, node);
 		x->full = true;
 		return NULL;
 	}
-	g = &x->at[x->n++];
+	if (!g)
+		g = &x->at[x->n++];
+	x->full = false;
 	snprintf(g->node, sizeof(g->node), "%s", node);
 	g->hash = hash64(node, strlen(node), 0x7065657273);
 	g->self = !strcmp(node, x->opt.peers->node);
+	g->heard_ms = clock_ms(CLOCK_BOOTTIME);
+	if (g->link)
+		link_set_node(g->link, node);
 	return g;
+}
+
+/* Its entry is another's, when one comes. With the lock held. */
+static void forget(struct gateway_at *g)
+{
+	struct link *link = g->link;
+
+	if (link)
+		link_set_node(link, "");
+	memset(g, 0, sizeof(*g));
+	g->link = link;
 }
 
 /* One of the registry's list. With the lock held; true when something changed. */
@@ -176,6 +197,7 @@ static bool note_member(struct exchange *x, const char *node, const char *inside
 	if (inside && g->link)
 		link_set_url(g->link, inside);
 	g->member = true;
+	g->heard_ms = clock_ms(CLOCK_BOOTTIME);
 	return takes_part(g) != before;
 }
 
@@ -193,11 +215,34 @@ static bool listed(const json_t *list, const char *node)
 	return false;
 }
 
+/* Those that the registry has no longer; of those that it has not had for long, and that say nothing, nothing is kept. With
+ * the lock held; how many. */
+static size_t note_gone(struct exchange *x, const json_t *list, char (*gone)[64])
+{
+	int64_t now = clock_ms(CLOCK_BOOTTIME);
+	size_t n = 0;
+
+	for (size_t i = 0; i < x->n; i++) {
+		struct gateway_at *g = &x->at[i];
+		bool long_ago = !g->member && now - g->heard_ms >= x->opt.forget_ms;
+
+		if (g->self || !*g->node || listed(list, g->node) || (!g->member && !long_ago))
+			continue;
+		memcpy(gone[n++], g->node, sizeof(gone[0])); /* the long dead once more: they may have spoken since */
+		g->member = false;
+		if (long_ago)
+			forget(g);
+		else if (g->link)
+			link_set_url(g->link, ""); /* not to be looked for */
+	}
+	return n;
+}
+
 void exchange_tick(struct exchange *x)
 {
 	json_t *list = x->opt.peers->gateways(x->opt.peers->arg), *member;
 	char gone[GATEWAYS_MAX][64];
-	size_t ngone = 0, i;
+	size_t ngone, i;
 	bool changed = false, was[GATEWAYS_MAX];
 
 	pthread_rwlock_wrlock(&x->lock);
@@ -206,20 +251,12 @@ void exchange_tick(struct exchange *x)
 	json_array_foreach (list, i, member) {
 		const char *node = json_string_value(json_object_get(member, "node"));
 
-		if (node && note_member(x, node, json_string_value(json_object_get(member, "inside"))))
+		if (node && *node && note_member(x, node, json_string_value(json_object_get(member, "inside"))))
 			changed = true;
 	}
-	for (i = 0; i < x->n; i++) {
-		struct gateway_at *g = &x->at[i];
-
-		if (g->self || !g->member || listed(list, g->node))
-			continue;
-		g->member = false;
-		if (g->link)
-			link_set_url(g->link, ""); /* not to be looked for */
-		changed = changed || was[i];
-		memcpy(gone[ngone++], g->node, sizeof(gone[0]));
-	}
+	ngone = note_gone(x, list, gone);
+	for (i = 0; i < x->n; i++)
+		changed = changed || (was[i] && !takes_part(&x->at[i]));
 	for (i = 0; changed && i < x->n; i++)
 		x->at[i].was = was[i];
 	pthread_rwlock_unlock(&x->lock);
@@ -337,7 +374,7 @@ static const char *fault_of(struct exchange *x, const struct stamp *s)
 	if (s->at > now + CLOCKS_MS || s->at < now - CLOCKS_MS)
 		return "its time is not ours by more than 30 s: it was sent again, or a clock must be set (both need NTP)";
 	/* in today's time: the clock may have been set since */
-	if (s->at < now - (clock_ms(CLOCK_BOOTTIME) - x->started_ms))
+	if (s->at < now - (clock_ms(CLOCK_BOOTTIME) - x->started_ms) - START_MS)
 		return "it is from before this gateway began";
 	return NULL;
 }
@@ -374,6 +411,8 @@ static const char *note_speaker(struct exchange *x, const struct stamp *s)
 	pthread_rwlock_wrlock(&x->lock);
 	g = add(x, s->from);
 	fault = g ? fault_of_number(g, s, &anew) : "there are too many gateways";
+	if (!fault)
+		g->heard_ms = clock_ms(CLOCK_BOOTTIME);
 	pthread_rwlock_unlock(&x->lock);
 	if (anew) {
 		log_info("gateway %s began anew: its viewers come again by themselves", s->from);
@@ -450,6 +489,7 @@ int exchange_start(struct exchange **out, const struct exchange_options *opt)
 	if (!x)
 		return -ENOMEM;
 	x->opt = *opt;
+	x->opt.forget_ms = opt->forget_ms ? opt->forget_ms : FORGET_MS;
 	pthread_rwlock_init(&x->lock, NULL);
 	random_bytes(&x->shared.run, sizeof(x->shared.run));
 	x->shared.run = (x->shared.run & 0xffffffffffff) | 1;

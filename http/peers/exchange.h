@@ -45,6 +45,7 @@ struct exchange_options {
 	void (*home_gone)(void *arg, const char *home);
 	/* Batches to other gateways bear this as X-Weir-Peers; way: "up", "down". NULL: nothing. Any thread. */
 	void (*sign)(void *arg, const char *way, const char *text, char mac[45]);
+	unsigned int forget_ms; /* a gateway that the registry has no longer and that says nothing. 0: 10 minutes */
 	void *arg;
 };
 int exchange_start(struct exchange **out, const struct exchange_options *opt);

@@ -197,6 +197,17 @@ static bool idle(const struct link *l)
 	return (l->greeted || !*l->url) && !l->queue[LINK_UP].head && !l->queue[LINK_DOWN].head && !l->overflowed;
 }
 
+/* With the lock held, which it lets go meanwhile. */
+static void tell(struct link *l, void (*what)(void *arg, const char *node))
+{
+	char node[sizeof(l->node)];
+
+	memcpy(node, l->node, sizeof(node));
+	pthread_mutex_unlock(&l->lock);
+	what(l->opt.arg, node);
+	pthread_mutex_lock(&l->lock);
+}
+
 /* Says that we are there; with the lock held, which it lets go meanwhile. */
 static bool greet(struct link *l, const char *base)
 {
@@ -242,9 +253,7 @@ static void send_waiting(struct link *l)
 		return;
 	forget(l);
 	l->away = true;
-	pthread_mutex_unlock(&l->lock);
-	l->opt.lost(l->opt.arg, l->node);
-	pthread_mutex_lock(&l->lock);
+	tell(l, l->opt.lost);
 }
 
 /* Does it answer again? */
@@ -259,9 +268,7 @@ static void look_again(struct link *l)
 	if (!greet(l, base))
 		return;
 	l->away = false;
-	pthread_mutex_unlock(&l->lock);
-	l->opt.found(l->opt.arg, l->node);
-	pthread_mutex_lock(&l->lock);
+	tell(l, l->opt.found);
 }
 
 static void *run(void *arg)
@@ -304,6 +311,16 @@ struct link *link_start(const struct link_options *opt)
 		return NULL;
 	}
 	return l;
+}
+
+void link_set_node(struct link *l, const char *node)
+{
+	pthread_mutex_lock(&l->lock);
+	snprintf(l->node, sizeof(l->node), "%s", node);
+	l->url[0] = '\0';
+	l->away = l->greeted = l->overflowed = false;
+	forget(l);
+	pthread_mutex_unlock(&l->lock);
 }
 
 void link_set_url(struct link *l, const char *url)

@@ -35,6 +35,8 @@ struct link_options {
 struct link *link_start(const struct link_options *opt); /* NULL: no memory, or no thread */
 void link_stop(struct link *l); /* sends nothing more, joins; what others still say is kept for nobody. Accepts NULL */
 void link_free(struct link *l); /* after all links were stopped: each one's thread may speak to the others. Accepts NULL */
+/* From now on it leads to another gateway, nowhere for now; what waits is lost. Of one that is long gone. */
+void link_set_node(struct link *l, const char *node);
 void link_set_url(struct link *l, const char *url);	 /* "http(s)://HOST:PORT"; "": nowhere for now */
 
 enum link_queue { LINK_UP, LINK_DOWN, LINK_QUEUES };

@@ -55,15 +55,30 @@ struct node *table_first(const struct table *t, uint64_t hash)
 	return t->slots ? t->slots[hash & t->mask] : NULL;
 }
 
+/* One of which no viewer is any more; -1: there is none. What still waits to be said there is for nobody. */
+static int home_unused(const struct coordinator *c)
+{
+	uint64_t used = 0;
+
+	for (size_t i = 0; c->viewers.slots && i <= c->viewers.mask; i++)
+		for (const struct node *n = c->viewers.slots[i]; n; n = n->next)
+			used |= ((const struct viewer *)n)->homes;
+	return ~used ? __builtin_ctzll(~used) : -1;
+}
+
 int record_home(struct coordinator *c, const char *home)
 {
-	for (unsigned int i = 0; i < c->nhomes; i++)
+	int i;
+
+	for (i = 0; i < (int)c->nhomes; i++)
 		if (!strcmp(c->homes[i], home))
-			return (int)i;
-	if (c->nhomes == RECORD_HOMES || strlen(home) >= sizeof(c->homes[0]))
+			return i;
+	if (strlen(home) >= sizeof(c->homes[0]))
 		return -1;
-	strcpy(c->homes[c->nhomes], home);
-	return (int)c->nhomes++;
+	i = c->nhomes < RECORD_HOMES ? (int)c->nhomes++ : home_unused(c);
+	if (i >= 0)
+		strcpy(c->homes[i], home);
+	return i;
 }
 
 static enum sense_mode mode_of(const struct coordinator *c, struct asset *a)

@@ -349,6 +349,27 @@ static void answers_go_to_the_gateway_of_the_offer(void **state)
 	room_close(&r);
 }
 
+/* Gateways come and go under other names; only so many at a time count. */
+static void gateways_of_the_past_make_room(void **state)
+{
+	char facts[] = "{\"prefix\":7,\"as\":1,\"consent\":true}", home[16];
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	room_join(&r, 1, 101);
+	for (unsigned int i = 0; i < 200; i++) {
+		snprintf(home, sizeof(home), "of-today-%u", i);
+		room_up(&r, UP_JOIN, home, 2, facts);
+		assert_int_equal(room_counts(&r).viewers, 2);
+		coordinator_tick(r.c, r.now += 250);
+		assert_string_equal(r.said[r.nsaid - 1].home, home);
+		coordinator_home_gone(r.c, home);
+		assert_int_equal(room_counts(&r).viewers, 1);
+	}
+	room_close(&r);
+}
+
 /* Kept offers: one who comes later meets those who announced before, until clients have forgotten their offers. */
 static void offers_are_kept_a_while(void **state)
 {
@@ -602,6 +623,7 @@ int main(void)
 		cmocka_unit_test(answers_come_only_from_whom_was_asked),
 		cmocka_unit_test(who_is_not_known_is_asked_for),
 		cmocka_unit_test(answers_go_to_the_gateway_of_the_offer),
+		cmocka_unit_test(gateways_of_the_past_make_room),
 		cmocka_unit_test(offers_are_kept_a_while),
 		cmocka_unit_test(floods_are_dropped_and_counted),
 		cmocka_unit_test(who_leaves_is_gone),

@@ -14,7 +14,9 @@
 #include "lib/httpd.h"
 
 #define GATEWAYS 3
+#define SPARE	 3 /* one more, which runs but that the registry does not list yet */
 #define HEARD	 4096
+#define DEAD_MAX 80
 
 struct gateway {
 	char node[16], url[64];
@@ -28,8 +30,9 @@ struct gateway {
 	char last_home[64], last_text[128], order[HEARD + 1];
 	size_t norder;
 };
-static struct gateway g[GATEWAYS];
-static bool listed[GATEWAYS]; /* in the registry */
+static struct gateway g[GATEWAYS + 1];
+static bool listed[GATEWAYS + 1]; /* in the registry */
+static int dead_from, dead_to;	  /* and these, where nobody is */
 
 /* ---- what the exchange asks and tells ---- */
 
@@ -38,9 +41,11 @@ static json_t *gateways(void *arg)
 	json_t *list = json_array();
 
 	(void)arg;
-	for (int i = 0; i < GATEWAYS; i++)
+	for (int i = 0; i <= SPARE; i++)
 		if (listed[i])
 			json_array_append_new(list, json_pack("{s:s, s:s}", "node", g[i].node, "inside", g[i].url));
+	for (int i = dead_from; i < dead_to; i++)
+		json_array_append_new(list, json_pack("{s:o, s:s?}", "node", json_sprintf("dead%d", i), "inside", i ? NULL : "http://127.0.0.1:1"));
 	return list;
 }
 
@@ -151,13 +156,16 @@ static void serve(struct gateway *me, int port)
 	assert_int_equal(httpd_start(&me->server, &opt, &fd, 1, routes, me), 0);
 }
 
+static unsigned int forget_ms;
+
 static int begin(void **state)
 {
 	(void)state;
 	memset(g, 0, sizeof(g));
-	for (int i = 0; i < GATEWAYS; i++) {
+	dead_from = dead_to = 0;
+	for (int i = 0; i <= SPARE; i++) {
 		struct exchange_options opt = { .peers = &g[i].peers, .up = up, .down = down,
-						.owner_changed = owner_changed, .home_gone = home_gone, .arg = &g[i] };
+						.owner_changed = owner_changed, .home_gone = home_gone, .forget_ms = forget_ms, .arg = &g[i] };
 		struct httpc_options client = { .connect_ms = 1000 };
 
 		snprintf(g[i].node, sizeof(g[i].node), "gw%d", i);
@@ -169,19 +177,29 @@ static int begin(void **state)
 		g[i].peers.gateways = gateways;
 		serve(&g[i], 0);
 		assert_int_equal(exchange_start(&g[i].x, &opt), 0);
-		listed[i] = true;
+		listed[i] = i < GATEWAYS;
 	}
 	for (int i = 0; i < GATEWAYS; i++)
 		exchange_tick(g[i].x);
 	return 0;
 }
 
+static int begin_forgetful(void **state)
+{
+	int rc;
+
+	forget_ms = 1;
+	rc = begin(state);
+	forget_ms = 0;
+	return rc;
+}
+
 static int end(void **state)
 {
 	(void)state;
-	for (int i = 0; i < GATEWAYS; i++)
+	for (int i = 0; i <= SPARE; i++)
 		httpd_stop(g[i].server, 100);
-	for (int i = 0; i < GATEWAYS; i++) {
+	for (int i = 0; i <= SPARE; i++) {
 		exchange_stop(g[i].x);
 		httpc_free(g[i].client);
 	}
@@ -197,14 +215,14 @@ static int owner(int who, const char *asset)
 	return order[0][2] - '0';
 }
 
-/* An asset that `who` owns. */
+/* An asset that `who` owns, by the word of gw0. */
 static const char *asset_of(int who)
 {
 	static char name[32];
 
 	for (int i = 0;; i++) {
 		snprintf(name, sizeof(name), "media/film%d", i);
-		if (owner(who, name) == who)
+		if (owner(0, name) == who)
 			return name;
 	}
 }
@@ -414,6 +432,29 @@ static void the_registry_takes_and_gives(void **state)
 	assert_int_equal(owner(0, asset), 2);
 }
 
+/* More names than there is room for, one after the other: the long dead make room, and their links lead to who comes. */
+static void the_long_dead_make_room(void **state)
+{
+	char order[GATEWAYS + 1][64];
+	const char *asset;
+
+	(void)state;
+	for (dead_to = 0; dead_to < DEAD_MAX; dead_to++)
+		exchange_tick(g[0].x);
+	listed[SPARE] = true;
+	exchange_tick(g[0].x);
+	assert_int_equal(exchange_order(g[0].x, "media/x", order, 4), 3); /* there is no room for it */
+	dead_from = dead_to;
+	for (int64_t since = unix_ms(); exchange_order(g[0].x, "media/x", order, 4) < 4;) {
+		exchange_tick(g[0].x);
+		assert_true(unix_ms() < since + 10000);
+	}
+	asset = asset_of(SPARE);
+	exchange_up(g[0].x, UP_JOIN, VIEWER, asset, "{}");
+	assert_true(wait_for(&g[SPARE], &g[SPARE].nup[UP_JOIN], 1));
+	assert_string_equal(g[SPARE].last_home, "gw0");
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
@@ -425,6 +466,7 @@ int main(void)
 		TEST(what_has_no_memory_is_told_again),
 		TEST(the_dead_are_passed_over_at_once),
 		TEST(the_registry_takes_and_gives),
+		cmocka_unit_test_setup_teardown(the_long_dead_make_room, begin_forgetful, end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
