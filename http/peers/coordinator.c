@@ -146,9 +146,14 @@ static void home_left(struct coordinator *c, struct viewer *v, int home)
 	}
 	if (v->home == home)
 		v->home = (uint8_t)__builtin_ctzll(v->homes);
-	for (struct present *p = v->presents; p; p = p->next)
+	for (struct present *p = v->presents; p; p = p->next) {
+		/* who answers an offer that came by there is heard by nobody */
+		for (unsigned int i = p->nkept; i-- > 0;)
+			if (p->kept[i]->home == home)
+				offers_free(c, p->kept[i]);
 		if (p->home == home)
 			p->home = v->home;
+	}
 }
 
 static void take_track(struct coordinator *c, int64_t now, int home, struct viewer *v, struct tracker_message *m, int rc,

@@ -181,6 +181,7 @@ static struct prefix *prefix_get(struct asset *a, uint32_t prefix)
 		return NULL;
 	}
 	p->prefix = prefix;
+	p->at = a->nprefixes;
 	a->prefix_list[a->nprefixes++] = p;
 	return p;
 }
@@ -190,12 +191,8 @@ static void prefix_put(struct asset *a, struct prefix *p)
 	if (!p || --p->viewers)
 		return;
 	table_remove(&a->prefixes, &p->node);
-	for (uint32_t i = 0; i < a->nprefixes; i++) {
-		if (a->prefix_list[i] == p) {
-			a->prefix_list[i] = a->prefix_list[--a->nprefixes];
-			break;
-		}
-	}
+	a->prefix_list[p->at] = a->prefix_list[--a->nprefixes];
+	a->prefix_list[p->at]->at = p->at;
 	free(p);
 }
 

@@ -51,6 +51,7 @@ struct node *table_first(const struct table *t, uint64_t hash); /* of those in i
 struct prefix { /* witnesses of one network count as one */
 	struct node node;
 	uint32_t prefix, viewers;
+	uint32_t at; /* in the asset's prefix_list */
 	int64_t failing_ms, slow_ms, starving_ms; /* the last time that one of its viewers said so */
 	float demand, egress;			  /* of the last tick's sum */
 };

@@ -113,5 +113,7 @@ void record_exclude(struct coordinator *c, struct viewer *v, const char *why)
 		tracker_drop(c, v->presents);
 	record_unplace(v);
 	v->stale = true;
-	coordinator_say(c, v->home, DOWN_CLOSE, v->id, strdup(why));
+	for (int home = 0; home < RECORD_HOMES; home++)
+		if (v->homes >> home & 1)
+			coordinator_say(c, home, DOWN_CLOSE, v->id, strdup(why));
 }

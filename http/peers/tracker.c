@@ -260,6 +260,7 @@ void tracker_drop(struct coordinator *c, struct present *p)
 	struct swarm *s = p->swarm;
 
 	offers_clear(c, p);
+	v->stale = true; /* its lists named those */
 	for (uint32_t i = 0; i < p->nlinks; i++) {
 		p->links[i].other->viewer->stale = true; /* its lists name it */
 		link_cut(p->links[i].other, p);
@@ -421,7 +422,9 @@ static void take_answer(struct coordinator *c, struct viewer *v, int64_t now, co
 		    !p->links[i].answered && !memcmp(p->links[i].id, m->offer_id, TRACKER_ID_LEN))
 			l = &p->links[i];
 	back = l ? tracker_link(l->other, p) : NULL;
-	if (!back || memcmp(p->peer_id, m->peer_id, TRACKER_ID_LEN) || !tracker_may_meet(c, v, l->other->viewer)) {
+	/* its gateway may have gone since: who made the offer waits there alone */
+	if (!back || memcmp(p->peer_id, m->peer_id, TRACKER_ID_LEN) || !tracker_may_meet(c, v, l->other->viewer) ||
+	    !(l->other->viewer->homes >> l->home & 1)) {
 		c->counts.dropped++;
 		return;
 	}

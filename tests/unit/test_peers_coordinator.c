@@ -370,6 +370,33 @@ static void gateways_of_the_past_make_room(void **state)
 	room_close(&r);
 }
 
+/* What was kept of a gateway that has gone is not offered to anybody, and no answer goes there: nobody would hear it. */
+static void offers_of_a_gateway_go_with_it(void **state)
+{
+	static const char announce[] = "{\"action\":\"announce\",\"info_hash\":\"" ROOM_SWARM "\",\"peer_id\":\"-PM0203-000000000001\","
+		"\"offers\":[{\"offer_id\":\"by-the-second-gatewa\",\"offer\":{\"type\":\"offer\",\"sdp\":\"x\"}}]}";
+
+	(void)state;
+	for (int late = 0; late < 2; late++) {
+		struct room r;
+
+		room_open(&r, NULL);
+		room_join(&r, 1, 101);
+		room_up(&r, UP_JOIN, "g2", 1, "{\"prefix\":101,\"as\":1,\"consent\":true}");
+		room_up(&r, UP_TRACK, "g2", 1, announce);
+		room_join(&r, 2, 102);
+		if (!late)
+			coordinator_home_gone(r.c, "g2");
+		room_announce_in(&r, 2, ROOM_SWARM, NULL, 0);
+		assert_int_equal(room_heard(&r, 2, "offer", 1), late);
+		if (late)
+			coordinator_home_gone(r.c, "g2");
+		room_react(&r);
+		assert_int_equal(room_heard(&r, 1, "answer", 2), 0);
+		room_close(&r);
+	}
+}
+
 /* Kept offers: one who comes later meets those who announced before, until clients have forgotten their offers. */
 static void offers_are_kept_a_while(void **state)
 {
@@ -457,6 +484,25 @@ static void who_leaves_is_gone(void **state)
 			assert_string_not_equal(json_string_value(p), peer);
 	}
 	assert_int_equal(room_heard(&r, 5, "offer", -1), 0);
+	room_close(&r);
+}
+
+/* Who leaves one of its swarms hears a list without those whom it met there. */
+static void who_leaves_a_swarm_hears_it(void **state)
+{
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	fill(&r, 2);
+	for (unsigned int v = 1; v <= 2; v++)
+		room_announce_in(&r, v, "swarm-of-rendition-1", NULL, 5);
+	room_tick(&r, 1000);
+	assert_int_equal(json_array_size(json_object_get(room_told(&r, 1), "from")), 2);
+	room_announce_in(&r, 1, "swarm-of-rendition-1", "stopped", 0);
+	room_tick(&r, 250);
+	assert_int_equal(json_array_size(json_object_get(room_told(&r, 1), "from")), 1);
+	assert_int_equal(json_array_size(json_object_get(room_told(&r, 2), "from")), 1);
 	room_close(&r);
 }
 
@@ -624,9 +670,11 @@ int main(void)
 		cmocka_unit_test(who_is_not_known_is_asked_for),
 		cmocka_unit_test(answers_go_to_the_gateway_of_the_offer),
 		cmocka_unit_test(gateways_of_the_past_make_room),
+		cmocka_unit_test(offers_of_a_gateway_go_with_it),
 		cmocka_unit_test(offers_are_kept_a_while),
 		cmocka_unit_test(floods_are_dropped_and_counted),
 		cmocka_unit_test(who_leaves_is_gone),
+		cmocka_unit_test(who_leaves_a_swarm_hears_it),
 		cmocka_unit_test(who_falls_silent_leaves_its_grouping),
 		cmocka_unit_test(instructions_are_complete_and_in_order),
 		cmocka_unit_test(holds_cover_what_comes),

@@ -367,6 +367,7 @@ static void a_poisoner_is_excluded(void **state)
 	assert_true(linked(&r, 1, 2) && linked(&r, 1, 3));
 	for (unsigned int v = 1; v <= 5; v++)
 		room_report(&r, v, 1, 12000, "");
+	room_up(&r, UP_JOIN, "g2", 1, "{\"prefix\":100,\"as\":26,\"consent\":true}");
 	r.now += 1000;
 	accuse(&r, 2, 1);
 	assert_int_equal(room_counts(&r).excluded, 0);
@@ -376,8 +377,11 @@ static void a_poisoner_is_excluded(void **state)
 	accuse(&r, 3, 1);
 	assert_int_equal(room_counts(&r).excluded, 1);
 	assert_true(flagged(&r, 1, "excluded"));
-	/* it hears why, and nothing else; nobody hears of it */
+	/* it hears why, at all gateways where it is, and nothing else; nobody hears of it */
+	assert_int_equal(r.said[r.nsaid - 2].kind, DOWN_CLOSE);
+	assert_string_equal(r.said[r.nsaid - 2].home, "g1");
 	assert_int_equal(r.said[r.nsaid - 1].kind, DOWN_CLOSE);
+	assert_string_equal(r.said[r.nsaid - 1].home, "g2");
 	room_forget(&r);
 	room_announce(&r, 1);
 	room_tick(&r, 20000);
