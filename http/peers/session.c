@@ -159,16 +159,17 @@ static char *session_key(struct peers *p, const char *viewer)
 static enum http_next answer(struct http_req *req, struct peers *p, const struct wish *w, const struct viewer_token *t, const char *token)
 {
 	json_t *origins = origins_of(req, p), *trackers = trackers_of(origins, token), *o;
-	char *key = session_key(p, t->viewer);
+	char *key = session_key(p, t->viewer), signer[45];
 	uint32_t ahead_ms;
 
 	pthread_mutex_lock(&p->lock);
 	ahead_ms = p->set.ahead_ms;
 	pthread_mutex_unlock(&p->lock);
+	media_public_key(p->media, signer);
 	o = json_pack("{s:s, s:s, s:s?, s:I, s:s, s:O, s:o, s:i}", "viewer", t->viewer, "token", token, "key", key, "expires",
 		      (json_int_t)t->expires, "swarm", t->asset, "trackers", trackers, "gateways", origins, "report_ms", PEERS_REPORT_MS);
-	json_object_set_new(o, "media", json_pack("{s:o, s:s?}", "list", json_sprintf("/b/%s/weir-media.json", t->asset), "key",
-						  media_public_key(p->media)));
+	json_object_set_new(o, "media", json_pack("{s:o, s:s}", "list", json_sprintf("/b/%s/weir-media.json", t->asset), "key",
+						  signer));
 	json_object_set_new(o, "master", json_sprintf("/b/%s/master.m3u8", t->asset));
 	json_object_set_new(o, "settings", settings(w, t->asset, trackers, ahead_ms));
 	/* instructions end at a moment: a viewer's clock may be wrong */

@@ -241,10 +241,10 @@ def run_outage(lab, args, mode):
 
 
 def renews(run):
-    """A token that is good no longer."""
+    """A token that is good no longer, after many an instruction."""
     page, before = run.pages[1], run.all()
     was = page.js("weirPlayer.peers.session.viewer")
-    page.js("weirPlayer.peers.session.token = 'over'")
+    page.js("weirPlayer.peers.now.seq = 100000; weirPlayer.peers.session.token = 'over'")
     told = until(lambda: page.js(f"(p => p.session.viewer !== '{was}' && p.now.viewer === p.session.viewer)(weirPlayer.peers)"), 15, 0.2)
     check(told, "a session that is over: the page opens another, whose instructions it takes", [page.stats(), page.js("weirPlayer.peers.now")])
     met = until(lambda: page.js("sockets.some(u => u.endsWith(weirPlayer.peers.session.token))") and page.stats()["connected"] >= 2, 20, 0.3)
@@ -273,9 +273,9 @@ class Stranger(http.server.BaseHTTPRequestHandler):
 
 
 def stranger(lab, b):
+    """b is signed in."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stranger)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    b.js(f"sessionStorage.setItem('token', {json.dumps(lab.token['ada'])})")
     b.open(f"http://127.0.0.1:{lab.port['gw0']}/_/player?asset=media/film&gateway=http://127.0.0.1:{server.server_port}")
     until(lambda: any("/b/media/film/" in x for x in Stranger.heard), 15, 0.2)
     told = [x for x in Stranger.heard if lab.token["ada"] in x or "Cookie" in x]
@@ -320,10 +320,14 @@ def little(lab):
         b.open(f"http://127.0.0.1:{lab.port['gw0']}/_/player?asset=media/film")
         said = until(lambda: "make player" in (b.js("document.querySelector('main')?.innerText") or ""), 15, 0.2)
         check(said, "without its libraries the page says what to run", b.js("document.body.innerText"))
-        b.open(f"http://127.0.0.1:{lab.port['gw0']}/_/player")
-        check(until(lambda: b.js("[...document.querySelectorAll('main td a')].some(a => a.textContent === 'media/film')"), 15, 0.2), "and without an asset which films there are",
-              b.js("document.body.innerText"))
         b.call("Network.setBlockedURLs", urls=[])
+        b.open(f"http://127.0.0.1:{lab.port['gw0']}/_/player")
+        said = until(lambda: "Sign in" in (b.js("document.querySelector('main')?.innerText") or ""), 15, 0.2)
+        check(said and "media/film" not in b.js("document.body.innerText"), "without an asset it lists no films to nobody in particular", b.js("document.body.innerText"))
+        b.js(f"sessionStorage.setItem('token', {json.dumps(lab.token['ada'])})")
+        b.open(f"http://127.0.0.1:{lab.port['gw0']}/_/player?")
+        check(until(lambda: b.js("[...document.querySelectorAll('main td a')].some(a => a.textContent === 'media/film')"), 15, 0.2), "and to who is signed in which there are",
+              b.js("document.body.innerText"))
         stranger(lab, b)
 
 

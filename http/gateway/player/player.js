@@ -19,7 +19,7 @@ async function choose() {
   fill(main, h('h1', null, 'Player'), card('Films', table([
     ['film', a => h('a', { href: `/_/player?asset=${encodeURIComponent(a.asset)}` }, a.asset), 'name'], ['length', a => `${number(a.duration)} s`, 'n'],
     ['renditions', a => (a.renditions ?? []).map(r => r.name ?? r).join(', ')], ['size', a => bytes(a.bytes), 'n'],
-  ], all.assets ?? all, { none: 'There is no film that you may see: weir media add FILE BUCKET/NAME makes one.' })));
+  ], all.assets ?? all, { none: 'There is no film here whose bucket you may list. Sign in at the console, open one by its address, /_/player?asset=BUCKET/NAME, or make one: weir media add FILE BUCKET/NAME.' })));
 }
 
 function missing(e) {
