@@ -395,16 +395,21 @@ static int swarm_rendition(const struct swarm *s)
 	return most * 5 >= sum * 4 ? best : -1; /* sound's swarm is announced by players of every rendition */
 }
 
-/* What it is grouped by: asset and rendition, or the swarm when nobody says which rendition that is. */
+/* What it is grouped by: asset and rendition, or the swarm when nobody says which rendition that is; of several the lowest, so
+ * that all who are in the same ones have the same. */
 static uint64_t key_of(const struct viewer *v)
 {
+	const struct present *lowest = v->presents;
 	uint64_t r = v->rendition;
 	bool known = v->reported_ms;
 
-	for (const struct present *p = v->presents; p && !known; p = p->next)
+	for (const struct present *p = v->presents; p && !known; p = p->next) {
 		known = swarm_rendition(p->swarm) >= 0;
-	if (!known && v->presents)
-		return hash64(v->presents->swarm->info_hash, TRACKER_ID_LEN, v->asset->node.hash);
+		if (memcmp(p->swarm->info_hash, lowest->swarm->info_hash, TRACKER_ID_LEN) < 0)
+			lowest = p;
+	}
+	if (!known && lowest)
+		return hash64(lowest->swarm->info_hash, TRACKER_ID_LEN, v->asset->node.hash);
 	return hash64(&r, sizeof(r), v->asset->node.hash);
 }
 
