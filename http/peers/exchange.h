@@ -18,8 +18,9 @@
 #define PEERS_VIEWER_LEN 16  /* hex digits of a viewer's id, without terminator */
 
 enum peers_up {
-	UP_JOIN,   /* text: facts {"prefix","as","consent","metered","cellular","battery"}, and "epoch", the one that it knows, when it is
-		    * told again */
+	UP_JOIN,   /* text: facts {"prefix","as","consent","receive","metered","cellular","battery"}; "epoch", the one that it knows, when it
+		    * is told again; "said": its consent is its own word, later than its token; "barred": it helps nobody;
+		    * "excluded" */
 	UP_TRACK,  /* text: what came over the tracker's WebSocket, as it came */
 	UP_REPORT, /* text: the player's report, checked for shape by the home */
 	UP_LEAVE,  /* text: "" ; its last connection closed and did not come back within the grace */
@@ -30,6 +31,7 @@ enum peers_down {
 	DOWN_INSTRUCT, /* text: an instruction's payload without its MAC, which the home adds */
 	DOWN_CLOSE,    /* text: why, for people: the viewer is excluded or over a cap */
 	DOWN_AGAIN,    /* text: "{}"; the owner knows no such viewer: the home tells it again */
+	DOWN_CONSENT,  /* text: {"consent":true} or false, what it said elsewhere: the home tells that from now on */
 	DOWN_KINDS
 };
 

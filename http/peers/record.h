@@ -116,6 +116,8 @@ struct viewer {
 	struct prefix *prefix;
 	uint32_t as;
 	bool consent, receive, metered, cellular, battery_low, excluded, unreachable;
+	bool said;   /* its consent by its own word, which a token's does not change */
+	bool barred; /* its home knows others of its address who did harm: it gives nothing */
 	int64_t joined_ms, heard_ms, reported_ms;
 	struct present *presents;
 	unsigned int npresents;
@@ -246,6 +248,7 @@ int record_home(struct coordinator *c, const char *home); /* its number; -1: too
 /* UP_JOIN; a viewer that is known already gets the new facts. NULL: refused. */
 struct viewer *record_join(struct coordinator *c, int64_t now, int home, const char *id, const char *asset, const char *facts);
 void record_leave(struct coordinator *c, struct viewer *v); /* frees it */
+void record_tell_consent(struct coordinator *c, const struct viewer *v, int but); /* its homes; but: that one knows, or -1 */
 void record_silence(struct coordinator *c, struct asset *a, int64_t now);
 void record_asset_free(struct coordinator *c, struct asset *a);
 /* Into the plan, out of it, as what is known says; sets dirty. */
@@ -264,6 +267,7 @@ int record_report(struct coordinator *c, struct viewer *v, int home, int64_t now
 void record_credit(struct viewer *sender, const struct viewer *receiver, double bytes, int64_t now);
 void record_accuse(struct coordinator *c, struct viewer *by, struct viewer *of);
 void record_exclude(struct coordinator *c, struct viewer *v, const char *why);
+void record_shut_out(struct coordinator *c, struct viewer *v, const char *why); /* the same, of one that was excluded before */
 
 /* ---- tracker.c ---- */
 void tracker_take(struct coordinator *c, struct viewer *v, int home, int64_t now, struct tracker_message *m);

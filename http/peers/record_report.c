@@ -290,14 +290,18 @@ static void apply_peers(struct coordinator *c, struct viewer *v, const struct re
 	}
 }
 
-static void take_consent(struct coordinator *c, struct viewer *v, const json_t *said)
+static void take_consent(struct coordinator *c, struct viewer *v, int home, const json_t *said)
 {
-	if (!json_is_boolean(said) || v->consent == json_is_true(said))
+	if (!json_is_boolean(said))
+		return;
+	v->said = true;
+	if (v->consent == json_is_true(said))
 		return;
 	v->consent = json_is_true(said);
 	v->receive = v->receive || v->consent;
 	v->asset->dirty = v->stale = true;
 	record_place(c, v);
+	record_tell_consent(c, v, home);
 }
 
 int record_report(struct coordinator *c, struct viewer *v, int home, int64_t now, const json_t *root)
@@ -305,7 +309,7 @@ int record_report(struct coordinator *c, struct viewer *v, int home, int64_t now
 	struct report r;
 
 	v->heard_ms = now;
-	take_consent(c, v, json_object_get(root, "consent"));
+	take_consent(c, v, home, json_object_get(root, "consent"));
 	if (!shape(v, root, &r) || !possible(v, &r, now))
 		return -EINVAL;
 	if (home >= 0) {

@@ -52,6 +52,7 @@ static json_t *flags_of(const struct viewer *v)
 	flag(out, v->battery_low, "battery-low");
 	flag(out, v->unreachable, "unreachable");
 	flag(out, v->excluded, "excluded");
+	flag(out, v->barred, "barred");
 	flag(out, v->measured, "measured");
 	return out;
 }

@@ -107,8 +107,13 @@ void record_accuse(struct coordinator *c, struct viewer *by, struct viewer *of)
 
 void record_exclude(struct coordinator *c, struct viewer *v, const char *why)
 {
-	v->excluded = true;
 	c->counts.excluded++;
+	record_shut_out(c, v, why);
+}
+
+void record_shut_out(struct coordinator *c, struct viewer *v, const char *why)
+{
+	v->excluded = true;
 	while (v->presents)
 		tracker_drop(c, v->presents);
 	record_unplace(v);

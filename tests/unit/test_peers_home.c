@@ -151,7 +151,23 @@ static void test_reports(void **state)
 	assert_int_equal(home_report(home, &g, 1000, 0, "{\"n\":3}"), 0);
 	hears("J1{\"consent\":true};R1{\"n\":1};R1{\"n\":3};");
 	home_retell(home, 100000); /* to a new owner: with the consent as it is now */
-	hears("J1{\"consent\":false};R1{\"n\":3};");
+	hears("J1{\"consent\":false,\"said\":true};R1{\"n\":3};");
+}
+
+/* What it said of its consent at another home: this one tells no other any more, nor a report that may. */
+static void test_consent_said_elsewhere(void **state)
+{
+	struct home_guest g = guest(1, "198.51.100.1", 1000);
+
+	(void)state;
+	assert_int_equal(home_report(home, &g, 1000, 1, "{\"consent\":true}"), 0);
+	heard[0] = '\0';
+	home_consent(home, token[1].viewer, false);
+	home_retell(home, 100000);
+	hears("J1{\"consent\":false,\"said\":true};");
+	home_consent(home, token[1].viewer, true);
+	home_retell(home, 100000);
+	hears("J1{\"consent\":true,\"said\":true};");
 }
 
 static void test_streams(void **state)
@@ -243,16 +259,74 @@ static void test_excluded(void **state)
 
 	(void)state;
 	assert_int_equal(home_socket_new(home, &g, &s), 0);
-	home_close(home, token[1].viewer, "poison");
+	home_close(home, token[1].viewer, 1000, "poison");
 	home_socket_said(s, 1100, "still here");
 	home_socket_free(s);
 	assert_int_equal(home_socket_new(home, &g, &again), -EACCES);
 	home_sweep(home, 500000, 999);
 	assert_int_equal(home_report(home, &g, 1, -1, "{}"), -EACCES);
-	home_retell(home, 100000);
 	hears("J1{\"consent\":true};");
+	home_retell(home, 100000); /* a new owner hears that, and nothing else of it */
+	hears("J1{\"consent\":true,\"excluded\":true};");
 	home_sweep(home, 600000, 1001);
 	hears("L1;");
+}
+
+/* Two of one address were excluded: its new viewers help nobody for ten minutes. Others may. */
+static void test_an_address_of_the_excluded(void **state)
+{
+	struct home_guest g[4] = { guest(1, "198.51.100.1", 1000), guest(2, "198.51.100.1", 2000), guest(3, "198.51.100.1", 3000),
+				   guest(4, "198.51.100.2", 3000) };
+	struct home_socket *s;
+
+	(void)state;
+	home_limits(home, 100, 100);
+	assert_int_equal(home_report(home, &g[0], 1, -1, "{}"), 0);
+	home_close(home, token[1].viewer, 1500, "poison");
+	home_close(home, token[1].viewer, 1600, "poison"); /* once more is nothing new */
+	assert_int_equal(home_report(home, &g[1], 1, -1, "{}"), 0);
+	hears("J1{\"consent\":true};R1{};J2{\"consent\":true};R2{};");
+	home_close(home, token[2].viewer, 2500, "poison");
+	assert_int_equal(home_socket_new(home, &g[2], &s), 0);
+	assert_int_equal(home_report(home, &g[3], 1, -1, "{}"), 0);
+	hears("J3{\"consent\":true,\"barred\":true};J4{\"consent\":true};R4{};");
+	/* … and then it may, as if it came now */
+	home_sweep(home, 2499 + HOME_BARRED_MS, 1);
+	home_retell_asked(home, 2499 + HOME_BARRED_MS);
+	hears("L4;");
+	home_sweep(home, 2500 + HOME_BARRED_MS, 1);
+	home_retell_asked(home, 2500 + HOME_BARRED_MS);
+	hears("J3{\"consent\":true};");
+	g[3] = guest(4, "198.51.100.1", 2500 + HOME_BARRED_MS);
+	assert_int_equal(home_report(home, &g[3], 1, -1, "{}"), 0);
+	hears("J4{\"consent\":true};R4{};");
+	home_socket_free(s);
+}
+
+/* More addresses than are remembered: the eldest are forgotten, the last are known. */
+static void test_addresses_are_bounded(void **state)
+{
+	char client[32];
+
+	(void)state;
+	home_limits(home, 10000, 100);
+	for (int i = 0; i < 2000; i++) {
+		for (int n = 1; n <= 2; n++) {
+			struct home_guest g = guest(n, client, 1000 + i);
+
+			snprintf(client, sizeof(client), "10.0.%d.%d", i / 200, i % 200);
+			snprintf(token[n].viewer, sizeof(token[n].viewer), "%015d%d", i, n);
+			assert_int_equal(home_report(home, &g, 1, -1, "{}"), 0);
+			home_close(home, token[n].viewer, 1000 + i, "poison");
+		}
+		heard[0] = '\0';
+	}
+	for (int i = 0; i < 2; i++) {
+		struct home_guest g = guest(3 + i, i ? client : "10.0.0.0", 4000);
+
+		assert_int_equal(home_report(home, &g, 1, -1, "{}"), 0);
+	}
+	hears("J3{\"consent\":true};R3{};J4{\"consent\":true,\"barred\":true};R4{};");
 }
 
 int main(void)
@@ -264,6 +338,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_former_owner, begin, finish),
 		cmocka_unit_test_setup_teardown(test_expiry, begin, finish),
 		cmocka_unit_test_setup_teardown(test_excluded, begin, finish),
+		cmocka_unit_test_setup_teardown(test_consent_said_elsewhere, begin, finish),
+		cmocka_unit_test_setup_teardown(test_an_address_of_the_excluded, begin, finish),
+		cmocka_unit_test_setup_teardown(test_addresses_are_bounded, begin, finish),
 	};
 
 	return cmocka_run_group_tests_name("peers_home", tests, NULL, NULL);

@@ -431,6 +431,107 @@ static void forged_accusations_are_bounded(void **state)
 	room_close(&r);
 }
 
+/* The last of a kind that was said of one to a home; NULL: none. */
+static const struct said *last_to(const struct room *r, const char *home, unsigned int viewer, enum peers_down kind)
+{
+	for (size_t i = r->nsaid; i-- > 0;)
+		if (r->said[i].kind == kind && room_viewer_of(r->said[i].viewer) == viewer && !strcmp(r->said[i].home, home))
+			return &r->said[i];
+	return NULL;
+}
+
+/* One home of a viewer knows that it is excluded: so does the owner, be it a new one, and each other home of it. */
+static void an_exclusion_reaches_a_new_owner(void **state)
+{
+	static const char facts[] = "{\"prefix\":100,\"as\":1,\"consent\":true}";
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	join_all(&r, 1, 5, 100, false);
+	room_up(&r, UP_JOIN, "g2", 1, "{\"prefix\":100,\"as\":1,\"consent\":true,\"epoch\":7,\"excluded\":true}");
+	assert_true(flagged(&r, 1, "excluded"));
+	assert_non_null(last_to(&r, "g1", 1, DOWN_CLOSE));
+	assert_null(last_to(&r, "g2", 1, DOWN_CLOSE));
+	room_tick(&r, 20000);
+	for (unsigned int v = 2; v <= 5; v++)
+		assert_false(linked(&r, 1, v));
+	/* it goes on to a third with its token */
+	room_up(&r, UP_JOIN, "g3", 1, facts);
+	assert_true(flagged(&r, 1, "excluded"));
+	assert_non_null(last_to(&r, "g3", 1, DOWN_CLOSE));
+	assert_int_equal(room_counts(&r).excluded, 0); /* it was counted where it was excluded */
+	room_close(&r);
+}
+
+/* Of an address of others who were excluded: it receives, but gives nothing, whatever it says. */
+static void one_who_is_barred_gives_nothing(void **state)
+{
+	unsigned int first = 0;
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	room_join_as(&r, 1, 100, "\"consent\":true,\"barred\":true");
+	room_announce(&r, 1);
+	join_all(&r, 2, 5, 101, false);
+	for (unsigned int s = 0; s < 20; s++) {
+		for (unsigned int v = 1; v <= 6; v++)
+			room_report(&r, v, s / 4, 12000, v == 1 ? ",\"consent\":true" : "");
+		room_tick(&r, 1000);
+		first += !strcmp(text_of(room_told(&r, 1), "role"), "first");
+	}
+	assert_int_equal(first, 0);
+	assert_true(flagged(&r, 1, "barred") && flagged(&r, 1, "consent"));
+	assert_true(json_is_true(json_object_get(json_object_get(room_told(&r, 1), "settings"), "isP2PUploadDisabled")));
+	assert_string_equal(text_of(room_told(&r, 1), "role"), "second");
+	/* it is over */
+	room_join(&r, 1, 100);
+	room_tick(&r, 4000);
+	assert_true(json_is_false(json_object_get(json_object_get(room_told(&r, 1), "settings"), "isP2PUploadDisabled")));
+	room_close(&r);
+}
+
+/* What it says of its consent at one gateway is known at its others, and to a new owner in whatever order these tell. */
+static void consent_is_told_to_every_home(void **state)
+{
+	static const char token[] = "{\"prefix\":100,\"as\":1,\"consent\":true}", said[] = "{\"prefix\":100,\"as\":1,\"consent\":false,\"said\":true}";
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	join_all(&r, 1, 3, 100, false);
+	room_up(&r, UP_JOIN, "g2", 1, token);
+	room_report(&r, 1, 1, 12000, ",\"consent\":false");
+	assert_true(json_is_false(json_object_get(last_to(&r, "g2", 1, DOWN_CONSENT)->json, "consent")));
+	assert_null(last_to(&r, "g1", 1, DOWN_CONSENT));
+	room_up(&r, UP_JOIN, "g3", 1, token);
+	assert_false(flagged(&r, 1, "consent"));
+	assert_true(json_is_false(json_object_get(last_to(&r, "g3", 1, DOWN_CONSENT)->json, "consent")));
+	r.now += 1000;
+	room_report(&r, 1, 1, 12000, ",\"consent\":true");
+	assert_true(flagged(&r, 1, "consent"));
+	assert_true(json_is_true(json_object_get(last_to(&r, "g2", 1, DOWN_CONSENT)->json, "consent")));
+	assert_true(json_is_true(json_object_get(last_to(&r, "g3", 1, DOWN_CONSENT)->json, "consent")));
+	room_close(&r);
+
+	for (int order = 0; order < 2; order++) {
+		room_open(&r, NULL);
+		room_up(&r, UP_JOIN, "g1", 1, order ? said : token);
+		room_up(&r, UP_JOIN, "g2", 1, order ? token : said);
+		room_announce(&r, 1);
+		assert_false(flagged(&r, 1, "consent"));
+		assert_non_null(last_to(&r, order ? "g2" : "g1", 1, DOWN_CONSENT));
+		room_close(&r);
+	}
+	/* a session that began without consent, which was given since */
+	room_open(&r, NULL);
+	room_up(&r, UP_JOIN, "g1", 1, "{\"prefix\":100,\"as\":1,\"consent\":false}");
+	room_up(&r, UP_JOIN, "g2", 1, "{\"prefix\":100,\"as\":1,\"consent\":true,\"said\":true}");
+	assert_true(flagged(&r, 1, "consent"));
+	room_close(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -442,6 +543,9 @@ int main(void)
 		cmocka_unit_test(one_network_is_not_all_that_one_is_fed_by),
 		cmocka_unit_test(a_poisoner_is_excluded),
 		cmocka_unit_test(forged_accusations_are_bounded),
+		cmocka_unit_test(an_exclusion_reaches_a_new_owner),
+		cmocka_unit_test(one_who_is_barred_gives_nothing),
+		cmocka_unit_test(consent_is_told_to_every_home),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
