@@ -53,6 +53,7 @@ struct prefix { /* witnesses of one network count as one */
 	uint32_t prefix, viewers;
 	uint32_t at; /* in the asset's prefix_list */
 	int64_t failing_ms, slow_ms, starving_ms; /* the last time that one of its viewers said so */
+	int64_t asked_ms;			  /* … that one reported who is to ask the server */
 	float demand, egress;			  /* of the last tick's sum */
 };
 
@@ -135,6 +136,7 @@ struct viewer {
 	float rtt_ms, stability;
 	struct viewer_range *have;
 	uint16_t nhave;
+	bool told_server; /* when it reported last it was to ask the server too */
 	bool played; /* had a buffer once: an empty one now says something */
 	/* uplink as its receivers confirm it */
 	struct {

@@ -200,8 +200,6 @@ static void apply_counters(struct coordinator *c, struct viewer *v, const struct
 	v->stalls = (uint32_t)r->stalls;
 	v->stall_ms = (uint32_t)r->stall_ms;
 	v->failed = (uint32_t)r->failed;
-	if (r->slow >= SLOW)
-		v->prefix->slow_ms = now;
 	if (r->rtt > 0)
 		v->rtt_ms = (float)r->rtt;
 }
@@ -218,7 +216,7 @@ static bool starving(const struct viewer *v)
 	return !m || v->position_s * 1000 + 2.0 * segment_ms < m->duration_ms;
 }
 
-static void apply_place(struct coordinator *c, struct viewer *v, const struct report *r, int64_t now)
+static void apply_place(struct viewer *v, const struct report *r)
 {
 	struct viewer_range *have = NULL;
 
@@ -238,9 +236,22 @@ static void apply_place(struct coordinator *c, struct viewer *v, const struct re
 	v->buffer_ms = (uint32_t)r->buffer;
 	if (v->buffer_ms >= 4000)
 		v->played = true;
-	if (starving(v))
+}
+
+/* What it says of the server. Who was told to ask peers alone, now or when it reported last, can say nothing of it, nor can one
+ * who asked it for nothing since. asked: its counters say so. */
+static void apply_witness(struct viewer *v, const struct report *r, bool asked, int64_t now)
+{
+	bool told = instruct_source(v) != SOURCE_PEERS, may = told && v->told_server;
+
+	v->told_server = told;
+	if (!may)
+		return;
+	v->prefix->asked_ms = now;
+	if (r->slow >= SLOW)
+		v->prefix->slow_ms = now;
+	if ((asked || r->slow > 0) && starving(v))
 		v->prefix->starving_ms = now;
-	(void)c;
 }
 
 /* Which of its links work, what it had from whom, who sent what was not what it claimed. */
@@ -307,6 +318,7 @@ static void take_consent(struct coordinator *c, struct viewer *v, int home, cons
 int record_report(struct coordinator *c, struct viewer *v, int home, int64_t now, const json_t *root)
 {
 	struct report r;
+	bool asked;
 
 	v->heard_ms = now;
 	take_consent(c, v, home, json_object_get(root, "consent"));
@@ -330,9 +342,11 @@ int record_report(struct coordinator *c, struct viewer *v, int home, int64_t now
 		return 0;
 	if (v->reported_ms && restarted(v, &r))
 		v->reported_ms = 0;
+	asked = r.down_server > v->down_server || r.failed > v->failed;
 	apply_peers(c, v, &r, now);
 	apply_counters(c, v, &r, now);
-	apply_place(c, v, &r, now);
+	apply_place(v, &r);
+	apply_witness(v, &r, asked, now);
 	v->reported_ms = now;
 	record_place(c, v);
 	return 0;

@@ -635,6 +635,53 @@ static void an_outage_changes_what_all_are_told(void **state)
 	room_close(&r);
 }
 
+/* Who was told to ask peers alone says nothing of the server by an empty buffer or a late segment. */
+static void who_asks_peers_alone_is_no_witness(void **state)
+{
+	unsigned int fed = 0, seconds;
+	char more[64];
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	fill(&r, 8);
+	for (unsigned int v = 9; v <= 16; v++) { /* who only receives is fed */
+		room_join_as(&r, v, 100 + v, "\"consent\":false");
+		room_announce(&r, v);
+	}
+	for (unsigned int s = 1; s < 8; s++) {
+		for (unsigned int v = 1; v <= 16; v++)
+			room_report(&r, v, 5, 12000, "");
+		room_tick(&r, 1000);
+	}
+	r.known = 3;
+	room_tick(&r, 500);
+	assert_int_equal(room_counts(&r).state[SENSE_OUTAGE], 1);
+	r.alive = 3;
+	for (seconds = 1; !room_counts(&r).state[SENSE_CALM] && seconds < 120; seconds++) {
+		for (unsigned int v = 1; v <= 16; v++) {
+			bool server = strcmp(text_of(room_told(&r, v), "source"), "peers");
+
+			fed += !server && room_counts(&r).state[SENSE_STRAINED];
+			snprintf(more, sizeof(more), ",\"down_server\":%u,\"slow\":%s", 10000 * seconds, server ? "0.1" : "9");
+			room_report(&r, v, 5, server ? 12000 : 0, more);
+		}
+		room_tick(&r, 1000);
+	}
+	assert_true(fed > 10); /* else this says nothing */
+	assert_in_range(seconds, 15, 60);
+	/* those who are to ask it are */
+	for (unsigned int s = 1; s < 4; s++) {
+		for (unsigned int v = 1; v <= 16; v++) {
+			snprintf(more, sizeof(more), ",\"down_server\":%u", 10000 * (seconds + s));
+			room_report(&r, v, 5, 0, more);
+		}
+		room_tick(&r, 1000);
+	}
+	assert_int_equal(room_counts(&r).state[SENSE_STRAINED], 1);
+	room_close(&r);
+}
+
 static void the_switch_turns_all_off(void **state)
 {
 	struct room r;
@@ -679,6 +726,7 @@ int main(void)
 		cmocka_unit_test(instructions_are_complete_and_in_order),
 		cmocka_unit_test(holds_cover_what_comes),
 		cmocka_unit_test(an_outage_changes_what_all_are_told),
+		cmocka_unit_test(who_asks_peers_alone_is_no_witness),
 		cmocka_unit_test(the_switch_turns_all_off),
 	};
 
