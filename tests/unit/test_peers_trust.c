@@ -111,21 +111,38 @@ static void impossible_reports_are_refused(void **state)
 	room_close(&r);
 }
 
+static double given, claimed;
+
 /* One gives, as its receivers say; each says so every second. */
-static void give(struct room *r, unsigned int giver, const unsigned int *receivers, unsigned int n, unsigned int seconds, double rate,
-		 double claim)
+static void give_more(struct room *r, unsigned int giver, const unsigned int *receivers, unsigned int n, unsigned int seconds,
+		      double rate, double claim)
 {
 	char more[256], peer[21];
 
 	for (unsigned int s = 1; s <= seconds; s++) {
+		given += rate;
+		claimed += claim;
 		for (unsigned int i = 0; i < n; i++) {
-			snprintf(more, sizeof(more), ",\"down_peers\":%.0f,\"from\":{\"%s\":%.0f}", rate * s, room_peer(peer, giver), rate * s);
+			snprintf(more, sizeof(more), ",\"down_peers\":%.0f,\"from\":{\"%s\":%.0f},\"peers\":[\"%s\"]", given,
+				 room_peer(peer, giver), given, peer);
 			room_report(r, receivers[i], s / 4, 12000, more);
 		}
-		snprintf(more, sizeof(more), ",\"up\":%.0f", claim * s);
+		snprintf(more, sizeof(more), ",\"up\":%.0f", claimed);
 		room_report(r, giver, s / 4, 12000, more);
 		room_tick(r, 1000);
 	}
+}
+
+static void give(struct room *r, unsigned int giver, const unsigned int *receivers, unsigned int n, unsigned int seconds, double rate,
+		 double claim)
+{
+	given = claimed = 0;
+	give_more(r, giver, receivers, n, seconds, rate, claim);
+}
+
+static double told_cap(const struct room *r, unsigned int viewer)
+{
+	return json_number_value(json_object_get(room_told(r, viewer), "cap"));
 }
 
 /* A giver in a network of its own, and three receivers in three others, linked to it. */
@@ -170,11 +187,16 @@ static void an_uplink_counts_as_its_receivers_confirm(void **state)
 	assert_true(uplink(&r, 1) <= 1.25 * 80000 + 1);
 	room_close(&r);
 
-	/* little was asked for, of a film of a low rate: it counts no less than one of whom nothing is known */
+	/* … which is nothing */
+	open_of_three(&r);
+	give(&r, 1, receivers, 3, 40, 1000000, 0);
+	assert_false(flagged(&r, 1, "measured"));
+	room_close(&r);
+
+	/* little was asked for, of a film of a low rate: nothing is known of it still */
 	open_of_three(&r);
 	give(&r, 1, receivers, 3, 40, 1000, 3000);
-	assert_true(flagged(&r, 1, "measured"));
-	assert_true(uplink(&r, 1) >= 65536);
+	assert_false(flagged(&r, 1, "measured"));
 	room_close(&r);
 
 	/* its own claim is nothing */
@@ -183,6 +205,40 @@ static void an_uplink_counts_as_its_receivers_confirm(void **state)
 	room_tick(&r, 20000);
 	give(&r, 1, receivers, 3, 30, 0, 5000000);
 	assert_false(flagged(&r, 1, "measured"));
+	room_close(&r);
+}
+
+/* Who was never measured gives as it can, else nobody would see what that is; then its cap is a share of that. One that gives
+ * all that its cap lets through does not lose it by that; one of whom less is asked slowly does. */
+static void caps_follow_what_was_seen(void **state)
+{
+	struct room r;
+	const unsigned int receivers[] = { 2, 3, 4 };
+	double up;
+
+	(void)state;
+	open_of_three(&r);
+	assert_true(told_cap(&r, 1) > 1e8);
+	give(&r, 1, receivers, 3, 60, 100000, 300000);
+	up = uplink(&r, 1);
+	assert_true(up > 250000 && up < 310000);
+	assert_true(told_cap(&r, 1) > 0.7 * 0.8 * up && told_cap(&r, 1) < 1.3 * 0.8 * up);
+	give_more(&r, 1, receivers, 3, 100, 0.8 * up / 3, 0.8 * up);
+	assert_true(uplink(&r, 1) > 0.95 * up);
+	for (unsigned int v = 1; v <= 4; v++)
+		room_announce_in(&r, v, ROOM_SWARM, NULL, 0);
+	give_more(&r, 1, receivers, 3, 100, 0.4 * up / 3, 0.4 * up);
+	assert_true(uplink(&r, 1) < 0.85 * up);
+	room_close(&r);
+
+	/* who may not give has none */
+	room_open(&r, NULL);
+	join_all(&r, 1, 2, 100, false);
+	room_join_as(&r, 3, 300, "\"consent\":false");
+	room_announce(&r, 3);
+	room_tick(&r, 2000);
+	assert_true(told_cap(&r, 1) > 1e8);
+	assert_true(told_cap(&r, 3) == 0);
 	room_close(&r);
 }
 
@@ -537,6 +593,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(impossible_reports_are_refused),
 		cmocka_unit_test(an_uplink_counts_as_its_receivers_confirm),
+		cmocka_unit_test(caps_follow_what_was_seen),
 		cmocka_unit_test(strangers_are_not_credited),
 		cmocka_unit_test(one_network_does_not_move_the_trigger),
 		cmocka_unit_test(a_thousand_of_one_network_feed_themselves),
