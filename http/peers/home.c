@@ -214,6 +214,14 @@ static void socket_close(struct home_socket *s, uint16_t code, const char *why)
 	s->closing = true; /* one that is not open yet is closed when it is */
 }
 
+/* Who opens one after the other, and ends none, holds no more places than these. */
+static void socket_cut(struct home_socket *s, const char *why)
+{
+	if (s->conn)
+		ws_cut(s->conn, 1008, why);
+	s->closing = true;
+}
+
 int home_socket_new(struct home *h, const struct home_guest *g, struct home_socket **out)
 {
 	pthread_mutex_t *order = order_of(h, g->token->viewer);
@@ -235,7 +243,7 @@ int home_socket_new(struct home *h, const struct home_guest *g, struct home_sock
 		for (struct home_socket *o = s; o && v->nsockets > SOCKETS_MAX; o = o->next)
 			last = o->closing ? last : o;
 		if (last)
-			socket_close(last, 1008, "this viewer has opened newer ones");
+			socket_cut(last, "this viewer has opened newer ones");
 	}
 	unlock(h);
 	tell_joins(h, g->token, joins);
@@ -252,7 +260,7 @@ void home_socket_opened(struct home_socket *s, struct ws_conn *c)
 	lock(s->home);
 	s->conn = c;
 	if (s->closing)
-		ws_close(c, 1008, "the session is over");
+		ws_cut(c, 1008, "the session is over");
 	unlock(s->home);
 }
 

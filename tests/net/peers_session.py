@@ -199,6 +199,16 @@ def switch(lab, a):
     check(not a.stream.wrong, "every MAC was right")
 
 
+class Deaf(WebSocket):
+    """Never reads, and so never ends."""
+
+    def run(self):
+        pass
+
+    def close(self):
+        self.sock.close()
+
+
 def caps(lab):
     held = [Viewer(lab, asset="caps") for _ in range(12)]
     codes = [v.connect().status for v in held]
@@ -208,6 +218,11 @@ def caps(lab):
     one = held[0]
     more = [WebSocket(one.port, f"/_/tracker?token={one.token}") for _ in range(4)]
     check(all(m.status == 101 for m in more) and until(lambda: one.ws.code == 1008, 5), "a viewer's fifth socket closes its eldest", one.ws.code)
+    places = lambda: next(float(x.split()[-1]) for x in lab.req("GET", "/_/metrics", port=lab.inside["gw0"]).body.decode().splitlines()
+                          if x.startswith("weir_peers_websockets"))
+    had = places()
+    more += [Deaf(one.port, f"/_/tracker?token={one.token}") for _ in range(20)]
+    check(until(lambda: places() <= had, 1.5), "who opens one after the other, and ends none, holds four places", (had, places()))
     for v in held:
         v.leave()
     for m in more:
