@@ -7,7 +7,8 @@
 #include "http/peers/home_int.h"
 
 #define SIGN_MS	       10000 /* of life, on streams */
-#define SWEEP_AT_ONCE  256
+#define SWEEP_AT_ONCE  256  /* who leave; and … */
+#define SWEEP_BUCKETS  1024 /* … how much is looked at, before others get the lock */
 #define RETOLD_AT_ONCE 1024
 #define AGAIN_MS       2000 /* between two times that an owner asks for one viewer */
 
@@ -65,21 +66,27 @@ static void leave(struct home *h, const char *id, int64_t now_ms)
 void home_sweep(struct home *h, int64_t now_ms, int64_t now_unix_s)
 {
 	char ids[SWEEP_AT_ONCE][PEERS_VIEWER_LEN + 1];
-	size_t n = 0;
+	size_t at = 0, end, n;
 	bool sign;
 
 	lock(h);
 	sign = now_ms - h->signed_ms >= SIGN_MS;
 	h->signed_ms = sign ? now_ms : h->signed_ms;
-	for (size_t i = 0; i < BUCKETS; i++)
-		for (struct viewer *v = h->viewers[i]; v; v = v->next) {
-			sweep_viewer(h, v, now_ms, now_unix_s, sign);
-			if (is_gone(v, now_ms) && n < SWEEP_AT_ONCE)
-				memcpy(ids[n++], v->id, sizeof(v->id));
-		}
 	unlock(h);
-	for (size_t i = 0; i < n; i++)
-		leave(h, ids[i], now_ms);
+	/* in parts, each with the lock, between which others get it */
+	for (; at < BUCKETS; at = end) {
+		lock(h);
+		for (n = 0, end = at; end < BUCKETS && end < at + SWEEP_BUCKETS && n < SWEEP_AT_ONCE; end++)
+			for (struct viewer *v = h->viewers[end]; v; v = v->next) {
+				sweep_viewer(h, v, now_ms, now_unix_s, sign);
+				if (is_gone(v, now_ms) && n < SWEEP_AT_ONCE)
+					memcpy(ids[n++], v->id, sizeof(v->id));
+			}
+		unlock(h);
+		end -= n == SWEEP_AT_ONCE; /* there may be more in the last */
+		for (size_t i = 0; i < n; i++)
+			leave(h, ids[i], now_ms);
+	}
 }
 
 /* ---- owners who must be told (again) ---- */

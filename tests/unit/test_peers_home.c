@@ -9,6 +9,8 @@
 
 #include "http/peers/home.h"
 
+static unsigned int nleft;
+static bool silent;	 /* does not write down what was told: */
 static char heard[4096]; /* "J 1 facts;" … of what was told upwards */
 
 static void up(void *arg, enum peers_up kind, const char *viewer, const char *asset, const char *text)
@@ -17,6 +19,9 @@ static void up(void *arg, enum peers_up kind, const char *viewer, const char *as
 
 	(void)arg;
 	assert_string_equal(asset, "films/big");
+	nleft += kind == UP_LEAVE;
+	if (silent)
+		return;
 	snprintf(at, sizeof(heard) - (size_t)(at - heard), "%c%c%s;", "JTRL"[kind], viewer[PEERS_VIEWER_LEN - 1], text);
 }
 
@@ -251,6 +256,29 @@ static void test_expiry(void **state)
 	hears("J1{\"consent\":true};L1;");
 }
 
+/* However many leave at once: they are gone after one sweep. */
+static void test_all_leave(void **state)
+{
+	struct home_counts c;
+
+	(void)state;
+	home_limits(home, 10000, 10000);
+	for (int i = 0; i < 3000; i++) {
+		struct home_guest g = guest(1, "198.51.100.1", 1000);
+
+		snprintf(token[1].viewer, sizeof(token[1].viewer), "%016d", i);
+		assert_int_equal(home_report(home, &g, 1, -1, "{}"), 0);
+		heard[0] = '\0';
+	}
+	silent = true;
+	nleft = 0;
+	home_sweep(home, 1001 + HOME_GRACE_MS, 1);
+	silent = false;
+	assert_int_equal(nleft, 3000);
+	home_counts(home, &c);
+	assert_int_equal(c.viewers, 0);
+}
+
 /* The same token is refused until its end, however long it stays away. */
 static void test_excluded(void **state)
 {
@@ -338,6 +366,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_former_owner, begin, finish),
 		cmocka_unit_test_setup_teardown(test_expiry, begin, finish),
 		cmocka_unit_test_setup_teardown(test_excluded, begin, finish),
+		cmocka_unit_test_setup_teardown(test_all_leave, begin, finish),
 		cmocka_unit_test_setup_teardown(test_consent_said_elsewhere, begin, finish),
 		cmocka_unit_test_setup_teardown(test_an_address_of_the_excluded, begin, finish),
 		cmocka_unit_test_setup_teardown(test_addresses_are_bounded, begin, finish),
