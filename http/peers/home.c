@@ -167,6 +167,7 @@ static int enter(struct home *h, const struct home_guest *g, struct viewer **out
 		v->owner = h->opt.owner ? h->opt.owner(h->opt.arg, v->asset) : 0;
 	}
 	v->expires = g->token->expires;
+	v->over = false; /* its token is good: it is a newer one, or a clock was set */
 	v->seen_ms = g->now_ms;
 	*out = v;
 	return 0;

@@ -256,6 +256,28 @@ static void test_expiry(void **state)
 	hears("J1{\"consent\":true};L1;");
 }
 
+/* One whose session was over comes with a token that is good: it is kept, until that one ends. */
+static void test_renewed(void **state)
+{
+	struct home_guest g = guest(1, "198.51.100.1", 1000);
+	struct listener first = LISTENER, second = LISTENER;
+
+	(void)state;
+	assert_int_equal(home_stream_add(home, &g, &first.stream), 0);
+	home_sweep(home, 2000, 1000);
+	assert_int_equal(first.ended, 1);
+	token[1].expires = 2000;
+	g.now_ms = 3000;
+	assert_int_equal(home_stream_add(home, &g, &second.stream), 0);
+	home_sweep(home, 4000, 1002);
+	home_sweep(home, 4001 + HOME_GRACE_MS, 1012);
+	assert_int_equal(second.ended, 0);
+	hears("J1{\"consent\":true};");
+	home_sweep(home, 5000 + HOME_GRACE_MS, 2000);
+	assert_int_equal(second.ended, 1);
+	home_stream_remove(home, &second.stream);
+}
+
 /* However many leave at once: they are gone after one sweep. */
 static void test_all_leave(void **state)
 {
@@ -365,6 +387,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_streams, begin, finish), cmocka_unit_test_setup_teardown(test_told_again, begin, finish),
 		cmocka_unit_test_setup_teardown(test_former_owner, begin, finish),
 		cmocka_unit_test_setup_teardown(test_expiry, begin, finish),
+		cmocka_unit_test_setup_teardown(test_renewed, begin, finish),
 		cmocka_unit_test_setup_teardown(test_excluded, begin, finish),
 		cmocka_unit_test_setup_teardown(test_all_leave, begin, finish),
 		cmocka_unit_test_setup_teardown(test_consent_said_elsewhere, begin, finish),
