@@ -51,6 +51,10 @@ def adding(lab):
     check({"film/master.m3u8", "film/manifest.mpd", "film/weir-media.json"} <= set(there), "master, MPD and list beside it", there)
     listed = run_weir(url_of(lab), lab.token["ada"], "media", "ls", "--json")
     check(json.loads(listed.stdout)[0]["asset"] == "media/film" and json.loads(listed.stdout)[0]["signed"], "weir media ls", listed)
+    put(lab, "media/loose/notes.m4s", b"x")
+    listed = run_weir(url_of(lab), lab.token["ada"], "media", "ls", "--json")
+    check([(a["asset"], a["signed"]) for a in json.loads(listed.stdout)] == [("media/film", True), ("media/loose", False)], "also what is not signed", listed)
+    lab.req("DELETE", "/b/media/loose/notes.m4s", "ada")
     shown = run_weir(url_of(lab), lab.token["ada"], "media", "show", "film")
     check("320x180" in shown.stdout and "160x90" in shown.stdout, "weir media show", shown)
     return version
@@ -58,7 +62,9 @@ def adding(lab):
 
 def refusals(lab):
     (FILMS / "text.mp4").write_text("this is no film\n")
-    for file, name, says in (("text.mp4", "x", "no film that ffmpeg can read"), ("none.mp4", "x", "No such file"), ("tone.m4a", "x", "no video"),
+    (FILMS / "playlist.mp4").write_text(f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:20\n#EXTINF:20,\nfile://{FILMS}/film.mp4\n#EXT-X-ENDLIST\n")
+    (FILMS / "concat.mp4").write_text("ffconcat version 1.0\nfile film.mp4\n")
+    for file, name, says in (("text.mp4", "x", "no film that ffmpeg can read"), ("playlist.mp4", "x", "names other files"), ("concat.mp4", "x", "names other files"), ("none.mp4", "x", "No such file"), ("tone.m4a", "x", "no video"),
                              ("film.mp4", "a b", "a name has no spaces"), ("film.mp4", "a/b/c", "NAME or BUCKET/NAME")):
         got = add(lab, FILMS / file, name)
         check(got.returncode != 0 and says in got.stderr, f"{file} as '{name}' is refused: {says}", got)
