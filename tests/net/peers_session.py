@@ -27,7 +27,7 @@ def sessions(lab):
     check(session(lab, "private", "big", user="ada").status == 200, "a session to who may")
     for name, body in {"no JSON": "{", "an array": "[]", "no asset": '{"bucket":"films"}', "dots": '{"bucket":"films","asset":"a/../../private/x"}',
                        "an empty part": '{"bucket":"films","asset":"a//b"}', "a slash first": '{"bucket":"films","asset":"/a"}',
-                       "a long name": json.dumps({"bucket": "films", "asset": "x" * 192}), "a control": '{"bucket":"films","asset":"a\\u0001"}',
+                       "a long name": json.dumps({"bucket": "films", "asset": "x" * 192}), "a control": '{"bucket":"films","asset":"a\\u0001"}', "one of eight bits": '{"bucket":"films","asset":"a\\u009b31m"}',
                        "consent that is a word": '{"bucket":"films","asset":"a","consent":"yes"}',
                        "a bucket with a slash": '{"bucket":"films/x","asset":"a"}'}.items():
         got = lab.req("POST", "/_/peers/session", None, body)
@@ -183,7 +183,8 @@ def shown(lab, a):
 def switch(lab, a):
     ask = lambda user, body: lab.req("POST", "/_/peers/switch", user, body if isinstance(body, str) else json.dumps(body))
     check([ask(u, {"asset": "films/big", "mode": "on"}).status for u in (None, "rita")] == [401, 403], "the switch: admins alone")
-    check([ask("root", b).status for b in ("{", {"asset": "films/big", "mode": "maybe"}, {"mode": "on"}, {"asset": "x" * 300, "mode": "on"})] == [400] * 4,
+    check([ask("root", b).status for b in ("{", {"asset": "films/big", "mode": "maybe"}, {"mode": "on"}, {"asset": "x" * 300, "mode": "on"}, {"asset": "big", "mode": "on"},
+                                         {"asset": "films/a/../b", "mode": "on"}, {"asset": "*/x", "mode": "on"}, {"asset": "films/", "mode": "on"})] == [400] * 8,
           "what is no mode of an asset: 400")
     t = time.monotonic()
     got = ask("root", {"asset": "films/big", "mode": "on"})
