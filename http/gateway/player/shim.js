@@ -118,7 +118,7 @@ class Peers {
   async open() {
     if (!subtle) throw Error('segments can be checked in a secure context alone: https, or localhost');
     const [bucket, ...name] = this.o.asset.split('/'), battery = await navigator.getBattery?.().catch(() => null);
-    const s = this.session = await this.post('session', { bucket, asset: name.join('/'), consent: this.willing, metered: !!navigator.connection?.saveData,
+    const s = this.session = await this.post('session', { bucket, asset: name.join('/'), consent: this.willing, metered: this.metered,
       cellular: this.cellular, battery: battery && !battery.charging ? battery.level : null }, this.o.headers);
     this.gates = s.gateways;
     this.skew = (s.now ?? Date.now()) - Date.now();
@@ -141,7 +141,8 @@ class Peers {
   via(url) { return this.gate + new URL(url, this.gate).pathname + (this.o.token ? `?t=${this.o.token}` : ''); }
   segment(url) { return this.known.get(decodeURIComponent(new URL(url).pathname).split(`/b/${this.o.asset}/`)[1]); }
   get cellular() { return navigator.connection?.type === 'cellular'; }
-  get shares() { return this.willing && !this.cellular; }
+  get metered() { return !!navigator.connection?.saveData; }
+  get shares() { return this.willing && !this.cellular && !this.metered; }
 
   get config() {
     if (this.off) return { isP2PDisabled: true };
