@@ -37,11 +37,14 @@ static uint32_t segment_after(const struct media_rendition *r, uint32_t n, uint3
 	return r->segments[i].n;
 }
 
-/* All of it is held by enough of the first group already: by those who are ahead, as a rule. */
+/* All of it is held by enough of the first group already: by those who are ahead, as a rule. Where there are several networks
+ * that is said in two of them: else two who only claim to have everything would keep all others from holding anything. */
 static bool supplied(const struct coordinator *c, const struct asset *a, const struct grouping *g, uint16_t rendition,
 		     const struct window *w)
 {
 	uint16_t held[SUPPLIED_MAX] = { 0 };
+	const struct prefix *by[SUPPLIED_MAX], *any = NULL;
+	bool both[SUPPLIED_MAX] = { false }, mixed = false;
 	uint32_t n = w->last - w->first + 1;
 
 	if (n > SUPPLIED_MAX)
@@ -50,16 +53,23 @@ static bool supplied(const struct coordinator *c, const struct asset *a, const s
 		uint32_t at = a->order[g->first + i];
 		const struct viewer *v = a->plan[at].role == GROUP_FIRST ? a->members[at] : NULL;
 
-		for (uint16_t k = 0; v && k < v->nhave; k++) {
+		if (!v)
+			continue;
+		any = any ? any : v->prefix;
+		mixed |= v->prefix != any;
+		for (uint16_t k = 0; k < v->nhave; k++) {
 			const struct viewer_range *h = &v->have[k];
 			uint32_t first = h->first > w->first ? h->first : w->first, last = h->last < w->last ? h->last : w->last;
 
-			for (uint32_t s = first; h->r == rendition && s <= last; s++)
-				held[s - w->first]++;
+			for (uint32_t s = first; h->r == rendition && s <= last; s++) {
+				if (!held[s - w->first]++)
+					by[s - w->first] = v->prefix;
+				both[s - w->first] |= by[s - w->first] != v->prefix;
+			}
 		}
 	}
 	for (uint32_t s = 0; s < n; s++)
-		if (held[s] < c->opt.copies)
+		if (held[s] < c->opt.copies || (mixed && c->opt.copies > 1 && !both[s]))
 			return false;
 	return true;
 }

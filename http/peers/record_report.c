@@ -73,6 +73,35 @@ static bool segments_exist(const struct media_asset *m, uint64_t r, uint64_t fir
 	return of->nsegments && first >= of->segments[0].n && last <= of->segments[of->nsegments - 1].n;
 }
 
+static int by_range(const void *x, const void *y)
+{
+	const struct viewer_range *a = x, *b = y;
+
+	if (a->r != b->r)
+		return a->r < b->r ? -1 : 1;
+	return a->first < b->first ? -1 : a->first > b->first;
+}
+
+/* Each segment once, however often it was said: who holds what is counted. */
+static void have_merge(struct report *out)
+{
+	struct viewer_range *to = NULL;
+
+	if (out->nhave)
+		qsort(out->have, out->nhave, sizeof(out->have[0]), by_range);
+	for (uint16_t i = 0, n = out->nhave; i < n; i++) {
+		const struct viewer_range h = out->have[i];
+
+		if (to && to->r == h.r && h.first <= to->last + 1) {
+			to->last = h.last > to->last ? h.last : to->last;
+			out->nhave--;
+		} else {
+			to = to ? to + 1 : out->have;
+			*to = h;
+		}
+	}
+}
+
 static bool have_of(const struct media_asset *m, const json_t *list, struct report *out)
 {
 	size_t i;
@@ -91,6 +120,7 @@ static bool have_of(const struct media_asset *m, const json_t *list, struct repo
 		out->have[out->nhave++] = (struct viewer_range){ (uint16_t)json_integer_value(r), (uint32_t)json_integer_value(a),
 								 (uint32_t)json_integer_value(b) };
 	}
+	have_merge(out);
 	return true;
 }
 

@@ -403,6 +403,37 @@ static void one_network_is_not_all_that_one_is_fed_by(void **state)
 	room_close(&r);
 }
 
+/* Who says that they have everything keep nobody else from holding it: one however often it says so, two of one network. */
+static void claims_of_one_network_leave_holds(void **state)
+{
+	static const char *const has[] = { "[0,0,149],[0,0,149],[0,3,149]", "[0,0,149]" };
+
+	(void)state;
+	for (unsigned int liars = 1; liars <= 2; liars++) {
+		unsigned int held = 0;
+		struct room r;
+		char more[100];
+
+		room_open(&r, NULL);
+		join_all(&r, 1, 8, 100, false);
+		join_all(&r, 1001, liars, 7, true);
+		for (unsigned int s = 20; s < 24; s++) {
+			for (unsigned int v = 1; v <= 8; v++)
+				room_report(&r, v, s, 12000, "");
+			snprintf(more, sizeof(more), ",\"have\":[%s]", has[liars - 1]);
+			for (unsigned int v = 1001; v < 1001 + liars; v++)
+				room_report(&r, v, s, 12000, more);
+			room_tick(&r, 4000);
+		}
+		assert_int_equal(room_counts(&r).refused_reports, 0);
+		assert_int_equal(room_counts(&r).first, 8 + liars);
+		for (unsigned int v = 1; v <= 8; v++)
+			held += json_array_size(json_object_get(room_told(&r, v), "hold")) > 0;
+		assert_true(held >= 6);
+		room_close(&r);
+	}
+}
+
 static void accuse(struct room *r, unsigned int by, unsigned int of)
 {
 	char more[128], peer[21];
@@ -598,6 +629,7 @@ int main(void)
 		cmocka_unit_test(one_network_does_not_move_the_trigger),
 		cmocka_unit_test(a_thousand_of_one_network_feed_themselves),
 		cmocka_unit_test(one_network_is_not_all_that_one_is_fed_by),
+		cmocka_unit_test(claims_of_one_network_leave_holds),
 		cmocka_unit_test(a_poisoner_is_excluded),
 		cmocka_unit_test(forged_accusations_are_bounded),
 		cmocka_unit_test(an_exclusion_reaches_a_new_owner),
