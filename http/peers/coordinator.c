@@ -20,6 +20,7 @@
 #define MEDIA_MS       60000  /* … and for a newer one */
 #define EMPTY_MS       60000  /* an asset that nobody watches is kept so long */
 #define SLICE_S	       0.003  /* of a tick, before others get the lock */
+#define SET_BACK_MS    2000   /* threads come with times that differ by less */
 #define REPORTS_MAX    3000   /* per second of one asset: more viewers report less often */
 
 static void options_take(struct coordinator_options *to, const struct coordinator_options *from)
@@ -136,6 +137,18 @@ static void unlock_and_say(struct coordinator *c)
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* Unix time jumps when the clock is set right. Were it set back, all that is known would lie in the future, and who was just
+ * heard, asked, grouped would be left alone for so long: time goes on from where it was. */
+static int64_t time_take(struct coordinator *c, int64_t now_ms)
+{
+	if (now_ms + c->back_ms < c->now_ms - SET_BACK_MS)
+		c->back_ms = c->now_ms - now_ms;
+	now_ms += c->back_ms;
+	if (now_ms > c->now_ms)
+		c->now_ms = now_ms;
+	return now_ms;
+}
+
 /* ---- what is heard ---- */
 static void home_left(struct coordinator *c, struct viewer *v, int home)
 {
@@ -192,6 +205,7 @@ void coordinator_up(struct coordinator *c, int64_t now_ms, enum peers_up kind, c
 		report = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
 	pthread_mutex_lock(&c->lock);
 	from = record_home(c, home);
+	now_ms = time_take(c, now_ms);
 	v = kind == UP_JOIN ? record_join(c, now_ms, from, viewer, asset, text) : record_viewer(c, viewer);
 	if (!v && from >= 0 && (kind == UP_TRACK || kind == UP_REPORT))
 		coordinator_say(c, from, DOWN_AGAIN, viewer, strdup("{}"));
@@ -339,6 +353,7 @@ void coordinator_tick(struct coordinator *c, int64_t now_ms)
 	size_t n = 0;
 
 	pthread_mutex_lock(&c->lock);
+	now_ms = time_take(c, now_ms);
 	offers_expire(c, now_ms);
 	/* The table may grow while the lock is given up; assets end in here alone. */
 	all = malloc((c->assets.n + 1) * sizeof(struct asset *));

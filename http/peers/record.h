@@ -230,6 +230,7 @@ struct coordinator {
 	pthread_mutex_t lock;
 	struct coordinator_options opt;
 	struct table assets, viewers;
+	int64_t now_ms, back_ms; /* the latest time; by how much the clock was set back since the start */
 	char homes[RECORD_HOMES][64];
 	unsigned int nhomes;
 	struct kept_list kept;

@@ -605,6 +605,37 @@ static void holds_cover_what_comes(void **state)
 	room_close(&r);
 }
 
+/* The clock is set back by an hour: viewers who come meet as before, instructions go on, later than those before. */
+static void a_clock_that_is_set_back(void **state)
+{
+	struct room r;
+	json_int_t epoch;
+
+	(void)state;
+	room_open(&r, NULL);
+	fill(&r, 8);
+	room_tick(&r, 5000);
+	epoch = json_integer_value(json_object_get(room_told(&r, 1), "epoch"));
+	r.now -= 3600000;
+	room_forget(&r);
+	for (unsigned int i = 9; i <= 16; i++) {
+		room_join(&r, i, 100 + i);
+		room_announce(&r, i);
+	}
+	for (int i = 0; i < 75; i++) { /* more than a burst, at a rate that is allowed; and what was told ends */
+		room_tick(&r, 1000);
+		room_announce(&r, 1);
+	}
+	assert_int_equal(room_counts(&r).dropped, 0);
+	assert_int_equal(room_counts(&r).alone, 0);
+	assert_non_null(room_told(&r, 1));
+	for (unsigned int i = 9; i <= 16; i++) {
+		assert_true(room_heard(&r, i, "answer", -1) + room_heard(&r, i, "offer", -1) > 0);
+		assert_true(json_integer_value(json_object_get(room_told(&r, i), "epoch")) >= epoch);
+	}
+	room_close(&r);
+}
+
 static void an_outage_changes_what_all_are_told(void **state)
 {
 	struct room r;
@@ -725,6 +756,7 @@ int main(void)
 		cmocka_unit_test(who_falls_silent_leaves_its_grouping),
 		cmocka_unit_test(instructions_are_complete_and_in_order),
 		cmocka_unit_test(holds_cover_what_comes),
+		cmocka_unit_test(a_clock_that_is_set_back),
 		cmocka_unit_test(an_outage_changes_what_all_are_told),
 		cmocka_unit_test(who_asks_peers_alone_is_no_witness),
 		cmocka_unit_test(the_switch_turns_all_off),
