@@ -126,6 +126,31 @@ static void all_links_of_the_plan_come_to_be(void **state)
 	room_close(&r);
 }
 
+/* Viewers of one network alone are fed by each other too. */
+static void one_network_feeds_itself(void **state)
+{
+	unsigned int fed = 0;
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	for (unsigned int v = 1; v <= 12; v++) {
+		room_join_as(&r, v, 7, v <= 6 ? "\"consent\":true" : "\"consent\":false");
+		room_announce(&r, v);
+	}
+	room_tick(&r, 20000);
+	for (unsigned int v = 7; v <= 12; v++) {
+		const json_t *t = room_told(&r, v);
+
+		assert_string_equal(text_of(t, "role"), "second");
+		assert_true(json_array_size(json_object_get(t, "from")) >= 2);
+		for (unsigned int h = 1; h <= 6; h++)
+			fed += room_heard(&r, v, "answer", h) + room_heard(&r, h, "answer", v) > 0;
+	}
+	assert_true(fed >= 12);
+	room_close(&r);
+}
+
 static void each_offer_goes_to_one_alone(void **state)
 {
 	struct room r;
@@ -740,6 +765,7 @@ int main(void)
 		cmocka_unit_test(clients_are_answered_as_they_expect),
 		cmocka_unit_test(offers_stay_within_groupings),
 		cmocka_unit_test(all_links_of_the_plan_come_to_be),
+		cmocka_unit_test(one_network_feeds_itself),
 		cmocka_unit_test(each_offer_goes_to_one_alone),
 		cmocka_unit_test(nobody_meets_before_consent),
 		cmocka_unit_test(withdrawn_consent_stays_withdrawn),
