@@ -61,7 +61,7 @@ struct swarm {
 	struct node node; /* in asset->swarms */
 	uint8_t info_hash[TRACKER_ID_LEN];
 	uint32_t presents;
-	uint32_t votes[RECORD_RENDITIONS]; /* which rendition those who report play when they announce here */
+	uint32_t votes[RECORD_RENDITIONS]; /* which rendition those who are here and report played when they announced last */
 };
 
 struct kept_offer {
@@ -94,6 +94,7 @@ struct present { /* a viewer in a swarm */
 	struct present *next; /* of the viewer */
 	uint8_t peer_id[TRACKER_ID_LEN];
 	uint8_t home, nkept;
+	uint8_t voted; /* 1 + the rendition of its vote in the swarm; 0: none */
 	int64_t heard_ms, asked_ms; /* announced; asked to announce at once */
 	struct kept_offer *kept[RECORD_KEPT];
 	struct link *links;

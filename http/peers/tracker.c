@@ -272,6 +272,8 @@ void tracker_drop(struct coordinator *c, struct present *p)
 		}
 	}
 	v->npresents--;
+	if (p->voted)
+		s->votes[p->voted - 1]--;
 	table_remove(&v->asset->presents, &p->node);
 	if (!--s->presents) {
 		table_remove(&v->asset->swarms, &s->node);
@@ -360,13 +362,17 @@ static unsigned int interval(const struct viewer *v, unsigned int open)
 	return 3 * s < INTERVAL_MAX ? 3 * s : INTERVAL_MAX; /* it will be asked when it is wanted */
 }
 
-static void vote(const struct viewer *v, struct swarm *s)
+/* One voice each, however often it announces. */
+static void vote(struct present *p)
 {
+	const struct viewer *v = p->viewer;
+
 	if (!v->reported_ms || v->rendition >= RECORD_RENDITIONS)
 		return;
-	if (++s->votes[v->rendition] > 1000)
-		for (int i = 0; i < RECORD_RENDITIONS; i++)
-			s->votes[i] /= 2;
+	if (p->voted)
+		p->swarm->votes[p->voted - 1]--;
+	p->voted = (uint8_t)(v->rendition + 1);
+	p->swarm->votes[v->rendition]++;
 }
 
 static void take_announce(struct coordinator *c, struct viewer *v, int home, int64_t now, struct tracker_message *m)
@@ -392,7 +398,7 @@ static void take_announce(struct coordinator *c, struct viewer *v, int home, int
 	}
 	p->heard_ms = now;
 	p->home = (uint8_t)home;
-	vote(v, p->swarm);
+	vote(p);
 	record_place(c, v);
 	if (a->dirty && coordinator_group_cheap(a))
 		coordinator_group(c, a, now);

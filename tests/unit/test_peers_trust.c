@@ -434,6 +434,37 @@ static void claims_of_one_network_leave_holds(void **state)
 	}
 }
 
+/* Which rendition a swarm is of say those who are in it and report, one voice each: who announces a hundred times more often
+ * does not divide those who report nothing from the others. */
+static void announces_are_no_votes(void **state)
+{
+	json_t *groups;
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	join_all(&r, 1, 6, 100, false);
+	for (unsigned int v = 1; v <= 6; v++)
+		room_report(&r, v, 1, 12000, "");
+	for (unsigned int v = 1; v <= 6; v++)
+		room_announce_in(&r, v, ROOM_SWARM, NULL, 0);
+	room_join(&r, 1001, 7); /* it says that it plays another */
+	room_up(&r, UP_REPORT, "g1", 1001, "{\"r\":1,\"n\":1,\"pos\":4,\"buffer\":8000}");
+	for (int i = 0; i < 100; i++) {
+		room_announce_in(&r, 1001, ROOM_SWARM, NULL, 0);
+		r.now += 500;
+	}
+	join_all(&r, 11, 6, 200, false); /* unmodified players */
+	room_tick(&r, 3000);
+	groups = coordinator_groups(r.c, ROOM_ASSET);
+	assert_int_equal(json_array_size(groups), 2);
+	assert_int_equal(json_array_size(json_object_get(json_array_get(groups, 0), "viewers")) +
+				 json_array_size(json_object_get(json_array_get(groups, 1), "viewers")), 13);
+	assert_int_equal(room_counts(&r).alone, 1);
+	json_decref(groups);
+	room_close(&r);
+}
+
 static void accuse(struct room *r, unsigned int by, unsigned int of)
 {
 	char more[128], peer[21];
@@ -630,6 +661,7 @@ int main(void)
 		cmocka_unit_test(a_thousand_of_one_network_feed_themselves),
 		cmocka_unit_test(one_network_is_not_all_that_one_is_fed_by),
 		cmocka_unit_test(claims_of_one_network_leave_holds),
+		cmocka_unit_test(announces_are_no_votes),
 		cmocka_unit_test(a_poisoner_is_excluded),
 		cmocka_unit_test(forged_accusations_are_bounded),
 		cmocka_unit_test(an_exclusion_reaches_a_new_owner),
