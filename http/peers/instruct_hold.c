@@ -247,9 +247,13 @@ void instruct_holds(struct coordinator *c, struct asset *a, int64_t now)
 {
 	double began = coordinator_clock();
 	struct window w[WINDOWS];
+	uint32_t from = 0;
 
+	/* where the budget ended the last time, by number: with thousands of groupings they are listed anew before all had their turn */
+	while (from < a->ngroupings && a->groupings[from].number < a->deal_from)
+		from++;
 	for (uint32_t i = 0; i < a->ngroupings; i++) {
-		struct grouping *g = &a->groupings[(a->next_grouping + i) % a->ngroupings];
+		struct grouping *g = &a->groupings[(from + i) % a->ngroupings];
 		const struct viewer *v = speaker(a, g);
 		const struct media_rendition *r = v ? record_rendition(v) : NULL;
 
@@ -259,7 +263,7 @@ void instruct_holds(struct coordinator *c, struct asset *a, int64_t now)
 		g->dealt_ms = now;
 		deal(c, a, g, v->rendition, w, windows_of(c, a, g, r, w));
 		if (coordinator_clock() - began > BUDGET_S) {
-			a->next_grouping = (a->next_grouping + i + 1) % a->ngroupings;
+			a->deal_from = g->number + 1;
 			return;
 		}
 	}

@@ -201,6 +201,7 @@ struct asset {
 	uint32_t *order; /* members by grouping */
 	struct grouping *groupings;
 	uint32_t ngroupings, next_grouping;
+	uint32_t deal_from; /* the grouping's number from which on portions are dealt out next */
 	uint32_t told_next, matched_next; /* where the next slice of a tick goes on */
 	/* sensing */
 	struct sense sense;
