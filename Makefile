@@ -157,7 +157,7 @@ unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement
 unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op
 
-unit_gateway  := test_rank
+unit_gateway  := test_neighbours test_rank
 
 unit_upload   :=
 unit_upload   += test_upload_stats test_upload_transform
