@@ -157,8 +157,10 @@ static void home_left(struct coordinator *c, struct viewer *v, int home)
 		record_leave(c, v);
 		return;
 	}
-	if (v->home == home)
+	if (v->home == home) {
 		v->home = (uint8_t)__builtin_ctzll(v->homes);
+		v->stale = v->resync = true; /* what was said there last may not have come */
+	}
 	for (struct present *p = v->presents; p; p = p->next) {
 		/* who answers an offer that came by there is heard by nobody */
 		for (unsigned int i = p->nkept; i-- > 0;)

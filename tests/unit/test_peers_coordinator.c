@@ -395,6 +395,29 @@ static void gateways_of_the_past_make_room(void **state)
 	room_close(&r);
 }
 
+/* A gateway dies with an instruction that it has not passed on: it is said again by another, without being asked for. */
+static void what_a_dead_gateway_had_is_said_again(void **state)
+{
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	fill(&r, 3);
+	room_up(&r, UP_JOIN, "g2", 1, "{\"prefix\":101,\"as\":1,\"consent\":true}");
+	room_report(&r, 1, 1, 8000, "");
+	room_tick(&r, 2000);
+	r.known = 3; /* an outage, of which it does not hear */
+	room_tick(&r, 500);
+	assert_string_equal(text_of(room_told(&r, 1), "state"), "outage");
+	room_forget(&r);
+	coordinator_home_gone(r.c, "g1");
+	room_tick(&r, 250);
+	assert_non_null(room_told(&r, 1));
+	assert_string_equal(r.said[r.nsaid - 1].home, "g2");
+	assert_string_equal(text_of(room_told(&r, 1), "state"), "outage");
+	room_close(&r);
+}
+
 /* What was kept of a gateway that has gone is not offered to anybody, and no answer goes there: nobody would hear it. */
 static void offers_of_a_gateway_go_with_it(void **state)
 {
@@ -774,6 +797,7 @@ int main(void)
 		cmocka_unit_test(who_is_not_known_is_asked_for),
 		cmocka_unit_test(answers_go_to_the_gateway_of_the_offer),
 		cmocka_unit_test(gateways_of_the_past_make_room),
+		cmocka_unit_test(what_a_dead_gateway_had_is_said_again),
 		cmocka_unit_test(offers_of_a_gateway_go_with_it),
 		cmocka_unit_test(offers_are_kept_a_while),
 		cmocka_unit_test(floods_are_dropped_and_counted),
