@@ -41,6 +41,7 @@ int coordinator_new(struct coordinator **out, const struct coordinator_options *
 	if (!c)
 		return -ENOMEM;
 	options_take(&c->opt, opt);
+	random_bytes(&c->seed, sizeof(c->seed));
 	pthread_mutex_init(&c->lock, NULL);
 	TAILQ_INIT(&c->kept);
 	STAILQ_INIT(&c->out);

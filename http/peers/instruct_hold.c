@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * instruct_hold.c -- who of a first group holds what (record.h): the segments that the grouping's viewers will play in
- * the next `ahead`, dealt out by group_portion(). A window moves with its viewers, one segment at a time; by rendezvous
+ * the next `ahead`, dealt out as group_portion() says. A window moves with its viewers, one segment at a time; by rendezvous
  * only those who got the new segment hear of it.
  */
 #include <stdlib.h>

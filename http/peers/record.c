@@ -284,7 +284,7 @@ static struct viewer *viewer_new(struct coordinator *c, int64_t now, const char 
 {
 	struct viewer *v;
 
-	if (c->viewers.n >= c->opt.viewers_max || strlen(id) != PEERS_VIEWER_LEN)
+	if (strlen(id) != PEERS_VIEWER_LEN)
 		return NULL;
 	v = calloc(1, sizeof(*v));
 	if (!v)
@@ -342,16 +342,16 @@ static void homes_agree(struct coordinator *c, struct viewer *v, int home, const
 struct viewer *record_join(struct coordinator *c, int64_t now, int home, const char *id, const char *asset, const char *facts)
 {
 	struct viewer *v = record_viewer(c, id);
-	struct asset *a = record_asset(c, asset, true, now);
+	struct asset *a = home >= 0 && (v || c->viewers.n < c->opt.viewers_max) ? record_asset(c, asset, true, now) : NULL;
 	struct told told;
 	bool known;
 
+	if (!a)
+		return NULL;
 	if (v && v->asset != a) {
 		record_leave(c, v);
 		v = NULL;
 	}
-	if (!a || home < 0)
-		return NULL;
 	known = v;
 	if (!v)
 		v = viewer_new(c, now, id, a);

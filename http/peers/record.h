@@ -79,7 +79,7 @@ struct link {
 	struct present *other;
 	int64_t at_ms;	    /* offered, then answered */
 	int64_t checked_ms; /* the last report of this side's viewer since; 0: none */
-	double from_bytes;  /* that this side says it had from the other */
+	double from_bytes;  /* that this side says it had from the other, since its session began; below 0: it did not say yet */
 	bool mine;	    /* this side's offer */
 	bool answered, connected, reached; /* reached: it was seen to work once */
 	uint8_t fails;			   /* in a row: the next try waits longer */
@@ -232,6 +232,7 @@ struct coordinator {
 	pthread_mutex_t lock;
 	struct coordinator_options opt;
 	struct table assets, viewers;
+	uint64_t seed; /* of tables by what strangers choose */
 	int64_t now_ms, back_ms; /* the latest time; by how much the clock was set back since the start */
 	char homes[RECORD_HOMES][64];
 	unsigned int nhomes;

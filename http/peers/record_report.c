@@ -221,7 +221,7 @@ static void apply_counters(struct coordinator *c, struct viewer *v, const struct
 			v->stability += 0.1f * (1 - v->stability);
 		else
 			v->stability *= 0.9f;
-		if (r->failed > v->failed)
+		if (r->failed > v->failed && !v->excluded)
 			v->prefix->failing_ms = now;
 	}
 	v->down_server = r->down_server;
@@ -272,7 +272,7 @@ static void apply_place(struct viewer *v, const struct report *r)
  * who asked it for nothing since. asked: its counters say so. */
 static void apply_witness(struct viewer *v, const struct report *r, bool asked, int64_t now)
 {
-	bool told = instruct_source(v) != SOURCE_PEERS, may = told && v->told_server;
+	bool told = instruct_source(v) != SOURCE_PEERS, may = told && v->told_server && !v->excluded;
 
 	v->told_server = told;
 	if (!may)
@@ -284,13 +284,37 @@ static void apply_witness(struct viewer *v, const struct report *r, bool asked, 
 		v->prefix->starving_ms = now;
 }
 
+/* What it had from each, in all. Of one that it did not speak of before nothing is credited: that may be of an earlier link. */
+static void apply_from(struct viewer *v, const json_t *from, int64_t now)
+{
+	double most = RATE_MAX * (double)(now - v->reported_ms + SLACK_MS) / 1000;
+	const char *key;
+	json_t *one;
+
+	json_object_foreach ((json_t *)from, key, one) {
+		uint8_t id[TRACKER_ID_LEN];
+		double bytes = json_number_value(one);
+		struct link *l = tracker_id_parse(id, key, strlen(key)) ? tracker_link_by_id(v, id) : NULL;
+
+		if (!l || !l->answered)
+			continue;
+		if (v->reported_ms && l->from_bytes >= 0 && bytes > l->from_bytes && bytes - l->from_bytes <= most)
+			record_credit(l->other->viewer, v, bytes - l->from_bytes, now);
+		l->from_bytes = bytes;
+	}
+	/* those of whom it says nothing gave nothing */
+	for (struct present *p = v->presents; from && p; p = p->next)
+		for (uint32_t i = 0; i < p->nlinks; i++)
+			if (p->links[i].answered && p->links[i].from_bytes < 0)
+				p->links[i].from_bytes = 0;
+}
+
 /* Which of its links work, what it had from whom, who sent what was not what it claimed. */
 static void apply_peers(struct coordinator *c, struct viewer *v, const struct report *r, int64_t now)
 {
 	struct link *l;
 	size_t i;
 	json_t *one;
-	const char *key;
 
 	for (struct present *p = v->presents; r->peers && p; p = p->next) {
 		for (uint32_t k = 0; k < p->nlinks; k++) {
@@ -309,17 +333,7 @@ static void apply_peers(struct coordinator *c, struct viewer *v, const struct re
 		if (l && l->answered)
 			tracker_connected(v, l);
 	}
-	json_object_foreach ((json_t *)r->from, key, one) {
-		uint8_t id[TRACKER_ID_LEN];
-		double bytes = json_number_value(one), most = RATE_MAX * (double)(now - v->reported_ms + SLACK_MS) / 1000;
-
-		l = tracker_id_parse(id, key, strlen(key)) ? tracker_link_by_id(v, id) : NULL;
-		if (!l || !l->answered || bytes <= l->from_bytes)
-			continue;
-		if (v->reported_ms && bytes - l->from_bytes <= most)
-			record_credit(l->other->viewer, v, bytes - l->from_bytes, now);
-		l->from_bytes = bytes;
-	}
+	apply_from(v, r->from, now);
 	json_array_foreach (r->bad, i, one) {
 		uint8_t id[TRACKER_ID_LEN];
 

@@ -418,6 +418,35 @@ static void what_a_dead_gateway_had_is_said_again(void **state)
 	room_close(&r);
 }
 
+/* Who finds no room leaves nothing behind; who goes to another asset leaves the first. */
+static void no_room_is_no_asset(void **state)
+{
+	struct coordinator_options opt = { .viewers_max = 1 };
+	static const char facts[] = "{\"prefix\":101,\"as\":1,\"consent\":true}";
+	struct room r;
+	json_t *all;
+
+	(void)state;
+	room_open(&r, &opt);
+	room_join(&r, 1, 101);
+	for (int i = 2; i < 10; i++) {
+		char id[17], asset[16];
+
+		snprintf(asset, sizeof(asset), "films/%d", i);
+		coordinator_up(r.c, r.now, UP_JOIN, "g1", room_id(id, (unsigned int)i), asset, facts);
+	}
+	all = coordinator_assets(r.c);
+	assert_int_equal(json_array_size(json_object_get(all, "assets")), 1);
+	json_decref(all);
+	coordinator_up(r.c, r.now, UP_JOIN, "g1", "0000000000000001", "films/two", facts);
+	assert_int_equal(room_counts(&r).viewers, 1);
+	room_tick(&r, 62000);
+	all = coordinator_assets(r.c);
+	assert_int_equal(json_array_size(json_object_get(all, "assets")), 1);
+	json_decref(all);
+	room_close(&r);
+}
+
 /* What was kept of a gateway that has gone is not offered to anybody, and no answer goes there: nobody would hear it. */
 static void offers_of_a_gateway_go_with_it(void **state)
 {
@@ -798,6 +827,7 @@ int main(void)
 		cmocka_unit_test(answers_go_to_the_gateway_of_the_offer),
 		cmocka_unit_test(gateways_of_the_past_make_room),
 		cmocka_unit_test(what_a_dead_gateway_had_is_said_again),
+		cmocka_unit_test(no_room_is_no_asset),
 		cmocka_unit_test(offers_of_a_gateway_go_with_it),
 		cmocka_unit_test(offers_are_kept_a_while),
 		cmocka_unit_test(floods_are_dropped_and_counted),

@@ -242,6 +242,26 @@ static void caps_follow_what_was_seen(void **state)
 	room_close(&r);
 }
 
+/* A player's counters go on when two are linked anew: what was credited by the first link is not by the second. */
+static void bytes_count_once(void **state)
+{
+	struct room r;
+	const unsigned int receivers[] = { 2, 3, 4 };
+	double up;
+
+	(void)state;
+	open_of_three(&r);
+	give(&r, 1, receivers, 3, 40, 100000, 5000000);
+	up = uplink(&r, 1);
+	assert_true(up > 250000 && up < 310000);
+	room_announce_in(&r, 1, ROOM_SWARM, "stopped", 0);
+	room_announce(&r, 1);
+	room_tick(&r, 10000);
+	give_more(&r, 1, receivers, 3, 20, 100000, 5000000);
+	assert_true(uplink(&r, 1) > 250000 && uplink(&r, 1) < 310000);
+	room_close(&r);
+}
+
 /* Bytes from one to whom the tracker never linked it are not credited. */
 static void strangers_are_not_credited(void **state)
 {
@@ -656,6 +676,7 @@ int main(void)
 		cmocka_unit_test(impossible_reports_are_refused),
 		cmocka_unit_test(an_uplink_counts_as_its_receivers_confirm),
 		cmocka_unit_test(caps_follow_what_was_seen),
+		cmocka_unit_test(bytes_count_once),
 		cmocka_unit_test(strangers_are_not_credited),
 		cmocka_unit_test(one_network_does_not_move_the_trigger),
 		cmocka_unit_test(a_thousand_of_one_network_feed_themselves),
