@@ -10,6 +10,7 @@
 
 #define MESSAGE_MAX (192u << 10) /* ten offers of 16 KiB, and what is around them */
 #define BACKLOG_MAX (256u << 10)
+#define BURST	    256 /* messages at once: an answer to each offer that many others sent */
 
 static void opened(void *arg, struct ws_conn *c)
 {
@@ -54,6 +55,7 @@ int connect_start(struct peers *p)
 		.max = p->set.viewers + p->set.viewers / 8 + 16, /* some have a second socket for a moment */
 		.message_max = MESSAGE_MAX,
 		.backlog_max = BACKLOG_MAX,
+		.burst = BURST,
 		.opened = opened,
 		.message = message,
 		.closed = closed,

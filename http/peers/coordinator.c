@@ -4,7 +4,6 @@
  * queued under it and said without it. A tick works in slices of a few milliseconds and lets announces in between.
  */
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -14,13 +13,13 @@
 #include "lib/hash.h"
 
 #define GROUP_EVERY_MS 2000   /* when nothing changed but what viewers report */
-#define GROUP_SHARE    10     /* a run may take a tenth of the time at most */
+#define GROUP_SHARE    4      /* a run may take a quarter of a core at most */
 #define MATCH_MS       3000   /* between two looks at a viewer's links */
 #define MEDIA_MISS_MS  2000   /* between two questions for a list that was not there */
 #define MEDIA_MS       60000  /* … and for a newer one */
 #define EMPTY_MS       60000  /* an asset that nobody watches is kept so long */
-#define SLICE_S	       0.003  /* of a tick, before others get the lock */
-#define SET_BACK_MS    2000   /* threads come with times that differ by less */
+#define SLICE_S	       0.001  /* of a tick, before others get the lock … */
+#define PAUSE_NS       1000000 /* … for so long, when they wait for it */
 #define REPORTS_MAX    3000   /* per second of one asset: more viewers report less often */
 
 static void options_take(struct coordinator_options *to, const struct coordinator_options *from)
@@ -41,7 +40,6 @@ int coordinator_new(struct coordinator **out, const struct coordinator_options *
 	if (!c)
 		return -ENOMEM;
 	options_take(&c->opt, opt);
-	random_bytes(&c->seed, sizeof(c->seed));
 	pthread_mutex_init(&c->lock, NULL);
 	TAILQ_INIT(&c->kept);
 	STAILQ_INIT(&c->out);
@@ -88,6 +86,14 @@ double coordinator_clock(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+double coordinator_cpu(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 /* ---- what is said ---- */
 void coordinator_say(struct coordinator *c, int home, enum peers_down kind, const char *viewer, char *text)
 {
@@ -104,22 +110,28 @@ void coordinator_say(struct coordinator *c, int home, enum peers_down kind, cons
 	STAILQ_INSERT_TAIL(c->ticking ? &c->out_tick : &c->out, o, list);
 }
 
-/* Says what is queued, without the lock, which is held again after. */
+/* Not the tick: it sees by this that somebody waits. */
+static void lock(struct coordinator *c)
+{
+	c->waiting++;
+	pthread_mutex_lock(&c->lock);
+	c->waiting--;
+}
+
+/* Says what is queued, without the lock, which is held again after. Homes' names never change once they are there. */
 static void say_all(struct coordinator *c, struct outgoing_list *list)
 {
 	struct coordinator_options opt = c->opt;
 	struct outgoing_list now = STAILQ_HEAD_INITIALIZER(now);
-	char homes[RECORD_HOMES][sizeof(c->homes[0])];
 	struct outgoing *o;
 
 	while (!STAILQ_EMPTY(list)) {
 		STAILQ_CONCAT(&now, list);
-		memcpy(homes, c->homes, sizeof(homes)); /* a name may become another's */
 		pthread_mutex_unlock(&c->lock);
 		while ((o = STAILQ_FIRST(&now))) {
 			STAILQ_REMOVE_HEAD(&now, list);
 			if (opt.down)
-				opt.down(opt.arg, homes[o->home], o->kind, o->viewer, o->text);
+				opt.down(opt.arg, c->homes[o->home], o->kind, o->viewer, o->text);
 			free(o->text);
 			free(o);
 		}
@@ -138,18 +150,6 @@ static void unlock_and_say(struct coordinator *c)
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* Unix time jumps when the clock is set right. Were it set back, all that is known would lie in the future, and who was just
- * heard, asked, grouped would be left alone for so long: time goes on from where it was. */
-static int64_t time_take(struct coordinator *c, int64_t now_ms)
-{
-	if (now_ms + c->back_ms < c->now_ms - SET_BACK_MS)
-		c->back_ms = c->now_ms - now_ms;
-	now_ms += c->back_ms;
-	if (now_ms > c->now_ms)
-		c->now_ms = now_ms;
-	return now_ms;
-}
-
 /* ---- what is heard ---- */
 static void home_left(struct coordinator *c, struct viewer *v, int home)
 {
@@ -158,18 +158,11 @@ static void home_left(struct coordinator *c, struct viewer *v, int home)
 		record_leave(c, v);
 		return;
 	}
-	if (v->home == home) {
+	if (v->home == home)
 		v->home = (uint8_t)__builtin_ctzll(v->homes);
-		v->stale = v->resync = true; /* what was said there last may not have come */
-	}
-	for (struct present *p = v->presents; p; p = p->next) {
-		/* who answers an offer that came by there is heard by nobody */
-		for (unsigned int i = p->nkept; i-- > 0;)
-			if (p->kept[i]->home == home)
-				offers_free(c, p->kept[i]);
+	for (struct present *p = v->presents; p; p = p->next)
 		if (p->home == home)
 			p->home = v->home;
-	}
 }
 
 static void take_track(struct coordinator *c, int64_t now, int home, struct viewer *v, struct tracker_message *m, int rc,
@@ -206,9 +199,8 @@ void coordinator_up(struct coordinator *c, int64_t now_ms, enum peers_up kind, c
 		rc = tracker_message_parse(&m, text, strlen(text), why);
 	else if (kind == UP_REPORT)
 		report = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
-	pthread_mutex_lock(&c->lock);
+	lock(c);
 	from = record_home(c, home);
-	now_ms = time_take(c, now_ms);
 	v = kind == UP_JOIN ? record_join(c, now_ms, from, viewer, asset, text) : record_viewer(c, viewer);
 	if (!v && from >= 0 && (kind == UP_TRACK || kind == UP_REPORT))
 		coordinator_say(c, from, DOWN_AGAIN, viewer, strdup("{}"));
@@ -245,22 +237,10 @@ void coordinator_configure(struct coordinator *c, const struct coordinator_optio
 	pthread_mutex_lock(&c->lock);
 	was = c->opt;
 	options_take(&c->opt, opt);
-	/* groups are made with their options: those that have others are made anew */
 	for (size_t i = 0; memcmp(&was.group, &c->opt.group, sizeof(was.group)) && c->assets.slots && i <= c->assets.mask; i++) {
 		for (struct node *n = c->assets.slots[i]; n; n = n->next) {
-			struct asset *a = (struct asset *)n;
-			struct groups *g = groups_new(&c->opt.group);
-
-			if (!g)
-				continue;
-			groups_free(a->groups);
-			a->groups = g;
-			a->dirty = true;
-			for (uint32_t k = 0; k < a->nmembers; k++) {
-				a->plan[k].grouping = GROUP_NONE;
-				a->plan[k].role = GROUP_ALONE;
-				a->plan[k].nhelpers = a->plan[k].standing = 0;
-			}
+			((struct asset *)n)->other_options = true;
+			((struct asset *)n)->dirty = true;
 		}
 	}
 	pthread_mutex_unlock(&c->lock);
@@ -288,7 +268,7 @@ static void group_when_due(struct coordinator *c, struct asset *a, int64_t now)
 
 	if (since < pause || (!a->dirty && (since < GROUP_EVERY_MS || !a->nmembers)))
 		return;
-	coordinator_group(c, a, now);
+	coordinator_group(c, a, now, true);
 }
 
 /* As long as the budget lets; true: there are more. */
@@ -310,15 +290,29 @@ static bool match_when_due(struct coordinator *c, struct asset *a, int64_t now)
 	return false;
 }
 
+void coordinator_let_in(struct coordinator *c)
+{
+	const struct timespec pause = { .tv_nsec = PAUSE_NS };
+
+	c->ticking = false;
+	pthread_mutex_unlock(&c->lock);
+	if (c->waiting) /* a mutex is not fair: we would have it again before they wake up */
+		nanosleep(&pause, NULL);
+}
+
+void coordinator_go_on(struct coordinator *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->ticking = true;
+}
+
 /* Lets others in, and says what there is. */
 static void breathe(struct coordinator *c)
 {
 	c->ticking = false;
 	say_all(c, &c->out_tick);
-	pthread_mutex_unlock(&c->lock);
-	sched_yield(); /* a mutex is not fair: who waits for it must get a turn */
-	pthread_mutex_lock(&c->lock);
-	c->ticking = true;
+	coordinator_let_in(c);
+	coordinator_go_on(c);
 }
 
 static void tick_asset(struct coordinator *c, struct asset *a, int64_t now)
@@ -356,7 +350,6 @@ void coordinator_tick(struct coordinator *c, int64_t now_ms)
 	size_t n = 0;
 
 	pthread_mutex_lock(&c->lock);
-	now_ms = time_take(c, now_ms);
 	offers_expire(c, now_ms);
 	/* The table may grow while the lock is given up; assets end in here alone. */
 	all = malloc((c->assets.n + 1) * sizeof(struct asset *));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * coordinator_group.c -- the asset's plan (record.h): members who left are taken out, group_run() is asked, and what it
- * says becomes who is linked with whom; and the inputs of the sensing.
+ * coordinator_group.c -- the asset's plan (record.h): a new one is made beside the old, without those who left, while
+ * others have the lock; then they change places. And the inputs of the sensing.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 
 #define CHEAP_N	   64	   /* so few are always grouped with every join */
 #define CHEAP_S	   0.0005 /* … and more, when a run took no longer */
+#define FILL_SLICE 2048	   /* members whose facts are taken at a time */
 #define WITNESS_MS 5000
 #define SLOPE_TAU  10.0 /* s: as far back as the prediction looks ahead */
 #define SHARE_TAU  30.0
@@ -20,90 +21,114 @@ bool coordinator_group_cheap(const struct asset *a)
 	return a->nmembers < CHEAP_N || (a->grouped_s < CHEAP_S && a->nmembers < 2000);
 }
 
-/* Those who left go; indices of helpers are moved along. */
-static int compact(struct asset *a)
+/* ---- the plan ---- */
+static void pass_free(struct pass *p)
 {
-	uint32_t n = 0, *moved = malloc((a->nmembers + 1) * sizeof(*moved));
+	free(p->who);
+	free(p->place);
+	free(p->old);
+	free(p->plan);
+	free(p->edge_at);
+	free(p->edges);
+	free(p->order);
+	free(p->groupings);
+}
 
-	if (!moved)
+void pass_let_in(struct coordinator *c, const struct pass *p)
+{
+	if (p->open)
+		coordinator_let_in(c);
+}
+
+void pass_go_on(struct coordinator *c, const struct pass *p)
+{
+	if (p->open)
+		coordinator_go_on(c);
+}
+
+/* Who is there, and what is known of them. Whoever comes later is of the next pass. */
+static int pass_begin(struct coordinator *c, struct asset *a, struct pass *p)
+{
+	uint32_t members = a->nmembers;
+
+	p->who = malloc((members + 1) * sizeof(*p->who));
+	p->place = malloc((members + 1) * sizeof(*p->place));
+	p->old = malloc((members + 1) * sizeof(*p->old));
+	p->plan = malloc((members + 1) * sizeof(*p->plan));
+	if (!p->who || !p->place || !p->old || !p->plan)
 		return -1;
-	for (uint32_t i = 0; i < a->nmembers; i++)
-		moved[i] = a->members[i] ? n++ : GROUP_NONE;
-	for (uint32_t i = 0; i < a->nmembers; i++) {
-		struct group_viewer *g = &a->plan[i];
-		uint8_t kept = 0;
+	p->members = members;
+	a->dirty = false;
+	for (uint32_t i = 0; i < members; i++) {
+		p->place[i] = a->members[i] ? p->n : GROUP_NONE;
+		if (a->members[i]) {
+			struct group_viewer *g = &p->plan[p->n];
 
-		if (!a->members[i])
-			continue;
-		for (uint8_t h = 0; h < g->nhelpers; h++)
-			if (g->helper[h] < a->nmembers && moved[g->helper[h]] != GROUP_NONE)
-				g->helper[kept++] = moved[g->helper[h]];
-		g->nhelpers = kept;
-		a->members[moved[i]] = a->members[i];
-		a->members[moved[i]]->at = moved[i];
-		if (moved[i] != i)
-			a->plan[moved[i]] = *g;
+			*g = a->plan[i];
+			p->old[p->n] = (struct pass_old){ .role = g->role, .sure = g->sure };
+			memcpy(p->old[p->n].helper, g->helper, sizeof(g->helper));
+			record_fill(c, a->members[i], g);
+			p->who[p->n++] = i;
+		}
+		if (i % FILL_SLICE == FILL_SLICE - 1) {
+			pass_let_in(c, p);
+			pass_go_on(c, p);
+		}
 	}
-	a->nmembers = n;
-	free(moved);
 	return 0;
 }
 
-static void edge_put(struct asset *a, uint32_t *fill, uint32_t from, uint32_t to)
+static void edge_put(struct pass *p, uint32_t *fill, uint32_t from, uint32_t to)
 {
-	for (uint32_t e = a->edge_at[from]; e < fill[from]; e++)
-		if (a->edges[e] == to)
+	for (uint32_t e = p->edge_at[from]; e < fill[from]; e++)
+		if (p->edges[e] == to)
 			return;
-	a->edges[fill[from]++] = to;
+	p->edges[fill[from]++] = to;
 }
 
 /* Who is to be linked with whom: one's own helpers first, then those whom one helps. */
-static int link_up(struct asset *a)
+static int link_up(struct pass *p)
 {
-	uint32_t n = a->nmembers, sum = 0, *at = realloc(a->edge_at, (n + 1) * sizeof(*at)), *fill, *edges;
+	uint32_t n = p->n, sum = 0, *fill;
 
-	if (!at)
-		return -1;
-	a->edge_at = at;
-	a->nedged = 0;
-	memset(at, 0, (n + 1) * sizeof(*at));
+	p->edge_at = calloc(n + 1, sizeof(*p->edge_at));
+	fill = malloc((n + 1) * sizeof(*fill));
+	if (!p->edge_at || !fill)
+		goto full;
 	for (uint32_t i = 0; i < n; i++) {
-		for (uint8_t h = 0; h < a->plan[i].nhelpers; h++) {
-			at[i]++;
-			at[a->plan[i].helper[h]]++;
+		for (uint8_t h = 0; h < p->plan[i].nhelpers; h++) {
+			p->edge_at[i]++;
+			p->edge_at[p->plan[i].helper[h]]++;
 		}
 	}
 	for (uint32_t i = 0; i <= n; i++) {
-		uint32_t mine = at[i];
+		uint32_t mine = p->edge_at[i];
 
-		at[i] = sum;
+		p->edge_at[i] = sum;
 		sum += mine;
 	}
-	edges = realloc(a->edges, (sum + 1) * sizeof(*edges));
-	fill = malloc((n + 1) * sizeof(*fill));
-	if (!edges || !fill) {
-		a->edges = edges ? edges : a->edges;
-		free(fill);
-		return -1;
-	}
-	a->edges = edges;
-	memcpy(fill, at, (n + 1) * sizeof(*fill));
+	p->edges = malloc((sum + 1) * sizeof(*p->edges));
+	if (!p->edges)
+		goto full;
+	memcpy(fill, p->edge_at, (n + 1) * sizeof(*fill));
 	for (uint32_t i = 0; i < n; i++)
-		for (uint8_t h = 0; a->plan[i].role != GROUP_FIRST && h < a->plan[i].nhelpers; h++)
-			edge_put(a, fill, i, a->plan[i].helper[h]);
+		for (uint8_t h = 0; p->plan[i].role != GROUP_FIRST && h < p->plan[i].nhelpers; h++)
+			edge_put(p, fill, i, p->plan[i].helper[h]);
 	for (uint32_t i = 0; i < n; i++)
-		for (uint8_t h = 0; h < a->plan[i].nhelpers; h++)
-			edge_put(a, fill, a->plan[i].helper[h], i);
+		for (uint8_t h = 0; h < p->plan[i].nhelpers; h++)
+			edge_put(p, fill, p->plan[i].helper[h], i);
 	for (uint32_t i = 0; i < n; i++)
-		for (uint8_t h = 0; a->plan[i].role == GROUP_FIRST && h < a->plan[i].nhelpers; h++)
-			edge_put(a, fill, i, a->plan[i].helper[h]);
+		for (uint8_t h = 0; p->plan[i].role == GROUP_FIRST && h < p->plan[i].nhelpers; h++)
+			edge_put(p, fill, i, p->plan[i].helper[h]);
 	/* duplicates left holes at the ends: an edge to oneself is nobody's */
 	for (uint32_t i = 0; i < n; i++)
-		while (fill[i] < at[i + 1])
-			a->edges[fill[i]++] = i;
+		while (fill[i] < p->edge_at[i + 1])
+			p->edges[fill[i]++] = i;
 	free(fill);
-	a->nedged = n;
 	return 0;
+full:
+	free(fill);
+	return -1;
 }
 
 struct keyed {
@@ -119,78 +144,128 @@ static int by_grouping(const void *x, const void *y)
 	return a->member < b->member ? -1 : a->member > b->member;
 }
 
-/* The groupings, as runs of a->order. */
-static int list_groupings(struct asset *a)
+/* The groupings, as runs of order. */
+static int list_groupings(struct pass *p)
 {
-	struct keyed *keys = malloc((a->nmembers + 1) * sizeof(*keys));
-	uint32_t n = 0, *order = realloc(a->order, (a->nmembers + 1) * sizeof(*order));
-	struct grouping *g = realloc(a->groupings, (a->nmembers + 1) * sizeof(*g));
+	struct keyed *keys = malloc((p->n + 1) * sizeof(*keys));
+	struct grouping *g = p->groupings = malloc((p->n + 1) * sizeof(*g));
+	uint32_t n = 0;
 
-	a->order = order ? order : a->order;
-	a->groupings = g ? g : a->groupings;
-	a->ngroupings = 0;
-	if (!keys || !order || !g) {
+	p->order = malloc((p->n + 1) * sizeof(*p->order));
+	if (!keys || !p->order || !g) {
 		free(keys);
 		return -1;
 	}
-	for (uint32_t i = 0; i < a->nmembers; i++)
-		if (a->plan[i].grouping != GROUP_NONE)
-			keys[n++] = (struct keyed){ a->plan[i].grouping, i };
+	for (uint32_t i = 0; i < p->n; i++)
+		if (p->plan[i].grouping != GROUP_NONE)
+			keys[n++] = (struct keyed){ p->plan[i].grouping, i };
 	qsort(keys, n, sizeof(*keys), by_grouping);
 	for (uint32_t i = 0; i < n; i++) {
 		if (!i || keys[i].grouping != keys[i - 1].grouping)
-			g[a->ngroupings++] = (struct grouping){ .number = keys[i].grouping, .first = i, .window = GROUP_NONE };
-		order[i] = keys[i].member;
-		g[a->ngroupings - 1].n++;
-		g[a->ngroupings - 1].nfirst += a->plan[keys[i].member].role == GROUP_FIRST;
+			g[p->ngroupings++] = (struct grouping){ .number = keys[i].grouping, .first = i, .window = GROUP_NONE };
+		p->order[i] = keys[i].member;
+		g[p->ngroupings - 1].n++;
+		g[p->ngroupings - 1].nfirst += p->plan[keys[i].member].role == GROUP_FIRST;
 	}
-	a->next_grouping = 0;
 	free(keys);
 	return 0;
 }
 
-/* What a member's place is, to see whether a run changed it. */
-static uint64_t place_of(const struct asset *a, const struct group_viewer *g)
+/* Whether its place is another than in the old plan. */
+static bool moved(const struct asset *a, const struct pass *p, uint32_t i)
 {
-	uint64_t sum = (uint64_t)g->grouping * 4 + g->role;
+	const struct group_viewer *now = &p->plan[i], *was = &a->plan[p->who[i]];
 
-	for (uint8_t h = 0; h < g->nhelpers; h++)
-		sum = sum * 0x9e3779b97f4a7c15ull + a->plan[g->helper[h]].id;
-	return sum;
+	if (now->grouping != was->grouping || now->role != was->role || now->nhelpers != was->nhelpers)
+		return true;
+	for (uint8_t h = 0; h < now->nhelpers; h++)
+		if (p->who[now->helper[h]] != was->helper[h])
+			return true;
+	return false;
 }
 
-void coordinator_group(struct coordinator *c, struct asset *a, int64_t now)
+/* The new plan takes the old one's place. Who came meanwhile is behind the others, in no grouping yet. */
+static int pass_end(struct asset *a, struct pass *p)
 {
-	double began = coordinator_clock();
-	uint64_t *before;
+	uint32_t n = p->n + a->nmembers - p->members;
+	struct viewer **members = malloc((n + 1) * sizeof(struct viewer *));
+	struct group_viewer *plan = members ? realloc(p->plan, (n + 1) * sizeof(*plan)) : NULL;
 
-	if (compact(a))
-		return;
-	before = malloc((a->nmembers + 1) * sizeof(*before));
-	if (!before)
-		return;
-	for (uint32_t i = 0; i < a->nmembers; i++) {
-		record_fill(c, a->members[i], &a->plan[i]);
-		before[i] = place_of(a, &a->plan[i]);
+	if (!plan) {
+		free(members);
+		return -1;
 	}
-	if (!group_run(a->groups, a->plan, a->nmembers, &a->result) && !list_groupings(a)) {
-		coordinator_supply(c, a);
-		if (link_up(a))
-			goto out;
-		a->dirty = false;
-		c->counts.regroups++;
-		for (uint32_t i = 0; i < a->nmembers; i++) {
-			if (before[i] == place_of(a, &a->plan[i]))
-				continue;
-			a->members[i]->stale = true;
-			a->members[i]->matched_ms = 0;
+	p->plan = plan;
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t was = i < p->n ? p->who[i] : p->members + i - p->n;
+		struct viewer *v = members[i] = a->members[was];
+
+		if (i >= p->n)
+			plan[i] = a->plan[was];
+		if (v && was != i)
+			v->at = i;
+		if (v && i < p->n && moved(a, p, i)) {
+			v->stale = true;
+			v->matched_ms = 0;
 		}
 	}
+	free(a->members), a->members = members;
+	free(a->plan), a->plan = p->plan, p->plan = NULL;
+	free(a->edge_at), a->edge_at = p->edge_at, p->edge_at = NULL;
+	free(a->edges), a->edges = p->edges, p->edges = NULL;
+	free(a->order), a->order = p->order, p->order = NULL;
+	free(a->groupings), a->groupings = p->groupings, p->groupings = NULL;
+	a->nmembers = n;
+	a->members_room = n + 1;
+	a->nedged = p->n;
+	a->ngroupings = p->ngroupings;
+	a->next_grouping = 0;
+	a->result = p->result;
+	return 0;
+}
+
+/* Groups are made with their options: after a reload they are made anew. */
+static void groups_anew(struct coordinator *c, struct asset *a)
+{
+	struct groups *g = groups_new(&c->opt.group);
+
+	if (!g)
+		return;
+	groups_free(a->groups);
+	a->groups = g;
+	a->other_options = false;
+	a->dirty = true;
+}
+
+void coordinator_group(struct coordinator *c, struct asset *a, int64_t now, bool open)
+{
+	struct pass p = { .open = open };
+	double began = coordinator_clock(), cpu = coordinator_cpu();
+	bool more = false;
+
+	if (a->passing)
+		return;
+	a->passing = true;
+	if (a->other_options)
+		groups_anew(c, a);
+	if (pass_begin(c, a, &p))
+		goto out;
+	pass_let_in(c, &p);
+	p.made = !group_run(a->groups, p.plan, p.n, &p.result) && !list_groupings(&p);
+	if (p.made)
+		more = supply_pass(c, a, &p, now);
+	p.made = p.made && !link_up(&p);
+	pass_go_on(c, &p);
+	p.made = p.made && !pass_end(a, &p);
+	if (p.made)
+		c->counts.regroups++;
 out:
-	free(before);
+	a->dirty |= !p.made || more;
+	a->passing = false;
+	pass_free(&p);
 	a->grouped_ms = now;
-	a->grouped_s = coordinator_clock() - began;
-	c->counts.regroup_s = a->grouped_s;
+	a->grouped_s = coordinator_cpu() - cpu;
+	c->counts.regroup_s = coordinator_clock() - began;
 }
 
 /* ---- sensing ---- */
@@ -272,14 +347,11 @@ void coordinator_sense(struct coordinator *c, struct asset *a, int64_t now)
 {
 	struct sense_input in = { .now_ms = now, .viewers = a->nviewers, .prefixes = a->nprefixes, .capacity = c->opt.capacity };
 
-	int64_t asked = 2 * (int64_t)a->report_ms > WITNESS_MS ? 2 * (int64_t)a->report_ms : WITNESS_MS;
-
 	demand_take(a, now, (double)(now - a->sensed_ms) / 1000);
 	a->sensed_ms = now;
 	for (uint32_t i = 0; i < a->nprefixes; i++) {
 		const struct prefix *p = a->prefix_list[i];
 
-		in.asking += p->asked_ms && now - p->asked_ms <= asked;
 		in.failing += p->failing_ms && now - p->failing_ms <= WITNESS_MS;
 		in.slow += p->slow_ms && now - p->slow_ms <= WITNESS_MS;
 		in.starving += p->starving_ms && now - p->starving_ms <= WITNESS_MS;

@@ -55,7 +55,7 @@ struct group_viewer {
 	uint8_t role;	    /* enum group_role */
 	uint8_t nhelpers;
 	uint8_t standing;   /* 1: was in this grouping in the last run too */
-	uint8_t pad;
+	uint8_t sure;	    /* the caller's, who may put others before helpers: how many; group_run() leaves it */
 	uint32_t helper[GROUP_HELPERS_MAX]; /* of the second group; for the first: its fellows to ask first */
 	float cap;	    /* bytes/s that it may upload, the share of its uplink that is used; 0: may not */
 	float load;	    /* bytes/s that the plan asks of it, at most cap, less when it is not stable */

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """peers_ws -- the tracker's WebSockets of a real gateway beside npm's bittorrent-tracker, by turns: the same clients
-(tests/bench/ws_load, several processes) hold --connections and announce --rate times a second, with 5 offers of 1 KB each.
+(tests/bench/ws_load, several processes) hold --connections and announce --rate times a second, with 5 offers of 1 KB each,
+and answer the offers that they get.
 
   ws.rss        KiB of RssAnon a connection, over what the server had before the first; at the end, after all announced
   announce.p99  ms from when an announce is due to its answer
@@ -38,7 +39,8 @@ def arguments():
 
 def load(opt, port, pid, **more):
     words = {"connections": opt.connections, "processes": 4, "sources": 1, "rate": opt.rate, "seconds": opt.seconds, "offers": 5,
-             "sdp": 1000, "swarms": 10, "pid": pid, "once": 1, **more}
+             "sdp": 1000, "swarms": 10, "pid": pid, "once": 1,
+             "answers": 1, **more}
     done = subprocess.run([str(LOAD), *(f"{k}={v}" for k, v in words.items()), f"127.0.0.1:{port}"], capture_output=True, text=True,
                           timeout=opt.seconds + 300)
     if done.returncode:

@@ -8,7 +8,8 @@
  *	connections=1000 processes=4 sources=1 (addresses 127.0.0.2 on, for more ports) rate=0 seconds=10 offers=5
  *	sdp=1000 (bytes of an offer) swarms=10 path=/ (one %u: the connection's number) paths=FILE (a line each, in place
  *	of path) answer="interval" (text that marks the answer of an announce) pid=N (whose memory) settle=3 (seconds
- *	before memory is read) once=0 (1: every connection announces once before the clock starts)
+ *	before memory is read) once=0 (1: every connection announces once before the clock starts) answers=0 (1: offers
+ *	are answered, as browsers do, with as long a text)
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -33,15 +34,15 @@
 #define BUF	      (256 << 10)
 
 static struct {
-	unsigned long connections, processes, sources, rate, seconds, offers, sdp, swarms, pid, settle, once;
+	unsigned long connections, processes, sources, rate, seconds, offers, sdp, swarms, pid, settle, once, answers;
 	const char *path, *paths, *answer;
 	struct sockaddr_in to;
 	char *host;
-} opt = { 1000, 4, 1, 0, 10, 5, 1000, 10, 0, 3, 0, "/", NULL, "\"interval\"", { 0 }, NULL };
+} opt = { 1000, 4, 1, 0, 10, 5, 1000, 10, 0, 3, 0, 0, "/", NULL, "\"interval\"", { 0 }, NULL };
 
 /* What the processes tell each other. */
 struct shared {
-	_Atomic unsigned int opened, refused, lost, first_done, sent, late, answers, others, tally;
+	_Atomic unsigned int opened, refused, lost, first_done, sent, late, answers, others, answered, tally;
 	_Atomic int stage; /* 0: open, 1: announce once, 2: announce, 3: end */
 	_Atomic int64_t begin_us;
 	_Atomic int last_status, last_close;
@@ -156,23 +157,29 @@ static void push_frame(struct client *c, uint8_t first, char *payload, size_t le
 
 /* ---- announces ------------------------------------------------------------------------------- */
 
-static void announce(struct client *c, int64_t due_us)
+static const char *sdp_text(void)
 {
-	static unsigned int offer;
 	static char *sdp;
-	char *p = message + 14;
 
 	if (!sdp) {
 		sdp = malloc(opt.sdp + 1);
 		memset(sdp, 'a', opt.sdp);
 		sdp[opt.sdp] = '\0';
 	}
+	return sdp;
+}
+
+static void announce(struct client *c, int64_t due_us)
+{
+	static unsigned int offer;
+	char *p = message + 14;
+
 	p += sprintf(p, "{\"action\":\"announce\",\"info_hash\":\"swarm%015lu\",\"peer_id\":\"-WL0001-%012u\","
 			"\"numwant\":%lu,\"uploaded\":0,\"downloaded\":0,\"left\":1,%s\"offers\":[",
 		     c->number % opt.swarms, c->number, opt.offers, c->started ? "" : "\"event\":\"started\",");
 	for (unsigned long i = 0; i < opt.offers; i++)
 		p += sprintf(p, "%s{\"offer_id\":\"%08x%012u\",\"offer\":{\"type\":\"offer\",\"sdp\":\"v=0\\r\\n%s\"}}",
-			     i ? "," : "", offer++, c->number, sdp);
+			     i ? "," : "", offer++, c->number, sdp_text());
 	p += sprintf(p, "]}");
 	c->due_us = due_us;
 	c->started = true;
@@ -180,10 +187,30 @@ static void announce(struct client *c, int64_t due_us)
 	push_frame(c, 0x81, message + 14, (size_t)(p - message - 14));
 }
 
+/* Ids are texts of 20 printable bytes here: ours. */
+static bool answer(struct client *c, const char *text, size_t len)
+{
+	static const char offer[] = "\"offer_id\":\"", peer[] = "\"peer_id\":\"";
+	const char *o = memmem(text, len, offer, sizeof(offer) - 1), *p = memmem(text, len, peer, sizeof(peer) - 1);
+	int n;
+
+	if (!opt.answers || !o || !p || !memmem(text, len, "\"offer\":", 8))
+		return false;
+	n = sprintf(message + 14,
+		    "{\"action\":\"announce\",\"info_hash\":\"swarm%015lu\",\"peer_id\":\"-WL0001-%012u\",\"to_peer_id\":\"%.20s\","
+		    "\"offer_id\":\"%.20s\",\"answer\":{\"type\":\"answer\",\"sdp\":\"v=0\\r\\n%s\"}}",
+		    c->number % opt.swarms, c->number, p + sizeof(peer) - 1, o + sizeof(offer) - 1, sdp_text());
+	shared->answered++;
+	push_frame(c, 0x81, message + 14, (size_t)n);
+	return true;
+}
+
 static void on_text(struct client *c, const char *text, size_t len)
 {
 	unsigned int n;
 
+	if (answer(c, text, len))
+		return;
 	if (!c->due_us || !memmem(text, len, opt.answer, strlen(opt.answer))) {
 		shared->others++;
 		return;
@@ -497,9 +524,9 @@ static void run(void)
 	qsort(shared->times_us, n, sizeof(uint32_t), compare);
 	printf("{\"connections\": %u, \"refused\": %u, \"lost\": %u, \"last_status\": %d, \"last_close\": %d, "
 	       "\"connect_s\": %.2f,\n \"first_announces\": %u, \"announces\": %u, \"answers\": %zu, \"unsent\": %u, "
-	       "\"other_messages\": %u, \"rate\": %lu, \"seconds\": %lu,\n",
+	       "\"answered_offers\": %u, \"other_messages\": %u, \"rate\": %lu, \"seconds\": %lu,\n",
 	       shared->opened, shared->refused, shared->lost, shared->last_status, shared->last_close, connect_s,
-	       shared->first_done, shared->sent, n, shared->late, shared->others, opt.rate, opt.seconds);
+	       shared->first_done, shared->sent, n, shared->late, shared->answered, shared->others, opt.rate, opt.seconds);
 	printf(" \"p50_ms\": %.2f, \"p95_ms\": %.2f, \"p99_ms\": %.2f, \"max_ms\": %.2f, \"server_cpu_s\": %.2f,\n",
 	       percentile_ms(n, .5), percentile_ms(n, .95), percentile_ms(n, .99), percentile_ms(n, 1), cpu);
 	printf(" \"rss_base_kib\": %ld, \"rss_open_kib\": %ld, \"rss_first_kib\": %ld, \"rss_end_kib\": %ld, "
@@ -518,6 +545,7 @@ static bool take_number(const char *arg)
 		{ "rate", &opt.rate },		     { "seconds", &opt.seconds },     { "offers", &opt.offers },
 		{ "sdp", &opt.sdp },		     { "swarms", &opt.swarms },	      { "pid", &opt.pid },
 		{ "settle", &opt.settle },	     { "once", &opt.once },
+		{ "answers", &opt.answers },
 	};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
