@@ -83,7 +83,7 @@ peers_src    += http/peers/instruct_settings.c http/peers/message.c http/peers/r
 peers_src    += http/peers/record_show.c http/peers/record_trust.c http/peers/tracker.c http/peers/tracker_offers.c
 # home: sessions
 peers_src    += http/peers/connect.c http/peers/events.c http/peers/guest.c http/peers/home.c http/peers/home_announce.c
-peers_src    += http/peers/home_clock.c http/peers/measure.c http/peers/peers.c
+peers_src    += http/peers/home_clock.c http/peers/home_facts.c http/peers/measure.c http/peers/peers.c
 peers_src    += http/peers/report.c http/peers/routes.c http/peers/secret.c http/peers/session.c http/peers/show.c http/peers/switch.c http/peers/token.c
 # grouping, sensing
 peers_src    += http/peers/group.c http/peers/group_balance.c http/peers/group_place.c http/peers/group_plan.c
@@ -157,7 +157,7 @@ unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement
 unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op
 
-unit_gateway  := test_rank
+unit_gateway  := test_neighbours test_rank
 
 unit_upload   :=
 unit_upload   += test_upload_stats test_upload_transform

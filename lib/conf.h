@@ -153,6 +153,8 @@ struct conf_gateway {
 		char *networks;		  /* path of a database of AS numbers, or NULL */
 		char **origins;		  /* pages of other hosts that may open sessions; none: only our own */
 		size_t norigins;
+		char **urls;		  /* of this gateway, for pages that another one opened; none: as it listens */
+		size_t nurls;
 	} peers;
 	struct conf_limits limits;
 };

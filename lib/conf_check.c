@@ -484,10 +484,20 @@ static void check_limits(const char *path, const struct conf_limits *limits,
 			   limits->idle_us / 1000000);
 }
 
+/* Where clients are sent to; url may be NULL. */
+static void check_origin(const char *key, const char *url, struct conf_faults *faults)
+{
+	const char *rest = url ? strstr(url, "//") : NULL;
+
+	if (url && !rest)
+		conf_fault(faults, key, "is a Unix socket, which clients cannot reach; write http://HOST:PORT");
+	else if (url && strpbrk(rest + 2, "/?#@"))
+		conf_fault(faults, key, "has more than host and port; write it like http://198.18.1.21:8080");
+}
+
 static void check_http(const struct conf *conf, struct conf_faults *faults)
 {
 	const struct conf_endpoint *e = &conf->endpoint;
-	const char *rest;
 	char key[CONF_PATH_LEN];
 
 	conf_check_inside(conf, "gateway.inside", &conf->gateway.inside, faults);
@@ -504,15 +514,9 @@ static void check_http(const struct conf *conf, struct conf_faults *faults)
 					   "%s is named twice; keep "
 					   "one",
 					   conf->gateway.redirect.services[i]);
-	if (!e->url)
-		return;
-	rest = strstr(e->url, "//");
-	if (!rest)
-		conf_fault(faults, "endpoint.url",
-			   "is a Unix socket, which clients cannot reach; write http://HOST:PORT");
-	else if (strpbrk(rest + 2, "/?#@"))
-		conf_fault(faults, "endpoint.url",
-			   "has more than host and port; write it like http://198.18.1.21:8080");
+	for (size_t i = 0; i < conf->gateway.peers.nurls; i++)
+		check_origin(conf_item(key, "gateway.peers.urls", i), conf->gateway.peers.urls[i], faults);
+	check_origin("endpoint.url", e->url, faults);
 }
 
 void conf_check(const struct conf *conf, struct conf_faults *faults)

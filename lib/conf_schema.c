@@ -265,6 +265,9 @@ static const struct conf_key peers_keys[] = {
 	  .doc = "Database of AS numbers (.mmdb): neighbours are grouped first. None: by prefix alone." },
 	{ "origins", CONF_TEXT, MANY(conf_peers, origins),
 	  .doc = "Origins (https://HOST) of pages elsewhere that may open sessions; all: '*'." },
+	{ "urls", CONF_URL, MANY(conf_peers, urls),
+	  .doc = "Where pages reach this gateway (https://HOST) when another one dies. None: its listeners that are no wildcards, "
+		 "or else identity.url." },
 };
 SUB(peers, conf_peers, CONF_NO_FLAG);
 

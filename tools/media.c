@@ -133,6 +133,7 @@ static void show_one(struct table *table, json_t *all, struct media_cmd *m, cons
 {
 	json_t *renditions = json_object_get(list, "renditions"), *r, *s;
 	char names[200] = "", size[16], duration[32];
+	double seconds = js_num(list, "duration");
 	uint64_t bytes = 0;
 	size_t i, k;
 
@@ -143,12 +144,12 @@ static void show_one(struct table *table, json_t *all, struct media_cmd *m, cons
 		json_array_foreach (json_object_get(r, "segments"), k, s)
 			bytes += (uint64_t)fmax(0, js_num(s, "bytes"));
 	}
-	snprintf(duration, sizeof(duration), "%.1f s", js_num(list, "duration"));
+	snprintf(duration, sizeof(duration), "%.1f s", seconds);
 	if (table)
 		table_row(table, web_safe(m->asset), list ? duration : "?", *names ? names : "?", list ? cmd_bytes(bytes, size) : "?",
 			  list ? "yes" : "no", NULL);
-	json_array_append_new(all, json_pack("{s:s, s:b, s:f, s:I, s:s}", "asset", m->asset, "signed", list != NULL, "duration",
-					     js_num(list, "duration"), "bytes", (json_int_t)bytes, "renditions", names));
+	json_array_append_new(all, json_pack("{s:s, s:b, s:o, s:I, s:s}", "asset", m->asset, "signed", list != NULL, "duration",
+					     isnan(seconds) ? json_null() : json_real(seconds), "bytes", (json_int_t)bytes, "renditions", names));
 }
 
 /* The first key after all of an asset's is the next asset's: '0' follows '/'. */

@@ -167,12 +167,27 @@ static bool is_turned(const json_t *stream)
 	return fabs(fmod(fabs(angle), 180) - 90) < 1;
 }
 
+/* A text that names other files is none: a stranger's could name the private films of this machine, to have them published. */
+static bool names_others(const char *format)
+{
+	static const char *const texts[] = { "hls", "applehttp", "dash", "webm_dash_manifest", "concat", "imf", "sdp", "image2", "avisynth", "vapoursynth" };
+	size_t len = strcspn(format, ",");
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
+		if (strlen(texts[i]) == len && !strncmp(texts[i], format, len))
+			return true;
+	return false;
+}
+
 static int take_streams(struct media_source *out, const json_t *said, const char *file)
 {
+	const char *format = js_text(json_object_get(said, "format"), "format_name", "");
 	json_t *streams = json_object_get(said, "streams"), *s;
 	const json_t *video = NULL;
 	size_t i;
 
+	if (names_others(format))
+		return cmd_fail("%s is no film but a text that names other files (%s): make one file of them first", file, web_safe(format));
 	json_array_foreach (streams, i, s) {
 		bool cover = js_num(json_object_get(s, "disposition"), "attached_pic") > 0;
 

@@ -190,6 +190,9 @@ const struct viewer_instruction *viewer_told(const struct viewer *v);
 /* ---- tracker ---- */
 void *viewer_track_thread(void *v);
 void viewer_track_again(struct viewer *v); /* asks for more peers; under the lock */
+/* Pure: where another says it can be asked, out of its "weir-tcp ADDRESS:PORT KEY": false when it says nothing of use. local:
+ * addresses of this machine are (else nobody makes us ask services of our own). */
+bool viewer_sdp_take(const char *sdp, bool local, char address[128], char key[VIEWER_KEY + 1]);
 /* All under the lock. */
 struct viewer_peer *viewer_peer_by_key(struct viewer *v, const char *key);
 struct viewer_peer *viewer_peer_by_id(struct viewer *v, const char *id);
@@ -211,6 +214,8 @@ void viewer_bytes_put(struct viewer_bytes *b); /* accepts NULL */
 /* ---- fetching ---- */
 void *viewer_server_thread(void *v);
 void *viewer_peer_thread(void *v);
+/* What a peer says it has (JSON, by a stranger); under the lock. */
+void viewer_have_take(struct viewer *v, struct viewer_peer *p, const char *text, size_t len);
 /* GET, over redirects; path: of the gateway in use. The status, or -errno; *out has at most max bytes. */
 int viewer_get(struct viewer *v, const char *path, size_t max, struct viewer_bytes **out);
 

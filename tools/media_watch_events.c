@@ -108,7 +108,7 @@ struct stream {
 	struct viewer *v;
 	char event[32], *line;
 	size_t len;
-	bool heard;
+	bool heard, over; /* it was said that the session is */
 };
 
 /* Under the lock: is there anybody from whom we should be fed, and cannot ask? */
@@ -204,8 +204,8 @@ void *viewer_events_thread(void *arg)
 		s.heard = false;
 		httpc_do(web_client(v->web), &call, &answer);
 		free(url);
-		if (!v->quit && !s.heard && answer.status == 401)
-			cmd_fail("the gateway refuses the session (401): it has expired; start again");
+		if (!v->quit && !s.heard && answer.status == 401 && !s.over)
+			s.over = cmd_fail("the gateway refuses the session (401): it has expired; start again");
 		if (!v->quit && !s.heard)
 			viewer_gateway_failed(v, at);
 		httpc_answer_free(&answer);

@@ -268,23 +268,25 @@ static void from_peer(struct viewer *v, struct viewer_segment *s, struct viewer_
 	trace_segment(v, s, id, rc, took);
 }
 
-static void take_have(struct viewer *v, struct viewer_peer *p, const struct viewer_bytes *b)
+void viewer_have_take(struct viewer *v, struct viewer_peer *p, const char *text, size_t len)
 {
-	json_t *o = json_loadb((const char *)b->data, b->len, 0, NULL);
+	json_t *o = json_loadb(text, len, 0, NULL);
 	const struct viewer_rendition *r = &v->renditions[v->mine];
+	const json_int_t begin = r->segments[0].n, end = begin + r->nsegments;
 	const json_t *range;
 	size_t i;
 
 	if (p->have)
 		memset(p->have, 0, r->nsegments);
 	json_array_foreach (json_object_get(o, "have"), i, range) {
-		json_int_t rendition = json_integer_value(json_array_get(range, 0)),
-			   first = json_integer_value(json_array_get(range, 1)) - r->segments[0].n,
-			   last = json_integer_value(json_array_get(range, 2)) - r->segments[0].n;
+		json_int_t rendition = json_integer_value(json_array_get(range, 0)), first = json_integer_value(json_array_get(range, 1)),
+			   last = json_integer_value(json_array_get(range, 2));
 
+		if (i == VIEWER_RANGES) /* more is none of ours: we say no more either */
+			break;
 		if (p->have && json_array_size(range) == 3 && rendition == (json_int_t)v->mine)
-			for (json_int_t n = first < 0 ? 0 : first; n <= last && n < r->nsegments; n++)
-				p->have[n] = 1;
+			for (json_int_t n = first < begin ? begin : first; n <= last && n < end; n++)
+				p->have[n - begin] = 1;
 	}
 	json_decref(o);
 }
@@ -320,7 +322,7 @@ static void ask_have(struct viewer *v, struct viewer_peer *p)
 	pthread_mutex_lock(&v->lock);
 	p->busy--;
 	if (!rc)
-		take_have(v, p, f.b);
+		viewer_have_take(v, p, (const char *)f.b->data, f.b->len);
 	rc = rc == -EBADMSG ? -EIO : rc; /* no segment */
 	if (!v->quit)
 		peer_said(v, p, rc);

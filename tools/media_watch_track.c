@@ -132,18 +132,32 @@ static struct viewer_peer *peer_add(struct viewer *v, const char *id)
 	return p;
 }
 
-/* "weir-tcp ADDRESS:PORT KEY" of another: an address that can be asked, or none. */
-static void sdp_take(const struct viewer *v, struct viewer_peer *p, const char *sdp)
+/* Of this machine, however it is written: also "any address" and IPv4 within IPv6 (RFC 4291 section 2.5.5.2). */
+static bool is_here(const struct addr *a)
 {
-	char address[128] = "", key[VIEWER_KEY + 1] = "", more;
+	static const uint8_t any[16] = { 0 }, mapped[12] = { [10] = 0xff, [11] = 0xff };
+	bool four = a->family == AF_INET || !memcmp(a->bytes, mapped, sizeof(mapped));
+	const uint8_t *b = a->family == AF_INET ? a->bytes : a->bytes + 12;
+
+	return four ? b[0] == 127 || b[0] == 0 : addr_is_loopback(a) || !memcmp(a->bytes, any, sizeof(any));
+}
+
+bool viewer_sdp_take(const char *sdp, bool local, char address[128], char key[VIEWER_KEY + 1])
+{
 	struct addr_port at;
 	uint8_t bytes[VIEWER_KEY / 2];
+	char more;
 
-	if (sscanf(sdp, "weir-tcp %127s %32s %c", address, key, &more) != 2 || addr_port_parse(&at, address) || *at.path ||
-	    !at.port || hex_decode(key, bytes, sizeof(bytes)))
-		return;
-	/* nobody makes us ask services of our own machine, unless all of this is on one */
-	if (addr_is_loopback(&at.addr) && !v->local)
+	return sscanf(sdp, "weir-tcp %127s %32s %c", address, key, &more) == 2 && !addr_port_parse(&at, address) && !*at.path && at.port &&
+	       !hex_decode(key, bytes, sizeof(bytes)) && (local || !is_here(&at.addr));
+}
+
+/* An address that can be asked, or none. */
+static void sdp_take(const struct viewer *v, struct viewer_peer *p, const char *sdp)
+{
+	char address[128] = "", key[VIEWER_KEY + 1] = "";
+
+	if (!viewer_sdp_take(sdp, v->local, address, key))
 		return;
 	memcpy(p->address, address, sizeof(p->address));
 	memcpy(p->key_out, key, sizeof(p->key_out));
@@ -303,7 +317,7 @@ static bool open_tracker(struct track *t, size_t *at)
 	if (!rc)
 		return true;
 	if (!t->told)
-		cmd_fail("the tracker of %s cannot be reached: %s; it is tried again", viewer_gateway(v, NULL), why);
+		cmd_fail("the tracker of %s cannot be reached: %s; it is tried again", viewer_gateway(v, NULL), web_safe(why));
 	t->told = true;
 	viewer_gateway_failed(v, *at);
 	return false;

@@ -84,6 +84,12 @@ static int check_asked(const struct cmd *cmd, struct asked *a)
 
 /* ---- cells ----------------------------------------------------------------------------------- */
 
+/* Viewers choose names of assets, gateways say why. */
+static const char *word(const json_t *o, const char *key, const char *none)
+{
+	return web_safe(js_text(o, key, none));
+}
+
 static const char *cell(const char *text)
 {
 	static char ring[16][64];
@@ -160,14 +166,14 @@ static void print_assets(const json_t *answer)
 	json_array_foreach (list, i, o) {
 		double server = js_num(o, "egress"), peers = js_num(o, "p2p");
 
-		table_row(t, js_text(o, "asset", "?"), js_text(o, "state", "?"), js_text(o, "mode", "-"), js_show(o, "viewers", 0),
+		table_row(t, word(o, "asset", "?"), word(o, "state", "?"), word(o, "mode", "-"), js_show(o, "viewers", 0),
 			  js_show(o, "first", 0), js_show(o, "second", 0), js_show(o, "alone", 0), js_show(o, "groupings", 0),
 			  bytes_cell(o, "egress", "/s"), share_cell(server + peers > 0 ? peers / (server + peers) : NAN),
-			  js_show(o, "stalls", 0), js_text(o, "why", ""), NULL);
+			  js_show(o, "stalls", 0), word(o, "why", ""), NULL);
 	}
 	table_print(t);
 	json_array_foreach (json_object_get(answer, "silent"), i, o)
-		printf("what %s knows is not among these: %s\n", js_text(o, "node", "?"), js_text(o, "why", "it does not answer"));
+		printf("what %s knows is not among these: %s\n", word(o, "node", "?"), word(o, "why", "it does not answer"));
 	if (!json_array_size(list))
 		puts("nobody watches now (weir media ls shows what there is)");
 }
@@ -198,16 +204,16 @@ static void print_groups(const json_t *answer)
 			"VIEWER|ROLE|GATEWAY|AT>|BUFFER>|UP>|FROM SERVER>|FROM PEERS>|HELPERS|TO HOLD>|HAS>|FLAGS");
 
 		if (json_is_integer(json_object_get(g, "grouping")))
-			printf("%s%s, grouping %s, rendition %s\n", i ? "\n" : "", js_text(g, "asset", "?"),
+			printf("%s%s, grouping %s, rendition %s\n", i ? "\n" : "", word(g, "asset", "?"),
 			       js_show(g, "grouping", 0), js_show(g, "rendition", 0));
 		else
-			printf("%s%s, in no grouping\n", i ? "\n" : "", js_text(g, "asset", "?"));
+			printf("%s%s, in no grouping\n", i ? "\n" : "", word(g, "asset", "?"));
 		json_array_foreach (json_object_get(g, "viewers"), k, v) {
 			char buffer[32] = "-";
 
 			if (!isnan(js_num(v, "buffer_ms")))
 				snprintf(buffer, sizeof(buffer), "%.1f s", js_num(v, "buffer_ms") / 1e3);
-			table_row(t, short_id(v, "viewer"), js_text(v, "role", "?"), js_text(v, "home", "-"),
+			table_row(t, short_id(v, "viewer"), word(v, "role", "?"), word(v, "home", "-"),
 				  js_show(v, "position", 0), buffer, bytes_cell(v, "up", ""), bytes_cell(v, "down_server", ""),
 				  bytes_cell(v, "down_peers", ""), joined(json_object_get(v, "helpers"), ID_SHOWN),
 				  holds(json_object_get(v, "hold")), js_show(v, "have", 0), joined(json_object_get(v, "flags"), 16), NULL);
@@ -252,7 +258,7 @@ static void print_top(const json_t *answer)
 	json_array_foreach (list, i, v) {
 		double server = js_num(v, "down_server"), peers = js_num(v, "down_peers");
 
-		table_row(t, short_id(v, "viewer"), js_text(v, "asset", "-"), js_text(v, "role", "?"), js_text(v, "home", "-"),
+		table_row(t, short_id(v, "viewer"), word(v, "asset", "-"), word(v, "role", "?"), word(v, "home", "-"),
 			  bytes_cell(v, "up", ""), bytes_cell(v, "down_server", ""), bytes_cell(v, "down_peers", ""),
 			  share_cell(server + peers > 0 ? peers / (server + peers) : NAN), js_show(v, "stalls", 0),
 			  bytes_cell(v, "uplink", "/s"), joined(json_object_get(v, "flags"), 16), NULL);

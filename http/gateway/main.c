@@ -203,6 +203,14 @@ static void users_changed(void *arg)
 	loop_post(gw->daemon->loop, listen_if_users, gw);
 }
 
+static void announce(struct gateway *gw, const struct conf *conf)
+{
+	char *more = neighbours_announcement(conf);
+
+	registry_announce(gw->lease, conf, "gateway", more);
+	free(more);
+}
+
 static int start(struct daemon *d)
 {
 	const struct conf_gateway *conf = &d->conf->gateway;
@@ -218,7 +226,6 @@ static int start(struct daemon *d)
 		.header_s = (unsigned int)(conf->limits.request_us / 1000000),
 	};
 	int rc = open_audit(gw, d);
-	char *announced;
 
 	if (!rc)
 		rc = users_open(&gw->users, d->registry, users_changed, gw);
@@ -246,9 +253,7 @@ static int start(struct daemon *d)
 		log_error("cannot start: %s", strerror(-rc));
 		return rc;
 	}
-	announced = neighbours_announcement(d->conf);
-	registry_announce(gw->lease, d->conf, "gateway", announced);
-	free(announced);
+	announce(gw, d->conf);
 	listen_if_users(gw);
 	if (!gw->listening)
 		log_info("no user yet: only loopback is served (weir user add NAME)");
@@ -292,6 +297,7 @@ static int reload(struct daemon *d, const struct conf *old)
 	take_limits(gw, &d->conf->gateway);
 	services_configure(gw, d->conf);
 	view_configure(gw->view, d->conf);
+	announce(gw, d->conf); /* its URLs may be others */
 	return 0;
 }
 

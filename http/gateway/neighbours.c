@@ -115,17 +115,34 @@ static bool is_wildcard(const struct addr *a)
 	return !memcmp(a->bytes, none, a->family == AF_INET6 ? 16 : 4);
 }
 
+static void add_listeners(json_t *urls, const struct conf_gateway *g)
+{
+	char at[ADDR_PORT_STRLEN];
+
+	for (size_t i = 0; i < g->nlisten; i++)
+		if (!*g->listen[i].path && !is_wildcard(&g->listen[i].addr))
+			json_array_append_new(urls, json_sprintf("http://%s", addr_port_format(&g->listen[i], at, sizeof(at))));
+}
+
+/* Scheme, host and port alone. */
+static bool is_origin(const char *url)
+{
+	const char *rest = url ? strstr(url, "//") : NULL;
+
+	return rest && !strchr(rest + 2, '/');
+}
+
 char *neighbours_announcement(const struct conf *conf)
 {
 	json_t *urls = json_array(), *o = json_pack("{s:o}", "public", urls);
-	char at[ADDR_PORT_STRLEN], *text;
+	char *text;
 
-	for (size_t i = 0; o && i < conf->gateway.nlisten; i++) {
-		const struct addr_port *l = &conf->gateway.listen[i];
-
-		if (!*l->path && !is_wildcard(&l->addr))
-			json_array_append_new(urls, json_sprintf("http://%s", addr_port_format(l, at, sizeof(at))));
-	}
+	for (size_t i = 0; i < conf->gateway.peers.nurls; i++)
+		json_array_append_new(urls, json_string(conf->gateway.peers.urls[i]));
+	if (!json_array_size(urls))
+		add_listeners(urls, &conf->gateway);
+	if (!json_array_size(urls) && is_origin(conf->identity.url))
+		json_array_append_new(urls, json_string(conf->identity.url));
 	text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 	json_decref(o);
 	return text;

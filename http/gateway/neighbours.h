@@ -15,7 +15,7 @@ void neighbours_free(struct neighbours *n); /* accepts NULL */
 void neighbours_endpoints(struct neighbours *n, struct view *view, unsigned int *alive, unsigned int *known);
 /* [{node, inside: "http(s)://HOST:PORT" or null, public: ["http://HOST:PORT"]}]: gateways that live; a new reference. */
 json_t *neighbours_gateways(struct view *view);
-/* What a gateway adds to its member record: {"public": [URL]}, its own listeners that a browser can be sent to; malloc'ed. */
+/* What a gateway adds to its member record: {"public": [URL]}, where a browser can be sent to; malloc'ed. */
 char *neighbours_announcement(const struct conf *conf);
 
 #endif

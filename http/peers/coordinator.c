@@ -20,6 +20,7 @@
 #define EMPTY_MS       60000  /* an asset that nobody watches is kept so long */
 #define SLICE_S	       0.001  /* of a tick, before others get the lock … */
 #define PAUSE_NS       1000000 /* … for so long, when they wait for it */
+#define SET_BACK_MS    2000   /* threads come with times that differ by less */
 #define REPORTS_MAX    3000   /* per second of one asset: more viewers report less often */
 
 static void options_take(struct coordinator_options *to, const struct coordinator_options *from)
@@ -40,6 +41,7 @@ int coordinator_new(struct coordinator **out, const struct coordinator_options *
 	if (!c)
 		return -ENOMEM;
 	options_take(&c->opt, opt);
+	random_bytes(&c->seed, sizeof(c->seed));
 	pthread_mutex_init(&c->lock, NULL);
 	TAILQ_INIT(&c->kept);
 	STAILQ_INIT(&c->out);
@@ -118,20 +120,22 @@ static void lock(struct coordinator *c)
 	c->waiting--;
 }
 
-/* Says what is queued, without the lock, which is held again after. Homes' names never change once they are there. */
+/* Says what is queued, without the lock, which is held again after. */
 static void say_all(struct coordinator *c, struct outgoing_list *list)
 {
 	struct coordinator_options opt = c->opt;
 	struct outgoing_list now = STAILQ_HEAD_INITIALIZER(now);
+	char homes[RECORD_HOMES][sizeof(c->homes[0])];
 	struct outgoing *o;
 
 	while (!STAILQ_EMPTY(list)) {
 		STAILQ_CONCAT(&now, list);
+		memcpy(homes, c->homes, sizeof(homes)); /* a name may become another's */
 		pthread_mutex_unlock(&c->lock);
 		while ((o = STAILQ_FIRST(&now))) {
 			STAILQ_REMOVE_HEAD(&now, list);
 			if (opt.down)
-				opt.down(opt.arg, c->homes[o->home], o->kind, o->viewer, o->text);
+				opt.down(opt.arg, homes[o->home], o->kind, o->viewer, o->text);
 			free(o->text);
 			free(o);
 		}
@@ -150,6 +154,18 @@ static void unlock_and_say(struct coordinator *c)
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* Unix time jumps when the clock is set right. Were it set back, all that is known would lie in the future, and who was just
+ * heard, asked, grouped would be left alone for so long: time goes on from where it was. */
+static int64_t time_take(struct coordinator *c, int64_t now_ms)
+{
+	if (now_ms + c->back_ms < c->now_ms - SET_BACK_MS)
+		c->back_ms = c->now_ms - now_ms;
+	now_ms += c->back_ms;
+	if (now_ms > c->now_ms)
+		c->now_ms = now_ms;
+	return now_ms;
+}
+
 /* ---- what is heard ---- */
 static void home_left(struct coordinator *c, struct viewer *v, int home)
 {
@@ -158,11 +174,18 @@ static void home_left(struct coordinator *c, struct viewer *v, int home)
 		record_leave(c, v);
 		return;
 	}
-	if (v->home == home)
+	if (v->home == home) {
 		v->home = (uint8_t)__builtin_ctzll(v->homes);
-	for (struct present *p = v->presents; p; p = p->next)
+		v->stale = v->resync = true; /* what was said there last may not have come */
+	}
+	for (struct present *p = v->presents; p; p = p->next) {
+		/* who answers an offer that came by there is heard by nobody */
+		for (unsigned int i = p->nkept; i-- > 0;)
+			if (p->kept[i]->home == home)
+				offers_free(c, p->kept[i]);
 		if (p->home == home)
 			p->home = v->home;
+	}
 }
 
 static void take_track(struct coordinator *c, int64_t now, int home, struct viewer *v, struct tracker_message *m, int rc,
@@ -201,6 +224,7 @@ void coordinator_up(struct coordinator *c, int64_t now_ms, enum peers_up kind, c
 		report = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
 	lock(c);
 	from = record_home(c, home);
+	now_ms = time_take(c, now_ms);
 	v = kind == UP_JOIN ? record_join(c, now_ms, from, viewer, asset, text) : record_viewer(c, viewer);
 	if (!v && from >= 0 && (kind == UP_TRACK || kind == UP_REPORT))
 		coordinator_say(c, from, DOWN_AGAIN, viewer, strdup("{}"));
@@ -350,6 +374,7 @@ void coordinator_tick(struct coordinator *c, int64_t now_ms)
 	size_t n = 0;
 
 	pthread_mutex_lock(&c->lock);
+	now_ms = time_take(c, now_ms);
 	offers_expire(c, now_ms);
 	/* The table may grow while the lock is given up; assets end in here alone. */
 	all = malloc((c->assets.n + 1) * sizeof(struct asset *));

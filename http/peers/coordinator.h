@@ -3,7 +3,7 @@
  * coordinator.h -- the owner's half: the record of an asset's viewers, the tracker that chooses who meets whom, the
  * sensing, the grouping, and the instructions that follow. One lock; a tick four times a second. No socket: what it
  * says goes out by `down`, what it hears comes in by coordinator_up(), the time (unix ms: instructions' `until` and epoch
- * are made of it) is an argument, so that tests and fuzzers drive it. Record: record.h.
+ * are made of it; when it is set back it goes on as if it were not) is an argument, so that tests and fuzzers drive it. Record: record.h.
  */
 #ifndef WEIR_COORDINATOR_H
 #define WEIR_COORDINATOR_H

@@ -219,7 +219,6 @@ static int pass_end(struct asset *a, struct pass *p)
 	a->members_room = n + 1;
 	a->nedged = p->n;
 	a->ngroupings = p->ngroupings;
-	a->next_grouping = 0;
 	a->result = p->result;
 	return 0;
 }
@@ -347,11 +346,14 @@ void coordinator_sense(struct coordinator *c, struct asset *a, int64_t now)
 {
 	struct sense_input in = { .now_ms = now, .viewers = a->nviewers, .prefixes = a->nprefixes, .capacity = c->opt.capacity };
 
+	int64_t asked = 2 * (int64_t)a->report_ms > WITNESS_MS ? 2 * (int64_t)a->report_ms : WITNESS_MS;
+
 	demand_take(a, now, (double)(now - a->sensed_ms) / 1000);
 	a->sensed_ms = now;
 	for (uint32_t i = 0; i < a->nprefixes; i++) {
 		const struct prefix *p = a->prefix_list[i];
 
+		in.asking += p->asked_ms && now - p->asked_ms <= asked;
 		in.failing += p->failing_ms && now - p->failing_ms <= WITNESS_MS;
 		in.slow += p->slow_ms && now - p->slow_ms <= WITNESS_MS;
 		in.starving += p->starving_ms && now - p->starving_ms <= WITNESS_MS;

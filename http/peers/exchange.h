@@ -18,8 +18,9 @@
 #define PEERS_VIEWER_LEN 16  /* hex digits of a viewer's id, without terminator */
 
 enum peers_up {
-	UP_JOIN,   /* text: facts {"prefix","as","consent","metered","cellular","battery"}, and "epoch", the one that it knows, when it is
-		    * told again */
+	UP_JOIN,   /* text: facts {"prefix","as","consent","receive","metered","cellular","battery"}; "epoch", the one that it knows, when it
+		    * is told again; "said": its consent is its own word, later than its token; "barred": it helps nobody;
+		    * "excluded" */
 	UP_TRACK,  /* text: what came over the tracker's WebSocket, as it came */
 	UP_REPORT, /* text: the player's report, checked for shape by the home */
 	UP_LEAVE,  /* text: "" ; its last connection closed and did not come back within the grace */
@@ -30,6 +31,7 @@ enum peers_down {
 	DOWN_INSTRUCT, /* text: an instruction's payload without its MAC, which the home adds */
 	DOWN_CLOSE,    /* text: why, for people: the viewer is excluded or over a cap */
 	DOWN_AGAIN,    /* text: "{}"; the owner knows no such viewer: the home tells it again */
+	DOWN_CONSENT,  /* text: {"consent":true} or false, what it said elsewhere: the home tells that from now on */
 	DOWN_KINDS
 };
 
@@ -45,6 +47,7 @@ struct exchange_options {
 	void (*home_gone)(void *arg, const char *home);
 	/* Batches to other gateways bear this as X-Weir-Peers; way: "up", "down". NULL: nothing. Any thread. */
 	void (*sign)(void *arg, const char *way, const char *text, char mac[45]);
+	unsigned int forget_ms; /* a gateway that the registry has no longer and that says nothing. 0: 10 minutes */
 	void *arg;
 };
 int exchange_start(struct exchange **out, const struct exchange_options *opt);
@@ -57,8 +60,16 @@ void exchange_down(struct exchange *x, const char *home, enum peers_down kind, c
 size_t exchange_order(struct exchange *x, const char *asset, char (*out)[64], size_t max);
 bool exchange_owns(struct exchange *x, const char *asset);
 uint64_t exchange_owner(struct exchange *x, const char *asset); /* which one: a number of its own for each node */
-/* Inside routes call these with the body; arg of the request is the peers. 0 or -EINVAL. */
+/* Inside routes call these with the body; arg of the request is the peers. 0; -EINVAL: that is no batch; -ESTALE: it is one
+ * for another gateway, of another time, of a process that is no more, or was taken before: nothing of it counts, and it
+ * is logged. */
 int exchange_take_up(struct exchange *x, const char *body, size_t len);
 int exchange_take_down(struct exchange *x, const char *body, size_t len);
+
+struct exchange_counts {
+	uint64_t lost;	  /* messages to others: they did not answer, or memory lacked */
+	uint64_t refused; /* others' batches: -ESTALE */
+};
+void exchange_counts(struct exchange *x, struct exchange_counts *out);
 
 #endif

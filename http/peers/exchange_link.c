@@ -66,6 +66,7 @@ static void forget(struct link *l)
 		for (struct note *n = l->queue[q].head, *next; n; n = next) {
 			next = n->next;
 			free(n);
+			l->opt.shared->lost++;
 		}
 		l->queue[q].head = NULL;
 		l->queue[q].tail = &l->queue[q].head;
@@ -78,10 +79,11 @@ void link_send(struct link *l, enum link_queue queue, int kind, const char *view
 	struct note *n = note_new(kind, viewer, asset, text);
 
 	pthread_mutex_lock(&l->lock);
-	if (!n || l->away) {
+	if (l->away) {
 		free(n); /* its viewers are told of again when it answers */
-	} else if (l->waiting + n->size > QUEUE_MAX) {
+	} else if (!n || l->waiting + n->size > QUEUE_MAX) {
 		free(n);
+		l->opt.shared->lost++;
 		l->overflowed = true;
 	} else {
 		*l->queue[queue].tail = n;
@@ -92,32 +94,60 @@ void link_send(struct link *l, enum link_queue queue, int kind, const char *view
 	pthread_mutex_unlock(&l->lock);
 }
 
-/* Takes off the queue what one request carries: the body's text, malloc'ed; NULL: nothing, or no memory. */
-static char *batch(struct link *l, enum link_queue queue)
+/* A request's body, malloc'ed: from whom, to whom, when, and a number that grows, so that the MAC over it is good there,
+ * now, and once (exchange.c). NULL: no memory. */
+static char *envelope(struct link *l, json_t *messages)
+{
+	struct timespec now;
+	json_t *body;
+	char *text;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	body = json_pack("{s:s, s:s, s:I, s:I, s:I, s:O}", "from", l->from, "to", l->node, "run", (json_int_t)l->opt.shared->run,
+			 "at", (json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, "n", (json_int_t)++l->opt.shared->number,
+			 "messages", messages);
+	text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	json_decref(body);
+	return text;
+}
+
+/* Into the batch; false: no memory. What is no text is passed over. */
+static bool write_note(struct link *l, json_t *messages, const struct note *n)
+{
+	json_error_t error;
+	json_t *one = json_pack_ex(&error, 0, "[i, s, s, s]", n->kind, n->viewer, n->asset, n->text);
+
+	if (!one && json_error_code(&error) == json_error_invalid_utf8) {
+		l->opt.shared->lost++;
+		return true;
+	}
+	return one && !json_array_append_new(messages, one);
+}
+
+/* Takes off the queue what one request carries, *taken messages: the body's text, malloc'ed; NULL: none, or no memory. */
+static char *batch(struct link *l, enum link_queue queue, size_t *taken)
 {
 	struct queue *q = &l->queue[queue];
-	json_t *messages = json_array(), *body;
+	json_t *messages = q->head ? json_array() : NULL;
+	bool whole = messages != NULL;
 	size_t bytes = 0;
 	char *text;
 
+	*taken = 0;
 	while (q->head && (!bytes || bytes + q->head->size < BATCH_MAX)) {
 		struct note *n = q->head;
 
 		q->head = n->next;
 		bytes += n->size;
-		json_array_append_new(messages, json_pack("[i, s, s, s]", n->kind, n->viewer, n->asset, n->text));
+		++*taken;
+		whole = whole && write_note(l, messages, n);
 		free(n);
 	}
 	if (!q->head)
 		q->tail = &q->head;
 	l->waiting -= bytes;
-	if (!bytes) {
-		json_decref(messages);
-		return NULL;
-	}
-	body = json_pack("{s:s, s:I, s:o}", "from", l->from, "run", (json_int_t)l->opt.run, "messages", messages);
-	text = json_dumps(body, JSON_COMPACT);
-	json_decref(body);
+	text = whole ? envelope(l, messages) : NULL;
+	json_decref(messages);
 	return text;
 }
 
@@ -141,8 +171,8 @@ static bool post(struct link *l, const char *base, enum link_queue queue, const 
 	rc = httpc_do(l->opt.client, &call, &answer);
 	taken = rc == 0 && answer.status / 100 == 2;
 	if (!taken && !l->quit && !l->away)
-		log_warn("gateway %s does not take what is said of viewers (%s): %s", l->node, url,
-			 rc ? answer.error : "it answers with an error");
+		log_warn("gateway %s does not take what is said of viewers (%s): %.300s", l->node, url,
+			 rc ? answer.error : answer.body ? answer.body : "it answers with an error");
 	httpc_answer_free(&answer);
 	return taken;
 }
@@ -167,15 +197,28 @@ static bool idle(const struct link *l)
 	return (l->greeted || !*l->url) && !l->queue[LINK_UP].head && !l->queue[LINK_DOWN].head && !l->overflowed;
 }
 
+/* With the lock held, which it lets go meanwhile. */
+static void tell(struct link *l, void (*what)(void *arg, const char *node))
+{
+	char node[sizeof(l->node)];
+
+	memcpy(node, l->node, sizeof(node));
+	pthread_mutex_unlock(&l->lock);
+	what(l->opt.arg, node);
+	pthread_mutex_lock(&l->lock);
+}
+
 /* Says that we are there; with the lock held, which it lets go meanwhile. */
 static bool greet(struct link *l, const char *base)
 {
-	char hello[192];
+	json_t *none = json_array();
+	char *hello = none ? envelope(l, none) : NULL;
 	bool taken;
 
-	snprintf(hello, sizeof(hello), "{\"from\":\"%s\",\"run\":%lld,\"messages\":[]}", l->from, (long long)l->opt.run);
+	json_decref(none);
 	pthread_mutex_unlock(&l->lock);
-	taken = post(l, base, LINK_UP, hello);
+	taken = hello && post(l, base, LINK_UP, hello);
+	free(hello);
 	pthread_mutex_lock(&l->lock);
 	l->greeted = true;
 	return taken;
@@ -192,22 +235,25 @@ static void send_waiting(struct link *l)
 	if (ok && !l->greeted)
 		ok = greet(l, base);
 	for (int q = 0; ok && q < LINK_QUEUES; q++) {
-		char *text = batch(l, q);
+		size_t taken;
+		char *text = batch(l, q, &taken);
 
-		if (!text)
+		if (!taken)
 			continue;
 		pthread_mutex_unlock(&l->lock);
-		ok = post(l, base, q, text);
+		if (!text)
+			log_warn("there is no memory for what gateway %s is to hear of viewers: it is told again in a moment", l->node);
+		ok = text && post(l, base, q, text);
 		free(text);
 		pthread_mutex_lock(&l->lock);
+		if (!ok)
+			l->opt.shared->lost += taken;
 	}
 	if (ok || l->quit)
 		return;
 	forget(l);
 	l->away = true;
-	pthread_mutex_unlock(&l->lock);
-	l->opt.lost(l->opt.arg, l->node);
-	pthread_mutex_lock(&l->lock);
+	tell(l, l->opt.lost);
 }
 
 /* Does it answer again? */
@@ -222,9 +268,7 @@ static void look_again(struct link *l)
 	if (!greet(l, base))
 		return;
 	l->away = false;
-	pthread_mutex_unlock(&l->lock);
-	l->opt.found(l->opt.arg, l->node);
-	pthread_mutex_lock(&l->lock);
+	tell(l, l->opt.found);
 }
 
 static void *run(void *arg)
@@ -267,6 +311,16 @@ struct link *link_start(const struct link_options *opt)
 		return NULL;
 	}
 	return l;
+}
+
+void link_set_node(struct link *l, const char *node)
+{
+	pthread_mutex_lock(&l->lock);
+	snprintf(l->node, sizeof(l->node), "%s", node);
+	l->url[0] = '\0';
+	l->away = l->greeted = l->overflowed = false;
+	forget(l);
+	pthread_mutex_unlock(&l->lock);
 }
 
 void link_set_url(struct link *l, const char *url)

@@ -85,6 +85,38 @@ bool peers_token(struct http_req *req, struct peers *p, struct viewer_token *t)
 	return false;
 }
 
+/* A part of a path that people see: no controls (nor those of ISO 6429's 8 bits, which terminals obey), no dots that lead elsewhere. */
+static bool path_valid(const char *asset)
+{
+	size_t len = strlen(asset);
+
+	if (!len || asset[0] == '/' || asset[len - 1] == '/')
+		return false;
+	for (const unsigned char *at = (const unsigned char *)asset; *at; at++)
+		if (*at < 0x20 || *at == 0x7f || *at == '\\' || *at == '?' || *at == '#' || (at[0] == 0xc2 && at[1] < 0xa0))
+			return false;
+	for (const char *part = asset; part; part = strchr(part, '/')) {
+		size_t n;
+
+		part += *part == '/';
+		n = strcspn(part, "/");
+		if (!n || (n == 1 && *part == '.') || (n == 2 && !strncmp(part, "..", 2)))
+			return false;
+	}
+	return true;
+}
+
+bool peers_asset_valid(const char *bucket, size_t len, const char *asset)
+{
+	char name[64];
+
+	if (len >= sizeof(name) || len + 1 + strlen(asset) >= PEERS_ASSET_MAX)
+		return false;
+	memcpy(name, bucket, len);
+	name[len] = '\0';
+	return token_name_valid(name) && path_valid(asset);
+}
+
 char *peers_facts(const struct http_req *req, struct peers *p, const struct viewer_token *t, char client[ADDR_PORT_STRLEN])
 {
 	struct addr a = { .family = AF_UNSPEC };

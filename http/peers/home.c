@@ -3,7 +3,6 @@
  * home.c -- the table of this gateway's viewers (home.h, home_int.h): who enters, what is said by it and to it.
  */
 #include <errno.h>
-#include <jansson.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,13 +138,13 @@ static struct viewer *viewer_new(const struct home_guest *g)
 	return NULL;
 }
 
-/* Under both locks. 0 and the viewer; *is_new: the owner is to be told. */
-static int enter(struct home *h, const struct home_guest *g, struct viewer **out, bool *is_new)
+/* Under both locks. 0 and the viewer; *joins: what the owner is to be told, malloc'ed, or NULL: it knows. */
+static int enter(struct home *h, const struct home_guest *g, struct viewer **out, char **joins)
 {
 	struct viewer **at = viewer_at(h, g->token->viewer), *v = *at;
 	int rc;
 
-	*is_new = false;
+	*joins = NULL;
 	if (v && v->excluded)
 		return -EACCES;
 	if (!v) {
@@ -153,17 +152,22 @@ static int enter(struct home *h, const struct home_guest *g, struct viewer **out
 		if (rc)
 			return rc;
 		v = viewer_new(g);
-		if (!v || address_add(h, v->address)) {
+		if (v) {
+			v->barred_until = culprit_until(h, v->address, g->now_ms);
+			*joins = viewer_facts(v);
+		}
+		if (!*joins || address_add(h, v->address)) {
 			viewer_free(v);
+			free(*joins);
+			*joins = NULL;
 			return -ENOSPC;
 		}
 		*at = v;
 		h->nviewers++;
-		*is_new = true;
+		v->owner = h->opt.owner ? h->opt.owner(h->opt.arg, v->asset) : 0;
 	}
-	if (*is_new && h->opt.owner)
-		v->owner = h->opt.owner(h->opt.arg, v->asset);
 	v->expires = g->token->expires;
+	v->over = false; /* its token is good: it is a newer one, or a clock was set */
 	v->seen_ms = g->now_ms;
 	*out = v;
 	return 0;
@@ -173,6 +177,13 @@ static int enter(struct home *h, const struct home_guest *g, struct viewer **out
 static void tell(struct home *h, enum peers_up kind, const struct viewer_token *t, const char *text)
 {
 	h->opt.up(h->opt.arg, kind, t->viewer, t->asset, text);
+}
+
+static void tell_joins(struct home *h, const struct viewer_token *t, char *joins)
+{
+	if (joins)
+		tell(h, UP_JOIN, t, joins);
+	free(joins);
 }
 
 void home_free(struct home *h)
@@ -204,19 +215,27 @@ static void socket_close(struct home_socket *s, uint16_t code, const char *why)
 	s->closing = true; /* one that is not open yet is closed when it is */
 }
 
+/* Who opens one after the other, and ends none, holds no more places than these. */
+static void socket_cut(struct home_socket *s, const char *why)
+{
+	if (s->conn)
+		ws_cut(s->conn, 1008, why);
+	s->closing = true;
+}
+
 int home_socket_new(struct home *h, const struct home_guest *g, struct home_socket **out)
 {
 	pthread_mutex_t *order = order_of(h, g->token->viewer);
 	struct home_socket *s = calloc(1, sizeof(*s)), *last = NULL;
 	struct viewer *v;
-	bool is_new;
+	char *joins;
 	int rc;
 
 	if (!s)
 		return -ENOSPC;
 	pthread_mutex_lock(order);
 	lock(h);
-	rc = enter(h, g, &v, &is_new);
+	rc = enter(h, g, &v, &joins);
 	if (!rc) {
 		*s = (struct home_socket){ .next = v->sockets, .home = h, .viewer = v };
 		v->sockets = s;
@@ -225,11 +244,10 @@ int home_socket_new(struct home *h, const struct home_guest *g, struct home_sock
 		for (struct home_socket *o = s; o && v->nsockets > SOCKETS_MAX; o = o->next)
 			last = o->closing ? last : o;
 		if (last)
-			socket_close(last, 1008, "this viewer has opened newer ones");
+			socket_cut(last, "this viewer has opened newer ones");
 	}
 	unlock(h);
-	if (!rc && is_new)
-		tell(h, UP_JOIN, g->token, g->facts);
+	tell_joins(h, g->token, joins);
 	pthread_mutex_unlock(order);
 	if (rc)
 		free(s);
@@ -243,7 +261,7 @@ void home_socket_opened(struct home_socket *s, struct ws_conn *c)
 	lock(s->home);
 	s->conn = c;
 	if (s->closing)
-		ws_close(c, 1008, "the session is over");
+		ws_cut(c, 1008, "the session is over");
 	unlock(s->home);
 }
 
@@ -292,12 +310,12 @@ int home_stream_add(struct home *h, const struct home_guest *g, struct home_stre
 {
 	pthread_mutex_t *order = order_of(h, g->token->viewer);
 	struct viewer *v;
-	bool is_new;
+	char *joins;
 	int rc;
 
 	pthread_mutex_lock(order);
 	lock(h);
-	rc = enter(h, g, &v, &is_new);
+	rc = enter(h, g, &v, &joins);
 	if (!rc) {
 		if (v->stream) {
 			v->stream->viewer = NULL;
@@ -309,8 +327,7 @@ int home_stream_add(struct home *h, const struct home_guest *g, struct home_stre
 			s->push(s, v->event, v->event_len);
 	}
 	unlock(h);
-	if (!rc && is_new)
-		tell(h, UP_JOIN, g->token, g->facts);
+	tell_joins(h, g->token, joins);
 	pthread_mutex_unlock(order);
 	return rc;
 }
@@ -329,36 +346,19 @@ void home_stream_remove(struct home *h, struct home_stream *s)
 
 /* ---- reports ---- */
 
-/* The facts with another consent: for an owner who is told again. */
-static void take_consent(struct viewer *v, int consent)
-{
-	json_t *facts = json_loads(v->facts, 0, NULL);
-	char *text = NULL;
-
-	if (facts && json_is_true(json_object_get(facts, "consent")) != consent) {
-		json_object_set_new(facts, "consent", json_boolean(consent));
-		text = json_dumps(facts, JSON_COMPACT);
-	}
-	if (text) {
-		free(v->facts);
-		v->facts = text;
-	}
-	json_decref(facts);
-}
-
 int home_report(struct home *h, const struct home_guest *g, int64_t gap_ms, int consent, const char *text)
 {
 	pthread_mutex_t *order = order_of(h, g->token->viewer);
 	char *kept = strdup(text);
 	struct viewer *v;
-	bool is_new;
+	char *joins;
 	int rc;
 
 	if (!kept)
 		return -ENOSPC;
 	pthread_mutex_lock(order);
 	lock(h);
-	rc = enter(h, g, &v, &is_new);
+	rc = enter(h, g, &v, &joins);
 	if (!rc && v->reported_ms && g->now_ms - v->reported_ms < gap_ms)
 		rc = -EBUSY;
 	if (!rc) {
@@ -367,11 +367,10 @@ int home_report(struct home *h, const struct home_guest *g, int64_t gap_ms, int 
 		v->report = kept;
 		kept = NULL;
 		if (consent >= 0)
-			take_consent(v, consent);
+			viewer_consents(v, consent);
 	}
 	unlock(h);
-	if (!rc && is_new)
-		tell(h, UP_JOIN, g->token, g->facts);
+	tell_joins(h, g->token, joins);
 	if (!rc)
 		tell(h, UP_REPORT, g->token, text);
 	pthread_mutex_unlock(order);
@@ -426,13 +425,15 @@ void viewer_close(struct viewer *v, const char *why)
 	}
 }
 
-void home_close(struct home *h, const char *viewer, const char *why)
+void home_close(struct home *h, const char *viewer, int64_t now_ms, const char *why)
 {
 	struct viewer *v;
 
 	lock(h);
 	v = *viewer_at(h, viewer);
 	if (v) {
+		if (!v->excluded)
+			culprit_add(h, v->address, now_ms);
 		v->excluded = true;
 		viewer_close(v, why);
 	}

@@ -14,7 +14,9 @@
 #include "http/peers/ws.h"
 #include "lib/addr.h"
 
-#define HOME_GRACE_MS 10000
+#define HOME_GRACE_MS	10000
+#define HOME_EXCLUDED	2      /* viewers of one address, and new ones of it help nobody … */
+#define HOME_BARRED_MS	600000 /* … for so long after the last */
 
 struct home;
 struct home_options {
@@ -72,12 +74,14 @@ void home_announce_read(struct home_announce *out, const char *text);
  * is of a former owner and goes nowhere. text of DOWN_CLOSE: why. */
 void home_track(struct home *h, const char *viewer, const char *text);
 void home_instruct(struct home *h, const char *viewer, int64_t epoch, const char *event, size_t len);
-void home_close(struct home *h, const char *viewer, const char *why);
+void home_close(struct home *h, const char *viewer, int64_t now_ms, const char *why);
+/* What it said of its consent at another home, or here under another owner. */
+void home_consent(struct home *h, const char *viewer, bool consent);
 
 /* Once a second: who left leaves, whose session is over is closed; every 10 s a sign of life on each stream. */
 void home_sweep(struct home *h, int64_t now_ms, int64_t now_unix_s);
 /* Another gateway owns some assets now: their viewers join again, with the epoch that they know, the last report and the
- * last announces. */
+ * last announces; of those who are excluded it hears that they are. */
 void home_retell(struct home *h, int64_t now_ms);
 /* The owner does not know that viewer: it joins again, with the next home_retell_asked() (a few times a second). */
 void home_again(struct home *h, const char *viewer);

@@ -2,13 +2,13 @@
 /*
  * home_clock.c -- the table of this gateway's viewers: what time does to them, and what owners are told again.
  */
-#include <jansson.h>
 #include <stdlib.h>
 
 #include "http/peers/home_int.h"
 
 #define SIGN_MS	       10000 /* of life, on streams */
-#define SWEEP_AT_ONCE  256
+#define SWEEP_AT_ONCE  256  /* who leave; and … */
+#define SWEEP_BUCKETS  1024 /* … how much is looked at, before others get the lock */
 #define RETOLD_AT_ONCE 1024
 #define AGAIN_MS       2000 /* between two times that an owner asks for one viewer */
 
@@ -20,7 +20,7 @@ static bool is_gone(const struct viewer *v, int64_t now_ms)
 	return !v->sockets && now_ms - v->seen_ms > HOME_GRACE_MS && (!v->excluded || v->over);
 }
 
-static void sweep_viewer(struct viewer *v, int64_t now_ms, int64_t now_unix_s, bool sign)
+static void sweep_viewer(struct home *h, struct viewer *v, int64_t now_ms, int64_t now_unix_s, bool sign)
 {
 	/* A stream whose client vanished is noticed late: it counts only for one that never had a socket, or reports. */
 	if (v->sockets || (v->stream && !v->had_socket))
@@ -28,6 +28,11 @@ static void sweep_viewer(struct viewer *v, int64_t now_ms, int64_t now_unix_s, b
 	if (!v->over && v->expires <= now_unix_s) {
 		v->over = true;
 		viewer_close(v, "the session is over: open another one");
+	}
+	if (v->barred_until && now_ms >= v->barred_until) {
+		v->barred_until = 0;
+		v->again = !v->excluded;
+		h->asked++;
 	}
 	if (sign && v->stream)
 		v->stream->push(v->stream, ":\n\n", 3);
@@ -61,21 +66,27 @@ static void leave(struct home *h, const char *id, int64_t now_ms)
 void home_sweep(struct home *h, int64_t now_ms, int64_t now_unix_s)
 {
 	char ids[SWEEP_AT_ONCE][PEERS_VIEWER_LEN + 1];
-	size_t n = 0;
+	size_t at = 0, end, n;
 	bool sign;
 
 	lock(h);
 	sign = now_ms - h->signed_ms >= SIGN_MS;
 	h->signed_ms = sign ? now_ms : h->signed_ms;
-	for (size_t i = 0; i < BUCKETS; i++)
-		for (struct viewer *v = h->viewers[i]; v; v = v->next) {
-			sweep_viewer(v, now_ms, now_unix_s, sign);
-			if (is_gone(v, now_ms) && n < SWEEP_AT_ONCE)
-				memcpy(ids[n++], v->id, sizeof(v->id));
-		}
 	unlock(h);
-	for (size_t i = 0; i < n; i++)
-		leave(h, ids[i], now_ms);
+	/* in parts, each with the lock, between which others get it */
+	for (; at < BUCKETS; at = end) {
+		lock(h);
+		for (n = 0, end = at; end < BUCKETS && end < at + SWEEP_BUCKETS && n < SWEEP_AT_ONCE; end++)
+			for (struct viewer *v = h->viewers[end]; v; v = v->next) {
+				sweep_viewer(h, v, now_ms, now_unix_s, sign);
+				if (is_gone(v, now_ms) && n < SWEEP_AT_ONCE)
+					memcpy(ids[n++], v->id, sizeof(v->id));
+			}
+		unlock(h);
+		end -= n == SWEEP_AT_ONCE; /* there may be more in the last */
+		for (size_t i = 0; i < n; i++)
+			leave(h, ids[i], now_ms);
+	}
 }
 
 /* ---- owners who must be told (again) ---- */
@@ -107,19 +118,6 @@ void viewer_announced(struct viewer *v, struct home_announce *a)
 	v->announces[i] = a->brief;
 }
 
-/* UP_JOIN's text with the epoch that the viewer knows: who instructs it from now on must be later. */
-static char *facts_again(const struct viewer *v)
-{
-	json_t *facts = json_loads(v->facts, 0, NULL);
-	char *text;
-
-	if (v->epoch)
-		json_object_set_new(facts, "epoch", json_integer(v->epoch));
-	text = facts ? json_dumps(facts, JSON_COMPACT) : NULL;
-	json_decref(facts);
-	return text;
-}
-
 struct retold {
 	char *asset, *facts, *report, *announces[HOME_SWARMS];
 	unsigned int nannounces;
@@ -128,7 +126,9 @@ struct retold {
 static void retold_take(struct retold *out, const struct viewer *v)
 {
 	out->asset = strdup(v->asset);
-	out->facts = facts_again(v);
+	out->facts = viewer_facts(v);
+	if (v->excluded)
+		return; /* that is all that counts of it */
 	out->report = v->report ? strdup(v->report) : NULL;
 	for (; out->nannounces < v->nannounces; out->nannounces++)
 		out->announces[out->nannounces] = strdup(v->announces[out->nannounces]);
@@ -146,7 +146,7 @@ static void retell(struct home *h, const char *id, bool asked, int64_t now_ms)
 	lock(h);
 	v = *viewer_at(h, id);
 	owner = v && h->opt.owner ? h->opt.owner(h->opt.arg, v->asset) : 0;
-	if (v && !v->excluded && (asked ? v->again : owner != v->owner || !h->opt.owner)) {
+	if (v && (asked ? v->again : owner != v->owner || !h->opt.owner)) {
 		v->owner = owner;
 		v->again = false;
 		v->retold_ms = now_ms;

@@ -14,6 +14,7 @@
 
 #define UNTIL_MS   60000 /* an instruction holds so long, and up to a quarter more, so that not all end at once */
 #define REFRESH_MS 20000 /* before its end */
+#define CAP_NONE   125e6f /* bytes/s: 1 Gbit/s, more than any report is believed */
 #define TEXT_MAX   (2 * RECORD_LINKS * (TRACKER_ID_TEXT_MAX + 3) + RECORD_HOLD * 36 + 2048)
 
 static const char *const roles[] = { "alone", "first", "second" };
@@ -93,6 +94,15 @@ static void lists_of(const struct coordinator *c, const struct viewer *v, struct
 	}
 }
 
+/* Bytes/s that it may upload. Nobody knows what one can that was never measured, and under the cap of the little that is
+ * assumed of it nobody ever would: the plan gives it few to feed, and it feeds them as it can. */
+static float cap_of(const struct coordinator *c, const struct viewer *v)
+{
+	float cap = instruct_role(v) != GROUP_ALONE && record_may_upload(c, v) ? v->asset->plan[v->at].cap : 0;
+
+	return cap > 0 && !v->measured ? CAP_NONE : cap;
+}
+
 /* Upload caps in steps of a fifth: less is not worth a message. */
 static uint32_t cap_step(float cap)
 {
@@ -108,7 +118,7 @@ static uint64_t digest(const struct coordinator *c, const struct viewer *v, cons
 			     role,
 			     instruct_source(v),
 			     role == GROUP_ALONE ? 0 : a->plan[v->at].grouping,
-			     role == GROUP_ALONE ? 0 : cap_step(a->plan[v->at].cap),
+			     cap_step(cap_of(c, v)),
 			     record_may_upload(c, v),
 			     v->excluded | v->receive << 1,
 			     v->hold_version,
@@ -171,7 +181,7 @@ static void instruct(struct coordinator *c, struct viewer *v, int64_t now, const
 	put_hold(&t, v);
 	put_ids(&t, "share", l->share, l->nshare);
 	put_ids(&t, "from", l->from, l->nfrom);
-	put(&t, ",\"cap\":%.0f,\"until\":%lld,\"report\":%u,\"settings\":%s}", g && record_may_upload(c, v) ? (double)g->cap : 0.0,
+	put(&t, ",\"cap\":%.0f,\"until\":%lld,\"report\":%u,\"settings\":%s}", (double)cap_of(c, v),
 	    (long long)v->told_until, a->report_ms, instruct_settings(c, v, cache));
 	if (t.n < TEXT_MAX - 1) /* cannot be: the parts are bounded */
 		coordinator_say(c, v->home, DOWN_INSTRUCT, v->id, strdup(t.at));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * instruct_hold.c -- who of a first group holds what (record.h): the segments that the grouping's viewers will play in
- * the next `ahead`, dealt out by group_portion(). A window moves with its viewers, one segment at a time; by rendezvous
+ * the next `ahead`, dealt out as group_portion() says. A window moves with its viewers, one segment at a time; by rendezvous
  * only those who got the new segment hear of it.
  */
 #include <stdlib.h>
@@ -37,11 +37,14 @@ static uint32_t segment_after(const struct media_rendition *r, uint32_t n, uint3
 	return r->segments[i].n;
 }
 
-/* All of it is held by enough of the first group already: by those who are ahead, as a rule. */
+/* All of it is held by enough of the first group already: by those who are ahead, as a rule. Where there are several networks
+ * that is said in two of them: else two who only claim to have everything would keep all others from holding anything. */
 static bool supplied(const struct coordinator *c, const struct asset *a, const struct grouping *g, uint16_t rendition,
 		     const struct window *w)
 {
 	uint16_t held[SUPPLIED_MAX] = { 0 };
+	const struct prefix *by[SUPPLIED_MAX], *any = NULL;
+	bool both[SUPPLIED_MAX] = { false }, mixed = false;
 	uint32_t n = w->last - w->first + 1;
 
 	if (n > SUPPLIED_MAX)
@@ -50,16 +53,23 @@ static bool supplied(const struct coordinator *c, const struct asset *a, const s
 		uint32_t at = a->order[g->first + i];
 		const struct viewer *v = a->plan[at].role == GROUP_FIRST ? a->members[at] : NULL;
 
-		for (uint16_t k = 0; v && k < v->nhave; k++) {
+		if (!v)
+			continue;
+		any = any ? any : v->prefix;
+		mixed |= v->prefix != any;
+		for (uint16_t k = 0; k < v->nhave; k++) {
 			const struct viewer_range *h = &v->have[k];
 			uint32_t first = h->first > w->first ? h->first : w->first, last = h->last < w->last ? h->last : w->last;
 
-			for (uint32_t s = first; h->r == rendition && s <= last; s++)
-				held[s - w->first]++;
+			for (uint32_t s = first; h->r == rendition && s <= last; s++) {
+				if (!held[s - w->first]++)
+					by[s - w->first] = v->prefix;
+				both[s - w->first] |= by[s - w->first] != v->prefix;
+			}
 		}
 	}
 	for (uint32_t s = 0; s < n; s++)
-		if (held[s] < c->opt.copies)
+		if (held[s] < c->opt.copies || (mixed && c->opt.copies > 1 && !both[s]))
 			return false;
 	return true;
 }
@@ -237,9 +247,13 @@ void instruct_holds(struct coordinator *c, struct asset *a, int64_t now)
 {
 	double began = coordinator_clock();
 	struct window w[WINDOWS];
+	uint32_t from = 0;
 
+	/* where the budget ended the last time, by number: with thousands of groupings they are listed anew before all had their turn */
+	while (from < a->ngroupings && a->groupings[from].number < a->deal_from)
+		from++;
 	for (uint32_t i = 0; i < a->ngroupings; i++) {
-		struct grouping *g = &a->groupings[(a->next_grouping + i) % a->ngroupings];
+		struct grouping *g = &a->groupings[(from + i) % a->ngroupings];
 		const struct viewer *v = speaker(a, g);
 		const struct media_rendition *r = v ? record_rendition(v) : NULL;
 
@@ -249,7 +263,7 @@ void instruct_holds(struct coordinator *c, struct asset *a, int64_t now)
 		g->dealt_ms = now;
 		deal(c, a, g, v->rendition, w, windows_of(c, a, g, r, w));
 		if (coordinator_clock() - began > BUDGET_S) {
-			a->next_grouping = (a->next_grouping + i + 1) % a->ngroupings;
+			a->deal_from = g->number + 1;
 			return;
 		}
 	}

@@ -10,7 +10,7 @@
 struct peers_measures {
 	struct metric_series *viewers[3], *assets[3], *reports[3], *sessions[3], *bytes[2];
 	struct metric_series *groupings, *announces, *relayed, *answers, *dropped, *refused, *stalls, *stall_s, *instructions, *excluded, *regroups,
-		*regroup_s, *websockets, *streams, *homed;
+		*regroup_s, *websockets, *streams, *homed, *lost, *stale;
 };
 
 static void collect(void *arg)
@@ -18,10 +18,12 @@ static void collect(void *arg)
 	struct peers *p = arg;
 	struct peers_measures *m = p->measures;
 	struct coordinator_counts c = { 0 };
+	struct exchange_counts x;
 	struct home_counts h;
 
 	coordinator_counts(p->coordinator, &c);
 	home_counts(p->home, &h);
+	exchange_counts(p->exchange, &x);
 	metric_set(m->viewers[GROUP_ALONE], (double)c.alone);
 	metric_set(m->viewers[GROUP_FIRST], (double)c.first);
 	metric_set(m->viewers[GROUP_SECOND], (double)c.second);
@@ -47,6 +49,8 @@ static void collect(void *arg)
 	metric_set(m->websockets, (double)ws_count(p->ws));
 	metric_set(m->streams, (double)h.streams);
 	metric_set(m->homed, (double)h.viewers);
+	metric_set(m->lost, (double)x.lost);
+	metric_set(m->stale, (double)x.refused);
 }
 
 static struct metric_series *plain(struct metrics *all, enum metric_type type, const char *name, const char *help)
@@ -106,6 +110,10 @@ static bool add_plain(struct peers_measures *m, struct metrics *all)
 	       COUNTER(instructions, "peers_instructions_total", "Instructions to viewers.") &&
 	       COUNTER(excluded, "peers_excluded_total", "Viewers excluded for what they sent to others.") &&
 	       COUNTER(regroups, "peers_regroups_total", "Times that groupings were made anew.") &&
+	       COUNTER(lost, "peers_messages_lost_total",
+		       "Messages to other gateways that did not answer, or for which memory lacked: their viewers were told of again.") &&
+	       COUNTER(stale, "peers_batches_refused_total",
+		       "Batches of other gateways that were for another one, of another time, or sent again.") &&
 	       GAUGE(regroup_s, "peers_regroup_seconds", "Time that the last grouping took.");
 }
 

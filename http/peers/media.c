@@ -45,48 +45,59 @@ static struct media_known *find(struct media *m, const char *asset)
 	return NULL;
 }
 
-static void drop(struct media *m, size_t i)
+static struct media_known *leave(struct media *m, size_t i)
 {
 	struct media_known *k = m->known[i];
 
 	m->known[i] = m->known[--m->nknown];
+	return k;
+}
+
+static void known_free(struct media_known *k)
+{
 	media_set_put(k->set);
 	free(k);
 }
 
-/* Makes room among those with a set, or among those without: the one asked for least lately goes. */
-static void make_room(struct media *m, bool sets)
+/* Until those with a set (or those without) are at most so many, and have not too many bytes: the one asked for least lately
+ * goes, to *gone. `stay` does not. */
+static void make_room(struct media *m, bool sets, size_t most, const struct media_known *stay, struct media_known **gone)
 {
-	size_t count = 0, oldest = 0, bytes = 0;
-	bool any = false;
+	for (;;) {
+		size_t count = 0, oldest = SIZE_MAX, bytes = 0;
+		struct media_known *k;
 
-	for (size_t i = 0; i < m->nknown; i++) {
-		struct media_known *k = m->known[i];
-
-		bytes += k->set ? k->set->bytes : 0;
-		if (!k->set == sets)
-			continue;
-		count++;
-		if (!any || k->asked_ms < m->known[oldest]->asked_ms)
-			oldest = i;
-		any = true;
-	}
-	if (any && (count >= (sets ? MEDIA_KNOWN_MAX : MEDIA_MISSES_MAX) || (sets && bytes > MEDIA_KEPT_MAX && count > 1))) {
-		if (sets)
-			media_disk_forget(m, m->known[oldest]->name);
-		drop(m, oldest);
+		for (size_t i = 0; i < m->nknown; i++) {
+			k = m->known[i];
+			bytes += k->set ? k->set->bytes : 0;
+			if (!k->set == sets)
+				continue;
+			count++;
+			if (k != stay && (oldest == SIZE_MAX || k->asked_ms < m->known[oldest]->asked_ms))
+				oldest = i;
+		}
+		if (oldest == SIZE_MAX || (count <= most && !(sets && bytes > MEDIA_KEPT_MAX)))
+			return;
+		k = leave(m, oldest);
+		k->next = *gone;
+		*gone = k;
 	}
 }
 
 static struct media_known *add(struct media *m, const char *asset)
 {
-	struct media_known *k;
+	struct media_known *k, *gone = NULL;
 
-	make_room(m, false);
+	make_room(m, false, MEDIA_MISSES_MAX - 1, NULL, &gone);
+	while ((k = gone)) { /* these are names alone */
+		gone = k->next;
+		known_free(k);
+	}
 	k = m->nknown < TABLE_MAX ? calloc(1, sizeof(*k)) : NULL;
 	if (!k)
 		return NULL;
 	snprintf(k->name, sizeof(k->name), "%s", asset);
+	k->added_ms = media_now_ms();
 	m->known[m->nknown++] = k;
 	return k;
 }
@@ -123,26 +134,36 @@ struct media_set *media_set_get(struct media *m, const char *asset)
 	return set;
 }
 
-struct media_set *media_set_find(struct media *m, const char *bucket, const char *key, const char **name)
+/* The set's copy of that object, when the key is one of the asset's. */
+static const struct media_copy *copy_at(const struct media_known *k, const char *bucket, const char *key)
 {
-	size_t len = strlen(bucket);
+	size_t len = strlen(bucket), n;
+
+	if (!k->set || strncmp(k->name, bucket, len) || k->name[len] != '/')
+		return NULL;
+	n = strlen(k->name + len + 1);
+	if (strncmp(key, k->name + len + 1, n) || key[n] != '/')
+		return NULL;
+	for (size_t i = 0; i < k->set->ncopies; i++)
+		if (!strcmp(k->set->copies[i].name, key + n + 1))
+			return &k->set->copies[i];
+	return NULL;
+}
+
+struct media_set *media_set_find(struct media *m, const char *bucket, const char *key, const struct media_copy **copy)
+{
 	struct media_set *set = NULL;
 
 	pthread_mutex_lock(&m->lock);
 	for (size_t i = 0; i < m->nknown && !set; i++) {
 		struct media_known *k = m->known[i];
-		const char *asset = k->name + len + 1;
-		size_t n;
 
-		if (!k->set || strncmp(k->name, bucket, len) || k->name[len] != '/')
-			continue;
-		n = strlen(asset);
-		if (strncmp(key, asset, n) || key[n] != '/')
+		*copy = copy_at(k, bucket, key);
+		if (!*copy)
 			continue;
 		set = k->set;
 		k->asked_ms = media_now_ms();
 		atomic_fetch_add(&set->refs, 1);
-		*name = key + n + 1;
 	}
 	pthread_mutex_unlock(&m->lock);
 	return set;
@@ -181,11 +202,9 @@ void media_put(struct media *m, const struct media_asset *a)
 
 void media_take(struct media *m, const char *asset, struct media_set *set)
 {
-	struct media_known *k;
+	struct media_known *k, *gone = NULL;
 
 	pthread_mutex_lock(&m->lock);
-	if (set)
-		make_room(m, true);
 	k = find(m, asset);
 	if (!k && set)
 		k = add(m, asset);
@@ -195,32 +214,63 @@ void media_take(struct media *m, const char *asset, struct media_set *set)
 		set = NULL;
 		k->read_ms = media_now_ms();
 		k->wanted = false;
+		make_room(m, true, MEDIA_KNOWN_MAX, k, &gone);
 	}
 	pthread_mutex_unlock(&m->lock);
 	media_set_put(set);
+	while ((k = gone)) {
+		gone = k->next;
+		media_disk_forget(m, k->name);
+		known_free(k);
+	}
+}
+
+void media_keep(struct media *m, const char *asset, struct media_set *set)
+{
+	atomic_fetch_add(&set->refs, 1);
+	media_take(m, asset, set);
+	media_disk_save(m, asset, set);
+	media_set_put(set);
+}
+
+bool media_has(struct media *m, const char *asset, const struct media_set *set)
+{
+	const struct media_known *k;
+	bool has;
+
+	pthread_mutex_lock(&m->lock);
+	k = find(m, asset);
+	has = k && k->set && (!set || k->set == set);
+	pthread_mutex_unlock(&m->lock);
+	return has;
 }
 
 /* ---- the thread ---- */
 
-/* The first that is due, or NULL and *wait_ms until one may be. Its set with a reference. */
-static bool next_due(struct media *m, char name[MEDIA_ASSET_MAX], struct media_set **last, int64_t *wait_ms)
+static int64_t waits_since(const struct media_known *k)
 {
+	return k->read_ms ? k->read_ms : k->added_ms;
+}
+
+bool media_next_due(struct media *m, char name[MEDIA_ASSET_MAX], struct media_set **last)
+{
+	struct media_known *due = NULL;
 	int64_t now = media_now_ms();
 
-	*wait_ms = 1000;
 	for (size_t i = 0; m->keyed && i < m->nknown; i++) {
 		struct media_known *k = m->known[i];
 
-		if (!is_due(k, now))
-			continue;
-		snprintf(name, MEDIA_ASSET_MAX, "%s", k->name);
-		*last = k->set;
-		if (k->set)
-			atomic_fetch_add(&k->set->refs, 1);
-		k->read_ms = now; /* whatever comes: not again at once */
-		return true;
+		if (is_due(k, now) && (!due || (!k->set == !due->set ? waits_since(k) < waits_since(due) : k->set != NULL)))
+			due = k;
 	}
-	return false;
+	if (!due)
+		return false;
+	snprintf(name, MEDIA_ASSET_MAX, "%s", due->name);
+	*last = due->set;
+	if (due->set)
+		atomic_fetch_add(&due->set->refs, 1);
+	due->read_ms = now; /* whatever comes: not again at once */
+	return true;
 }
 
 /* No lock is held. */
@@ -229,9 +279,9 @@ static void read_one(struct media *m, const char *name, struct media_set *last)
 	struct media_set *set = NULL;
 	int rc = media_fetch(m, name, last, &set);
 
-	if (!rc && set != last)
-		media_disk_save(m, name, set);
-	if (!rc) {
+	if (!rc && set != last) {
+		media_keep(m, name, set);
+	} else if (!rc) {
 		media_take(m, name, set);
 	} else if (rc == -ENOENT) {
 		media_take(m, name, NULL);
@@ -253,8 +303,7 @@ static void *run(void *arg)
 		char name[MEDIA_ASSET_MAX];
 		struct media_set *last = NULL;
 		struct timespec until;
-		int64_t wait_ms;
-		bool load = m->keyed && !loaded, due = !load && next_due(m, name, &last, &wait_ms);
+		bool load = m->keyed && !loaded, due = !load && media_next_due(m, name, &last);
 
 		if (load || due) {
 			pthread_mutex_unlock(&m->lock);
@@ -311,7 +360,7 @@ void media_close(struct media *m)
 	if (m->has_thread)
 		pthread_join(m->thread, NULL);
 	while (m->nknown)
-		drop(m, m->nknown - 1);
+		known_free(leave(m, m->nknown - 1));
 	pthread_cond_destroy(&m->cond);
 	pthread_mutex_destroy(&m->scan_lock);
 	pthread_mutex_destroy(&m->lock);
@@ -335,7 +384,9 @@ int media_set_key(struct media *m, const uint8_t seed[32])
 	return 0;
 }
 
-const char *media_public_key(const struct media *m)
+void media_public_key(struct media *m, char out[45])
 {
-	return m->public_key;
+	pthread_mutex_lock(&m->lock);
+	memcpy(out, m->public_key, sizeof(m->public_key));
+	pthread_mutex_unlock(&m->lock);
 }

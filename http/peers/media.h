@@ -46,9 +46,9 @@ struct media;
 #define MEDIA_SEGMENTS_MAX   65536 /* of an asset */
 int media_open(struct media **out, const struct peers_options *opt);
 void media_close(struct media *m); /* accepts NULL */
-/* 32 bytes, from peers_secret(); also gives the public key in base64 (RFC 4648 section 4). */
-int media_set_key(struct media *m, const uint8_t seed[32]);
-const char *media_public_key(const struct media *m);
+int media_set_key(struct media *m, const uint8_t seed[32]); /* from peers_secret() */
+/* In base64 (RFC 4648 section 4). */
+void media_public_key(struct media *m, char out[45]); /* "": not known yet */
 /* The asset: NULL when it is not known (yet: it is fetched by a thread of its own, and is there soon). Put it back. */
 const struct media_asset *media_get(struct media *m, const char *asset);
 void media_put(struct media *m, const struct media_asset *a); /* accepts NULL */
@@ -56,7 +56,8 @@ void media_put(struct media *m, const struct media_asset *a); /* accepts NULL */
 int media_parse(struct media_asset **out, const char *payload, size_t len, char why[160]);
 void media_asset_free(struct media_asset *a);
 /* Routes: POST /_/media/:bucket/…asset (body: payload; right to write there) answers the signed file, which the caller
- * then stores; GET /_/media lists assets that the caller may read [{asset,duration,renditions,bytes}]. */
+ * then stores; GET /_/media lists assets that the caller may list, as a bucket's objects are (a public bucket's are read by everybody, and
+ * listed by nobody in particular) [{asset,duration,renditions,bytes}]. */
 enum http_next media_sign_begin(struct http_req *req, struct media *m); /* looks at the right alone */
 enum http_next media_sign_end(struct http_req *req, struct media *m);
 enum http_next media_list_begin(struct http_req *req, struct media *m);

@@ -24,7 +24,7 @@ static void path_of(const struct media *m, const char *asset, char out[4200])
 	snprintf(out, 4200, "%.4095s/media-%.32s.json", m->folder, hex_encode(sum, sizeof(sum), hex));
 }
 
-/* The thread and a listing may have read the same asset. */
+/* The thread and a listing may have read the same asset. Before the table's lock. */
 static pthread_mutex_t saving = PTHREAD_MUTEX_INITIALIZER;
 
 void media_disk_save(struct media *m, const char *asset, const struct media_set *set)
@@ -46,7 +46,9 @@ void media_disk_save(struct media *m, const char *asset, const struct media_set 
 	path_of(m, asset, path);
 	snprintf(temporary, sizeof(temporary), "%s.new", path);
 	pthread_mutex_lock(&saving);
-	if (!root || json_dump_file(root, temporary, JSON_COMPACT) || rename(temporary, path))
+	if (!media_has(m, asset, set))
+		rc = 0;
+	else if (!root || json_dump_file(root, temporary, JSON_COMPACT) || rename(temporary, path))
 		rc = errno ? errno : ENOMEM;
 	pthread_mutex_unlock(&saving);
 	json_decref(root);
@@ -61,7 +63,10 @@ void media_disk_forget(struct media *m, const char *asset)
 	if (!*m->folder)
 		return;
 	path_of(m, asset, path);
-	unlink(path);
+	pthread_mutex_lock(&saving);
+	if (!media_has(m, asset, NULL))
+		unlink(path);
+	pthread_mutex_unlock(&saving);
 }
 
 static bool take_copy(struct media_set *s, const json_t *o)

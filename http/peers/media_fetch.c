@@ -124,8 +124,12 @@ static int fetch_copy(struct media *m, const char *asset, const char *name, bool
 
 int media_set_parse(struct media *m, const char *asset, struct media_set *s, char why[160])
 {
-	char *payload = media_key_unwrap(m->public_key, s->copies[0].data, s->copies[0].len, why);
-	int rc = payload ? media_parse(&s->asset, payload, strlen(payload), why) : -EBADMSG;
+	char key[45], *payload;
+	int rc;
+
+	media_public_key(m, key);
+	payload = media_key_unwrap(key, s->copies[0].data, s->copies[0].len, why);
+	rc = payload ? media_parse(&s->asset, payload, strlen(payload), why) : -EBADMSG;
 
 	free(payload);
 	if (!rc && strcmp(s->asset->name, asset)) {

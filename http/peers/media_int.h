@@ -38,8 +38,9 @@ struct media_set {
 struct media_known {
 	char name[MEDIA_ASSET_MAX];
 	struct media_set *set; /* NULL: none, or not read yet */
-	int64_t asked_ms, read_ms;
+	int64_t asked_ms, read_ms, added_ms;
 	bool wanted; /* by somebody, since it was read */
+	struct media_known *next; /* of those that go */
 };
 struct media {
 	struct peers_options opt;
@@ -64,10 +65,17 @@ int64_t media_now_ms(void);
 void media_set_put(struct media_set *s); /* accepts NULL */
 /* The asset's set with a reference, NULL when it is not there; notes that it was asked for. */
 struct media_set *media_set_get(struct media *m, const char *asset);
-/* The one whose files the key is among: *name is the rest of the key. */
-struct media_set *media_set_find(struct media *m, const char *bucket, const char *key, const char **name);
-/* Takes the reference; NULL: it is none. */
+/* The one that has a copy of that object: one asset's name may be the beginning of another's. */
+struct media_set *media_set_find(struct media *m, const char *bucket, const char *key, const struct media_copy **copy);
+/* Takes the reference; NULL: it is none. What must go for it goes from the folder too. */
 void media_take(struct media *m, const char *asset, struct media_set *set);
+/* The same of what was fetched, and into the folder. */
+void media_keep(struct media *m, const char *asset, struct media_set *set);
+/* Is this set (NULL: any) the asset's now? */
+bool media_has(struct media *m, const char *asset, const struct media_set *set);
+/* Under the lock: whose turn it is to be read, and its set with a reference; false: nobody's. Assets that are known come
+ * before names that may be invented; among each, who has waited longest. */
+bool media_next_due(struct media *m, char name[MEDIA_ASSET_MAX], struct media_set **last);
 
 /* media_parse.c */
 bool media_name_valid(const char *asset); /* "BUCKET/ASSET" */
@@ -88,7 +96,7 @@ size_t media_fetch_names(struct media *m, const char *bucket, char (*out)[MEDIA_
 /* From its first copy, the list: 0, or -EBADMSG and why. */
 int media_set_parse(struct media *m, const char *asset, struct media_set *s, char why[160]);
 
-/* media_disk.c: copies in the folder. */
+/* media_disk.c: copies in the folder. Nothing is saved that is not the asset's set any more, nor forgotten that is. */
 void media_disk_save(struct media *m, const char *asset, const struct media_set *set);
 void media_disk_forget(struct media *m, const char *asset);
 void media_disk_load(struct media *m); /* all of them, by media_take() */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * media_routes.c -- the gateway's answers about assets: a list is signed for who may write there, assets are listed for who
- * may read them, and copies are given out while no endpoint lives.
+ * may list the bucket, and copies are given out while no endpoint lives.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -35,10 +35,11 @@ enum http_next media_sign_begin(struct http_req *req, struct media *m)
 enum http_next media_sign_end(struct http_req *req, struct media *m)
 {
 	const char *bucket = http_param(req, "bucket"), *name = http_param(req, "asset");
-	char asset[640], why[160] = "", *text;
+	char asset[640], why[160] = "", key[45], *text;
 	struct media_asset *parsed = NULL;
+	uint8_t seed[32];
 	const char *body;
-	bool named;
+	bool named, keyed;
 	size_t len;
 
 	if (!may_write(req, m, bucket, name))
@@ -52,8 +53,12 @@ enum http_next media_sign_end(struct http_req *req, struct media *m)
 	if (!named)
 		return http_reply_error(req, 400, "list", "the list is of another asset than the path");
 	pthread_mutex_lock(&m->lock);
-	text = m->keyed ? media_key_wrap(m->seed, m->public_key, body, len) : NULL;
+	keyed = m->keyed;
+	memcpy(seed, m->seed, sizeof(seed));
+	memcpy(key, m->public_key, sizeof(key));
 	pthread_mutex_unlock(&m->lock);
+	text = keyed ? media_key_wrap(seed, key, body, len) : NULL;
+	explicit_bzero(seed, sizeof(seed));
 	if (!text)
 		return http_reply_error(req, 503, "no_peers_secret", "the registry gave no secret to sign with yet; try again");
 	media_set_put(media_set_get(m, asset)); /* it will be here soon */
@@ -87,6 +92,7 @@ static void scan(struct media *m, const char *bucket)
 {
 	char(*names)[MEDIA_ASSET_MAX] = calloc(SCAN_ASSETS, sizeof(*names));
 	size_t n = 0;
+	int rc = 0;
 
 	if (!names || pthread_mutex_trylock(&m->scan_lock)) { /* somebody else does */
 		free(names);
@@ -97,13 +103,12 @@ static void scan(struct media *m, const char *bucket)
 		m->scanned_ms = media_now_ms();
 		snprintf(m->scanned, sizeof(m->scanned), "%s", bucket);
 	}
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && rc != -EAGAIN; i++) { /* no endpoint answers: no other name would be answered either */
 		struct media_set *known = media_set_get(m, names[i]), *set = NULL;
 
-		if (!known && !m->stop && !media_fetch(m, names[i], NULL, &set)) {
-			media_disk_save(m, names[i], set);
-			media_take(m, names[i], set);
-		}
+		rc = known || m->stop ? 0 : media_fetch(m, names[i], NULL, &set);
+		if (!rc && set)
+			media_keep(m, names[i], set);
 		media_set_put(known);
 	}
 	pthread_mutex_unlock(&m->scan_lock);
@@ -137,7 +142,7 @@ static json_t *list_known(struct media *m, struct token_scope *who)
 
 		snprintf(bucket, sizeof(bucket), "%.*s", (int)(slash - name), name);
 		snprintf(key, sizeof(key), "%s/" MEDIA_LIST_NAME, slash + 1);
-		if (users_allow(m->opt.users, who, RIGHT_READ, bucket, key))
+		if (users_allow(m->opt.users, who, RIGHT_LIST, bucket, key))
 			json_array_append_new(all, show(sets[i]));
 		media_set_put(sets[i]);
 	}
@@ -157,8 +162,8 @@ static void list_work(struct http_req *req, void *arg)
 	}
 	if (rc)
 		memset(&who, 0, sizeof(who));
-	/* looking through a bucket costs requests: for those who may read there */
-	if (strlen(bucket) < 64 && users_allow(m->opt.users, &who, RIGHT_READ, bucket, ""))
+	/* looking through a bucket costs requests, too */
+	if (token_name_valid(bucket) && users_allow(m->opt.users, &who, RIGHT_LIST, bucket, ""))
 		scan(m, bucket);
 	http_reply_json(req, 200, list_known(m, &who));
 }
@@ -172,29 +177,23 @@ enum http_next media_list_begin(struct http_req *req, struct media *m)
 
 bool media_reply(struct http_req *req, struct media *m, const char *bucket, const char *key)
 {
-	const char *name = NULL;
+	const struct media_copy *c = NULL;
 	struct media_set *set;
-	bool found = false;
 
 	if (!m || (http_method(req) != HTTP_GET && http_method(req) != HTTP_HEAD))
 		return false;
-	set = media_set_find(m, bucket, key, &name);
-	for (size_t i = 0; set && i < set->ncopies && !found; i++) {
-		const struct media_copy *c = &set->copies[i];
-
-		if (strcmp(c->name, name))
-			continue;
-		found = true;
-		http_add_header(req, "ETag", c->etag);
-		http_add_header(req, "Cache-Control", "no-cache");
-		http_add_header(req, "X-Weir-From", "copy");
-		/* it is shown by the gateway's own host: nothing in it may run there */
-		http_add_header(req, "Content-Security-Policy", MEDIA_TYPE_SANDBOX);
-		if (http_conditions(req, c->etag) == 304)
-			http_reply(req, 304, NULL, NULL, 0);
-		else
-			http_reply(req, 200, media_type_of(key)->type, c->data, c->len);
-	}
+	set = media_set_find(m, bucket, key, &c);
+	if (!set)
+		return false;
+	http_add_header(req, "ETag", c->etag);
+	http_add_header(req, "Cache-Control", "no-cache");
+	http_add_header(req, "X-Weir-From", "copy");
+	/* it is shown by the gateway's own host: nothing in it may run there */
+	http_add_header(req, "Content-Security-Policy", MEDIA_TYPE_SANDBOX);
+	if (http_conditions(req, c->etag) == 304)
+		http_reply(req, 304, NULL, NULL, 0);
+	else
+		http_reply(req, 200, media_type_of(key)->type, c->data, c->len);
 	media_set_put(set);
-	return found;
+	return true;
 }

@@ -42,6 +42,21 @@ static bool id_of(uint8_t out[TRACKER_ID_LEN], const json_t *value)
 	return json_is_string(value) && tracker_id_parse(out, json_string_value(value), json_string_length(value));
 }
 
+/* Receivers' players report a peer_id as text: of one that is no plain text nobody could say what it sent, and with a NUL
+ * in it their whole reports were refused. */
+static bool peer_id_of(uint8_t out[TRACKER_ID_LEN], const json_t *value)
+{
+	uint8_t id[TRACKER_ID_LEN];
+
+	if (!id_of(id, value))
+		return false;
+	for (size_t i = 0; i < TRACKER_ID_LEN; i++)
+		if (id[i] < 0x20 || id[i] > 0x7e)
+			return false;
+	memcpy(out, id, sizeof(id));
+	return true;
+}
+
 json_t *tracker_id_json(const uint8_t id[TRACKER_ID_LEN])
 {
 	char text[2 * TRACKER_ID_LEN];
@@ -126,8 +141,8 @@ static int announce_of(struct tracker_message *m, const json_t *root, char why[1
 
 	if (!id_of(m->info_hash, json_object_get(root, "info_hash")))
 		return fault(why, "info_hash is a string of 20 characters up to U+00FF");
-	if (!id_of(m->peer_id, json_object_get(root, "peer_id")))
-		return fault(why, "peer_id is a string of 20 characters up to U+00FF");
+	if (!peer_id_of(m->peer_id, json_object_get(root, "peer_id")))
+		return fault(why, "peer_id is a string of 20 characters of ASCII, none of them a control character");
 	if (answer && !json_is_null(answer)) {
 		m->action = TRACKER_ANSWER;
 		if (!id_of(m->to_peer_id, json_object_get(root, "to_peer_id")))

@@ -3,7 +3,7 @@
  * message.h -- messages of WebTorrent trackers (JSON over WebSocket, BEP 3's names), parsed and written: pure.
  *
  * info_hash, peer_id and offer_id are 20 bytes each, written in JSON as 20 characters U+0000…U+00FF ("binary strings");
- * here they are bytes. An SDP is opaque text; of an offer or answer its `type` and `sdp` alone are taken, so that nothing
+ * here they are bytes; a peer_id is printable ASCII, as all players make them, because players report it as text. An SDP is opaque text; of an offer or answer its `type` and `sdp` alone are taken, so that nothing
  * else that a stranger writes reaches another viewer.
  */
 #ifndef WEIR_MESSAGE_H

@@ -95,9 +95,11 @@ static void at_home(void *arg, enum peers_down kind, const char *viewer, const c
 	else if (kind == DOWN_INSTRUCT)
 		instruct(p, viewer, text);
 	else if (kind == DOWN_CLOSE)
-		home_close(p->home, viewer, text);
+		home_close(p->home, viewer, peers_now_ms(), text);
 	else if (kind == DOWN_AGAIN)
 		home_again(p->home, viewer);
+	else if (kind == DOWN_CONSENT)
+		home_consent(p->home, viewer, strstr(text, "true") != NULL);
 }
 
 static uint64_t owner_of(void *arg, const char *asset)

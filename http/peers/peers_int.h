@@ -80,6 +80,8 @@ bool peers_serves(struct http_req *req, struct peers *p);
 bool peers_origin(struct http_req *req, struct peers *p, const char *also);
 /* The token of the query; its origin may come. */
 bool peers_token(struct http_req *req, struct peers *p, struct viewer_token *t);
+/* May there be an asset of that name? The bucket's is `len` bytes long. */
+bool peers_asset_valid(const char *bucket, size_t len, const char *asset);
 /* UP_JOIN's text for a viewer, malloc'ed; client: access_client()'s room. */
 char *peers_facts(const struct http_req *req, struct peers *p, const struct viewer_token *t, char client[ADDR_PORT_STRLEN]);
 /* 503, 429 or 403 for what home.h says. */

@@ -55,15 +55,30 @@ struct node *table_first(const struct table *t, uint64_t hash)
 	return t->slots ? t->slots[hash & t->mask] : NULL;
 }
 
+/* One of which no viewer is any more; -1: there is none. What still waits to be said there is for nobody. */
+static int home_unused(const struct coordinator *c)
+{
+	uint64_t used = 0;
+
+	for (size_t i = 0; c->viewers.slots && i <= c->viewers.mask; i++)
+		for (const struct node *n = c->viewers.slots[i]; n; n = n->next)
+			used |= ((const struct viewer *)n)->homes;
+	return ~used ? __builtin_ctzll(~used) : -1;
+}
+
 int record_home(struct coordinator *c, const char *home)
 {
-	for (unsigned int i = 0; i < c->nhomes; i++)
+	int i;
+
+	for (i = 0; i < (int)c->nhomes; i++)
 		if (!strcmp(c->homes[i], home))
-			return (int)i;
-	if (c->nhomes == RECORD_HOMES || strlen(home) >= sizeof(c->homes[0]))
+			return i;
+	if (strlen(home) >= sizeof(c->homes[0]))
 		return -1;
-	strcpy(c->homes[c->nhomes], home);
-	return (int)c->nhomes++;
+	i = c->nhomes < RECORD_HOMES ? (int)c->nhomes++ : home_unused(c);
+	if (i >= 0)
+		strcpy(c->homes[i], home);
+	return i;
 }
 
 static enum sense_mode mode_of(const struct coordinator *c, struct asset *a)
@@ -119,6 +134,7 @@ void record_asset_free(struct coordinator *c, struct asset *a)
 	table_remove(&c->assets, &a->node);
 	groups_free(a->groups);
 	free(a->swarms.slots); /* the last viewer took the last swarm along */
+	free(a->presents.slots);
 	free(a->prefixes.slots);
 	free(a->prefix_list);
 	free(a->viewers);
@@ -165,6 +181,7 @@ static struct prefix *prefix_get(struct asset *a, uint32_t prefix)
 		return NULL;
 	}
 	p->prefix = prefix;
+	p->at = a->nprefixes;
 	a->prefix_list[a->nprefixes++] = p;
 	return p;
 }
@@ -174,12 +191,8 @@ static void prefix_put(struct asset *a, struct prefix *p)
 	if (!p || --p->viewers)
 		return;
 	table_remove(&a->prefixes, &p->node);
-	for (uint32_t i = 0; i < a->nprefixes; i++) {
-		if (a->prefix_list[i] == p) {
-			a->prefix_list[i] = a->prefix_list[--a->nprefixes];
-			break;
-		}
-	}
+	a->prefix_list[p->at] = a->prefix_list[--a->nprefixes];
+	a->prefix_list[p->at]->at = p->at;
 	free(p);
 }
 
@@ -191,8 +204,31 @@ static bool truth(const json_t *o, const char *key, bool otherwise)
 	return json_is_boolean(v) ? json_is_true(v) : otherwise;
 }
 
-/* *epoch: which one it knows; 0: none. */
-static int facts_take(struct viewer *v, const char *text, int64_t *epoch)
+/* What facts say beside what a viewer is. */
+struct told {
+	int64_t epoch; /* that it knows; 0: none */
+	bool excluded;
+	bool news; /* of its consent: other homes do not know … */
+	bool old;  /* … this one does not */
+};
+
+/* known: it was here before, and may have taken its consent back by a report since: a home that did not hear that one tells
+ * what the session began with, so a join gives it again only by the viewer's own word, and not against another such. */
+static void consent_take(struct viewer *v, const json_t *facts, bool known, struct told *told)
+{
+	bool consent = truth(facts, "consent", false), said = truth(facts, "said", false), was = v->consent;
+
+	v->receive = consent || truth(facts, "receive", true);
+	if (said)
+		v->consent = consent && (was || !v->said);
+	else if (!v->said)
+		v->consent = consent && (was || !known);
+	v->said = v->said || said;
+	told->news = known && v->consent != was;
+	told->old = v->consent != consent;
+}
+
+static int facts_take(struct viewer *v, const char *text, bool known, struct told *told)
 {
 	json_t *facts = json_loads(text, JSON_REJECT_DUPLICATES, NULL), *battery;
 	struct prefix *p;
@@ -210,13 +246,14 @@ static int facts_take(struct viewer *v, const char *text, int64_t *epoch)
 	prefix_put(v->asset, v->prefix);
 	v->prefix = p;
 	v->as = (uint32_t)json_integer_value(json_object_get(facts, "as"));
-	v->consent = truth(facts, "consent", false);
-	v->receive = v->consent || truth(facts, "receive", true);
+	consent_take(v, facts, known, told);
+	v->barred = truth(facts, "barred", false);
 	v->metered = truth(facts, "metered", false);
 	v->cellular = truth(facts, "cellular", false);
 	battery = json_object_get(facts, "battery");
 	v->battery_low = json_is_number(battery) && json_number_value(battery) < 0.2;
-	*epoch = json_integer_value(json_object_get(facts, "epoch"));
+	told->epoch = json_integer_value(json_object_get(facts, "epoch"));
+	told->excluded = truth(facts, "excluded", false);
 	json_decref(facts);
 	return 0;
 }
@@ -247,7 +284,7 @@ static struct viewer *viewer_new(struct coordinator *c, int64_t now, const char 
 {
 	struct viewer *v;
 
-	if (c->viewers.n >= c->opt.viewers_max || strlen(id) != PEERS_VIEWER_LEN)
+	if (strlen(id) != PEERS_VIEWER_LEN)
 		return NULL;
 	v = calloc(1, sizeof(*v));
 	if (!v)
@@ -271,33 +308,64 @@ static struct viewer *viewer_new(struct coordinator *c, int64_t now, const char 
 	return v;
 }
 
+static void say_consent(struct coordinator *c, const struct viewer *v, int home)
+{
+	coordinator_say(c, home, DOWN_CONSENT, v->id, strdup(v->consent ? "{\"consent\":true}" : "{\"consent\":false}"));
+}
+
+void record_tell_consent(struct coordinator *c, const struct viewer *v, int but)
+{
+	for (int home = 0; home < RECORD_HOMES; home++)
+		if (v->homes >> home & 1 && home != but)
+			say_consent(c, v, home);
+}
+
+/* What its homes do not know of each other: that it is excluded, what it said of its consent. */
+static void homes_agree(struct coordinator *c, struct viewer *v, int home, const struct told *told)
+{
+	static const char why[] = "this viewer was excluded for what it sent to others";
+	uint64_t homes = v->homes;
+
+	if (told->excluded && !v->excluded) {
+		v->homes &= ~(1ull << home);
+		record_shut_out(c, v, why);
+		v->homes = homes;
+	} else if (v->excluded && !told->excluded) {
+		coordinator_say(c, home, DOWN_CLOSE, v->id, strdup(why));
+	}
+	if (told->news)
+		record_tell_consent(c, v, home);
+	if (told->old)
+		say_consent(c, v, home);
+}
+
 struct viewer *record_join(struct coordinator *c, int64_t now, int home, const char *id, const char *asset, const char *facts)
 {
 	struct viewer *v = record_viewer(c, id);
-	struct asset *a = record_asset(c, asset, true, now);
-	int64_t epoch;
+	struct asset *a = home >= 0 && (v || c->viewers.n < c->opt.viewers_max) ? record_asset(c, asset, true, now) : NULL;
+	struct told told;
 	bool known;
 
+	if (!a)
+		return NULL;
 	if (v && v->asset != a) {
 		record_leave(c, v);
 		v = NULL;
 	}
-	if (!a || home < 0)
-		return NULL;
 	known = v;
 	if (!v)
 		v = viewer_new(c, now, id, a);
 	if (!v)
 		return NULL;
-	if (facts_take(v, facts, &epoch)) {
+	if (facts_take(v, facts, known, &told)) {
 		if (!v->prefix)
 			record_leave(c, v);
 		return NULL;
 	}
 	/* Told again after a change of owners: what it hears from now on is later than all that the other said. */
-	if (epoch > v->epoch && epoch < now + EPOCH_AHEAD_MS) /* clocks differ */
-		v->epoch = epoch;
-	if (epoch && !known)
+	if (told.epoch > v->epoch && told.epoch < now + EPOCH_AHEAD_MS) /* clocks differ */
+		v->epoch = told.epoch;
+	if (told.epoch && !known)
 		v->quiet_until = now + TAKEOVER_MS;
 	v->epoch = now > v->epoch ? now : v->epoch + 1;
 	v->seq = 0;
@@ -307,6 +375,7 @@ struct viewer *record_join(struct coordinator *c, int64_t now, int home, const c
 	v->homes |= 1ull << home;
 	v->heard_ms = now;
 	v->stale = v->resync = true;
+	homes_agree(c, v, home, &told);
 	record_place(c, v);
 	return v;
 }
@@ -348,7 +417,7 @@ void record_silence(struct coordinator *c, struct asset *a, int64_t now)
 /* ---- the plan's inputs ---- */
 bool record_may_upload(const struct coordinator *c, const struct viewer *v)
 {
-	return v->consent && !v->excluded && !v->metered && (!v->cellular || c->opt.group.cellular);
+	return v->consent && !v->excluded && !v->barred && !v->metered && (!v->cellular || c->opt.group.cellular);
 }
 
 const struct media_rendition *record_rendition(const struct viewer *v)
@@ -381,16 +450,21 @@ static int swarm_rendition(const struct swarm *s)
 	return most * 5 >= sum * 4 ? best : -1; /* sound's swarm is announced by players of every rendition */
 }
 
-/* What it is grouped by: asset and rendition, or the swarm when nobody says which rendition that is. */
+/* What it is grouped by: asset and rendition, or the swarm when nobody says which rendition that is; of several the lowest, so
+ * that all who are in the same ones have the same. */
 static uint64_t key_of(const struct viewer *v)
 {
+	const struct present *lowest = v->presents;
 	uint64_t r = v->rendition;
 	bool known = v->reported_ms;
 
-	for (const struct present *p = v->presents; p && !known; p = p->next)
+	for (const struct present *p = v->presents; p && !known; p = p->next) {
 		known = swarm_rendition(p->swarm) >= 0;
-	if (!known && v->presents)
-		return hash64(v->presents->swarm->info_hash, TRACKER_ID_LEN, v->asset->node.hash);
+		if (memcmp(p->swarm->info_hash, lowest->swarm->info_hash, TRACKER_ID_LEN) < 0)
+			lowest = p;
+	}
+	if (!known && lowest)
+		return hash64(lowest->swarm->info_hash, TRACKER_ID_LEN, v->asset->node.hash);
 	return hash64(&r, sizeof(r), v->asset->node.hash);
 }
 
@@ -400,7 +474,7 @@ void record_fill(struct coordinator *c, const struct viewer *v, struct group_vie
 	g->asset = key_of(v);
 	g->prefix = v->prefix->prefix;
 	g->as = v->as;
-	g->flags = (v->consent ? GROUP_CONSENT : 0) | (v->metered ? GROUP_METERED : 0) | (v->cellular ? GROUP_CELLULAR : 0) |
+	g->flags = (v->consent && !v->barred ? GROUP_CONSENT : 0) | (v->metered ? GROUP_METERED : 0) | (v->cellular ? GROUP_CELLULAR : 0) |
 		   (v->battery_low ? GROUP_BATTERY_LOW : 0) | (v->unreachable ? GROUP_UNREACHABLE : 0) |
 		   (v->excluded ? GROUP_EXCLUDED : 0) | (v->measured ? GROUP_MEASURED : 0);
 	g->uplink = v->measured ? v->uplink : 0;

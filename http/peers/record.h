@@ -52,7 +52,9 @@ struct node *table_first(const struct table *t, uint64_t hash); /* of those in i
 struct prefix { /* witnesses of one network count as one */
 	struct node node;
 	uint32_t prefix, viewers;
+	uint32_t at; /* in the asset's prefix_list */
 	int64_t failing_ms, slow_ms, starving_ms; /* the last time that one of its viewers said so */
+	int64_t asked_ms;			  /* … that one reported who is to ask the server */
 	float demand, egress;			  /* of the last tick's sum */
 };
 
@@ -60,7 +62,7 @@ struct swarm {
 	struct node node; /* in asset->swarms */
 	uint8_t info_hash[TRACKER_ID_LEN];
 	uint32_t presents;
-	uint32_t votes[RECORD_RENDITIONS]; /* which rendition those who report play when they announce here */
+	uint32_t votes[RECORD_RENDITIONS]; /* which rendition those who are here and report played when they announced last */
 };
 
 struct kept_offer {
@@ -78,7 +80,7 @@ struct link {
 	struct present *other;
 	int64_t at_ms;	    /* offered, then answered */
 	int64_t checked_ms; /* the last report of this side's viewer since; 0: none */
-	double from_bytes;  /* that this side says it had from the other */
+	double from_bytes;  /* that this side says it had from the other, since its session began; below 0: it did not say yet */
 	bool mine;	    /* this side's offer */
 	bool answered, connected, reached; /* reached: it was seen to work once */
 	uint8_t fails;			   /* in a row: the next try waits longer */
@@ -87,11 +89,13 @@ struct link {
 };
 
 struct present { /* a viewer in a swarm */
+	struct node node; /* in asset->presents, by peer_id: no two viewers have the same */
 	struct viewer *viewer;
 	struct swarm *swarm;
 	struct present *next; /* of the viewer */
 	uint8_t peer_id[TRACKER_ID_LEN];
 	uint8_t home, nkept;
+	uint8_t voted; /* 1 + the rendition of its vote in the swarm; 0: none */
 	int64_t heard_ms, asked_ms; /* announced; asked to announce at once */
 	struct kept_offer *kept[RECORD_KEPT];
 	struct link *links;
@@ -115,6 +119,8 @@ struct viewer {
 	struct prefix *prefix;
 	uint32_t as;
 	bool consent, receive, metered, cellular, battery_low, excluded, unreachable;
+	bool said;   /* its consent by its own word, which a token's does not change */
+	bool barred; /* its home knows others of its address who did harm: it gives nothing */
 	int64_t joined_ms, heard_ms, reported_ms;
 	struct present *presents;
 	unsigned int npresents;
@@ -132,6 +138,7 @@ struct viewer {
 	float rtt_ms, stability;
 	struct viewer_range *have;
 	uint16_t nhave;
+	bool told_server; /* when it reported last it was to ask the server too */
 	bool played; /* had a buffer once: an empty one now says something */
 	/* uplink as its receivers confirm it */
 	struct {
@@ -177,7 +184,7 @@ struct asset {
 	int64_t swept_ms;   /* silence was looked for */
 	int64_t empty_ms;   /* since when nobody watches; 0: somebody does */
 	uint32_t report_ms; /* between reports: longer when there are many viewers */
-	struct table swarms, prefixes;
+	struct table swarms, presents, prefixes;
 	struct prefix **prefix_list;
 	uint32_t nprefixes, prefixes_room;
 	struct viewer **viewers; /* all who joined */
@@ -197,7 +204,8 @@ struct asset {
 	uint32_t *edge_at, *edges, nedged;
 	uint32_t *order; /* members by grouping */
 	struct grouping *groupings;
-	uint32_t ngroupings, next_grouping, next_supply;
+	uint32_t ngroupings, next_supply;
+	uint32_t deal_from; /* the grouping's number from which on portions are dealt out next */
 	uint32_t told_next, matched_next; /* where the next slice of a tick goes on */
 	/* sensing */
 	struct sense sense;
@@ -228,6 +236,8 @@ struct coordinator {
 	pthread_mutex_t lock;
 	struct coordinator_options opt;
 	struct table assets, viewers;
+	uint64_t seed; /* of tables by what strangers choose */
+	int64_t now_ms, back_ms; /* the latest time; by how much the clock was set back since the start */
 	char homes[RECORD_HOMES][64];
 	unsigned int nhomes;
 	struct kept_list kept;
@@ -249,6 +259,7 @@ int record_home(struct coordinator *c, const char *home); /* its number; -1: too
 /* UP_JOIN; a viewer that is known already gets the new facts. NULL: refused. */
 struct viewer *record_join(struct coordinator *c, int64_t now, int home, const char *id, const char *asset, const char *facts);
 void record_leave(struct coordinator *c, struct viewer *v); /* frees it */
+void record_tell_consent(struct coordinator *c, const struct viewer *v, int but); /* its homes; but: that one knows, or -1 */
 void record_silence(struct coordinator *c, struct asset *a, int64_t now);
 void record_asset_free(struct coordinator *c, struct asset *a);
 /* Into the plan, out of it, as what is known says; sets dirty. */
@@ -260,13 +271,14 @@ const struct media_rendition *record_rendition(const struct viewer *v);
 float record_demand(const struct viewer *v); /* bytes/s that its rendition needs */
 
 /* ---- record_report.c ---- */
-/* 0; -EINVAL: refused (shape or impossible), nothing of it counts. */
+/* 0; -EINVAL: refused (shape or impossible), nothing of it counts but its word on consent. */
 int record_report(struct coordinator *c, struct viewer *v, int home, int64_t now, const json_t *report);
 
 /* ---- record_trust.c: what others say of one ---- */
 void record_credit(struct viewer *sender, const struct viewer *receiver, double bytes, int64_t now);
 void record_accuse(struct coordinator *c, struct viewer *by, struct viewer *of);
 void record_exclude(struct coordinator *c, struct viewer *v, const char *why);
+void record_shut_out(struct coordinator *c, struct viewer *v, const char *why); /* the same, of one that was excluded before */
 
 /* ---- tracker.c ---- */
 void tracker_take(struct coordinator *c, struct viewer *v, int home, int64_t now, struct tracker_message *m);
@@ -274,7 +286,7 @@ void tracker_drop(struct coordinator *c, struct present *p); /* ends a presence 
 /* Offers between those who shall be linked and are not. ask: where there is none, asks for a new announce. */
 void tracker_match(struct coordinator *c, struct viewer *v, int64_t now, bool ask);
 struct link *tracker_link(const struct present *p, const struct present *other);
-struct link *tracker_link_by_id(const struct viewer *v, const uint8_t peer_id[TRACKER_ID_LEN], struct present **mine);
+struct link *tracker_link_by_id(const struct viewer *v, const uint8_t peer_id[TRACKER_ID_LEN]);
 void tracker_connected(struct viewer *v, struct link *l); /* v reports that it works */
 struct present *tracker_present(const struct viewer *v, const struct swarm *s);
 bool tracker_may_meet(const struct coordinator *c, const struct viewer *a, const struct viewer *b);

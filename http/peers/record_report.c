@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * record_report.c -- what a player says of itself (record.h). A report that is malformed or impossible is refused as a
- * whole: more bytes than the time allows, counters that go back, positions and segments that the asset does not have.
+ * whole: more bytes than the time allows, counters that go back, positions and segments that the asset does not have. Its
+ * word on consent alone counts always: the player says it once.
  */
 #include <errno.h>
 #include <math.h>
@@ -28,7 +29,6 @@ struct report { /* checked, not yet applied */
 	const json_t *peers, *bad, *from;
 	bool resync;
 	int64_t epoch; /* that it knows */
-	int consent; /* -1: not said */
 };
 
 /* An integer (or nothing: otherwise) within 0…max. */
@@ -73,6 +73,35 @@ static bool segments_exist(const struct media_asset *m, uint64_t r, uint64_t fir
 	return of->nsegments && first >= of->segments[0].n && last <= of->segments[of->nsegments - 1].n;
 }
 
+static int by_range(const void *x, const void *y)
+{
+	const struct viewer_range *a = x, *b = y;
+
+	if (a->r != b->r)
+		return a->r < b->r ? -1 : 1;
+	return a->first < b->first ? -1 : a->first > b->first;
+}
+
+/* Each segment once, however often it was said: who holds what is counted. */
+static void have_merge(struct report *out)
+{
+	struct viewer_range *to = NULL;
+
+	if (out->nhave)
+		qsort(out->have, out->nhave, sizeof(out->have[0]), by_range);
+	for (uint16_t i = 0, n = out->nhave; i < n; i++) {
+		const struct viewer_range h = out->have[i];
+
+		if (to && to->r == h.r && h.first <= to->last + 1) {
+			to->last = h.last > to->last ? h.last : to->last;
+			out->nhave--;
+		} else {
+			to = to ? to + 1 : out->have;
+			*to = h;
+		}
+	}
+}
+
 static bool have_of(const struct media_asset *m, const json_t *list, struct report *out)
 {
 	size_t i;
@@ -91,13 +120,13 @@ static bool have_of(const struct media_asset *m, const json_t *list, struct repo
 		out->have[out->nhave++] = (struct viewer_range){ (uint16_t)json_integer_value(r), (uint32_t)json_integer_value(a),
 								 (uint32_t)json_integer_value(b) };
 	}
+	have_merge(out);
 	return true;
 }
 
 static bool shape(const struct viewer *v, const json_t *root, struct report *out)
 {
 	const struct media_asset *m = v->asset->media;
-	const json_t *consent = json_object_get(root, "consent");
 
 	memset(out, 0, sizeof(*out));
 	if (!json_is_object(root) || !whole(root, "r", RECORD_RENDITIONS - 1, v->rendition, &out->rendition) ||
@@ -119,7 +148,6 @@ static bool shape(const struct viewer *v, const json_t *root, struct report *out
 	    (out->from && (!json_is_object(out->from) || json_object_size(out->from) > FROM_MAX)))
 		return false;
 	out->resync = json_is_true(json_object_get(root, "resync"));
-	out->consent = json_is_boolean(consent) ? json_is_true(consent) : -1;
 	return true;
 }
 
@@ -193,7 +221,7 @@ static void apply_counters(struct coordinator *c, struct viewer *v, const struct
 			v->stability += 0.1f * (1 - v->stability);
 		else
 			v->stability *= 0.9f;
-		if (r->failed > v->failed)
+		if (r->failed > v->failed && !v->excluded)
 			v->prefix->failing_ms = now;
 	}
 	v->down_server = r->down_server;
@@ -202,8 +230,6 @@ static void apply_counters(struct coordinator *c, struct viewer *v, const struct
 	v->stalls = (uint32_t)r->stalls;
 	v->stall_ms = (uint32_t)r->stall_ms;
 	v->failed = (uint32_t)r->failed;
-	if (r->slow >= SLOW)
-		v->prefix->slow_ms = now;
 	if (r->rtt > 0)
 		v->rtt_ms = (float)r->rtt;
 }
@@ -220,7 +246,7 @@ static bool starving(const struct viewer *v)
 	return !m || v->position_s * 1000 + 2.0 * segment_ms < m->duration_ms;
 }
 
-static void apply_place(struct coordinator *c, struct viewer *v, const struct report *r, int64_t now)
+static void apply_place(struct viewer *v, const struct report *r)
 {
 	struct viewer_range *have = NULL;
 
@@ -240,9 +266,47 @@ static void apply_place(struct coordinator *c, struct viewer *v, const struct re
 	v->buffer_ms = (uint32_t)r->buffer;
 	if (v->buffer_ms >= 4000)
 		v->played = true;
-	if (starving(v))
+}
+
+/* What it says of the server. Who was told to ask peers alone, now or when it reported last, can say nothing of it, nor can one
+ * who asked it for nothing since. asked: its counters say so. */
+static void apply_witness(struct viewer *v, const struct report *r, bool asked, int64_t now)
+{
+	bool told = instruct_source(v) != SOURCE_PEERS, may = told && v->told_server && !v->excluded;
+
+	v->told_server = told;
+	if (!may)
+		return;
+	v->prefix->asked_ms = now;
+	if (r->slow >= SLOW)
+		v->prefix->slow_ms = now;
+	if ((asked || r->slow > 0) && starving(v))
 		v->prefix->starving_ms = now;
-	(void)c;
+}
+
+/* What it had from each, in all. Of one that it did not speak of before nothing is credited: that may be of an earlier link. */
+static void apply_from(struct viewer *v, const json_t *from, int64_t now)
+{
+	double most = RATE_MAX * (double)(now - v->reported_ms + SLACK_MS) / 1000;
+	const char *key;
+	json_t *one;
+
+	json_object_foreach ((json_t *)from, key, one) {
+		uint8_t id[TRACKER_ID_LEN];
+		double bytes = json_number_value(one);
+		struct link *l = tracker_id_parse(id, key, strlen(key)) ? tracker_link_by_id(v, id) : NULL;
+
+		if (!l || !l->answered)
+			continue;
+		if (v->reported_ms && l->from_bytes >= 0 && bytes > l->from_bytes && bytes - l->from_bytes <= most)
+			record_credit(l->other->viewer, v, bytes - l->from_bytes, now);
+		l->from_bytes = bytes;
+	}
+	/* those of whom it says nothing gave nothing */
+	for (struct present *p = v->presents; from && p; p = p->next)
+		for (uint32_t i = 0; i < p->nlinks; i++)
+			if (p->links[i].answered && p->links[i].from_bytes < 0)
+				p->links[i].from_bytes = 0;
 }
 
 /* Which of its links work, what it had from whom, who sent what was not what it claimed. */
@@ -251,7 +315,6 @@ static void apply_peers(struct coordinator *c, struct viewer *v, const struct re
 	struct link *l;
 	size_t i;
 	json_t *one;
-	const char *key;
 
 	for (struct present *p = v->presents; r->peers && p; p = p->next) {
 		for (uint32_t k = 0; k < p->nlinks; k++) {
@@ -266,37 +329,43 @@ static void apply_peers(struct coordinator *c, struct viewer *v, const struct re
 
 		if (!json_is_string(one) || !tracker_id_parse(id, json_string_value(one), json_string_length(one)))
 			continue;
-		l = tracker_link_by_id(v, id, NULL);
+		l = tracker_link_by_id(v, id);
 		if (l && l->answered)
 			tracker_connected(v, l);
 	}
-	json_object_foreach ((json_t *)r->from, key, one) {
-		uint8_t id[TRACKER_ID_LEN];
-		double bytes = json_number_value(one), most = RATE_MAX * (double)(now - v->reported_ms + SLACK_MS) / 1000;
-
-		l = tracker_id_parse(id, key, strlen(key)) ? tracker_link_by_id(v, id, NULL) : NULL;
-		if (!l || !l->answered || bytes <= l->from_bytes)
-			continue;
-		if (v->reported_ms && bytes - l->from_bytes <= most)
-			record_credit(l->other->viewer, v, bytes - l->from_bytes, now);
-		l->from_bytes = bytes;
-	}
+	apply_from(v, r->from, now);
 	json_array_foreach (r->bad, i, one) {
 		uint8_t id[TRACKER_ID_LEN];
 
 		if (!json_is_string(one) || !tracker_id_parse(id, json_string_value(one), json_string_length(one)))
 			continue;
-		l = tracker_link_by_id(v, id, NULL);
+		l = tracker_link_by_id(v, id);
 		if (l && l->answered)
 			record_accuse(c, v, l->other->viewer);
 	}
 }
 
+static void take_consent(struct coordinator *c, struct viewer *v, int home, const json_t *said)
+{
+	if (!json_is_boolean(said))
+		return;
+	v->said = true;
+	if (v->consent == json_is_true(said))
+		return;
+	v->consent = json_is_true(said);
+	v->receive = v->receive || v->consent;
+	v->asset->dirty = v->stale = true;
+	record_place(c, v);
+	record_tell_consent(c, v, home);
+}
+
 int record_report(struct coordinator *c, struct viewer *v, int home, int64_t now, const json_t *root)
 {
 	struct report r;
+	bool asked;
 
 	v->heard_ms = now;
+	take_consent(c, v, home, json_object_get(root, "consent"));
 	if (!shape(v, root, &r) || !possible(v, &r, now))
 		return -EINVAL;
 	if (home >= 0) {
@@ -317,14 +386,11 @@ int record_report(struct coordinator *c, struct viewer *v, int home, int64_t now
 		return 0;
 	if (v->reported_ms && restarted(v, &r))
 		v->reported_ms = 0;
+	asked = r.down_server > v->down_server || r.failed > v->failed;
 	apply_peers(c, v, &r, now);
 	apply_counters(c, v, &r, now);
-	apply_place(c, v, &r, now);
-	if (r.consent >= 0 && v->consent != (bool)r.consent) {
-		v->consent = r.consent;
-		v->receive = v->receive || v->consent;
-		v->asset->dirty = v->stale = true;
-	}
+	apply_place(v, &r);
+	apply_witness(v, &r, asked, now);
 	v->reported_ms = now;
 	record_place(c, v);
 	return 0;

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * record_show.c -- the record for people (coordinator.h): assets, and who is in which grouping.
+ * record_show.c -- the record for people (coordinator.h): assets, and who is in which grouping. A large asset is shown in
+ * pieces, between which others have the lock: who moved meanwhile may be there twice or not at all.
  */
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "http/peers/record.h"
+
+#define GROUPINGS_AT_ONCE 8   /* shown, before others get the lock: under a millisecond */
+#define ALONE_AT_ONCE	  512 /* viewers of no grouping */
 
 static const char *const mode_names[] = { "auto", "on", "off" };
 static const char *const group_role_names[] = { "alone", "first", "second" };
@@ -52,6 +57,7 @@ static json_t *flags_of(const struct viewer *v)
 	flag(out, v->battery_low, "battery-low");
 	flag(out, v->unreachable, "unreachable");
 	flag(out, v->excluded, "excluded");
+	flag(out, v->barred, "barred");
 	flag(out, v->measured, "measured");
 	return out;
 }
@@ -96,34 +102,60 @@ static void grouping_show(struct coordinator *c, const struct asset *a, const st
 					     any ? (int)any->rendition : 0, "viewers", viewers));
 }
 
-/* Those who are in no grouping, as one without a number. */
-static void alone_show(struct coordinator *c, const struct asset *a, json_t *out)
+/* Some groupings from *next on, by number: the next ones may be others by then. True: there are more. */
+static bool groupings_show(struct coordinator *c, const char *asset, uint64_t *next, json_t *out)
 {
-	json_t *viewers = json_array();
-
-	for (uint32_t i = 0; i < a->nviewers; i++) {
-		const struct viewer *v = a->viewers[i];
-
-		if (v->at == GROUP_NONE || v->at >= a->nedged || a->plan[v->at].grouping == GROUP_NONE)
-			json_array_append_new(viewers, viewer_show(c, v, a->sensed_ms));
-	}
-	if (json_array_size(viewers))
-		json_array_append_new(out, json_pack("{s:n, s:s, s:n, s:o}", "grouping", "asset", a->name, "rendition", "viewers", viewers));
-	else
-		json_decref(viewers);
-}
-
-json_t *coordinator_groups(struct coordinator *c, const char *asset)
-{
-	json_t *out = json_array();
-	struct asset *a;
+	const struct asset *a;
+	uint32_t i = 0, n = 0;
+	bool more;
 
 	pthread_mutex_lock(&c->lock);
 	a = record_asset(c, asset, false, 0);
-	for (uint32_t i = 0; a && i < a->ngroupings; i++)
+	while (a && i < a->ngroupings && a->groupings[i].number < *next)
+		i++;
+	for (; a && i < a->ngroupings && n < GROUPINGS_AT_ONCE; i++, n++) {
 		grouping_show(c, a, &a->groupings[i], out);
-	if (a)
-		alone_show(c, a, out);
+		*next = (uint64_t)a->groupings[i].number + 1;
+	}
+	more = a && i < a->ngroupings;
 	pthread_mutex_unlock(&c->lock);
+	return more;
+}
+
+/* Some of those who are in no grouping, from the viewer *next on. True: there are more. */
+static bool alone_show(struct coordinator *c, const char *asset, uint32_t *next, json_t *out)
+{
+	const struct asset *a;
+	bool more;
+
+	pthread_mutex_lock(&c->lock);
+	a = record_asset(c, asset, false, 0);
+	for (uint32_t n = 0; a && *next < a->nviewers && n < ALONE_AT_ONCE; n++) {
+		const struct viewer *v = a->viewers[(*next)++];
+
+		if (v->at == GROUP_NONE || v->at >= a->nedged || a->plan[v->at].grouping == GROUP_NONE)
+			json_array_append_new(out, viewer_show(c, v, a->sensed_ms));
+	}
+	more = a && *next < a->nviewers;
+	pthread_mutex_unlock(&c->lock);
+	return more;
+}
+
+/* Those who are in no grouping are as one without a number. */
+json_t *coordinator_groups(struct coordinator *c, const char *asset)
+{
+	json_t *out = json_array(), *alone = json_array();
+	uint64_t number = 0;
+	uint32_t viewer = 0;
+
+	/* a mutex is not fair: who waits for it must get a turn */
+	while (groupings_show(c, asset, &number, out))
+		sched_yield();
+	while (alone_show(c, asset, &viewer, alone))
+		sched_yield();
+	if (json_array_size(alone))
+		json_array_append_new(out, json_pack("{s:n, s:s, s:n, s:o}", "grouping", "asset", asset, "rendition", "viewers", alone));
+	else
+		json_decref(alone);
 	return out;
 }

@@ -3,7 +3,8 @@
  * record_trust.c -- what others say of a viewer (record.h): the uplink that its receivers confirm, and poison.
  *
  * Bounds. A rate counts only as far as receivers of at least two prefixes confirm it, and the words of one prefix count
- * at most as much as those of all others together. A viewer's voice counts for two accusations in its life, and only
+ * at most as much as those of all others together; never more than 1.25 of what the sender reports itself (a player
+ * that makes no reports says nothing of it). A viewer's voice counts for two accusations in its life, and only
  * against those to whom the tracker linked it; two prefixes must agree. So k forged viewers exclude at most k others, and
  * none at all from one prefix (unless the asset has fewer than three: then it takes one who is itself known to give).
  */
@@ -16,6 +17,7 @@
 #define WINDOW_MS	 5000
 #define RISE		 0.5f  /* of the way up, per window */
 #define FALL		 0.02f /* of the way down: a quiet window says that nobody asked, not that it could not */
+#define FULL		 0.8f  /* of its cap: it gives all that it may */
 #define UNSEEN		 65536 /* bytes/s that one is taken for who was never measured (group.h) */
 #define WITNESS_PREFIXES 3
 
@@ -40,14 +42,19 @@ static void window_close(struct viewer *v, int64_t now)
 {
 	double seconds = (double)(now - v->credit_ms) / 1000;
 	float rate = confirmed(v, seconds), claim = v->rate_up;
+	float cap = v->at == GROUP_NONE ? 0 : v->asset->plan[v->at].cap;
 
-	if (claim > 0 && rate > 1.25f * claim) /* nobody gives more than it says itself */
+	if (v->reported_ms && rate > 1.25f * claim) /* nobody gives more than it says itself */
 		rate = 1.25f * claim;
-	if (rate > 0) {
-		if (!v->measured)
-			v->uplink = UNSEEN;
+	if (!v->measured && rate > UNSEEN) { /* less says nothing, and would end its try without a cap */
+		v->uplink = UNSEEN;
 		v->measured = true;
-		v->uplink += (rate > v->uplink ? RISE : FALL) * (rate - v->uplink);
+	}
+	if (rate > 0 && v->measured) {
+		if (rate > v->uplink)
+			v->uplink += RISE * (rate - v->uplink);
+		else if (rate < FULL * cap) /* else it is the cap that lets no more through */
+			v->uplink += FALL * (rate - v->uplink);
 		/* In the calm little is asked for: a low rate says nothing. In an outage a cap of it would be the end. */
 		if (v->uplink < UNSEEN && v->asset->sense.state == SENSE_CALM)
 			v->uplink = UNSEEN;
@@ -107,11 +114,18 @@ void record_accuse(struct coordinator *c, struct viewer *by, struct viewer *of)
 
 void record_exclude(struct coordinator *c, struct viewer *v, const char *why)
 {
-	v->excluded = true;
 	c->counts.excluded++;
+	record_shut_out(c, v, why);
+}
+
+void record_shut_out(struct coordinator *c, struct viewer *v, const char *why)
+{
+	v->excluded = true;
 	while (v->presents)
 		tracker_drop(c, v->presents);
 	record_unplace(v);
 	v->stale = true;
-	coordinator_say(c, v->home, DOWN_CLOSE, v->id, strdup(why));
+	for (int home = 0; home < RECORD_HOMES; home++)
+		if (v->homes >> home & 1)
+			coordinator_say(c, home, DOWN_CLOSE, v->id, strdup(why));
 }

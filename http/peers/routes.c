@@ -2,6 +2,7 @@
 /*
  * routes.c -- the service's routes, public and inside, and the few handlers that only hand on.
  */
+#include <errno.h>
 #include <openssl/crypto.h>
 #include <string.h>
 
@@ -63,6 +64,7 @@ static enum http_next take(struct http_req *req, struct peers *p, const char *wa
 	const char *said = http_header(req, "X-Weir-Peers"), *body;
 	char right[45];
 	size_t len;
+	int rc;
 
 	if (!peers_serves(req, p))
 		return HTTP_ANSWERED;
@@ -71,8 +73,12 @@ static enum http_next take(struct http_req *req, struct peers *p, const char *wa
 	exchange_mac(right, &p->secret, way, body, len);
 	if (!said || strlen(said) != strlen(right) || CRYPTO_memcmp(said, right, strlen(right)))
 		return http_reply_error(req, 403, "gateway", "this is for gateways of this installation");
-	if (!fn(p->exchange, body, len))
+	rc = fn(p->exchange, body, len);
+	if (!rc)
 		return http_reply(req, 204, NULL, NULL, 0);
+	if (rc == -ESTALE)
+		return http_reply_error(req, 409, "stale", "this batch is not for this gateway, not of now, or not the next: gateway %s's log says "
+					"which; if it goes on, compare the clocks of both machines", p->node);
 	return http_reply_error(req, 400, "messages", "that is no batch of messages of a gateway");
 }
 

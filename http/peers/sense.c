@@ -29,14 +29,15 @@ static struct sense_options defaults(const struct sense_options *opt)
 	return o;
 }
 
-/* How many prefixes must say the same: at least the quorum, at least their share, but never more than watch. */
-static uint32_t quorum(const struct sense_options *o, uint32_t prefixes)
+/* How many prefixes must say the same: at least the quorum, at least the share of those that could, but never more than
+ * watch: one is not enough because the others do not report. */
+static uint32_t quorum(const struct sense_options *o, const struct sense_input *in)
 {
-	double by_share = (double)o->share * prefixes;
+	double by_share = (double)o->share * (in->asking ? in->asking : in->prefixes);
 	uint32_t need = (uint32_t)by_share + ((double)(uint32_t)by_share < by_share - 1e-6);
 
 	need = need > o->quorum ? need : o->quorum;
-	need = need < prefixes ? need : prefixes;
+	need = need < in->prefixes ? need : in->prefixes;
 	return need ? need : 1;
 }
 
@@ -52,7 +53,7 @@ __attribute__((format(printf, 2, 3))) static void say(char why[128], const char 
 /* What the input says by itself. In strained and outage the thresholds of demand are the lower ones: hysteresis. */
 static enum sense_state sign(const struct sense_options *o, const struct sense_input *in, bool high_already, char why[128])
 {
-	uint32_t need = quorum(o, in->prefixes);
+	uint32_t need = quorum(o, in);
 	bool nothing = in->egress <= NOTHING * in->demand || in->egress <= 0;
 	double limit = (double)(high_already ? o->low : o->high) * in->capacity;
 	double ahead = in->demand + in->demand_slope * o->horizon_ms / 1000;

@@ -20,8 +20,9 @@ enum sense_mode { SENSE_AUTO, SENSE_ON, SENSE_OFF }; /* the operator's switch; O
 struct sense_input { /* of one asset, over the last tick */
 	int64_t now_ms;
 	uint32_t viewers, prefixes; /* that watch */
-	/* prefixes of which a viewer reported in the last 5 s: a server request failed; a segment took longer than 0.8 of its
-	 * duration; its buffer is below one segment */
+	uint32_t asking;	    /* prefixes of which one reports who is to ask the server, so that it can tell; 0: all */
+	/* prefixes of which a viewer reported in the last 5 s: a server request failed; of one who asks the server: a segment
+	 * took longer than 0.8 of its duration; its buffer is below one segment */
 	uint32_t failing, slow, starving;
 	uint32_t endpoints_alive, endpoints_known; /* known 0: not known */
 	/* bytes/s that all viewers would take from the server were the state calm (else it would seem over as soon as we help) */
@@ -32,7 +33,7 @@ struct sense_input { /* of one asset, over the last tick */
 };
 struct sense_options { /* 0: the default */
 	uint32_t quorum;     /* independent witnesses for a change upwards, when so many prefixes watch; 2 */
-	float share;	     /* … and of the prefixes that watch; 0.1 */
+	float share;	     /* … and of the prefixes that ask the server; 0.1 */
 	float high, low;     /* demand over capacity that is strained / that lets go; 0.9, 0.7 */
 	uint32_t horizon_ms; /* of the prediction; 10,000 */
 	uint32_t settle_ms;  /* without a sign before one step down; 10,000 */

@@ -20,27 +20,6 @@ struct wish {
 	double battery; /* 0…1; 1: not said */
 };
 
-/* A part of a path that people see: no controls, and no dots that lead elsewhere. */
-static bool asset_valid(const char *asset)
-{
-	size_t len = strlen(asset);
-
-	if (!len || asset[0] == '/' || asset[len - 1] == '/')
-		return false;
-	for (const char *at = asset; *at; at++)
-		if ((unsigned char)*at < 0x20 || *at == 0x7f || *at == '\\' || *at == '?' || *at == '#')
-			return false;
-	for (const char *part = asset; part; part = strchr(part, '/')) {
-		size_t n;
-
-		part += *part == '/';
-		n = strcspn(part, "/");
-		if (!n || (n == 1 && *part == '.') || (n == 2 && !strncmp(part, "..", 2)))
-			return false;
-	}
-	return true;
-}
-
 static bool take_bool(const json_t *o, const char *key, bool absent, bool *out)
 {
 	const json_t *value = json_object_get(o, key);
@@ -59,8 +38,7 @@ static bool wish_read(struct wish *w, const json_t *o)
 	w->bucket = json_string_value(json_object_get(o, "bucket"));
 	w->asset = json_string_value(json_object_get(o, "asset"));
 	w->battery = json_is_number(battery) ? json_number_value(battery) : 1;
-	return fine && w->bucket && w->asset && token_name_valid(w->bucket) && asset_valid(w->asset) &&
-	       strlen(w->bucket) + 1 + strlen(w->asset) < PEERS_ASSET_MAX;
+	return fine && w->bucket && w->asset && peers_asset_valid(w->bucket, strlen(w->bucket), w->asset);
 }
 
 /* ---- where gateways are ---- */
@@ -159,16 +137,17 @@ static char *session_key(struct peers *p, const char *viewer)
 static enum http_next answer(struct http_req *req, struct peers *p, const struct wish *w, const struct viewer_token *t, const char *token)
 {
 	json_t *origins = origins_of(req, p), *trackers = trackers_of(origins, token), *o;
-	char *key = session_key(p, t->viewer);
+	char *key = session_key(p, t->viewer), signer[45];
 	uint32_t ahead_ms;
 
 	pthread_mutex_lock(&p->lock);
 	ahead_ms = p->set.ahead_ms;
 	pthread_mutex_unlock(&p->lock);
+	media_public_key(p->media, signer);
 	o = json_pack("{s:s, s:s, s:s?, s:I, s:s, s:O, s:o, s:i}", "viewer", t->viewer, "token", token, "key", key, "expires",
 		      (json_int_t)t->expires, "swarm", t->asset, "trackers", trackers, "gateways", origins, "report_ms", PEERS_REPORT_MS);
-	json_object_set_new(o, "media", json_pack("{s:o, s:s?}", "list", json_sprintf("/b/%s/weir-media.json", t->asset), "key",
-						  media_public_key(p->media)));
+	json_object_set_new(o, "media", json_pack("{s:o, s:s}", "list", json_sprintf("/b/%s/weir-media.json", t->asset), "key",
+						  signer));
 	json_object_set_new(o, "master", json_sprintf("/b/%s/master.m3u8", t->asset));
 	json_object_set_new(o, "settings", settings(w, t->asset, trackers, ahead_ms));
 	/* instructions end at a moment: a viewer's clock may be wrong */

@@ -148,6 +148,14 @@ static void change_work(struct http_req *req, void *arg)
 	free(w);
 }
 
+/* "*", or BUCKET/ASSET: a name that no asset can have would be kept for nothing. */
+static bool switchable(const char *asset)
+{
+	const char *slash = strchr(asset, '/');
+
+	return !strcmp(asset, "*") || (slash && peers_asset_valid(asset, (size_t)(slash - asset), slash + 1));
+}
+
 enum http_next peers_switch(struct http_req *req, void *arg)
 {
 	struct peers *p = arg;
@@ -166,7 +174,7 @@ enum http_next peers_switch(struct http_req *req, void *arg)
 	asset = json_string_value(json_object_get(o, "asset"));
 	mode = json_string_value(json_object_get(o, "mode"));
 	w = calloc(1, sizeof(*w));
-	if (!w || !asset || !*asset || strlen(asset) >= sizeof(w->asset) || mode_of(mode) < 0) {
+	if (!w || !asset || !switchable(asset) || mode_of(mode) < 0) {
 		json_decref(o);
 		free(w);
 		return http_reply_error(req, 400, "switch", "the body is {\"asset\": \"BUCKET/ASSET\" or \"*\", \"mode\": \"auto\", \"on\" or \"off\"}");

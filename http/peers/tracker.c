@@ -33,17 +33,12 @@ struct link *tracker_link(const struct present *p, const struct present *other)
 	return NULL;
 }
 
-struct link *tracker_link_by_id(const struct viewer *v, const uint8_t peer_id[TRACKER_ID_LEN], struct present **mine)
+struct link *tracker_link_by_id(const struct viewer *v, const uint8_t peer_id[TRACKER_ID_LEN])
 {
-	for (struct present *p = v->presents; p; p = p->next) {
-		for (uint32_t i = 0; i < p->nlinks; i++) {
-			if (!memcmp(p->links[i].other->peer_id, peer_id, TRACKER_ID_LEN)) {
-				if (mine)
-					*mine = p;
+	for (struct present *p = v->presents; p; p = p->next)
+		for (uint32_t i = 0; i < p->nlinks; i++)
+			if (!memcmp(p->links[i].other->peer_id, peer_id, TRACKER_ID_LEN))
 				return &p->links[i];
-			}
-		}
-	}
 	return NULL;
 }
 
@@ -65,7 +60,7 @@ static void link_cut(struct present *p, const struct present *other)
 }
 
 /* Room for one more: the oldest that does not work makes it, when there are too many. */
-static struct link *link_room(struct present *p)
+static bool link_room(struct present *p)
 {
 	struct link *oldest = NULL, *links;
 	uint32_t room;
@@ -75,7 +70,7 @@ static struct link *link_room(struct present *p)
 			if (!p->links[i].connected && (!oldest || p->links[i].at_ms < oldest->at_ms))
 				oldest = &p->links[i];
 		if (!oldest)
-			return NULL;
+			return false;
 		link_cut(oldest->other, p);
 		*oldest = p->links[--p->nlinks];
 	}
@@ -83,11 +78,11 @@ static struct link *link_room(struct present *p)
 		room = p->links_room ? 2 * p->links_room : 4;
 		links = realloc(p->links, room * sizeof(*links));
 		if (!links)
-			return NULL;
+			return false;
 		p->links = links;
 		p->links_room = room;
 	}
-	return memset(&p->links[p->nlinks], 0, sizeof(struct link));
+	return true;
 }
 
 /* Both sides of the pair's link, made when there is none. */
@@ -98,8 +93,8 @@ static bool link_both(struct present *p, struct present *q, struct link **of_p, 
 	if (!l) {
 		if (!link_room(p) || !link_room(q))
 			return false;
-		p->links[p->nlinks++].other = q;
-		q->links[q->nlinks++].other = p;
+		p->links[p->nlinks++] = (struct link){ .other = q, .from_bytes = -1 };
+		q->links[q->nlinks++] = (struct link){ .other = p, .from_bytes = -1 };
 	}
 	*of_p = tracker_link(p, q);
 	*of_q = tracker_link(q, p);
@@ -240,9 +235,9 @@ void tracker_match(struct coordinator *c, struct viewer *v, int64_t now, bool as
 }
 
 /* ---- swarms and presences ---- */
-static struct swarm *swarm_get(struct asset *a, const uint8_t info_hash[TRACKER_ID_LEN], bool make)
+static struct swarm *swarm_get(const struct coordinator *c, struct asset *a, const uint8_t info_hash[TRACKER_ID_LEN], bool make)
 {
-	uint64_t hash = hash64(info_hash, TRACKER_ID_LEN, 0);
+	uint64_t hash = hash64(info_hash, TRACKER_ID_LEN, c->seed);
 	struct swarm *s;
 
 	for (struct node *n = table_first(&a->swarms, hash); n; n = n->next)
@@ -265,6 +260,7 @@ void tracker_drop(struct coordinator *c, struct present *p)
 	struct swarm *s = p->swarm;
 
 	offers_clear(c, p);
+	v->stale = true; /* its lists named those */
 	for (uint32_t i = 0; i < p->nlinks; i++) {
 		p->links[i].other->viewer->stale = true; /* its lists name it */
 		link_cut(p->links[i].other, p);
@@ -276,6 +272,9 @@ void tracker_drop(struct coordinator *c, struct present *p)
 		}
 	}
 	v->npresents--;
+	if (p->voted)
+		s->votes[p->voted - 1]--;
+	table_remove(&v->asset->presents, &p->node);
 	if (!--s->presents) {
 		table_remove(&v->asset->swarms, &s->node);
 		free(s);
@@ -304,9 +303,10 @@ static struct present *present_new(struct coordinator *c, struct viewer *v, cons
 				p = q;
 		tracker_drop(c, p);
 	}
-	s = swarm_get(v->asset, m->info_hash, true);
+	s = swarm_get(c, v->asset, m->info_hash, true);
 	p = s ? calloc(1, sizeof(*p)) : NULL;
-	if (!p) {
+	if (!p || table_add(&v->asset->presents, &p->node, hash64(m->peer_id, TRACKER_ID_LEN, c->seed))) {
+		free(p);
 		if (s && !s->presents) {
 			table_remove(&v->asset->swarms, &s->node);
 			free(s);
@@ -327,7 +327,7 @@ static struct present *present_new(struct coordinator *c, struct viewer *v, cons
 /* The viewer's place in that swarm; a new peer_id is a new player, which knows nothing of the old one's links. */
 static struct present *present_get(struct coordinator *c, struct viewer *v, const struct tracker_message *m)
 {
-	struct swarm *s = swarm_get(v->asset, m->info_hash, false);
+	struct swarm *s = swarm_get(c, v->asset, m->info_hash, false);
 	struct present *p = s ? tracker_present(v, s) : NULL;
 
 	if (p && memcmp(p->peer_id, m->peer_id, sizeof(p->peer_id))) {
@@ -337,16 +337,17 @@ static struct present *present_get(struct coordinator *c, struct viewer *v, cons
 	return p ? p : present_new(c, v, m);
 }
 
-/* Two with the same peer_id in a swarm would be taken for one by all others. */
-static bool peer_id_taken(const struct viewer *v, const struct tracker_message *m)
+/* Two with the same peer_id would be taken for one by all others: what is said of one of them would count for the other. */
+static bool peer_id_taken(const struct coordinator *c, const struct viewer *v, const uint8_t peer_id[TRACKER_ID_LEN])
 {
-	const struct present *p = v->presents;
+	uint64_t hash = hash64(peer_id, TRACKER_ID_LEN, c->seed);
 
-	while (p && memcmp(p->swarm->info_hash, m->info_hash, TRACKER_ID_LEN))
-		p = p->next;
-	for (uint32_t i = 0; p && i < p->nlinks; i++)
-		if (!memcmp(p->links[i].other->peer_id, m->peer_id, TRACKER_ID_LEN))
+	for (struct node *n = table_first(&v->asset->presents, hash); n; n = n->next) {
+		const struct present *p = (struct present *)n;
+
+		if (n->hash == hash && p->viewer != v && !memcmp(p->peer_id, peer_id, TRACKER_ID_LEN))
 			return true;
+	}
 	return false;
 }
 
@@ -361,13 +362,17 @@ static unsigned int interval(const struct viewer *v, unsigned int open)
 	return 3 * s < INTERVAL_MAX ? 3 * s : INTERVAL_MAX; /* it will be asked when it is wanted */
 }
 
-static void vote(const struct viewer *v, struct swarm *s)
+/* One voice each, however often it announces. */
+static void vote(struct present *p)
 {
+	const struct viewer *v = p->viewer;
+
 	if (!v->reported_ms || v->rendition >= RECORD_RENDITIONS)
 		return;
-	if (++s->votes[v->rendition] > 1000)
-		for (int i = 0; i < RECORD_RENDITIONS; i++)
-			s->votes[i] /= 2;
+	if (p->voted)
+		p->swarm->votes[p->voted - 1]--;
+	p->voted = (uint8_t)(v->rendition + 1);
+	p->swarm->votes[v->rendition]++;
 }
 
 static void take_announce(struct coordinator *c, struct viewer *v, int home, int64_t now, struct tracker_message *m)
@@ -378,7 +383,7 @@ static void take_announce(struct coordinator *c, struct viewer *v, int home, int
 
 	c->counts.announces++;
 	if (m->event == TRACKER_STOPPED) {
-		struct swarm *s = swarm_get(a, m->info_hash, false);
+		struct swarm *s = swarm_get(c, a, m->info_hash, false);
 
 		p = s ? tracker_present(v, s) : NULL;
 		if (p && !memcmp(p->peer_id, m->peer_id, sizeof(p->peer_id)))
@@ -387,13 +392,13 @@ static void take_announce(struct coordinator *c, struct viewer *v, int home, int
 		coordinator_say(c, home, DOWN_TRACK, v->id, tracker_write_answer_to_announce(m->info_hash, INTERVAL_MAX, 0, 0));
 		return;
 	}
-	if (peer_id_taken(v, m) || !(p = present_get(c, v, m))) {
+	if (peer_id_taken(c, v, m->peer_id) || !(p = present_get(c, v, m))) {
 		c->counts.dropped++;
 		return;
 	}
 	p->heard_ms = now;
 	p->home = (uint8_t)home;
-	vote(v, p->swarm);
+	vote(p);
 	record_place(c, v);
 	if (a->dirty && coordinator_group_cheap(a))
 		coordinator_group(c, a, now, false);
@@ -414,7 +419,7 @@ static void take_announce(struct coordinator *c, struct viewer *v, int home, int
 
 static void take_answer(struct coordinator *c, struct viewer *v, int64_t now, const struct tracker_message *m)
 {
-	struct swarm *s = swarm_get(v->asset, m->info_hash, false);
+	struct swarm *s = swarm_get(c, v->asset, m->info_hash, false);
 	struct present *p = s ? tracker_present(v, s) : NULL, *to;
 	struct link *l = NULL, *back;
 
@@ -423,7 +428,9 @@ static void take_answer(struct coordinator *c, struct viewer *v, int64_t now, co
 		    !p->links[i].answered && !memcmp(p->links[i].id, m->offer_id, TRACKER_ID_LEN))
 			l = &p->links[i];
 	back = l ? tracker_link(l->other, p) : NULL;
-	if (!back || memcmp(p->peer_id, m->peer_id, TRACKER_ID_LEN) || !tracker_may_meet(c, v, l->other->viewer)) {
+	/* its gateway may have gone since: who made the offer waits there alone */
+	if (!back || memcmp(p->peer_id, m->peer_id, TRACKER_ID_LEN) || !tracker_may_meet(c, v, l->other->viewer) ||
+	    !(l->other->viewer->homes >> l->home & 1)) {
 		c->counts.dropped++;
 		return;
 	}
@@ -432,7 +439,6 @@ static void take_answer(struct coordinator *c, struct viewer *v, int64_t now, co
 	l->answered = back->answered = true;
 	l->at_ms = back->at_ms = now;
 	l->checked_ms = back->checked_ms = 0;
-	l->from_bytes = back->from_bytes = 0;
 	c->counts.answers++;
 	coordinator_say(c, l->home, DOWN_TRACK, to->viewer->id, tracker_write_answer(m->info_hash, m->peer_id, m->offer_id, m->answer));
 }
@@ -444,7 +450,7 @@ static void take_scrape(struct coordinator *c, struct viewer *v, int home, struc
 	for (const struct present *p = v->presents; p && !m->nhashes; p = p->next)
 		memcpy(m->hashes[m->nhashes++], p->swarm->info_hash, TRACKER_ID_LEN);
 	for (unsigned int i = 0; i < m->nhashes; i++) {
-		const struct swarm *s = swarm_get(v->asset, m->hashes[i], false);
+		const struct swarm *s = swarm_get(c, v->asset, m->hashes[i], false);
 
 		incomplete[i] = s ? s->presents : 0;
 	}

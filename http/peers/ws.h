@@ -47,10 +47,12 @@ unsigned int ws_count(const struct ws_server *s); /* sockets held, those on thei
 enum http_next ws_accept(struct ws_server *s, struct http_req *req, void *user, void (*refused)(void *user));
 void *ws_user(const struct ws_conn *c);
 
-/* Thread-safe, and neither calls back: a caller may hold locks that its `closed` takes. From another thread than the
+/* Thread-safe, and none calls back: a caller may hold locks that its `closed` takes. From another thread than the
  * service's the caller must know that `closed` did not yet return for c (a table that `closed` removes c from, and a
  * lock over both). text is copied. -EPIPE: it is closing; -ENOBUFS: too far behind, it is closed (1013); -ENOMEM. */
 int ws_send(struct ws_conn *c, const char *text, size_t len);
 void ws_close(struct ws_conn *c, uint16_t code, const char *reason); /* what waits to be sent is dropped */
+/* The same without waiting for the client's end: its place is free at once. It may not see the code. */
+void ws_cut(struct ws_conn *c, uint16_t code, const char *reason);
 
 #endif

@@ -181,6 +181,15 @@ void ws_close(struct ws_conn *c, uint16_t code, const char *reason)
 		ws_conn_tell(c);
 }
 
+void ws_cut(struct ws_conn *c, uint16_t code, const char *reason)
+{
+	pthread_mutex_lock(&c->lock);
+	close_saying(c, code, reason);
+	set_broken(c);
+	pthread_mutex_unlock(&c->lock);
+	ws_conn_tell(c);
+}
+
 void ws_conn_ping(struct ws_conn *c)
 {
 	send_any(c, WSLAY_PING, NULL, 0);

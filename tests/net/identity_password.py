@@ -93,6 +93,9 @@ with SignOn(provider=False) as s:
     word = boss.post(s.url + "/_/login/password", {"user": "boss", "password": "battery staple"}).json["csrf"]
     people = {p["name"]: p for p in boss.get(s.url + "/_/people").json["people"]}
     check(people["local"]["role"] == "auditor" and people["boss"]["role"] == "admin" and people["local"]["local"], "they see all", people)
+    flip = lambda **headers: boss.post(s.url + "/_/peers/switch", {"asset": "*", "mode": "auto"}, **headers).status
+    check([flip(), flip(X_Weir_CSRF="0" * 64), flip(X_Weir_CSRF=word, Origin="https://evil.example"), flip(X_Weir_CSRF=word)] == [403, 403, 403, 200],
+          "the switch of peers: by a page of ours alone")
 
     # guessing
     tries = [b.post(s.url + "/_/login/password", {"user": "guess", "password": str(i)}) for i in range(12)]

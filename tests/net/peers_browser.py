@@ -11,11 +11,13 @@ with windows of 30 s instead of as much as there is; poison, peers on and one pa
 Figures: build/bench/peers_browser.json. Pictures: build/screens/peers-*.png. Needs root, chromium, ffmpeg, npm.
 """
 import argparse
+import http.server
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 import time
 
 from browser import Browser
@@ -24,6 +26,8 @@ from upload_lib import BIN, TOP, Lab, check, finish, free_port, skip, until
 
 FLAGS = ["--autoplay-policy=no-user-gesture-required", "--disable-features=WebRtcHideLocalIpsWithMdns", "--mute-audio"]
 WATCH = """window.wrong = [];
+window.sockets = [];
+window.WebSocket = class extends WebSocket { constructor(url, ...more) { super(url, ...more); sockets.push(String(url)); } };
 addEventListener('securitypolicyviolation', e => wrong.push(`${e.violatedDirective} ${e.blockedURI}`));
 addEventListener('error', e => wrong.push(e.message));
 addEventListener('unhandledrejection', e => wrong.push(String(e.reason?.stack ?? e.reason)));"""
@@ -226,6 +230,7 @@ def run_outage(lab, args, mode):
             check(all(s["peers"] > 0 for s in after[1:]) and got["p2p_share"] > 0.05, f"{got['p2p_share']:.0%} came from peers, {got['origin_bytes_per_played_s']} bytes from the server per second played", after)
             forged = run.pages[1].js(FORGED)
             check(forged, "an instruction that the session's key did not sign changes nothing")
+            renews(run)
             refuses(lab, run)
             console(lab)
             gateway_dies(lab, run)
@@ -233,6 +238,50 @@ def run_outage(lab, args, mode):
             wanted = [max(0, length - b) for b in got["buffer_s"]]
             check(all(abs(s - w) < 8 for s, w in zip(got["stall_s"], wanted)), f"off: each stalls for about the outage less its buffer: {got['stall_s']} s of {wanted}", [before, after])
         return got
+
+
+def renews(run):
+    """A token that is good no longer, after many an instruction."""
+    page, before = run.pages[1], run.all()
+    was = page.js("weirPlayer.peers.session.viewer")
+    page.js("weirPlayer.peers.now.seq = 100000; weirPlayer.peers.session.token = 'over'")
+    told = until(lambda: page.js(f"(p => p.session.viewer !== '{was}' && p.now.viewer === p.session.viewer)(weirPlayer.peers)"), 15, 0.2)
+    check(told, "a session that is over: the page opens another, whose instructions it takes", [page.stats(), page.js("weirPlayer.peers.now")])
+    met = until(lambda: page.js("sockets.some(u => u.endsWith(weirPlayer.peers.session.token))") and page.stats()["connected"] >= 2, 20, 0.3)
+    stalls = page.stats()["stall_ms"] - before[1]["stall_ms"]
+    check(met and stalls <= 500, f"its trackers come along, it meets the others again, and stalls for {stalls:.0f} ms", [page.stats(), page.js("sockets")])
+
+
+class Stranger(http.server.BaseHTTPRequestHandler):
+    """Somebody's own "gateway", which a link names."""
+    heard = []
+
+    def answer(self):
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.heard.append(f"{self.command} {self.path} {dict(self.headers)}")
+        self.send_response(200)
+        for name in "Origin", "Headers", "Methods":
+            self.send_header(f"Access-Control-Allow-{name}", {"Origin": "*", "Headers": "content-type, x-weir-csrf, authorization", "Methods": "GET, POST"}[name])
+        self.end_headers()
+        me = f"http://127.0.0.1:{self.server.server_port}"
+        self.wfile.write(json.dumps({"viewer": "0" * 16, "token": "t", "key": "AAAA", "expires": time.time() + 60, "swarm": "x", "trackers": [], "gateways": [me], "report_ms": 2000,
+                                     "media": {"list": "/b/media/film/weir-media.json", "key": "A" * 43 + "="}, "settings": {}}).encode())
+    do_GET = do_POST = do_OPTIONS = answer
+
+    def log_message(self, *_):
+        pass
+
+
+def stranger(lab, b):
+    """b is signed in."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stranger)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    b.open(f"http://127.0.0.1:{lab.port['gw0']}/_/player?asset=media/film&gateway=http://127.0.0.1:{server.server_port}")
+    until(lambda: any("/b/media/film/" in x for x in Stranger.heard), 15, 0.2)
+    told = [x for x in Stranger.heard if lab.token["ada"] in x or "Cookie" in x]
+    check(Stranger.heard and not told, "a link that names a stranger's gateway: it is not told who is signed in here", told or Stranger.heard)
+    server.shutdown()
+    b.js("sessionStorage.clear()")
 
 
 def refuses(lab, run):
@@ -271,9 +320,15 @@ def little(lab):
         b.open(f"http://127.0.0.1:{lab.port['gw0']}/_/player?asset=media/film")
         said = until(lambda: "make player" in (b.js("document.querySelector('main')?.innerText") or ""), 15, 0.2)
         check(said, "without its libraries the page says what to run", b.js("document.body.innerText"))
+        b.call("Network.setBlockedURLs", urls=[])
         b.open(f"http://127.0.0.1:{lab.port['gw0']}/_/player")
-        check(until(lambda: b.js("[...document.querySelectorAll('main td a')].some(a => a.textContent === 'media/film')"), 15, 0.2), "and without an asset which films there are",
+        said = until(lambda: "Sign in" in (b.js("document.querySelector('main')?.innerText") or ""), 15, 0.2)
+        check(said and "media/film" not in b.js("document.body.innerText"), "without an asset it lists no films to nobody in particular", b.js("document.body.innerText"))
+        b.js(f"sessionStorage.setItem('token', {json.dumps(lab.token['ada'])})")
+        b.open(f"http://127.0.0.1:{lab.port['gw0']}/_/player?")
+        check(until(lambda: b.js("[...document.querySelectorAll('main td a')].some(a => a.textContent === 'media/film')"), 15, 0.2), "and to who is signed in which there are",
               b.js("document.body.innerText"))
+        stranger(lab, b)
 
 
 def gateway_dies(lab, run):
@@ -348,7 +403,7 @@ def main():
         for i in range(2):
             until(lambda: session_answers(lab, i), 20) or lab.bail("no session")
         little(lab)
-        for mode in args.runs.split(","):
+        for mode in args.runs.split(",") if args.runs else []:
             figures.append(run_poison(lab, args) if mode == "poison" else run_outage(lab, args, mode))
     of = {f["mode"]: f for f in figures}
     for plain in "plain", "bounded":

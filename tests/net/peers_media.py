@@ -51,6 +51,10 @@ def adding(lab):
     check({"film/master.m3u8", "film/manifest.mpd", "film/weir-media.json"} <= set(there), "master, MPD and list beside it", there)
     listed = run_weir(url_of(lab), lab.token["ada"], "media", "ls", "--json")
     check(json.loads(listed.stdout)[0]["asset"] == "media/film" and json.loads(listed.stdout)[0]["signed"], "weir media ls", listed)
+    put(lab, "media/loose/notes.m4s", b"x")
+    listed = run_weir(url_of(lab), lab.token["ada"], "media", "ls", "--json")
+    check([(a["asset"], a["signed"]) for a in json.loads(listed.stdout)] == [("media/film", True), ("media/loose", False)], "also what is not signed", listed)
+    lab.req("DELETE", "/b/media/loose/notes.m4s", "ada")
     shown = run_weir(url_of(lab), lab.token["ada"], "media", "show", "film")
     check("320x180" in shown.stdout and "160x90" in shown.stdout, "weir media show", shown)
     return version
@@ -58,7 +62,9 @@ def adding(lab):
 
 def refusals(lab):
     (FILMS / "text.mp4").write_text("this is no film\n")
-    for file, name, says in (("text.mp4", "x", "no film that ffmpeg can read"), ("none.mp4", "x", "No such file"), ("tone.m4a", "x", "no video"),
+    (FILMS / "playlist.mp4").write_text(f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:20\n#EXTINF:20,\nfile://{FILMS}/film.mp4\n#EXT-X-ENDLIST\n")
+    (FILMS / "concat.mp4").write_text("ffconcat version 1.0\nfile film.mp4\n")
+    for file, name, says in (("text.mp4", "x", "no film that ffmpeg can read"), ("playlist.mp4", "x", "names other files"), ("concat.mp4", "x", "names other files"), ("none.mp4", "x", "No such file"), ("tone.m4a", "x", "no video"),
                              ("film.mp4", "a b", "a name has no spaces"), ("film.mp4", "a/b/c", "NAME or BUCKET/NAME")):
         got = add(lab, FILMS / file, name)
         check(got.returncode != 0 and says in got.stderr, f"{file} as '{name}' is refused: {says}", got)
@@ -236,10 +242,10 @@ def interrupted(lab):
 
 def outage(lab):
     gateway = lab.gateways[0]
-    known = lambda: [a["asset"] for a in lab.get(None, "/_/media").json]
+    known = lambda who="eve", more="": [a["asset"] for a in lab.get(who, f"/_/media{more}").json]
     check(until(lambda: "media/film" in known() and "media/silent" in known(), 10), "the gateway knows its assets", known())
-    check("secret/film" not in known() and "secret/film" in [a["asset"] for a in lab.get("ada", "/_/media?bucket=secret").json],
-          "who may not read one does not see it", known())
+    check("secret/film" in known("ada", "?bucket=secret") and "secret/film" not in known(), "who may not list one's bucket does not see it", known())
+    check(lab.req("GET", "/b/media/?prefix=film/").status == 401 and known(None) == [], "nobody in particular lists a public bucket, nor its assets", known(None))
     master = lab.req("GET", "/b/media/film/master.m3u8").body
     first = next(line for line in master.decode().split() if line.startswith("v"))
     paths = ["master.m3u8", "weir-media.json", first, first.replace("index.m3u8", "init.mp4")]
@@ -247,7 +253,7 @@ def outage(lab):
     stale = lambda: json.loads(signed_list(lab, "media/film")["payload"])["renditions"][0]["playlist"] == first
     check(stale(), "the list is of the newest version")
     before = {p: lab.req("GET", f"/b/media/film/{p}").body for p in paths}
-    until(lambda: (lab.get(None, "/_/media"), copied(lab, gateway, first))[1], 25)
+    until(lambda: (lab.get("eve", "/_/media"), copied(lab, gateway, first))[1], 25)
     for d in lab.endpoints:
         d.kill()
     got = until(lambda: (lambda a: a if a.status == 503 else None)(lab.req("GET", f"/b/media/film/{first.replace('index.m3u8', '00000.m4s')}",
@@ -289,7 +295,7 @@ def removing(lab):
     got = run_weir(url_of(lab), lab.token["ada"], "media", "rm", "film")
     check(got.returncode == 0 and not keys(lab, "media", "film/"), "weir media rm", got)
     check(run_weir(url_of(lab), lab.token["ada"], "media", "rm", "film").returncode == 1, "once")
-    check(until(lambda: "media/film" not in [a["asset"] for a in lab.get(None, "/_/media").json], 40), "the gateway forgets it")
+    check(until(lambda: "media/film" not in [a["asset"] for a in lab.get("eve", "/_/media").json], 40), "the gateway forgets it")
 
 
 def make_public(lab):

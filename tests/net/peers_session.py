@@ -27,7 +27,7 @@ def sessions(lab):
     check(session(lab, "private", "big", user="ada").status == 200, "a session to who may")
     for name, body in {"no JSON": "{", "an array": "[]", "no asset": '{"bucket":"films"}', "dots": '{"bucket":"films","asset":"a/../../private/x"}',
                        "an empty part": '{"bucket":"films","asset":"a//b"}', "a slash first": '{"bucket":"films","asset":"/a"}',
-                       "a long name": json.dumps({"bucket": "films", "asset": "x" * 192}), "a control": '{"bucket":"films","asset":"a\\u0001"}',
+                       "a long name": json.dumps({"bucket": "films", "asset": "x" * 192}), "a control": '{"bucket":"films","asset":"a\\u0001"}', "one of eight bits": '{"bucket":"films","asset":"a\\u009b31m"}',
                        "consent that is a word": '{"bucket":"films","asset":"a","consent":"yes"}',
                        "a bucket with a slash": '{"bucket":"films/x","asset":"a"}'}.items():
         got = lab.req("POST", "/_/peers/session", None, body)
@@ -183,7 +183,8 @@ def shown(lab, a):
 def switch(lab, a):
     ask = lambda user, body: lab.req("POST", "/_/peers/switch", user, body if isinstance(body, str) else json.dumps(body))
     check([ask(u, {"asset": "films/big", "mode": "on"}).status for u in (None, "rita")] == [401, 403], "the switch: admins alone")
-    check([ask("root", b).status for b in ("{", {"asset": "films/big", "mode": "maybe"}, {"mode": "on"}, {"asset": "x" * 300, "mode": "on"})] == [400] * 4,
+    check([ask("root", b).status for b in ("{", {"asset": "films/big", "mode": "maybe"}, {"mode": "on"}, {"asset": "x" * 300, "mode": "on"}, {"asset": "big", "mode": "on"},
+                                         {"asset": "films/a/../b", "mode": "on"}, {"asset": "*/x", "mode": "on"}, {"asset": "films/", "mode": "on"})] == [400] * 8,
           "what is no mode of an asset: 400")
     t = time.monotonic()
     got = ask("root", {"asset": "films/big", "mode": "on"})
@@ -199,6 +200,16 @@ def switch(lab, a):
     check(not a.stream.wrong, "every MAC was right")
 
 
+class Deaf(WebSocket):
+    """Never reads, and so never ends."""
+
+    def run(self):
+        pass
+
+    def close(self):
+        self.sock.close()
+
+
 def caps(lab):
     held = [Viewer(lab, asset="caps") for _ in range(12)]
     codes = [v.connect().status for v in held]
@@ -208,6 +219,11 @@ def caps(lab):
     one = held[0]
     more = [WebSocket(one.port, f"/_/tracker?token={one.token}") for _ in range(4)]
     check(all(m.status == 101 for m in more) and until(lambda: one.ws.code == 1008, 5), "a viewer's fifth socket closes its eldest", one.ws.code)
+    places = lambda: next(float(x.split()[-1]) for x in lab.req("GET", "/_/metrics", port=lab.inside["gw0"]).body.decode().splitlines()
+                          if x.startswith("weir_peers_websockets"))
+    had = places()
+    more += [Deaf(one.port, f"/_/tracker?token={one.token}") for _ in range(20)]
+    check(until(lambda: places() <= had, 1.5), "who opens one after the other, and ends none, holds four places", (had, places()))
     for v in held:
         v.leave()
     for m in more:

@@ -311,6 +311,11 @@ def ends():
     gone = eventually(lambda: count("count") == 0, 8)
     check(gone and 1.5 < time.monotonic() - started < 6, "… for three seconds, when it does not")
     r.close()
+    r = Raw()
+    r.send(text("cut 1008 enough"))
+    check(r.frame()[0] == 0x88 and eventually(lambda: count("count") == 0, 1), "one that is cut hears why, and holds no place")
+    check(r.frame() is None, "… and is at its end")
+    r.close()
 
 
 def rate():

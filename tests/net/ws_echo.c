@@ -77,6 +77,8 @@ static void on_message(void *arg, struct ws_conn *c, const char *text, size_t le
 		send_many(c, n, size);
 	else if (sscanf(text, "close %u %n", &code, &at) == 1)
 		ws_close(c, (uint16_t)code, text + at);
+	else if (sscanf(text, "cut %u %n", &code, &at) == 1)
+		ws_cut(c, (uint16_t)code, text + at);
 	else
 		ws_send(c, text, len);
 }

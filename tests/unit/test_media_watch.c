@@ -72,6 +72,17 @@ static void tell(struct viewer *v, enum viewer_state state, enum viewer_role rol
 	v->told = (struct viewer_instruction){ .given = true, .until = viewer_unix() + 60000, .state = state, .role = role, .source = source };
 }
 
+static const char *with_key(const char *sdp)
+{
+	static char text[256];
+	const char *at = strstr(sdp, "KEY");
+
+	if (!at)
+		return sdp;
+	snprintf(text, sizeof(text), "%.*s00112233445566778899aabbccddeeff%s", (int)(at - sdp), sdp, at + 3);
+	return text;
+}
+
 static char *event_of(const char *payload, const char *key)
 {
 	uint8_t mac[32];
@@ -117,6 +128,43 @@ static void instructions_are_taken_by_their_mac(void **state)
 	assert_true(in.state == VIEWER_OUTAGE && in.role == VIEWER_FIRST && in.source == VIEWER_PEERS_ALONE && in.cap == 1000);
 	assert_true(in.nhold == 1 && in.hold[0].first == 101 && in.hold[0].last == 103);
 	assert_true(in.share.n == 1 && viewer_ids_have(&in.share, ann) && in.from.n == 1 && viewer_ids_have(&in.from, bob));
+}
+
+/* What strangers say they have, and where. */
+static void strangers_words_have_limits(void **state)
+{
+	static const char *const good[] = { "weir-tcp 198.18.1.1:1000 KEY", "weir-tcp [2001:db8::1]:1000 KEY" };
+	static const char *const bad[] = { "weir-tcp - -", "weir-tcp 198.18.1.1:0 KEY", "weir-tcp 198.18.1.1 KEY", "weir-tcp /run/x KEY",
+					   "weir-tcp 198.18.1.1:1000 KEY x", "weir-tcp 198.18.1.1:1000 0123", "tcp 198.18.1.1:1000 KEY", "" };
+	static const char *const here[] = { "weir-tcp 127.0.0.1:80 KEY", "weir-tcp 127.9.9.9:80 KEY", "weir-tcp [::1]:80 KEY",
+					    "weir-tcp 0.0.0.0:80 KEY", "weir-tcp [::]:80 KEY", "weir-tcp [::ffff:127.0.0.1]:80 KEY",
+					    "weir-tcp [::ffff:0.0.0.0]:80 KEY" };
+	static const char *const wide =
+		"{\"have\":[[0,-9223372036854775808,100],[0,119,9223372036854775807],[1,100,119],[0,105,104],[0],7]}";
+	struct viewer *v = viewer_make();
+	struct viewer_peer *p = peer_make(v, ann);
+	char address[128], key[VIEWER_KEY + 1], many[4096] = "{\"have\":[";
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
+		assert_true(viewer_sdp_take(with_key(good[i]), false, address, key));
+	assert_string_equal(address, "[2001:db8::1]:1000");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		assert_false(viewer_sdp_take(with_key(bad[i]), true, address, key));
+	for (size_t i = 0; i < sizeof(here) / sizeof(*here); i++)
+		if (viewer_sdp_take(with_key(here[i]), false, address, key) || !viewer_sdp_take(with_key(here[i]), true, address, key))
+			fail_msg("%s", here[i]);
+	viewer_have_take(v, p, wide, strlen(wide));
+	for (size_t i = 0; i < N; i++)
+		assert_int_equal(p->have[i], i == 0 || i == 19);
+	for (int i = 0; i < VIEWER_RANGES; i++)
+		strcat(many, "[0,100,100],");
+	strcat(many, "[0,101,101]]}");
+	viewer_have_take(v, p, many, strlen(many));
+	assert_true(p->have[0] && !p->have[1] && !p->have[19]);
+	viewer_have_take(v, p, "no JSON", 7);
+	assert_false(p->have[0]);
+	viewer_drop(v);
 }
 
 static void an_instruction_ends(void **state)
@@ -241,7 +289,7 @@ static void peers_are_asked_as_told(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(instructions_are_taken_by_their_mac), cmocka_unit_test(an_instruction_ends),
+		cmocka_unit_test(instructions_are_taken_by_their_mac), cmocka_unit_test(strangers_words_have_limits), cmocka_unit_test(an_instruction_ends),
 		cmocka_unit_test(wrong_bytes_are_not_kept),	       cmocka_unit_test(the_server_is_asked_when_it_must_be),
 		cmocka_unit_test(what_is_to_be_held_comes_after_what_is_played), cmocka_unit_test(peers_are_asked_as_told),
 	};

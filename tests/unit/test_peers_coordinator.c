@@ -126,6 +126,31 @@ static void all_links_of_the_plan_come_to_be(void **state)
 	room_close(&r);
 }
 
+/* Viewers of one network alone are fed by each other too. */
+static void one_network_feeds_itself(void **state)
+{
+	unsigned int fed = 0;
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	for (unsigned int v = 1; v <= 12; v++) {
+		room_join_as(&r, v, 7, v <= 6 ? "\"consent\":true" : "\"consent\":false");
+		room_announce(&r, v);
+	}
+	room_tick(&r, 20000);
+	for (unsigned int v = 7; v <= 12; v++) {
+		const json_t *t = room_told(&r, v);
+
+		assert_string_equal(text_of(t, "role"), "second");
+		assert_true(json_array_size(json_object_get(t, "from")) >= 2);
+		for (unsigned int h = 1; h <= 6; h++)
+			fed += room_heard(&r, v, "answer", h) + room_heard(&r, h, "answer", v) > 0;
+	}
+	assert_true(fed >= 12);
+	room_close(&r);
+}
+
 static void each_offer_goes_to_one_alone(void **state)
 {
 	struct room r;
@@ -190,6 +215,58 @@ static void nobody_meets_before_consent(void **state)
 	room_tick(&r, 20000);
 	for (unsigned int i = 1; i <= 4; i++)
 		assert_int_equal(room_heard(&r, i, "offer", -1), 0);
+	room_close(&r);
+}
+
+/* Consent that a report took back stays so: in a report that is impossible else, in one that comes at once after another,
+ * and when another gateway tells what the session began with. */
+static void withdrawn_consent_stays_withdrawn(void **state)
+{
+	static const char *const last[] = { ",\"consent\":false,\"have\":[[9,0,1]]", ",\"consent\":false" };
+	struct room r;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		room_open(&r, NULL);
+		fill(&r, 2);
+		room_tick(&r, 2000);
+		room_report(&r, 2, 0, 8000, "");
+		room_report(&r, 2, 0, 8000, last[i]);
+		room_tick(&r, 2000);
+		assert_true(json_is_true(json_object_get(json_object_get(room_told(&r, 2), "settings"), "isP2PUploadDisabled")));
+		room_up(&r, UP_JOIN, "g2", 2, "{\"prefix\":102,\"as\":1,\"consent\":true}");
+		room_tick(&r, 2000);
+		assert_true(json_is_true(json_object_get(json_object_get(room_told(&r, 2), "settings"), "isP2PUploadDisabled")));
+		/* only itself gives it again */
+		room_report(&r, 2, 0, 8000, ",\"consent\":true");
+		room_tick(&r, 2000);
+		assert_true(json_is_false(json_object_get(json_object_get(room_told(&r, 2), "settings"), "isP2PUploadDisabled")));
+		room_close(&r);
+	}
+}
+
+/* A peer_id is one viewer's as long as it is there: what is said of another who took it would count for the first. */
+static void a_peer_id_is_of_one_alone(void **state)
+{
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	fill(&r, 4);
+	room_react(&r);
+	room_join(&r, 9, 999);
+	room_up(&r, UP_TRACK, "g1", 9,
+		"{\"action\":\"announce\",\"info_hash\":\"" ROOM_SWARM "\",\"peer_id\":\"-PM0203-000000000001\",\"offers\":[]}");
+	assert_int_equal(room_counts(&r).dropped, 1);
+	room_tick(&r, 2000);
+	assert_int_equal(room_counts(&r).alone, 1);
+	/* whose it was has gone */
+	room_up(&r, UP_LEAVE, "g1", 1, "");
+	room_up(&r, UP_TRACK, "g1", 9,
+		"{\"action\":\"announce\",\"info_hash\":\"" ROOM_SWARM "\",\"peer_id\":\"-PM0203-000000000001\",\"offers\":[]}");
+	assert_int_equal(room_counts(&r).dropped, 1);
+	room_tick(&r, 2000);
+	assert_int_equal(room_counts(&r).alone, 0);
 	room_close(&r);
 }
 
@@ -297,6 +374,106 @@ static void answers_go_to_the_gateway_of_the_offer(void **state)
 	room_close(&r);
 }
 
+/* Gateways come and go under other names; only so many at a time count. */
+static void gateways_of_the_past_make_room(void **state)
+{
+	char facts[] = "{\"prefix\":7,\"as\":1,\"consent\":true}", home[16];
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	room_join(&r, 1, 101);
+	for (unsigned int i = 0; i < 200; i++) {
+		snprintf(home, sizeof(home), "of-today-%u", i);
+		room_up(&r, UP_JOIN, home, 2, facts);
+		assert_int_equal(room_counts(&r).viewers, 2);
+		coordinator_tick(r.c, r.now += 250);
+		assert_string_equal(r.said[r.nsaid - 1].home, home);
+		coordinator_home_gone(r.c, home);
+		assert_int_equal(room_counts(&r).viewers, 1);
+	}
+	room_close(&r);
+}
+
+/* A gateway dies with an instruction that it has not passed on: it is said again by another, without being asked for. */
+static void what_a_dead_gateway_had_is_said_again(void **state)
+{
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	fill(&r, 3);
+	room_up(&r, UP_JOIN, "g2", 1, "{\"prefix\":101,\"as\":1,\"consent\":true}");
+	room_report(&r, 1, 1, 8000, "");
+	room_tick(&r, 2000);
+	r.known = 3; /* an outage, of which it does not hear */
+	room_tick(&r, 500);
+	assert_string_equal(text_of(room_told(&r, 1), "state"), "outage");
+	room_forget(&r);
+	coordinator_home_gone(r.c, "g1");
+	room_tick(&r, 250);
+	assert_non_null(room_told(&r, 1));
+	assert_string_equal(r.said[r.nsaid - 1].home, "g2");
+	assert_string_equal(text_of(room_told(&r, 1), "state"), "outage");
+	room_close(&r);
+}
+
+/* Who finds no room leaves nothing behind; who goes to another asset leaves the first. */
+static void no_room_is_no_asset(void **state)
+{
+	struct coordinator_options opt = { .viewers_max = 1 };
+	static const char facts[] = "{\"prefix\":101,\"as\":1,\"consent\":true}";
+	struct room r;
+	json_t *all;
+
+	(void)state;
+	room_open(&r, &opt);
+	room_join(&r, 1, 101);
+	for (int i = 2; i < 10; i++) {
+		char id[17], asset[16];
+
+		snprintf(asset, sizeof(asset), "films/%d", i);
+		coordinator_up(r.c, r.now, UP_JOIN, "g1", room_id(id, (unsigned int)i), asset, facts);
+	}
+	all = coordinator_assets(r.c);
+	assert_int_equal(json_array_size(json_object_get(all, "assets")), 1);
+	json_decref(all);
+	coordinator_up(r.c, r.now, UP_JOIN, "g1", "0000000000000001", "films/two", facts);
+	assert_int_equal(room_counts(&r).viewers, 1);
+	room_tick(&r, 62000);
+	all = coordinator_assets(r.c);
+	assert_int_equal(json_array_size(json_object_get(all, "assets")), 1);
+	json_decref(all);
+	room_close(&r);
+}
+
+/* What was kept of a gateway that has gone is not offered to anybody, and no answer goes there: nobody would hear it. */
+static void offers_of_a_gateway_go_with_it(void **state)
+{
+	static const char announce[] = "{\"action\":\"announce\",\"info_hash\":\"" ROOM_SWARM "\",\"peer_id\":\"-PM0203-000000000001\","
+		"\"offers\":[{\"offer_id\":\"by-the-second-gatewa\",\"offer\":{\"type\":\"offer\",\"sdp\":\"x\"}}]}";
+
+	(void)state;
+	for (int late = 0; late < 2; late++) {
+		struct room r;
+
+		room_open(&r, NULL);
+		room_join(&r, 1, 101);
+		room_up(&r, UP_JOIN, "g2", 1, "{\"prefix\":101,\"as\":1,\"consent\":true}");
+		room_up(&r, UP_TRACK, "g2", 1, announce);
+		room_join(&r, 2, 102);
+		if (!late)
+			coordinator_home_gone(r.c, "g2");
+		room_announce_in(&r, 2, ROOM_SWARM, NULL, 0);
+		assert_int_equal(room_heard(&r, 2, "offer", 1), late);
+		if (late)
+			coordinator_home_gone(r.c, "g2");
+		room_react(&r);
+		assert_int_equal(room_heard(&r, 1, "answer", 2), 0);
+		room_close(&r);
+	}
+}
+
 /* Kept offers: one who comes later meets those who announced before, until clients have forgotten their offers. */
 static void offers_are_kept_a_while(void **state)
 {
@@ -384,6 +561,25 @@ static void who_leaves_is_gone(void **state)
 			assert_string_not_equal(json_string_value(p), peer);
 	}
 	assert_int_equal(room_heard(&r, 5, "offer", -1), 0);
+	room_close(&r);
+}
+
+/* Who leaves one of its swarms hears a list without those whom it met there. */
+static void who_leaves_a_swarm_hears_it(void **state)
+{
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	fill(&r, 2);
+	for (unsigned int v = 1; v <= 2; v++)
+		room_announce_in(&r, v, "swarm-of-rendition-1", NULL, 5);
+	room_tick(&r, 1000);
+	assert_int_equal(json_array_size(json_object_get(room_told(&r, 1), "from")), 2);
+	room_announce_in(&r, 1, "swarm-of-rendition-1", "stopped", 0);
+	room_tick(&r, 250);
+	assert_int_equal(json_array_size(json_object_get(room_told(&r, 1), "from")), 1);
+	assert_int_equal(json_array_size(json_object_get(room_told(&r, 2), "from")), 1);
 	room_close(&r);
 }
 
@@ -486,6 +682,37 @@ static void holds_cover_what_comes(void **state)
 	room_close(&r);
 }
 
+/* The clock is set back by an hour: viewers who come meet as before, instructions go on, later than those before. */
+static void a_clock_that_is_set_back(void **state)
+{
+	struct room r;
+	json_int_t epoch;
+
+	(void)state;
+	room_open(&r, NULL);
+	fill(&r, 8);
+	room_tick(&r, 5000);
+	epoch = json_integer_value(json_object_get(room_told(&r, 1), "epoch"));
+	r.now -= 3600000;
+	room_forget(&r);
+	for (unsigned int i = 9; i <= 16; i++) {
+		room_join(&r, i, 100 + i);
+		room_announce(&r, i);
+	}
+	for (int i = 0; i < 75; i++) { /* more than a burst, at a rate that is allowed; and what was told ends */
+		room_tick(&r, 1000);
+		room_announce(&r, 1);
+	}
+	assert_int_equal(room_counts(&r).dropped, 0);
+	assert_int_equal(room_counts(&r).alone, 0);
+	assert_non_null(room_told(&r, 1));
+	for (unsigned int i = 9; i <= 16; i++) {
+		assert_true(room_heard(&r, i, "answer", -1) + room_heard(&r, i, "offer", -1) > 0);
+		assert_true(json_integer_value(json_object_get(room_told(&r, i), "epoch")) >= epoch);
+	}
+	room_close(&r);
+}
+
 static void an_outage_changes_what_all_are_told(void **state)
 {
 	struct room r;
@@ -516,6 +743,53 @@ static void an_outage_changes_what_all_are_told(void **state)
 	room_close(&r);
 }
 
+/* Who was told to ask peers alone says nothing of the server by an empty buffer or a late segment. */
+static void who_asks_peers_alone_is_no_witness(void **state)
+{
+	unsigned int fed = 0, seconds;
+	char more[64];
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	fill(&r, 8);
+	for (unsigned int v = 9; v <= 16; v++) { /* who only receives is fed */
+		room_join_as(&r, v, 100 + v, "\"consent\":false");
+		room_announce(&r, v);
+	}
+	for (unsigned int s = 1; s < 8; s++) {
+		for (unsigned int v = 1; v <= 16; v++)
+			room_report(&r, v, 5, 12000, "");
+		room_tick(&r, 1000);
+	}
+	r.known = 3;
+	room_tick(&r, 500);
+	assert_int_equal(room_counts(&r).state[SENSE_OUTAGE], 1);
+	r.alive = 3;
+	for (seconds = 1; !room_counts(&r).state[SENSE_CALM] && seconds < 120; seconds++) {
+		for (unsigned int v = 1; v <= 16; v++) {
+			bool server = strcmp(text_of(room_told(&r, v), "source"), "peers");
+
+			fed += !server && room_counts(&r).state[SENSE_STRAINED];
+			snprintf(more, sizeof(more), ",\"down_server\":%u,\"slow\":%s", 10000 * seconds, server ? "0.1" : "9");
+			room_report(&r, v, 5, server ? 12000 : 0, more);
+		}
+		room_tick(&r, 1000);
+	}
+	assert_true(fed > 10); /* else this says nothing */
+	assert_in_range(seconds, 15, 60);
+	/* those who are to ask it are */
+	for (unsigned int s = 1; s < 4; s++) {
+		for (unsigned int v = 1; v <= 16; v++) {
+			snprintf(more, sizeof(more), ",\"down_server\":%u", 10000 * (seconds + s));
+			room_report(&r, v, 5, 0, more);
+		}
+		room_tick(&r, 1000);
+	}
+	assert_int_equal(room_counts(&r).state[SENSE_STRAINED], 1);
+	room_close(&r);
+}
+
 static void the_switch_turns_all_off(void **state)
 {
 	struct room r;
@@ -543,18 +817,28 @@ int main(void)
 		cmocka_unit_test(clients_are_answered_as_they_expect),
 		cmocka_unit_test(offers_stay_within_groupings),
 		cmocka_unit_test(all_links_of_the_plan_come_to_be),
+		cmocka_unit_test(one_network_feeds_itself),
 		cmocka_unit_test(each_offer_goes_to_one_alone),
 		cmocka_unit_test(nobody_meets_before_consent),
+		cmocka_unit_test(withdrawn_consent_stays_withdrawn),
+		cmocka_unit_test(a_peer_id_is_of_one_alone),
 		cmocka_unit_test(answers_come_only_from_whom_was_asked),
 		cmocka_unit_test(who_is_not_known_is_asked_for),
 		cmocka_unit_test(answers_go_to_the_gateway_of_the_offer),
+		cmocka_unit_test(gateways_of_the_past_make_room),
+		cmocka_unit_test(what_a_dead_gateway_had_is_said_again),
+		cmocka_unit_test(no_room_is_no_asset),
+		cmocka_unit_test(offers_of_a_gateway_go_with_it),
 		cmocka_unit_test(offers_are_kept_a_while),
 		cmocka_unit_test(floods_are_dropped_and_counted),
 		cmocka_unit_test(who_leaves_is_gone),
+		cmocka_unit_test(who_leaves_a_swarm_hears_it),
 		cmocka_unit_test(who_falls_silent_leaves_its_grouping),
 		cmocka_unit_test(instructions_are_complete_and_in_order),
 		cmocka_unit_test(holds_cover_what_comes),
+		cmocka_unit_test(a_clock_that_is_set_back),
 		cmocka_unit_test(an_outage_changes_what_all_are_told),
+		cmocka_unit_test(who_asks_peers_alone_is_no_witness),
 		cmocka_unit_test(the_switch_turns_all_off),
 	};
 

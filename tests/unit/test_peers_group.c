@@ -416,6 +416,33 @@ static void few(void **unused)
 	groups_free(g);
 }
 
+/* All of one /24, as in a hall or behind one address: there is no other prefix to have a helper of, so one is enough. */
+static void one_prefix(void **unused)
+{
+	static struct group_viewer v[100];
+	struct groups *g = groups_new(NULL);
+	struct group_result r;
+
+	(void)unused;
+	for (size_t n = 2; n <= 100; n += 7) {
+		for (size_t i = 0; i < n; i++)
+			v[i] = good(64500, 7, i % 2 ? 0 : 2e6f);
+		for (size_t i = 1; i < n; i += 2)
+			v[i].flags = 0;
+		assert_int_equal(group_run(g, v, n, &r), 0);
+		check(v, n, 48, &r);
+		assert_int_equal(r.alone, 0);
+		for (size_t i = 0; i < n; i++)
+			if (v[i].role == GROUP_SECOND)
+				assert_true(v[i].nhelpers >= (n < 4 ? 1 : 2));
+	}
+	/* one of another comes: who is fed has it too */
+	v[99] = good(64500, 8, 2e6f);
+	assert_int_equal(group_run(g, v, 100, &r), 0);
+	check(v, 100, 48, &r);
+	groups_free(g);
+}
+
 /* A claim that nobody confirmed is worth what is assumed of everybody. */
 static void claims(void **unused)
 {
@@ -537,6 +564,7 @@ int main(void)
 		cmocka_unit_test(invariants),	 cmocka_unit_test(capacity),   cmocka_unit_test(borrowing),
 		cmocka_unit_test(deterministic), cmocka_unit_test(departures), cmocka_unit_test(arrivals),
 		cmocka_unit_test(one_by_one),	 cmocka_unit_test(few),	       cmocka_unit_test(claims),
+		cmocka_unit_test(one_prefix),
 		cmocka_unit_test(portions),	 cmocka_unit_test(ranges),
 	};
 

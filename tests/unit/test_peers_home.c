@@ -9,6 +9,8 @@
 
 #include "http/peers/home.h"
 
+static unsigned int nleft;
+static bool silent;	 /* does not write down what was told: */
 static char heard[4096]; /* "J 1 facts;" … of what was told upwards */
 
 static void up(void *arg, enum peers_up kind, const char *viewer, const char *asset, const char *text)
@@ -17,6 +19,9 @@ static void up(void *arg, enum peers_up kind, const char *viewer, const char *as
 
 	(void)arg;
 	assert_string_equal(asset, "films/big");
+	nleft += kind == UP_LEAVE;
+	if (silent)
+		return;
 	snprintf(at, sizeof(heard) - (size_t)(at - heard), "%c%c%s;", "JTRL"[kind], viewer[PEERS_VIEWER_LEN - 1], text);
 }
 
@@ -151,7 +156,23 @@ static void test_reports(void **state)
 	assert_int_equal(home_report(home, &g, 1000, 0, "{\"n\":3}"), 0);
 	hears("J1{\"consent\":true};R1{\"n\":1};R1{\"n\":3};");
 	home_retell(home, 100000); /* to a new owner: with the consent as it is now */
-	hears("J1{\"consent\":false};R1{\"n\":3};");
+	hears("J1{\"consent\":false,\"said\":true};R1{\"n\":3};");
+}
+
+/* What it said of its consent at another home: this one tells no other any more, nor a report that may. */
+static void test_consent_said_elsewhere(void **state)
+{
+	struct home_guest g = guest(1, "198.51.100.1", 1000);
+
+	(void)state;
+	assert_int_equal(home_report(home, &g, 1000, 1, "{\"consent\":true}"), 0);
+	heard[0] = '\0';
+	home_consent(home, token[1].viewer, false);
+	home_retell(home, 100000);
+	hears("J1{\"consent\":false,\"said\":true};");
+	home_consent(home, token[1].viewer, true);
+	home_retell(home, 100000);
+	hears("J1{\"consent\":true,\"said\":true};");
 }
 
 static void test_streams(void **state)
@@ -235,6 +256,51 @@ static void test_expiry(void **state)
 	hears("J1{\"consent\":true};L1;");
 }
 
+/* One whose session was over comes with a token that is good: it is kept, until that one ends. */
+static void test_renewed(void **state)
+{
+	struct home_guest g = guest(1, "198.51.100.1", 1000);
+	struct listener first = LISTENER, second = LISTENER;
+
+	(void)state;
+	assert_int_equal(home_stream_add(home, &g, &first.stream), 0);
+	home_sweep(home, 2000, 1000);
+	assert_int_equal(first.ended, 1);
+	token[1].expires = 2000;
+	g.now_ms = 3000;
+	assert_int_equal(home_stream_add(home, &g, &second.stream), 0);
+	home_sweep(home, 4000, 1002);
+	home_sweep(home, 4001 + HOME_GRACE_MS, 1012);
+	assert_int_equal(second.ended, 0);
+	hears("J1{\"consent\":true};");
+	home_sweep(home, 5000 + HOME_GRACE_MS, 2000);
+	assert_int_equal(second.ended, 1);
+	home_stream_remove(home, &second.stream);
+}
+
+/* However many leave at once: they are gone after one sweep. */
+static void test_all_leave(void **state)
+{
+	struct home_counts c;
+
+	(void)state;
+	home_limits(home, 10000, 10000);
+	for (int i = 0; i < 3000; i++) {
+		struct home_guest g = guest(1, "198.51.100.1", 1000);
+
+		snprintf(token[1].viewer, sizeof(token[1].viewer), "%016d", i);
+		assert_int_equal(home_report(home, &g, 1, -1, "{}"), 0);
+		heard[0] = '\0';
+	}
+	silent = true;
+	nleft = 0;
+	home_sweep(home, 1001 + HOME_GRACE_MS, 1);
+	silent = false;
+	assert_int_equal(nleft, 3000);
+	home_counts(home, &c);
+	assert_int_equal(c.viewers, 0);
+}
+
 /* The same token is refused until its end, however long it stays away. */
 static void test_excluded(void **state)
 {
@@ -243,16 +309,74 @@ static void test_excluded(void **state)
 
 	(void)state;
 	assert_int_equal(home_socket_new(home, &g, &s), 0);
-	home_close(home, token[1].viewer, "poison");
+	home_close(home, token[1].viewer, 1000, "poison");
 	home_socket_said(s, 1100, "still here");
 	home_socket_free(s);
 	assert_int_equal(home_socket_new(home, &g, &again), -EACCES);
 	home_sweep(home, 500000, 999);
 	assert_int_equal(home_report(home, &g, 1, -1, "{}"), -EACCES);
-	home_retell(home, 100000);
 	hears("J1{\"consent\":true};");
+	home_retell(home, 100000); /* a new owner hears that, and nothing else of it */
+	hears("J1{\"consent\":true,\"excluded\":true};");
 	home_sweep(home, 600000, 1001);
 	hears("L1;");
+}
+
+/* Two of one address were excluded: its new viewers help nobody for ten minutes. Others may. */
+static void test_an_address_of_the_excluded(void **state)
+{
+	struct home_guest g[4] = { guest(1, "198.51.100.1", 1000), guest(2, "198.51.100.1", 2000), guest(3, "198.51.100.1", 3000),
+				   guest(4, "198.51.100.2", 3000) };
+	struct home_socket *s;
+
+	(void)state;
+	home_limits(home, 100, 100);
+	assert_int_equal(home_report(home, &g[0], 1, -1, "{}"), 0);
+	home_close(home, token[1].viewer, 1500, "poison");
+	home_close(home, token[1].viewer, 1600, "poison"); /* once more is nothing new */
+	assert_int_equal(home_report(home, &g[1], 1, -1, "{}"), 0);
+	hears("J1{\"consent\":true};R1{};J2{\"consent\":true};R2{};");
+	home_close(home, token[2].viewer, 2500, "poison");
+	assert_int_equal(home_socket_new(home, &g[2], &s), 0);
+	assert_int_equal(home_report(home, &g[3], 1, -1, "{}"), 0);
+	hears("J3{\"consent\":true,\"barred\":true};J4{\"consent\":true};R4{};");
+	/* … and then it may, as if it came now */
+	home_sweep(home, 2499 + HOME_BARRED_MS, 1);
+	home_retell_asked(home, 2499 + HOME_BARRED_MS);
+	hears("L4;");
+	home_sweep(home, 2500 + HOME_BARRED_MS, 1);
+	home_retell_asked(home, 2500 + HOME_BARRED_MS);
+	hears("J3{\"consent\":true};");
+	g[3] = guest(4, "198.51.100.1", 2500 + HOME_BARRED_MS);
+	assert_int_equal(home_report(home, &g[3], 1, -1, "{}"), 0);
+	hears("J4{\"consent\":true};R4{};");
+	home_socket_free(s);
+}
+
+/* More addresses than are remembered: the eldest are forgotten, the last are known. */
+static void test_addresses_are_bounded(void **state)
+{
+	char client[32];
+
+	(void)state;
+	home_limits(home, 10000, 100);
+	for (int i = 0; i < 2000; i++) {
+		for (int n = 1; n <= 2; n++) {
+			struct home_guest g = guest(n, client, 1000 + i);
+
+			snprintf(client, sizeof(client), "10.0.%d.%d", i / 200, i % 200);
+			snprintf(token[n].viewer, sizeof(token[n].viewer), "%015d%d", i, n);
+			assert_int_equal(home_report(home, &g, 1, -1, "{}"), 0);
+			home_close(home, token[n].viewer, 1000 + i, "poison");
+		}
+		heard[0] = '\0';
+	}
+	for (int i = 0; i < 2; i++) {
+		struct home_guest g = guest(3 + i, i ? client : "10.0.0.0", 4000);
+
+		assert_int_equal(home_report(home, &g, 1, -1, "{}"), 0);
+	}
+	hears("J3{\"consent\":true};R3{};J4{\"consent\":true,\"barred\":true};R4{};");
 }
 
 int main(void)
@@ -263,7 +387,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_streams, begin, finish), cmocka_unit_test_setup_teardown(test_told_again, begin, finish),
 		cmocka_unit_test_setup_teardown(test_former_owner, begin, finish),
 		cmocka_unit_test_setup_teardown(test_expiry, begin, finish),
+		cmocka_unit_test_setup_teardown(test_renewed, begin, finish),
 		cmocka_unit_test_setup_teardown(test_excluded, begin, finish),
+		cmocka_unit_test_setup_teardown(test_all_leave, begin, finish),
+		cmocka_unit_test_setup_teardown(test_consent_said_elsewhere, begin, finish),
+		cmocka_unit_test_setup_teardown(test_an_address_of_the_excluded, begin, finish),
+		cmocka_unit_test_setup_teardown(test_addresses_are_bounded, begin, finish),
 	};
 
 	return cmocka_run_group_tests_name("peers_home", tests, NULL, NULL);

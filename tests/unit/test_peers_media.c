@@ -212,8 +212,7 @@ static void copies_outlive_the_program(void **state)
 	assert_null(media_get(m, "media/film"));
 	assert_int_equal(media_set_key(m, seed), 0);
 	set = a_set(m, "media/film");
-	media_disk_save(m, "media/film", set);
-	media_take(m, "media/film", set);
+	media_keep(m, "media/film", set);
 	a = media_get(m, "media/film");
 	assert_non_null(a);
 	media_take(m, "media/film", NULL); /* whoever has it keeps it */
@@ -222,16 +221,16 @@ static void copies_outlive_the_program(void **state)
 	assert_null(media_get(m, "media/film"));
 	media_close(m);
 	for (int i = 0; i < 2; i++) {
-		const char *name = NULL;
+		const struct media_copy *copy = NULL;
 
 		assert_int_equal(media_open(&m, &opt), 0);
 		assert_int_equal(media_set_key(m, seed), 0);
 		for (int k = 0; k < 500 && !(a = media_get(m, "media/film")); k++)
 			usleep(2000);
 		assert_true(i ? !a : a != NULL);
-		set = media_set_find(m, "media", "film/" MEDIA_LIST_NAME, &name);
-		assert_true(i ? !set : set && !strcmp(name, MEDIA_LIST_NAME));
-		assert_null(media_set_find(m, "media", "film2/" MEDIA_LIST_NAME, &name));
+		set = media_set_find(m, "media", "film/" MEDIA_LIST_NAME, &copy);
+		assert_true(i ? !set : set && !strcmp(copy->name, MEDIA_LIST_NAME));
+		assert_null(media_set_find(m, "media", "film2/" MEDIA_LIST_NAME, &copy));
 		media_set_put(set);
 		media_put(m, a);
 		media_close(m);
@@ -271,6 +270,117 @@ static void a_flood_of_names_pushes_no_asset_out(void **state)
 	media_close(m);
 }
 
+/* Bytes have a limit that holds after each: what goes for it goes from the folder too. */
+static void copies_have_a_limit(void **state)
+{
+	static const uint8_t seed[32] = { 1 };
+	char folder[256], name[64], count[400];
+	struct peers_options opt = { .folder = unit_folder(folder, sizeof(folder)), .pick = pick_none };
+	size_t bytes = 0;
+	struct media *m;
+
+	(void)state;
+	assert_int_equal(media_open(&m, &opt), 0);
+	assert_int_equal(media_set_key(m, seed), 0);
+	for (int i = 0; i < 6; i++) {
+		struct media_set *set;
+
+		snprintf(name, sizeof(name), "media/film%d", i);
+		media_set_put(media_set_get(m, name)); /* somebody asked for it */
+		set = a_set(m, name);
+		set->bytes = 50u << 20;
+		media_keep(m, name, set);
+		bytes = 0;
+		for (size_t k = 0; k < m->nknown; k++)
+			bytes += m->known[k]->set ? m->known[k]->set->bytes : 0;
+		assert_true(bytes <= MEDIA_KEPT_MAX);
+		usleep(2000); /* milliseconds say who was asked for last */
+	}
+	assert_int_equal(bytes, 100u << 20);
+	assert_true(media_has(m, "media/film4", NULL) && media_has(m, "media/film5", NULL));
+	snprintf(count, sizeof(count), "test $(ls %s/media-*.json | wc -l) = 2", opt.folder);
+	assert_int_equal(system(count), 0);
+	media_close(m);
+	unit_folder_remove(folder);
+}
+
+static void add_copy(struct media_set *s, const char *name)
+{
+	struct media_copy *c = &s->copies[s->ncopies++];
+
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	c->data = strdup("");
+}
+
+/* Assets "a" and "a/b": each key finds the one that has it, in whichever order they came. */
+static void names_within_names(void **state)
+{
+	static const uint8_t seed[32] = { 1 };
+	static const struct {
+		const char *key, *asset;
+	} keys[] = { { "a/" MEDIA_LIST_NAME, "media/a" }, { "a/b/" MEDIA_LIST_NAME, "media/a/b" }, { "a/b/index.m3u8", "media/a" }, { "a/b/x", NULL } };
+
+	(void)state;
+	for (int order = 0; order < 2; order++) {
+		struct peers_options opt = { .folder = "", .pick = pick_none };
+		struct media_set *sets[2], *found;
+		const struct media_copy *copy;
+		struct media *m;
+
+		assert_int_equal(media_open(&m, &opt), 0);
+		assert_int_equal(media_set_key(m, seed), 0);
+		sets[0] = a_set(m, "media/a");
+		sets[1] = a_set(m, "media/a/b");
+		add_copy(sets[0], "b/index.m3u8");
+		for (int i = 0; i < 2; i++)
+			media_take(m, i == order ? "media/a" : "media/a/b", sets[i == order ? 0 : 1]);
+		for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
+			found = media_set_find(m, "media", keys[i].key, &copy);
+			if (keys[i].asset ? !found || strcmp(found->asset->name, keys[i].asset) : found != NULL)
+				fail_msg("%s: %s", keys[i].key, found ? found->asset->name : "nothing");
+			media_set_put(found);
+		}
+		media_close(m);
+	}
+}
+
+/* Names that somebody invented are asked for after assets, and in the order in which they came. */
+static void invented_names_wait(void **state)
+{
+	struct peers_options opt = { .folder = "", .pick = pick_none };
+	char name[MEDIA_ASSET_MAX], want[32];
+	struct media_set *last = NULL;
+	struct media *m;
+
+	(void)state;
+	assert_int_equal(media_open(&m, &opt), 0);
+	assert_int_equal(media_key_public(m->seed, m->public_key), 0); /* not keyed: its thread reads nothing */
+	for (int i = 0; i < 5; i++) {
+		snprintf(name, sizeof(name), "media/none%d", i);
+		assert_null(media_set_get(m, name));
+		usleep(2000);
+	}
+	media_take(m, "media/film", a_set(m, "media/film"));
+	media_set_put(media_set_get(m, "media/film"));
+	pthread_mutex_lock(&m->lock);
+	m->keyed = true;
+	m->known[5]->read_ms -= MEDIA_FRESH_MS;
+	assert_true(media_next_due(m, name, &last));
+	assert_string_equal(name, "media/film");
+	assert_ptr_equal(last, m->known[5]->set);
+	media_set_put(last);
+	for (int i = 0; i < 5; i++) {
+		assert_true(media_next_due(m, name, &last));
+		snprintf(want, sizeof(want), "media/none%d", i);
+		assert_string_equal(name, want);
+		assert_null(last);
+	}
+	assert_false(media_next_due(m, name, &last));
+	m->keyed = false;
+	pthread_mutex_unlock(&m->lock);
+	media_close(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -281,6 +391,9 @@ int main(void)
 		cmocka_unit_test(tampering_is_seen),
 		cmocka_unit_test(copies_outlive_the_program),
 		cmocka_unit_test(a_flood_of_names_pushes_no_asset_out),
+		cmocka_unit_test(copies_have_a_limit),
+		cmocka_unit_test(names_within_names),
+		cmocka_unit_test(invented_names_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -88,6 +88,9 @@ static void what_is_malformed_is_refused(void **state)
 	refused("{\"action\":\"announce\",\"info_hash\":\"short\",\"peer_id\":\"" PEER "\"}");
 	refused("{\"action\":\"announce\",\"info_hash\":\"\xe2\x82\xac" "aaaaaaaaaaaaaaaaaaa\",\"peer_id\":\"" PEER "\"}"); /* U+20AC */
 	refused("{\"action\":\"announce\",\"info_hash\":\"" HASH "\",\"peer_id\":7}");
+	/* no text for a player: it could not be accused, or its receivers' reports would be refused */
+	refused("{\"action\":\"announce\",\"info_hash\":\"" HASH "\",\"peer_id\":\"\\u00ffaaaaaaaaaaaaaaaaaaa\"}");
+	refused("{\"action\":\"announce\",\"info_hash\":\"" HASH "\",\"peer_id\":\"aaaaaaaaaaaaaaaaaaa\\u0000\"}");
 	refused("{\"action\":\"announce\",\"info_hash\":\"" HASH "\",\"peer_id\":\"" PEER "\",\"event\":\"exploded\"}");
 	refused("{\"action\":\"announce\",\"info_hash\":\"" HASH "\",\"peer_id\":\"" PEER "\",\"offers\":{}}");
 	refused("{\"action\":\"announce\",\"info_hash\":\"" HASH "\",\"peer_id\":\"" PEER "\",\"offers\":[{\"offer_id\":\"" HASH "\"}]}");

@@ -121,6 +121,22 @@ static void forged(void **unused)
 	assert_true(tick());
 }
 
+/* Of a hundred networks ten report at all: it takes their share, and never one alone. */
+static void few_report(void **unused)
+{
+	(void)unused;
+	begin(100);
+	in.asking = 10;
+	in.slow = 1;
+	for (int k = 0; k < 100; k++)
+		assert_false(tick());
+	in.slow = 2;
+	assert_true(tick());
+	begin(100);
+	in.slow = 9;
+	assert_false(tick());
+}
+
 static uint32_t noise_state = 7;
 
 static double noise(void)
@@ -274,7 +290,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(starts_calm), cmocka_unit_test(outage_at_once), cmocka_unit_test(endpoints),
-		cmocka_unit_test(forged),      cmocka_unit_test(no_flapping),	 cmocka_unit_test(relapses),
+		cmocka_unit_test(forged), cmocka_unit_test(few_report),      cmocka_unit_test(no_flapping),	 cmocka_unit_test(relapses),
 		cmocka_unit_test(predicts),    cmocka_unit_test(down_stepwise),	 cmocka_unit_test(switched),
 	};
 

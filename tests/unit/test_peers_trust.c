@@ -111,21 +111,38 @@ static void impossible_reports_are_refused(void **state)
 	room_close(&r);
 }
 
+static double given, claimed;
+
 /* One gives, as its receivers say; each says so every second. */
-static void give(struct room *r, unsigned int giver, const unsigned int *receivers, unsigned int n, unsigned int seconds, double rate,
-		 double claim)
+static void give_more(struct room *r, unsigned int giver, const unsigned int *receivers, unsigned int n, unsigned int seconds,
+		      double rate, double claim)
 {
 	char more[256], peer[21];
 
 	for (unsigned int s = 1; s <= seconds; s++) {
+		given += rate;
+		claimed += claim;
 		for (unsigned int i = 0; i < n; i++) {
-			snprintf(more, sizeof(more), ",\"down_peers\":%.0f,\"from\":{\"%s\":%.0f}", rate * s, room_peer(peer, giver), rate * s);
+			snprintf(more, sizeof(more), ",\"down_peers\":%.0f,\"from\":{\"%s\":%.0f},\"peers\":[\"%s\"]", given,
+				 room_peer(peer, giver), given, peer);
 			room_report(r, receivers[i], s / 4, 12000, more);
 		}
-		snprintf(more, sizeof(more), ",\"up\":%.0f", claim * s);
+		snprintf(more, sizeof(more), ",\"up\":%.0f", claimed);
 		room_report(r, giver, s / 4, 12000, more);
 		room_tick(r, 1000);
 	}
+}
+
+static void give(struct room *r, unsigned int giver, const unsigned int *receivers, unsigned int n, unsigned int seconds, double rate,
+		 double claim)
+{
+	given = claimed = 0;
+	give_more(r, giver, receivers, n, seconds, rate, claim);
+}
+
+static double told_cap(const struct room *r, unsigned int viewer)
+{
+	return json_number_value(json_object_get(room_told(r, viewer), "cap"));
 }
 
 /* A giver in a network of its own, and three receivers in three others, linked to it. */
@@ -170,11 +187,16 @@ static void an_uplink_counts_as_its_receivers_confirm(void **state)
 	assert_true(uplink(&r, 1) <= 1.25 * 80000 + 1);
 	room_close(&r);
 
-	/* little was asked for, of a film of a low rate: it counts no less than one of whom nothing is known */
+	/* … which is nothing */
+	open_of_three(&r);
+	give(&r, 1, receivers, 3, 40, 1000000, 0);
+	assert_false(flagged(&r, 1, "measured"));
+	room_close(&r);
+
+	/* little was asked for, of a film of a low rate: nothing is known of it still */
 	open_of_three(&r);
 	give(&r, 1, receivers, 3, 40, 1000, 3000);
-	assert_true(flagged(&r, 1, "measured"));
-	assert_true(uplink(&r, 1) >= 65536);
+	assert_false(flagged(&r, 1, "measured"));
 	room_close(&r);
 
 	/* its own claim is nothing */
@@ -183,6 +205,60 @@ static void an_uplink_counts_as_its_receivers_confirm(void **state)
 	room_tick(&r, 20000);
 	give(&r, 1, receivers, 3, 30, 0, 5000000);
 	assert_false(flagged(&r, 1, "measured"));
+	room_close(&r);
+}
+
+/* Who was never measured gives as it can, else nobody would see what that is; then its cap is a share of that. One that gives
+ * all that its cap lets through does not lose it by that; one of whom less is asked slowly does. */
+static void caps_follow_what_was_seen(void **state)
+{
+	struct room r;
+	const unsigned int receivers[] = { 2, 3, 4 };
+	double up;
+
+	(void)state;
+	open_of_three(&r);
+	assert_true(told_cap(&r, 1) > 1e8);
+	give(&r, 1, receivers, 3, 60, 100000, 300000);
+	up = uplink(&r, 1);
+	assert_true(up > 250000 && up < 310000);
+	assert_true(told_cap(&r, 1) > 0.7 * 0.8 * up && told_cap(&r, 1) < 1.3 * 0.8 * up);
+	give_more(&r, 1, receivers, 3, 100, 0.8 * up / 3, 0.8 * up);
+	assert_true(uplink(&r, 1) > 0.95 * up);
+	for (unsigned int v = 1; v <= 4; v++)
+		room_announce_in(&r, v, ROOM_SWARM, NULL, 0);
+	give_more(&r, 1, receivers, 3, 100, 0.4 * up / 3, 0.4 * up);
+	assert_true(uplink(&r, 1) < 0.85 * up);
+	room_close(&r);
+
+	/* who may not give has none */
+	room_open(&r, NULL);
+	join_all(&r, 1, 2, 100, false);
+	room_join_as(&r, 3, 300, "\"consent\":false");
+	room_announce(&r, 3);
+	room_tick(&r, 2000);
+	assert_true(told_cap(&r, 1) > 1e8);
+	assert_true(told_cap(&r, 3) == 0);
+	room_close(&r);
+}
+
+/* A player's counters go on when two are linked anew: what was credited by the first link is not by the second. */
+static void bytes_count_once(void **state)
+{
+	struct room r;
+	const unsigned int receivers[] = { 2, 3, 4 };
+	double up;
+
+	(void)state;
+	open_of_three(&r);
+	give(&r, 1, receivers, 3, 40, 100000, 5000000);
+	up = uplink(&r, 1);
+	assert_true(up > 250000 && up < 310000);
+	room_announce_in(&r, 1, ROOM_SWARM, "stopped", 0);
+	room_announce(&r, 1);
+	room_tick(&r, 10000);
+	give_more(&r, 1, receivers, 3, 20, 100000, 5000000);
+	assert_true(uplink(&r, 1) > 250000 && uplink(&r, 1) < 310000);
 	room_close(&r);
 }
 
@@ -347,6 +423,68 @@ static void one_network_is_not_all_that_one_is_fed_by(void **state)
 	room_close(&r);
 }
 
+/* Who says that they have everything keep nobody else from holding it: one however often it says so, two of one network. */
+static void claims_of_one_network_leave_holds(void **state)
+{
+	static const char *const has[] = { "[0,0,149],[0,0,149],[0,3,149]", "[0,0,149]" };
+
+	(void)state;
+	for (unsigned int liars = 1; liars <= 2; liars++) {
+		unsigned int held = 0;
+		struct room r;
+		char more[100];
+
+		room_open(&r, NULL);
+		join_all(&r, 1, 8, 100, false);
+		join_all(&r, 1001, liars, 7, true);
+		for (unsigned int s = 20; s < 24; s++) {
+			for (unsigned int v = 1; v <= 8; v++)
+				room_report(&r, v, s, 12000, "");
+			snprintf(more, sizeof(more), ",\"have\":[%s]", has[liars - 1]);
+			for (unsigned int v = 1001; v < 1001 + liars; v++)
+				room_report(&r, v, s, 12000, more);
+			room_tick(&r, 4000);
+		}
+		assert_int_equal(room_counts(&r).refused_reports, 0);
+		assert_int_equal(room_counts(&r).first, 8 + liars);
+		for (unsigned int v = 1; v <= 8; v++)
+			held += json_array_size(json_object_get(room_told(&r, v), "hold")) > 0;
+		assert_true(held >= 6);
+		room_close(&r);
+	}
+}
+
+/* Which rendition a swarm is of say those who are in it and report, one voice each: who announces a hundred times more often
+ * does not divide those who report nothing from the others. */
+static void announces_are_no_votes(void **state)
+{
+	json_t *groups;
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	join_all(&r, 1, 6, 100, false);
+	for (unsigned int v = 1; v <= 6; v++)
+		room_report(&r, v, 1, 12000, "");
+	for (unsigned int v = 1; v <= 6; v++)
+		room_announce_in(&r, v, ROOM_SWARM, NULL, 0);
+	room_join(&r, 1001, 7); /* it says that it plays another */
+	room_up(&r, UP_REPORT, "g1", 1001, "{\"r\":1,\"n\":1,\"pos\":4,\"buffer\":8000}");
+	for (int i = 0; i < 100; i++) {
+		room_announce_in(&r, 1001, ROOM_SWARM, NULL, 0);
+		r.now += 500;
+	}
+	join_all(&r, 11, 6, 200, false); /* unmodified players */
+	room_tick(&r, 3000);
+	groups = coordinator_groups(r.c, ROOM_ASSET);
+	assert_int_equal(json_array_size(groups), 2);
+	assert_int_equal(json_array_size(json_object_get(json_array_get(groups, 0), "viewers")) +
+				 json_array_size(json_object_get(json_array_get(groups, 1), "viewers")), 13);
+	assert_int_equal(room_counts(&r).alone, 1);
+	json_decref(groups);
+	room_close(&r);
+}
+
 static void accuse(struct room *r, unsigned int by, unsigned int of)
 {
 	char more[128], peer[21];
@@ -367,6 +505,7 @@ static void a_poisoner_is_excluded(void **state)
 	assert_true(linked(&r, 1, 2) && linked(&r, 1, 3));
 	for (unsigned int v = 1; v <= 5; v++)
 		room_report(&r, v, 1, 12000, "");
+	room_up(&r, UP_JOIN, "g2", 1, "{\"prefix\":100,\"as\":26,\"consent\":true}");
 	r.now += 1000;
 	accuse(&r, 2, 1);
 	assert_int_equal(room_counts(&r).excluded, 0);
@@ -376,8 +515,11 @@ static void a_poisoner_is_excluded(void **state)
 	accuse(&r, 3, 1);
 	assert_int_equal(room_counts(&r).excluded, 1);
 	assert_true(flagged(&r, 1, "excluded"));
-	/* it hears why, and nothing else; nobody hears of it */
+	/* it hears why, at all gateways where it is, and nothing else; nobody hears of it */
+	assert_int_equal(r.said[r.nsaid - 2].kind, DOWN_CLOSE);
+	assert_string_equal(r.said[r.nsaid - 2].home, "g1");
 	assert_int_equal(r.said[r.nsaid - 1].kind, DOWN_CLOSE);
+	assert_string_equal(r.said[r.nsaid - 1].home, "g2");
 	room_forget(&r);
 	room_announce(&r, 1);
 	room_tick(&r, 20000);
@@ -427,17 +569,125 @@ static void forged_accusations_are_bounded(void **state)
 	room_close(&r);
 }
 
+/* The last of a kind that was said of one to a home; NULL: none. */
+static const struct said *last_to(const struct room *r, const char *home, unsigned int viewer, enum peers_down kind)
+{
+	for (size_t i = r->nsaid; i-- > 0;)
+		if (r->said[i].kind == kind && room_viewer_of(r->said[i].viewer) == viewer && !strcmp(r->said[i].home, home))
+			return &r->said[i];
+	return NULL;
+}
+
+/* One home of a viewer knows that it is excluded: so does the owner, be it a new one, and each other home of it. */
+static void an_exclusion_reaches_a_new_owner(void **state)
+{
+	static const char facts[] = "{\"prefix\":100,\"as\":1,\"consent\":true}";
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	join_all(&r, 1, 5, 100, false);
+	room_up(&r, UP_JOIN, "g2", 1, "{\"prefix\":100,\"as\":1,\"consent\":true,\"epoch\":7,\"excluded\":true}");
+	assert_true(flagged(&r, 1, "excluded"));
+	assert_non_null(last_to(&r, "g1", 1, DOWN_CLOSE));
+	assert_null(last_to(&r, "g2", 1, DOWN_CLOSE));
+	room_tick(&r, 20000);
+	for (unsigned int v = 2; v <= 5; v++)
+		assert_false(linked(&r, 1, v));
+	/* it goes on to a third with its token */
+	room_up(&r, UP_JOIN, "g3", 1, facts);
+	assert_true(flagged(&r, 1, "excluded"));
+	assert_non_null(last_to(&r, "g3", 1, DOWN_CLOSE));
+	assert_int_equal(room_counts(&r).excluded, 0); /* it was counted where it was excluded */
+	room_close(&r);
+}
+
+/* Of an address of others who were excluded: it receives, but gives nothing, whatever it says. */
+static void one_who_is_barred_gives_nothing(void **state)
+{
+	unsigned int first = 0;
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	room_join_as(&r, 1, 100, "\"consent\":true,\"barred\":true");
+	room_announce(&r, 1);
+	join_all(&r, 2, 5, 101, false);
+	for (unsigned int s = 0; s < 20; s++) {
+		for (unsigned int v = 1; v <= 6; v++)
+			room_report(&r, v, s / 4, 12000, v == 1 ? ",\"consent\":true" : "");
+		room_tick(&r, 1000);
+		first += !strcmp(text_of(room_told(&r, 1), "role"), "first");
+	}
+	assert_int_equal(first, 0);
+	assert_true(flagged(&r, 1, "barred") && flagged(&r, 1, "consent"));
+	assert_true(json_is_true(json_object_get(json_object_get(room_told(&r, 1), "settings"), "isP2PUploadDisabled")));
+	assert_string_equal(text_of(room_told(&r, 1), "role"), "second");
+	/* it is over */
+	room_join(&r, 1, 100);
+	room_tick(&r, 4000);
+	assert_true(json_is_false(json_object_get(json_object_get(room_told(&r, 1), "settings"), "isP2PUploadDisabled")));
+	room_close(&r);
+}
+
+/* What it says of its consent at one gateway is known at its others, and to a new owner in whatever order these tell. */
+static void consent_is_told_to_every_home(void **state)
+{
+	static const char token[] = "{\"prefix\":100,\"as\":1,\"consent\":true}", said[] = "{\"prefix\":100,\"as\":1,\"consent\":false,\"said\":true}";
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	join_all(&r, 1, 3, 100, false);
+	room_up(&r, UP_JOIN, "g2", 1, token);
+	room_report(&r, 1, 1, 12000, ",\"consent\":false");
+	assert_true(json_is_false(json_object_get(last_to(&r, "g2", 1, DOWN_CONSENT)->json, "consent")));
+	assert_null(last_to(&r, "g1", 1, DOWN_CONSENT));
+	room_up(&r, UP_JOIN, "g3", 1, token);
+	assert_false(flagged(&r, 1, "consent"));
+	assert_true(json_is_false(json_object_get(last_to(&r, "g3", 1, DOWN_CONSENT)->json, "consent")));
+	r.now += 1000;
+	room_report(&r, 1, 1, 12000, ",\"consent\":true");
+	assert_true(flagged(&r, 1, "consent"));
+	assert_true(json_is_true(json_object_get(last_to(&r, "g2", 1, DOWN_CONSENT)->json, "consent")));
+	assert_true(json_is_true(json_object_get(last_to(&r, "g3", 1, DOWN_CONSENT)->json, "consent")));
+	room_close(&r);
+
+	for (int order = 0; order < 2; order++) {
+		room_open(&r, NULL);
+		room_up(&r, UP_JOIN, "g1", 1, order ? said : token);
+		room_up(&r, UP_JOIN, "g2", 1, order ? token : said);
+		room_announce(&r, 1);
+		assert_false(flagged(&r, 1, "consent"));
+		assert_non_null(last_to(&r, order ? "g2" : "g1", 1, DOWN_CONSENT));
+		room_close(&r);
+	}
+	/* a session that began without consent, which was given since */
+	room_open(&r, NULL);
+	room_up(&r, UP_JOIN, "g1", 1, "{\"prefix\":100,\"as\":1,\"consent\":false}");
+	room_up(&r, UP_JOIN, "g2", 1, "{\"prefix\":100,\"as\":1,\"consent\":true,\"said\":true}");
+	assert_true(flagged(&r, 1, "consent"));
+	room_close(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(impossible_reports_are_refused),
 		cmocka_unit_test(an_uplink_counts_as_its_receivers_confirm),
+		cmocka_unit_test(caps_follow_what_was_seen),
+		cmocka_unit_test(bytes_count_once),
 		cmocka_unit_test(strangers_are_not_credited),
 		cmocka_unit_test(one_network_does_not_move_the_trigger),
 		cmocka_unit_test(a_thousand_of_one_network_feed_themselves),
 		cmocka_unit_test(one_network_is_not_all_that_one_is_fed_by),
+		cmocka_unit_test(claims_of_one_network_leave_holds),
+		cmocka_unit_test(announces_are_no_votes),
 		cmocka_unit_test(a_poisoner_is_excluded),
 		cmocka_unit_test(forged_accusations_are_bounded),
+		cmocka_unit_test(an_exclusion_reaches_a_new_owner),
+		cmocka_unit_test(one_who_is_barred_gives_nothing),
+		cmocka_unit_test(consent_is_told_to_every_home),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,8 +19,7 @@ function modeOf(asset, mode, changed) {
   return h('span', { class: 'modes', role: 'group', 'aria-label': `switch of ${asset}` }, Object.keys(says).map(m =>
     h('button', { type: 'button', title: says[m], 'aria-pressed': String(m === mode), disabled: m === mode, onclick: async () => {
       if (m === 'off' && !await confirmed(`Viewers of ${asset === '*' ? 'all assets' : asset} go back to the server. Are you sure?`, 'switch off')) return;
-      await post('/_/peers/switch', { asset, mode: m }).catch(e => changed(e.message));
-      changed();
+      await post('/_/peers/switch', { asset, mode: m }).then(() => changed(), e => changed(e.message));
     } }, m)));
 }
 

@@ -19,7 +19,7 @@ async function choose() {
   fill(main, h('h1', null, 'Player'), card('Films', table([
     ['film', a => h('a', { href: `/_/player?asset=${encodeURIComponent(a.asset)}` }, a.asset), 'name'], ['length', a => `${number(a.duration)} s`, 'n'],
     ['renditions', a => (a.renditions ?? []).map(r => r.name ?? r).join(', ')], ['size', a => bytes(a.bytes), 'n'],
-  ], all.assets ?? all, { none: 'There is no film that you may see: weir media add FILE BUCKET/NAME makes one.' })));
+  ], all.assets ?? all, { none: 'There is no film here whose bucket you may list. Sign in at the console, open one by its address, /_/player?asset=BUCKET/NAME, or make one: weir media add FILE BUCKET/NAME.' })));
 }
 
 function missing(e) {
@@ -91,10 +91,12 @@ function watchEngine(engine) {
   });
 }
 
+// Whoever made a link chose its gateway: one that is not ours learns nothing of who is signed in here.
 async function makePeers(changed) {
-  const session = token() ? null : await get('/_/session', { quiet: true }).catch(() => null);
+  const gateway = query.get('gateway') || location.origin, ours = URL.canParse(gateway) && new URL(gateway).origin === location.origin;
+  const session = !ours || token() ? null : await get('/_/session', { quiet: true }).catch(() => null);
   return weirPeers({
-    asset, gateway: query.get('gateway') ?? undefined, token: token() ?? undefined, consent: localStorage.getItem('weir-peers') !== 'no',
+    asset, gateway, token: ours && token() || undefined, consent: localStorage.getItem('weir-peers') !== 'no',
     headers: session?.csrf ? { 'X-Weir-CSRF': session.csrf } : undefined, onchange: changed,
     onheld: (r, n, size) => {
       const i = n - peersOf.list.renditions[r].segments[0].n;

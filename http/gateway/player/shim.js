@@ -118,16 +118,18 @@ class Peers {
   async open() {
     if (!subtle) throw Error('segments can be checked in a secure context alone: https, or localhost');
     const [bucket, ...name] = this.o.asset.split('/'), battery = await navigator.getBattery?.().catch(() => null);
-    const s = this.session = await this.post('session', { bucket, asset: name.join('/'), consent: this.willing, metered: !!navigator.connection?.saveData,
+    const s = this.session = await this.post('session', { bucket, asset: name.join('/'), consent: this.willing, metered: this.metered,
       cellular: this.cellular, battery: battery && !battery.charging ? battery.level : null }, this.o.headers);
     this.gates = s.gateways;
     this.skew = (s.now ?? Date.now()) - Date.now();
     this.key = await subtle.importKey('raw', bytes(s.key), { name: 'HMAC', hash: 'SHA-256' }, false, ['verify']);
+    this.now = { ...this.now, seq: 0, epoch: 0 }; // another viewer's are counted anew
     if (this.list) return;
     const list = await (await fetch(this.via(s.media.list))).json();
     const key = await subtle.importKey('raw', bytes(s.media.key), 'Ed25519', false, ['verify']);
     if (!await subtle.verify('Ed25519', key, bytes(list.signature), coded(list.payload))) throw Error('the list of segments is not signed by this installation');
     this.list = JSON.parse(list.payload);
+    if (this.list.asset !== this.o.asset) throw Error(`the list of segments is that of ${this.list.asset}`);
     this.known = new Map();
     for (const [r, { segments }] of this.list.renditions.entries()) {
       let end = 0;
@@ -139,7 +141,8 @@ class Peers {
   via(url) { return this.gate + new URL(url, this.gate).pathname + (this.o.token ? `?t=${this.o.token}` : ''); }
   segment(url) { return this.known.get(decodeURIComponent(new URL(url).pathname).split(`/b/${this.o.asset}/`)[1]); }
   get cellular() { return navigator.connection?.type === 'cellular'; }
-  get shares() { return this.willing && !this.cellular; }
+  get metered() { return !!navigator.connection?.saveData; }
+  get shares() { return this.willing && !this.cellular && !this.metered; }
 
   get config() {
     if (this.off) return { isP2PDisabled: true };
@@ -327,12 +330,20 @@ class Peers {
     });
     s.rtt = time() - since;
   }
+  // The session was over. The core's trackers have the old token in their addresses and would be refused for ever: its loader
+  // begins anew with the next segment, and finds in the store what it had.
+  async renew() {
+    await this.open();
+    this.listen();
+    this.loading.clear();
+    this.connected.clear();
+    this.engine.applyDynamicConfig({ core: { isP2PDisabled: true } });
+    this.apply();
+  }
   async tell() {
     while (this.video) {
       await this.report().catch(async e => {
-        if (e.status !== 401) return;
-        await this.open(); // the session was over
-        this.listen();
+        if (e.status === 401) await this.renew();
       }).catch(() => {});
       await pause(this.now.report ?? this.session.report_ms);
     }
