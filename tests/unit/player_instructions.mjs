@@ -28,9 +28,9 @@ const viewerOf = s => String(s).padStart(16, '0');
 globalThis.location = { origin: 'http://gw.example' };
 Object.defineProperty(globalThis, 'navigator', { value: {}, configurable: true });
 globalThis.EventSource = class { addEventListener() {} close() {} };
-globalThis.fetch = async (url, { body } = {}) => {
+globalThis.fetch = async (url, { body, headers } = {}) => {
   const answer = (status, said) => ({ ok: status < 300, status, json: async () => said });
-  at.asked.push([url, body && JSON.parse(body)]);
+  at.asked.push([url, body && JSON.parse(body), headers]);
   if (url.includes('/_/peers/session')) {
     const s = ++at.sessions;
     return answer(200, { viewer: viewerOf(s), token: `token${s}`, key: keyOf(s).toString('base64'), swarm: 'media/film', trackers: [`ws://gw.example/_/tracker?token=token${s}`],
@@ -53,6 +53,10 @@ at.signer = privateKey;
 at.list = listOf('media/other');
 check((await open()).off?.includes('media/other'), 'another asset’s list, well signed: peers are off');
 at.list = listOf('media/film');
+
+await open({ token: 'weir1.abc', headers: { 'X-Weir-CSRF': 'word' } });
+const [asks, reads] = at.asked.slice(-2);
+check(asks[2].Authorization === 'Bearer weir1.abc' && asks[2]['X-Weir-CSRF'] === 'word' && reads[0].endsWith('?t=weir1.abc'), 'of a bucket that is not public: by the token, the session too', asks, reads);
 
 // ---- segments ----
 

@@ -119,7 +119,7 @@ class Peers {
     if (!subtle) throw Error('segments can be checked in a secure context alone: https, or localhost');
     const [bucket, ...name] = this.o.asset.split('/'), battery = await navigator.getBattery?.().catch(() => null);
     const s = this.session = await this.post('session', { bucket, asset: name.join('/'), consent: this.willing, metered: this.metered,
-      cellular: this.cellular, battery: battery && !battery.charging ? battery.level : null }, this.o.headers);
+      cellular: this.cellular, battery: battery && !battery.charging ? battery.level : null }, { ...this.o.headers, ...this.o.token && { Authorization: `Bearer ${this.o.token}` } });
     this.gates = s.gateways;
     this.skew = (s.now ?? Date.now()) - Date.now();
     this.key = await subtle.importKey('raw', bytes(s.key), { name: 'HMAC', hash: 'SHA-256' }, false, ['verify']);
