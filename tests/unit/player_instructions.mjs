@@ -90,6 +90,16 @@ p.more = {};
 await heard(event({ epoch: 0, seq: 9 }));
 check(p.now.seq === 5 && p.more.resync === true, 'so does an epoch that goes back, and it changes nothing');
 
+// ---- the cap ----
+
+p.now.cap = 1000;
+p.room = 0;
+p.filled = performance.now();
+told.length = 0;
+for (let i = 0; i < 200; i++) await store.getSegmentData('w', 's', 1);
+await new Promise(done => setTimeout(done, 300));
+check(p.room > -2000 && told.length === 1, 'above the cap a segment is not there, and all are told once when it is again', told.length, p.room);
+
 // ---- another session ----
 
 const said = [], listeners = {};

@@ -84,6 +84,7 @@ class Peers {
   slow = 0;
   r = 0; // the rendition that is loaded
   room = 0; // bytes that may be given away now
+  later = {}; // stream: the timer after which it is said again what there is, however often somebody asks
   failed = -3000; // when the server last did
   fed = 0; // when a peer last sent something
 
@@ -296,9 +297,9 @@ class Peers {
     const cap = this.now.cap ?? 1e9, t = time();
     this.room = Math.min(2 * cap, this.room + (t - (this.filled ?? 0)) * cap / 1000);
     this.filled = t;
-    if (!(this.room > 0)) return setTimeout(() => this.store.change(stream), 50 - 1000 * this.room / cap), false;
-    this.room -= data.byteLength;
-    return true;
+    if (this.room > 0) return this.room -= data.byteLength, true;
+    this.later[stream] ??= setTimeout(() => { delete this.later[stream]; this.store.change(stream); }, 50 - 1000 * this.room / cap);
+    return false;
   }
 
   late(url) {
