@@ -392,8 +392,10 @@ static void take_announce(struct coordinator *c, struct viewer *v, int home, int
 		coordinator_say(c, home, DOWN_TRACK, v->id, tracker_write_answer_to_announce(m->info_hash, INTERVAL_MAX, 0, 0));
 		return;
 	}
+	/* Often it was its own, before its session ended: that viewer leaves soon. Who hears nothing may not come again for long. */
 	if (peer_id_taken(c, v, m->peer_id) || !(p = present_get(c, v, m))) {
 		c->counts.dropped++;
+		coordinator_say(c, home, DOWN_TRACK, v->id, tracker_write_answer_to_announce(m->info_hash, INTERVAL_MIN, 0, 0));
 		return;
 	}
 	p->heard_ms = now;
