@@ -4,6 +4,7 @@
  * queued under it and said without it. A tick works in slices of a few milliseconds and lets announces in between.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -20,6 +21,8 @@
 #define EMPTY_MS       60000  /* an asset that nobody watches is kept so long */
 #define SLICE_S	       0.001  /* of a tick, before others get the lock … */
 #define PAUSE_NS       1000000 /* … for so long, when they wait for it */
+#define LEAVE_AT_ONCE  64     /* viewers of a gateway that died: under a millisecond */
+#define SAY_ROUNDS     8      /* what others left meanwhile is said by the same thread so many times */
 #define SET_BACK_MS    2000   /* threads come with times that differ by less */
 #define REPORTS_MAX    3000   /* per second of one asset: more viewers report less often */
 
@@ -120,15 +123,15 @@ static void lock(struct coordinator *c)
 	c->waiting--;
 }
 
-/* Says what is queued, without the lock, which is held again after. */
-static void say_all(struct coordinator *c, struct outgoing_list *list)
+/* Says what is queued, and what comes meanwhile, in so many rounds, without the lock, which is held again after. */
+static void say_all(struct coordinator *c, struct outgoing_list *list, unsigned int rounds)
 {
 	struct coordinator_options opt = c->opt;
 	struct outgoing_list now = STAILQ_HEAD_INITIALIZER(now);
 	char homes[RECORD_HOMES][sizeof(c->homes[0])];
 	struct outgoing *o;
 
-	while (!STAILQ_EMPTY(list)) {
+	while (!STAILQ_EMPTY(list) && rounds--) {
 		STAILQ_CONCAT(&now, list);
 		memcpy(homes, c->homes, sizeof(homes)); /* a name may become another's */
 		pthread_mutex_unlock(&c->lock);
@@ -143,12 +146,13 @@ static void say_all(struct coordinator *c, struct outgoing_list *list)
 	}
 }
 
-/* Whoever comes while another says things leaves its own to that one. */
+/* Whoever comes while another says things leaves its own to that one: not for ever, it has connections of its own to see to. What
+ * is left then is said by the next who comes, or by the tick. */
 static void unlock_and_say(struct coordinator *c)
 {
 	if (!c->draining) {
 		c->draining = true;
-		say_all(c, &c->out);
+		say_all(c, &c->out, SAY_ROUNDS);
 		c->draining = false;
 	}
 	pthread_mutex_unlock(&c->lock);
@@ -239,17 +243,44 @@ void coordinator_up(struct coordinator *c, int64_t now_ms, enum peers_up kind, c
 	json_decref(report);
 }
 
+/* Those of a slot of the table who leave there. How many. */
+static unsigned int slot_left(struct coordinator *c, size_t slot, int home)
+{
+	unsigned int left = 0;
+
+	for (struct node *n = c->viewers.slots[slot], *next; n; n = next) {
+		struct viewer *v = (struct viewer *)n;
+
+		next = n->next;
+		if (!(v->leaving >> home & 1))
+			continue;
+		v->leaving &= ~(1ull << home);
+		home_left(c, v, home);
+		left++;
+	}
+	return left;
+}
+
+/* All are marked at once, and taken out some at a time: others come in between, and who comes there again stays. The table may
+ * grow meanwhile: those of slots that were not looked at are in no slot before. */
 void coordinator_home_gone(struct coordinator *c, const char *home)
 {
+	unsigned int left = 0;
 	int from;
 
 	pthread_mutex_lock(&c->lock);
 	from = record_home(c, home);
+	for (size_t i = 0; from >= 0 && c->viewers.slots && i <= c->viewers.mask; i++)
+		for (struct node *n = c->viewers.slots[i]; n; n = n->next)
+			((struct viewer *)n)->leaving |= ((struct viewer *)n)->homes & 1ull << from;
 	for (size_t i = 0; from >= 0 && c->viewers.slots && i <= c->viewers.mask; i++) {
-		for (struct node *n = c->viewers.slots[i], *next; n; n = next) {
-			next = n->next;
-			home_left(c, (struct viewer *)n, from);
-		}
+		left += slot_left(c, i, from);
+		if (left < LEAVE_AT_ONCE)
+			continue;
+		left = 0;
+		unlock_and_say(c);
+		sched_yield(); /* a mutex is not fair */
+		lock(c);
 	}
 	unlock_and_say(c);
 }
@@ -334,7 +365,7 @@ void coordinator_go_on(struct coordinator *c)
 static void breathe(struct coordinator *c)
 {
 	c->ticking = false;
-	say_all(c, &c->out_tick);
+	say_all(c, &c->out_tick, UINT32_MAX);
 	coordinator_let_in(c);
 	coordinator_go_on(c);
 }
@@ -386,7 +417,7 @@ void coordinator_tick(struct coordinator *c, int64_t now_ms)
 		tick_asset(c, all[i], now_ms);
 	c->ticking = false;
 	free(all);
-	pthread_mutex_unlock(&c->lock);
+	unlock_and_say(c);
 }
 
 /* ---- the operator ---- */

@@ -339,6 +339,12 @@ static void homes_agree(struct coordinator *c, struct viewer *v, int home, const
 		say_consent(c, v, home);
 }
 
+void record_at(struct viewer *v, int home)
+{
+	v->homes |= 1ull << home;
+	v->leaving &= ~(1ull << home);
+}
+
 struct viewer *record_join(struct coordinator *c, int64_t now, int home, const char *id, const char *asset, const char *facts)
 {
 	struct viewer *v = record_viewer(c, id);
@@ -372,7 +378,7 @@ struct viewer *record_join(struct coordinator *c, int64_t now, int home, const c
 	/* where it reports, there is its event stream; other gateways are known by its tracker sockets alone */
 	if (!v->reported_ms || !(v->homes >> v->home & 1))
 		v->home = (uint8_t)home;
-	v->homes |= 1ull << home;
+	record_at(v, home);
 	v->heard_ms = now;
 	v->stale = v->resync = true;
 	homes_agree(c, v, home, &told);

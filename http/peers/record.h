@@ -115,6 +115,7 @@ struct viewer {
 	uint32_t at;	 /* in the asset's members, or GROUP_NONE */
 	uint32_t all_at; /* in the asset's viewers */
 	uint64_t homes;	 /* bits */
+	uint64_t leaving; /* … of those that are gone, until it was taken out there */
 	uint8_t home;	 /* the one to which instructions go */
 	struct prefix *prefix;
 	uint32_t as;
@@ -258,6 +259,7 @@ struct viewer *record_viewer(const struct coordinator *c, const char *id);
 int record_home(struct coordinator *c, const char *home); /* its number; -1: too many */
 /* UP_JOIN; a viewer that is known already gets the new facts. NULL: refused. */
 struct viewer *record_join(struct coordinator *c, int64_t now, int home, const char *id, const char *asset, const char *facts);
+void record_at(struct viewer *v, int home); /* it is heard by that one */
 void record_leave(struct coordinator *c, struct viewer *v); /* frees it */
 void record_tell_consent(struct coordinator *c, const struct viewer *v, int but); /* its homes; but: that one knows, or -1 */
 void record_silence(struct coordinator *c, struct asset *a, int64_t now);

@@ -372,7 +372,7 @@ int record_report(struct coordinator *c, struct viewer *v, int home, int64_t now
 		/* what was said to its former home did not come to this one */
 		v->resync |= v->home != home;
 		v->stale |= v->home != home;
-		v->homes |= 1ull << home;
+		record_at(v, home);
 		v->home = (uint8_t)home;
 	}
 	if (r.resync && r.epoch > v->epoch && r.epoch < now + EPOCH_AHEAD_MS) { /* a former owner's clock was ahead of ours */

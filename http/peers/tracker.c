@@ -482,7 +482,7 @@ static bool refill(struct viewer *v, int64_t now, float *of)
 void tracker_take(struct coordinator *c, struct viewer *v, int home, int64_t now, struct tracker_message *m)
 {
 	v->heard_ms = now;
-	v->homes |= 1ull << home;
+	record_at(v, home);
 	if (v->excluded || !refill(v, now, m->action == TRACKER_ANSWER ? &v->answers : &v->tokens)) {
 		c->counts.dropped++;
 		return;

@@ -448,6 +448,57 @@ static void no_room_is_no_asset(void **state)
 	room_close(&r);
 }
 
+/* Hundreds of viewers of a gateway that died, some of which are at another too. */
+static void a_gateway_of_hundreds_dies(void **state)
+{
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	fill(&r, 500);
+	for (unsigned int v = 1; v <= 500; v += 5)
+		room_up(&r, UP_JOIN, "g2", v, "{\"prefix\":101,\"as\":1,\"consent\":true}");
+	coordinator_home_gone(r.c, "g1");
+	assert_int_equal(room_counts(&r).viewers, 100);
+	room_join(&r, 1, 101);
+	room_join(&r, 2, 102);
+	coordinator_home_gone(r.c, "g2");
+	assert_int_equal(room_counts(&r).viewers, 2);
+	room_close(&r);
+}
+
+struct chatty {
+	struct coordinator *c;
+	unsigned int heard;
+};
+
+/* Each word leads to another. */
+static void chatter(void *arg, const char *home, enum peers_down kind, const char *viewer, const char *text)
+{
+	struct chatty *x = arg;
+
+	(void)text;
+	if (kind == DOWN_TRACK && ++x->heard < 1000)
+		coordinator_up(x->c, 1800000000000 + 1000 * x->heard, UP_TRACK, home, viewer, ROOM_ASSET, "{\"action\":\"scrape\"}");
+}
+
+/* A thread that says what others left is let go after some time; nothing is lost by that. */
+static void who_says_things_for_others_is_let_go(void **state)
+{
+	struct chatty x = { 0 };
+	struct coordinator_options opt = { .down = chatter, .arg = &x };
+
+	(void)state;
+	assert_int_equal(coordinator_new(&x.c, &opt), 0);
+	coordinator_up(x.c, 1800000000000, UP_JOIN, "g1", "0000000000000001", ROOM_ASSET, "{\"prefix\":1,\"consent\":true}");
+	coordinator_up(x.c, 1800000000000, UP_TRACK, "g1", "0000000000000001", ROOM_ASSET, "{\"action\":\"scrape\"}");
+	assert_in_range(x.heard, 1, 100);
+	for (int i = 0; i < 1000 && x.heard < 1000; i++)
+		coordinator_tick(x.c, 1800001000000 + 250 * i);
+	assert_int_equal(x.heard, 1000);
+	coordinator_free(x.c);
+}
+
 /* What was kept of a gateway that has gone is not offered to anybody, and no answer goes there: nobody would hear it. */
 static void offers_of_a_gateway_go_with_it(void **state)
 {
@@ -829,6 +880,8 @@ int main(void)
 		cmocka_unit_test(gateways_of_the_past_make_room),
 		cmocka_unit_test(what_a_dead_gateway_had_is_said_again),
 		cmocka_unit_test(no_room_is_no_asset),
+		cmocka_unit_test(a_gateway_of_hundreds_dies),
+		cmocka_unit_test(who_says_things_for_others_is_let_go),
 		cmocka_unit_test(offers_of_a_gateway_go_with_it),
 		cmocka_unit_test(offers_are_kept_a_while),
 		cmocka_unit_test(floods_are_dropped_and_counted),
