@@ -31,7 +31,7 @@
 #define OFFER_WAIT_MS	  12000	 /* for an answer, before another offer may be tried */
 #define LINK_WAIT_MS	  15000	 /* from the answer until a report must show the link */
 #define LINK_BLIND_MS	  120000 /* a link of which nobody reports is believed in */
-#define SILENT_MS	  60000	 /* without a word, of one that reports: out of its grouping */
+#define SILENT_MS	  65000	 /* without a word, of one that reports: out of its grouping; a page in the background says one a minute */
 #define SILENT_BLIND_MS	  180000 /* … of one that never did: its announces are a minute apart */
 #define FORGOTTEN_MS	  3600000
 #define EPOCH_AHEAD_MS	  86400000 /* an epoch that somebody claims is at most so much later than now */

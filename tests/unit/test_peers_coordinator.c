@@ -659,6 +659,27 @@ static void who_falls_silent_leaves_its_grouping(void **state)
 	room_close(&r);
 }
 
+/* A page in the background, whose timers go once a minute, keeps its place. */
+static void a_word_a_minute_is_enough(void **state)
+{
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	fill(&r, 3);
+	for (unsigned int s = 0; s < 250; s += 2) {
+		for (unsigned int v = 1; v <= 3; v++) {
+			if (v < 3 || s % 62 == 0)
+				room_report(&r, v, 5, 12000, "");
+			if (s % 62 == 0)
+				room_announce_in(&r, v, ROOM_SWARM, NULL, 0);
+		}
+		room_tick(&r, 2000);
+		assert_int_equal(room_counts(&r).alone, 0);
+	}
+	room_close(&r);
+}
+
 static void instructions_are_complete_and_in_order(void **state)
 {
 	struct room r;
@@ -888,6 +909,7 @@ int main(void)
 		cmocka_unit_test(who_leaves_is_gone),
 		cmocka_unit_test(who_leaves_a_swarm_hears_it),
 		cmocka_unit_test(who_falls_silent_leaves_its_grouping),
+		cmocka_unit_test(a_word_a_minute_is_enough),
 		cmocka_unit_test(instructions_are_complete_and_in_order),
 		cmocka_unit_test(holds_cover_what_comes),
 		cmocka_unit_test(a_clock_that_is_set_back),
