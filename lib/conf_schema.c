@@ -256,7 +256,8 @@ static const struct conf_key peers_keys[] = {
 	{ "cellular", CONF_SWITCH, AT(conf_peers, cellular), .words = words_no_yes, .fallback = "no",
 	  .doc = "Viewers on a cellular network may upload when they consent." },
 	{ "viewers", CONF_NUMBER, AT(conf_peers, viewers), .min = 1, .max = 1000000, .fallback = "18000",
-	  .doc = "Viewers whose connections this gateway holds; more get 503." },
+	  .doc = "Viewers whose connections this gateway holds; more get 503. Their WebSockets and event streams do not count for "
+		 "limits.connections." },
 	{ "per_address", CONF_NUMBER, AT(conf_peers, per_address), .min = 1, .max = 1000000, .fallback = "256",
 	  .doc = "Viewers of one client address." },
 	{ "session", CONF_TIME, AT(conf_peers, session_us), .min = 60 * SECOND, .max = 7 * 86400 * SECOND,

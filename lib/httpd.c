@@ -113,9 +113,10 @@ static int socket_start(struct httpd *server, struct httpd_socket *s)
 							     (void *)opt->tls_client_ca };
 	}
 	more[n] = (struct MHD_OptionItem){ MHD_OPTION_END, 0, NULL };
+	/* Without any that stand apart libmicrohttpd's own limit leaves who comes waiting. */
 	s->mhd = MHD_start_daemon(
-		flags, 0, NULL, NULL, http_on_request, server, MHD_OPTION_ARRAY, more,
-		MHD_OPTION_CONNECTION_LIMIT, opt->connections_max,
+		flags, 0, opt->apart_max ? http_may_connect : NULL, server, http_on_request, server, MHD_OPTION_ARRAY, more,
+		MHD_OPTION_CONNECTION_LIMIT, opt->connections_max + opt->apart_max,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_CONNECTION_TIMEOUT,
 		opt->idle_s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
 		MHD_OPTION_URI_LOG_CALLBACK, http_on_target, server, MHD_OPTION_NOTIFY_COMPLETED,

@@ -70,6 +70,7 @@ struct httpd_options {
 	const char *name;	      /* for logs and metrics: "gateway", "inside" */
 	unsigned int threads;	      /* pool; 0: as many as CPUs */
 	unsigned int connections_max; /* 0: 4096 */
+	unsigned int apart_max;	      /* more, of answers that stand apart (http_stand_apart()) */
 	unsigned int per_address_max; /* connections of one client address; 0: half of all */
 	size_t header_bytes_max;      /* 0: 16 KiB; larger: 431 */
 	size_t upload_chunk;	      /* memory for one upload's pieces; 0: 16 KiB. libmicrohttpd
@@ -117,6 +118,10 @@ void http_set_state(struct http_req *req, void *state);
 void *http_state(const struct http_req *req);
 
 /* ---- answering: each may be called once a request; all return HTTP_ANSWERED ---- */
+/* Before the reply: this answer takes so long, and is so little work, that its connection does not count for connections_max;
+ * it ends with the answer. False: there are apart_max of them already. When connections_max others are there, who comes
+ * is closed at once. On the pool thread (begin, end). */
+bool http_stand_apart(struct http_req *req);
 /* Before the reply: adds a header (value is copied). Names and values from elsewhere are checked
  * for CR, LF and NUL and refused with -EINVAL. */
 int http_add_header(struct http_req *req, const char *name, const char *value);

@@ -107,9 +107,39 @@ static void conn_close(struct httpd *server, struct http_conn *conn)
 	if (fd >= 0)
 		close(fd);
 	server->connections--;
-	if (server->opt.load)
+	server->apart -= conn->apart;
+	if (server->opt.load && !conn->apart)
 		load_connections(server->opt.load, -1);
 	free(conn);
+}
+
+enum MHD_Result http_may_connect(void *arg, const struct sockaddr *addr, socklen_t len)
+{
+	struct httpd *server = arg;
+	unsigned int apart = server->apart, all = server->connections;
+
+	(void)addr, (void)len;
+	if (all < apart || all - apart < server->opt.connections_max)
+		return MHD_YES;
+	http_count_refusal(server, "connections");
+	return MHD_NO;
+}
+
+bool http_stand_apart(struct http_req *req)
+{
+	struct httpd *server = req->server;
+
+	if (req->conn->apart)
+		return true;
+	if (atomic_fetch_add(&server->apart, 1) >= server->opt.apart_max) {
+		server->apart--;
+		return false;
+	}
+	req->conn->apart = true;
+	if (server->opt.load)
+		load_connections(server->opt.load, -1);
+	http_add_header(req, "Connection", "close");
+	return true;
 }
 
 void http_on_connection(void *arg, struct MHD_Connection *mhd, void **conn,

@@ -35,6 +35,7 @@ struct http_conn {
 	bool local;
 	int64_t uid;                    /* of a Unix socket's peer; -1 */
 	bool tls_checked, tls_ok;
+	bool apart;                     /* counts for apart_max */
 	bool linger;                    /* answered before its body was read: see httpd_conn.c */
 	char peer_name[128];
 };
@@ -123,7 +124,7 @@ struct httpd {
 	_Atomic bool stopping;          /* nothing waits any more */
 	_Atomic uint64_t next_id;
 	uint64_t id_seed;
-	_Atomic unsigned int in_flight, connections;
+	_Atomic unsigned int in_flight, connections, apart; /* apart: of connections */
 
 	/* connections and their watcher */
 	pthread_mutex_t conns_lock;
@@ -170,6 +171,8 @@ const char *http_check_head(struct http_req *req, const char *method, const char
 /* httpd_conn.c */
 void http_on_connection(void *server, struct MHD_Connection *mhd, void **conn,
 			enum MHD_ConnectionNotificationCode what);
+/* May another one come? For libmicrohttpd, before it takes it. */
+enum MHD_Result http_may_connect(void *server, const struct sockaddr *addr, socklen_t len);
 int http_watcher_start(struct httpd *server);
 void http_watcher_stop(struct httpd *server);
 int64_t http_now_ms(void);

@@ -155,6 +155,16 @@ int priv_confine(const struct priv_caps *caps)
 	return err ? err : priv_filter_load(PRIV_PARSE);
 }
 
+void priv_raise_descriptors(void)
+{
+	struct rlimit value;
+
+	if (getrlimit(RLIMIT_NOFILE, &value))
+		return;
+	value.rlim_cur = value.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &value);
+}
+
 /* The folder that was just made: whoever may write beside it must not put a link in its place. */
 static int give_folder(const char *path, const struct priv_user *owner, mode_t mode)
 {

@@ -46,6 +46,9 @@ struct priv_caps {
  * process must exit. Builds with a sanitizer have neither the memory limit nor the filter. */
 int priv_confine(const struct priv_caps *caps);
 
+/* As many descriptors as the hard limit lets: connections need one each. */
+void priv_raise_descriptors(void);
+
 /* mkdir -p with the owner and mode for the last part; fine when it exists. 0 or -errno. */
 int priv_folder(const char *path, const struct priv_user *owner, mode_t mode);
 

@@ -149,6 +149,7 @@ static int prepare(struct daemon *d)
 		return -ENOMEM;
 	d->state = gw;
 	gw->daemon = d;
+	priv_raise_descriptors();
 	if (conf->nlisten > GATEWAY_LISTEN_MAX) {
 		log_error("%s: gateway.listen: %zu addresses; at most %d", d->conf->path,
 			  conf->nlisten, GATEWAY_LISTEN_MAX);
@@ -218,6 +219,7 @@ static int start(struct daemon *d)
 	struct httpd_options opt = {
 		.name = "gateway",
 		.connections_max = conf->limits.connections,
+		.apart_max = peers_connections(conf->peers.viewers),
 		.workers = 16, /* passwords are hashed and the provider is asked there */
 		.metrics = d->metrics,
 		.load = gw->load,

@@ -52,7 +52,7 @@ static void refused(void *user)
 int connect_start(struct peers *p)
 {
 	struct ws_options opt = {
-		.max = p->set.viewers + p->set.viewers / 8 + 16, /* some have a second socket for a moment */
+		.max = peers_connections(p->set.viewers),
 		.message_max = MESSAGE_MAX,
 		.backlog_max = BACKLOG_MAX,
 		.burst = BURST,

@@ -122,6 +122,8 @@ enum http_next peers_events(struct http_req *req, void *arg)
 
 	if (!peers_token(req, p, &t))
 		return HTTP_ANSWERED;
+	if (!http_stand_apart(req))
+		return peers_no_room(req, -ENOSPC);
 	facts = peers_facts(req, p, &t, client);
 	l = facts ? calloc(1, sizeof(*l)) : NULL;
 	if (!l) {

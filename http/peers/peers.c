@@ -380,6 +380,11 @@ int peers_start(struct peers *p, const struct peers_options *opt)
 	return rc ? rc : start_threads(p);
 }
 
+unsigned int peers_connections(unsigned int viewers)
+{
+	return viewers + viewers / 8 + 16;
+}
+
 int peers_serve(struct peers *p, struct httpd *server)
 {
 	(void)p, (void)server; /* streams and sockets are the requests' */

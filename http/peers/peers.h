@@ -52,6 +52,8 @@ json_t *peers_status(struct peers *p);			 /* for `status`: a new reference, NULL
 /* No endpoint lives, and the caller has checked that the client may read BUCKET/KEY: is it a playlist, MPD, list or init
  * segment of an asset that is known? Then it is answered from the copy. Accepts NULL. */
 bool peers_media_reply(struct peers *p, struct http_req *req, const char *bucket, const char *key);
+/* So many WebSockets, and so many event streams: some viewers have a second one for a moment. */
+unsigned int peers_connections(unsigned int viewers);
 /* What main() does first: --peers-simulate …; -1 when argv says nothing of it, else an exit code. */
 int peers_modes(int argc, char **argv);
 

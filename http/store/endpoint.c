@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #include "http/store/endpoint.h"
 #include "http/store/inside_api.h"
@@ -47,17 +46,6 @@ static int prepare_folder(struct endpoint *ep, const struct conf *conf,
 	return rc;
 }
 
-/* Connections, hot versions and uploads need a descriptor each. */
-static void raise_descriptors(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static int endpoint_prepare(struct daemon *d)
 {
 	struct endpoint *ep = calloc(1, sizeof(*ep));
@@ -70,7 +58,7 @@ static int endpoint_prepare(struct daemon *d)
 	ep->copies = d->conf->endpoint.copies ? d->conf->endpoint.copies : 1;
 	ep->object_max = d->conf->endpoint.limits.object;
 	snprintf(ep->node, sizeof(ep->node), "%s", d->conf->node);
-	raise_descriptors();
+	priv_raise_descriptors(); /* also for hot versions and uploads */
 	rc = prepare_folder(ep, d->conf, &d->user);
 	if (!rc)
 		rc = bind_public(ep, &d->conf->endpoint, d->user.uid);

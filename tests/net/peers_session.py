@@ -4,6 +4,7 @@ what instructions say, what is refused, and what a restart leaves. UPLOAD_SAN=1 
 import base64
 import json
 import os
+import socket
 import time
 
 from peers_lib import Lab, Stream, Viewer, WebSocket, check, finish, public, session, until
@@ -291,8 +292,31 @@ def two_gateways():
         stream.close()
 
 
+def streams_apart():
+    """More viewers' streams than gateway.limits.connections, each from an address of its own, and the others are served."""
+    with Lab(more="  peers: {viewers: 80}\n  limits: {connections: 24}\n") as lab:
+        lab.user("root", grants=[{"bucket": "*", "prefix": "", "rights": "rwdla"}])
+        public(lab, "films")
+        held = []
+        for i in range(60):
+            v, s = Viewer(lab), socket.socket()
+            s.bind((f"127.0.1.{i + 1}", 0))
+            s.settimeout(5)
+            s.connect(("127.0.0.1", lab.port["gw0"]))
+            s.sendall(f"GET /_/peers/events?token={v.token} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            try:
+                held.append((s, s.recv(4096)[9:12]))
+            except OSError as e:
+                held.append((s, e))
+        check([code for _, code in held] == [b"200"] * 60, "60 streams of instructions where 24 connections may be", [code for _, code in held])
+        check(session(lab, "films", "big").status == 200, "and the others are served")
+        for s, _ in held:
+            s.close()
+
+
 def main():
     two_gateways()
+    streams_apart()
     with Lab(more=LIMITS) as lab:
         lab.user("root", grants=[{"bucket": "*", "prefix": "", "rights": "rwdla"}])
         lab.user("ada", grants=[{"bucket": "private", "prefix": "", "rights": "r"}])

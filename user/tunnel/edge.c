@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "lib/load.h"
 #include "lib/log.h"
@@ -42,17 +41,6 @@ static bool enabled(const struct conf *conf)
 	return conf->edge.enabled;
 }
 
-/* Connections need a descriptor each. */
-static void raise_descriptors(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static int open_front(struct whole *w)
 {
 	struct front_fds fds = { .plain = w->sockets.plain,
@@ -77,7 +65,7 @@ static int prepare(struct daemon *d)
 		return -ENOMEM;
 	d->state = w;
 	e->d = d;
-	raise_descriptors();
+	priv_raise_descriptors();
 	rc = reactor_new(&e->reactor, d->loop);
 	if (!rc)
 		rc = edge_sockets_open(&w->sockets, d->conf);
