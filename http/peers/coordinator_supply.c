@@ -103,8 +103,26 @@ static uint32_t still(const struct pass *p, uint32_t i, uint8_t h)
 	return at;
 }
 
+/* Where all of the list are of one network and group_run() found one of another, that one is the last: nobody is fed by one
+ * network alone, whatever its viewers say that they hold. */
+static void mix(const struct pass *p, struct group_viewer *g, uint32_t *list, size_t n)
+{
+	uint32_t prefix = n ? p->plan[list[0]].prefix : 0;
+
+	for (size_t i = 1; i < n; i++)
+		if (p->plan[list[i]].prefix != prefix)
+			return;
+	for (uint8_t h = 0; n > 1 && h < g->nhelpers; h++) {
+		if (p->plan[g->helper[h]].prefix == prefix)
+			continue;
+		list[n - 1] = g->helper[h];
+		g->sure = g->sure < n ? g->sure : (uint8_t)(n - 1);
+		return;
+	}
+}
+
 /* Those first, then group_run()'s, as far as there is room. */
-static void put_before(struct group_viewer *g, uint32_t *list, size_t n)
+static void put_before(const struct pass *p, struct group_viewer *g, uint32_t *list, size_t n)
 {
 	g->sure = (uint8_t)n;
 	for (uint8_t h = 0; h < g->nhelpers && n < GROUP_HELPERS_MAX; h++) {
@@ -115,6 +133,7 @@ static void put_before(struct group_viewer *g, uint32_t *list, size_t n)
 		if (!there)
 			list[n++] = g->helper[h];
 	}
+	mix(p, g, list, n);
 	memcpy(g->helper, list, n * sizeof(*list));
 	g->nhelpers = (uint8_t)n;
 }
@@ -146,7 +165,7 @@ static void choose(struct pass *p, struct supply_work *w, size_t k)
 	got = supply_sources(w->m, w->n, k, want, w->words, now, nnow, out, GROUP_HELPERS_MAX, lacking);
 	for (size_t n = 0; n < got; n++)
 		list[n] = w->who[out[n]];
-	put_before(g, list, got);
+	put_before(p, g, list, got);
 }
 
 static void choose_all(struct coordinator *c, struct asset *a, struct pass *p, struct grouping *g, struct supply_work *w)
@@ -169,7 +188,7 @@ static void keep(struct pass *p, const struct grouping *g)
 		for (uint8_t h = 0; p->plan[i].role != GROUP_ALONE && h < p->old[i].sure; h++)
 			if ((at = still(p, i, h)) != GROUP_NONE)
 				list[n++] = at;
-		put_before(&p->plan[i], list, n);
+		put_before(p, &p->plan[i], list, n);
 	}
 }
 

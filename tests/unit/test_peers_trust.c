@@ -423,6 +423,47 @@ static void one_network_is_not_all_that_one_is_fed_by(void **state)
 	room_close(&r);
 }
 
+/* Nor when they say that they have everything that the others want, so that they are the best to ask. */
+static void claims_draw_no_one_wholly(void **state)
+{
+	unsigned int fed = 0, drawn = 0;
+	struct room r;
+	json_t *v, *h;
+	size_t i;
+
+	(void)state;
+	room_open(&r, NULL);
+	join_all(&r, 1001, 30, 110, true);
+	for (unsigned int k = 1; k <= 14; k++) {
+		room_join_as(&r, k, 100 + k, k <= 6 ? "\"consent\":true" : "\"consent\":false");
+		room_announce(&r, k);
+	}
+	for (unsigned int s = 0; s < 20; s++) {
+		for (unsigned int k = 1; k <= 14; k++)
+			room_report(&r, k, 20, 12000, k <= 6 ? ",\"have\":[[0,0,19]]" : "");
+		for (unsigned int k = 1001; k <= 1030; k++)
+			room_report(&r, k, 20, 12000, ",\"have\":[[0,0,149]]");
+		room_tick(&r, 1000);
+	}
+	for (unsigned int k = 7; k <= 14; k++) {
+		unsigned int of = 0, mine = 0;
+
+		v = viewer_of(&r, k);
+		assert_string_equal(text_of(v, "role"), "second");
+		json_array_foreach (json_object_get(v, "helpers"), i, h) {
+			of++;
+			mine += room_viewer_of(json_string_value(h)) > 1000;
+		}
+		json_decref(v);
+		assert_true(of >= 2 && mine < of);
+		fed++;
+		drawn += mine;
+	}
+	print_message("forged helpers of %u honest: %u\n", fed, drawn);
+	assert_true(drawn > 0); /* else this says nothing */
+	room_close(&r);
+}
+
 /* Who says that they have everything keep nobody else from holding it: one however often it says so, two of one network. */
 static void claims_of_one_network_leave_holds(void **state)
 {
@@ -681,6 +722,7 @@ int main(void)
 		cmocka_unit_test(one_network_does_not_move_the_trigger),
 		cmocka_unit_test(a_thousand_of_one_network_feed_themselves),
 		cmocka_unit_test(one_network_is_not_all_that_one_is_fed_by),
+		cmocka_unit_test(claims_draw_no_one_wholly),
 		cmocka_unit_test(claims_of_one_network_leave_holds),
 		cmocka_unit_test(announces_are_no_votes),
 		cmocka_unit_test(a_poisoner_is_excluded),
