@@ -254,17 +254,19 @@ static int64_t waits_since(const struct media_known *k)
 
 bool media_next_due(struct media *m, char name[MEDIA_ASSET_MAX], struct media_set **last)
 {
-	struct media_known *due = NULL;
+	struct media_known *of[2] = { NULL, NULL }, *due; /* names alone, assets */
 	int64_t now = media_now_ms();
 
 	for (size_t i = 0; m->keyed && i < m->nknown; i++) {
-		struct media_known *k = m->known[i];
+		struct media_known *k = m->known[i], **first = &of[k->set != NULL];
 
-		if (is_due(k, now) && (!due || (!k->set == !due->set ? waits_since(k) < waits_since(due) : k->set != NULL)))
-			due = k;
+		if (is_due(k, now) && (!*first || waits_since(k) < waits_since(*first)))
+			*first = k;
 	}
+	due = m->names_next && of[0] ? of[0] : of[1] ? of[1] : of[0];
 	if (!due)
 		return false;
+	m->names_next = due->set;
 	snprintf(name, MEDIA_ASSET_MAX, "%s", due->name);
 	*last = due->set;
 	if (due->set)

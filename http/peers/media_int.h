@@ -50,6 +50,7 @@ struct media {
 	struct media_known *known[MEDIA_KNOWN_MAX + MEDIA_MISSES_MAX];
 	size_t nknown;
 	bool keyed, quit;
+	bool names_next; /* an asset had its turn */
 	volatile bool stop; /* for httpc */
 	uint8_t seed[32];
 	char public_key[45];
@@ -73,8 +74,8 @@ void media_take(struct media *m, const char *asset, struct media_set *set);
 void media_keep(struct media *m, const char *asset, struct media_set *set);
 /* Is this set (NULL: any) the asset's now? */
 bool media_has(struct media *m, const char *asset, const struct media_set *set);
-/* Under the lock: whose turn it is to be read, and its set with a reference; false: nobody's. Assets that are known come
- * before names that may be invented; among each, who has waited longest. */
+/* Under the lock: whose turn it is to be read, and its set with a reference; false: nobody's. Assets that are known and
+ * names that may be invented take turns; among each, who has waited longest. */
 bool media_next_due(struct media *m, char name[MEDIA_ASSET_MAX], struct media_set **last);
 
 /* media_parse.c */
