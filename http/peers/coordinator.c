@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -285,6 +286,13 @@ void coordinator_home_gone(struct coordinator *c, const char *home)
 	unlock_and_say(c);
 }
 
+/* By their fields: what lies between these is anything. */
+static bool groups_alike(const struct group_options *x, const struct group_options *y)
+{
+	return !memcmp(x, y, offsetof(struct group_options, cellular)) && x->cellular == y->cellular && x->copies == y->copies &&
+	       x->least == y->least;
+}
+
 void coordinator_configure(struct coordinator *c, const struct coordinator_options *opt)
 {
 	struct coordinator_options was;
@@ -292,7 +300,7 @@ void coordinator_configure(struct coordinator *c, const struct coordinator_optio
 	pthread_mutex_lock(&c->lock);
 	was = c->opt;
 	options_take(&c->opt, opt);
-	for (size_t i = 0; memcmp(&was.group, &c->opt.group, sizeof(was.group)) && c->assets.slots && i <= c->assets.mask; i++) {
+	for (size_t i = 0; !groups_alike(&was.group, &c->opt.group) && c->assets.slots && i <= c->assets.mask; i++) {
 		for (struct node *n = c->assets.slots[i]; n; n = n->next) {
 			((struct asset *)n)->other_options = true;
 			((struct asset *)n)->dirty = true;

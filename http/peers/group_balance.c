@@ -2,8 +2,8 @@
 /*
  * group_balance.c -- groupings short of uplink get spare helpers from their neighbours: first from those of the same AS,
  * then from others of the asset. A helper moves where there is room, else it changes places with one who has nothing to
- * give. As few as possible; who is in a first
- * group moves only when nobody else can and the other is short indeed: those whom it helped then get another.
+ * give. As few as possible; who is in a first group moves only when nobody else can and the other is short indeed: those
+ * whom it helped then get another.
  */
 #include "http/peers/group_internal.h"
 

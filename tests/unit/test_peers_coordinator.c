@@ -863,6 +863,37 @@ static void who_asks_peers_alone_is_no_witness(void **state)
 	room_close(&r);
 }
 
+/* A reload that changes nothing moves nobody; one that changes the size of groupings groups anew. */
+static void a_reload_moves_who_it_must(void **state)
+{
+	struct coordinator_options opt = { .media = room_media, .endpoints = room_endpoints, .down = room_down, .report_ms = 1000 };
+	uint64_t told;
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	opt.arg = &r;
+	memset(&opt.group, 0xff, sizeof(opt.group)); /* between its fields, too */
+	opt.group.size = opt.group.helpers = opt.group.copies = opt.group.least = 0;
+	opt.group.margin = opt.group.first_margin = opt.group.uplink_share = opt.group.unknown_uplink = 0;
+	opt.group.cellular = false;
+	fill(&r, 40);
+	room_tick(&r, 60000);
+	for (unsigned int v = 1; v <= 40; v++)
+		room_announce_in(&r, v, ROOM_SWARM, NULL, 0);
+	room_tick(&r, 5000);
+	told = room_counts(&r).instructions;
+	coordinator_configure(r.c, &opt);
+	room_tick(&r, 500);
+	assert_int_equal(room_counts(&r).instructions, told);
+	assert_int_equal(room_counts(&r).groupings, 1);
+	opt.group.size = 8;
+	coordinator_configure(r.c, &opt);
+	room_tick(&r, 2000);
+	assert_true(room_counts(&r).groupings >= 5);
+	room_close(&r);
+}
+
 static void the_switch_turns_all_off(void **state)
 {
 	struct room r;
@@ -915,6 +946,7 @@ int main(void)
 		cmocka_unit_test(a_clock_that_is_set_back),
 		cmocka_unit_test(an_outage_changes_what_all_are_told),
 		cmocka_unit_test(who_asks_peers_alone_is_no_witness),
+		cmocka_unit_test(a_reload_moves_who_it_must),
 		cmocka_unit_test(the_switch_turns_all_off),
 	};
 
