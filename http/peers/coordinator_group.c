@@ -13,6 +13,7 @@
 #define CHEAP_S	   0.0005 /* … and more, when a run took no longer */
 #define FILL_SLICE 2048	   /* members whose facts are taken at a time */
 #define WITNESS_MS 5000
+#define TIMES_MAX  16	 /* of what it plays, that one viewer counts for */
 #define SLOPE_TAU  10.0 /* s: as far back as the prediction looks ahead */
 #define SHARE_TAU  30.0
 
@@ -299,13 +300,21 @@ static void sums(struct asset *a, double *demand, double *egress)
 		*egress -= emost[0] - 2 * emost[1];
 }
 
+/* What it says that the server gives it, as far as a player that fills its buffer by a good line takes. */
+static float believed(const struct viewer *v, float rate)
+{
+	float most = TIMES_MAX * record_demand(v);
+
+	return rate < most ? rate : most;
+}
+
 /* What it wants of the server: what it plays, less what peers give it. */
 static float wants(const struct viewer *v)
 {
-	float d = record_demand(v) - v->rate_peers;
+	float d = record_demand(v) - v->rate_peers, got = believed(v, v->rate_server);
 
-	if (d < v->rate_server)
-		d = v->rate_server;
+	if (d < got)
+		d = got;
 	return d > 0 ? d : 0;
 }
 
@@ -327,7 +336,7 @@ static void demand_take(struct asset *a, int64_t now, double seconds)
 		played += record_demand(v);
 		v->prefix->demand += calm ? wants(v) : (float)a->server_share * record_demand(v);
 		if (now - v->reported_ms <= 2 * (int64_t)a->report_ms)
-			v->prefix->egress += v->last_server;
+			v->prefix->egress += believed(v, v->last_server);
 		a->p2p += v->rate_peers;
 	}
 	sums(a, &demand, &egress);

@@ -340,6 +340,31 @@ static void one_network_does_not_move_the_trigger(void **state)
 	room_close(&r);
 }
 
+/* Two of two networks who say that they take a gigabit each do not make a strain of it. */
+static void a_few_do_not_use_up_the_capacity(void **state)
+{
+	struct coordinator_options opt = { .capacity = 20e6 }; /* the honest want 2.5 MB/s */
+	struct room r;
+	char more[64];
+
+	(void)state;
+	room_open(&r, &opt);
+	r.alive = r.known = 3;
+	join_all(&r, 1, HONEST, 100, false);
+	join_all(&r, 1001, 2, 7, false);
+	for (unsigned int s = 1; s <= 30; s++) {
+		honest_report(&r, s, 0);
+		for (unsigned int v = 1001; v <= 1002; v++) {
+			snprintf(more, sizeof(more), ",\"down_server\":%.0f", 120e6 * s);
+			room_report(&r, v, s / 4, 12000, more);
+		}
+		room_tick(&r, 1000);
+		assert_calm(&r);
+	}
+	assert_int_equal(room_counts(&r).refused_reports, 0);
+	room_close(&r);
+}
+
 /* A thousand of one network, who praise each other, are grouped with each other: the honest are not fed by them at all. */
 static void a_thousand_of_one_network_feed_themselves(void **state)
 {
@@ -720,6 +745,7 @@ int main(void)
 		cmocka_unit_test(bytes_count_once),
 		cmocka_unit_test(strangers_are_not_credited),
 		cmocka_unit_test(one_network_does_not_move_the_trigger),
+		cmocka_unit_test(a_few_do_not_use_up_the_capacity),
 		cmocka_unit_test(a_thousand_of_one_network_feed_themselves),
 		cmocka_unit_test(one_network_is_not_all_that_one_is_fed_by),
 		cmocka_unit_test(claims_draw_no_one_wholly),
