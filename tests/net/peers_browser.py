@@ -103,13 +103,15 @@ def film(lab, seconds):
     path = lab.work / "film.mp4"
     subprocess.run(["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-f", "lavfi", "-i", "sine=frequency=330", "-t", str(seconds),
                     "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", str(path)], check=True)
-    lab.user("ada", grants=[{"bucket": "media", "rights": "rwdl"}])
+    lab.user("ada", grants=[{"bucket": "media", "rights": "rwdl"}, {"bucket": "private", "rights": "rwdl"}])
     (lab.work / "token").write_text(lab.token["ada"])
     os.chmod(lab.work / "token", 0o600)
     made = subprocess.run([BIN / "weir", "media", "add", path, "film", "--segment", "2", "--rendition", "180p@400k,120p@150k", "--preset", "ultrafast", "--public", "-c",
                            lab.gateways[0].conf, "--token-file", lab.work / "token"], capture_output=True, text=True, timeout=240)
-    if made.returncode:
-        lab.bail(f"weir media add: {made.stdout}{made.stderr}")
+    own = subprocess.run([BIN / "weir", "media", "add", path, "private/film", "--segment", "2", "--rendition", "120p@150k", "--preset", "ultrafast", "-c", lab.gateways[0].conf,
+                          "--token-file", lab.work / "token"], capture_output=True, text=True, timeout=240)
+    if made.returncode or own.returncode:
+        lab.bail(f"weir media add: {made.stdout}{made.stderr}{own.stdout}{own.stderr}")
 
 
 def session_answers(lab, gateway):
@@ -329,6 +331,9 @@ def little(lab):
         b.open(f"http://127.0.0.1:{lab.port['gw0']}/_/player?")
         check(until(lambda: b.js("[...document.querySelectorAll('main td a')].some(a => a.textContent === 'media/film')"), 15, 0.2), "and to who is signed in which there are",
               b.js("document.body.innerText"))
+        b.open(f"http://127.0.0.1:{lab.port['gw0']}/_/player?asset=private/film")
+        told = until(lambda: b.js("window.weirStats?.started && weirStats.seq > 0"), 20, 0.2)
+        check(told and not b.js("weirStats.off"), "a film of a bucket that is not public plays by the token, and its session too", b.js("JSON.stringify(weirStats)"))
         stranger(lab, b)
 
 
