@@ -160,8 +160,9 @@ enum http_next redirect_object(struct http_req *req, void *arg)
 		return HTTP_ANSWERED;
 	}
 	note(gw, req, &who, &want, "ok");
-	/* A page of another gateway, or of another site, may follow. Without credentials: what anybody may read. */
-	if (want.rights == RIGHT_READ && users_bucket_public(gw->users, bucket))
+	/* A page of another gateway, or of another site, may follow. Without credentials: what anybody may read, or whoever has the
+	 * address with its token, as at endpoints. */
+	if (want.rights == RIGHT_READ && (users_bucket_public(gw->users, bucket) || http_query(req, "t")))
 		media_cors_add(req);
 	if (short_token(gw, &who, &want, token))
 		return http_reply_error(req, 503, "no_signing_key",

@@ -184,6 +184,9 @@ def origins(lab, version):
           "a public bucket's redirect may be followed by any page, and is kept by nobody", got)
     got = lab.req("GET", "/b/private/film/master.m3u8", "ada", headers={"Origin": "https://player.example"}, follow=False)
     check(got.status == 307 and "access-control-allow-origin" not in got.headers, "another's by pages of this gateway alone", got)
+    got = lab.req("GET", f"/b/private/film/master.m3u8?t={lab.token['ada']}", headers={"Origin": "https://player.example"}, follow=False)
+    check(got.status == 307 and got.headers.get("access-control-allow-origin") == "*" and "access-control-allow-credentials" not in got.headers,
+          "or by who has the token in the address: a page whose gateway died asks the next one", got)
     got = lab.req("GET", f"/b/private/film/{version}/90p/init.mp4", "ada")
     check(got.status == 404, "there is nothing yet", got)
     put(lab, f"private/film/{version}/90p/init.mp4", b"x")
