@@ -14,6 +14,10 @@
 #include "http/peers/group.h"
 #include "http/peers/sense.h"
 
+/* Of a player's report; homes refuse more, so that who sends them hears it. */
+#define REPORT_RANGES 64 /* of segments that it holds */
+#define REPORT_PEERS  64 /* that it is connected to, accuses, had bytes from */
+
 struct media_asset; /* media.h */
 struct coordinator;
 struct coordinator_options {

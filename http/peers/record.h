@@ -20,7 +20,6 @@
 
 #define RECORD_HOMES	  64 /* gateways that one owner hears: a bit each */
 #define RECORD_SWARMS	  8  /* of a viewer: main and audio streams, now and just left */
-#define RECORD_HAVE	  64 /* ranges of a report */
 #define RECORD_HOLD	  16 /* ranges of an instruction */
 #define RECORD_KEPT	  5  /* offers kept of a viewer in a swarm; it makes five with each announce */
 #define RECORD_LINKS	  64 /* of a viewer in a swarm */

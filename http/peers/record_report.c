@@ -17,14 +17,13 @@
 #define BUFFER_MAX   600000 /* ms */
 #define SEGMENTS_MAX 10000000
 #define RATE_TAU_S   10.0   /* time constant of the rates */
-#define FROM_MAX     64
 #define FIRST_STALL_MS 3600000 /* a session may be older than this owner knows */
 #define SLOW	     0.8    /* of a segment's duration, to fetch it */
 
 struct report { /* checked, not yet applied */
 	int64_t rendition, segment, buffer, stalls, stall_ms, failed;
 	double pos, down_server, down_peers, up, slow, rtt;
-	struct viewer_range have[RECORD_HAVE];
+	struct viewer_range have[REPORT_RANGES];
 	uint16_t nhave;
 	const json_t *peers, *bad, *from;
 	bool resync;
@@ -109,7 +108,7 @@ static bool have_of(const struct media_asset *m, const json_t *list, struct repo
 
 	if (!list || json_is_null(list))
 		return true;
-	if (!json_is_array(list) || json_array_size(list) > RECORD_HAVE)
+	if (!json_is_array(list) || json_array_size(list) > REPORT_RANGES)
 		return false;
 	json_array_foreach (list, i, one) {
 		const json_t *r = json_array_get(one, 0), *a = json_array_get(one, 1), *b = json_array_get(one, 2);
@@ -143,9 +142,9 @@ static bool shape(const struct viewer *v, const json_t *root, struct report *out
 	out->peers = json_object_get(root, "peers");
 	out->bad = json_object_get(root, "bad");
 	out->from = json_object_get(root, "from");
-	if ((out->peers && (!json_is_array(out->peers) || json_array_size(out->peers) > FROM_MAX)) ||
-	    (out->bad && (!json_is_array(out->bad) || json_array_size(out->bad) > FROM_MAX)) ||
-	    (out->from && (!json_is_object(out->from) || json_object_size(out->from) > FROM_MAX)))
+	if ((out->peers && (!json_is_array(out->peers) || json_array_size(out->peers) > REPORT_PEERS)) ||
+	    (out->bad && (!json_is_array(out->bad) || json_array_size(out->bad) > REPORT_PEERS)) ||
+	    (out->from && (!json_is_object(out->from) || json_object_size(out->from) > REPORT_PEERS)))
 		return false;
 	out->resync = json_is_true(json_object_get(root, "resync"));
 	return true;

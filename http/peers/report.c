@@ -12,8 +12,6 @@
 #include "http/peers/peers_int.h"
 
 #define NUMBER_MAX 9007199254740992.0 /* 2^53: what JavaScript counts exactly */
-#define RANGES_MAX 256
-#define PEERS_MAX  128
 
 enum shape { NUMBER, FLAG, RANGES, IDS, BYTES_BY_ID };
 static const struct field {
@@ -39,7 +37,7 @@ static bool ranges_fine(const json_t *list)
 	const json_t *range;
 	size_t i, k;
 
-	if (!json_is_array(list) || json_array_size(list) > RANGES_MAX)
+	if (!json_is_array(list) || json_array_size(list) > REPORT_RANGES)
 		return false;
 	json_array_foreach (list, i, range) {
 		if (json_array_size(range) != 3)
@@ -78,12 +76,12 @@ static bool value_fine(enum shape shape, json_t *v)
 		json_array_foreach (v, i, one)
 			if (!id_fine(json_string_value(one)))
 				return false;
-		return json_is_array(v) && json_array_size(v) <= PEERS_MAX;
+		return json_is_array(v) && json_array_size(v) <= REPORT_PEERS;
 	case BYTES_BY_ID:
 		json_object_foreach (v, key, one)
 			if (!id_fine(key) || !number_fine(one))
 				return false;
-		return json_is_object(v) && json_object_size(v) <= PEERS_MAX;
+		return json_is_object(v) && json_object_size(v) <= REPORT_PEERS;
 	}
 	return false;
 }
