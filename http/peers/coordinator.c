@@ -22,6 +22,7 @@
 #define EMPTY_MS       60000  /* an asset that nobody watches is kept so long */
 #define SLICE_S	       0.001  /* of a tick, before others get the lock … */
 #define PAUSE_NS       1000000 /* … for so long, when they wait for it */
+#define HOLD_SLICES    8      /* of a tick, for portions */
 #define LEAVE_AT_ONCE  64     /* viewers of a gateway that died: under a millisecond */
 #define SAY_ROUNDS     8      /* what others left meanwhile is said by the same thread so many times */
 #define SET_BACK_MS    2000   /* threads come with times that differ by less */
@@ -401,7 +402,8 @@ static void tick_asset(struct coordinator *c, struct asset *a, int64_t now)
 	breathe(c);
 	while (match_when_due(c, a, now))
 		breathe(c);
-	instruct_holds(c, a, now);
+	for (int i = 0; i < HOLD_SLICES && instruct_holds(c, a, now, SLICE_S); i++)
+		breathe(c);
 	while (instruct_asset(c, a, now, SLICE_S))
 		breathe(c);
 	breathe(c);

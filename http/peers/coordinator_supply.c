@@ -206,14 +206,17 @@ static enum due due_of(const struct pass *p, const struct grouping *g, int64_t n
 	return now - g->supplied_ms >= every ? DUE_TIME : DUE_NOT;
 }
 
-/* When they were looked at, of those that the old plan had too: both are sorted by number. */
+/* When they were looked at, here and for portions, of those that the old plan had too: both are sorted by number. */
 static void times_take(const struct asset *a, struct pass *p)
 {
 	for (uint32_t i = 0, was = 0; i < p->ngroupings; i++) {
 		while (was < a->ngroupings && a->groupings[was].number < p->groupings[i].number)
 			was++;
-		if (was < a->ngroupings && a->groupings[was].number == p->groupings[i].number)
-			p->groupings[i].supplied_ms = a->groupings[was].supplied_ms;
+		if (was == a->ngroupings || a->groupings[was].number != p->groupings[i].number)
+			continue;
+		p->groupings[i].supplied_ms = a->groupings[was].supplied_ms;
+		p->groupings[i].dealt_ms = a->groupings[was].dealt_ms;
+		p->groupings[i].window = a->groupings[was].window;
 	}
 }
 

@@ -14,7 +14,7 @@
 #define WINDOWS	     6	 /* apart from each other: viewers at very different places */
 #define SEGMENTS_MAX 240 /* of all windows */
 #define SUPPLIED_MAX 128 /* segments of one viewer's window that are looked at */
-#define BUDGET_S     0.005 /* of one tick */
+#define LOOK_MS      1000 /* between two looks at a grouping */
 
 struct window {
 	uint32_t first, last;
@@ -229,21 +229,22 @@ static const struct viewer *speaker(const struct asset *a, const struct grouping
 	return NULL;
 }
 
-/* A mark that changes when a window moves: the sum of what its viewers play. */
+/* A mark that changes when a window moves or who is there does: the sum of its viewers, their roles, and what they play. */
 static uint32_t mark(const struct asset *a, const struct grouping *g)
 {
 	uint32_t sum = 0;
 
 	for (uint32_t i = 0; i < g->n; i++) {
-		const struct viewer *v = a->members[a->order[g->first + i]];
+		uint32_t at = a->order[g->first + i];
+		const struct viewer *v = a->members[at];
 
 		if (v)
-			sum = sum * 31 + v->segment;
+			sum = ((sum * 31 + v->segment) * 31 + (uint32_t)v->number) * 4 + a->plan[at].role;
 	}
 	return sum == GROUP_NONE ? 0 : sum;
 }
 
-void instruct_holds(struct coordinator *c, struct asset *a, int64_t now)
+bool instruct_holds(struct coordinator *c, struct asset *a, int64_t now, double budget_s)
 {
 	double began = coordinator_clock();
 	struct window w[WINDOWS];
@@ -254,17 +255,22 @@ void instruct_holds(struct coordinator *c, struct asset *a, int64_t now)
 		from++;
 	for (uint32_t i = 0; i < a->ngroupings; i++) {
 		struct grouping *g = &a->groupings[(from + i) % a->ngroupings];
-		const struct viewer *v = speaker(a, g);
-		const struct media_rendition *r = v ? record_rendition(v) : NULL;
+		const struct media_rendition *r;
+		const struct viewer *v;
 
-		if (!r || !r->nsegments || !g->nfirst || mark(a, g) == g->window || now - g->dealt_ms < 1000)
+		if (!g->nfirst || now - g->dealt_ms < LOOK_MS)
 			continue;
-		g->window = mark(a, g);
 		g->dealt_ms = now;
-		deal(c, a, g, v->rendition, w, windows_of(c, a, g, r, w));
-		if (coordinator_clock() - began > BUDGET_S) {
+		v = speaker(a, g);
+		r = v ? record_rendition(v) : NULL;
+		if (r && r->nsegments && mark(a, g) != g->window) {
+			g->window = mark(a, g);
+			deal(c, a, g, v->rendition, w, windows_of(c, a, g, r, w));
+		}
+		if (coordinator_clock() - began > budget_s) {
 			a->deal_from = g->number + 1;
-			return;
+			return true;
 		}
 	}
+	return false;
 }

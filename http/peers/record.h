@@ -172,7 +172,7 @@ struct viewer {
 struct grouping { /* of the last grouping's result: members order[first…first + n - 1] */
 	uint32_t number, first, n, nfirst;
 	uint32_t window; /* mark of the places of its viewers when portions were made; GROUP_NONE: not yet */
-	int64_t dealt_ms;
+	int64_t dealt_ms; /* it was looked at for that */
 	int64_t supplied_ms; /* its members' sources were chosen */
 };
 
@@ -330,7 +330,8 @@ bool coordinator_group_cheap(const struct asset *a); /* enough so to be done at 
 void coordinator_sense(struct coordinator *c, struct asset *a, int64_t now);
 
 /* ---- instruct.c, instruct_hold.c, instruct_settings.c ---- */
-void instruct_holds(struct coordinator *c, struct asset *a, int64_t now);
+/* Portions of those groupings of which somebody came, left or plays on, for at most so many seconds; true: there are more. */
+bool instruct_holds(struct coordinator *c, struct asset *a, int64_t now, double budget_s);
 /* Those who must hear something, from a->told_next on, for at most so many seconds; true: there are more. */
 bool instruct_asset(struct coordinator *c, struct asset *a, int64_t now, double budget_s);
 enum instruct_source { SOURCE_BOTH, SOURCE_SERVER, SOURCE_PEERS };
