@@ -126,6 +126,7 @@ void group_enter(struct groups *g, const struct group_viewer *v, uint32_t i, uin
 	s->count++;
 	s->position_sum += v[i].position;
 	s->prefixes |= (uint64_t)1 << (v[i].prefix & 63);
+	s->ases |= (uint64_t)1 << (v[i].as & 63);
 }
 
 void group_leave(struct groups *g, const struct group_viewer *v, uint32_t i)
@@ -165,7 +166,7 @@ static void map(struct groups *g, const struct group_viewer *v, size_t n)
 	memset(g->new_of, 0xff, g->seats * sizeof(*g->new_of));
 	for (size_t s = 0; s < g->slots; s++) {
 		g->slot[s].count = 0;
-		g->slot[s].position_sum = g->slot[s].prefixes = 0;
+		g->slot[s].position_sum = g->slot[s].prefixes = g->slot[s].ases = 0;
 		g->slot[s].closed = g->slot[s].fresh = false;
 	}
 	for (size_t i = 0; i < n; i++) {

@@ -2,21 +2,37 @@
 /*
  * group_balance.c -- groupings short of uplink get spare helpers from their neighbours: first from those of the same AS,
  * then from others of the asset. A helper moves where there is room, else it changes places with one who has nothing to
- * give. As few as possible; who is in a first group moves only when nobody else can and the other is short indeed: those
- * whom it helped then get another.
+ * give. As few as possible; who is in a first group moves only when nobody else can: those whom it helped then get another.
  */
 #include "http/peers/group_internal.h"
 
 #define NEIGHBOURS 32 /* on each side, in the order of asset, AS and position */
 
+/* What a member brings who was never measured, over the mean of those who were: of newcomers it is not known, and to count
+ * them as nearly nothing made each grouping that got some borrow helpers, of other networks too, whom it then had to spare. */
+#define GUESS 0.5
+
 static void sum_up(struct groups *g, const struct group_viewer *v, struct group_slot *s)
 {
 	double supply = 0, demand = 0;
+	uint32_t measured = 0, guessed = 0;
 
 	for (uint32_t k = 0; k < s->count; k++) {
-		supply += g->weight[g->member[s->start + k]];
-		demand += v[g->member[s->start + k]].demand;
+		uint32_t i = g->member[s->start + k];
+
+		demand += v[i].demand;
+		if (v[i].flags & GROUP_MEASURED) {
+			supply += g->weight[i];
+			measured += g->weight[i] > 0;
+		} else {
+			guessed += g->weight[i] > 0;
+		}
 	}
+	if (measured)
+		supply += guessed * GUESS * supply / measured;
+	else
+		for (uint32_t k = 0; k < s->count; k++)
+			supply += g->weight[g->member[s->start + k]];
 	s->supply = (float)supply;
 	/* What `copies` members' worth holds by itself, nobody has to bring. */
 	s->need = s->count > g->o.copies ? (float)(g->o.margin * demand * (s->count - g->o.copies) / s->count) : 0;
@@ -75,7 +91,7 @@ static bool lend(struct groups *g, const struct group_viewer *v, uint32_t donor_
 	struct group_slot *donor = &g->slot[donor_number], *s = &g->slot[number];
 	uint32_t k = spare_of(g, v, donor, s->need - s->supply, false), helper, other;
 
-	if (k == GROUP_NONE && s->supply < 0.9f * s->need)
+	if (k == GROUP_NONE)
 		k = spare_of(g, v, donor, s->need - s->supply, true);
 	if (k == GROUP_NONE)
 		return false;

@@ -23,7 +23,7 @@ struct group_seat { /* what was planned for a viewer in the last run; helpers ar
 struct group_slot { /* a grouping; its number is its index */
 	uint64_t asset;
 	uint64_t position_sum;
-	uint64_t prefixes; /* a bit for each, by its last six bits: may tell too much, never too little */
+	uint64_t prefixes, ases; /* a bit for each, by its last six bits: may tell too much, never too little */
 	uint32_t as;	   /* of nearly all members, or GROUP_AS_REST */
 	uint32_t count;
 	uint32_t start, room; /* of its members in work.member */

@@ -208,7 +208,8 @@ static uint32_t best_slot(const struct groups *g, size_t from, size_t to, const 
 
 	for (size_t k = 0, seen = 0; k < n && seen < CANDIDATES; k++, at = at + 1 < to ? at + 1 : from) {
 		const struct group_slot *s = &g->slot[g->order[at]];
-		uint32_t score = s->count + (s->prefixes >> (w->prefix & 63) & 1 ? 0 : g->o.size / 4);
+		uint32_t score = s->count + (s->prefixes >> (w->prefix & 63) & 1 ? 0 : g->o.size / 4) +
+				 (s->ases >> (w->as & 63) & 1 ? 0 : g->o.size / 2);
 
 		if (s->count >= g->o.size)
 			continue;
