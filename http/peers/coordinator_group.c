@@ -47,6 +47,16 @@ void pass_go_on(struct coordinator *c, const struct pass *p)
 		coordinator_go_on(c);
 }
 
+/* Of its helpers, all or all but one are gone. */
+static bool orphaned(const struct asset *a, const struct group_viewer *g)
+{
+	uint8_t there = 0;
+
+	for (uint8_t h = 0; h < g->nhelpers; h++)
+		there += g->helper[h] < a->nmembers && a->members[g->helper[h]];
+	return there < g->nhelpers && there < 2;
+}
+
 /* Who is there, and what is known of them. Whoever comes later is of the next pass. */
 static int pass_begin(struct coordinator *c, struct asset *a, struct pass *p)
 {
@@ -68,6 +78,7 @@ static int pass_begin(struct coordinator *c, struct asset *a, struct pass *p)
 			*g = a->plan[i];
 			p->old[p->n] = (struct pass_old){ .role = g->role, .sure = g->sure };
 			memcpy(p->old[p->n].helper, g->helper, sizeof(g->helper));
+			a->members[i]->orphan |= orphaned(a, g);
 			record_fill(c, a->members[i], g);
 			p->who[p->n++] = i;
 		}

@@ -206,7 +206,7 @@ static void look(struct coordinator *c, struct viewer *v, int64_t now, struct se
 			v->told_until = now + UNTIL_MS;
 		v->told = sum;
 	}
-	v->stale = v->resync = false;
+	v->stale = v->resync = v->orphan = false;
 }
 
 bool instruct_asset(struct coordinator *c, struct asset *a, int64_t now, double budget_s)
@@ -215,8 +215,12 @@ bool instruct_asset(struct coordinator *c, struct asset *a, int64_t now, double 
 	double began = coordinator_clock();
 	bool more = false;
 
-	for (uint32_t n = 0; a->told_next < a->nviewers && !more; n++) {
-		look(c, a->viewers[a->told_next++], now, &cache);
+	for (uint32_t n = 0; a->told_next < 2 * a->nviewers && !more; n++) {
+		uint32_t at = a->told_next++;
+		struct viewer *v = a->viewers[at % a->nviewers];
+
+		if (at >= a->nviewers || v->orphan)
+			look(c, v, now, &cache);
 		more = n % 64 == 63 && coordinator_clock() - began > budget_s;
 	}
 	if (!more)

@@ -157,6 +157,7 @@ struct viewer {
 	uint16_t tried, reached; /* links that were answered, and that were seen to work */
 	/* instructions */
 	bool stale, resync;
+	bool orphan; /* whom it received from are gone, all or all but one: it is told first */
 	uint8_t told_role;
 	uint64_t told; /* digest of what was said last */
 	int64_t told_until;
@@ -206,7 +207,7 @@ struct asset {
 	struct grouping *groupings;
 	uint32_t ngroupings, next_supply;
 	uint32_t deal_from; /* the grouping's number from which on portions are dealt out next */
-	uint32_t told_next, matched_next; /* where the next slice of a tick goes on */
+	uint32_t told_next, matched_next; /* where the next slice of a tick goes on; told_next counts everybody twice: orphans first */
 	/* sensing */
 	struct sense sense;
 	bool own_mode; /* set by the operator for this asset */
@@ -332,7 +333,8 @@ void coordinator_sense(struct coordinator *c, struct asset *a, int64_t now);
 /* ---- instruct.c, instruct_hold.c, instruct_settings.c ---- */
 /* Portions of those groupings of which somebody came, left or plays on, for at most so many seconds; true: there are more. */
 bool instruct_holds(struct coordinator *c, struct asset *a, int64_t now, double budget_s);
-/* Those who must hear something, from a->told_next on, for at most so many seconds; true: there are more. */
+/* Those who must hear something, who lost whom they received from before all others; for at most so many seconds; true: there
+ * are more. */
 bool instruct_asset(struct coordinator *c, struct asset *a, int64_t now, double budget_s);
 enum instruct_source { SOURCE_BOTH, SOURCE_SERVER, SOURCE_PEERS };
 enum group_role instruct_role(const struct viewer *v);

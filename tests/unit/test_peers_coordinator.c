@@ -816,6 +816,61 @@ static void an_outage_changes_what_all_are_told(void **state)
 	room_close(&r);
 }
 
+static unsigned int helpers_of(struct room *r, unsigned int viewer, unsigned int out[GROUP_HELPERS_MAX])
+{
+	json_t *groups = coordinator_groups(r->c, ROOM_ASSET), *g, *v, *h;
+	unsigned int n = 0;
+	size_t i, k, m;
+
+	json_array_foreach (groups, i, g)
+		json_array_foreach (json_object_get(g, "viewers"), k, v)
+			json_array_foreach (json_object_get(v, "helpers"), m, h)
+				if (room_viewer_of(text_of(v, "viewer")) == viewer)
+					out[n++] = room_viewer_of(json_string_value(h));
+	json_decref(groups);
+	return n;
+}
+
+#define VICTIM 15
+/* When all are told something at once, those are first who lost whom they received from. */
+static void orphans_are_told_first(void **state)
+{
+	unsigned int helpers[31][GROUP_HELPERS_MAX], n[31], lost = 0, others = 0;
+	bool gone[31] = { false };
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	r.alive = r.known = 1;
+	fill(&r, 30);
+	room_tick(&r, 5000);
+	for (unsigned int v = 1; v <= 30; v++)
+		n[v] = helpers_of(&r, v, helpers[v]);
+	assert_true(n[VICTIM] >= 2);
+	for (unsigned int h = 0; h < n[VICTIM]; h++) {
+		gone[helpers[VICTIM][h]] = true;
+		room_up(&r, UP_LEAVE, "g1", helpers[VICTIM][h], "");
+	}
+	room_forget(&r);
+	r.alive = 0;
+	coordinator_tick(r.c, r.now += 250);
+	for (size_t i = 0; i < r.nsaid; i++) {
+		unsigned int v = room_viewer_of(r.said[i].viewer), left = 0;
+
+		if (r.said[i].kind != DOWN_INSTRUCT)
+			continue;
+		assert_false(gone[v]);
+		for (unsigned int h = 0; h < n[v]; h++)
+			left += !gone[helpers[v][h]];
+		lost += left < 2 && left < n[v];
+		others += left >= 2;
+		if (left < 2 && left < n[v])
+			assert_int_equal(others, 0);
+	}
+	assert_true(lost > 0 && others > 0);
+	room_close(&r);
+}
+
 /* Who was told to ask peers alone says nothing of the server by an empty buffer or a late segment. */
 static void who_asks_peers_alone_is_no_witness(void **state)
 {
@@ -945,6 +1000,7 @@ int main(void)
 		cmocka_unit_test(holds_cover_what_comes),
 		cmocka_unit_test(a_clock_that_is_set_back),
 		cmocka_unit_test(an_outage_changes_what_all_are_told),
+		cmocka_unit_test(orphans_are_told_first),
 		cmocka_unit_test(who_asks_peers_alone_is_no_witness),
 		cmocka_unit_test(a_reload_moves_who_it_must),
 		cmocka_unit_test(the_switch_turns_all_off),
