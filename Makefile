@@ -89,7 +89,7 @@ peers_src    += http/peers/report.c http/peers/routes.c http/peers/secret.c http
 peers_src    += http/peers/group.c http/peers/group_balance.c http/peers/group_place.c http/peers/group_plan.c
 peers_src    += http/peers/network.c http/peers/portion.c http/peers/sense.c
 # simulator
-peers_src    += http/peers/sim.c http/peers/sim_flow.c http/peers/sim_main.c http/peers/sim_measure.c http/peers/sim_plan.c
+peers_src    += http/peers/sim.c http/peers/sim_flow.c http/peers/sim_main.c http/peers/sim_measure.c http/peers/sim_plan.c http/peers/sim_storm.c
 peers_src    += http/peers/sim_player.c http/peers/sim_swarm.c http/peers/sim_weir.c http/peers/sim_world.c http/peers/supply.c http/peers/coordinator_supply.c
 # media
 peers_src    += http/peers/media.c http/peers/media_disk.c http/peers/media_fetch.c http/peers/media_key.c http/peers/media_parse.c
@@ -436,7 +436,7 @@ nightly: all ## what takes longer than `make test` may
 demo: ## the main job, for real, in namespaces (root)
 	@tests/demo
 
-$(addprefix $(BUILD)/tests/bench/,peers_coordinator peers_regroup): %: %.o $(BUILD)/peers.a $(BUILD)/lib.a
+$(addprefix $(BUILD)/tests/bench/,peers_coordinator peers_instruct peers_regroup): %: %.o $(BUILD)/peers.a $(BUILD)/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 $(BUILD)/tests/bench/agent_times: $(BUILD)/tests/bench/agent_times.o $(BUILD)/agent.a $(BUILD)/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)

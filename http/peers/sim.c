@@ -60,7 +60,7 @@ int sim_new(struct sim **out, const struct sim_options *opt)
 	s->steps = s->until + SIM_STEPS(opt->after_ms);
 	s->segments = opt->live ? s->steps * SIM_STEP_MS / opt->segment_ms + opt->live_hold_back + 4 : opt->asset_ms / opt->segment_ms;
 	s->words = (s->segments + 63) / 64;
-	s->r.sensed_ms = s->r.regroup_ms[0] = s->r.regroup_ms[1] = -1;
+	s->r.sensed_ms = s->r.regroup_ms[0] = s->r.regroup_ms[1] = s->r.restock_ms[0] = s->r.restock_ms[1] = -1;
 	ret = arrays_new(s);
 	if (!ret)
 		ret = sim_world_new(s);
@@ -96,6 +96,7 @@ void sim_free(struct sim *s)
 	free(s->share);
 	free(s->stalls);
 	free(s->series);
+	free(s->portions);
 	free(s);
 }
 
@@ -150,9 +151,10 @@ json_t *sim_json(const struct sim *s)
 				 r->stall_ms[2], "arrivals", (int)r->arrivals, "began", r->began, "steady_rebuffer",
 				 r->steady_rebuffer, "offload", r->offload, "offload_outage", r->offload_outage, "cross",
 				 r->cross, "uplink_used", r->uplink_used, "waste", r->waste);
-	json_t *last = json_pack("{sf,sf,sf,sf,s[f,f],si,si,si,si,s[I,I,I]}", "server_bytes", r->server_bytes, "peer_bytes",
+	json_t *last = json_pack("{sf,sf,sf,sf,s[f,f],s[f,f],s[i,i],si,si,si,si,s[I,I,I]}", "server_bytes", r->server_bytes, "peer_bytes",
 				 r->peer_bytes, "server_before", r->server_before, "sensed_ms", r->sensed_ms, "regroup_ms",
-				 r->regroup_ms[0], r->regroup_ms[1], "first", (int)r->first, "second", (int)r->second, "alone",
+				 r->regroup_ms[0], r->regroup_ms[1], "restock_ms", r->restock_ms[0], r->restock_ms[1], "storm_lost",
+				 (int)r->lost, (int)r->lost_portions, "first", (int)r->first, "second", (int)r->second, "alone",
 				 (int)r->alone, "groupings", (int)r->groupings, "broken", (json_int_t)r->broken[0],
 				 (json_int_t)r->broken[1], (json_int_t)r->broken[2]);
 

@@ -78,7 +78,9 @@ struct sim_result {
 	double server_bytes, peer_bytes, up_bytes; /* all the run; the last as counted by senders */
 	double server_before;	/* server's bytes over bytes played, in the 60 s before the outage */
 	double sensed_ms;	/* from the outage until the state left calm; -1: never */
-	double regroup_ms[2];	/* after the storm, until 99 % and all who lost helpers had two again; -1: no storm, or never */
+	double regroup_ms[2];	/* after the storm, until 99 % and all of viewers and portions were regrouped (sim_storm.c); -1: no storm, or never */
+	double restock_ms[2];	/* … until 99 % and all of the segments that it left with too few copies had them again, byte for byte */
+	uint32_t lost, lost_portions; /* viewers and portions that the storm left without */
 	uint32_t first, second, alone, groupings; /* weir: before the outage */
 	double group_s;		/* seconds of this machine's CPU in group_run(), mean of a run (not part of what is repeatable) */
 	uint64_t broken[3];	/* invariants: an upload above its cap, a segment from one who had it not, bytes that differ */

@@ -101,6 +101,7 @@ struct sim_series {
 };
 
 struct sim_weir;
+struct sim_lost;
 
 struct sim {
 	struct sim_options opt;
@@ -130,6 +131,8 @@ struct sim {
 	uint32_t *stalls; /* ms, of who stalled in the window */
 	uint32_t nstalls, stalls_max, counted, free_of_stalls, arrivals, began;
 	uint32_t storm_step, lost;
+	struct sim_lost *portions;
+	uint32_t nportions, portions_lost;
 };
 
 static inline uint64_t *sim_have(const struct sim *s, uint32_t i)
@@ -203,9 +206,12 @@ void sim_weir_leave(struct sim *s, uint32_t i);
 void sim_weir(struct sim *s);
 bool sim_weir_settled(const struct sim *s, uint32_t i); /* connected with two of those whom it was last told to receive from, or with the one; or told to take from the server */
 
+/* sim_storm.c */
+void sim_storm_begin(struct sim *s); /* who goes is marked, and still there */
+void sim_storm_progress(struct sim *s);
+
 /* sim_measure.c */
 void sim_measure(struct sim *s);
-void sim_measure_storm(struct sim *s);
 void sim_measure_leave(struct sim *s, uint32_t i);
 void sim_measure_end(struct sim *s);
 

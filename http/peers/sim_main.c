@@ -154,7 +154,9 @@ static void print_text(const struct sim_options *o, const struct sim_result *r)
 	printf("  uplink used           %8.1f %% in the outage\n", r->uplink_used * 100);
 	printf("  received, not played  %8.1f %% of those who left\n", r->waste * 100);
 	if (r->regroup_ms[0] >= 0)
-		printf("  regrouped             %8.0f ms for 99 %%, %.0f ms for all who lost helpers\n", r->regroup_ms[0], r->regroup_ms[1]);
+		printf("  regrouped             %8.0f ms for 99 %%, %.0f ms for all of %" PRIu32 " who lost helpers and %" PRIu32
+		       " segments that lost copies; those were there again after %.0f and %.0f ms\n",
+		       r->regroup_ms[0], r->regroup_ms[1], r->lost, r->lost_portions, r->restock_ms[0], r->restock_ms[1]);
 	if (o->policy == SIM_WEIR)
 		printf("  groupings             %8" PRIu32 ": %" PRIu32 " first, %" PRIu32 " second, %" PRIu32
 		       " alone; the outage was sensed after %.0f ms; a regrouping took %.1f ms of CPU\n",

@@ -83,50 +83,6 @@ static void series_row(struct sim *s)
 	memset(&s->now, 0, sizeof(s->now));
 }
 
-static uint8_t alive(const struct sim *s, const struct sim_viewer *v)
-{
-	uint8_t n = 0;
-
-	for (int k = 0; k < v->nconn; k++)
-		n += !v->c[k].closing && sim_connected(s, &v->c[k]);
-	return n;
-}
-
-/* Before anybody goes: who has how many. */
-void sim_measure_storm(struct sim *s)
-{
-	for (uint32_t i = 0; i < s->opt.viewers; i++)
-		s->v[i].lost = s->v[i].play == PLAY_PLAYING ? alive(s, &s->v[i]) : 0;
-	s->storm_step = s->step;
-}
-
-/*
- * Who lost a channel in the storm is regrouped when channels are open to two living of those whom the last instruction
- * names (to the one, when it names but one; to none, when it sends him to the server); without instructions, when he has as many as before.
- */
-static void storm_progress(struct sim *s)
-{
-	uint32_t left = 0;
-
-	for (uint32_t i = 0; i < s->opt.viewers; i++) {
-		struct sim_viewer *v = &s->v[i];
-		bool good;
-
-		if (!v->lost)
-			continue;
-		good = s->opt.policy == SIM_WEIR && s->step > s->storm_step ? sim_weir_settled(s, i) : alive(s, v) >= v->lost;
-		if (good)
-			v->lost = 0;
-		left += !good;
-	}
-	if (s->step == s->storm_step)
-		s->lost = left;
-	if (s->r.regroup_ms[0] < 0 && left <= s->lost / 100)
-		s->r.regroup_ms[0] = (double)(s->step - s->storm_step) * SIM_STEP_MS;
-	if (!left)
-		s->r.regroup_ms[1] = (double)(s->step - s->storm_step) * SIM_STEP_MS;
-}
-
 static void outage_begins(struct sim *s)
 {
 	struct sim_result *r = &s->r;
@@ -163,8 +119,7 @@ void sim_measure(struct sim *s)
 		s->r.offload_outage = server + peers > 0 ? peers / (server + peers) : 0;
 		s->r.uplink_used = s->outage_up > 0 ? peers / s->outage_up : 0;
 	}
-	if (s->storm_step && s->r.regroup_ms[1] < 0)
-		storm_progress(s);
+	sim_storm_progress(s);
 	if (s->opt.series && s->step % 4 == 3)
 		series_row(s);
 }

@@ -11,7 +11,9 @@
 
 #define FROM_MAX  GROUP_HELPERS_MAX	/* data channels that one receives over */
 #define LIVE_AHEAD 3	/* segments */
+#define NEXT	   8	/* holders asked when those before them have as much to fetch as one instruction names */
 #define HUNGRY_MS 16000 /* of buffer */
+#define CONNECT_MS 3000 /* from one's choice until the channel is open, by far the most */
 
 static int by_grouping(struct sim *s)
 {
@@ -41,6 +43,7 @@ static int by_grouping(struct sim *s)
 	for (uint32_t i = 0; i < n; i++)
 		if (w->gv[i].grouping != GROUP_NONE)
 			w->order[w->start[w->gv[i].grouping]++] = i;
+	w->groupings = most;
 	return (int)most;
 }
 
@@ -75,6 +78,17 @@ static struct sim_windows windows(const struct sim *s, uint8_t role, enum sense_
 	return w;
 }
 
+/* Of those whom it was told to receive from, all or all but one are gone. */
+static bool orphaned(const struct sim *s, uint32_t i)
+{
+	const struct sim_instruction *last = &s->weir->last[i];
+	int alive = 0;
+
+	for (int k = 0; k < last->nfrom; k++)
+		alive += s->v[last->from[k].peer].gen == last->from[k].gen;
+	return alive < last->nfrom && alive < 2;
+}
+
 static void members(struct plan *p)
 {
 	const struct sim *s = p->s;
@@ -87,9 +101,10 @@ static void members(struct plan *p)
 		uint32_t last = g->position + s->opt.ahead_ms / s->opt.segment_ms;
 
 		p->m[k] = (struct supply_member){ .have = s->weir->told + (size_t)i * s->words, .as = g->as,
-			.cap = g->role == GROUP_FIRST ? g->cap : 0, .demand = g->demand, .position = g->position,
-			.last = last < edge ? last : edge };
-		memset(&p->out[k], 0, sizeof(p->out[k])); /* compared whole, padding too */
+			.cap = g->role == GROUP_FIRST ? g->cap : 0, .demand = g->demand, .near = s->weir->sense.state == SENSE_CALM,
+			.position = g->position, .last = last < edge ? last : edge };
+		if (orphaned(s, i))
+			s->weir->orphan[i] = s->step;
 		p->out[k] = (struct sim_instruction){ .role = g->role, .state = (uint8_t)s->weir->sense.state,
 			.w = windows(s, g->role, s->weir->sense.state), .cap = g->role == GROUP_FIRST ? g->cap : 0 };
 		/* Nobody knows what it can: it is tried out, as if it could carry one; whom nobody asks is never measured. */
@@ -108,13 +123,17 @@ static void members(struct plan *p)
 	}
 }
 
-static void hold_add(struct plan *p, size_t k, uint32_t segment, bool peers_first)
+/* False: it has its hands full. */
+static bool hold_add(struct plan *p, size_t k, uint32_t segment, bool peers_first)
 {
 	struct sim_instruction *o = &p->out[k];
 
-	if (sim_bit(p->m[k].have, segment) || o->nhold >= SIM_HOLDS)
-		return;
+	if (sim_bit(p->m[k].have, segment))
+		return true;
+	if (o->nhold >= SIM_HOLDS)
+		return false;
 	o->hold[o->nhold++] = (uint16_t)(segment | (peers_first ? SIM_PEERS_FIRST : 0));
+	return true;
 }
 
 static size_t holders_of(const struct plan *p, struct group_holder *h, uint32_t *at)
@@ -144,12 +163,14 @@ static void portions(struct plan *p, const uint64_t *rare, const uint64_t *none,
 
 			for (; left; left &= left - 1) {
 				uint32_t segment = w * 64 + (uint32_t)__builtin_ctzll(left);
-				size_t copies = group_holders(h, n, asset, segment, copies_of(p->s), got), c = 0;
+				/* Whose hands are full leaves it to the next. */
+				size_t most = group_holders(h, n, asset, segment, copies_of(p->s) + NEXT, got), c = 0, copies;
 
-				while (pass == 1 && c < copies && sim_bit(p->m[at[got[c]]].have, segment))
+				while (pass == 1 && c < most && sim_bit(p->m[at[got[c]]].have, segment))
 					c++;
-				for (size_t first = c; c < copies; c++)
-					hold_add(p, at[got[c]], segment, pass == 2 || c > first);
+				copies = c;
+				for (size_t first = c; c < most && copies < copies_of(p->s); c++)
+					copies += hold_add(p, at[got[c]], segment, pass == 2 || copies > first);
 			}
 		}
 }
@@ -162,6 +183,12 @@ static size_t member_of(const struct plan *p, uint32_t i)
 	return p->n;
 }
 
+/* It was told a moment ago whom to receive from, having lost others. */
+static bool settles(const struct sim *s, uint32_t i)
+{
+	return s->weir->orphan[i] && s->step - s->weir->orphan[i] < SIM_STEPS(CONNECT_MS);
+}
+
 static void sources(struct plan *p, size_t k, uint64_t *lacking)
 {
 	struct sim *s = p->s;
@@ -171,6 +198,7 @@ static void sources(struct plan *p, size_t k, uint64_t *lacking)
 	size_t n = 0, nnow = 0;
 	uint32_t to = g->position + s->opt.ahead_ms / s->opt.segment_ms;
 	uint64_t mine[SUPPLY_WORDS_MAX];
+	bool firm = settles(s, i);
 
 	/* Live: whoever had the last ones will have the next, and all want the same. */
 	for (uint32_t seg = g->position; s->opt.live && seg + 4 > g->position && seg > 0; seg--)
@@ -178,15 +206,15 @@ static void sources(struct plan *p, size_t k, uint64_t *lacking)
 	for (uint32_t seg = g->position; !s->opt.live && seg <= to && seg <= sim_edge(s); seg++)
 		if (!sim_bit(p->m[k].have, seg))
 			sim_bit_set(p->wanted[k], seg);
-	for (int h = 0; h < g->nhelpers; h++)
-		now[nnow++] = (uint32_t)member_of(p, g->helper[h]);
 	for (int c = 0; c < last->nfrom; c++)
 		if (s->v[last->from[c].peer].gen == last->from[c].gen)
-			now[nnow++] = (uint32_t)member_of(p, last->from[c].peer);
+			now[nnow++] = (uint32_t)member_of(p, last->from[c].peer) | (firm ? SUPPLY_FIRM : 0);
+	for (int h = 0; h < g->nhelpers; h++)
+		now[nnow++] = (uint32_t)member_of(p, g->helper[h]);
 	n = supply_sources(p->m, p->n, k, p->wanted[k], s->words, now, nnow, out, FROM_MAX, mine);
 	if (s->opt.helpers_only)
 		for (n = 0; n < g->nhelpers; n++)
-			out[n] = now[n] < p->n ? now[n] : (uint32_t)k;
+			out[n] = (uint32_t)member_of(p, g->helper[n]) < p->n ? (uint32_t)member_of(p, g->helper[n]) : (uint32_t)k;
 	for (uint32_t w = 0; w < s->words; w++)
 		lacking[w] |= s->opt.live ? 0 : mine[w];
 	for (size_t c = 0; c < n; c++) {
@@ -198,12 +226,15 @@ static void sources(struct plan *p, size_t k, uint64_t *lacking)
 	p->out[k].nfrom = (uint8_t)n;
 }
 
-/* Whose buffer runs low chooses first, then who is farthest: he has the fewest to choose from. */
+/* Who lost those it received from chooses first, and again until it can be connected with whom it got; then whose buffer
+ * runs low, then who is farthest: he has the fewest to choose from. */
 static uint32_t turn(const struct plan *p, size_t k)
 {
-	uint32_t buffer = p->s->weir->gv[p->who[k]].buffer_ms / HUNGRY_MS;
+	uint32_t i = p->who[k], position = p->m[k].position;
 
-	return p->m[k].position + (buffer < 1 ? UINT32_MAX / 2 : 0);
+	if (settles(p->s, i))
+		return UINT32_MAX / 4 * 3 + position;
+	return position + (p->s->weir->gv[i].buffer_ms < HUNGRY_MS ? UINT32_MAX / 2 : 0);
 }
 
 /* Insertion: groupings are small, and nearly sorted. */
@@ -237,10 +268,7 @@ static void plan_one(struct sim *s, const uint32_t *who, size_t n)
 	for (size_t k = 0; k < p->n; k++) {
 		uint32_t i = who[order[k]];
 
-		if (!memcmp(&p->out[order[k]], &s->weir->last[i], sizeof(p->out[0])))
-			continue;
-		s->weir->last[i] = p->out[order[k]];
-		sim_instruct(s, i, &s->weir->last[i]);
+		sim_instruct(s, i, &p->out[order[k]]);
 	}
 }
 
@@ -277,7 +305,6 @@ void sim_plan(struct sim *s)
 
 		if (w->gv[i].id != s->v[i].id || w->gv[i].grouping != GROUP_NONE || (w->last[i].role == GROUP_ALONE && w->last[i].w.p2p))
 			continue;
-		w->last[i] = alone;
 		sim_instruct(s, i, &alone);
 	}
 }

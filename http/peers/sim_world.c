@@ -211,12 +211,12 @@ void sim_viewer_leave(struct sim *s, uint32_t i)
 /* A fifth (say) leaves at once. */
 static void storm(struct sim *s)
 {
-	sim_measure_storm(s);
 	for (uint32_t i = 0; i < s->opt.viewers; i++)
 		if (sim_unit(&s->rnd) < s->opt.storm) {
 			s->v[i].silent = false;
 			s->v[i].leave = s->step;
 		}
+	sim_storm_begin(s);
 }
 
 void sim_world_churn(struct sim *s)

@@ -89,6 +89,17 @@ static void covered(struct choice *c, const uint64_t *have)
 	}
 }
 
+/* Of those it is connected with, or told to be. firm: a moment ago, so that to change that would take as long again. */
+static bool has_now(const struct choice *c, size_t i, bool *firm)
+{
+	for (size_t k = 0; k < c->nnow; k++)
+		if ((c->now[k] & ~SUPPLY_FIRM) == i) {
+			*firm = c->now[k] & SUPPLY_FIRM;
+			return true;
+		}
+	return *firm = false;
+}
+
 static float room(const struct choice *c, size_t i, int level)
 {
 	return c->m[i].cap / (c->m[i].load + c->m[c->who].demand * parts[level]);
@@ -104,19 +115,25 @@ static size_t best(const struct choice *c, int level, const uint32_t *out, size_
 	for (size_t i = 0; i < c->n; i++) {
 		const struct supply_member *m = &c->m[i];
 		float score, left;
+		bool now, firm;
 
 		if (i == c->who || !supply_shares(m) || among(out, nout, i))
 			continue;
+		now = has_now(c, i, &firm);
 		left = room(c, i, level);
-		if (left < 1 && level)
+		if (left < 1 && level && !firm)
+			continue;
+		if (me->near && level && nout >= 2 && m->as != me->as && !firm)
 			continue;
 		score = (float)gain(m->have, c->open[level], c->first, c->words) * (left < 4 ? left : 4);
 		/* Who has nothing left is asked for what nobody else has, and never as a second. */
-		if (left < 1)
+		if (left < 1 && !firm)
 			score *= 0.02f;
+		if (firm && score > 0)
+			score += 1e6f;
 		if (m->as && m->as == me->as)
 			score *= 4;
-		if (among(c->now, c->nnow, i))
+		if (now)
 			score *= 8;
 		if (score > most) {
 			most = score;

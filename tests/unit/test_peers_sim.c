@@ -123,6 +123,24 @@ static void live_stops_without_a_server(void **state)
 	}
 }
 
+static void a_storm_is_regrouped(void **state)
+{
+	struct sim_options o = small(SIM_WEIR);
+	struct sim_result r;
+
+	(void)state;
+	o.viewers = 600;
+	run(&o, &r, NULL);
+	assert_true(r.lost == 0 && r.regroup_ms[0] < 0 && r.restock_ms[0] < 0); /* there was none */
+	o.storm = 0.2;
+	run(&o, &r, NULL);
+	assert_in_range(r.lost, 100, 480);
+	assert_true(r.lost_portions > 0);
+	/* a channel takes 200 ms of computing and nine half round trips of two people: it cannot be at once */
+	assert_true(r.regroup_ms[0] >= 500 && r.regroup_ms[0] <= 2000 && r.regroup_ms[1] >= r.regroup_ms[0]);
+	assert_true(r.restock_ms[0] >= 500);
+}
+
 static void wrong_options_are_refused(void **state)
 {
 	struct sim_options o = small(SIM_WEIR);
@@ -184,13 +202,31 @@ static void sources_cover_what_is_wanted(void **state)
 	assert_int_equal(lacking, 0x1ff);
 }
 
+static void who_was_just_told_is_not_told_otherwise(void **state)
+{
+	uint64_t all = 0xff, mine = 0, lacking;
+	struct supply_member m[] = {
+		{ .have = &mine, .cap = 0, .demand = 1, .as = 1 },
+		{ .have = &all, .cap = 5, .demand = 1, .load = 5, .as = 2 }, /* the worse in all: far away, and busy */
+		{ .have = &all, .cap = 5, .demand = 1, .as = 1 },
+		{ .have = &all, .cap = 5, .demand = 1, .as = 1 },
+	};
+	uint32_t out[4], now = 1, firm = 1 | SUPPLY_FIRM;
+
+	(void)state;
+	assert_true(supply_sources(m, 4, 0, &all, 1, &now, 1, out, 1, &lacking) == 1 && out[0] != 1);
+	assert_true(supply_sources(m, 4, 0, &all, 1, &firm, 1, out, 1, &lacking) == 1 && out[0] == 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(physics_hold_for_every_policy), cmocka_unit_test(a_seed_says_everything),
 		cmocka_unit_test(client_and_server_as_reckoned), cmocka_unit_test(no_outage_no_stall),
 		cmocka_unit_test(live_stops_without_a_server),	 cmocka_unit_test(wrong_options_are_refused),
+		cmocka_unit_test(a_storm_is_regrouped),
 		cmocka_unit_test(rare_is_what_too_few_hold),	 cmocka_unit_test(sources_cover_what_is_wanted),
+		cmocka_unit_test(who_was_just_told_is_not_told_otherwise),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
