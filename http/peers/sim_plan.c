@@ -10,7 +10,9 @@
 #include "http/peers/supply.h"
 
 #define FROM_MAX  GROUP_HELPERS_MAX	/* data channels that one receives over */
-#define LIVE_AHEAD 3	/* segments */
+#define LIVE_AHEAD  3	/* segments */
+#define LIVE_COPIES 6	/* of each segment, to begin with: it has seconds to reach all */
+#define LIVE_DIRECT 2	/* … from the server: what one with 5 % of its capacity can give each grouping */
 #define NEXT	   8	/* holders asked when those before them have as much to fetch as one instruction names */
 #define HUNGRY_MS 16000 /* of buffer */
 #define CONNECT_MS 3000 /* from one's choice until the channel is open, by far the most */
@@ -57,15 +59,15 @@ struct plan {
 };
 static _Thread_local struct plan plan; /* 1 MB: not on the stack */
 
-/* Live, a segment has seconds to reach all: more of them begin with it. */
 static uint32_t copies_of(const struct sim *s)
 {
-	return s->opt.copies + (s->opt.live ? 2 : 0);
+	return s->opt.live && s->opt.copies < LIVE_COPIES ? LIVE_COPIES : s->opt.copies;
 }
 
 static struct sim_windows windows(const struct sim *s, uint8_t role, enum sense_state state)
 {
-	struct sim_windows w = { .high = s->opt.live ? 4 : 8, .p2p = (uint16_t)(s->opt.window_ms / 1000), .server = true };
+	/* Live, peers are given time until the last moment: a segment is on its way from one to the next. */
+	struct sim_windows w = { .high = s->opt.live ? 2 : 8, .p2p = (uint16_t)(s->opt.window_ms / 1000), .server = true };
 
 	if (role == GROUP_ALONE) {
 		w.high = 30;
@@ -148,14 +150,36 @@ static size_t holders_of(const struct plan *p, struct group_holder *h, uint32_t 
 	return n;
 }
 
+/*
+ * Live, all play the same and wait for what is newest, so what counts is how many steps it takes to all: it begins with those
+ * of the largest uplinks, each time the same, whom others are connected with already. By rendezvous, as films are dealt out,
+ * each segment begins elsewhere, with uplinks on the way that take longer for it than it plays. (The daemon deals out lists
+ * that are whole, films; of a live asset it does not know what will be there.)
+ */
+static size_t strongest(const struct group_holder *h, size_t n, size_t most, uint32_t *out)
+{
+	size_t got = 0, at;
+
+	for (size_t i = 0; i < n; i++) {
+		for (at = got; at && h[out[at - 1]].weight < h[i].weight; at--)
+			if (at < most)
+				out[at] = out[at - 1];
+		if (at < most)
+			out[at] = (uint32_t)i;
+		got += got < most;
+	}
+	return got;
+}
+
 /* What is rare goes to those whose turn it is by rendezvous. The first of them takes what nobody has, and what those who
- * have it cannot carry, from the server; the others, from who has it. */
+ * have it cannot carry, from the server (live, the first two); the others, from who has it. */
 static void portions(struct plan *p, const uint64_t *rare, const uint64_t *none, const uint64_t *lacking)
 {
 	struct group_holder h[SUPPLY_MEMBERS_MAX];
 	uint32_t at[SUPPLY_MEMBERS_MAX], got[16];
 	uint64_t asset = p->s->weir->gv[p->who[0]].asset;
-	size_t n = holders_of(p, h, at);
+	bool live = p->s->opt.live;
+	size_t n = holders_of(p, h, at), direct = live ? LIVE_DIRECT : 1;
 
 	for (int pass = 0; pass < 3; pass++) /* the rarest first */
 		for (uint32_t w = 0; n && w < p->s->words; w++) {
@@ -164,13 +188,14 @@ static void portions(struct plan *p, const uint64_t *rare, const uint64_t *none,
 			for (; left; left &= left - 1) {
 				uint32_t segment = w * 64 + (uint32_t)__builtin_ctzll(left);
 				/* Whose hands are full leaves it to the next. */
-				size_t most = group_holders(h, n, asset, segment, copies_of(p->s) + NEXT, got), c = 0, copies;
+				size_t c = 0, copies, most = live ? strongest(h, n, copies_of(p->s), got)
+								  : group_holders(h, n, asset, segment, copies_of(p->s) + NEXT, got);
 
 				while (pass == 1 && c < most && sim_bit(p->m[at[got[c]]].have, segment))
 					c++;
 				copies = c;
 				for (size_t first = c; c < most && copies < copies_of(p->s); c++)
-					copies += hold_add(p, at[got[c]], segment, pass == 2 || copies > first);
+					copies += hold_add(p, at[got[c]], segment, pass == 2 || copies >= first + direct);
 			}
 		}
 }
