@@ -58,7 +58,7 @@ static bool orphaned(const struct asset *a, const struct group_viewer *g)
 }
 
 /* Who is there, and what is known of them. Whoever comes later is of the next pass. */
-static int pass_begin(struct coordinator *c, struct asset *a, struct pass *p)
+static int pass_begin(struct coordinator *c, struct asset *a, struct pass *p, int64_t now)
 {
 	uint32_t members = a->nmembers;
 
@@ -74,12 +74,16 @@ static int pass_begin(struct coordinator *c, struct asset *a, struct pass *p)
 		p->place[i] = a->members[i] ? p->n : GROUP_NONE;
 		if (a->members[i]) {
 			struct group_viewer *g = &p->plan[p->n];
+			struct viewer *v = a->members[i];
 
 			*g = a->plan[i];
-			p->old[p->n] = (struct pass_old){ .role = g->role, .sure = g->sure };
+			if (orphaned(a, g)) {
+				v->orphan = true;
+				v->orphan_ms = now;
+			}
+			p->old[p->n] = (struct pass_old){ .role = g->role, .sure = g->sure, .settles = now - v->orphan_ms < SETTLE_MS };
 			memcpy(p->old[p->n].helper, g->helper, sizeof(g->helper));
-			a->members[i]->orphan |= orphaned(a, g);
-			record_fill(c, a->members[i], g);
+			record_fill(c, v, g);
 			p->who[p->n++] = i;
 		}
 		if (i % FILL_SLICE == FILL_SLICE - 1) {
@@ -259,7 +263,7 @@ void coordinator_group(struct coordinator *c, struct asset *a, int64_t now, bool
 	a->passing = true;
 	if (a->other_options)
 		groups_anew(c, a);
-	if (pass_begin(c, a, &p))
+	if (pass_begin(c, a, &p, now))
 		goto out;
 	pass_let_in(c, &p);
 	p.made = !group_run(a->groups, p.plan, p.n, &p.result) && !list_groupings(&p);

@@ -40,10 +40,11 @@ static void have_of(struct supply_work *w, size_t k, const struct viewer *v)
 				     v->have[i].last - w->base);
 }
 
-/* Whose buffer runs low chooses first, then who is farthest: he has the fewest to choose from. */
+/* Who lost those it received from chooses first, and again until it can be linked with whom it got; then whose buffer runs
+ * low, then who is farthest: he has the fewest to choose from. */
 static uint64_t turn(const struct pass *p, const struct supply_work *w, size_t k)
 {
-	return w->m[k].position + (p->plan[w->who[k]].buffer_ms < HUNGRY_MS ? 1ull << 40 : 0);
+	return w->m[k].position + (p->old[w->who[k]].settles ? 2ull << 40 : p->plan[w->who[k]].buffer_ms < HUNGRY_MS ? 1ull << 40 : 0);
 }
 
 static uint32_t ahead_of(const struct coordinator *c, const struct viewer *v)
@@ -86,7 +87,7 @@ static void members(const struct coordinator *c, const struct asset *a, const st
 		have_of(w, k, v);
 		w->ahead[k] = ahead_of(c, v);
 		w->m[k] = (struct supply_member){ .have = w->have[k], .as = in->as, .cap = cap, .demand = in->demand,
-						  .position = v->segment - low };
+						  .near = a->sense.state == SENSE_CALM, .position = v->segment - low };
 		for (; j && turn(p, w, w->order[j - 1]) < turn(p, w, k); j--)
 			w->order[j] = w->order[j - 1];
 		w->order[j] = (uint16_t)k;
@@ -157,11 +158,11 @@ static void choose(struct pass *p, struct supply_work *w, size_t k)
 	supply_range(want, w->words, w->m[k].position, w->m[k].position + w->ahead[k]);
 	for (size_t j = 0; j < w->words; j++)
 		want[j] &= ~w->have[k][j];
-	for (uint8_t h = 0; h < g->nhelpers; h++)
-		now[nnow++] = index_of(w, g->helper[h]);
 	for (uint8_t h = 0; h < p->old[i].sure; h++)
 		if (still(p, i, h) != GROUP_NONE)
-			now[nnow++] = index_of(w, still(p, i, h));
+			now[nnow++] = index_of(w, still(p, i, h)) | (p->old[i].settles ? SUPPLY_FIRM : 0);
+	for (uint8_t h = 0; h < g->nhelpers; h++)
+		now[nnow++] = index_of(w, g->helper[h]);
 	got = supply_sources(w->m, w->n, k, want, w->words, now, nnow, out, GROUP_HELPERS_MAX, lacking);
 	for (size_t n = 0; n < got; n++)
 		list[n] = w->who[out[n]];

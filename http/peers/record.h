@@ -30,6 +30,7 @@
 #define OFFER_WAIT_MS	  12000	 /* for an answer, before another offer may be tried */
 #define LINK_WAIT_MS	  15000	 /* from the answer until a report must show the link */
 #define LINK_BLIND_MS	  120000 /* a link of which nobody reports is believed in */
+#define SETTLE_MS	  3000	 /* from an instruction until its links are open, by far the most */
 #define SILENT_MS	  65000	 /* without a word, of one that reports: out of its grouping; a page in the background says one a minute */
 #define SILENT_BLIND_MS	  180000 /* … of one that never did: its announces are a minute apart */
 #define FORGOTTEN_MS	  3600000
@@ -158,6 +159,7 @@ struct viewer {
 	/* instructions */
 	bool stale, resync;
 	bool orphan; /* whom it received from are gone, all or all but one: it is told first */
+	int64_t orphan_ms; /* the last time that it was so */
 	uint8_t told_role;
 	uint64_t told; /* digest of what was said last */
 	int64_t told_until;
@@ -304,6 +306,7 @@ void offers_clear(struct coordinator *c, struct present *p);
 struct pass_old { /* of a member, in the old plan; helpers are places in asset->members */
 	uint32_t helper[GROUP_HELPERS_MAX];
 	uint8_t role, sure;
+	bool settles; /* it was told a moment ago whom to receive from, having lost others */
 };
 /* A new plan, made while others have the lock: places in it are not yet those in asset->members, which stay where they are
  * (who leaves is NULL there) until both change places. */

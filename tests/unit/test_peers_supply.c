@@ -57,6 +57,76 @@ static void sources_are_who_holds_what_is_wanted(void **state)
 	assert_true(served > want * 95 / 100);
 }
 
+/* The helpers of viewer n, as bits of viewers below 64; 0: it has none. */
+static uint64_t helpers_of(struct room *r, unsigned int n)
+{
+	json_t *groups = coordinator_groups(r->c, ROOM_ASSET), *g, *v, *h;
+	uint64_t set = 0;
+	size_t i, k, m;
+
+	json_array_foreach (groups, i, g)
+		json_array_foreach (json_object_get(g, "viewers"), k, v)
+			json_array_foreach (json_object_get(v, "helpers"), m, h)
+				if (room_viewer_of(text_of(v, "viewer")) == n)
+					set |= 1ull << room_viewer_of(json_string_value(h));
+	json_decref(groups);
+	return set;
+}
+
+static void step(struct room *r)
+{
+	r->now += 250;
+	coordinator_tick(r->c, r->now);
+	room_forget(r);
+}
+
+/* Those who lost all they received from get others at once, and keep them while they connect, whoever reports what meanwhile. */
+static void who_lost_its_sources_keeps_the_next(void **state)
+{
+	struct coordinator_options opt = { .group = { .size = 63, .unknown_uplink = 3e5f } };
+	unsigned int orphans = 0, changed = 0;
+	uint64_t before[64], after[64];
+	struct room r;
+
+	(void)state;
+	room_open(&r, &opt);
+	for (unsigned int n = 1; n <= 60; n++) {
+		room_join_as(&r, n, n, n <= 30 ? "\"consent\":true" : "\"consent\":false,\"receive\":true");
+		room_announce_in(&r, n, ROOM_SWARM, NULL, 0);
+		room_report(&r, n, 5, 20000, n <= 30 ? ",\"have\":[[0,5,40]]" : ",\"have\":[[0,5,5]]");
+	}
+	for (int i = 0; i < 24; i++)
+		step(&r);
+	for (unsigned int n = 31; n <= 60; n++)
+		before[n] = helpers_of(&r, n);
+	for (unsigned int n = 1; n <= 20; n++)
+		room_up(&r, UP_LEAVE, "g1", n, "");
+	step(&r);
+	for (unsigned int n = 31; n <= 60; n++)
+		after[n] = helpers_of(&r, n);
+	/* those who are left tell of less: without what was said a moment ago, others would be better */
+	for (unsigned int n = 21; n <= 30; n++)
+		room_report(&r, n, 5, 20000, n % 2 ? ",\"have\":[[0,5,20]]" : ",\"have\":[[0,5,40]]");
+	room_join_as(&r, 61, 61, "\"consent\":false,\"receive\":true"); /* the grouping is looked at anew */
+	room_announce_in(&r, 61, ROOM_SWARM, NULL, 0);
+	room_report(&r, 61, 5, 20000, "");
+	for (int i = 0; i < 9; i++)
+		step(&r);
+	for (unsigned int n = 31; n <= 60; n++) {
+		bool orphan = !(before[n] & ~0x1fffffull) || !((before[n] & ~0x1fffffull) & ((before[n] & ~0x1fffffull) - 1));
+
+		assert_int_equal(after[n] & 0x1fffff, 0);
+		if (!orphan)
+			continue;
+		orphans++;
+		changed += helpers_of(&r, n) != after[n];
+	}
+	room_close(&r);
+	printf("%u lost their sources, %u of them were told others again\n", orphans, changed);
+	assert_true(orphans >= 8);
+	assert_int_equal(changed, 0);
+}
+
 /* A helper's answers are as many as the offers that others sent it: here those of 60, in two swarms at once. */
 static void answers_to_offers_are_no_flood(void **state)
 {
@@ -175,6 +245,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sources_are_who_holds_what_is_wanted),
+		cmocka_unit_test(who_lost_its_sources_keeps_the_next),
 		cmocka_unit_test(answers_to_offers_are_no_flood),
 		cmocka_unit_test(plans_are_made_while_viewers_come_and_go),
 	};
