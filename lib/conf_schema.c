@@ -257,7 +257,7 @@ static const struct conf_key peers_keys[] = {
 	  .doc = "Viewers on a cellular network may upload when they consent." },
 	{ "viewers", CONF_NUMBER, AT(conf_peers, viewers), .min = 1, .max = 1000000, .fallback = "18000",
 	  .doc = "Viewers whose connections this gateway holds; more get 503. Their WebSockets and event streams do not count for "
-		 "limits.connections." },
+		 "limits.connections; places for them are made when it starts." },
 	{ "per_address", CONF_NUMBER, AT(conf_peers, per_address), .min = 1, .max = 1000000, .fallback = "256",
 	  .doc = "Viewers of one client address." },
 	{ "session", CONF_TIME, AT(conf_peers, session_us), .min = 60 * SECOND, .max = 7 * 86400 * SECOND,

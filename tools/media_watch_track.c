@@ -132,7 +132,7 @@ static struct viewer_peer *peer_add(struct viewer *v, const char *id)
 	return p;
 }
 
-/* Of this machine, however it is written: also "any address" and IPv4 within IPv6 (RFC 4291 section 2.5.5.2). */
+/* This machine's loopback, however it is written: also "any address" and IPv4 within IPv6 (RFC 4291 section 2.5.5.2). */
 static bool is_here(const struct addr *a)
 {
 	static const uint8_t any[16] = { 0 }, mapped[12] = { [10] = 0xff, [11] = 0xff };

@@ -81,7 +81,8 @@ static int pass_begin(struct coordinator *c, struct asset *a, struct pass *p, in
 				v->orphan = true;
 				v->orphan_ms = now;
 			}
-			p->old[p->n] = (struct pass_old){ .role = g->role, .sure = g->sure, .settles = now - v->orphan_ms < SETTLE_MS };
+			p->old[p->n] = (struct pass_old){ .role = g->role, .sure = g->sure < g->nhelpers ? g->sure : g->nhelpers,
+							  .settles = v->orphan_ms && now - v->orphan_ms < SETTLE_MS };
 			memcpy(p->old[p->n].helper, g->helper, sizeof(g->helper));
 			record_fill(c, v, g);
 			p->who[p->n++] = i;

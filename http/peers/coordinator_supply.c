@@ -55,19 +55,43 @@ static uint32_t ahead_of(const struct coordinator *c, const struct viewer *v)
 	return c->opt.ahead_ms / segment_ms < AHEAD_MAX ? c->opt.ahead_ms / segment_ms : AHEAD_MAX;
 }
 
+static int by_value(const void *x, const void *y)
+{
+	uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
+
+	return a < b ? -1 : a > b;
+}
+
+/* The segment of bit 0, such that the middle one of the members is well within the bits: one who is far away, or says so, does
+ * not take the others out of sight. */
+static uint32_t base_of(const struct asset *a, const struct pass *p, const struct grouping *g)
+{
+	uint32_t at[SUPPLY_MEMBERS_MAX], n = 0;
+
+	for (uint32_t i = 0; i < g->n && n < SUPPLY_MEMBERS_MAX; i++) {
+		const struct viewer *v = a->members[p->who[p->order[g->first + i]]];
+
+		if (v && v->reported_ms)
+			at[n++] = v->segment;
+	}
+	if (!n)
+		return 0;
+	qsort(at, n, sizeof(*at), by_value);
+	return at[n / 2] - at[0] < SUPPLY_WORDS_MAX * 64 / 2 ? at[0] : at[n / 2] - SUPPLY_WORDS_MAX * 64 / 2;
+}
+
 /* What the grouping's members said: under the lock. */
 static void members(const struct coordinator *c, const struct asset *a, const struct pass *p, const struct grouping *g,
 		    struct supply_work *w)
 {
-	uint32_t low = UINT32_MAX, high = 0;
+	uint32_t low = base_of(a, p, g), high = 0;
 
 	w->n = 0;
 	for (uint32_t i = 0; i < g->n && w->n < SUPPLY_MEMBERS_MAX; i++) {
 		const struct viewer *v = a->members[p->who[p->order[g->first + i]]];
 
-		if (!v || !v->reported_ms)
+		if (!v || !v->reported_ms || v->segment < low || v->segment - low >= SUPPLY_WORDS_MAX * 64)
 			continue;
-		low = v->segment < low ? v->segment : low;
 		high = v->segment > high ? v->segment : high;
 		w->who[w->n++] = p->order[g->first + i];
 	}
@@ -174,6 +198,8 @@ static void choose_all(struct coordinator *c, struct asset *a, struct pass *p, s
 	pass_go_on(c, p);
 	members(c, a, p, g, w);
 	pass_let_in(c, p);
+	for (uint32_t j = 0; j < g->n; j++)
+		p->plan[p->order[g->first + j]].sure = 0;
 	for (size_t k = 0; k < w->n; k++)
 		if (p->plan[w->who[w->order[k]]].role != GROUP_ALONE)
 			choose(p, w, w->order[k]);

@@ -29,7 +29,7 @@ enum peers_up {
 enum peers_down {
 	DOWN_TRACK,    /* text: to the tracker's WebSocket */
 	DOWN_INSTRUCT, /* text: an instruction's payload without its MAC, which the home adds */
-	DOWN_CLOSE,    /* text: why, for people: the viewer is excluded or over a cap */
+	DOWN_CLOSE,    /* text: why, for people: the viewer is excluded */
 	DOWN_AGAIN,    /* text: "{}"; the owner knows no such viewer: the home tells it again */
 	DOWN_CONSENT,  /* text: {"consent":true} or false, what it said elsewhere: the home tells that from now on */
 	DOWN_KINDS

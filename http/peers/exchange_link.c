@@ -151,11 +151,23 @@ static char *batch(struct link *l, enum link_queue queue, size_t *taken)
 	return text;
 }
 
-/* True: the other took it. text NULL: only asks whether it is there. */
+/* Whom it is to; without the lock. False: that it is away was said already. */
+static bool to_say(struct link *l, char node[64])
+{
+	bool away;
+
+	pthread_mutex_lock(&l->lock);
+	memcpy(node, l->node, sizeof(l->node));
+	away = l->away;
+	pthread_mutex_unlock(&l->lock);
+	return !away;
+}
+
+/* True: the other took it. Without the lock: base is a copy. */
 static bool post(struct link *l, const char *base, enum link_queue queue, const char *text)
 {
 	const char *way = queue == LINK_UP ? "up" : "down";
-	char url[320], header[64] = "X-Weir-Peers: ";
+	char url[320], node[sizeof(l->node)], header[64] = "X-Weir-Peers: ";
 	const char *const headers[] = { header, NULL };
 	struct httpc_call call = { .method = "POST", .url = url, .body = text, .body_len = strlen(text), .timeout_ms = CALL_MS,
 				   .stop = &l->quit };
@@ -170,8 +182,8 @@ static bool post(struct link *l, const char *base, enum link_queue queue, const 
 	}
 	rc = httpc_do(l->opt.client, &call, &answer);
 	taken = rc == 0 && answer.status / 100 == 2;
-	if (!taken && !l->quit && !l->away)
-		log_warn("gateway %s does not take what is said of viewers (%s): %.300s", l->node, url,
+	if (!taken && !l->quit && to_say(l, node))
+		log_warn("gateway %s does not take what is said of viewers (%s): %.300s", node, url,
 			 rc ? answer.error : answer.body ? answer.body : "it answers with an error");
 	httpc_answer_free(&answer);
 	return taken;
@@ -228,7 +240,7 @@ static bool greet(struct link *l, const char *base)
 static void send_waiting(struct link *l)
 {
 	bool ok = !l->overflowed && *l->url;
-	char base[sizeof(l->url)];
+	char base[sizeof(l->url)], node[sizeof(l->node)];
 
 	memcpy(base, l->url, sizeof(base));
 	l->overflowed = false;
@@ -241,8 +253,8 @@ static void send_waiting(struct link *l)
 		if (!taken)
 			continue;
 		pthread_mutex_unlock(&l->lock);
-		if (!text)
-			log_warn("there is no memory for what gateway %s is to hear of viewers: it is told again in a moment", l->node);
+		if (!text && to_say(l, node))
+			log_warn("there is no memory for what gateway %s is to hear of viewers: it is told again in a moment", node);
 		ok = text && post(l, base, q, text);
 		free(text);
 		pthread_mutex_lock(&l->lock);

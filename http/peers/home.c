@@ -241,7 +241,7 @@ int home_socket_new(struct home *h, const struct home_guest *g, struct home_sock
 		v->sockets = s;
 		v->had_socket = true;
 		v->nsockets++;
-		for (struct home_socket *o = s; o && v->nsockets > SOCKETS_MAX; o = o->next)
+		for (struct home_socket *o = s->next; o && v->nsockets > SOCKETS_MAX; o = o->next)
 			last = o->closing ? last : o;
 		if (last)
 			socket_cut(last, "this viewer has opened newer ones");

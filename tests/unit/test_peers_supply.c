@@ -127,6 +127,57 @@ static void who_lost_its_sources_keeps_the_next(void **state)
 	assert_int_equal(changed, 0);
 }
 
+/* Whose helper left, and who is the last: it stays so for a while, and has another one when somebody comes. */
+static void the_last_one_waits_for_the_next(void **state)
+{
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	for (unsigned int n = 1; n <= 2; n++) {
+		room_join(&r, n, n);
+		room_announce_in(&r, n, ROOM_SWARM, NULL, 0);
+		room_report(&r, n, n == 1 ? 9 : 5, 20000, n == 1 ? ",\"have\":[[0,5,30]]" : "");
+	}
+	for (int i = 0; i < 20; i++)
+		step(&r);
+	assert_int_equal(helpers_of(&r, 2), 1 << 1);
+	room_up(&r, UP_LEAVE, "g1", 1, "");
+	for (int i = 0; i < 40; i++)
+		step(&r);
+	assert_int_equal(helpers_of(&r, 2), 0);
+	room_join(&r, 3, 3);
+	room_announce_in(&r, 3, ROOM_SWARM, NULL, 0);
+	room_report(&r, 3, 9, 20000, ",\"have\":[[0,5,30]]");
+	for (int i = 0; i < 20; i++)
+		step(&r);
+	assert_int_equal(helpers_of(&r, 2), 1 << 3);
+	room_close(&r);
+}
+
+/* One who is hours away, or says so, does not keep the others from those who hold what they want. */
+static void one_far_away_is_in_nobodys_way(void **state)
+{
+	struct room r;
+
+	(void)state;
+	room_open(&r, NULL);
+	r.no_media = true; /* places are taken as they are said */
+	for (unsigned int n = 1; n <= 8; n++) {
+		char more[64];
+
+		room_join(&r, n, n);
+		room_announce_in(&r, n, ROOM_SWARM, NULL, 0);
+		snprintf(more, sizeof(more), ",\"have\":[[0,%u,%u]]", 90000, n == 7 ? 90100 : 90000);
+		room_report(&r, n, n == 8 ? 3 : 90000, 20000, n == 8 ? "" : more);
+	}
+	for (int i = 0; i < 20; i++)
+		step(&r);
+	for (unsigned int n = 1; n <= 6; n++)
+		assert_true(helpers_of(&r, n) & 1 << 7);
+	room_close(&r);
+}
+
 /* A helper's answers are as many as the offers that others sent it: here those of 60, in two swarms at once. */
 static void answers_to_offers_are_no_flood(void **state)
 {
@@ -246,6 +297,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sources_are_who_holds_what_is_wanted),
 		cmocka_unit_test(who_lost_its_sources_keeps_the_next),
+		cmocka_unit_test(the_last_one_waits_for_the_next),
+		cmocka_unit_test(one_far_away_is_in_nobodys_way),
 		cmocka_unit_test(answers_to_offers_are_no_flood),
 		cmocka_unit_test(plans_are_made_while_viewers_come_and_go),
 	};

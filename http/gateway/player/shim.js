@@ -335,6 +335,7 @@ class Peers {
   // begins anew with the next segment, and finds in the store what it had.
   async renew() {
     await this.open();
+    if (!this.video) return; // it was stopped meanwhile
     this.listen();
     this.loading.clear();
     this.connected.clear();
