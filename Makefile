@@ -422,7 +422,7 @@ unit: $(unit_tests)
 net-tests: $(net_programs:%=$(BUILD)/net/%) $(net_upload:%=$(BUILD)/net/%) $(net_peers:%=$(BUILD)/net/%) $(if $(SAN),,build/bpf-tests)
 
 check: unit ## unit tests, no root needed (SAN=address,undefined for the sanitizers; SKIP=names leaves some out; JOBS=2)
-	@tests/run -j $(or $(JOBS),1) $(filter-out $(SKIP:%=$(BUILD)/unit/%),$(unit_tests)) tests/unit/*.sh
+	@tests/run -j $(or $(JOBS),1) $(filter-out $(SKIP:%=$(BUILD)/unit/%),$(unit_tests)) $(if $(SAN),,$(wildcard tests/unit/*.sh))
 
 fuzz: $(fuzzers) ## run every fuzzer for FUZZ_SECONDS (20)
 	@tests/fuzz/run $(fuzzers)
