@@ -135,7 +135,7 @@ weir_src     += tools/tunnel.c tools/tunnel_enroll.c tools/tunnel_origin.c tools
 bpf_src      := bpf/edge.bpf.c bpf/listen.bpf.c
 
 # packets through the program under BPF_PROG_TEST_RUN (tests/bpf/NAME.c)
-bpf_tests    := test_decap test_forward test_icmp test_transition test_tunnel
+bpf_tests    := $(patsubst tests/bpf/%.c,%,$(wildcard tests/bpf/test_*.c))
 
 # main files: one a program
 programs     := weir weir-agent weir-endpoint weir-gateway weir-ns weir-registry weir-tunnel

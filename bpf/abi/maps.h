@@ -42,6 +42,17 @@ enum weir_off {                         /* features that can be switched off */
 					   peer without an XDP program by the latter alone) */
 };
 
+enum weir_on {                          /* features that must be switched on: each costs every packet something */
+	WEIR_ON_BLOCK    = 1 << 0,      /* block and allow lists (abi/filter.h) */
+	WEIR_ON_LIMIT    = 1 << 1,      /* token buckets a source prefix (abi/filter.h) */
+	WEIR_ON_ROUTE    = 1 << 2,      /* what is not ours is forwarded by the kernel's routes */
+	WEIR_ON_SAMPLE   = 1 << 3,      /* packets are copied to the ring of samples (abi/sample.h) */
+	WEIR_ON_PREFIXES = 1 << 4,      /* services whose addresses are prefixes (service_prefixes) */
+	WEIR_ON_NAT      = 1 << 5,      /* replies of backends behind NAT are looked for (abi/nat.h) */
+	WEIR_ON_CHECKSUM = 1 << 6,      /* GUE over IPv6 carries a checksum of UDP */
+	WEIR_ON_FLAGS    = 1 << 7,      /* SYN, FIN and RST are counted by service */
+};
+
 struct weir_settings {
 	__u32 off;                      /* enum weir_off */
 	__u16 gue_port;                 /* 0: 6080 (IANA: gue) */
@@ -50,7 +61,9 @@ struct weir_settings {
 					   old ones; 0: 60 */
 	__u8  ttl;                      /* of outer headers; 0: 64 */
 	__u8  zero1;
-	__u32 zero2[5];
+	__u32 on;                       /* enum weir_on */
+	__u32 sample;                   /* one of so many packets is sampled; 0, 1: each that passes the filter */
+	__u32 zero2[3];
 };
 _Static_assert(sizeof(struct weir_settings) == 32, "settings");
 
@@ -65,10 +78,14 @@ struct weir_service_key {
 };
 _Static_assert(sizeof(struct weir_service_key) == 20, "service key");
 
-enum weir_encap { WEIR_ENCAP_GUE, WEIR_ENCAP_IPIP };
+enum weir_encap { WEIR_ENCAP_GUE, WEIR_ENCAP_IPIP, WEIR_ENCAP_NAT };
 
 enum weir_service_flag {
 	WEIR_SERVICE_UDP_STICKY = 1 << 0,       /* UDP flows keep their backend while slots move */
+	WEIR_SERVICE_QUIC       = 1 << 1,       /* UDP is QUIC: by connection ID (abi/quic.h) */
+	WEIR_SERVICE_TWO        = 1 << 2,       /* a SYN takes the less loaded of two candidates */
+	WEIR_SERVICE_ADDRESSES  = 1 << 3,       /* slots by addresses alone, not ports: a client keeps its
+						   backend, fragments may come in any order */
 };
 
 struct weir_service {

@@ -33,7 +33,19 @@
 	X(DECAP_SOURCE, "dropped", "encapsulated packet from a source that is not allowed")        \
 	X(DECAP_UNKNOWN, "dropped", "encapsulation with a version, type or content not known")     \
 	X(TOO_BIG_QUIET, "dropped", "would not fit when encapsulated, telling is switched off")    \
-	X(DECAP_INNER, "dropped", "encapsulated by an edge, but not for an address of tunnels")
+	X(DECAP_INNER, "dropped", "encapsulated by an edge, but not for an address of tunnels")    \
+	X(BLOCKED, "dropped", "the source is on the block list")                                   \
+	X(LIMITED_SYN, "dropped", "the source's network opens connections too fast")               \
+	X(LIMITED_UDP, "dropped", "the source's network sends UDP too fast")                       \
+	X(LIMITED_DNS, "dropped", "the source's network asks DNS too fast")                        \
+	X(ROUTED, "sent", "not for a service: forwarded by the kernel's routes")                   \
+	X(TTL_EXPIRED, "passed", "to be forwarded, but its time to live ends: left to the host")   \
+	X(TRANSLATED, "sent", "addresses rewritten, sent to a backend behind NAT")                 \
+	X(RETURNED, "sent", "a backend's reply, addresses restored, sent to the client")           \
+	X(NAT_FULL, "dropped", "no port left to translate the flow to")                            \
+	X(EXTENSIONS, "dropped", "more IPv6 extension headers than are walked")                    \
+	X(ECN_INVALID, "dropped", "congestion marked outside on a packet that cannot carry it")    \
+	X(FEEDBACK, "taken", "a backend's word that a flow is its own")
 
 enum weir_reason {
 #define WEIR_REASON_NUMBER(name, fate, meaning) WEIR_REASON_##name,
