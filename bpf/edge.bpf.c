@@ -30,6 +30,7 @@
 #include "bpf/connection.h"
 #include "bpf/encap.h"
 #include "bpf/decap.h"
+#include "bpf/sample.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -43,13 +44,14 @@ static __always_inline void count(void *map, __u32 index, __u32 bytes)
 	}
 }
 
-static __always_inline int finish(const struct packet *p, enum weir_reason reason)
+static __always_inline int finish(struct xdp_md *ctx, const struct packet *p, enum weir_reason reason)
 {
 	count(&reasons, reason, p->bytes);
 	if (p->service)
 		count(&service_counts, p->service - 1, p->bytes);
 	if (p->backend)
 		count(&backend_counts, p->backend, p->bytes);
+	seen(ctx, p, reason);
 	return p->action;
 }
 
@@ -87,5 +89,5 @@ int edge(struct xdp_md *ctx)
 	struct packet p = {};
 	int reason = stages(ctx, &p);
 
-	return finish(&p, reason);
+	return finish(ctx, &p, reason);
 }

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * sample.h -- at the one way out: SYN, FIN and RST are counted, and packets that somebody looks for
+ * are copied to a ring. Both are off unless switched on; then seen() costs one bit test.
+ *
+ * A packet is looked for by its flow as it came and by the addresses that it leaves with, so that an
+ * encapsulated one is found under the client's and under the backend's address.
+ */
+#ifndef WEIR_BPF_SAMPLE_H
+#define WEIR_BPF_SAMPLE_H
+
+#include "bpf/abi/sample.h"
+
+#define TCP_FLAG_BYTE_FIN 0x01
+#define TCP_FLAG_BYTE_RST 0x04
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, WEIR_SAMPLE_RING);
+} samples SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct weir_sample_filter);
+	__uint(max_entries, WEIR_SAMPLE_FILTERS);
+} sample_filters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, WEIR_SAMPLE_COUNTS);
+} sample_counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct weir_flag_count);
+	__uint(max_entries, WEIR_SERVICES_MAX);
+} flag_counts SEC(".maps");
+
+static __always_inline void count_flags(const struct packet *p)
+{
+	__u32 index = p->service - 1;
+	struct weir_flag_count *c = bpf_map_lookup_elem(&flag_counts, &index);
+
+	if (!c)
+		return;
+	if ((p->tcp_flags & (TCP_FLAG_BYTE_SYN | TCP_FLAG_BYTE_ACK)) == TCP_FLAG_BYTE_SYN)
+		c->syn++;
+	if (p->tcp_flags & TCP_FLAG_BYTE_FIN)
+		c->fin++;
+	if (p->tcp_flags & TCP_FLAG_BYTE_RST)
+		c->rst++;
+}
+
+static __always_inline void sample_count(enum weir_sample_count what)
+{
+	__u32 index = what;
+	__u64 *count = bpf_map_lookup_elem(&sample_counts, &index);
+
+	if (count)
+		*count += 1;
+}
+
+/* Both ends of a packet, IPv4 mapped, as filters have it. */
+struct ends {
+	__be32 source[4], dest[4];
+	__be16 source_port, dest_port;
+	__u8 proto;
+};
+
+static __always_inline void mapped4(__be32 *to, __be32 from)
+{
+	to[0] = 0;
+	to[1] = 0;
+	to[2] = bpf_htonl(0xffff);
+	to[3] = from;
+}
+
+static __always_inline void ends_of_flow(struct ends *e, const struct weir_flow *flow)
+{
+	if (flow->family == WEIR_FAMILY_6) {
+		copy_address(e->source, flow->source);
+		copy_address(e->dest, flow->dest);
+	} else {
+		mapped4(e->source, flow->source[0]);
+		mapped4(e->dest, flow->dest[0]);
+	}
+	e->source_port = flow->source_port;
+	e->dest_port = flow->dest_port;
+	e->proto = flow->proto;
+}
+
+/* As the frame has them now. Options and extension headers hide the ports. */
+static __always_inline void ends_of_frame(struct ends *e, const struct xdp_md *ctx)
+{
+	struct cursor c = { packet_data(ctx), packet_end(ctx) };
+	const struct ethhdr *eth = cursor_pull(&c, sizeof(*eth));
+	const struct ipv6hdr *ip6;
+	const struct iphdr *ip4;
+	const __be16 *port;
+	bool plain = true;
+
+	if (!eth)
+		return;
+	if (eth->h_proto == bpf_htons(ETH_P_IP) && (ip4 = cursor_pull(&c, sizeof(*ip4)))) {
+		mapped4(e->source, ip4->saddr);
+		mapped4(e->dest, ip4->daddr);
+		e->proto = ip4->protocol;
+		plain = ip4->ihl == sizeof(*ip4) / 4 && !(ip4->frag_off & bpf_htons(IP_OFFSET));
+	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6) && (ip6 = cursor_pull(&c, sizeof(*ip6)))) {
+		copy_address(e->source, (const __be32 *)&ip6->saddr);
+		copy_address(e->dest, (const __be32 *)&ip6->daddr);
+		e->proto = ip6->nexthdr;
+	}
+	if (!plain || (e->proto != IPPROTO_TCP && e->proto != IPPROTO_UDP))
+		return;
+	port = cursor_pull(&c, 2 * sizeof(*port));
+	if (port) {
+		e->source_port = port[0];
+		e->dest_port = port[1];
+	}
+}
+
+static __always_inline bool in_prefix(const __be32 *a, const struct weir_sample_filter *f)
+{
+	return !(((a[0] ^ f->addr[0]) & f->mask[0]) | ((a[1] ^ f->addr[1]) & f->mask[1]) |
+		 ((a[2] ^ f->addr[2]) & f->mask[2]) | ((a[3] ^ f->addr[3]) & f->mask[3]));
+}
+
+static __always_inline bool ends_match(const struct ends *e, const struct weir_sample_filter *f)
+{
+	if (f->proto && e->proto != f->proto)
+		return false;
+	if (f->port && e->source_port != f->port && e->dest_port != f->port)
+		return false;
+	return in_prefix(e->source, f) || in_prefix(e->dest, f);
+}
+
+struct looked_at {                      /* what filters are compared with */
+	struct ends came, leaves;
+	__u32 service, reason;
+	__u16 backend;
+	__u16 zero;
+};
+
+#define SAMPLE_INNER (1 << 16)
+
+/* 0: filter number `index` does not want the packet; else how many bytes of it, and SAMPLE_INNER. A
+ * function of its own, because the verifier would follow every combination of four filters. */
+__weak __noinline int stage_wanted(const struct looked_at *l, __u32 index)
+{
+	const struct weir_sample_filter *f = bpf_map_lookup_elem(&sample_filters, &index);
+	__u32 snap;
+
+	if (!l || !f || !(f->reasons >> (l->reason & 63) & 1))
+		return 0;
+	if ((f->service && f->service != l->service) || (f->backend && f->backend != l->backend))
+		return 0;
+	if (!ends_match(&l->came, f) && !ends_match(&l->leaves, f))
+		return 0;
+	if (f->until < bpf_ktime_get_ns())
+		return 0;
+	if (f->one_of > 1 && bpf_get_prandom_u32() % f->one_of)
+		return 0;
+	snap = f->snap && f->snap < WEIR_SAMPLE_SNAP ? f->snap : WEIR_SAMPLE_SNAP;
+	return f->inner ? snap | SAMPLE_INNER : snap;
+}
+
+static __always_inline void sample_head(struct weir_sample *s, const struct xdp_md *ctx,
+					const struct packet *p, int reason, __u8 filters)
+{
+	s->time = bpf_ktime_get_ns();
+	s->flow = p->flow;
+	s->reason = reason;
+	s->action = p->action;
+	s->filters = filters;
+	s->tcp_flags = p->tcp_flags;
+	s->backend = p->backend;
+	s->came = p->bytes;
+	s->service = p->service;
+	s->slot = p->slot;
+	s->hash = p->hash;
+	s->ifindex = ctx->ingress_ifindex;
+	s->cpu = bpf_get_smp_processor_id();
+}
+
+/* The packet behind the outer header that was put on, with a link header of its own type. What was
+ * put on is what the frame grew by. */
+static __always_inline __u32 sample_strip(struct weir_sample_record *r, const struct packet *p,
+					  __u32 length)
+{
+	__u32 grew = length - p->bytes;
+
+	if (length <= p->bytes || grew >= length - ETH_HLEN)
+		return 0;
+	r->data[12] = p->flow.family == WEIR_FAMILY_6 ? ETH_P_IPV6 >> 8 : ETH_P_IP >> 8;
+	r->data[13] = p->flow.family == WEIR_FAMILY_6 ? ETH_P_IPV6 & 0xff : ETH_P_IP & 0xff;
+	return grew;
+}
+
+static __always_inline void sample_copy(struct xdp_md *ctx, struct weir_sample_record *r,
+					const struct packet *p, __u32 snap, bool inner)
+{
+	__u32 length = packet_end(ctx) - packet_data(ctx), skip = 0, len;
+
+	r->head.captured = 0;
+	r->head.length = length;
+	if (length < ETH_HLEN || bpf_xdp_load_bytes(ctx, 0, r->data, ETH_HLEN))
+		return;
+	if (inner)
+		skip = sample_strip(r, p, length);
+	length -= skip;
+	r->head.length = length;
+	len = length < snap ? length : snap;
+	if (len <= ETH_HLEN) {
+		r->head.captured = len;
+		return;
+	}
+	len -= ETH_HLEN;
+	len = bounded(len, WEIR_SAMPLE_SNAP - 1); /* at most SNAP - ETH_HLEN, which the verifier forgets */
+	if (len > WEIR_SAMPLE_SNAP - ETH_HLEN || !len)
+		return;
+	if (!bpf_xdp_load_bytes(ctx, ETH_HLEN + skip, r->data + ETH_HLEN, len))
+		r->head.captured = ETH_HLEN + len;
+}
+
+static __always_inline void sample_take(struct xdp_md *ctx, const struct packet *p, int reason,
+					__u32 filters, __u32 snap)
+{
+	struct weir_sample_record *record = bpf_ringbuf_reserve(&samples, sizeof(*record), 0);
+
+	if (!record) {
+		sample_count(WEIR_SAMPLES_LOST);
+		return;
+	}
+	sample_head(&record->head, ctx, p, reason, filters);
+	sample_copy(ctx, record, p, snap & ~SAMPLE_INNER, snap & SAMPLE_INNER);
+	bpf_ringbuf_submit(record, 0);
+	sample_count(WEIR_SAMPLES_TAKEN);
+}
+
+/* Copies the packet when a filter wants it. */
+__weak __noinline int stage_sample(struct xdp_md *ctx, const struct packet *p, int reason)
+{
+	__u32 filters = 0, snap = 0, inner = 0;
+	struct looked_at l = {};
+
+	if (!p)
+		return 0;
+	ends_of_flow(&l.came, &p->flow);
+	ends_of_frame(&l.leaves, ctx);
+	l.service = p->service;
+	l.backend = p->backend;
+	l.reason = reason;
+	for (__u32 i = 0; i < WEIR_SAMPLE_FILTERS; i++) {
+		__u32 want = stage_wanted(&l, i), bytes = want & ~SAMPLE_INNER;
+
+		filters |= (want != 0) << i;
+		inner |= want & SAMPLE_INNER;
+		snap = bytes > snap ? bytes : snap;
+	}
+	if (filters)
+		sample_take(ctx, p, reason, filters, snap | inner);
+	return 0;
+}
+
+/* For the one way out: nothing while neither switch is on. */
+static __always_inline void seen(struct xdp_md *ctx, const struct packet *p, int reason)
+{
+	const struct weir_settings *set = settings_get();
+
+	if (!set || !(set->on & (WEIR_ON_SAMPLE | WEIR_ON_FLAGS)))
+		return;
+	if ((set->on & WEIR_ON_FLAGS) && p->service && !p->quoted &&
+	    (p->tcp_flags & (TCP_FLAG_BYTE_SYN | TCP_FLAG_BYTE_FIN | TCP_FLAG_BYTE_RST)))
+		count_flags(p);
+	if ((set->on & WEIR_ON_SAMPLE) && (set->sample <= 1 || bpf_get_prandom_u32() % set->sample == 0))
+		stage_sample(ctx, p, reason);
+}
+
+#endif
