@@ -172,7 +172,7 @@ unit_peers    :=
 # websockets
 unit_peers    += test_peers_ws
 # owner: tracker, record
-unit_peers    += test_peers_coordinator test_peers_message test_peers_trust test_peers_supply
+unit_peers    += test_peers_coordinator test_peers_gateways test_peers_instruct test_peers_message test_peers_trust test_peers_supply
 # home: sessions
 unit_peers    += test_peers_home test_peers_token
 # grouping, sensing

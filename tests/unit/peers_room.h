@@ -210,6 +210,15 @@ static inline void room_report(struct room *r, unsigned int viewer, unsigned int
 	room_up(r, UP_REPORT, "g1", viewer, text);
 }
 
+/* Viewers 1…n in networks of their own, all in the swarm. */
+static inline void room_fill(struct room *r, unsigned int n)
+{
+	for (unsigned int i = 1; i <= n; i++) {
+		room_join(r, i, 100 + i);
+		room_announce(r, i);
+	}
+}
+
 static inline struct coordinator_counts room_counts(struct room *r)
 {
 	struct coordinator_counts n;
