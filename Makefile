@@ -30,6 +30,7 @@ lib_src      += lib/target.c lib/tunnels.c lib/tunnels_edit.c lib/tunnels_pool.c
 agent_src    := user/agent/attach.c user/agent/dataplane.c user/agent/loader.c user/agent/loader_tunnels.c user/agent/maps.c
 agent_src    += user/agent/maps_sweep.c user/agent/mapset.c user/agent/netlink.c user/agent/slot.c user/agent/steer.c
 agent_src    += user/agent/agent.c user/agent/exchange.c user/agent/saved.c user/agent/service.c user/agent/status.c user/agent/swap.c
+agent_src    += user/agent/filterset.c
 agent_src    += user/agent/handover.c user/agent/route.c user/agent/route_edges.c user/agent/route_pick.c user/agent/route_show.c
 agent_src    += user/agent/health.c user/agent/model.c user/agent/publish.c user/agent/report.c user/agent/rates.c user/agent/ring.c user/agent/weight.c
 

@@ -212,12 +212,16 @@ static __always_inline int balance(struct packet *p)
 	struct weir_slot *slot;
 	__u16 previous;
 	__u32 index;
+	int rc;
 
 	if (!service)
 		return leave(p, XDP_PASS, WEIR_REASON_NOT_OURS);
 	p->service = service->number + 1;
 	p->service_flags = service->flags;
 	p->encap = service->encap;
+	rc = filter_limit(p);
+	if (rc != CONTINUE)
+		return rc;
 	p->hash = weir_flow_hash(&p->flow);
 	index = service->first + weir_flow_slot(p->hash, service->slots);
 	slot = service->slots ? bpf_map_lookup_elem(&slots, &index) : NULL;

@@ -2,7 +2,7 @@
 /*
  * edge.bpf.c -- the packet path: one XDP program for edges and backends.
  *
- * parse once → decapsulate → ICMP → balance → encapsulate and forward, or pass. What is switched
+ * parse once → filter → decapsulate → ICMP → balance → encapsulate and forward, or pass. What is switched
  * on depends on the maps alone (abi/maps.h): without entries every packet is passed. Stages that
  * are rare or long are global functions, which the kernel verifies on their own. There is one way
  * out, which counts the packet under a named reason (abi/reasons.h).
@@ -24,6 +24,7 @@
 #include "bpf/packet.h"
 #include "bpf/checksum.h"
 #include "bpf/parse.h"
+#include "bpf/filter.h"
 #include "bpf/balance.h"
 #include "bpf/forward.h"
 #include "bpf/icmp.h"
@@ -62,6 +63,8 @@ static __always_inline int stages(struct xdp_md *ctx, struct packet *p)
 
 	if (rc != CONTINUE)
 		return rc;
+	if (filter_blocks(p))
+		return leave(p, XDP_DROP, WEIR_REASON_BLOCKED);
 	if (may_be_encapsulated(p)) {
 		rc = stage_decap(ctx, p);
 		if (rc != CONTINUE)
@@ -69,6 +72,8 @@ static __always_inline int stages(struct xdp_md *ctx, struct packet *p)
 	}
 	if (p->fragment == FRAGMENT_LATER) {
 		rc = stage_fragment(p);
+		if (rc == CONTINUE)
+			rc = filter_limit(p);
 		return rc == CONTINUE ? forward(ctx, p, WEIR_REASON_FRAGMENT) : rc;
 	}
 	if (p->flow.proto == IPPROTO_ICMP || p->flow.proto == IPPROTO_ICMPV6) {

@@ -87,6 +87,7 @@ int edge_reset(void **state)
 	clear(skel->maps.decap_ifaces);
 	clear(skel->maps.decap_targets);
 	clear(skel->maps.tunnel_prefixes);
+	clear(skel->maps.filter_buckets);
 	for (uint32_t i = 0; i < 32; i++)
 		put(skel->maps.backends, &i, &gone);
 	memset(slots, 0, 4096 * sizeof(*slots));
