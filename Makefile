@@ -356,13 +356,14 @@ $(foreach a,$(archives),$(foreach t,$(sort $(unit_$(a))),$(eval $(call unit_rule
 unit_tests := $(foreach a,$(archives),$(patsubst %,$(BUILD)/unit/%,$(sort $(unit_$(a)))))
 
 bpf_tests_bin := $(bpf_tests:%=build/tests/bpf/%)
-$(bpf_tests_bin) build/tests/bpf/frame.o build/tests/bpf/edge.o: cflags += -Ibuild
-$(bpf_tests_bin:=.o) build/tests/bpf/frame.o build/tests/bpf/edge.o: | build/skel/edge.skel.h build/skel/listen.skel.h
-$(bpf_tests_bin): %: %.o build/tests/bpf/edge.o build/tests/bpf/frame.o build/agent.a build/lib.a
+bpf_tests_with := $(addprefix build/tests/bpf/,edge.o frame.o check.o)
+$(bpf_tests_bin) $(bpf_tests_with): cflags += -Ibuild
+$(bpf_tests_bin:=.o) $(bpf_tests_with): | build/skel/edge.skel.h build/skel/listen.skel.h
+$(bpf_tests_bin): %: %.o $(bpf_tests_with) build/agent.a build/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) -lcmocka $(libs)
 build/tests/net/dp_tool: build/tests/net/dp_tool.o build/agent.a build/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
-build/tests/net/dp_flows: build/tests/net/dp_flows.o
+build/tests/net/dp_flows build/tests/net/dp_churn: %: %.o
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags)
 build/bpf/lb_%.bpf.o: tests/bench/lb_%.bpf.c build/vmlinux/vmlinux.h
 	@mkdir -p $(@D)
@@ -372,7 +373,7 @@ build/tests/bench/lb_bench.o: cflags += -Ibuild
 build/tests/bench/lb_bench.o: | build/skel/edge.skel.h build/skel/lb_minimal.skel.h build/skel/lb_wrap.skel.h
 build/tests/bench/lb_bench: build/tests/bench/lb_bench.o build/tests/bpf/frame.o
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
-build/bpf-tests: $(bpf_tests_bin) build/tests/net/dp_tool build/tests/net/dp_flows
+build/bpf-tests: $(bpf_tests_bin) build/tests/net/dp_tool build/tests/net/dp_flows build/tests/net/dp_churn
 	@touch $@
 
 $(BUILD)/net/registry_conformance: $(BUILD)/tests/net/registry_live.o

@@ -113,17 +113,37 @@ uint64_t backend_packets(uint32_t index)
 	return packets(skel->maps.backend_counts, index);
 }
 
+/* All reasons at once: a look-up of each would take longer than the packet. */
+static void reasons_read(uint64_t now[WEIR_REASONS_MAX])
+{
+	static struct weir_count *counts;
+	static int cpus;
+	uint32_t keys[WEIR_REASONS_MAX], next, n = WEIR_REASONS_MAX;
+
+	if (!counts) {
+		cpus = libbpf_num_possible_cpus();
+		counts = calloc((size_t)cpus * WEIR_REASONS_MAX, sizeof(*counts));
+	}
+	if (!counts || (bpf_map_lookup_batch(bpf_map__fd(skel->maps.reasons), NULL, &next, keys, counts,
+					     &n, NULL) && errno != ENOENT))
+		die("the reasons cannot be read");
+	for (uint32_t i = 0; i < n; i++) {
+		now[keys[i]] = 0;
+		for (int cpu = 0; cpu < cpus; cpu++)
+			now[keys[i]] += counts[i * (uint32_t)cpus + (uint32_t)cpu].packets;
+	}
+}
+
 static int reason_since(void)
 {
+	uint64_t now[WEIR_REASONS_MAX] = { 0 };
 	int found = -1;
 
-	for (uint32_t i = 0; i < WEIR_REASON_COUNT; i++) {
-		uint64_t now = packets(skel->maps.reasons, i);
-
-		if (now != counted[i])
-			found = found == -1 && now == counted[i] + 1 ? (int)i : -2;
-		counted[i] = now;
-	}
+	reasons_read(now);
+	for (int i = 0; i < WEIR_REASON_COUNT; i++)
+		if (now[i] != counted[i])
+			found = found == -1 && now[i] == counted[i] + 1 ? i : -2;
+	memcpy(counted, now, sizeof(counted));
 	return found;
 }
 
@@ -132,8 +152,6 @@ void edge_run(const struct frame *f, struct outcome *o)
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->data, .data_size_in = f->len,
 		    .data_out = o->data, .data_size_out = sizeof(o->data), .repeat = 1);
 
-	reason_since();
-	memset(o->data, 0, sizeof(o->data));
 	if (bpf_prog_test_run_opts(bpf_program__fd(skel->progs.edge), &opts))
 		die("the program cannot be run");
 	o->action = opts.retval;

@@ -2,30 +2,35 @@
 /*
  * dp_tool.c -- drives the data plane from a test: dp_tool [-a link|dispatcher] [-m
  *auto|native|generic]
- * [-p PIN] [-i IF]... [-d DECAP_IF]... [-f DECAP_PREFIX]... [-t DRAIN_S] [-x]
+ * [-p PIN] [-i IF]... [-d DECAP_IF]... [-f DECAP_PREFIX]... [-t DRAIN_S] [-x] [-c PIN]
  *
  * Opens the data plane, prints "ready" and obeys standard input line by line, answering each with
- *one line; ends at end of file. -x: detach instead. Commands:
+ *one line; ends at end of file. -x: detach instead; -c: copy the table of slots of a sister into the
+ *maps at -p instead. Commands:
  *
  *	service NAME SLOTS gue|ipip [sticky] ADDRESS...	→ number
  *	backend SERVICE NAME ADDRESS up|down		→ index
  *	fill SERVICE SLOTS GENERATION INDEX...		→ moved (slots get the indexes in turn)
+ *	ring SERVICE SLOTS GENERATION NAME:INDEX:RATE...	→ moved (slots as the agent's ring gives them)
  *	get SERVICE SLOTS				→ owners
  *	state SERVICE					→ slots transition generation packets
  *	reasons						→ NAME=n...
  *	counts INDEX...					→ packets...
  *	interfaces | sweep | socket FAMILY(4|6)
  */
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "lib/log.h"
 #include "user/agent/dataplane.h"
+#include "user/agent/ring.h"
 
 #define MANY 64
 
@@ -102,6 +107,51 @@ static void do_fill(void)
 	for (int i = 0; n && i < slots; i++)
 		owner[i] = index[i % n];
 	rc = dataplane_slots_set(dp, service, owner, (size_t)slots, (uint32_t)generation, &moved);
+	free(owner);
+	if (rc < 0)
+		fail(rc);
+	else
+		printf("%u\n", moved);
+}
+
+/* Owners by the ring that balancers build from names and rates. */
+static int ring_of(uint16_t *owner, uint32_t slots)
+{
+	struct ring_backend set[MANY];
+	uint32_t *place = calloc(slots, sizeof(*place));
+	uint16_t index[MANY];
+	struct ring *ring = NULL;
+	size_t n = 0;
+	char *w;
+	int rc = ring_new(&ring, slots);
+
+	while ((w = word()) && n < MANY) {
+		char name[WEIR_NAME_MAX];
+		unsigned int i, rate;
+
+		if (sscanf(w, "%63[^:]:%u:%u", name, &i, &rate) != 3)
+			continue;
+		set[n] = (struct ring_backend){ ring_id(name), rate };
+		index[n++] = (uint16_t)i;
+	}
+	if (!rc && place)
+		rc = ring_build(ring, set, n, 0, place);
+	for (uint32_t i = 0; !rc && i < slots; i++)
+		owner[i] = place[i] == RING_NONE ? 0 : index[place[i]];
+	free(place);
+	ring_free(ring);
+	return rc;
+}
+
+static void do_ring(void)
+{
+	int service = number(), slots = number(), generation = number(), rc;
+	uint16_t *owner = calloc((size_t)slots, sizeof(*owner));
+	uint32_t moved = 0;
+
+	rc = owner ? ring_of(owner, (uint32_t)slots) : -ENOMEM;
+	if (!rc)
+		rc = dataplane_slots_set(dp, service, owner, (size_t)slots, (uint32_t)generation, &moved);
 	free(owner);
 	if (rc < 0)
 		fail(rc);
@@ -213,6 +263,7 @@ static void obey(char *line)
 	} commands[] = {
 		{ "service", do_service }, { "backend", do_backend },
 		{ "fill", do_fill },	   { "get", do_get },
+		{ "ring", do_ring },
 		{ "state", do_state },	   { "reasons", do_reasons },
 		{ "counts", do_counts },   { "interfaces", do_interfaces },
 		{ "socket", do_socket },   { "sweep", do_sweep },
@@ -228,6 +279,33 @@ static void obey(char *line)
 	puts("error unknown command");
 }
 
+static struct weir_slot *slots_of(const char *pin)
+{
+	char path[256];
+	void *at;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/slots", pin);
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return NULL;
+	at = mmap(NULL, WEIR_SLOTS_MAX * sizeof(struct weir_slot), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	return at == MAP_FAILED ? NULL : at;
+}
+
+static int copy_slots(const char *from, const char *to)
+{
+	struct weir_slot *theirs = slots_of(from), *ours = slots_of(to);
+
+	if (!theirs || !ours) {
+		fprintf(stderr, "dp_tool: slots cannot be mapped\n");
+		return 1;
+	}
+	memcpy(ours, theirs, WEIR_SLOTS_MAX * sizeof(*ours));
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static char *interfaces[MANY], *decap[MANY];
@@ -237,17 +315,21 @@ int main(int argc, char **argv)
 				   .drain_us = 310000000,
 				   .mark = 0x77,
 				   .interfaces = interfaces };
+	const char *sister = NULL;
 	bool take_down = false;
 	char line[4096];
 	int c, rc;
 
 	conf.decap.interfaces = decap;
 	conf.decap.from = from;
-	while ((c = getopt(argc, argv, "a:m:p:i:d:f:t:x")) != -1) {
+	while ((c = getopt(argc, argv, "a:c:m:p:i:d:f:t:x")) != -1) {
 		switch (c) {
 		case 'a':
 			conf.attach =
 				strcmp(optarg, "link") ? CONF_ATTACH_DISPATCHER : CONF_ATTACH_LINK;
+			break;
+		case 'c':
+			sister = optarg;
 			break;
 		case 'm':
 			conf.mode = !strcmp(optarg, "native")	 ? CONF_MODE_NATIVE
@@ -278,6 +360,8 @@ int main(int argc, char **argv)
 	}
 	log_open("dp_tool", LOG_LEVEL_INFO);
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (sister)
+		return copy_slots(sister, conf.pin);
 	if (take_down)
 		return dataplane_detach(&conf);
 	rc = dataplane_open(&dp, &conf, NULL, &user);
