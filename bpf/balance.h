@@ -123,6 +123,8 @@ __weak __noinline int stage_transition(const struct packet *p, struct weir_slot 
 	if (!p || !slot)
 		return 0;
 	flow = p->flow; /* 6.1 takes map keys from the stack, not from a function's argument */
+	if (p->encap == WEIR_ENCAP_NAT) /* the translation keeps flows where they are */
+		return slot->current;
 	if (p->flow.proto == IPPROTO_TCP)
 		backend = transition_tcp(p, &flow, slot);
 	else if (p->service_flags & WEIR_SERVICE_UDP_STICKY)

@@ -28,6 +28,7 @@
 #include "bpf/balance.h"
 #include "bpf/forward.h"
 #include "bpf/icmp.h"
+#include "bpf/nat.h"
 #include "bpf/connection.h"
 #include "bpf/encap.h"
 #include "bpf/decap.h"
@@ -74,7 +75,7 @@ static __always_inline int stages(struct xdp_md *ctx, struct packet *p)
 		rc = stage_fragment(p);
 		if (rc == CONTINUE)
 			rc = filter_limit(p);
-		return rc == CONTINUE ? forward(ctx, p, WEIR_REASON_FRAGMENT) : rc;
+		return rc == CONTINUE ? forward(ctx, p, WEIR_REASON_FRAGMENT) : returned(ctx, p, rc);
 	}
 	if (p->flow.proto == IPPROTO_ICMP || p->flow.proto == IPPROTO_ICMPV6) {
 		rc = stage_icmp(ctx, p);
@@ -85,7 +86,7 @@ static __always_inline int stages(struct xdp_md *ctx, struct packet *p)
 		return leave(p, XDP_PASS, WEIR_REASON_NOT_OURS);
 	}
 	rc = balance(p);
-	return rc == CONTINUE ? forward(ctx, p, sent) : rc;
+	return rc == CONTINUE ? forward(ctx, p, sent) : returned(ctx, p, rc);
 }
 
 SEC("xdp")

@@ -237,6 +237,8 @@ static __always_inline int forward(struct xdp_md *ctx, struct packet *p, enum we
 	__u16 mtu;
 	int rc;
 
+	if (p->encap == WEIR_ENCAP_NAT)
+		return stage_nat(ctx, p, reason);
 	if (!backend || !backend->family)
 		return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);
 	if (backend->flags & WEIR_BACKEND_LOCAL) {

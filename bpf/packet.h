@@ -19,7 +19,9 @@
 #define DEFAULT_TTL     64              /* RFC 1700 */
 #define IPPROTO_ICMPV6  58              /* not in enum: user space has it elsewhere */
 #define NEXTHDR_FRAGMENT 44
+#define TCP_FLAG_BYTE_FIN 0x01
 #define TCP_FLAG_BYTE_SYN 0x02
+#define TCP_FLAG_BYTE_RST 0x04
 #define TCP_FLAG_BYTE_ACK 0x10
 #define ICMP_UNREACH    3
 #define ICMP_FRAG_NEEDED_CODE 4

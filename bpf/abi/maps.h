@@ -94,7 +94,7 @@ struct weir_service {
 	__u32 slots;
 	__u8  encap;                    /* enum weir_encap */
 	__u8  flags;                    /* enum weir_service_flag */
-	__u16 zero;
+	__be16 port;                    /* (be) of backends behind NAT; 0: the service's own */
 };
 _Static_assert(sizeof(struct weir_service) == 16, "service");
 

@@ -45,7 +45,8 @@
 	X(NAT_FULL, "dropped", "no port left to translate the flow to")                            \
 	X(EXTENSIONS, "dropped", "more IPv6 extension headers than are walked")                    \
 	X(ECN_INVALID, "dropped", "congestion marked outside on a packet that cannot carry it")    \
-	X(FEEDBACK, "taken", "a backend's word that a flow is its own")
+	X(FEEDBACK, "taken", "a backend's word that a flow is its own")                       \
+	X(NAT_UNKNOWN, "dropped", "for a backend behind NAT, of no flow that is known")
 
 enum weir_reason {
 #define WEIR_REASON_NUMBER(name, fate, meaning) WEIR_REASON_##name,
