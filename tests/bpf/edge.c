@@ -118,7 +118,7 @@ static void reasons_read(uint64_t now[WEIR_REASONS_MAX])
 {
 	static struct weir_count *counts;
 	static int cpus;
-	uint32_t keys[WEIR_REASONS_MAX], next, n = WEIR_REASONS_MAX;
+	uint32_t keys[WEIR_REASONS_MAX], next, n = WEIR_REASON_COUNT;
 
 	if (!counts) {
 		cpus = libbpf_num_possible_cpus();

@@ -20,7 +20,7 @@
 #include "tests/bpf/check.h"
 #include "user/agent/maps.h"
 
-#define WORLD	 2048		/* packets between two worlds */
+#define WORLD	 8192		/* packets between two worlds */
 #define SETTINGS 64		/* packets between two settings */
 #define LONGEST	 3200		/* bytes: what the kernel's test run takes in one buffer */
 #define FAULTS	 10		/* are told */
