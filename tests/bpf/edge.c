@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "skel/edge.skel.h"
+#include "tests/bpf/record.h"
 #include "user/agent/maps.h"
 
 static struct edge *skel;
@@ -48,6 +49,7 @@ int edge_unload(void **state)
 	(void)state;
 	munmap(slots, WEIR_SLOTS_MAX * sizeof(*slots));
 	edge__destroy(skel);
+	record_close();
 	return 0;
 }
 
@@ -147,7 +149,7 @@ static int reason_since(void)
 	return found;
 }
 
-void edge_run(const struct frame *f, struct outcome *o)
+void edge_run_next(const struct frame *f, struct outcome *o)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->data, .data_size_in = f->len,
 		    .data_out = o->data, .data_size_out = sizeof(o->data), .repeat = 1);
@@ -157,6 +159,13 @@ void edge_run(const struct frame *f, struct outcome *o)
 	o->action = opts.retval;
 	o->len = opts.data_size_out;
 	o->reason = reason_since();
+	record_run(f, o);
+}
+
+void edge_run(const struct frame *f, struct outcome *o)
+{
+	reasons_read(counted);
+	edge_run_next(f, o);
 }
 
 void put_settings(const struct weir_settings *s)

@@ -30,6 +30,8 @@ int edge_reset(void **state);
 struct edge;
 struct edge *edge_skeleton(void);
 void edge_run(const struct frame *f, struct outcome *o);
+/* The same where nothing else runs the program between two calls: it saves reading the reasons before. */
+void edge_run_next(const struct frame *f, struct outcome *o);
 
 void put_settings(const struct weir_settings *s);
 /* A service with its slots from `first` on; port 0: any; also makes the address answer echo. */

@@ -369,7 +369,7 @@ static void run(uint64_t seed, unsigned long n, unsigned long *met)
 		mutate(&f);
 		if (f.len > LONGEST)
 			f.len = LONGEST;
-		edge_run(&f, &o);
+		edge_run_next(&f, &o);
 		if (o.reason >= 0)
 			met[o.reason]++;
 		fault = check_outcome(&f, &o);
