@@ -27,10 +27,12 @@ lib_src      += lib/media_type.c
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 lib_src      += lib/target.c lib/tunnels.c lib/tunnels_edit.c lib/tunnels_pool.c
 
-agent_src    := user/agent/attach.c user/agent/dataplane.c user/agent/loader.c user/agent/loader_tunnels.c user/agent/maps.c
+agent_src    := user/agent/attach.c user/agent/dataplane.c user/agent/dataplane_table.c
+agent_src    += user/agent/loader.c user/agent/loader_table.c user/agent/loader_tunnels.c user/agent/maps.c
 agent_src    += user/agent/maps_sweep.c user/agent/mapset.c user/agent/netlink.c user/agent/slot.c user/agent/steer.c
 agent_src    += user/agent/agent.c user/agent/exchange.c user/agent/saved.c user/agent/service.c user/agent/status.c user/agent/swap.c
 agent_src    += user/agent/filterset.c
+agent_src    += user/agent/sister.c user/agent/table.c
 agent_src    += user/agent/handover.c user/agent/route.c user/agent/route_edges.c user/agent/route_pick.c user/agent/route_show.c
 agent_src    += user/agent/health.c user/agent/model.c user/agent/publish.c user/agent/report.c user/agent/rates.c user/agent/ring.c user/agent/weight.c
 
@@ -149,7 +151,7 @@ unit_lib      += test_httpc test_httpd test_httpd_text test_inside
 unit_lib      += test_addr test_audit test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
 
 unit_agent    :=
-unit_agent    += test_health test_publish test_ring test_route_pick test_weight
+unit_agent    += test_health test_publish test_ring test_route_pick test_table test_weight
 
 unit_ns       :=
 unit_ns       += test_ns_pick test_ns_query test_ns_wire test_ns_zone

@@ -44,6 +44,8 @@ struct question {
 	pthread_mutex_t lock;
 	pthread_cond_t answered;
 	struct daemon *daemon;
+	json_t *(*fn)(struct daemon *d, const char *text);
+	char *text;
 	json_t *answer;
 	bool done;
 	int holders;
@@ -57,15 +59,16 @@ static void release(struct question *q) /* with the lock held */
 	if (!last)
 		return;
 	json_decref(q->answer);
+	free(q->text);
 	pthread_mutex_destroy(&q->lock);
 	pthread_cond_destroy(&q->answered);
 	free(q);
 }
 
-static void answer_status(void *arg)
+static void answer_question(void *arg)
 {
 	struct question *q = arg;
-	json_t *answer = daemon_status_now(q->daemon);
+	json_t *answer = q->fn(q->daemon, q->text);
 
 	pthread_mutex_lock(&q->lock);
 	q->answer = answer;
@@ -74,18 +77,23 @@ static void answer_status(void *arg)
 	release(q);
 }
 
-json_t *daemon_status(struct daemon *d)
+json_t *daemon_ask(struct daemon *d, json_t *(*fn)(struct daemon *d, const char *text),
+		   const char *text)
 {
 	struct question *q = calloc(1, sizeof(*q));
 	json_t *answer = NULL;
 
-	if (!q)
+	if (!q || !(q->text = strdup(text))) {
+		free(q);
 		return NULL;
+	}
+	q->fn = fn;
 	pthread_mutex_init(&q->lock, NULL);
 	pthread_cond_init(&q->answered, NULL);
 	q->daemon = d;
 	q->holders = 2;
-	if (loop_post(d->loop, answer_status, q)) {
+	if (loop_post(d->loop, answer_question, q)) {
+		free(q->text);
 		free(q);
 		return NULL;
 	}
@@ -108,6 +116,17 @@ json_t *daemon_status(struct daemon *d)
 		q->holders = 1;
 	release(q);
 	return answer;
+}
+
+static json_t *status_now(struct daemon *d, const char *text)
+{
+	(void)text;
+	return daemon_status_now(d);
+}
+
+json_t *daemon_status(struct daemon *d)
+{
+	return daemon_ask(d, status_now, "");
 }
 
 /* ---- routes ---------------------------------------------------------------------------------- */

@@ -26,6 +26,10 @@ int inside_serve(struct inside *inside, struct daemon *d, struct load *load,
 void inside_stop_accepting(struct inside *inside);
 void inside_stop(struct inside *inside); /* accepts NULL */
 
+/* What fn(d, text) gives, asked of the main thread (a new reference; NULL: it gave none, or none within
+ * 5 s). From any thread but the main one; text is copied. */
+json_t *daemon_ask(struct daemon *d, json_t *(*fn)(struct daemon *d, const char *text),
+		   const char *text);
 /* The answer of `status`, as the control socket gives it (a new reference). From any thread but the
  * main one. */
 json_t *daemon_status(struct daemon *d);

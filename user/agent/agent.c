@@ -51,6 +51,8 @@ int agent_prepare(struct daemon *d)
 	if (err == 0)
 		err = inside_bind(&agent->inside, d->conf, &conf->inside);
 	if (err == 0)
+		err = inside_client(&agent->client, d->conf, "weir-agent/" WEIR_VERSION);
+	if (err == 0)
 		err = handover_bind(&agent->handover, agent);
 	return err;
 }
@@ -138,7 +140,7 @@ int agent_start(struct daemon *d)
 	if (err == 0)
 		err = handover_start(agent->handover);
 	if (err == 0)
-		err = inside_serve(agent->inside, d, agent->load, NULL, NULL, agent);
+		err = inside_serve(agent->inside, d, agent->load, NULL, agent_routes, agent);
 	agent->last_tick_us = agent_now_us();
 	if (err == 0)
 		err = loop_every(d->loop, &agent->timer, TICK_US, 0, on_tick, agent);
@@ -187,6 +189,7 @@ void agent_stop(struct daemon *d)
 	free(agent->services);
 	free(agent->metrics);
 	load_free(agent->load);
+	httpc_free(agent->client);
 	dataplane_close(agent->dp);
 	free(agent);
 	d->state = NULL;

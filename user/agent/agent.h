@@ -57,6 +57,11 @@ struct service {
 	bool publisher;
 	bool forked;                    /* the registry is silent and we took dead backends out ourselves */
 	uint32_t transition, moved;
+	/* A sister's slot table is waited for before rates are put in force (sister.c). */
+	enum { COPY_DONE, COPY_EMPTY, COPY_OLDER } copy;
+	bool copy_asked;
+	uint32_t copy_generation;       /* of the pinned slots */
+	uint64_t copy_begun_us, copy_packets;
 	double told_capacity;           /* as published */
 	size_t told_healthy;
 	uint64_t told_generation, told_s, started_s;
@@ -74,6 +79,8 @@ void service_published(struct service *service, const char *json);
 /* We are the publisher from now on, or not any more. */
 void service_set_publisher(struct service *service, bool publisher);
 void service_set_drain(struct service *service, const char *node, bool draining);
+/* Puts the registry's rates in force, which had to wait. */
+void service_readopt(struct service *service);
 bool backend_up(const struct backend *b);
 /* Why what is applied is not what is wanted, "" when it is. */
 const char *service_why(const struct service *service, size_t i);
@@ -93,6 +100,20 @@ struct backend *service_backend(const struct service *service, const char *name,
 int saved_write(const struct service *service); /* its rates in force; 0 or -errno */
 int saved_read(const struct service *service, struct rates **out);      /* 0, -ENOENT, -EINVAL â€¦ */
 
+/* ---- slot tables between agents (sister.c) --------------------------------------------------------- */
+
+struct table;
+extern const struct http_route agent_routes[];  /* /_/slots/SERVICE */
+/* After a service's backends are set: does it need a sister's table? */
+void sister_begin(struct service *service);
+/* Is one still waited for? Asks for it as soon as that makes sense, and gives up in time. */
+bool sister_waits(struct service *service);
+/* On a worker thread: the table of the first sister that has one, and who that is. -ENOENT: there is none. */
+int sister_fetch(struct registry *reg, struct httpc *client, const char *self, const char *service,
+		 struct table **out, char node[CONF_NAME_MAX]);
+/* What came of it: a table (may be NULL; it is changed), or a sentence why none could be had (NULL: nobody has one). */
+void sister_copied(struct service *service, struct table *t, const char *from, const char *why);
+
 /* ---- the registry (exchange.c) ---------------------------------------------------------------------- */
 
 struct exchange;
@@ -109,6 +130,7 @@ void exchange_announce(struct exchange *x);             /* member and services/â
 void exchange_claim(struct exchange *x, const char *service);
 void exchange_put_rates(struct exchange *x, const struct rates *rates, const char *service);
 void exchange_put_capacity(struct exchange *x, const char *service, json_t *value /* taken */);
+void exchange_copy(struct exchange *x, const char *service);    /* sister_copied() hears the end */
 bool exchange_draining(const struct exchange *x, const char *node);
 /* The last rates that the registry told, NULL: none. */
 const char *exchange_rates(const struct exchange *x, const char *service);
@@ -145,6 +167,7 @@ struct agent {
 	struct loop_timer *timer;
 	struct inside *inside;
 	struct load *load;
+	struct httpc *client;           /* to sisters' inside listeners */
 	struct exchange *exchange;
 	struct route *route;            /* NULL: no tunnels here */
 	struct handover *handover;

@@ -16,29 +16,14 @@
 #include <unistd.h>
 
 #include "lib/log.h"
-#include "user/agent/loader.h"
+#include "user/agent/dataplane_int.h"
 
 #define ANSWER_SECONDS 10 /* longer: something is very wrong with the loader */
-
-struct dataplane {
-	int sock;
-	pid_t loader;
-	char **interfaces; /* what a reload cannot change */
-	size_t ninterfaces;
-	int attach, mode;
-	bool tunnels;
-	char *pin;
-	char error[256];
-	struct loader_message m; /* asked and answered */
-};
 
 /* ---- the exchange
  * -------------------------------------------------------------------------------- */
 
-static int fail(struct dataplane *dp, int err, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static int fail(struct dataplane *dp, int err, const char *fmt, ...)
+int dataplane_fail(struct dataplane *dp, int err, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -75,9 +60,9 @@ static int receive(struct dataplane *dp, int *fd)
 		got = recvmsg(dp->sock, &msg, MSG_CMSG_CLOEXEC);
 	} while (got < 0 && errno == EINTR);
 	if (got < 0 && errno == EAGAIN)
-		return fail(dp, -ETIMEDOUT, "the loader does not answer");
+		return dataplane_fail(dp, -ETIMEDOUT, "the loader does not answer");
 	if (got < (ssize_t)LOADER_HEAD || (size_t)got != LOADER_HEAD + dp->m.len)
-		return fail(dp, -EPIPE, "the loader died; the packet path goes on as it was");
+		return dataplane_fail(dp, -EPIPE, "the loader died; the packet path goes on as it was");
 	c = CMSG_FIRSTHDR(&msg);
 	if (c && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
 		memcpy(&came, CMSG_DATA(c), sizeof(int));
@@ -114,12 +99,12 @@ static int ask_with(struct dataplane *dp, enum loader_op op, int with, int *fd)
 		sent = sendmsg(dp->sock, &msg, MSG_NOSIGNAL);
 	} while (sent < 0 && errno == EINTR);
 	if (sent < 0)
-		return fail(dp, -EPIPE, "the loader died; the packet path goes on as it was");
+		return dataplane_fail(dp, -EPIPE, "the loader died; the packet path goes on as it was");
 	rc = receive(dp, fd);
 	if (rc)
 		return rc;
 	if (dp->m.result < 0)
-		return fail(dp, dp->m.result, "%.*s", dp->m.len ? (int)dp->m.len : 64,
+		return dataplane_fail(dp, dp->m.result, "%.*s", dp->m.len ? (int)dp->m.len : 64,
 			    dp->m.len ? (char *)dp->m.body : strerror(-dp->m.result));
 	return dp->m.result;
 }
@@ -129,20 +114,24 @@ static int ask(struct dataplane *dp, enum loader_op op, int *fd)
 	return ask_with(dp, op, -1, fd);
 }
 
-/* The same for an answer of so many bytes. */
-static int ask_for(struct dataplane *dp, enum loader_op op, void *out, size_t len)
+int dataplane_do(struct dataplane *dp, enum loader_op op)
+{
+	return ask(dp, op, NULL);
+}
+
+int dataplane_ask_for(struct dataplane *dp, enum loader_op op, void *out, size_t len)
 {
 	int rc = ask(dp, op, NULL);
 
 	if (rc < 0)
 		return rc;
 	if (dp->m.len != len)
-		return fail(dp, -EPROTO, "the loader's answer is not understood");
+		return dataplane_fail(dp, -EPROTO, "the loader's answer is not understood");
 	memcpy(out, dp->m.body, len);
 	return 0;
 }
 
-static void prepare(struct dataplane *dp, uint32_t number, uint32_t offset, const void *body,
+void dataplane_prepare(struct dataplane *dp, uint32_t number, uint32_t offset, const void *body,
 		    size_t len)
 {
 	dp->m.number = number;
@@ -249,18 +238,17 @@ static int refuse_changes(struct dataplane *dp, const struct conf_agent *conf)
 	for (size_t i = 0; same && i < conf->ninterfaces; i++)
 		same = !strcmp(dp->interfaces[i], conf->interfaces[i]);
 	if (!same)
-		return fail(dp, -EBUSY, "agent.interfaces changed: restart weir-agent");
+		return dataplane_fail(dp, -EBUSY, "agent.interfaces changed: restart weir-agent");
 	if (dp->attach != (int)conf->attach)
-		return fail(dp, -EBUSY, "agent.attach changed: restart weir-agent");
+		return dataplane_fail(dp, -EBUSY, "agent.attach changed: restart weir-agent");
 	if (dp->mode != (int)conf->mode)
-		return fail(dp, -EBUSY, "agent.mode changed: restart weir-agent");
+		return dataplane_fail(dp, -EBUSY, "agent.mode changed: restart weir-agent");
 	if (strcmp(dp->pin, conf->pin))
-		return fail(dp, -EBUSY, "agent.pin changed: restart weir-agent");
+		return dataplane_fail(dp, -EBUSY, "agent.pin changed: restart weir-agent");
 	return 0;
 }
 
-/* Appends n of `size` bytes to the question. */
-static void append(struct dataplane *dp, const void *data, size_t n, size_t size)
+void dataplane_append(struct dataplane *dp, const void *data, size_t n, size_t size)
 {
 	if (n)
 		memcpy(dp->m.body + dp->m.len, data, n * size);
@@ -281,21 +269,21 @@ int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf,
 	int rc = refuse_changes(dp, conf);
 
 	if (!rc && dp->tunnels != (tunnels && tunnels->enabled))
-		rc = fail(dp, -EBUSY, "tunnels: was %s: restart weir-agent",
+		rc = dataplane_fail(dp, -EBUSY, "tunnels: was %s: restart weir-agent",
 			  dp->tunnels ? "removed" : "added");
 	if (rc)
 		return rc;
 	if (sizeof(c) + (c.nfrom + c.nprefixes) * sizeof(*conf->decap.from) + c.ninterfaces * 16u >
 	    LOADER_BODY_MAX)
-		return fail(dp, -E2BIG, "agent.decap: too many sources or interfaces");
-	prepare(dp, 0, 0, &c, sizeof(c));
-	append(dp, conf->decap.from, c.nfrom, sizeof(*conf->decap.from));
-	append(dp, tunnels ? tunnels->prefix : NULL, c.nprefixes, sizeof(struct addr_prefix));
+		return dataplane_fail(dp, -E2BIG, "agent.decap: too many sources or interfaces");
+	dataplane_prepare(dp, 0, 0, &c, sizeof(c));
+	dataplane_append(dp, conf->decap.from, c.nfrom, sizeof(*conf->decap.from));
+	dataplane_append(dp, tunnels ? tunnels->prefix : NULL, c.nprefixes, sizeof(struct addr_prefix));
 	for (uint32_t i = 0; i < c.ninterfaces; i++) {
 		char name[16] = "";
 
 		snprintf(name, sizeof(name), "%s", names[i]);
-		append(dp, name, 1, sizeof(name));
+		dataplane_append(dp, name, 1, sizeof(name));
 	}
 	rc = ask(dp, LOADER_CHANGE, NULL);
 	return rc < 0 ? rc : 0;
@@ -315,10 +303,10 @@ int dataplane_service_set(struct dataplane *dp, const struct conf_service *servi
 	size_t room = (LOADER_BODY_MAX - sizeof(s)) / sizeof(struct maps_address);
 
 	if (service->naddresses > room)
-		return fail(dp, -E2BIG, "service %s has more than %zu addresses", service->name,
+		return dataplane_fail(dp, -E2BIG, "service %s has more than %zu addresses", service->name,
 			    room);
 	snprintf(s.name, sizeof(s.name), "%s", service->name);
-	prepare(dp, 0, 0, &s, sizeof(s));
+	dataplane_prepare(dp, 0, 0, &s, sizeof(s));
 	for (size_t i = 0; i < service->naddresses; i++) {
 		struct maps_address a;
 
@@ -341,13 +329,13 @@ int dataplane_backend_set(struct dataplane *dp, int service, const char *name,
 	snprintf(b.name, sizeof(b.name), "%s", name);
 	b.address = *address;
 	b.up = up;
-	prepare(dp, (uint32_t)service, 0, &b, sizeof(b));
+	dataplane_prepare(dp, (uint32_t)service, 0, &b, sizeof(b));
 	return ask(dp, LOADER_BACKEND_SET, NULL);
 }
 
 int dataplane_sweep(struct dataplane *dp, enum maps_scope scope)
 {
-	prepare(dp, scope, 0, NULL, 0);
+	dataplane_prepare(dp, scope, 0, NULL, 0);
 	return ask(dp, LOADER_SWEEP, NULL);
 }
 
@@ -356,12 +344,12 @@ int dataplane_slots_get(struct dataplane *dp, int service, uint16_t *owner, size
 	for (size_t at = 0; at < n;) {
 		int rc;
 
-		prepare(dp, (uint32_t)service, (uint32_t)at, NULL, 0);
+		dataplane_prepare(dp, (uint32_t)service, (uint32_t)at, NULL, 0);
 		rc = ask(dp, LOADER_SLOTS_GET, NULL);
 		if (rc < 0)
 			return rc;
 		if ((size_t)rc != n || !dp->m.len || at + dp->m.len / sizeof(*owner) > n)
-			return fail(dp, -EINVAL, "service %d has %d slots, not %zu", service, rc,
+			return dataplane_fail(dp, -EINVAL, "service %d has %d slots, not %zu", service, rc,
 				    n);
 		memcpy(owner + at, dp->m.body, dp->m.len);
 		at += dp->m.len / sizeof(*owner);
@@ -377,13 +365,13 @@ int dataplane_slots_set(struct dataplane *dp, int service, const uint16_t *owner
 	for (size_t at = 0; at < n;) {
 		size_t part = n - at < LOADER_SLOTS_MAX ? n - at : LOADER_SLOTS_MAX;
 
-		prepare(dp, (uint32_t)service, (uint32_t)at, owner + at, part * sizeof(*owner));
+		dataplane_prepare(dp, (uint32_t)service, (uint32_t)at, owner + at, part * sizeof(*owner));
 		rc = ask(dp, LOADER_SLOTS_PUT, NULL);
 		if (rc < 0)
 			return rc;
 		at += part;
 	}
-	prepare(dp, (uint32_t)service, (uint32_t)n, &generation, sizeof(generation));
+	dataplane_prepare(dp, (uint32_t)service, (uint32_t)n, &generation, sizeof(generation));
 	rc = ask(dp, LOADER_SLOTS_SET, NULL);
 	if (rc < 0)
 		return rc;
@@ -396,12 +384,12 @@ int dataplane_service_state(struct dataplane *dp, int service, struct dataplane_
 {
 	int rc;
 
-	prepare(dp, (uint32_t)service, 0, NULL, 0);
+	dataplane_prepare(dp, (uint32_t)service, 0, NULL, 0);
 	rc = ask(dp, LOADER_STATE, NULL);
 	if (rc < 0)
 		return rc;
 	if (dp->m.len != sizeof(*out))
-		return fail(dp, -EPROTO, "the loader's answer is not understood");
+		return dataplane_fail(dp, -EPROTO, "the loader's answer is not understood");
 	memcpy(out, dp->m.body, sizeof(*out));
 	return 0;
 }
@@ -411,28 +399,28 @@ int dataplane_service_state(struct dataplane *dp, int service, struct dataplane_
 
 int dataplane_reasons(struct dataplane *dp, struct weir_count out[WEIR_REASON_COUNT])
 {
-	prepare(dp, 0, 0, NULL, 0);
-	return ask_for(dp, LOADER_REASONS, out, WEIR_REASON_COUNT * sizeof(*out));
+	dataplane_prepare(dp, 0, 0, NULL, 0);
+	return dataplane_ask_for(dp, LOADER_REASONS, out, WEIR_REASON_COUNT * sizeof(*out));
 }
 
 int dataplane_backend_counts(struct dataplane *dp, const uint16_t *backends, size_t n,
 			     struct weir_count *out)
 {
 	if (n > 1024)
-		return fail(dp, -E2BIG, "more than 1024 backends asked for");
-	prepare(dp, 0, 0, backends, n * sizeof(*backends));
-	return ask_for(dp, LOADER_BACKEND_COUNTS, out, n * sizeof(*out));
+		return dataplane_fail(dp, -E2BIG, "more than 1024 backends asked for");
+	dataplane_prepare(dp, 0, 0, backends, n * sizeof(*backends));
+	return dataplane_ask_for(dp, LOADER_BACKEND_COUNTS, out, n * sizeof(*out));
 }
 
 int dataplane_socket(struct dataplane *dp, int family)
 {
 	int fd = -1, rc;
 
-	prepare(dp, (uint32_t)family, 0, NULL, 0);
+	dataplane_prepare(dp, (uint32_t)family, 0, NULL, 0);
 	rc = ask(dp, LOADER_SOCKET, &fd);
 	if (rc < 0)
 		return rc;
-	return fd >= 0 ? fd : fail(dp, -EPROTO, "the loader sent no socket");
+	return fd >= 0 ? fd : dataplane_fail(dp, -EPROTO, "the loader sent no socket");
 }
 
 int dataplane_interfaces(struct dataplane *dp, struct dataplane_interface *out, size_t max)
@@ -440,7 +428,7 @@ int dataplane_interfaces(struct dataplane *dp, struct dataplane_interface *out, 
 	size_t n;
 	int rc;
 
-	prepare(dp, 0, 0, NULL, 0);
+	dataplane_prepare(dp, 0, 0, NULL, 0);
 	rc = ask(dp, LOADER_INTERFACES, NULL);
 	if (rc < 0)
 		return rc;
@@ -456,7 +444,7 @@ int dataplane_interfaces(struct dataplane *dp, struct dataplane_interface *out, 
 
 int dataplane_service_remove(struct dataplane *dp, int service)
 {
-	prepare(dp, (uint32_t)service, 0, NULL, 0);
+	dataplane_prepare(dp, (uint32_t)service, 0, NULL, 0);
 	return ask(dp, LOADER_SERVICE_REMOVE, NULL);
 }
 
@@ -464,9 +452,9 @@ int dataplane_service_counts(struct dataplane *dp, const uint32_t *services, siz
 			     struct weir_count *out)
 {
 	if (n > 1024)
-		return fail(dp, -E2BIG, "more than 1024 services asked for");
-	prepare(dp, 0, 0, services, n * sizeof(*services));
-	return ask_for(dp, LOADER_SERVICE_COUNTS, out, n * sizeof(*out));
+		return dataplane_fail(dp, -E2BIG, "more than 1024 services asked for");
+	dataplane_prepare(dp, 0, 0, services, n * sizeof(*services));
+	return dataplane_ask_for(dp, LOADER_SERVICE_COUNTS, out, n * sizeof(*out));
 }
 
 int dataplane_edges(struct dataplane *dp, const struct addr self[2], const struct addr *others,
@@ -478,22 +466,22 @@ int dataplane_edges(struct dataplane *dp, const struct addr self[2], const struc
 	memcpy(e.self, self, sizeof(e.self));
 	e.n = (uint32_t)n;
 	if (n > (LOADER_BODY_MAX - sizeof(e)) / sizeof(*others))
-		return fail(dp, -E2BIG, "too many edges: %zu", n);
-	prepare(dp, 0, 0, &e, sizeof(e));
-	append(dp, others, n, sizeof(*others));
+		return dataplane_fail(dp, -E2BIG, "too many edges: %zu", n);
+	dataplane_prepare(dp, 0, 0, &e, sizeof(e));
+	dataplane_append(dp, others, n, sizeof(*others));
 	return ask(dp, LOADER_EDGES, NULL);
 }
 
 int dataplane_listener(struct dataplane *dp, int family, int fd)
 {
-	prepare(dp, (uint32_t)family, 0, NULL, 0);
+	dataplane_prepare(dp, (uint32_t)family, 0, NULL, 0);
 	return ask_with(dp, LOADER_LISTENER, fd, NULL);
 }
 
 int dataplane_listen_counts(struct dataplane *dp, uint64_t out[WEIR_LISTEN_COUNT])
 {
-	prepare(dp, 0, 0, NULL, 0);
-	return ask_for(dp, LOADER_LISTEN_COUNTS, out, WEIR_LISTEN_COUNT * sizeof(*out));
+	dataplane_prepare(dp, 0, 0, NULL, 0);
+	return dataplane_ask_for(dp, LOADER_LISTEN_COUNTS, out, WEIR_LISTEN_COUNT * sizeof(*out));
 }
 
 /* ---- names of the reasons

@@ -75,6 +75,19 @@ int dataplane_slots_get(struct dataplane *dp, int service, uint16_t *owner, size
 int dataplane_slots_set(struct dataplane *dp, int service, const uint16_t *owner, size_t n,
 			uint32_t generation, uint32_t *moved);
 
+/* Whole slots, to copy them to another balancer: `since` and `elsewhere` are seconds ago (0: steady slots),
+ * owners are indexes of this node. n must be the service's number of slots. */
+int dataplane_table_get(struct dataplane *dp, int service, struct weir_slot *out, size_t n);
+/* Takes over what a sister knows (slot_copy() in maps.h), owners as indexes of this node. *changed may be NULL. */
+int dataplane_table_put(struct dataplane *dp, int service, const struct weir_slot *in, size_t n,
+			bool serving, uint32_t *changed);
+/* A backend by its index: its name's ring_id(), address, state. -ENOENT: there is none. */
+int dataplane_owner_get(struct dataplane *dp, uint16_t index, uint64_t *id, struct addr *address,
+			bool *up);
+/* A former owner of slots, which this configuration does not name: its index or -errno. */
+int dataplane_owner_set(struct dataplane *dp, int service, uint64_t id, const struct addr *address,
+			bool up);
+
 struct dataplane_service_state {
 	uint32_t slots, transition;     /* transition: how many slots are in it */
 	uint32_t generation;            /* of the last dataplane_slots_set(), also of an earlier process */

@@ -16,6 +16,7 @@
 
 #include "lib/log.h"
 #include "user/agent/agent.h"
+#include "user/agent/table.h"
 
 #define LEASE_S      5
 #define SILENT_US    5000000    /* not a word for so long: the registry is silent */
@@ -23,12 +24,12 @@
 #define CLAIM_TICKS  2          /* seconds between attempts to become a publisher */
 #define RETRY_S      1
 
-enum job_kind { JOB_ANNOUNCE, JOB_PUT, JOB_LEASED, JOB_RATES, JOB_CLAIM };
+enum job_kind { JOB_ANNOUNCE, JOB_PUT, JOB_LEASED, JOB_RATES, JOB_CLAIM, JOB_COPY };
 
 struct job {
 	struct job *next;
 	enum job_kind kind;
-	char *key, *value;      /* CLAIM, RATES: key is the service; ANNOUNCE: value is the extra */
+	char *key, *value;      /* CLAIM, RATES, COPY: key is the service; ANNOUNCE: value is the extra */
 	struct conf conf;       /* ANNOUNCE: a copy, of which only what has no pointers is used */
 };
 
@@ -36,6 +37,7 @@ struct exchange {
 	struct agent *agent;
 	struct registry *reg;
 	struct reg_watch *rates_watch, *drain_watch;
+	char node[CONF_NAME_MAX];
 	char *lock_value;       /* {"node"}: of locks that are ours */
 	/* main thread */
 	json_t *rates, *drains; /* by service, by node */
@@ -55,8 +57,9 @@ struct exchange {
 /* What another thread tells the main one. */
 struct message {
 	struct exchange *x;
-	enum { SAID_RATES, SAID_DRAIN, SAID_SYNCED, SAID_CLAIMED, SAID_REFUSED } kind;
+	enum { SAID_RATES, SAID_DRAIN, SAID_SYNCED, SAID_CLAIMED, SAID_REFUSED, SAID_COPIED } kind;
 	char *name, *value;
+	struct table *table;    /* COPIED; value is from whom, or why not */
 };
 
 /* ---- to the main thread ------------------------------------------------------------------------- */
@@ -80,14 +83,27 @@ static void on_claimed(struct exchange *x, struct service *service)
 	service_set_publisher(service, true);
 }
 
+static void message_free(struct message *m)
+{
+	table_free(m->table);
+	free(m->name);
+	free(m->value);
+	free(m);
+}
+
 static void on_message(void *arg)
 {
 	struct message *m = arg;
 	struct exchange *x = m->x;
 	struct service *service = m->name ? agent_service(x->agent, m->name) : NULL;
 
-	if (m->kind == SAID_SYNCED)
+	if (m->kind == SAID_SYNCED) {
 		x->synced = true;
+		for (size_t i = 0; i < x->agent->n; i++)
+			sister_waits(x->agent->services[i]);
+	}
+	if (m->kind == SAID_COPIED && service)
+		sister_copied(service, m->table, m->table ? m->value : NULL, m->table ? NULL : m->value);
 	if (m->kind == SAID_DRAIN)
 		tell_drain(x, m->name, m->value != NULL);
 	if (m->kind == SAID_RATES) {
@@ -99,27 +115,30 @@ static void on_message(void *arg)
 		on_claimed(x, service);
 	if (m->kind == SAID_REFUSED && service)
 		service_set_publisher(service, false);
-	free(m->name);
-	free(m->value);
-	free(m);
+	message_free(m);
+}
+
+static void post(struct exchange *x, int kind, const char *name, const char *value, struct table *table)
+{
+	struct message *m = calloc(1, sizeof(*m));
+
+	if (!m) {
+		table_free(table);
+		return;
+	}
+	m->x = x;
+	m->kind = kind;
+	m->table = table;
+	m->name = name ? strdup(name) : NULL;
+	m->value = value ? strdup(value) : NULL;
+	if ((name && !m->name) || (value && !m->value) ||
+	    loop_post(x->agent->d->loop, on_message, m) < 0)
+		message_free(m);
 }
 
 static void say(struct exchange *x, int kind, const char *name, const char *value)
 {
-	struct message *m = calloc(1, sizeof(*m));
-
-	if (!m)
-		return;
-	m->x = x;
-	m->kind = kind;
-	m->name = name ? strdup(name) : NULL;
-	m->value = value ? strdup(value) : NULL;
-	if ((name && !m->name) || (value && !m->value) ||
-	    loop_post(x->agent->d->loop, on_message, m) < 0) {
-		free(m->name);
-		free(m->value);
-		free(m);
-	}
+	post(x, kind, name, value, NULL);
 }
 
 static void on_rates(void *arg, enum reg_event event, const struct reg_kv *kv)
@@ -242,6 +261,16 @@ static int claim(struct exchange *x, const struct job *job)
 	return 0;       /* another attempt comes with the next tick */
 }
 
+static int copy(struct exchange *x, const struct job *job)
+{
+	char node[CONF_NAME_MAX] = "";
+	struct table *table = NULL;
+	int err = sister_fetch(x->reg, x->agent->client, x->node, job->key, &table, node);
+
+	post(x, SAID_COPIED, job->key, err == 0 ? node : err == -ENOENT ? NULL : strerror(-err), table);
+	return 0;
+}
+
 static int do_job(struct exchange *x, const struct job *job)
 {
 	struct reg_lease *lease = NULL;
@@ -266,6 +295,8 @@ static int do_job(struct exchange *x, const struct job *job)
 		return put_rates(x, job);
 	case JOB_CLAIM:
 		return claim(x, job);
+	case JOB_COPY:
+		return copy(x, job);
 	}
 	return 0;
 }
@@ -406,6 +437,12 @@ void exchange_claim(struct exchange *x, const char *service)
 		add_job(x, JOB_CLAIM, service, strdup(x->lock_value));
 }
 
+void exchange_copy(struct exchange *x, const char *service)
+{
+	if (x)
+		add_job(x, JOB_COPY, service, strdup(""));
+}
+
 void exchange_put_rates(struct exchange *x, const struct rates *rates, const char *service)
 {
 	if (x)
@@ -475,6 +512,7 @@ int exchange_start(struct exchange **out, struct agent *agent)
 		return -ENOMEM;
 	x->agent = agent;
 	x->reg = agent->d->registry;
+	snprintf(x->node, sizeof(x->node), "%s", agent->d->conf->node);
 	x->rates = json_object();
 	x->drains = json_object();
 	x->started_us = x->heard_us = agent_now_us();

@@ -91,7 +91,7 @@ static int find_way(struct loader *l, struct ways *ways, const struct addr *to,
 	return rc;
 }
 
-static struct addr backend_address(const struct weir_backend *b)
+struct addr loader_backend_address(const struct weir_backend *b)
 {
 	struct addr to = { .family = b->family == WEIR_FAMILY_4 ? AF_INET : AF_INET6 };
 
@@ -109,7 +109,7 @@ static int backend_resolve(struct loader *l, uint32_t index, struct ways *ways)
 
 	if (!b)
 		return 0;
-	to = backend_address(b);
+	to = loader_backend_address(b);
 	rc = find_way(l, ways, &to, &way);
 	if (rc == -EAGAIN) {
 		/* The same interface as before: the link address that was known may well be right.
@@ -319,6 +319,14 @@ static int dispatch(struct loader *l)
 		return do_slots_set(l);
 	case LOADER_STATE:
 		return do_state(l);
+	case LOADER_TABLE_GET:
+		return loader_do_table_get(l);
+	case LOADER_TABLE_PUT:
+		return loader_do_table_put(l);
+	case LOADER_OWNER_GET:
+		return loader_do_owner_get(l);
+	case LOADER_OWNER_SET:
+		return loader_do_owner_set(l);
 	case LOADER_REASONS:
 		return do_reasons(l);
 	case LOADER_BACKEND_COUNTS:
@@ -458,7 +466,7 @@ static void confirm(struct loader *l, uint32_t now)
 
 		if (!b || (b->flags & WEIR_BACKEND_LOCAL))
 			continue;
-		to = backend_address(b);
+		to = loader_backend_address(b);
 		if (!addr_equal(&to, &last))
 			netlink_confirm(l->nl, &to);
 		last = to;

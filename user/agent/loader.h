@@ -35,6 +35,10 @@ enum loader_op {
 	LOADER_SERVICE_COUNTS,  /* body: uint32_t[]; answer: struct weir_count[] */
 	LOADER_EDGES,           /* body: struct loader_edges, struct addr[] */
 	LOADER_LISTENER,        /* number: family; the question carries the socket */
+	LOADER_TABLE_GET,       /* number: service, offset; answer: struct weir_slot[]; result: slots in all */
+	LOADER_TABLE_PUT,       /* number: service, offset; body: uint64_t serving, struct weir_slot[] */
+	LOADER_OWNER_GET,       /* number: index; answer: struct loader_owner */
+	LOADER_OWNER_SET,       /* number: service; body: struct loader_owner; result: index */
 	LOADER_LISTEN_COUNTS,   /* answer: uint64_t[WEIR_LISTEN_COUNT] */
 };
 
@@ -50,6 +54,12 @@ struct loader_message {
 
 struct loader_backend {
 	char name[WEIR_NAME_MAX];
+	struct addr address;
+	bool up;
+};
+
+struct loader_owner {
+	uint64_t id;            /* ring_id() of its name */
 	struct addr address;
 	bool up;
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* loader_int.h -- what loader.c and loader_tunnels.c share of the loader process. */
+/* loader_int.h -- what loader.c, loader_table.c and loader_tunnels.c share of the loader process. */
 #ifndef WEIR_LOADER_INT_H
 #define WEIR_LOADER_INT_H
 
@@ -48,6 +48,12 @@ int loader_start_tunnels(struct loader *l, const struct conf_agent *conf,
 			 const struct conf_tunnels *tunnels);
 /* A tunnel's packets bear the address by which other edges know this one. */
 void loader_tunnel_source(struct loader *l, const struct weir_backend *b, struct netlink_way *way);
+
+struct addr loader_backend_address(const struct weir_backend *b);
+int loader_do_table_get(struct loader *l);
+int loader_do_table_put(struct loader *l);
+int loader_do_owner_get(struct loader *l);
+int loader_do_owner_set(struct loader *l);
 
 int loader_do_edges(struct loader *l);
 int loader_do_listener(struct loader *l);

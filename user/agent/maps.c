@@ -393,22 +393,23 @@ int maps_backend_write(struct maps *m, uint32_t index)
 											  : 0;
 }
 
-int maps_backend_set(struct maps *m, int service, const char *name, const struct addr *address,
-		     bool up)
+/* Its index, found or given out; *found says which. */
+static int backend_place(struct maps *m, int service, uint64_t id, const struct addr *address,
+			 bool *found)
 {
 	struct weir_backend new = {
-		.id = ring_id(name),
+		.id = id,
 		.service = (uint16_t)service,
 		.family = address->family == AF_INET ? WEIR_FAMILY_4 : WEIR_FAMILY_6,
 	};
 	uint32_t index, place = 0;
-	struct weir_backend *b;
-	int rc;
+	const struct weir_backend *b;
 
 	if (!maps_service_ok(m, service))
 		return maps_fail(m, -ENOENT, "there is no service number %d", service);
 	if (address->family != AF_INET && address->family != AF_INET6)
-		return maps_fail(m, -EINVAL, "backend %s has no address", name);
+		return maps_fail(m, -EINVAL, "a backend of %s has no address",
+				 m->info[service].name);
 	memcpy(new.addr, address->bytes, address->family == AF_INET ? 4 : 16);
 	for (index = 1; index < m->backends_end; index++) {
 		b = &m->backends[index];
@@ -418,7 +419,8 @@ int maps_backend_set(struct maps *m, int service, const char *name, const struct
 		    !memcmp(b->addr, new.addr, sizeof(new.addr)))
 			break;
 	}
-	if (index == m->backends_end) {
+	*found = index < m->backends_end;
+	if (!*found) {
 		index = place ? place : m->backends_end;
 		if (index >= WEIR_BACKENDS_MAX)
 			return maps_fail(m, -ENOSPC, "no more than %u backends",
@@ -428,12 +430,37 @@ int maps_backend_set(struct maps *m, int service, const char *name, const struct
 		if (index == m->backends_end)
 			m->backends_end++;
 	}
+	return (int)index;
+}
+
+int maps_backend_set(struct maps *m, int service, const char *name, const struct addr *address,
+		     bool up)
+{
+	struct weir_backend *b;
+	bool found;
+	int rc, index = backend_place(m, service, ring_id(name), address, &found);
+
+	if (index < 0)
+		return index;
 	b = &m->backends[index];
 	b->flags = (uint8_t)((b->flags & ~WEIR_BACKEND_DOWN) | (up ? 0 : WEIR_BACKEND_DOWN));
 	m->backend_set[index] = true;
-	rc = maps_backend_write(m, index);
+	rc = maps_backend_write(m, (uint32_t)index);
 	return rc ? maps_fail(m, rc, "backend %s cannot be written: %s", name, strerror(-rc))
-		  : (int)index;
+		  : index;
+}
+
+int maps_owner_set(struct maps *m, int service, uint64_t id, const struct addr *address, bool up)
+{
+	bool found;
+	int rc, index = backend_place(m, service, id, address, &found);
+
+	if (index < 0 || found)
+		return index;
+	m->backends[index].flags = up ? 0 : WEIR_BACKEND_DOWN;
+	rc = maps_backend_write(m, (uint32_t)index);
+	return rc ? maps_fail(m, rc, "a former owner of slots cannot be written: %s", strerror(-rc))
+		  : index;
 }
 
 int maps_backend_way(struct maps *m, uint32_t index, const struct netlink_way *way)
@@ -531,6 +558,60 @@ int maps_slots_set(struct maps *m, int service, const uint16_t *owner, uint32_t 
 	m->info[service].generation = generation;
 	rc = maps_info_write(m, service);
 	return rc ? rc : (int)moved;
+}
+
+int maps_table_get(const struct maps *m, int service, uint32_t offset, struct weir_slot *out,
+		   uint32_t n, uint32_t now)
+{
+	const struct weir_service_info *info = &m->info[maps_service_ok(m, service) ? service : 0];
+
+	if (!maps_service_ok(m, service) || offset > info->slots)
+		return -ENOENT;
+	for (uint32_t i = 0; i < n && offset + i < info->slots; i++) {
+		out[i] = m->slots[info->first + offset + i];
+		out[i].since = out[i].previous ? (uint16_t)(now - out[i].since) : 0;
+		out[i].elsewhere = out[i].previous && (int32_t)(now - out[i].elsewhere) > 0
+					   ? now - out[i].elsewhere
+					   : 0;
+	}
+	return (int)info->slots;
+}
+
+/* Only what is a backend of ours; a slot without an owner learns nothing. */
+static void owners_check(const struct maps *m, struct weir_slot *slot)
+{
+	unsigned int used = 0;
+
+	slot->current = maps_backend(m, slot->current) ? slot->current : 0;
+	slot->previous = maps_backend(m, slot->previous) ? slot->previous : 0;
+	for (unsigned int i = 0; i < WEIR_OWNERS; i++)
+		if (maps_backend(m, slot->owners[i]))
+			slot->owners[used++] = slot->owners[i];
+	while (used < WEIR_OWNERS)
+		slot->owners[used++] = 0;
+}
+
+int maps_table_put(struct maps *m, int service, uint32_t offset, const struct weir_slot *in,
+		   uint32_t n, bool serving, uint32_t now)
+{
+	uint32_t have = 0;
+	struct weir_slot *slot = maps_slots(m, service, &have);
+	int changed = 0;
+
+	if (!slot || offset > have || n > have - offset)
+		return maps_fail(m, -EINVAL, "service %d has %u slots", service, have);
+	for (uint32_t i = 0; i < n; i++) {
+		struct weir_slot mine = slot[offset + i], theirs = in[i];
+
+		theirs.since = (uint16_t)(now - theirs.since);
+		theirs.elsewhere = now - theirs.elsewhere;
+		owners_check(m, &theirs);
+		if (!slot_copy(&mine, &theirs, serving))
+			continue;
+		slot_store(&slot[offset + i], &mine);
+		changed++;
+	}
+	return changed;
 }
 
 uint32_t maps_generation(const struct maps *m, int service)

@@ -49,6 +49,9 @@ struct maps_service {
 int maps_service_set(struct maps *m, const struct maps_service *s, const struct maps_address *a);
 int maps_backend_set(struct maps *m, int service, const char *name, const struct addr *address,
 		     bool up);
+/* The same for a former owner of slots that this configuration does not name: known by its name's id
+ * (ring_id()). One that is there already stays as it is. */
+int maps_owner_set(struct maps *m, int service, uint64_t id, const struct addr *address, bool up);
 /* Removes a service, its addresses and its backends at once. */
 int maps_service_remove(struct maps *m, int service);
 enum maps_scope { MAPS_CONFIGURED, MAPS_TUNNELS };
@@ -65,6 +68,13 @@ int maps_backend_way(struct maps *m, uint32_t index, const struct netlink_way *w
 struct weir_slot *maps_slots(struct maps *m, int service, uint32_t *n);
 int maps_slots_set(struct maps *m, int service, const uint16_t *owner, uint32_t n,
 		   uint32_t generation, uint32_t now);
+/* Copies of slots offset … offset + n - 1 (at most the service's; returns how many it has in all), and back
+ * (slot_copy(); returns how many changed). In them `since` and `elsewhere` are seconds ago, 0 where the slot is
+ * steady: that is what other machines understand. */
+int maps_table_get(const struct maps *m, int service, uint32_t offset, struct weir_slot *out,
+		   uint32_t n, uint32_t now);
+int maps_table_put(struct maps *m, int service, uint32_t offset, const struct weir_slot *in,
+		   uint32_t n, bool serving, uint32_t now);
 uint32_t maps_generation(const struct maps *m, int service);
 /* Ends the transitions that are due; returns how many slots are still in one. */
 uint32_t maps_settle(struct maps *m, uint32_t now, uint32_t drain_s);
@@ -88,6 +98,12 @@ int mapset_decap_targets(const struct maps_fds *fds, const struct addr *own, siz
 bool slot_move(struct weir_slot *slot, uint16_t to, bool old_is_up, uint32_t now);
 /* Rule 3. Returns true when the transition ends now. */
 bool slot_settle(struct weir_slot *slot, uint32_t now, uint32_t drain_s);
+
+/* Takes over what a sister knows of the same slot, theirs, in this node's indexes and time. An empty slot
+ * takes all; a steady one of another backend too, unless packets went through it meanwhile (serving):
+ * its connections are where it says; one in transition, whose notes count, and any other learn earlier
+ * owners alone. Returns whether anything changed. */
+bool slot_copy(struct weir_slot *slot, const struct weir_slot *theirs, bool serving);
 
 /* Monotonic seconds as the packet path counts them. */
 uint32_t maps_now(void);

@@ -49,6 +49,10 @@ static void adopt(struct service *service)
 
 	if (err == -ENOENT)
 		return;
+	if (err == 0 && sister_waits(service)) {        /* comes back with service_readopt() */
+		rates_free(rates);
+		return;
+	}
 	if (err) {
 		log_limited(LOG_LEVEL_WARN, 6, "service %s: the rates in the registry are not readable and "
 			    "were left out: %.100s", service->name, service->published);
@@ -79,6 +83,11 @@ void service_published(struct service *service, const char *json)
 		service->forked = false;
 		adopt(service);
 	}
+}
+
+void service_readopt(struct service *service)
+{
+	adopt(service);
 }
 
 void service_set_publisher(struct service *service, bool publisher)
@@ -377,8 +386,10 @@ int service_set(struct agent *agent, struct service **out, const struct conf_ser
 			service_free(service);
 		return err;
 	}
-	if (made)
+	if (made) {
 		restore(service);
+		sister_begin(service);
+	}
 	if (made && exchange_rates(agent->exchange, conf->name))
 		service_published(service, exchange_rates(agent->exchange, conf->name));
 	else if (!made && service->rates && service->rates->slots == conf->slots)
@@ -509,6 +520,8 @@ void service_tick(struct service *service, double dt)
 	for (size_t i = 0; i < service->n; i++)
 		tell_up(service->backends[i]);
 	learn(service, dt);
+	if (sister_waits(service))
+		return;
 	/* Nor does a publisher move what the others cannot follow. */
 	if ((service->publisher && registry != EXCHANGE_SILENT) || registry == EXCHANGE_NONE ||
 	    (registry == EXCHANGE_SILENT && !service->published)) {

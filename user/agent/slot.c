@@ -57,3 +57,37 @@ bool slot_settle(struct weir_slot *slot, uint32_t now, uint32_t drain_s)
 	slot->previous = 0;
 	return true;
 }
+
+/* At the end, when there is room and it is named nowhere yet. */
+static bool owners_learn(struct weir_slot *slot, uint16_t owner)
+{
+	if (!owner || owner == slot->current)
+		return false;
+	for (unsigned int i = 0; i < WEIR_OWNERS; i++) {
+		if (slot->owners[i] == owner)
+			return false;
+		if (slot->owners[i])
+			continue;
+		slot->owners[i] = owner;
+		return true;
+	}
+	return false;
+}
+
+bool slot_copy(struct weir_slot *slot, const struct weir_slot *theirs, bool serving)
+{
+	uint16_t own = slot->current;
+	bool changed = false;
+
+	if (!theirs->current)
+		return false;
+	if (!own || (own != theirs->current && !slot->previous && !serving)) {
+		*slot = *theirs;
+		owners_learn(slot, own);
+		return true;
+	}
+	changed |= owners_learn(slot, theirs->current);
+	for (unsigned int i = 0; i < WEIR_OWNERS; i++)
+		changed |= owners_learn(slot, theirs->owners[i]);
+	return changed;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * table.h -- the slot table of a service as a value that travels between balancers: current and previous
+ * owner and the last three of every slot, by backends' names instead of a machine's own indexes.
+ *
+ * Weights alone give each slot's present owner only; a balancer that starts without the rest breaks the
+ * connections of slots that moved (DESIGN 7, rule 7). Pure; nothing here logs.
+ */
+#ifndef WEIR_TABLE_H
+#define WEIR_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bpf/abi/maps.h"
+#include "lib/addr.h"
+
+struct table_backend {
+	char name[WEIR_NAME_MAX]; /* "": no configuration names it any more */
+	uint64_t id;		  /* ring_id() of its name */
+	struct addr address;
+	bool up;
+};
+
+struct table {
+	uint64_t generation; /* of the rates in force */
+	uint32_t slots;
+	struct table_backend *backends;
+	size_t n;
+	/* [slots]. Owners are places in backends, from 1; `since` and `elsewhere` seconds ago, 0 where
+	 * the slot is steady. */
+	struct weir_slot *slot;
+};
+
+/* Empty, with room for so many slots; NULL without memory. */
+struct table *table_alloc(uint32_t slots);
+void table_free(struct table *t); /* accepts NULL */
+/* {"service","slots","generation","backends":[{"name","id":HEX,"address","up"}],"table":TEXT}. TEXT has a slot after
+ * another, separated by ';': current,previous,owner,owner,owner,since,elsewhere without zeros at the end. NULL
+ * without memory. */
+char *table_to_json(const struct table *t, const char *service);
+/* 0, -ENOMEM, or -EINVAL: not such an object; *out is untouched then. The caller frees with table_free(). */
+int table_from_json(struct table **out, const char *text, size_t len);
+
+#endif
