@@ -29,22 +29,28 @@ static __always_inline const struct weir_service *service_find(const struct weir
 
 	copy_address(key.addr, flow->dest);
 	service = bpf_map_lookup_elem(&services, &key);
-	if (service || !key.port)
+	if (service)
 		return service;
-	key.port = 0;
-	return bpf_map_lookup_elem(&services, &key);
+	if (key.port) {
+		key.port = 0;
+		service = bpf_map_lookup_elem(&services, &key);
+	}
+	return service || !prefixes_on() ? service
+					 : prefix_find(flow, flow->proto, flow->dest_port);
 }
 
-/* Is the destination an address of a service, whatever the protocol? */
-static __always_inline bool service_address(const struct weir_flow *flow)
+/* A service that has the destination as an address, whatever the protocol, or NULL. */
+static __always_inline const struct weir_service *service_address(const struct weir_flow *flow)
 {
 	struct weir_service_key key = {
 		.proto = flow->family == WEIR_FAMILY_4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
 		.family = flow->family,
 	};
+	const struct weir_service *service;
 
 	copy_address(key.addr, flow->dest);
-	return bpf_map_lookup_elem(&services, &key) != NULL;
+	service = bpf_map_lookup_elem(&services, &key);
+	return service || !prefixes_on() ? service : prefix_find(flow, key.proto, 0);
 }
 
 static __always_inline bool backend_is_up(__u32 index)
@@ -149,49 +155,10 @@ __weak __noinline int stage_rescue(const struct weir_slot *slot)
 	return 0;
 }
 
-/* Remembers where the first fragment went; the later ones carry no ports. */
-static __always_inline void fragment_note(const struct packet *p)
+/* What leads to the slot; p->hash is the flow's all the same, for the outer header. */
+static __always_inline __u32 slot_hash(const struct packet *p)
 {
-	struct weir_fragment_key key = {
-		.id = p->fragment_id,
-		.proto = p->flow.proto,
-		.family = p->flow.family,
-	};
-	struct weir_fragment value = {
-		.backend = p->backend,
-		.encap = p->encap,
-		.service = p->service,
-	};
-
-	copy_address(key.source, p->flow.source);
-	copy_address(key.dest, p->flow.dest);
-	bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
-}
-
-/* Later fragments: CONTINUE with p->backend set, or a reason. */
-__weak __noinline int stage_fragment(struct packet *p)
-{
-	struct weir_fragment_key key = {};
-	const struct weir_fragment *first;
-
-	if (!p)
-		return CONTINUE;
-	key.id = p->fragment_id;
-	key.proto = p->flow.proto;
-	key.family = p->flow.family;
-	copy_address(key.source, p->flow.source);
-	copy_address(key.dest, p->flow.dest);
-	first = bpf_map_lookup_elem(&fragments, &key);
-	if (!first) {
-		if (service_address(&p->flow))
-			return leave(p, XDP_DROP, WEIR_REASON_FRAGMENT_LOST);
-		return leave(p, XDP_PASS, WEIR_REASON_NOT_OURS);
-	}
-	p->backend = first->backend;
-	p->encap = first->encap;
-	p->service = first->service;
-	p->hash = weir_flow_hash(&p->flow);
-	return CONTINUE;
+	return p->service_flags & WEIR_SERVICE_ADDRESSES ? weir_address_hash(&p->flow) : p->hash;
 }
 
 /* Current and previous as they were at one moment: the agent writes both in one 64-bit store. */
@@ -225,7 +192,7 @@ static __always_inline int balance(struct packet *p)
 	if (rc != CONTINUE)
 		return rc;
 	p->hash = weir_flow_hash(&p->flow);
-	index = service->first + weir_flow_slot(p->hash, service->slots);
+	index = service->first + weir_flow_slot(slot_hash(p), service->slots);
 	slot = service->slots ? bpf_map_lookup_elem(&slots, &index) : NULL;
 	if (!slot)
 		return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);
@@ -243,8 +210,6 @@ static __always_inline int balance(struct packet *p)
 		if (!p->backend)
 			return leave(p, XDP_DROP, WEIR_REASON_BACKEND_DOWN);
 	}
-	if (p->fragment == FRAGMENT_FIRST)
-		fragment_note(p);
 	return CONTINUE;
 }
 

@@ -77,7 +77,7 @@ static __always_inline bool inner_find(const struct xdp_md *ctx, const struct pa
 				       struct inner *in)
 {
 	struct cursor c = { packet_data(ctx), packet_end(ctx) };
-	__u32 offset = bounded(p->transport, 127);
+	__u32 offset = bounded(p->transport, 255);
 	__u8 proto = p->flow.proto;
 	const __u8 *version;
 
@@ -120,7 +120,7 @@ static __always_inline int relay_out(struct xdp_md *ctx, struct packet *p, struc
 		return leave(p, XDP_PASS, WEIR_REASON_NO_NEIGHBOUR);
 	__builtin_memcpy(eth->h_dest, fib->dmac, sizeof(eth->h_dest));
 	__builtin_memcpy(eth->h_source, fib->smac, sizeof(eth->h_source));
-	return leave(p, output(ctx, fib->ifindex), WEIR_REASON_RELAYED);
+	return leave(p, output(ctx, p, fib->ifindex), WEIR_REASON_RELAYED);
 }
 
 /* The next earlier owner takes the place of this node in the outer header. Without a route the
@@ -204,9 +204,9 @@ __weak __noinline int stage_relay(struct xdp_md *ctx, struct packet *p, int offs
 	struct cursor c = { packet_data(ctx), packet_end(ctx) };
 	const struct weir_gue_private *head;
 
-	if (!p || p->transport > 127 || offset < (int)sizeof(*head) || offset > 255)
+	if (!p || p->transport > 255 || offset < (int)sizeof(*head) || offset > 255)
 		return CONTINUE;
-	if (!cursor_pull(&c, bounded(p->transport, 127) + sizeof(struct udphdr) +
+	if (!cursor_pull(&c, bounded(p->transport, 255) + sizeof(struct udphdr) +
 				     sizeof(struct weir_gue)))
 		return CONTINUE;
 	head = cursor_pull(&c, sizeof(*head));

@@ -24,8 +24,12 @@
 #include "bpf/packet.h"
 #include "bpf/checksum.h"
 #include "bpf/parse.h"
+#include "bpf/vlan.h"
 #include "bpf/filter.h"
+#include "bpf/prefix.h"
 #include "bpf/balance.h"
+#include "bpf/fragment.h"
+#include "bpf/extensions.h"
 #include "bpf/forward.h"
 #include "bpf/icmp.h"
 #include "bpf/nat.h"
@@ -60,7 +64,7 @@ static __always_inline int finish(struct xdp_md *ctx, const struct packet *p, en
 static __always_inline int stages(struct xdp_md *ctx, struct packet *p)
 {
 	enum weir_reason sent = WEIR_REASON_FORWARDED;
-	int rc = parse(ctx, p);
+	int rc = parse(ctx, p, false);
 
 	if (rc != CONTINUE)
 		return rc;
@@ -86,7 +90,11 @@ static __always_inline int stages(struct xdp_md *ctx, struct packet *p)
 		return leave(p, XDP_PASS, WEIR_REASON_NOT_OURS);
 	}
 	rc = balance(p);
-	return rc == CONTINUE ? forward(ctx, p, sent) : returned(ctx, p, rc);
+	if (rc != CONTINUE)
+		return returned(ctx, p, rc);
+	if (p->fragment)
+		fragment_note(p);
+	return forward(ctx, p, sent);
 }
 
 SEC("xdp")
@@ -95,5 +103,7 @@ int edge(struct xdp_md *ctx)
 	struct packet p = {};
 	int reason = stages(ctx, &p);
 
+	if (p.tag_proto)
+		reason = stage_retag(ctx, &p, reason);
 	return finish(ctx, &p, reason);
 }

@@ -269,7 +269,7 @@ static __always_inline int forward(struct xdp_md *ctx, struct packet *p, enum we
 		return rc;
 	if (!backend->ifindex)
 		return stage_route(ctx, p, reason);
-	return leave(p, output(ctx, backend->ifindex), reason);
+	return leave(p, output(ctx, p, backend->ifindex), reason);
 }
 
 #endif

@@ -6,7 +6,8 @@
 #ifndef WEIR_BPF_FORWARD_H
 #define WEIR_BPF_FORWARD_H
 
-static __always_inline enum xdp_action output(const struct xdp_md *ctx, __u32 ifindex)
+static __always_inline enum xdp_action output(const struct xdp_md *ctx, struct packet *p,
+					      __u32 ifindex)
 {
 	const struct weir_settings *set;
 
@@ -14,6 +15,7 @@ static __always_inline enum xdp_action output(const struct xdp_md *ctx, __u32 if
 		set = settings_get();
 		if (!set || !(set->off & WEIR_OFF_TX))
 			return XDP_TX;
+		p->back = 1;
 	}
 	return bpf_redirect(ifindex, 0);
 }
@@ -60,7 +62,7 @@ __weak __noinline int stage_route(struct xdp_md *ctx, struct packet *p, int reas
 		return leave(p, XDP_DROP, WEIR_REASON_NO_ROUTE);
 	__builtin_memcpy(eth->h_dest, fib.dmac, sizeof(eth->h_dest));
 	__builtin_memcpy(eth->h_source, fib.smac, sizeof(eth->h_source));
-	return leave(p, output(ctx, fib.ifindex), reason);
+	return leave(p, output(ctx, p, fib.ifindex), reason);
 }
 
 #endif

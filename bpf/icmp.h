@@ -31,6 +31,8 @@ static __always_inline int echo4(struct iphdr *ip, struct icmp_head *icmp)
 	__be32 source = ip->saddr;
 
 	icmp->check = checksum_replace(icmp->check, bpf_htons(ICMP_ECHO_REQUEST << 8), 0);
+	if (!icmp->check)
+		icmp->check = 0xffff; /* of nothing but zeros zero would be wrong, this is right always */
 	icmp->type = 0;
 	ip->saddr = ip->daddr;
 	ip->daddr = source;
@@ -53,7 +55,8 @@ static __always_inline int echo6(struct ipv6hdr *ip, struct icmp_head *icmp)
 	return WEIR_REASON_ECHO;
 }
 
-/* The packet is a whole echo request; answered when the address is a service's. */
+/* The packet is a whole echo request; answered when the address is a service's. One with options or
+ * extension headers is the host's: they would have to be answered, too. */
 static __always_inline int echo_answer(struct xdp_md *ctx, struct packet *p)
 {
 	const struct weir_settings *set = settings_get();
@@ -67,16 +70,18 @@ static __always_inline int echo_answer(struct xdp_md *ctx, struct packet *p)
 			return leave(p, XDP_PASS, WEIR_REASON_NOT_OURS);
 		echo4(data + ETH_HLEN, data + ETH_HLEN + sizeof(struct iphdr));
 	} else {
-		if (data + ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct icmp_head) > end)
-			return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
+		if (data + ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct icmp_head) > end ||
+		    p->transport != ETH_HLEN + sizeof(struct ipv6hdr))
+			return leave(p, XDP_PASS, WEIR_REASON_NOT_OURS);
 		echo6(data + ETH_HLEN, data + ETH_HLEN + sizeof(struct ipv6hdr));
 	}
 	swap_link_addresses(data);
-	return leave(p, output(ctx, ctx->ingress_ifindex), WEIR_REASON_ECHO);
+	return leave(p, output(ctx, p, ctx->ingress_ifindex), WEIR_REASON_ECHO);
 }
 
 /* Reads a quoted packet (from a service to a client) and turns it into the client's flow. The
- * error must have been sent to the address that the quoted packet came from. */
+ * error must have been sent to the address that the quoted packet came from. Options and extension
+ * headers of the quoted packet are stepped over; of its fragments the first alone has ports. */
 static __always_inline int quote_ports(struct cursor *c, struct packet *p, struct weir_flow *flow)
 {
 	const __be16 *ports;
@@ -97,15 +102,19 @@ static __always_inline int quote4(struct cursor *c, struct packet *p)
 {
 	const struct iphdr *ip = cursor_pull(c, sizeof(*ip));
 	struct weir_flow flow = { .family = WEIR_FAMILY_4 };
+	__u32 header;
 
 	if (!ip)
 		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
-	if (ip->version != 4 || ip->ihl != sizeof(*ip) / 4 || ip->saddr != p->flow.dest[0] ||
+	header = ip->ihl * 4;
+	if (ip->version != 4 || header < sizeof(*ip) || ip->saddr != p->flow.dest[0] ||
 	    (ip->frag_off & bpf_htons(IP_OFFSET)))
 		return leave(p, XDP_PASS, WEIR_REASON_NOT_OURS);
 	flow.proto = ip->protocol;
 	flow.dest[0] = ip->saddr;
 	flow.source[0] = ip->daddr;
+	if (header > sizeof(*ip) && !cursor_pull(c, bounded(header - sizeof(*ip), 63)))
+		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
 	return quote_ports(c, p, &flow);
 }
 
@@ -113,7 +122,9 @@ static __always_inline int quote6(struct cursor *c, struct packet *p)
 {
 	const struct ipv6hdr *ip = cursor_pull(c, sizeof(*ip));
 	struct weir_flow flow = { .family = WEIR_FAMILY_6 };
+	struct walk w = {};
 	const __be32 *from;
+	int rc;
 
 	if (!ip)
 		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
@@ -121,9 +132,15 @@ static __always_inline int quote6(struct cursor *c, struct packet *p)
 	if (ip->version != 6 || from[0] != p->flow.dest[0] || from[1] != p->flow.dest[1] ||
 	    from[2] != p->flow.dest[2] || from[3] != p->flow.dest[3])
 		return leave(p, XDP_PASS, WEIR_REASON_NOT_OURS);
-	flow.proto = ip->nexthdr;
 	copy_address(flow.dest, from);
 	copy_address(flow.source, (const __be32 *)&ip->daddr);
+	w.proto = ip->nexthdr;
+	rc = extensions_walk(c, &w);
+	if (rc == WEIR_REASON_EXTENSIONS || w.fragment == FRAGMENT_LATER)
+		return leave(p, XDP_PASS, WEIR_REASON_NOT_OURS);
+	if (rc != CONTINUE)
+		return leave(p, XDP_DROP, rc);
+	flow.proto = w.proto;
 	return quote_ports(c, p, &flow);
 }
 
@@ -138,7 +155,7 @@ __weak __noinline int stage_icmp(struct xdp_md *ctx, struct packet *p)
 
 	if (!p)
 		return CONTINUE;
-	if (!cursor_pull(&c, bounded(p->transport, 127)))
+	if (!cursor_pull(&c, bounded(p->transport, 255)))
 		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
 	icmp = cursor_pull(&c, sizeof(*icmp));
 	if (!icmp)
@@ -241,7 +258,7 @@ __weak __noinline int stage_too_big(struct xdp_md *ctx, struct packet *p, int mt
 	rc = p->flow.family == WEIR_FAMILY_4 ? too_big4(ctx, p, mtu) : too_big6(ctx, p, mtu);
 	if (rc)
 		return leave(p, XDP_DROP, WEIR_REASON_TOO_BIG_QUIET);
-	return leave(p, output(ctx, ctx->ingress_ifindex), WEIR_REASON_TOO_BIG);
+	return leave(p, output(ctx, p, ctx->ingress_ifindex), WEIR_REASON_TOO_BIG);
 }
 
 #endif

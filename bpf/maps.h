@@ -21,6 +21,14 @@ struct {
 } services SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weir_prefix_key);
+	__type(value, struct weir_service);
+	__uint(max_entries, WEIR_PREFIXES_MAX);
+} service_prefixes SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__type(key, __u32);
 	__type(value, struct weir_service_info);

@@ -10,7 +10,10 @@
 
 #define ETH_P_IP        0x0800
 #define ETH_P_IPV6      0x86dd
+#define ETH_P_8021Q     0x8100
+#define ETH_P_8021AD    0x88a8
 #define ETH_HLEN        14
+#define VLAN_HLEN       4
 #define IP_DF           0x4000
 #define IP_MF           0x2000
 #define IP_OFFSET       0x1fff
@@ -18,7 +21,11 @@
 #define AF_INET6        10
 #define DEFAULT_TTL     64              /* RFC 1700 */
 #define IPPROTO_ICMPV6  58              /* not in enum: user space has it elsewhere */
+#define NEXTHDR_HOP     0               /* RFC 8200 section 4; no macros in vmlinux.h */
+#define NEXTHDR_ROUTING 43
 #define NEXTHDR_FRAGMENT 44
+#define NEXTHDR_AUTH    51
+#define NEXTHDR_DEST    60
 #define TCP_FLAG_BYTE_FIN 0x01
 #define TCP_FLAG_BYTE_SYN 0x02
 #define TCP_FLAG_BYTE_RST 0x04
@@ -42,7 +49,7 @@ enum fragment_kind { FRAGMENT_NONE, FRAGMENT_FIRST, FRAGMENT_LATER };
 struct packet {
 	struct weir_flow flow;          /* client → service; of the quoted packet for ICMP errors */
 	__u32 hash;                     /* of the flow */
-	__u32 bytes;                    /* of the frame as received */
+	__u32 bytes;                    /* of the frame as received (while parsed: without tag) */
 	__be32 fragment_id;
 	__u32 service;                  /* number + 1; 0: not for a service */
 	__u32 slot;                     /* index + 1; 0: not by a slot */
@@ -56,7 +63,9 @@ struct packet {
 	__u8 quoted;                    /* the flow was read from an ICMP error */
 	__u8 action;                    /* XDP_*, as the stage that ended it decided */
 	__u8 asked;                     /* this node owns the slot, but does not know the connection */
-	__u8 zero[2];
+	__u8 back;                      /* redirected to the interface that it came by */
+	__u8 zero;
+	__be16 tag_proto, tag;          /* of the VLAN tag that was taken off; proto 0: none */
 };
 
 /* Where the reader is; `pos` moves only when a pull worked. */

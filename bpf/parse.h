@@ -2,13 +2,17 @@
 /*
  * parse.h -- reads link, network and transport header once and fills struct packet.
  *
- * IPv4 options are stepped over; of IPv6's extension headers only the fragment header is, packets
- * with others carry no ports for us and are left to the host.
+ * IPv4 options are stepped over. What few packets have is read by functions of their own: IPv6's
+ * extension headers (extensions.h) and one VLAN tag (vlan.h). Headers must lie in what IP says the
+ * packet is, not in a frame's padding.
  */
 #ifndef WEIR_BPF_PARSE_H
 #define WEIR_BPF_PARSE_H
 
-/* Ports and TCP flags at the cursor. */
+int stage_extensions(struct xdp_md *ctx, struct packet *p);
+int stage_tagged(struct xdp_md *ctx, struct packet *p);
+
+/* Ports and TCP flags at the cursor; p->transport says where that is. */
 static __always_inline int parse_transport(struct cursor *c, struct packet *p)
 {
 	struct weir_flow *flow = &p->flow;
@@ -16,7 +20,7 @@ static __always_inline int parse_transport(struct cursor *c, struct packet *p)
 	if (flow->proto == IPPROTO_TCP) {
 		const struct tcphdr *tcp = cursor_pull(c, sizeof(*tcp));
 
-		if (!tcp)
+		if (!tcp || p->transport + sizeof(*tcp) > ETH_HLEN + p->ip_bytes)
 			return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
 		flow->source_port = tcp->source;
 		flow->dest_port = tcp->dest;
@@ -24,7 +28,7 @@ static __always_inline int parse_transport(struct cursor *c, struct packet *p)
 	} else if (flow->proto == IPPROTO_UDP) {
 		const struct udphdr *udp = cursor_pull(c, sizeof(*udp));
 
-		if (!udp)
+		if (!udp || p->transport + sizeof(*udp) > ETH_HLEN + p->ip_bytes)
 			return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
 		flow->source_port = udp->source;
 		flow->dest_port = udp->dest;
@@ -64,13 +68,16 @@ static __always_inline int parse_ip4(struct cursor *c, struct packet *p)
 	return parse_transport(c, p);
 }
 
-struct fragment_header {                /* RFC 8200 section 4.5 */
-	__u8 next, zero;
-	__be16 offset;                  /* 13 bits, 2 reserved, "more follow" */
-	__be32 id;
-};
+/* Headers of IPv6 that stand before the transport's (extensions.h). */
+static __always_inline bool is_extension(__u8 proto)
+{
+	const __u64 set = 1ULL << NEXTHDR_HOP | 1ULL << NEXTHDR_ROUTING | 1ULL << NEXTHDR_FRAGMENT |
+			  1ULL << NEXTHDR_AUTH | 1ULL << NEXTHDR_DEST;
 
-static __always_inline int parse_ip6(struct cursor *c, struct packet *p)
+	return proto < 64 && (set >> proto & 1);
+}
+
+static __always_inline int parse_ip6(struct xdp_md *ctx, struct cursor *c, struct packet *p)
 {
 	const struct ipv6hdr *ip = cursor_pull(c, sizeof(*ip));
 
@@ -87,23 +94,13 @@ static __always_inline int parse_ip6(struct cursor *c, struct packet *p)
 	copy_address(p->flow.dest, (const __be32 *)&ip->daddr);
 	p->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
 	p->transport = ETH_HLEN + sizeof(*ip);
-	if (ip->nexthdr == NEXTHDR_FRAGMENT) {
-		const struct fragment_header *f = cursor_pull(c, sizeof(*f));
-
-		if (!f)
-			return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
-		p->flow.proto = f->next;
-		p->transport += sizeof(*f);
-		p->fragment_id = f->id;
-		p->fragment = f->offset & bpf_htons(0xfff8) ? FRAGMENT_LATER : FRAGMENT_FIRST;
-		if (p->fragment == FRAGMENT_LATER)
-			return CONTINUE;
-	}
+	if (is_extension(p->flow.proto))
+		return stage_extensions(ctx, p);
 	return parse_transport(c, p);
 }
 
 /* Fills *p (zeroed) or leaves with a reason. */
-static __always_inline int parse(struct xdp_md *ctx, struct packet *p)
+static __always_inline int parse(struct xdp_md *ctx, struct packet *p, bool tagged)
 {
 	struct cursor c = { packet_data(ctx), packet_end(ctx) };
 	const struct ethhdr *eth;
@@ -115,7 +112,10 @@ static __always_inline int parse(struct xdp_md *ctx, struct packet *p)
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
 		return parse_ip4(&c, p);
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return parse_ip6(&c, p);
+		return parse_ip6(ctx, &c, p);
+	if (!tagged &&
+	    (eth->h_proto == bpf_htons(ETH_P_8021Q) || eth->h_proto == bpf_htons(ETH_P_8021AD)))
+		return stage_tagged(ctx, p);
 	return leave(p, XDP_PASS, WEIR_REASON_NOT_IP);
 }
 

@@ -31,6 +31,17 @@ static inline __attribute__((always_inline)) __u32 weir_flow_hash(const struct w
 	return (__u32)weir_hash_mix(hash, hash >> 29);
 }
 
+/* The same without ports and protocol, for services with WEIR_SERVICE_ADDRESSES. */
+static inline __attribute__((always_inline)) __u32 weir_address_hash(const struct weir_flow *f)
+{
+	struct weir_flow bare = *f;
+
+	bare.source_port = 0;
+	bare.dest_port = 0;
+	bare.proto = 0;
+	return weir_flow_hash(&bare);
+}
+
 /* Which of a service's slots, counted from its first. */
 static inline __attribute__((always_inline)) __u32 weir_flow_slot(__u32 hash, __u32 slots)
 {

@@ -98,6 +98,20 @@ struct weir_service {
 };
 _Static_assert(sizeof(struct weir_service) == 16, "service");
 
+/* service_prefixes: LPM trie, consulted with WEIR_ON_PREFIXES after the hash has no entry, exact port
+ * before any; value struct weir_service. bits: 32 (protocol, family and port are exact) + those of
+ * the address. Echo as above: {port 0, ICMP or ICMPv6}. */
+struct weir_prefix_key {
+	__u32  bits;
+	__u8   proto;
+	__u8   family;
+	__be16 port;                    /* (be) */
+	__be32 addr[4];
+};
+_Static_assert(sizeof(struct weir_prefix_key) == 24, "prefix key");
+#define WEIR_PREFIX_HEAD     32u        /* bits before the address */
+#define WEIR_PREFIXES_MAX    4096u
+
 /* service_info: array by number; for people and for adoption, the program does not read it. */
 struct weir_service_info {
 	char  name[WEIR_NAME_MAX];      /* "": the number is free */

@@ -82,6 +82,7 @@ int edge_reset(void **state)
 	(void)state;
 	put_settings(&none);
 	clear(skel->maps.services);
+	clear(skel->maps.service_prefixes);
 	clear(skel->maps.notes);
 	clear(skel->maps.half_open);
 	clear(skel->maps.fragments);
@@ -103,6 +104,15 @@ static uint64_t packets(const struct bpf_map *map, uint32_t index)
 	if (mapset_count(bpf_map__fd(map), index, &c))
 		die("a counter cannot be read");
 	return c.packets;
+}
+
+struct weir_count service_count(uint32_t number)
+{
+	struct weir_count c;
+
+	if (mapset_count(bpf_map__fd(skel->maps.service_counts), number, &c))
+		die("a counter cannot be read");
+	return c;
 }
 
 uint64_t service_packets(uint32_t number)
@@ -189,6 +199,21 @@ void put_service(const char *address, uint16_t port, uint8_t proto, uint32_t num
 	key.port = 0;
 	key.proto = is6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
 	put(skel->maps.services, &key, &value);
+}
+
+void put_service_prefix(const char *address, uint8_t bits, uint16_t port, uint8_t proto,
+			const struct weir_service *service)
+{
+	bool is6 = strchr(address, ':');
+	struct weir_prefix_key key = { .bits = WEIR_PREFIX_HEAD + bits, .proto = proto,
+				       .family = is6 ? WEIR_FAMILY_6 : WEIR_FAMILY_4,
+				       .port = htons(port) };
+
+	address_bytes((uint8_t *)key.addr, address);
+	put(skel->maps.service_prefixes, &key, service);
+	key.port = 0;
+	key.proto = is6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
+	put(skel->maps.service_prefixes, &key, service);
 }
 
 void put_backend(uint16_t index, const char *address, const char *source, uint8_t flags)

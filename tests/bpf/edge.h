@@ -37,6 +37,9 @@ void put_settings(const struct weir_settings *s);
 /* A service with its slots from `first` on; port 0: any; also makes the address answer echo. */
 void put_service(const char *address, uint16_t port, uint8_t proto, uint32_t number, uint32_t first,
 		 uint32_t slots, uint8_t encap, uint8_t flags);
+/* The same for a prefix; needs WEIR_ON_PREFIXES. */
+void put_service_prefix(const char *address, uint8_t bits, uint16_t port, uint8_t proto,
+			const struct weir_service *service);
 /* ifindex INGRESS, link addresses 06:…:INDEX from 04:…:01. */
 void put_backend(uint16_t index, const char *address, const char *source, uint8_t flags);
 void put_backend_way(uint16_t index, uint32_t ifindex, uint16_t mtu);
@@ -46,6 +49,7 @@ void put_decap(const char *source, unsigned int bits, const char *target, bool i
 void put_edge(const char *source);
 void put_prefix(const char *prefix, unsigned int bits);
 uint64_t service_packets(uint32_t number);
+struct weir_count service_count(uint32_t number);
 uint64_t backend_packets(uint32_t index);
 
 #endif
