@@ -149,7 +149,7 @@ static bool is_ctl(const struct conf *conf, const struct addr_port *ap)
 {
 	static const char *const roles[] = { "agent",	 "ns",	      "gateway",
 					     "endpoint", "registry",  "edge",
-					     "origin",	 "authority", "agent-listener" };
+					     "origin",	 "authority", "agent-listener", "agent-trace" };
 	char path[sizeof(ap->path)];
 
 	for (size_t i = 0; conf->run && ap->path[0] && i < sizeof(roles) / sizeof(*roles); i++)

@@ -4,11 +4,15 @@ _weir() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		words="up check status top weights drain put get ls rm media login logout whoami dataset upload sync catalogue audit group user token tunnel peers ca lab help --help --version"
+		words="up check status top trace weights drain put get ls rm media login logout whoami dataset upload sync catalogue audit group user token tunnel peers ca lab help --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
 	case $prev in
+	--reason)
+		COMPREPLY=($(compgen -W "sent passed dropped $(weir status --json 2>/dev/null | sed -n '/"counters": {/,/}/s/^ *"\([A-Z_0-9]*\)": .*/\1/p')" -- "$cur")); return ;;
+	--proto) COMPREPLY=($(compgen -W "tcp udp icmp icmpv6 ipip ipv6" -- "$cur")); return ;;
+	--write) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	--role) COMPREPLY=($(compgen -W "member auditor steward admin" -- "$cur")); return ;;
 	--what) COMPREPLY=($(compgen -W "login logout device upload download delete replace list dataset.create dataset.change token.create" -- "$cur")); return ;;
 	--consent) COMPREPLY=($(compgen -W "yes receive no" -- "$cur")); return ;;
@@ -23,6 +27,7 @@ _weir() {
 	check) words="-c --keys --json --help" ;;
 	status | weights) words="-c --json --help" ;;
 	top) words="-c --interval --rounds --json --help" ;;
+	trace) words="-c --address --port --proto --reason --service --backend --one-of --count --seconds --snap --inner --write --json --help" ;;
 	drain) words="-c --stop --json --help" ;;
 	put | get | ls | rm) words="-c --gateway --token-file --ca --json --help" ;;
 	media)

@@ -43,6 +43,25 @@ static const struct cmd commands[] = {
 		      "so many (1 when not on a terminal)\n" JSON_HELP
 		      "\nexample: weir top --interval 2s\n",
 	  cmd_top },
+	{ "trace", "[--address PREFIX] [--port N] [--reason NAME] [--write FILE] …",
+	  "Show packets as the packet path sees them, and what becomes of each",
+	  "  --address P     from or to this address or prefix, as it came or as it leaves\n"
+	  "  --port N        from or to this port\n"
+	  "  --proto P       tcp, udp, icmp, icmpv6, ipip, ipv6 or a number\n"
+	  "  --reason R      a name that weir status counts (NO_BACKEND), or sent, passed, dropped;\n"
+	  "                  several times, or A,B\n"
+	  "  --service NAME  for this service or tunnel\n"
+	  "  --backend NAME  that goes to this backend\n"
+	  "  --one-of N      one of N such packets, by chance\n"
+	  "  --count N       end after so many packets (1000)\n"
+	  "  --seconds N     end after so long (60)\n"
+	  "  --snap N        so many bytes of each packet (256, the most)\n"
+	  "  --inner         without the outer header that was put on\n"
+	  "  --write FILE    a capture that Wireshark opens (pcapng), with what became of each packet\n"
+	  "                  as its comment\n" CONFIG_HELP
+	  "  --json          one JSON text a line\n"
+	  "\nexample: weir trace --reason dropped --count 20; weir trace --service files --write files.pcapng\n",
+	  cmd_trace },
 	{ "weights", "[-c FILE]",
 	  "Show what was learned: coefficients, model error, wanted and applied weights, and why "
 	  "they differ",

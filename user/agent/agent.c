@@ -54,6 +54,8 @@ int agent_prepare(struct daemon *d)
 		err = inside_client(&agent->client, d->conf, "weir-agent/" WEIR_VERSION);
 	if (err == 0)
 		err = handover_bind(&agent->handover, agent);
+	if (err == 0)
+		err = trace_bind(&agent->trace, agent);
 	return err;
 }
 
@@ -140,6 +142,8 @@ int agent_start(struct daemon *d)
 	if (err == 0)
 		err = handover_start(agent->handover);
 	if (err == 0)
+		err = trace_start(agent->trace);
+	if (err == 0)
 		err = inside_serve(agent->inside, d, agent->load, NULL, agent_routes, agent);
 	agent->last_tick_us = agent_now_us();
 	if (err == 0)
@@ -182,6 +186,7 @@ void agent_stop(struct daemon *d)
 	loop_fd_stop(agent->dp_watch);
 	inside_stop(agent->inside);
 	handover_stop(agent->handover);
+	trace_stop(agent->trace);
 	route_stop(agent->route);
 	exchange_stop(agent->exchange);
 	for (size_t i = 0; i < agent->n; i++)

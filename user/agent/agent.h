@@ -158,6 +158,15 @@ int handover_bind(struct handover **out, struct agent *agent);
 int handover_start(struct handover *h);
 void handover_stop(struct handover *h);         /* accepts NULL */
 
+/* ---- packets for people to look at (trace.c) ----------------------------------------------------------- */
+
+struct trace;
+/* Privileged: makes RUN/agent-trace.sock. 0 or -errno, logged. */
+int trace_bind(struct trace **out, struct agent *agent);
+int trace_start(struct trace *t);
+void trace_stop(struct trace *t);               /* accepts NULL; ends all traces */
+size_t trace_running(const struct trace *t);    /* accepts NULL */
+
 /* ---- the whole (agent.c) ------------------------------------------------------------------------------- */
 
 struct agent {
@@ -171,6 +180,7 @@ struct agent {
 	struct exchange *exchange;
 	struct route *route;            /* NULL: no tunnels here */
 	struct handover *handover;
+	struct trace *trace;
 	struct agent_metrics *metrics;
 	struct service **services;
 	size_t n;

@@ -380,6 +380,10 @@ void attach_fds(const struct packet_path *path, struct maps_fds *fds)
 		.service_counts = bpf_map__fd(s->maps.service_counts),
 		.backend_counts = bpf_map__fd(s->maps.backend_counts),
 		.tunnel_prefixes = bpf_map__fd(s->maps.tunnel_prefixes),
+		.samples = bpf_map__fd(s->maps.samples),
+		.sample_filters = bpf_map__fd(s->maps.sample_filters),
+		.sample_counts = bpf_map__fd(s->maps.sample_counts),
+		.flag_counts = bpf_map__fd(s->maps.flag_counts),
 	};
 }
 

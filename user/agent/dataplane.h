@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "bpf/abi/maps.h"
+#include "bpf/abi/sample.h"
 #include "lib/addr.h"
 #include "lib/conf.h"
 #include "lib/priv.h"
@@ -104,6 +105,21 @@ const char *dataplane_reason_meaning(enum weir_reason reason);
 /* Counts of backends[0..n-1] (indexes), n at most 1024 a call. */
 int dataplane_backend_counts(struct dataplane *dp, const uint16_t *backends, size_t n,
 			     struct weir_count *out);
+
+int dataplane_flag_counts(struct dataplane *dp, const uint32_t *services, size_t n,
+			  struct weir_flag_count *out);
+struct dataplane_cpu {
+	uint64_t sent, passed, dropped; /* packets */
+};
+/* Of each CPU that there may be; returns how many were written. */
+int dataplane_cpu_counts(struct dataplane *dp, struct dataplane_cpu *out, size_t max);
+
+/* ---- samples (trace.c) ------------------------------------------------------------------------ */
+/* The filter of that number; without reasons: none. */
+int dataplane_sample_filter(struct dataplane *dp, uint32_t index, const struct weir_sample_filter *f);
+/* A descriptor of the ring (samples.h), the caller's. */
+int dataplane_sample_ring(struct dataplane *dp);
+int dataplane_sample_counts(struct dataplane *dp, uint64_t out[WEIR_SAMPLE_COUNTS]);
 
 /* ---- tunnels ---------------------------------------------------------------------------------- */
 /* A service whose name begins with WEIR_TUNNEL_NAME is a tunnel: its TCP ports are also open to

@@ -347,6 +347,16 @@ static int dispatch(struct loader *l)
 		return loader_do_listener(l);
 	case LOADER_LISTEN_COUNTS:
 		return loader_do_listen_counts(l);
+	case LOADER_SAMPLE_FILTER:
+		return loader_do_sample_filter(l);
+	case LOADER_SAMPLE_RING:
+		return loader_do_sample_ring(l);
+	case LOADER_SAMPLE_COUNTS:
+		return loader_do_sample_counts(l);
+	case LOADER_FLAG_COUNTS:
+		return loader_do_flag_counts(l);
+	case LOADER_CPU_COUNTS:
+		return loader_do_cpu_counts(l);
 	}
 	return -EOPNOTSUPP;
 }
@@ -576,6 +586,8 @@ static int start(struct loader *l, const struct conf_agent *conf,
 		rc = start_change(l, conf, tunnels);
 	if (!rc)
 		rc = start_tx(l, conf);
+	if (!rc)
+		rc = loader_start_seeing(l);
 	if (rc) {
 		log_error("the packet path's maps cannot be used: %s", strerror(-rc));
 		return rc;
@@ -605,7 +617,9 @@ void loader_run(int sock, const struct conf_agent *conf, const struct conf_tunne
 	l->send_fd = -1;
 	l->out.result = start(l, conf, tunnels, user);
 	answer(l);
-	if (!l->out.result)
+	if (!l->out.result) {
 		serve(l);
+		loader_samples_clear(l); /* nobody reads any more */
+	}
 	_exit(l->out.result ? 1 : 0);
 }

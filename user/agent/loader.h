@@ -13,6 +13,7 @@
 
 #include "lib/conf.h"
 #include "lib/priv.h"
+#include "user/agent/dataplane.h"
 #include "user/agent/maps.h"
 
 #define LOADER_BODY_MAX  49152
@@ -40,6 +41,11 @@ enum loader_op {
 	LOADER_OWNER_GET,       /* number: index; answer: struct loader_owner */
 	LOADER_OWNER_SET,       /* number: service; body: struct loader_owner; result: index */
 	LOADER_LISTEN_COUNTS,   /* answer: uint64_t[WEIR_LISTEN_COUNT] */
+	LOADER_SAMPLE_FILTER,   /* number: which; body: struct weir_sample_filter */
+	LOADER_SAMPLE_RING,     /* the answer carries the ring's descriptor */
+	LOADER_SAMPLE_COUNTS,   /* answer: uint64_t[WEIR_SAMPLE_COUNTS] */
+	LOADER_FLAG_COUNTS,     /* body: uint32_t[], services; answer: struct weir_flag_count[] */
+	LOADER_CPU_COUNTS,      /* answer: struct dataplane_cpu[] */
 };
 
 struct loader_message {

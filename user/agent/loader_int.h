@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* loader_int.h -- what loader.c, loader_table.c and loader_tunnels.c share of the loader process. */
+/* loader_int.h -- what loader.c and loader_*.c share of the loader process. */
 #ifndef WEIR_LOADER_INT_H
 #define WEIR_LOADER_INT_H
 
@@ -31,6 +31,7 @@ struct loader {
 	uint32_t confirmed;	      /* when neighbours were last confirmed */
 	uint16_t put[WEIR_SLOTS_MAX]; /* LOADER_SLOTS_PUT */
 	struct loader_message in, out;
+	struct weir_sample_filter filters[WEIR_SAMPLE_FILTERS]; /* as asked for */
 	int came_fd; /* came with the question, or -1 */
 	int send_fd; /* goes with the answer, or -1 */
 };
@@ -54,6 +55,16 @@ int loader_do_table_get(struct loader *l);
 int loader_do_table_put(struct loader *l);
 int loader_do_owner_get(struct loader *l);
 int loader_do_owner_set(struct loader *l);
+
+/* Nothing is sampled any more. */
+int loader_samples_clear(struct loader *l);
+/* Clears what an earlier loader left, counts SYN, FIN and RST. */
+int loader_start_seeing(struct loader *l);
+int loader_do_sample_filter(struct loader *l);
+int loader_do_sample_ring(struct loader *l);
+int loader_do_sample_counts(struct loader *l);
+int loader_do_flag_counts(struct loader *l);
+int loader_do_cpu_counts(struct loader *l);
 
 int loader_do_edges(struct loader *l);
 int loader_do_listener(struct loader *l);

@@ -25,6 +25,7 @@ struct maps_fds {
 	int decap_sources, decap_ifaces, decap_targets;
 	int reasons, service_counts, backend_counts;
 	int tunnel_prefixes;
+	int samples, sample_filters, sample_counts, flag_counts;        /* bpf/abi/sample.h */
 	int tunnel_ports, listeners, listen_counts;     /* -1: no tunnels here */
 };
 

@@ -11,6 +11,7 @@
 #define WEIR_ROUTE_H
 
 #include <jansson.h>
+#include <stdint.h>
 
 struct agent;
 struct metrics;
@@ -25,6 +26,11 @@ void route_changed(struct route *route); /* the configuration was loaded anew */
 void route_drained(struct route *route); /* a node begins or ends to drain (drain/NODE) */
 /* This node's edge handed over its listener (true), or is gone. */
 void route_listener(struct route *route, bool there);
+/* A tunnel's number in the data plane, or -1; the name behind one, and behind a backend's index (an edge), or NULL.
+ * They accept a NULL route. */
+int route_tunnel_number(const struct route *route, const char *name);
+const char *route_tunnel_name(const struct route *route, int number);
+const char *route_end_name(const struct route *route, uint16_t index);
 void route_status(struct route *route, json_t *answer);
 int route_metrics_new(struct route *route, struct metrics *m);
 void route_metrics_update(struct route *route);

@@ -40,6 +40,34 @@ static void read_counts(struct route *route)
 	}
 }
 
+/* ---- names -------------------------------------------------------------------------------------
+ */
+
+int route_tunnel_number(const struct route *route, const char *name)
+{
+	for (size_t i = 0; route && i < route->n; i++)
+		if (!strcmp(route->tunnels[i]->name, name))
+			return route->tunnels[i]->number;
+	return -1;
+}
+
+const char *route_tunnel_name(const struct route *route, int number)
+{
+	for (size_t i = 0; route && i < route->n; i++)
+		if (route->tunnels[i]->number == number)
+			return route->tunnels[i]->name;
+	return NULL;
+}
+
+const char *route_end_name(const struct route *route, uint16_t index)
+{
+	for (size_t i = 0; route && i < route->n; i++)
+		for (size_t k = 0; k < route->tunnels[i]->nends; k++)
+			if (route->tunnels[i]->ends[k].index == index)
+				return route->tunnels[i]->ends[k].edge->name;
+	return NULL;
+}
+
 /* ---- status ------------------------------------------------------------------------------------
  */
 
