@@ -443,9 +443,9 @@ int dataplane_flag_counts(struct dataplane *dp, const uint32_t *services, size_t
 			  struct weir_flag_count *out)
 {
 	if (n > 1024)
-		return fail(dp, -E2BIG, "more than 1024 services asked for");
-	prepare(dp, 0, 0, services, n * sizeof(*services));
-	return ask_for(dp, LOADER_FLAG_COUNTS, out, n * sizeof(*out));
+		return dataplane_fail(dp, -E2BIG, "more than 1024 services asked for");
+	dataplane_prepare(dp, 0, 0, services, n * sizeof(*services));
+	return dataplane_ask_for(dp, LOADER_FLAG_COUNTS, out, n * sizeof(*out));
 }
 
 int dataplane_cpu_counts(struct dataplane *dp, struct dataplane_cpu *out, size_t max)
@@ -453,7 +453,7 @@ int dataplane_cpu_counts(struct dataplane *dp, struct dataplane_cpu *out, size_t
 	size_t n;
 	int rc;
 
-	prepare(dp, 0, 0, NULL, 0);
+	dataplane_prepare(dp, 0, 0, NULL, 0);
 	rc = ask(dp, LOADER_CPU_COUNTS, NULL);
 	if (rc < 0)
 		return rc;
@@ -466,7 +466,7 @@ int dataplane_cpu_counts(struct dataplane *dp, struct dataplane_cpu *out, size_t
 
 int dataplane_sample_filter(struct dataplane *dp, uint32_t index, const struct weir_sample_filter *f)
 {
-	prepare(dp, index, 0, f, sizeof(*f));
+	dataplane_prepare(dp, index, 0, f, sizeof(*f));
 	return ask(dp, LOADER_SAMPLE_FILTER, NULL);
 }
 
@@ -474,17 +474,17 @@ int dataplane_sample_ring(struct dataplane *dp)
 {
 	int fd = -1, rc;
 
-	prepare(dp, 0, 0, NULL, 0);
+	dataplane_prepare(dp, 0, 0, NULL, 0);
 	rc = ask(dp, LOADER_SAMPLE_RING, &fd);
 	if (rc < 0)
 		return rc;
-	return fd >= 0 ? fd : fail(dp, -EPROTO, "the loader sent no ring");
+	return fd >= 0 ? fd : dataplane_fail(dp, -EPROTO, "the loader sent no ring");
 }
 
 int dataplane_sample_counts(struct dataplane *dp, uint64_t out[WEIR_SAMPLE_COUNTS])
 {
-	prepare(dp, 0, 0, NULL, 0);
-	return ask_for(dp, LOADER_SAMPLE_COUNTS, out, WEIR_SAMPLE_COUNTS * sizeof(*out));
+	dataplane_prepare(dp, 0, 0, NULL, 0);
+	return dataplane_ask_for(dp, LOADER_SAMPLE_COUNTS, out, WEIR_SAMPLE_COUNTS * sizeof(*out));
 }
 
 /* ---- tunnels -----------------------------------------------------------------------------------
