@@ -18,25 +18,30 @@
 #define NANOSECONDS	  1000000000ULL
 #define UDP_LEARN_SECONDS 60
 
-static __always_inline const struct weir_service *service_find(const struct weir_flow *flow)
+static __always_inline const struct weir_service *service_find(const struct weir_flow *flow,
+							      const struct weir_settings *set)
 {
-	struct weir_service_key key = {
-		.port = flow->dest_port,
-		.proto = flow->proto,
-		.family = flow->family,
-	};
+	/* Written in the widths in which the hash reads it (put_address4() says why). */
+	union {
+		struct weir_service_key key;
+		__u64 address[2];
+		__u32 word[5];
+	} __attribute__((aligned(8))) find;
+	const __u32 kind = bpf_htonl(flow->proto << 8 | flow->family);
 	const struct weir_service *service;
 
-	copy_address(key.addr, flow->dest);
-	service = bpf_map_lookup_elem(&services, &key);
+	find.address[0] = ((const __u64 *)flow->dest)[0];
+	find.address[1] = ((const __u64 *)flow->dest)[1];
+	find.word[4] = flow->dest_port | kind;
+	service = bpf_map_lookup_elem(&services, &find);
 	if (service)
 		return service;
-	if (key.port) {
-		key.port = 0;
-		service = bpf_map_lookup_elem(&services, &key);
+	if (flow->dest_port) {
+		find.word[4] = kind;
+		service = bpf_map_lookup_elem(&services, &find);
 	}
-	return service || !prefixes_on() ? service
-					 : prefix_find(flow, flow->proto, flow->dest_port);
+	return service || !prefixes_on(set) ? service
+					    : prefix_find(flow, flow->proto, flow->dest_port);
 }
 
 /* A service that has the destination as an address, whatever the protocol, or NULL. */
@@ -50,7 +55,7 @@ static __always_inline const struct weir_service *service_address(const struct w
 
 	copy_address(key.addr, flow->dest);
 	service = bpf_map_lookup_elem(&services, &key);
-	return service || !prefixes_on() ? service : prefix_find(flow, key.proto, 0);
+	return service || !prefixes_on(settings_get()) ? service : prefix_find(flow, key.proto, 0);
 }
 
 static __always_inline bool backend_is_up(__u32 index)
@@ -161,25 +166,26 @@ static __always_inline __u32 slot_hash(const struct packet *p)
 	return p->service_flags & WEIR_SERVICE_ADDRESSES ? weir_address_hash(&p->flow) : p->hash;
 }
 
-/* Current and previous as they were at one moment: the agent writes both in one 64-bit store. */
-static __always_inline __u16 slot_read(const struct weir_slot *slot, __u16 *previous)
-{
-	union {
-		__u64 word;
-		__u16 index[4];
-	} head = { .word = *(const volatile __u64 *)slot };
+/* Current, previous and the newest earlier owner as they were at one moment: the agent writes them in
+ * one 64-bit store. */
+union slot_head {
+	__u64 word;
+	__u16 index[4];
+};
 
-	*previous = head.index[1];
-	return head.index[0];
+static __always_inline union slot_head slot_read(const struct weir_slot *slot)
+{
+	return (union slot_head){ .word = *(const volatile __u64 *)slot };
 }
 
-/* Sets p->service, p->slot and p->backend, or leaves. */
-static __always_inline int balance(struct packet *p)
+/* Sets p->service, p->slot, p->backend and *to, its entry, or leaves. */
+static __always_inline int balance(struct packet *p, const struct weir_settings *set,
+				   const struct weir_backend **to)
 {
-	const struct weir_service *service = service_find(&p->flow);
+	const struct weir_service *service = service_find(&p->flow, set);
 	const struct weir_backend *backend;
 	struct weir_slot *slot;
-	__u16 previous;
+	union slot_head head;
 	__u32 index;
 	int rc;
 
@@ -188,7 +194,7 @@ static __always_inline int balance(struct packet *p)
 	p->service = service->number + 1;
 	p->service_flags = service->flags;
 	p->encap = service->encap;
-	rc = filter_limit(p);
+	rc = filter_limit(p, set);
 	if (rc != CONTINUE)
 		return rc;
 	p->hash = weir_flow_hash(&p->flow);
@@ -197,19 +203,22 @@ static __always_inline int balance(struct packet *p)
 	if (!slot)
 		return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);
 	p->slot = index + 1;
-	p->backend = slot_read(slot, &previous);
-	if (previous)
-		p->backend = stage_transition(p, slot);
-
-	index = p->backend;
+	head = slot_read(slot);
+	index = head.index[0];
+	if (unlikely(head.index[1]))
+		index = stage_transition(p, slot) & 0xffff;
+	p->owned = head.index[2] != 0;
 	backend = bpf_map_lookup_elem(&backends, &index);
 	if (!index || !backend || !backend->family)
 		return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);
-	if (backend->flags & WEIR_BACKEND_DOWN) {
-		p->backend = stage_rescue(slot);
-		if (!p->backend)
+	if (unlikely(backend->flags & WEIR_BACKEND_DOWN)) {
+		index = stage_rescue(slot) & 0xffff;
+		backend = bpf_map_lookup_elem(&backends, &index);
+		if (!index || !backend)
 			return leave(p, XDP_DROP, WEIR_REASON_BACKEND_DOWN);
 	}
+	p->backend = index;
+	*to = backend;
 	return CONTINUE;
 }
 

@@ -256,17 +256,16 @@ __weak __noinline int stage_decap(struct xdp_md *ctx, struct packet *p)
 }
 
 /* A glance that keeps ordinary packets out of the stage. */
-static __always_inline bool may_be_encapsulated(const struct packet *p)
+static __always_inline bool may_be_encapsulated(const struct packet *p,
+						const struct weir_settings *set)
 {
-	const struct weir_settings *set;
 	__u16 port;
 
 	if (p->flow.proto == IPPROTO_IPIP || p->flow.proto == IPPROTO_IPV6)
 		return true;
 	if (p->flow.proto != IPPROTO_UDP || p->fragment == FRAGMENT_LATER)
 		return false;
-	set = settings_get();
-	port = set && set->gue_port ? set->gue_port : WEIR_GUE_PORT;
+	port = set->gue_port ? set->gue_port : WEIR_GUE_PORT;
 	return p->flow.dest_port == bpf_htons(port);
 }
 

@@ -50,36 +50,46 @@ static __always_inline void count(void *map, __u32 index, __u32 bytes)
 	}
 }
 
-static __always_inline int finish(struct xdp_md *ctx, const struct packet *p, enum weir_reason reason)
+static __always_inline int finish(struct xdp_md *ctx, const struct packet *p,
+				  const struct weir_settings *set, enum weir_reason reason)
 {
 	count(&reasons, reason, p->bytes);
 	if (p->service)
 		count(&service_counts, p->service - 1, p->bytes);
 	if (p->backend)
 		count(&backend_counts, p->backend, p->bytes);
-	seen(ctx, p, reason);
+	seen(ctx, p, set, reason);
 	return p->action;
 }
 
-static __always_inline int stages(struct xdp_md *ctx, struct packet *p)
+static __always_inline int stages(struct xdp_md *ctx, struct packet *p,
+				  const struct weir_settings *set)
 {
 	enum weir_reason sent = WEIR_REASON_FORWARDED;
+	const struct weir_backend *to = NULL;
 	int rc = parse(ctx, p, false);
+	__u32 index;
 
 	if (rc != CONTINUE)
 		return rc;
-	if (filter_blocks(p))
+	if (filter_blocks(p, set))
 		return leave(p, XDP_DROP, WEIR_REASON_BLOCKED);
-	if (may_be_encapsulated(p)) {
+	if (may_be_encapsulated(p, set)) {
 		rc = stage_decap(ctx, p);
 		if (rc != CONTINUE)
 			return rc;
 	}
-	if (p->fragment == FRAGMENT_LATER) {
+	if (unlikely(p->fragment == FRAGMENT_LATER)) {
 		rc = stage_fragment(p);
 		if (rc == CONTINUE)
-			rc = filter_limit(p);
-		return rc == CONTINUE ? forward(ctx, p, WEIR_REASON_FRAGMENT) : returned(ctx, p, rc);
+			rc = filter_limit(p, set);
+		if (rc != CONTINUE)
+			return returned(ctx, p, set, rc);
+		index = p->backend;
+		to = bpf_map_lookup_elem(&backends, &index);
+		if (!to || !to->family)
+			return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);
+		return forward(ctx, p, set, to, WEIR_REASON_FRAGMENT);
 	}
 	if (p->flow.proto == IPPROTO_ICMP || p->flow.proto == IPPROTO_ICMPV6) {
 		rc = stage_icmp(ctx, p);
@@ -89,21 +99,25 @@ static __always_inline int stages(struct xdp_md *ctx, struct packet *p)
 	} else if (p->flow.proto != IPPROTO_TCP && p->flow.proto != IPPROTO_UDP) {
 		return leave(p, XDP_PASS, WEIR_REASON_NOT_OURS);
 	}
-	rc = balance(p);
+	rc = balance(p, set, &to);
 	if (rc != CONTINUE)
-		return returned(ctx, p, rc);
-	if (p->fragment)
+		return returned(ctx, p, set, rc);
+	if (unlikely(p->fragment))
 		fragment_note(p);
-	return forward(ctx, p, sent);
+	return forward(ctx, p, set, to, sent);
 }
 
 SEC("xdp")
 int edge(struct xdp_md *ctx)
 {
+	const struct weir_settings *set = settings_get();
 	struct packet p = {};
-	int reason = stages(ctx, &p);
+	int reason;
 
-	if (p.tag_proto)
+	if (!set) /* never: for the verifier */
+		return XDP_PASS;
+	reason = stages(ctx, &p, set);
+	if (unlikely(p.tag_proto))
 		reason = stage_retag(ctx, &p, reason);
-	return finish(ctx, &p, reason);
+	return finish(ctx, &p, set, reason);
 }

@@ -10,28 +10,38 @@
 #ifndef WEIR_BPF_ENCAP_H
 #define WEIR_BPF_ENCAP_H
 
-#define DEFAULT_MTU	     1500
 #define FIRST_EPHEMERAL_PORT 49152 /* RFC 6335 section 6 */
 
-/* The private data: what stage_owners() fills in. */
-struct owners {
+/* GUE's private data with addresses of one family: what stage_owners4() and _6() fill in. */
+struct owners4 {
+	struct weir_gue_private head;
+	__be32 addr[WEIR_OWNERS];
+} __attribute__((aligned(8)));
+
+struct owners6 {
 	struct weir_gue_private head;
 	__be32 addr[WEIR_OWNERS][4];
 };
 
-struct outer { /* what is not in the backend's entry */
-	__be32 source[4];
-	__u8 mac[6];	 /* next hop */
-	__u16 added;	 /* bytes */
-	__be16 gue_port; /* 0: IPIP */
-	__u8 ttl;
-	__u8 zero;
-};
+/* Of the packet's slot: its owner number i, the present one first, unless it is the backend that the
+ * packet goes to, or of no use to that. */
+static __always_inline const struct weir_backend *owner_get(const struct packet *p,
+							    const struct weir_slot *slot, int i,
+							    __u8 family)
+{
+	__u32 index = i ? slot->owners[i - 1] : slot->current;
+	const struct weir_backend *backend = bpf_map_lookup_elem(&backends, &index);
+
+	if (!index || index == p->backend || !backend || backend->family != family ||
+	    (backend->flags & WEIR_BACKEND_DOWN))
+		return NULL;
+	return p->asked && (backend->flags & WEIR_BACKEND_LOCAL) ? NULL : backend;
+}
 
 /* The owners of the packet's slot but the one that it goes to, for the relay at the backend. */
-__weak __noinline int stage_owners(const struct packet *p, struct owners *o)
+__weak __noinline int stage_owners4(const struct packet *p, struct owners4 *o)
 {
-	const struct weir_backend *to, *backend;
+	const struct weir_backend *backend;
 	const struct weir_slot *slot;
 	__u32 index, used = 0;
 
@@ -39,20 +49,29 @@ __weak __noinline int stage_owners(const struct packet *p, struct owners *o)
 		return 0;
 	index = p->slot - 1;
 	slot = bpf_map_lookup_elem(&slots, &index);
-	index = p->backend;
-	to = bpf_map_lookup_elem(&backends, &index);
-	if (!slot || !to)
+	for (int i = 0; slot && i <= WEIR_OWNERS && used < WEIR_OWNERS; i++) {
+		backend = owner_get(p, slot, i, WEIR_FAMILY_4);
+		if (backend)
+			o->addr[used++] = backend->addr[0];
+	}
+	o->head.count = used;
+	return used;
+}
+
+__weak __noinline int stage_owners6(const struct packet *p, struct owners6 *o)
+{
+	const struct weir_backend *backend;
+	const struct weir_slot *slot;
+	__u32 index, used = 0;
+
+	if (!p || !o)
 		return 0;
-	for (int i = -1; i < WEIR_OWNERS; i++) {
-		index = i < 0 ? slot->current : slot->owners[i];
-		backend = bpf_map_lookup_elem(&backends, &index);
-		if (!index || index == p->backend || !backend || backend->family != to->family ||
-		    (backend->flags & WEIR_BACKEND_DOWN) || used >= WEIR_OWNERS)
-			continue;
-		if (p->asked && (backend->flags & WEIR_BACKEND_LOCAL))
-			continue;
-		copy_address(o->addr[used], backend->addr);
-		used++;
+	index = p->slot - 1;
+	slot = bpf_map_lookup_elem(&slots, &index);
+	for (int i = 0; slot && i <= WEIR_OWNERS && used < WEIR_OWNERS; i++) {
+		backend = owner_get(p, slot, i, WEIR_FAMILY_6);
+		if (backend)
+			copy_address(o->addr[used++], backend->addr);
 	}
 	o->head.count = used;
 	return used;
@@ -61,146 +80,157 @@ __weak __noinline int stage_owners(const struct packet *p, struct owners *o)
 /* Only a TCP packet that may belong to a connection of an earlier owner needs them. */
 static __always_inline bool wants_owners(const struct packet *p)
 {
-	__u32 index = p->slot - 1;
-	const struct weir_slot *slot;
-
-	if (!p->slot || p->flow.proto != IPPROTO_TCP || p->quoted || is_new_connection(p))
-		return false;
-	slot = bpf_map_lookup_elem(&slots, &index);
-	return slot && slot->owners[0];
+	return p->owned && p->flow.proto == IPPROTO_TCP && !p->quoted && !is_new_connection(p);
 }
 
-static __always_inline void write_gue(void *at, const struct outer *out, const struct packet *p,
-				      const struct owners *owners, const bool is4, __u16 bytes)
+/* What stands behind the outer IP header. */
+static __always_inline __u8 outer_protocol(const struct packet *p, const bool gue)
 {
-	struct udphdr *udp = at;
-	struct weir_gue *gue = at + sizeof(*udp);
-	struct weir_gue_private *head = (void *)(gue + 1);
-	__be32 *addr = (void *)(head + 1);
-
-	udp->source = bpf_htons(FIRST_EPHEMERAL_PORT | (p->hash & 0x3fff));
-	udp->dest = out->gue_port;
-	udp->len = bpf_htons(bytes);
-	udp->check = 0;
-	gue->word = is4 ? WEIR_GUE_WORDS4 : WEIR_GUE_WORDS6;
-	gue->proto = p->flow.family == WEIR_FAMILY_4 ? IPPROTO_IPIP : IPPROTO_IPV6;
-	gue->flags = 0;
-	*head = owners->head;
-	for (int i = 0; i < WEIR_OWNERS; i++) {
-		if (is4)
-			addr[i] = owners->addr[i][0];
-		else
-			copy_address(addr + 4 * i, owners->addr[i]);
-	}
-}
-
-static __always_inline __u8 outer_protocol(const struct outer *out, const struct packet *p)
-{
-	if (out->gue_port)
+	if (gue)
 		return IPPROTO_UDP;
 	return p->flow.family == WEIR_FAMILY_4 ? IPPROTO_IPIP : IPPROTO_IPV6;
 }
 
-/* Grows the frame at its head by a constant and writes link, IP and, with owners, GUE headers. */
-static __always_inline int grow(struct xdp_md *ctx, struct packet *p, const struct outer *out,
-				const struct weir_backend *to, const struct owners *owners,
-				const __u32 ip_header, const __u32 added)
+static __always_inline __u16 outer_bytes(const struct packet *p, __u8 family)
 {
-	const bool is4 = ip_header == sizeof(struct iphdr);
-	struct ethhdr *eth;
+	if (family == WEIR_FAMILY_4)
+		return p->encap == WEIR_ENCAP_GUE ? WEIR_ADDED_GUE4 : WEIR_ADDED_IPIP4;
+	return p->encap == WEIR_ENCAP_GUE ? WEIR_ADDED_GUE6 : WEIR_ADDED_IPIP6;
+}
+
+static __always_inline __u8 outer_ttl(const struct weir_settings *set)
+{
+	return set->ttl ? set->ttl : DEFAULT_TTL;
+}
+
+/* UDP and GUE headers up to the private data. bytes: UDP header and all behind. */
+static __always_inline void write_gue(__be32 *word, const struct weir_settings *set,
+				      const struct packet *p, __u16 bytes, const __u8 hlen)
+{
+	const __u32 port = set->gue_port ? set->gue_port : WEIR_GUE_PORT;
+	const __u32 source = FIRST_EPHEMERAL_PORT | (p->hash & 0x3fff);
+
+	word[0] = bpf_htonl(source << 16 | port);
+	word[1] = bpf_htonl((__u32)bytes << 16);
+	word[2] = bpf_htonl((__u32)hlen << 24 | (__u32)outer_protocol(p, false) << 16);
+}
+
+/* Link addresses: both lie side by side in the entry, as in the frame. */
+static __always_inline void write_link(void *data, const struct weir_backend *to, __be16 proto)
+{
+	const __u32 *from = (const void *)to->mac;
+	__u32 *word = data;
+
+	_Static_assert(__builtin_offsetof(struct weir_backend, source_mac) ==
+			       __builtin_offsetof(struct weir_backend, mac) + 6,
+		       "link addresses side by side");
+	word[0] = from[0];
+	word[1] = from[1];
+	word[2] = from[2];
+	((struct ethhdr *)data)->h_proto = proto;
+}
+
+/* Grows the frame at its head and writes link, IPv4 and, with `gue`, UDP and GUE headers. */
+static __always_inline int encap4(struct xdp_md *ctx, struct packet *p,
+				  const struct weir_settings *set, const struct weir_backend *to,
+				  const bool gue)
+{
+	const int added = gue ? WEIR_ADDED_GUE4 : WEIR_ADDED_IPIP4;
+	struct owners4 owners = { .head.magic = WEIR_GUE_MAGIC };
+	__be32 source = to->source[0];
+	__be32 *word;
 	void *data;
 
-	if (bpf_xdp_adjust_head(ctx, -(int)added))
+	if (!source) {
+		if (p->flow.family != WEIR_FAMILY_4)
+			return leave(p, XDP_DROP, WEIR_REASON_NO_ROUTE);
+		source = p->flow.dest[0];
+	}
+	if (gue && wants_owners(p))
+		stage_owners4(p, &owners);
+	if (bpf_xdp_adjust_head(ctx, -added))
 		return leave(p, XDP_DROP, WEIR_REASON_NO_ROOM);
 	data = packet_data(ctx);
 	if (data + ETH_HLEN + added > packet_end(ctx))
 		return leave(p, XDP_DROP, WEIR_REASON_NO_ROOM);
-	eth = data;
-	__builtin_memcpy(eth->h_dest, out->mac, sizeof(eth->h_dest));
-	__builtin_memcpy(eth->h_source, to->source_mac, sizeof(eth->h_source));
-	if (is4) {
-		eth->h_proto = bpf_htons(ETH_P_IP);
-		write_ip4(data + ETH_HLEN, p->tos, p->ip_bytes + added, out->ttl,
-			  outer_protocol(out, p), out->source[0], to->addr[0]);
-	} else {
-		eth->h_proto = bpf_htons(ETH_P_IPV6);
-		write_ip6(data + ETH_HLEN, p->tos, p->hash, p->ip_bytes + added - ip_header,
-			  out->ttl, outer_protocol(out, p), out->source, to->addr);
+	write_link(data, to, bpf_htons(ETH_P_IP));
+	word = data + ETH_HLEN;
+	write_ip4(word, p->tos, p->ip_bytes + added, outer_ttl(set), outer_protocol(p, gue), source,
+		  to->addr[0]);
+	if (gue) {
+		write_gue(word + 5, set, p, p->ip_bytes + added - sizeof(struct iphdr),
+			  WEIR_GUE_WORDS4);
+		*(struct owners4 *)(word + 8) = owners;
 	}
-	if (owners)
-		write_gue(data + ETH_HLEN + ip_header, out, p, owners, is4,
-			  p->ip_bytes + added - ip_header);
 	return CONTINUE;
 }
 
-/* In functions of their own: the outer IPv6 and GUE forms are long, and not every packet's. */
-__weak __noinline int stage_gue4(struct xdp_md *ctx, struct packet *p, const struct outer *out,
-				 const struct weir_backend *to)
+/* The same with IPv6 outside. */
+static __always_inline int encap6(struct xdp_md *ctx, struct packet *p,
+				  const struct weir_settings *set, const struct weir_backend *to,
+				  const bool gue)
 {
-	struct owners owners = { .head.magic = WEIR_GUE_MAGIC };
+	const int added = gue ? WEIR_ADDED_GUE6 : WEIR_ADDED_IPIP6;
+	struct owners6 owners = { .head.magic = WEIR_GUE_MAGIC };
+	const __be32 *source = to->source;
+	__u16 payload = p->ip_bytes + added - sizeof(struct ipv6hdr);
+	__be32 *word;
+	void *data;
 
-	if (!p || !out || !to)
-		return WEIR_REASON_NO_ROUTE;
-	if (wants_owners(p))
-		stage_owners(p, &owners);
-	return grow(ctx, p, out, to, &owners, sizeof(struct iphdr), WEIR_ADDED_GUE4);
+	if (address_is_zero(source)) {
+		if (p->flow.family != WEIR_FAMILY_6)
+			return leave(p, XDP_DROP, WEIR_REASON_NO_ROUTE);
+		source = p->flow.dest;
+	}
+	if (gue && wants_owners(p))
+		stage_owners6(p, &owners);
+	if (bpf_xdp_adjust_head(ctx, -added))
+		return leave(p, XDP_DROP, WEIR_REASON_NO_ROOM);
+	data = packet_data(ctx);
+	if (data + ETH_HLEN + added > packet_end(ctx))
+		return leave(p, XDP_DROP, WEIR_REASON_NO_ROOM);
+	write_link(data, to, bpf_htons(ETH_P_IPV6));
+	word = data + ETH_HLEN;
+	write_ip6(word, p->tos, p->hash, payload, outer_ttl(set), outer_protocol(p, gue), source,
+		  to->addr);
+	if (gue) {
+		write_gue(word + 10, set, p, payload, WEIR_GUE_WORDS6);
+		*(struct owners6 *)(word + 13) = owners;
+	}
+	return CONTINUE;
 }
 
-__weak __noinline int stage_gue6(struct xdp_md *ctx, struct packet *p, const struct outer *out,
-				 const struct weir_backend *to)
-{
-	struct owners owners = { .head.magic = WEIR_GUE_MAGIC };
-
-	if (!p || !out || !to)
-		return WEIR_REASON_NO_ROUTE;
-	if (wants_owners(p))
-		stage_owners(p, &owners);
-	return grow(ctx, p, out, to, &owners, sizeof(struct ipv6hdr), WEIR_ADDED_GUE6);
-}
-
-__weak __noinline int stage_ipip6(struct xdp_md *ctx, struct packet *p, const struct outer *out,
-				  const struct weir_backend *to)
-{
-	if (!p || !out || !to)
-		return WEIR_REASON_NO_ROUTE;
-	return grow(ctx, p, out, to, NULL, sizeof(struct ipv6hdr), WEIR_ADDED_IPIP6);
-}
-
-static __always_inline int outer_fill(const struct xdp_md *ctx, struct outer *out,
-				      const struct packet *p, const struct weir_backend *backend)
+/* Whatever is not IPv4 outside by a known next hop: IPv6 outside; and entries without a next hop, whose
+ * way is asked for afterwards. The frame may then go to the host, which takes what bears its own link
+ * address. */
+__weak __noinline int stage_encap(struct xdp_md *ctx, struct packet *p)
 {
 	const struct weir_settings *set = settings_get();
-	const struct ethhdr *eth = packet_data(ctx);
+	const struct weir_backend *to;
+	void *data = packet_data(ctx);
+	__u8 own[6];
+	__u32 index;
+	int rc;
 
-	if (!address_is_zero(backend->source))
-		copy_address(out->source, backend->source);
-	else if (backend->family == p->flow.family)
-		copy_address(out->source, p->flow.dest);
+	if (!p || !set || data + ETH_HLEN > packet_end(ctx))
+		return WEIR_REASON_NO_ROUTE;
+	index = p->backend;
+	to = bpf_map_lookup_elem(&backends, &index);
+	if (!to)
+		return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);
+	__builtin_memcpy(own, data, sizeof(own));
+	if (to->family == WEIR_FAMILY_4)
+		rc = p->encap == WEIR_ENCAP_GUE ? encap4(ctx, p, set, to, true)
+						: encap4(ctx, p, set, to, false);
 	else
-		return WEIR_REASON_NO_ROUTE;
-	__builtin_memcpy(out->mac, backend->mac, sizeof(out->mac));
-	/* Without a next hop the frame may go to the host, which takes what bears its own address.
-	 */
-	if (!backend->ifindex && eth + 1 <= (const struct ethhdr *)packet_end(ctx))
-		__builtin_memcpy(out->mac, eth->h_dest, sizeof(out->mac));
-	out->ttl = set && set->ttl ? set->ttl : DEFAULT_TTL;
-	if (p->encap == WEIR_ENCAP_GUE) {
-		out->gue_port = bpf_htons(set && set->gue_port ? set->gue_port : WEIR_GUE_PORT);
-		out->added = backend->family == WEIR_FAMILY_4 ? WEIR_ADDED_GUE4 : WEIR_ADDED_GUE6;
-	} else {
-		out->added = backend->family == WEIR_FAMILY_4 ? WEIR_ADDED_IPIP4 : WEIR_ADDED_IPIP6;
-	}
+		rc = p->encap == WEIR_ENCAP_GUE ? encap6(ctx, p, set, to, true)
+						: encap6(ctx, p, set, to, false);
+	if (rc != CONTINUE || to->ifindex)
+		return rc;
+	data = packet_data(ctx);
+	if (data + sizeof(own) <= packet_end(ctx))
+		__builtin_memcpy(data, own, sizeof(own));
 	return CONTINUE;
-}
-
-/* The largest IP packet that may leave for the backend. */
-static __always_inline __u16 way_mtu(const struct weir_backend *backend)
-{
-	const struct weir_settings *set = settings_get();
-
-	if (backend->mtu)
-		return backend->mtu;
-	return set && set->mtu ? set->mtu : DEFAULT_MTU;
 }
 
 /* The slot is this node's now, but had earlier owners: a TCP packet of a connection that this node
@@ -229,47 +259,42 @@ __weak __noinline int stage_earlier(struct xdp_md *ctx, const struct packet *p)
 }
 
 /* To p->backend, encapsulated. */
-static __always_inline int forward(struct xdp_md *ctx, struct packet *p, enum weir_reason reason)
+static __always_inline int forward(struct xdp_md *ctx, struct packet *p,
+				   const struct weir_settings *set, const struct weir_backend *to,
+				   enum weir_reason reason)
 {
-	__u32 index = p->backend;
-	const struct weir_backend *backend = bpf_map_lookup_elem(&backends, &index);
-	struct outer out = {};
-	__u16 mtu;
+	__u16 mtu, added;
+	__u32 index;
 	int rc;
 
-	if (p->encap == WEIR_ENCAP_NAT)
+	if (unlikely(p->encap == WEIR_ENCAP_NAT))
 		return stage_nat(ctx, p, reason);
-	if (!backend || !backend->family)
-		return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);
-	if (backend->flags & WEIR_BACKEND_LOCAL) {
-		index = wants_owners(p) ? stage_earlier(ctx, p) : 0;
+	if (unlikely(to->flags & WEIR_BACKEND_LOCAL)) {
+		index = wants_owners(p) ? stage_earlier(ctx, p) & 0xffff : 0;
 		if (!index)
 			return leave(p, XDP_PASS, WEIR_REASON_LOCAL);
 		p->asked = 1;
 		p->backend = index;
 		reason = WEIR_REASON_RELAYED;
-		backend = bpf_map_lookup_elem(&backends, &index);
-		if (!backend || !backend->family)
+		to = bpf_map_lookup_elem(&backends, &index);
+		if (!to || !to->family)
 			return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);
 	}
-	if (outer_fill(ctx, &out, p, backend) != CONTINUE)
-		return leave(p, XDP_DROP, WEIR_REASON_NO_ROUTE);
-	mtu = way_mtu(backend);
-	if (p->ip_bytes + out.added > mtu)
-		return stage_too_big(ctx, p, mtu - out.added);
-
-	if (backend->family == WEIR_FAMILY_4)
-		rc = out.gue_port ? stage_gue4(ctx, p, &out, backend)
-				  : grow(ctx, p, &out, backend, NULL, sizeof(struct iphdr),
-					 WEIR_ADDED_IPIP4);
+	mtu = way_mtu(set, to);
+	added = outer_bytes(p, to->family);
+	if (unlikely(p->ip_bytes + added > mtu))
+		return stage_too_big(ctx, p, mtu - added);
+	if (unlikely(to->family != WEIR_FAMILY_4 || !to->ifindex))
+		rc = stage_encap(ctx, p);
+	else if (p->encap == WEIR_ENCAP_GUE)
+		rc = encap4(ctx, p, set, to, true);
 	else
-		rc = out.gue_port ? stage_gue6(ctx, p, &out, backend)
-				  : stage_ipip6(ctx, p, &out, backend);
+		rc = encap4(ctx, p, set, to, false);
 	if (rc != CONTINUE)
 		return rc;
-	if (!backend->ifindex)
+	if (unlikely(!to->ifindex))
 		return stage_route(ctx, p, reason);
-	return leave(p, output(ctx, p, backend->ifindex), reason);
+	return leave(p, output_by(ctx, p, set, to->ifindex), reason);
 }
 
 #endif

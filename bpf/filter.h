@@ -121,11 +121,9 @@ __weak __noinline int stage_verdict(const struct packet *p)
 	return verdict ? *verdict : WEIR_VERDICT_NONE;
 }
 
-static __always_inline bool filter_blocks(const struct packet *p)
+static __always_inline bool filter_blocks(const struct packet *p, const struct weir_settings *set)
 {
-	const struct weir_settings *set = settings_get();
-
-	return set && set->on & WEIR_ON_BLOCK && filter_may_know(&p->flow) &&
+	return set->on & WEIR_ON_BLOCK && filter_may_know(&p->flow) &&
 	       stage_verdict(p) == WEIR_VERDICT_BLOCK;
 }
 
@@ -243,14 +241,9 @@ static __always_inline bool filter_counts(const struct packet *p)
 }
 
 /* For a packet that has its service: CONTINUE, or dropped. */
-static __always_inline int filter_limit(struct packet *p)
+static __always_inline int filter_limit(struct packet *p, const struct weir_settings *set)
 {
-	const struct weir_settings *set;
-
-	if (!filter_counts(p))
-		return CONTINUE;
-	set = settings_get();
-	return set && set->on & WEIR_ON_LIMIT ? stage_limit(p) : CONTINUE;
+	return set->on & WEIR_ON_LIMIT && filter_counts(p) ? stage_limit(p) : CONTINUE;
 }
 
 #endif

@@ -6,18 +6,31 @@
 #ifndef WEIR_BPF_FORWARD_H
 #define WEIR_BPF_FORWARD_H
 
-static __always_inline enum xdp_action output(const struct xdp_md *ctx, struct packet *p,
-					      __u32 ifindex)
-{
-	const struct weir_settings *set;
+#define DEFAULT_MTU 1500
 
+/* The largest IP packet that may leave for the backend. */
+static __always_inline __u16 way_mtu(const struct weir_settings *set, const struct weir_backend *to)
+{
+	if (to->mtu)
+		return to->mtu;
+	return set && set->mtu ? set->mtu : DEFAULT_MTU;
+}
+
+static __always_inline enum xdp_action output_by(const struct xdp_md *ctx, struct packet *p,
+						 const struct weir_settings *set, __u32 ifindex)
+{
 	if (ifindex == ctx->ingress_ifindex) {
-		set = settings_get();
 		if (!set || !(set->off & WEIR_OFF_TX))
 			return XDP_TX;
 		p->back = 1;
 	}
 	return bpf_redirect(ifindex, 0);
+}
+
+static __always_inline enum xdp_action output(const struct xdp_md *ctx, struct packet *p,
+					      __u32 ifindex)
+{
+	return output_by(ctx, p, settings_get(), ifindex);
 }
 
 static __always_inline void fib_fill4(struct bpf_fib_lookup *fib, const struct iphdr *ip)

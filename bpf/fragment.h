@@ -41,7 +41,7 @@ static __always_inline int fragment_by_addresses(struct packet *p,
 						 const struct weir_service *service)
 {
 	const struct weir_slot *slot;
-	__u16 previous = 0;
+	union slot_head head;
 	__u32 index;
 
 	index = service->first + weir_flow_slot(weir_address_hash(&p->flow), service->slots);
@@ -50,8 +50,9 @@ static __always_inline int fragment_by_addresses(struct packet *p,
 		return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);
 	p->service = service->number + 1;
 	p->encap = service->encap;
-	p->backend = slot_read(slot, &previous);
-	if (previous)
+	head = slot_read(slot);
+	p->backend = head.index[0];
+	if (head.index[1])
 		return leave(p, XDP_DROP, WEIR_REASON_FRAGMENT_LOST);
 	if (!backend_is_up(p->backend))
 		p->backend = stage_rescue(slot);

@@ -75,8 +75,6 @@ struct {
 #define NAT_SYN_DATA   2048u /* bytes that a SYN may carry (RFC 7413) */
 #define NAT_ACK_WINDOW (1u << 30) /* a client's first acknowledgements lie this far from the SYN-ACK */
 
-static __always_inline __u16 way_mtu(const struct weir_backend *backend);
-
 static __always_inline void nat_count(__u32 which)
 {
 	struct weir_count *c = bpf_map_lookup_elem(&nat_counts, &which);
@@ -448,7 +446,7 @@ __weak __noinline int stage_nat_take(struct packet *p)
 		return WEIR_REASON_NAT_FULL;
 	index = p->backend;
 	backend = bpf_map_lookup_elem(&backends, &index);
-	service = service_find(&p->flow);
+	service = service_find(&p->flow, settings_get());
 	if (!backend || !service || backend->family != p->flow.family)
 		return leave(p, XDP_DROP, WEIR_REASON_NO_ROUTE);
 	s.now = nat_now();
@@ -518,6 +516,7 @@ __weak __noinline int stage_nat(struct xdp_md *ctx, struct packet *p, int reason
 	struct nat_way way = {};
 	struct ethhdr *eth;
 	__u32 index;
+	__u16 mtu;
 	int rc;
 
 	if (!p)
@@ -533,8 +532,9 @@ __weak __noinline int stage_nat(struct xdp_md *ctx, struct packet *p, int reason
 	backend = bpf_map_lookup_elem(&backends, &index);
 	if (!backend)
 		return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);
-	if (p->ip_bytes > way_mtu(backend))
-		return stage_too_big(ctx, p, way_mtu(backend));
+	mtu = way_mtu(settings_get(), backend);
+	if (p->ip_bytes > mtu)
+		return stage_too_big(ctx, p, mtu);
 	rc = stage_rewrite(ctx, p, &way);
 	if (rc != CONTINUE)
 		return rc;
@@ -625,14 +625,12 @@ __weak __noinline int stage_returned(struct xdp_md *ctx, struct packet *p)
 }
 
 /* Whatever is no service's may be a reply to a NAT address. */
-static __always_inline int returned(struct xdp_md *ctx, struct packet *p, int reason)
+static __always_inline int returned(struct xdp_md *ctx, struct packet *p,
+				    const struct weir_settings *set, int reason)
 {
-	const struct weir_settings *set;
-
-	if (reason != WEIR_REASON_NOT_OURS)
+	if (reason != WEIR_REASON_NOT_OURS || !(set->on & WEIR_ON_NAT))
 		return reason;
-	set = settings_get();
-	return set && (set->on & WEIR_ON_NAT) ? stage_returned(ctx, p) : reason;
+	return stage_returned(ctx, p);
 }
 
 #endif

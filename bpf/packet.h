@@ -41,13 +41,17 @@
 #define ICMP6_ECHO_REQUEST 128
 #define ICMP6_ECHO_REPLY   129
 
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
 /* A stage that neither sends, passes nor drops. */
 #define CONTINUE (-1)
 
 enum fragment_kind { FRAGMENT_NONE, FRAGMENT_FIRST, FRAGMENT_LATER };
 
 struct packet {
-	struct weir_flow flow;          /* client → service; of the quoted packet for ICMP errors */
+	/* client → service; of the quoted packet for ICMP errors */
+	struct weir_flow flow __attribute__((aligned(8)));
 	__u32 hash;                     /* of the flow */
 	__u32 bytes;                    /* of the frame as received (while parsed: without tag) */
 	__be32 fragment_id;
@@ -63,8 +67,8 @@ struct packet {
 	__u8 quoted;                    /* the flow was read from an ICMP error */
 	__u8 action;                    /* XDP_*, as the stage that ended it decided */
 	__u8 asked;                     /* this node owns the slot, but does not know the connection */
+	__u8 owned;                     /* the slot had earlier owners */
 	__u8 back;                      /* redirected to the interface that it came by */
-	__u8 zero;
 	__be16 tag_proto, tag;          /* of the VLAN tag that was taken off; proto 0: none */
 };
 
@@ -105,6 +109,24 @@ static __always_inline void copy_address(__be32 *to, const __be32 *from)
 	to[1] = from[1];
 	to[2] = from[2];
 	to[3] = from[3];
+}
+
+/* An address and two ports are written and read with the same widths: a processor that reads eight
+ * bytes of which it wrote four a moment ago waits until all is in its cache (about 5 ns each time). */
+static __always_inline void put_address4(__be32 *to, __be32 from)
+{
+	*(__u64 *)to = from;
+}
+
+static __always_inline void put_address6(__be32 *to, const __be32 *from)
+{
+	((__u64 *)to)[0] = ((const __u64 *)from)[0];
+	((__u64 *)to)[1] = ((const __u64 *)from)[1];
+}
+
+static __always_inline void put_ports(struct weir_flow *flow, const void *transport)
+{
+	*(__be32 *)&flow->source_port = *(const __be32 *)transport;
 }
 
 static __always_inline bool address_is_zero(const __be32 *a)

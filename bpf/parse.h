@@ -22,16 +22,14 @@ static __always_inline int parse_transport(struct cursor *c, struct packet *p)
 
 		if (!tcp || p->transport + sizeof(*tcp) > ETH_HLEN + p->ip_bytes)
 			return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
-		flow->source_port = tcp->source;
-		flow->dest_port = tcp->dest;
+		put_ports(flow, tcp);
 		p->tcp_flags = ((const __u8 *)tcp)[13];
 	} else if (flow->proto == IPPROTO_UDP) {
 		const struct udphdr *udp = cursor_pull(c, sizeof(*udp));
 
 		if (!udp || p->transport + sizeof(*udp) > ETH_HLEN + p->ip_bytes)
 			return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
-		flow->source_port = udp->source;
-		flow->dest_port = udp->dest;
+		put_ports(flow, udp);
 	}
 	return CONTINUE;
 }
@@ -52,8 +50,8 @@ static __always_inline int parse_ip4(struct cursor *c, struct packet *p)
 		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
 	p->flow.family = WEIR_FAMILY_4;
 	p->flow.proto = ip->protocol;
-	p->flow.source[0] = ip->saddr;
-	p->flow.dest[0] = ip->daddr;
+	put_address4(p->flow.source, ip->saddr);
+	put_address4(p->flow.dest, ip->daddr);
 	p->tos = ip->tos;
 	p->transport = ETH_HLEN + header;
 	offset = bpf_ntohs(ip->frag_off);
@@ -90,8 +88,8 @@ static __always_inline int parse_ip6(struct xdp_md *ctx, struct cursor *c, struc
 	p->ip_bytes = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	p->flow.family = WEIR_FAMILY_6;
 	p->flow.proto = ip->nexthdr;
-	copy_address(p->flow.source, (const __be32 *)&ip->saddr);
-	copy_address(p->flow.dest, (const __be32 *)&ip->daddr);
+	put_address6(p->flow.source, (const __be32 *)&ip->saddr);
+	put_address6(p->flow.dest, (const __be32 *)&ip->daddr);
 	p->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
 	p->transport = ETH_HLEN + sizeof(*ip);
 	if (is_extension(p->flow.proto))

@@ -6,10 +6,8 @@
 #ifndef WEIR_BPF_PREFIX_H
 #define WEIR_BPF_PREFIX_H
 
-static __always_inline bool prefixes_on(void)
+static __always_inline bool prefixes_on(const struct weir_settings *set)
 {
-	const struct weir_settings *set = settings_get();
-
 	return set && (set->on & WEIR_ON_PREFIXES);
 }
 

@@ -268,11 +268,10 @@ __weak __noinline int stage_sample(struct xdp_md *ctx, const struct packet *p, i
 }
 
 /* For the one way out: nothing while neither switch is on. */
-static __always_inline void seen(struct xdp_md *ctx, const struct packet *p, int reason)
+static __always_inline void seen(struct xdp_md *ctx, const struct packet *p,
+				 const struct weir_settings *set, int reason)
 {
-	const struct weir_settings *set = settings_get();
-
-	if (!set || !(set->on & (WEIR_ON_SAMPLE | WEIR_ON_FLAGS)))
+	if (likely(!(set->on & (WEIR_ON_SAMPLE | WEIR_ON_FLAGS))))
 		return;
 	if ((set->on & WEIR_ON_FLAGS) && p->service && !p->quoted &&
 	    (p->tcp_flags & (TCP_FLAG_BYTE_SYN | TCP_FLAG_BYTE_FIN | TCP_FLAG_BYTE_RST)))

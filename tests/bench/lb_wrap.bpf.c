@@ -70,6 +70,11 @@ int wrap(struct xdp_md *ctx)
 	data = packet_data(ctx);
 	if (data + LB_HEAD > packet_end(ctx))
 		return XDP_ABORTED;
+	r->packets++;
+	if (r->packets == 1)
+		r->began = bpf_ktime_get_ns();
+	if (r->packets == r->last)
+		r->ended = bpf_ktime_get_ns();
 	/* A stride that is coprime to the number of flows: neighbours in time are not neighbours.
 	 */
 	r->at += 7919;

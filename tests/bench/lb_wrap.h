@@ -11,6 +11,9 @@ struct lb_run {
 	__u32 flows;
 	__u32 at;
 	__u32 len;              /* of the frame */
+	__u32 packets;          /* so far */
+	__u32 last;             /* packets of this run */
+	__u64 began, ended;     /* nanoseconds: before the first, before the last */
 	__u64 returned[8];      /* by XDP action */
 	__u64 failed;
 	__u8 head[LB_HEAD];
