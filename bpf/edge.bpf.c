@@ -15,6 +15,7 @@
 #include "bpf/abi/gue.h"
 #include "bpf/abi/hash.h"
 #include "bpf/abi/maps.h"
+#include "bpf/abi/quic.h"
 
 #ifndef NULL
 #define NULL ((void *)0)
@@ -29,6 +30,7 @@
 #include "bpf/prefix.h"
 #include "bpf/balance.h"
 #include "bpf/fragment.h"
+#include "bpf/quic.h"
 #include "bpf/extensions.h"
 #include "bpf/forward.h"
 #include "bpf/icmp.h"
@@ -100,6 +102,8 @@ static __always_inline int stages(struct xdp_md *ctx, struct packet *p,
 		return leave(p, XDP_PASS, WEIR_REASON_NOT_OURS);
 	}
 	rc = balance(p, set, &to);
+	if (unlikely(p->service_flags & WEIR_SERVICE_QUIC))
+		rc = quic_lead(ctx, p, &to, rc);
 	if (rc != CONTINUE)
 		return returned(ctx, p, set, rc);
 	if (unlikely(p->fragment))
