@@ -344,6 +344,12 @@ build/bpf/%.bpf.o: bpf/%.bpf.c build/vmlinux/vmlinux.h
 	$(call say,BPF)$(CLANG) -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -O2 -g -fno-strict-aliasing -Wall -Wextra -Wshadow \
 		-I. -Ibuild/vmlinux -MMD -MP -c $< -o $@
 
+# the same by any clang, for tests/bpf/verifier.sh: make CLANG=clang-19 build/verify/clang-19/edge.bpf.o
+build/verify/$(notdir $(CLANG))/%.bpf.o: bpf/%.bpf.c build/vmlinux/vmlinux.h
+	@mkdir -p $(@D)
+	$(call say,BPF)$(CLANG) -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -O2 -g -fno-strict-aliasing -Wall -Wextra -Wshadow \
+		-I. -Ibuild/vmlinux -MMD -MP -c $< -o $@
+
 build/skel/%.skel.h: build/bpf/%.bpf.o
 	@mkdir -p $(@D)
 	$(call say,SKEL)$(BPFTOOL) gen skeleton $< name $* >$@
@@ -378,7 +384,9 @@ build/tests/bench/lb_bench.o: cflags += -Ibuild
 build/tests/bench/lb_bench.o: | build/skel/edge.skel.h build/skel/lb_minimal.skel.h build/skel/lb_wrap.skel.h
 build/tests/bench/lb_bench: build/tests/bench/lb_bench.o build/tests/bpf/frame.o
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
-build/bpf-tests: $(bpf_tests_bin) build/tests/net/dp_tool build/tests/net/dp_flows build/tests/net/dp_churn
+build/tests/bpf/verify: build/tests/bpf/verify.o
+	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
+build/bpf-tests: $(bpf_tests_bin) build/tests/bpf/verify build/tests/net/dp_tool build/tests/net/dp_flows build/tests/net/dp_churn
 	@touch $@
 
 $(BUILD)/net/registry_conformance: $(BUILD)/tests/net/registry_live.o
