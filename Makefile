@@ -27,8 +27,9 @@ lib_src      += lib/media_type.c
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 lib_src      += lib/target.c lib/tunnels.c lib/tunnels_edit.c lib/tunnels_pool.c
 
-agent_src    := user/agent/attach.c user/agent/dataplane.c user/agent/dataplane_table.c
-agent_src    += user/agent/loader.c user/agent/loader_sample.c user/agent/loader_table.c user/agent/loader_tunnels.c user/agent/maps.c
+agent_src    := user/agent/attach.c user/agent/dataplane.c user/agent/dataplane_egress.c user/agent/dataplane_table.c user/agent/egress.c
+agent_src    += user/agent/loader.c user/agent/loader_egress.c user/agent/loader_sample.c user/agent/loader_table.c user/agent/loader_tunnels.c user/agent/maps.c
+agent_src    += user/agent/netlink_routes.c
 agent_src    += user/agent/maps_sweep.c user/agent/mapset.c user/agent/netlink.c user/agent/slot.c user/agent/steer.c
 agent_src    += user/agent/agent.c user/agent/exchange.c user/agent/saved.c user/agent/service.c user/agent/status.c user/agent/swap.c
 agent_src    += user/agent/filterset.c
@@ -137,7 +138,7 @@ weir_src     += tools/peers.c
 weir_src     += tools/pcapng.c tools/trace.c tools/trace_line.c
 weir_src     += tools/tunnel.c tools/tunnel_enroll.c tools/tunnel_origin.c tools/tunnel_show.c tools/tunnel_status.c tools/tunnel_watch.c tools/tunnel_wish.c
 
-bpf_src      := bpf/edge.bpf.c bpf/listen.bpf.c
+bpf_src      := bpf/edge.bpf.c bpf/egress.bpf.c bpf/listen.bpf.c
 
 # packets through the program under BPF_PROG_TEST_RUN (tests/bpf/NAME.c)
 bpf_tests    := $(patsubst tests/bpf/%.c,%,$(wildcard tests/bpf/test_*.c))

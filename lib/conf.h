@@ -61,10 +61,13 @@ struct conf_service {
 		char *path;
 		uint64_t interval_us, timeout_us;
 		unsigned int rise, fall;
+		bool through_service; /* by the virtual address, encapsulated; else the backend's own */
 	} check;
 	struct conf_backend *backends;
 	size_t nbackends;
 };
+
+enum conf_mss { CONF_MSS_AUTO, CONF_MSS_OFF }; /* words beside a number */
 
 struct conf_agent {
 	bool enabled;
@@ -82,7 +85,9 @@ struct conf_agent {
 		size_t ninterfaces;
 		struct addr_prefix *from;
 		size_t nfrom;
+		uint32_t mss; /* or enum conf_mss */
 	} decap;
+	uint32_t announce; /* routing table; 0: none */
 	struct conf_service *services;
 	size_t nservices;
 };

@@ -27,6 +27,8 @@ static const char *const words_encap[] = { "gue", "ipip", NULL };
 static const char *const words_udp[] = { "stateless", "sticky", NULL };
 static const char *const words_peers[] = { "auto", "on", "off", NULL };
 static const char *const words_no_yes[] = { "no", "yes", NULL };
+static const char *const words_mss[] = { "auto", "off", NULL };
+static const char *const words_through[] = { "address", "service", NULL };
 static const char *const words_check[] = { "none", "tcp", "http", NULL };
 
 static const struct conf_key registry_keys[] = {
@@ -68,6 +70,10 @@ static const struct conf_key decap_keys[] = {
 	  .doc = "Interfaces on which encapsulated packets are taken." },
 	{ "from", CONF_PREFIX, PLACE(conf_agent, decap.from, decap.nfrom),
 	  .doc = "Networks of the balancers; packets from others are dropped." },
+	{ "mss", CONF_NUMBER, AT(conf_agent, decap.mss), .words = words_mss, .min = 536,
+	  .max = 65495, .fallback = "auto",
+	  .doc = "Largest TCP segment that service addresses ask for, so that encapsulation fits; "
+		 "auto: the interfaces' MTU less GUE's headers." },
 };
 SUB(decap, conf_agent, CONF_NO_FLAG);
 
@@ -86,6 +92,10 @@ static const struct conf_key check_keys[] = {
 	  .doc = "Good checks in a row until a backend is up." },
 	{ "fall", CONF_NUMBER, AT(conf_service, check.fall), .min = 1, .max = 1000, .fallback = "3",
 	  .doc = "Failed checks in a row until a backend is down." },
+	{ "through", CONF_SWITCH, AT(conf_service, check.through_service), .words = words_through,
+	  .fallback = "address",
+	  .doc = "address: the backend's own is asked; service: the virtual one, encapsulated to the "
+		 "backend as clients' packets are, so that a broken decapsulation is seen." },
 };
 SUB(check, conf_service, CONF_NO_FLAG);
 
@@ -143,6 +153,9 @@ static const struct conf_key agent_keys[] = {
 	  .doc = "Slots that may move in a second, on average." },
 	{ "mark", CONF_NUMBER, AT(conf_agent, mark), .min = 1, .max = UINT32_MAX,
 	  .fallback = "0x77", .doc = "Firewall mark of the health checks' packets." },
+	{ "announce", CONF_NUMBER, AT(conf_agent, announce), .max = UINT32_MAX, .fallback = "0",
+	  .doc = "Routing table that is kept filled with the addresses of services that have a backend "
+		 "up, for a routing daemon to announce; 0: none." },
 	{ "decap", CONF_SECTION, .offset = 0, .section = &decap,
 	  .doc = "For backends: where encapsulated packets are taken, and from whom." },
 	{ "services", CONF_SECTION, MANY(conf_agent, services), .section = &service,
@@ -516,7 +529,7 @@ static void describe_range(FILE *out, const struct conf_key *key)
 	for (const char *const *w = key->words; w && *w; w++)
 		fprintf(out, "%s%s", w == key->words ? " " : " | ", *w);
 	if (key->type == CONF_NUMBER && key->max)
-		fprintf(out, " from %llu to %llu", (unsigned long long)key->min,
+		fprintf(out, "%s from %llu to %llu", key->words ? " |" : "", (unsigned long long)key->min,
 			(unsigned long long)key->max);
 }
 

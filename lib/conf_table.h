@@ -22,7 +22,7 @@ enum conf_type {
 	CONF_URL,	/* char *; a path behind "unix:" is made absolute */
 	CONF_TIME,	/* uint64_t, microseconds */
 	CONF_SIZE,	/* uint64_t, bytes */
-	CONF_NUMBER,	/* uint32_t or unsigned int */
+	CONF_NUMBER,	/* uint32_t or unsigned int; with words (below min), the index of one */
 	CONF_PORT,	/* uint16_t */
 	CONF_REAL,	/* double > 0 */
 	CONF_FRACTION,	/* double, 0 < x <= 1, written "5%" */

@@ -384,7 +384,14 @@ static int find_word(const struct conf_key *key, const char *text, int *at, char
 		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "",
 			 key->words[i]);
 	}
-	return refuse(why, "\"%.60s\" is not known here; write one of: %s", text, list);
+	return refuse(why, "\"%.60s\" is not known here; write one of: %s%s", text, list,
+		      key->type == CONF_NUMBER ? ", or a number" : "");
+}
+
+/* A number that may also be a word. */
+static bool is_word(const struct conf_key *key, const char *text)
+{
+	return key->words && (*text < '0' || *text > '9');
 }
 
 static int set_interface(const char *text, struct conf_arena *arena, char **at, char *why)
@@ -474,6 +481,8 @@ static int set_scalar(const struct conf_key *key, const char *text, void *at, ch
 	case CONF_SIZE:
 		return set_units(key, text, size_units, at, why);
 	case CONF_NUMBER:
+		if (is_word(key, text))
+			return find_word(key, text, at, why);
 		err = set_number(key, text, UINT32_MAX, &number, why);
 		if (!err)
 			*(uint32_t *)at = (uint32_t)number;

@@ -2,7 +2,7 @@
 /*
  * dp_tool.c -- drives the data plane from a test: dp_tool [-a link|dispatcher] [-m
  *auto|native|generic]
- * [-p PIN] [-i IF]... [-d DECAP_IF]... [-f DECAP_PREFIX]... [-t DRAIN_S] [-x] [-c PIN]
+ * [-p PIN] [-i IF]... [-d DECAP_IF]... [-f DECAP_PREFIX]... [-t DRAIN_S] [-s MSS] [-x] [-c PIN]
  *
  * Opens the data plane, prints "ready" and obeys standard input line by line, answering each with
  *one line; ends at end of file. -x: detach instead; -c: copy the table of slots of a sister into the
@@ -17,6 +17,7 @@
  *	reasons						→ NAME=n...
  *	counts INDEX...					→ packets...
  *	interfaces | sweep | socket FAMILY(4|6)
+ *	egress						→ NAME=n...
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -220,6 +221,25 @@ static void do_counts(void)
 	puts("");
 }
 
+static void do_egress(void)
+{
+	static const char *const what[] = {
+#define ROW(name, meaning) #name,
+		WEIR_EGRESS_COUNTS(ROW)
+#undef ROW
+	};
+	uint64_t count[WEIR_EGRESS_COUNT];
+	int rc = dataplane_egress_counts(dp, count);
+
+	if (rc < 0) {
+		fail(rc);
+		return;
+	}
+	for (int i = 0; i < WEIR_EGRESS_COUNT; i++)
+		printf("%s=%llu ", what[i], (unsigned long long)count[i]);
+	puts("");
+}
+
 static void do_interfaces(void)
 {
 	struct dataplane_interface on[8];
@@ -267,6 +287,7 @@ static void obey(char *line)
 		{ "state", do_state },	   { "reasons", do_reasons },
 		{ "counts", do_counts },   { "interfaces", do_interfaces },
 		{ "socket", do_socket },   { "sweep", do_sweep },
+		{ "egress", do_egress },
 	};
 	char *name = strtok(line, " \n");
 
@@ -322,7 +343,7 @@ int main(int argc, char **argv)
 
 	conf.decap.interfaces = decap;
 	conf.decap.from = from;
-	while ((c = getopt(argc, argv, "a:c:m:p:i:d:f:t:x")) != -1) {
+	while ((c = getopt(argc, argv, "a:c:m:p:i:d:f:t:s:x")) != -1) {
 		switch (c) {
 		case 'a':
 			conf.attach =
@@ -350,6 +371,9 @@ int main(int argc, char **argv)
 			break;
 		case 't':
 			conf.drain_us = strtoull(optarg, NULL, 10) * 1000000;
+			break;
+		case 's':
+			conf.decap.mss = !strcmp(optarg, "off") ? CONF_MSS_OFF : (uint32_t)atoi(optarg);
 			break;
 		case 'x':
 			take_down = true;

@@ -154,10 +154,10 @@ static void serve(struct bench *b)
 	}
 }
 
-static int open_socket(void *arg, int family)
+static int open_socket(void *arg, struct addr_port *target)
 {
 	((struct bench *)arg)->marked++;
-	return socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	return socket(target->addr.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
 static void on_result(void *arg, const struct health_result *result)

@@ -33,6 +33,7 @@ struct backend {
 	struct health *health;          /* NULL: no check, always up */
 	struct health_spec spec;
 	char check[96];                 /* last result, for people */
+	bool through;                   /* … of a check that travelled as traffic does */
 	bool fresh;                     /* the report is new since the last tick */
 	struct weight_report report;
 	bool draining;
@@ -65,6 +66,8 @@ struct service {
 	double told_capacity;           /* as published */
 	size_t told_healthy;
 	uint64_t told_generation, told_s, started_s;
+	uint64_t checks[2][2];          /* made: by a backend's own address, through the packet path; failed, well */
+	bool told_direct;               /* that checks cannot travel as traffic does */
 	struct weight_input *inputs;    /* [n] scratch */
 	struct publish_want *wants;     /* [n] scratch */
 };

@@ -20,6 +20,7 @@
 
 #include "lib/log.h"
 #include "skel/edge.skel.h"
+#include "user/agent/egress.h"
 #include "user/agent/netlink.h"
 #include "user/agent/steer.h"
 
@@ -438,10 +439,15 @@ int dataplane_detach(const struct conf_agent *conf)
 		    dispatcher_clear(ifindex, NULL))
 			printf("%s: detached\n", conf->interfaces[i]);
 	}
-	if (!netlink_open(&nl) && netlink_local_routes(nl, NULL, 0)) {
-		fprintf(stderr, "weir-agent: local routes of tunnels cannot be removed\n");
+	if (!netlink_open(&nl) && (netlink_routes(nl, NETLINK_ANNOUNCE, 0, NULL, 0) ||
+				   netlink_routes(nl, NETLINK_LOCAL, 0, NULL, 0) ||
+				   netlink_routes(nl, NETLINK_PROBE, 0, NULL, 0) ||
+				   netlink_probe_rule(nl, 0))) {
+		fprintf(stderr, "weir-agent: routes of tunnels, checks or announced addresses cannot be "
+				"removed\n");
 		failed = 1;
 	}
+	failed |= egress_take_down() != 0;
 	netlink_close(nl);
 	if (!dir) {
 		printf("%s: nothing is pinned\n", conf->pin);

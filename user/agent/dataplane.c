@@ -109,19 +109,19 @@ static int ask_with(struct dataplane *dp, enum loader_op op, int with, int *fd)
 	return dp->m.result;
 }
 
-static int ask(struct dataplane *dp, enum loader_op op, int *fd)
+int dataplane_ask(struct dataplane *dp, enum loader_op op, int *fd)
 {
 	return ask_with(dp, op, -1, fd);
 }
 
 int dataplane_do(struct dataplane *dp, enum loader_op op)
 {
-	return ask(dp, op, NULL);
+	return dataplane_ask(dp, op, NULL);
 }
 
 int dataplane_ask_for(struct dataplane *dp, enum loader_op op, void *out, size_t len)
 {
-	int rc = ask(dp, op, NULL);
+	int rc = dataplane_ask(dp, op, NULL);
 
 	if (rc < 0)
 		return rc;
@@ -262,6 +262,7 @@ int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf,
 	struct loader_change c = {
 		.drain_us = conf->drain_us,
 		.mark = conf->mark,
+		.mss = conf->decap.mss,
 		.nfrom = (uint32_t)conf->decap.nfrom,
 		.nprefixes = dp->tunnels ? (uint32_t)tunnels->nprefix : 0,
 		.ninterfaces = (uint32_t)loader_decap_interfaces(conf, tunnels, &names),
@@ -285,7 +286,7 @@ int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf,
 		snprintf(name, sizeof(name), "%s", names[i]);
 		dataplane_append(dp, name, 1, sizeof(name));
 	}
-	rc = ask(dp, LOADER_CHANGE, NULL);
+	rc = dataplane_ask(dp, LOADER_CHANGE, NULL);
 	return rc < 0 ? rc : 0;
 }
 
@@ -317,7 +318,7 @@ int dataplane_service_set(struct dataplane *dp, const struct conf_service *servi
 		memcpy(dp->m.body + dp->m.len, &a, sizeof(a));
 		dp->m.len += sizeof(a);
 	}
-	return ask(dp, LOADER_SERVICE_SET, NULL);
+	return dataplane_ask(dp, LOADER_SERVICE_SET, NULL);
 }
 
 int dataplane_backend_set(struct dataplane *dp, int service, const char *name,
@@ -330,13 +331,13 @@ int dataplane_backend_set(struct dataplane *dp, int service, const char *name,
 	b.address = *address;
 	b.up = up;
 	dataplane_prepare(dp, (uint32_t)service, 0, &b, sizeof(b));
-	return ask(dp, LOADER_BACKEND_SET, NULL);
+	return dataplane_ask(dp, LOADER_BACKEND_SET, NULL);
 }
 
 int dataplane_sweep(struct dataplane *dp, enum maps_scope scope)
 {
 	dataplane_prepare(dp, scope, 0, NULL, 0);
-	return ask(dp, LOADER_SWEEP, NULL);
+	return dataplane_ask(dp, LOADER_SWEEP, NULL);
 }
 
 int dataplane_slots_get(struct dataplane *dp, int service, uint16_t *owner, size_t n)
@@ -345,7 +346,7 @@ int dataplane_slots_get(struct dataplane *dp, int service, uint16_t *owner, size
 		int rc;
 
 		dataplane_prepare(dp, (uint32_t)service, (uint32_t)at, NULL, 0);
-		rc = ask(dp, LOADER_SLOTS_GET, NULL);
+		rc = dataplane_ask(dp, LOADER_SLOTS_GET, NULL);
 		if (rc < 0)
 			return rc;
 		if ((size_t)rc != n || !dp->m.len || at + dp->m.len / sizeof(*owner) > n)
@@ -366,13 +367,13 @@ int dataplane_slots_set(struct dataplane *dp, int service, const uint16_t *owner
 		size_t part = n - at < LOADER_SLOTS_MAX ? n - at : LOADER_SLOTS_MAX;
 
 		dataplane_prepare(dp, (uint32_t)service, (uint32_t)at, owner + at, part * sizeof(*owner));
-		rc = ask(dp, LOADER_SLOTS_PUT, NULL);
+		rc = dataplane_ask(dp, LOADER_SLOTS_PUT, NULL);
 		if (rc < 0)
 			return rc;
 		at += part;
 	}
 	dataplane_prepare(dp, (uint32_t)service, (uint32_t)n, &generation, sizeof(generation));
-	rc = ask(dp, LOADER_SLOTS_SET, NULL);
+	rc = dataplane_ask(dp, LOADER_SLOTS_SET, NULL);
 	if (rc < 0)
 		return rc;
 	if (moved)
@@ -385,7 +386,7 @@ int dataplane_service_state(struct dataplane *dp, int service, struct dataplane_
 	int rc;
 
 	dataplane_prepare(dp, (uint32_t)service, 0, NULL, 0);
-	rc = ask(dp, LOADER_STATE, NULL);
+	rc = dataplane_ask(dp, LOADER_STATE, NULL);
 	if (rc < 0)
 		return rc;
 	if (dp->m.len != sizeof(*out))
@@ -417,7 +418,7 @@ int dataplane_socket(struct dataplane *dp, int family)
 	int fd = -1, rc;
 
 	dataplane_prepare(dp, (uint32_t)family, 0, NULL, 0);
-	rc = ask(dp, LOADER_SOCKET, &fd);
+	rc = dataplane_ask(dp, LOADER_SOCKET, &fd);
 	if (rc < 0)
 		return rc;
 	return fd >= 0 ? fd : dataplane_fail(dp, -EPROTO, "the loader sent no socket");
@@ -429,7 +430,7 @@ int dataplane_interfaces(struct dataplane *dp, struct dataplane_interface *out, 
 	int rc;
 
 	dataplane_prepare(dp, 0, 0, NULL, 0);
-	rc = ask(dp, LOADER_INTERFACES, NULL);
+	rc = dataplane_ask(dp, LOADER_INTERFACES, NULL);
 	if (rc < 0)
 		return rc;
 	n = dp->m.len / sizeof(*out);
@@ -454,7 +455,7 @@ int dataplane_cpu_counts(struct dataplane *dp, struct dataplane_cpu *out, size_t
 	int rc;
 
 	dataplane_prepare(dp, 0, 0, NULL, 0);
-	rc = ask(dp, LOADER_CPU_COUNTS, NULL);
+	rc = dataplane_ask(dp, LOADER_CPU_COUNTS, NULL);
 	if (rc < 0)
 		return rc;
 	n = dp->m.len / sizeof(*out);
@@ -467,7 +468,7 @@ int dataplane_cpu_counts(struct dataplane *dp, struct dataplane_cpu *out, size_t
 int dataplane_sample_filter(struct dataplane *dp, uint32_t index, const struct weir_sample_filter *f)
 {
 	dataplane_prepare(dp, index, 0, f, sizeof(*f));
-	return ask(dp, LOADER_SAMPLE_FILTER, NULL);
+	return dataplane_ask(dp, LOADER_SAMPLE_FILTER, NULL);
 }
 
 int dataplane_sample_ring(struct dataplane *dp)
@@ -475,7 +476,7 @@ int dataplane_sample_ring(struct dataplane *dp)
 	int fd = -1, rc;
 
 	dataplane_prepare(dp, 0, 0, NULL, 0);
-	rc = ask(dp, LOADER_SAMPLE_RING, &fd);
+	rc = dataplane_ask(dp, LOADER_SAMPLE_RING, &fd);
 	if (rc < 0)
 		return rc;
 	return fd >= 0 ? fd : dataplane_fail(dp, -EPROTO, "the loader sent no ring");
@@ -493,7 +494,7 @@ int dataplane_sample_counts(struct dataplane *dp, uint64_t out[WEIR_SAMPLE_COUNT
 int dataplane_service_remove(struct dataplane *dp, int service)
 {
 	dataplane_prepare(dp, (uint32_t)service, 0, NULL, 0);
-	return ask(dp, LOADER_SERVICE_REMOVE, NULL);
+	return dataplane_ask(dp, LOADER_SERVICE_REMOVE, NULL);
 }
 
 int dataplane_service_counts(struct dataplane *dp, const uint32_t *services, size_t n,
@@ -517,7 +518,7 @@ int dataplane_edges(struct dataplane *dp, const struct addr self[2], const struc
 		return dataplane_fail(dp, -E2BIG, "too many edges: %zu", n);
 	dataplane_prepare(dp, 0, 0, &e, sizeof(e));
 	dataplane_append(dp, others, n, sizeof(*others));
-	return ask(dp, LOADER_EDGES, NULL);
+	return dataplane_ask(dp, LOADER_EDGES, NULL);
 }
 
 int dataplane_listener(struct dataplane *dp, int family, int fd)

@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bpf/abi/egress.h"
 #include "bpf/abi/maps.h"
 #include "bpf/abi/sample.h"
 #include "lib/addr.h"
@@ -141,6 +142,16 @@ int dataplane_listen_counts(struct dataplane *dp, uint64_t out[WEIR_LISTEN_COUNT
 /* A non-blocking, close-on-exec TCP socket of AF_INET or AF_INET6 with the configured mark, for health
  * checks. Returns the fd or -errno. */
 int dataplane_socket(struct dataplane *dp, int family);
+
+/* A socket like that, to be connected to a service's address: its packets go to this backend alone, by the
+ * encapsulation and the way of clients' packets. Returns the fd, or -errno. -EOPNOTSUPP: such a check
+ * cannot be made, dataplane_error() says why (the backend or the address is this node's own). */
+int dataplane_probe(struct dataplane *dp, uint16_t backend, const struct addr *service,
+		    enum weir_encap encap);
+/* What became of packets that this host sent itself; -EOPNOTSUPP: this kernel cannot. */
+int dataplane_egress_counts(struct dataplane *dp, uint64_t out[WEIR_EGRESS_COUNT]);
+/* The table (agent.announce) holds these addresses and no others; 0: none does. */
+int dataplane_announce(struct dataplane *dp, uint32_t table, const struct addr_prefix *prefix, size_t n);
 
 struct dataplane_interface {
 	char name[16];

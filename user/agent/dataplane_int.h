@@ -30,6 +30,8 @@ void dataplane_prepare(struct dataplane *dp, uint32_t number, uint32_t offset, c
 void dataplane_append(struct dataplane *dp, const void *data, size_t n, size_t size);
 /* Asks; afterwards the answer is in dp->m. Returns its result. */
 int dataplane_do(struct dataplane *dp, enum loader_op op);
+/* The same; *fd is a descriptor that came along, or -1. */
+int dataplane_ask(struct dataplane *dp, enum loader_op op, int *fd);
 /* The same for an answer of so many bytes. */
 int dataplane_ask_for(struct dataplane *dp, enum loader_op op, void *out, size_t len);
 

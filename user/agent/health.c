@@ -32,6 +32,7 @@ struct health {
 	bool connected;
 	uint64_t started_us;
 	uint64_t random;
+	struct addr_port target;        /* of the running probe */
 	size_t received;
 	char answer[HEALTH_ANSWER_MAX];
 };
@@ -192,7 +193,7 @@ static void read_answer(struct health *h)
 static void send_request(struct health *h)
 {
 	char host[ADDR_PORT_STRLEN], request[512];
-	struct addr_port target = h->spec.target;
+	struct addr_port target = h->target;
 	int len;
 
 	target.proto = 0;
@@ -241,19 +242,21 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *arg)
 static void begin_probe(struct health *h)
 {
 	struct sockaddr_storage ss;
-	socklen_t len = addr_port_sockaddr(&h->spec.target, &ss);
+	socklen_t len;
 	int err;
 
 	h->started_us = now_us();
 	h->received = 0;
 	h->connected = false;
-	h->fd = h->open_socket(h->socket_arg, ss.ss_family);
+	h->target = h->spec.target;
+	h->fd = h->open_socket(h->socket_arg, &h->target);
 	if (h->fd < 0) {
 		err = -h->fd;
 		h->fd = -1;
 		finish_errno(h, "making a socket", err);
 		return;
 	}
+	len = addr_port_sockaddr(&h->target, &ss);
 	if (connect(h->fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS) {
 		finish_errno(h, "connecting", errno);
 		return;

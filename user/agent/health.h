@@ -3,8 +3,8 @@
  * health.h -- is a backend there, how fast does it answer, and what load does it report: TCP and
  * HTTP/1.1 checks on the main loop.
  *
- * A probe goes to the backend's own address, never through the ring, over a socket that the caller
- * makes (the loader's carry a mark). One connection a probe, closed after the answer's headers;
+ * A probe goes to one backend, never through the ring, over a socket that the caller makes: to the
+ * backend's own address, or to the service's over a socket whose packets the kernel encapsulates. One connection a probe, closed after the answer's headers;
  * whatever a backend sends, at most 8 KiB of it are read. Nothing here logs: each result goes to the
  * caller.
  */
@@ -57,8 +57,9 @@ struct health_result {
 	char why[96];                   /* "" when ok, else what went wrong */
 };
 
-/* A non-blocking stream socket of the family, or -errno. */
-typedef int health_socket_fn(void *arg, int family);
+/* A non-blocking stream socket that will be connected to *target: the spec's, or what the function puts there
+ * instead. Or -errno. */
+typedef int health_socket_fn(void *arg, struct addr_port *target);
 typedef void health_fn(void *arg, const struct health_result *result);
 
 struct health;

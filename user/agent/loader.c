@@ -225,10 +225,9 @@ static int do_backend_counts(struct loader *l)
 	return rc;
 }
 
-static int do_socket(struct loader *l)
+int loader_socket(struct loader *l, int family)
 {
-	int family = l->in.number == AF_INET6 ? AF_INET6 : AF_INET, err;
-	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), err;
 
 	if (fd < 0)
 		return -errno;
@@ -238,6 +237,15 @@ static int do_socket(struct loader *l)
 		return loader_answer_error(l, err, "a health check's socket cannot be marked: %s",
 					   strerror(-err));
 	}
+	return fd;
+}
+
+static int do_socket(struct loader *l)
+{
+	int fd = loader_socket(l, l->in.number == AF_INET6 ? AF_INET6 : AF_INET);
+
+	if (fd < 0)
+		return fd;
 	l->send_fd = fd;
 	return 0;
 }
@@ -267,6 +275,11 @@ static int change(struct loader *l, const struct loader_change *c, const struct 
 		rc = loader_prefixes(l, prefixes, c->nprefixes);
 	l->drain_s = (uint32_t)((c->drain_us + 999999) / 1000000);
 	l->mark = c->mark;
+	l->mss = c->mss;
+	l->ntaken = c->ninterfaces < LOADER_CLAMPED_MAX / 2 ? c->ninterfaces : LOADER_CLAMPED_MAX / 2;
+	memcpy(l->taken, ifindex, l->ntaken * sizeof(*ifindex));
+	if (!rc && l->started)
+		loader_clamp(l);
 	return rc;
 }
 
@@ -357,6 +370,12 @@ static int dispatch(struct loader *l)
 		return loader_do_flag_counts(l);
 	case LOADER_CPU_COUNTS:
 		return loader_do_cpu_counts(l);
+	case LOADER_PROBE:
+		return loader_do_probe(l);
+	case LOADER_EGRESS_COUNTS:
+		return loader_do_egress_counts(l);
+	case LOADER_ANNOUNCE:
+		return loader_do_announce(l);
 	}
 	return -EOPNOTSUPP;
 }
@@ -433,15 +452,19 @@ static bool serve_one(struct loader *l)
 
 struct own {
 	struct addr addr[OWN_ADDRESSES_MAX];
-	size_t n;
+	struct addr alone[OWN_ADDRESSES_MAX]; /* that are no network's, as service addresses are */
+	size_t n, nalone;
 };
 
-static void own_add(void *arg, const struct addr *a)
+static void own_add(void *arg, const struct addr *a, unsigned int prefix_len)
 {
 	struct own *own = arg;
 
-	if (own->n < OWN_ADDRESSES_MAX && !addr_is_loopback(a))
-		own->addr[own->n++] = *a;
+	if (own->n == OWN_ADDRESSES_MAX || addr_is_loopback(a))
+		return;
+	own->addr[own->n++] = *a;
+	if (prefix_len == (a->family == AF_INET ? 32 : 128))
+		own->alone[own->nalone++] = *a;
 }
 
 static void refresh(struct loader *l)
@@ -451,13 +474,16 @@ static void refresh(struct loader *l)
 	int rc;
 
 	l->stale = l->unresolved = false;
-	own.n = 0;
+	own.n = own.nalone = 0;
 	rc = netlink_addresses(l->nl, own_add, &own);
 	if (!rc)
 		rc = mapset_decap_targets(&l->fds, own.addr, own.n);
+	if (!rc && l->egress)
+		rc = egress_addresses(l->egress, own.alone, own.nalone);
 	if (rc)
 		log_limited(LOG_LEVEL_WARN, 6, "this node's addresses cannot be read: %s",
 			    strerror(-rc));
+	loader_clamp(l);
 	ways.n = 0;
 	for (uint32_t i = 1; i < maps_backends_end(l->maps); i++)
 		backend_resolve(l, i, &ways);
@@ -512,6 +538,7 @@ static void serve(struct loader *l)
 			if (l->stale) /* news that never pause must not put this off for ever */
 				refresh(l);
 			confirm(l, now);
+			loader_probe_tick(l, now);
 		}
 	}
 }
@@ -535,6 +562,7 @@ static int start_change(struct loader *l, const struct conf_agent *conf,
 	struct loader_change c = {
 		.drain_us = conf->drain_us,
 		.mark = conf->mark,
+		.mss = conf->decap.mss,
 		.nfrom = (uint32_t)conf->decap.nfrom,
 		.nprefixes = routed ? (uint32_t)tunnels->nprefix : 0,
 	};
@@ -588,17 +616,19 @@ static int start(struct loader *l, const struct conf_agent *conf,
 		rc = start_tx(l, conf);
 	if (!rc)
 		rc = loader_start_seeing(l);
+	if (!rc)
+		rc = loader_start_egress(l, conf);
 	if (rc) {
 		log_error("the packet path's maps cannot be used: %s", strerror(-rc));
 		return rc;
 	}
-	rc = priv_drop(user, "cap_bpf,cap_net_admin", PRIV_NONE);
-	if (rc) {
-		log_error("the loader cannot give up its privileges: %s", strerror(-rc));
-		return rc;
-	}
+	/* Only root may ask whose tc filter is already there. */
+	l->started = true;
 	refresh(l);
-	return 0;
+	rc = priv_drop(user, "cap_bpf,cap_net_admin", PRIV_NONE);
+	if (rc)
+		log_error("the loader cannot give up its privileges: %s", strerror(-rc));
+	return rc;
 }
 
 void loader_run(int sock, const struct conf_agent *conf, const struct conf_tunnels *tunnels,

@@ -46,6 +46,10 @@ enum loader_op {
 	LOADER_SAMPLE_COUNTS,   /* answer: uint64_t[WEIR_SAMPLE_COUNTS] */
 	LOADER_FLAG_COUNTS,     /* body: uint32_t[], services; answer: struct weir_flag_count[] */
 	LOADER_CPU_COUNTS,      /* answer: struct dataplane_cpu[] */
+	LOADER_PROBE,           /* number: backend; body: struct loader_probe; the answer carries the socket;
+				   result 1: none, it cannot be (the body says why) */
+	LOADER_EGRESS_COUNTS,   /* answer: uint64_t[WEIR_EGRESS_COUNT] */
+	LOADER_ANNOUNCE,        /* number: table; body: struct addr_prefix[] */
 };
 
 struct loader_message {
@@ -70,9 +74,14 @@ struct loader_owner {
 	bool up;
 };
 
+struct loader_probe {
+	struct addr service;            /* to be connected to */
+	uint8_t encap;                  /* enum weir_encap */
+};
+
 struct loader_change {
 	uint64_t drain_us;
-	uint32_t mark;
+	uint32_t mark, mss;
 	uint32_t nfrom, nprefixes, ninterfaces; /* what follows, in this order */
 };
 

@@ -3,7 +3,10 @@
 #ifndef WEIR_LOADER_INT_H
 #define WEIR_LOADER_INT_H
 
+#include <linux/rtnetlink.h>
+
 #include "user/agent/attach.h"
+#include "user/agent/egress.h"
 #include "user/agent/loader.h"
 #include "user/agent/netlink.h"
 #include "user/agent/steer.h"
@@ -11,6 +14,9 @@
 #define LOADER_FROM_MAX	    1024
 #define LOADER_PREFIXES_MAX 256
 #define LOADER_EDGES_MAX    1024
+#define LOADER_CLAMPED_MAX  128
+#define LOADER_LED_MAX	    256
+#define LOADER_ANNOUNCE_MAX 1024
 
 struct loader {
 	int sock;
@@ -26,6 +32,20 @@ struct loader {
 	size_t nedges;
 	bool edges_known;	      /* were told in this process's life */
 	struct addr self[2];	      /* this node's edge, as others know it: IPv4, IPv6 */
+	struct egress_path *egress;   /* NULL: this kernel cannot */
+	struct weir_egress settings;  /* as written */
+	uint32_t mss;		      /* agent.decap.mss */
+	uint32_t serving[LOADER_CLAMPED_MAX / 2], taken[LOADER_CLAMPED_MAX / 2]; /* .interfaces, .decap.interfaces */
+	size_t nserving, ntaken;
+	uint32_t clamped[LOADER_CLAMPED_MAX]; /* where the program hangs */
+	size_t nclamped;
+	struct {
+		struct addr to;
+		uint32_t used;	      /* monotonic seconds */
+	} led[LOADER_LED_MAX];	      /* service addresses that checks are led to */
+	size_t nled;
+	uint32_t announced;	      /* the table */
+	bool started;
 	bool unresolved;	      /* some next hop is not known yet */
 	bool stale;		      /* the kernel's tables changed since they were read */
 	uint32_t confirmed;	      /* when neighbours were last confirmed */
@@ -65,6 +85,18 @@ int loader_do_sample_ring(struct loader *l);
 int loader_do_sample_counts(struct loader *l);
 int loader_do_flag_counts(struct loader *l);
 int loader_do_cpu_counts(struct loader *l);
+
+/* A non-blocking TCP socket with the mark, or -errno (answered). */
+int loader_socket(struct loader *l, int family);
+/* While privileged, after netlink and maps. */
+int loader_start_egress(struct loader *l, const struct conf_agent *conf);
+/* After the configuration, an MTU or an address changed. */
+void loader_clamp(struct loader *l);
+/* Each second: addresses that no check asks for are led nowhere. */
+void loader_probe_tick(struct loader *l, uint32_t now);
+int loader_do_probe(struct loader *l);
+int loader_do_egress_counts(struct loader *l);
+int loader_do_announce(struct loader *l);
 
 int loader_do_edges(struct loader *l);
 int loader_do_listener(struct loader *l);

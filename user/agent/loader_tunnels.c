@@ -27,7 +27,7 @@ int loader_prefixes(struct loader *l, const struct addr_prefix *prefix, size_t n
 {
 	int rc = mapset_tunnel_prefixes(&l->fds, prefix, n);
 
-	return rc ? rc : netlink_local_routes(l->nl, prefix, n);
+	return rc ? rc : netlink_routes(l->nl, NETLINK_LOCAL, 0, prefix, n);
 }
 
 int loader_start_tunnels(struct loader *l, const struct conf_agent *conf,

@@ -92,6 +92,8 @@ int mapset_decap_sources(const struct maps_fds *fds, const struct addr_prefix *f
 			 enum weir_decap value, const struct addr_prefix *not, size_t m);
 int mapset_tunnel_prefixes(const struct maps_fds *fds, const struct addr_prefix *prefix, size_t n);
 int mapset_decap_ifaces(const struct maps_fds *fds, const uint32_t *ifindex, size_t n);
+/* Of any map whose keys are struct weir_target. */
+int mapset_targets(int map, const struct addr *own, size_t n);
 int mapset_decap_targets(const struct maps_fds *fds, const struct addr *own, size_t n);
 
 /* ---- the transition rules (slot.c) ---- */

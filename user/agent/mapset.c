@@ -140,7 +140,7 @@ int mapset_decap_ifaces(const struct maps_fds *fds, const uint32_t *ifindex, siz
 	return set_replace(fds->decap_ifaces, ifindex, n, sizeof(*ifindex), 1);
 }
 
-int mapset_decap_targets(const struct maps_fds *fds, const struct addr *own, size_t n)
+int mapset_targets(int map, const struct addr *own, size_t n)
 {
 	struct weir_target *keys = calloc(n ? n : 1, sizeof(*keys));
 	int rc;
@@ -149,7 +149,12 @@ int mapset_decap_targets(const struct maps_fds *fds, const struct addr *own, siz
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
 		map_address(keys[i].addr, &own[i]);
-	rc = set_replace(fds->decap_targets, keys, n, sizeof(*keys), 1);
+	rc = set_replace(map, keys, n, sizeof(*keys), 1);
 	free(keys);
 	return rc;
+}
+
+int mapset_decap_targets(const struct maps_fds *fds, const struct addr *own, size_t n)
+{
+	return mapset_targets(fds->decap_targets, own, n);
 }

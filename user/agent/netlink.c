@@ -1,42 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * netlink.c -- rtnetlink(7) by hand: four questions and a subscription (see netlink.h).
+ * netlink.c -- rtnetlink(7) by hand: four questions and a subscription (see netlink.h); what is changed
+ * in the kernel stands in netlink_routes.c.
  */
-#include "user/agent/netlink.h"
+#include "user/agent/netlink_int.h"
 
 #include <errno.h>
-#include <linux/neighbour.h>
-#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ANSWER_BYTES 32768 /* the kernel fills at most this for a dump's part */
 #define NUD_USABLE   (NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT | NUD_NOARP)
 
-struct netlink {
-	int ask, events;
-	uint32_t sequence;
-	char answer[ANSWER_BYTES];
-};
-
-struct question {
-	struct nlmsghdr head;
-	union {
-		struct rtmsg route;
-		struct ndmsg neighbour;
-		struct ifinfomsg link;
-		struct ifaddrmsg address;
-	};
-	char attributes[64];
-};
-
-/* Called for each message of an answer. */
-typedef void message_fn(void *arg, const struct nlmsghdr *head);
-
-static void question_init(struct question *q, uint16_t type, uint16_t flags, size_t body)
+void netlink_question(struct netlink_question *q, uint16_t type, uint16_t flags, size_t body)
 {
 	memset(q, 0, sizeof(*q));
 	q->head.nlmsg_type = type;
@@ -44,7 +22,7 @@ static void question_init(struct question *q, uint16_t type, uint16_t flags, siz
 	q->head.nlmsg_len = NLMSG_LENGTH(body);
 }
 
-static void question_add(struct question *q, uint16_t type, const void *data, size_t len)
+void netlink_add(struct netlink_question *q, uint16_t type, const void *data, size_t len)
 {
 	struct rtattr *a = (void *)((char *)q + NLMSG_ALIGN(q->head.nlmsg_len));
 
@@ -54,13 +32,13 @@ static void question_add(struct question *q, uint16_t type, const void *data, si
 	q->head.nlmsg_len = NLMSG_ALIGN(q->head.nlmsg_len) + RTA_ALIGN(a->rta_len);
 }
 
-static size_t address_bytes(const struct addr *a)
+size_t netlink_address_bytes(const struct addr *a)
 {
 	return a->family == AF_INET ? 4 : 16;
 }
 
 /* Reads one part of an answer; 1: more to come, 0: the end, or -errno from the kernel. */
-static int answer_part(struct netlink *nl, bool dump, message_fn *fn, void *arg)
+static int answer_part(struct netlink *nl, bool dump, netlink_message_fn *fn, void *arg)
 {
 	ssize_t got = recv(nl->ask, nl->answer, sizeof(nl->answer), 0);
 	const struct nlmsghdr *h = (const void *)nl->answer;
@@ -84,7 +62,7 @@ static int answer_part(struct netlink *nl, bool dump, message_fn *fn, void *arg)
 	return 1;
 }
 
-static int ask(struct netlink *nl, struct question *q, message_fn *fn, void *arg)
+int netlink_ask(struct netlink *nl, struct netlink_question *q, netlink_message_fn *fn, void *arg)
 {
 	bool dump = q->head.nlmsg_flags & NLM_F_DUMP;
 	int rc;
@@ -169,7 +147,7 @@ static void route_metrics(struct route *r, const struct rtattr *nest)
 			memcpy(&r->mtu, RTA_DATA(a), sizeof(r->mtu));
 }
 
-static void take_address(struct addr *to, int family, const struct rtattr *a)
+void netlink_take_address(struct addr *to, int family, const struct rtattr *a)
 {
 	size_t len = family == AF_INET ? 4 : 16;
 
@@ -188,7 +166,7 @@ static void take_via(struct addr *to, const struct rtattr *a)
 	if (RTA_PAYLOAD(a) < sizeof(*via) || len < (via->rtvia_family == AF_INET ? 4u : 16u))
 		return;
 	to->family = (uint8_t)via->rtvia_family;
-	memcpy(to->bytes, via->rtvia_addr, address_bytes(to));
+	memcpy(to->bytes, via->rtvia_addr, netlink_address_bytes(to));
 }
 
 static void route_read(void *arg, const struct nlmsghdr *head)
@@ -207,13 +185,13 @@ static void route_read(void *arg, const struct nlmsghdr *head)
 			memcpy(&r->ifindex, RTA_DATA(a), sizeof(r->ifindex));
 			break;
 		case RTA_GATEWAY:
-			take_address(&r->hop, m->rtm_family, a);
+			netlink_take_address(&r->hop, m->rtm_family, a);
 			break;
 		case RTA_VIA:
 			take_via(&r->hop, a);
 			break;
 		case RTA_PREFSRC:
-			take_address(&r->source, m->rtm_family, a);
+			netlink_take_address(&r->source, m->rtm_family, a);
 			break;
 		case RTA_METRICS:
 			route_metrics(r, a);
@@ -224,14 +202,14 @@ static void route_read(void *arg, const struct nlmsghdr *head)
 
 static int route_get(struct netlink *nl, const struct addr *to, struct route *r)
 {
-	struct question q;
+	struct netlink_question q;
 
 	memset(r, 0, sizeof(*r));
-	question_init(&q, RTM_GETROUTE, 0, sizeof(q.route));
+	netlink_question(&q, RTM_GETROUTE, 0, sizeof(q.route));
 	q.route.rtm_family = to->family;
-	q.route.rtm_dst_len = (unsigned char)(8 * address_bytes(to));
-	question_add(&q, RTA_DST, to->bytes, address_bytes(to));
-	return ask(nl, &q, route_read, r);
+	q.route.rtm_dst_len = (unsigned char)(8 * netlink_address_bytes(to));
+	netlink_add(&q, RTA_DST, to->bytes, netlink_address_bytes(to));
+	return netlink_ask(nl, &q, route_read, r);
 }
 
 /* ---- links and neighbours ----------------------------------------------------------------------
@@ -275,12 +253,12 @@ static void link_read(void *arg, const struct nlmsghdr *head)
 
 static int link_get(struct netlink *nl, uint32_t ifindex, struct link *l)
 {
-	struct question q;
+	struct netlink_question q;
 
 	memset(l, 0, sizeof(*l));
-	question_init(&q, RTM_GETLINK, 0, sizeof(q.link));
+	netlink_question(&q, RTM_GETLINK, 0, sizeof(q.link));
 	q.link.ifi_index = (int)ifindex;
-	return ask(nl, &q, link_read, l);
+	return netlink_ask(nl, &q, link_read, l);
 }
 
 bool netlink_is_veth(struct netlink *nl, uint32_t ifindex)
@@ -288,6 +266,13 @@ bool netlink_is_veth(struct netlink *nl, uint32_t ifindex)
 	struct link l;
 
 	return !link_get(nl, ifindex, &l) && l.veth;
+}
+
+uint32_t netlink_mtu(struct netlink *nl, uint32_t ifindex)
+{
+	struct link l;
+
+	return link_get(nl, ifindex, &l) ? 0 : l.mtu;
 }
 
 struct neighbour {
@@ -314,34 +299,34 @@ static void neighbour_read(void *arg, const struct nlmsghdr *head)
 	}
 }
 
-static void neighbour_question(struct question *q, uint16_t type, uint16_t flags, uint32_t ifindex,
+static void neighbour_question(struct netlink_question *q, uint16_t type, uint16_t flags, uint32_t ifindex,
 			       const struct addr *hop)
 {
-	question_init(q, type, flags, sizeof(q->neighbour));
+	netlink_question(q, type, flags, sizeof(q->neighbour));
 	q->neighbour.ndm_family = hop->family;
 	q->neighbour.ndm_ifindex = (int)ifindex;
-	question_add(q, NDA_DST, hop->bytes, address_bytes(hop));
+	netlink_add(q, NDA_DST, hop->bytes, netlink_address_bytes(hop));
 }
 
 /* NTF_USE is what a packet to the neighbour would do: resolve or confirm it. */
 static int neighbour_use(struct netlink *nl, uint32_t ifindex, const struct addr *hop)
 {
-	struct question q;
+	struct netlink_question q;
 
 	neighbour_question(&q, RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE, ifindex, hop);
 	q.neighbour.ndm_flags = NTF_USE;
-	return ask(nl, &q, NULL, NULL);
+	return netlink_ask(nl, &q, NULL, NULL);
 }
 
 static int neighbour_get(struct netlink *nl, uint32_t ifindex, const struct addr *hop,
 			 struct neighbour *n)
 {
-	struct question q;
+	struct netlink_question q;
 	int rc;
 
 	memset(n, 0, sizeof(*n));
 	neighbour_question(&q, RTM_GETNEIGH, 0, ifindex, hop);
-	rc = ask(nl, &q, neighbour_read, n);
+	rc = netlink_ask(nl, &q, neighbour_read, n);
 	if (rc == 0 && n->known)
 		return 0;
 	if (rc != 0 && rc != -ENOENT)
@@ -382,6 +367,17 @@ int netlink_way(struct netlink *nl, const struct addr *to, struct netlink_way *w
 	return rc;
 }
 
+int netlink_source(struct netlink *nl, const struct addr *to, struct addr *source)
+{
+	struct route r;
+	int rc = route_get(nl, to, &r);
+
+	if (rc)
+		return rc;
+	*source = r.source;
+	return r.type == RTN_LOCAL;
+}
+
 int netlink_confirm(struct netlink *nl, const struct addr *to)
 {
 	struct route r;
@@ -417,106 +413,17 @@ static void address_read(void *arg, const struct nlmsghdr *head)
 		/* On a point-to-point link IFA_ADDRESS is the other end; IFA_LOCAL, when there, is
 		 * ours. */
 		if (a->rta_type == IFA_LOCAL || (a->rta_type == IFA_ADDRESS && !found.family))
-			take_address(&found, m->ifa_family, a);
+			netlink_take_address(&found, m->ifa_family, a);
 	}
 	if (found.family)
-		walk->fn(walk->arg, &found);
+		walk->fn(walk->arg, &found, m->ifa_prefixlen);
 }
 
 int netlink_addresses(struct netlink *nl, netlink_address_fn *fn, void *arg)
 {
 	struct address_walk walk = { fn, arg };
-	struct question q;
+	struct netlink_question q;
 
-	question_init(&q, RTM_GETADDR, NLM_F_DUMP, sizeof(q.address));
-	return ask(nl, &q, address_read, &walk);
-}
-
-/* ---- local routes -----------------------------------------------------------------------------
- */
-
-#define LOCAL_ROUTES_MAX 512
-
-struct local_routes {
-	struct addr_prefix found[LOCAL_ROUTES_MAX];
-	size_t n;
-};
-
-static void local_route_read(void *arg, const struct nlmsghdr *head)
-{
-	const struct rtmsg *m = NLMSG_DATA(head);
-	const struct rtattr *a = RTM_RTA(m);
-	int left = (int)RTM_PAYLOAD(head);
-	struct local_routes *all = arg;
-	struct addr_prefix p = { .len = m->rtm_dst_len };
-
-	if (head->nlmsg_type != RTM_NEWROUTE || m->rtm_protocol != NETLINK_ROUTE_PROTOCOL ||
-	    m->rtm_type != RTN_LOCAL || m->rtm_table != RT_TABLE_LOCAL ||
-	    all->n == LOCAL_ROUTES_MAX)
-		return;
-	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
-		if (a->rta_type == RTA_DST)
-			take_address(&p.addr, m->rtm_family, a);
-	if (p.addr.family)
-		all->found[all->n++] = p;
-}
-
-static int local_routes_list(struct netlink *nl, struct local_routes *all)
-{
-	const uint8_t families[] = { AF_INET, AF_INET6 };
-	int rc = 0;
-
-	all->n = 0;
-	for (size_t i = 0; !rc && i < sizeof(families); i++) {
-		struct question q;
-
-		question_init(&q, RTM_GETROUTE, NLM_F_DUMP, sizeof(q.route));
-		q.route.rtm_family = families[i];
-		rc = ask(nl, &q, local_route_read, all);
-	}
-	return rc;
-}
-
-static int local_route_change(struct netlink *nl, const struct addr_prefix *p, bool add)
-{
-	uint32_t lo = if_nametoindex("lo");
-	struct question q;
-	int rc;
-
-	question_init(&q, add ? RTM_NEWROUTE : RTM_DELROUTE,
-		      add ? NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL : NLM_F_ACK, sizeof(q.route));
-	q.route.rtm_family = p->addr.family;
-	q.route.rtm_dst_len = p->len;
-	q.route.rtm_table = RT_TABLE_LOCAL;
-	q.route.rtm_protocol = NETLINK_ROUTE_PROTOCOL;
-	q.route.rtm_type = RTN_LOCAL;
-	q.route.rtm_scope = p->addr.family == AF_INET ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
-	question_add(&q, RTA_DST, p->addr.bytes, address_bytes(&p->addr));
-	question_add(&q, RTA_OIF, &lo, sizeof(lo));
-	rc = ask(nl, &q, NULL, NULL);
-	return (add && rc == -EEXIST) || (!add && rc == -ESRCH) ? 0 : rc;
-}
-
-static bool prefix_listed(const struct addr_prefix *list, size_t n, const struct addr_prefix *p)
-{
-	for (size_t i = 0; i < n; i++)
-		if (list[i].len == p->len && addr_equal(&list[i].addr, &p->addr))
-			return true;
-	return false;
-}
-
-int netlink_local_routes(struct netlink *nl, const struct addr_prefix *prefix, size_t n)
-{
-	struct local_routes *all = malloc(sizeof(*all));
-	int rc = all ? 0 : -ENOMEM;
-
-	for (size_t i = 0; !rc && i < n; i++)
-		rc = local_route_change(nl, &prefix[i], true);
-	if (!rc)
-		rc = local_routes_list(nl, all);
-	for (size_t i = 0; !rc && i < all->n; i++)
-		if (!prefix_listed(prefix, n, &all->found[i]))
-			rc = local_route_change(nl, &all->found[i], false);
-	free(all);
-	return rc;
+	netlink_question(&q, RTM_GETADDR, NLM_F_DUMP, sizeof(q.address));
+	return netlink_ask(nl, &q, address_read, &walk);
 }

@@ -42,13 +42,36 @@ int netlink_confirm(struct netlink *nl, const struct addr *to);
 /* Is the interface one end of a veth pair? */
 bool netlink_is_veth(struct netlink *nl, uint32_t ifindex);
 
-/* Makes the host take packets for these prefixes as its own (`local PREFIX dev lo`), and takes away what an
- * earlier call had made for others; the routes are known by their protocol number. */
+/* Its MTU, 0 when there is no such interface. */
+uint32_t netlink_mtu(struct netlink *nl, uint32_t ifindex);
+/* The source that the kernel would use for an address (AF_UNSPEC: it names none). 1: the address is this
+ * node's own, 0, or -errno. */
+int netlink_source(struct netlink *nl, const struct addr *to, struct addr *source);
+
+/* ---- what we put into the kernel's tables (netlink_routes.c) ------------------------------------- */
+/* All of it is known by its protocol number, and so found again by another process. */
 #define NETLINK_ROUTE_PROTOCOL 119 /* 'w'; numbers from 5 on are user space's to choose */
-int netlink_local_routes(struct netlink *nl, const struct addr_prefix *prefix, size_t n);
+#define NETLINK_PROBE_TABLE    119 /* also the priority of the rule that leads there */
+
+enum netlink_routes {
+	NETLINK_LOCAL,          /* `local PREFIX dev lo`: the host takes such packets as its own */
+	NETLINK_PROBE,          /* to the loopback interface, for health checks alone: NETLINK_PROBE_TABLE */
+	NETLINK_ANNOUNCE,       /* `blackhole PREFIX` in a table that no rule uses, for a routing daemon to read */
+};
+/* Makes one, or takes it away; fine when it is, or was, so already. table: for NETLINK_ANNOUNCE. */
+int netlink_route(struct netlink *nl, enum netlink_routes kind, uint32_t table,
+		  const struct addr_prefix *prefix, bool add);
+/* Makes these, and takes away what was made of the kind for others. Table 0 with NETLINK_ANNOUNCE and no
+ * prefixes: in every table. */
+int netlink_routes(struct netlink *nl, enum netlink_routes kind, uint32_t table,
+		   const struct addr_prefix *prefix, size_t n);
+/* The rule, for both families: packets of this mark look into NETLINK_PROBE_TABLE. Mark 0: none do. */
+int netlink_probe_rule(struct netlink *nl, uint32_t mark);
+/* How many tc filters, of anybody, the clsact of an interface has; -errno, also when it has none. */
+int netlink_filters(struct netlink *nl, uint32_t ifindex);
 
 /* Calls fn for each address of this network namespace. */
-typedef void netlink_address_fn(void *arg, const struct addr *address);
+typedef void netlink_address_fn(void *arg, const struct addr *address, unsigned int prefix_len);
 int netlink_addresses(struct netlink *nl, netlink_address_fn *fn, void *arg);
 
 #endif

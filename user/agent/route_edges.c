@@ -60,11 +60,11 @@ struct route_edge *route_edge_of(struct route *route, const char *name)
 /* ---- probes -----------------------------------------------------------------------------------
  */
 
-static int open_socket(void *arg, int family)
+static int open_socket(void *arg, struct addr_port *target)
 {
 	const struct route_edge *e = arg;
 
-	return dataplane_socket(e->route->agent->dp, family);
+	return dataplane_socket(e->route->agent->dp, target->addr.family);
 }
 
 static void on_probe(void *arg, const struct health_result *result)

@@ -139,6 +139,7 @@ static void on_check(void *arg, const struct health_result *result)
 	struct backend *b = arg;
 	const struct health_answer *answer = &result->answer;
 
+	b->service->checks[b->through][result->ok]++;
 	if (result->ok)
 		snprintf(b->check, sizeof(b->check), "ok, %.1f ms", result->took_ms);
 	else
@@ -154,11 +155,50 @@ static void on_check(void *arg, const struct health_result *result)
 	tell_up(b);
 }
 
-static int open_socket(void *arg, int family)
+/* The service's address that checks ask: the one whose port they take. */
+static const struct addr *checked_address(const struct conf_service *conf)
+{
+	return conf->naddresses ? &conf->addresses[0].addr : NULL;
+}
+
+static void say_direct(struct service *service, const char *name, const char *why)
+{
+	if (!service->told_direct)
+		log_warn("service %s: %s is checked by its own address, not through the packet path: %s",
+			 service->name, name, why);
+	service->told_direct = true;
+}
+
+static int open_socket(void *arg, struct addr_port *target)
 {
 	struct backend *b = arg;
+	struct service *service = b->service;
+	const struct conf_service *conf = service->conf;
+	const struct addr *to = checked_address(conf);
+	struct dataplane *dp = service->agent->dp;
+	int fd;
 
-	return dataplane_socket(b->service->agent->dp, family);
+	b->through = false;
+	if (!conf->check.through_service || !to || service->number < 0 || b->index <= 0)
+		return dataplane_socket(dp, target->addr.family);
+	if (conf->encap != CONF_ENCAP_GUE && conf->encap != CONF_ENCAP_IPIP) {
+		say_direct(service, b->name, "the service does not encapsulate");
+		return dataplane_socket(dp, target->addr.family);
+	}
+	fd = dataplane_probe(dp, (uint16_t)b->index, to,
+			     conf->encap == CONF_ENCAP_IPIP ? WEIR_ENCAP_IPIP : WEIR_ENCAP_GUE);
+	if (fd == -EOPNOTSUPP) {
+		say_direct(service, b->name, dataplane_error(dp));
+		return dataplane_socket(dp, target->addr.family);
+	}
+	if (fd < 0) {
+		log_limited(LOG_LEVEL_ERROR, 6, "service %s: check of %s: %s", service->name, b->name,
+			    dataplane_error(dp));
+		return fd;
+	}
+	b->through = true;
+	target->addr = *to;
+	return fd;
 }
 
 static void fill_spec(const struct service *service, const struct backend *b, struct health_spec *spec)

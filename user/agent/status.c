@@ -17,6 +17,7 @@ struct agent_metrics {
 	struct metric *wanted, *applied, *up, *slots, *load, *capacity, *packets;
 	struct metric *service_capacity, *healthy, *transition, *publisher, *generation;
 	struct metric *coefficient, *variance, *error, *samples, *fallback, *reasons, *registry;
+	struct metric *checks, *egress;
 };
 
 /* JSON has no NAN: what is unknown is null. */
@@ -71,6 +72,7 @@ static json_t *backend_json(const struct service *service, size_t i)
 	json_object_set_new(out, "packets", json_integer((json_int_t)b->count.packets));
 	json_object_set_new(out, "bytes", json_integer((json_int_t)b->count.bytes));
 	json_object_set_new(out, "check", json_string(b->check));
+	json_object_set_new(out, "through", json_string(b->through ? "service" : "address"));
 	json_object_set_new(out, "why", json_string(service_why(service, i)));
 	return out;
 }
@@ -216,6 +218,11 @@ int agent_metrics_new(struct agent_metrics **out, struct metrics *m)
 		{ &a->fallback, METRIC_GAUGE, "model_fallback", "1 while cpu alone is used instead", "service" },
 		{ &a->reasons, METRIC_COUNTER, "edge_packets_total", "Packets by what became of them",
 		  "reason,fate" },
+		{ &a->checks, METRIC_COUNTER, "backend_checks_total",
+		  "Checks made, by the backend's own address or through the packet path to the service's",
+		  "service,through,result" },
+		{ &a->egress, METRIC_COUNTER, "egress_packets_total",
+		  "Packets of this host itself, by what the tc program did", "what" },
 		{ &a->registry, METRIC_GAUGE, "registry_reachable", "1 while the registry answers", NULL },
 	};
 
@@ -235,6 +242,31 @@ int agent_metrics_new(struct agent_metrics **out, struct metrics *m)
 static void set2(struct metric *metric, const char *a, const char *b, double value)
 {
 	metric_set(metric_series(metric, a, b, NULL), value);
+}
+
+static void update_checks(const struct agent_metrics *a, const struct service *service)
+{
+	static const char *const through[] = { "address", "service" }, *const result[] = { "failed", "ok" };
+
+	for (size_t i = 0; i < 2; i++)
+		for (size_t j = 0; j < 2; j++)
+			metric_set(metric_series(a->checks, service->name, through[i], result[j], NULL),
+				   (double)service->checks[i][j]);
+}
+
+static void update_egress(const struct agent_metrics *a, struct dataplane *dp)
+{
+	static const char *const what[] = {
+#define EGRESS_ROW(name, meaning) #name,
+		WEIR_EGRESS_COUNTS(EGRESS_ROW)
+#undef EGRESS_ROW
+	};
+	uint64_t count[WEIR_EGRESS_COUNT];
+
+	if (dataplane_egress_counts(dp, count) < 0)
+		return;
+	for (size_t i = 0; i < WEIR_EGRESS_COUNT; i++)
+		metric_set(metric_series(a->egress, what[i], NULL), (double)count[i]);
 }
 
 static void update_service(const struct agent_metrics *a, struct service *service)
@@ -261,6 +293,7 @@ static void update_service(const struct agent_metrics *a, struct service *servic
 	}
 	set2(a->error, name, "learned", sqrt(m->error));
 	set2(a->error, name, "cpu", sqrt(m->prior_error));
+	update_checks(a, service);
 	metric_set(metric_series(a->service_capacity, name, NULL), weight_capacity(service->weight));
 	metric_set(metric_series(a->healthy, name, NULL), (double)service_healthy(service));
 	metric_set(metric_series(a->transition, name, NULL), service->transition);
@@ -282,6 +315,7 @@ void agent_metrics_update(struct agent *agent)
 		for (int r = 0; r < WEIR_REASON_COUNT; r++)
 			set2(a->reasons, dataplane_reason_name((enum weir_reason)r),
 			     dataplane_reason_fate((enum weir_reason)r), (double)count[r].packets);
+	update_egress(a, agent->dp);
 	metric_set(metric_series(a->registry, NULL), exchange_state(agent->exchange) == EXCHANGE_OK);
 	route_metrics_update(agent->route);
 }
