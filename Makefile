@@ -34,7 +34,7 @@ agent_src    += user/agent/maps_sweep.c user/agent/mapset.c user/agent/netlink.c
 agent_src    += user/agent/agent.c user/agent/exchange.c user/agent/saved.c user/agent/service.c user/agent/status.c user/agent/swap.c
 agent_src    += user/agent/filterset.c
 agent_src    += user/agent/sister.c user/agent/table.c
-agent_src    += user/agent/samples.c user/agent/trace.c user/agent/trace_ask.c
+agent_src    += user/agent/dataplane_sample.c user/agent/samples.c user/agent/seen.c user/agent/trace.c user/agent/trace_ask.c
 agent_src    += user/agent/handover.c user/agent/route.c user/agent/route_edges.c user/agent/route_pick.c user/agent/route_show.c
 agent_src    += user/agent/health.c user/agent/model.c user/agent/publish.c user/agent/report.c user/agent/rates.c user/agent/ring.c user/agent/weight.c
 
@@ -135,7 +135,7 @@ weir_src     += tools/media.c tools/media_add.c tools/media_encode.c tools/media
 weir_src     += tools/media_watch.c tools/media_watch_events.c tools/media_watch_fetch.c tools/media_watch_hold.c tools/media_watch_serve.c
 weir_src     += tools/media_watch_session.c tools/media_watch_track.c tools/media_watch_ws.c
 weir_src     += tools/peers.c
-weir_src     += tools/pcapng.c tools/trace.c tools/trace_line.c
+weir_src     += tools/pcapng.c tools/top.c tools/trace.c tools/trace_line.c
 weir_src     += tools/tunnel.c tools/tunnel_enroll.c tools/tunnel_origin.c tools/tunnel_show.c tools/tunnel_status.c tools/tunnel_watch.c tools/tunnel_wish.c
 
 bpf_src      := bpf/edge.bpf.c bpf/egress.bpf.c bpf/listen.bpf.c

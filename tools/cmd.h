@@ -101,6 +101,9 @@ uint64_t cmd_parse_duration(const char *text);
 /* Waits so many seconds, or for a key on a terminal; false when the user wants to go (q). */
 bool cmd_rest(unsigned int seconds);
 
+/* What `weir status` prints, once; true: every role answers. */
+bool show_status(const struct conf *conf, bool json);
+
 /* ---- reaching ---- */
 /* Loads the configuration or says its faults; NULL then. */
 struct conf *cmd_conf(const struct cmd_options *opt);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * show.c -- `weir check`, `weir status`, `weir weights`, `weir top`, `weir drain`: what the daemons
+ * show.c -- `weir check`, `weir status`, `weir weights`, `weir drain`: what the daemons
  * say.
  */
 #include "tools/tunnel.h"
@@ -290,12 +290,24 @@ static json_t *gather_status(const struct conf *conf, bool *all_up)
 	return all;
 }
 
+bool show_status(const struct conf *conf, bool json)
+{
+	bool all_up;
+	json_t *all = gather_status(conf, &all_up);
+
+	if (json)
+		cmd_print_json(json_incref(all));
+	else
+		print_status(conf, all);
+	json_decref(all);
+	return all_up;
+}
+
 int cmd_status(const struct cmd *cmd, int argc, char **argv)
 {
 	struct cmd_options opt = { 0 };
 	int n = cmd_parse(cmd, argc, argv, &opt, NULL);
 	struct conf *conf;
-	json_t *all;
 	bool all_up;
 
 	if (n < 0)
@@ -303,12 +315,7 @@ int cmd_status(const struct cmd *cmd, int argc, char **argv)
 	conf = cmd_conf(&opt);
 	if (!conf)
 		return CMD_USAGE;
-	all = gather_status(conf, &all_up);
-	if (opt.json)
-		cmd_print_json(json_incref(all));
-	else
-		print_status(conf, all);
-	json_decref(all);
+	all_up = show_status(conf, opt.json);
 	conf_free(conf);
 	return all_up ? CMD_OK : CMD_FAILED;
 }
@@ -379,49 +386,6 @@ int cmd_weights(const struct cmd *cmd, int argc, char **argv)
 	json_decref(answer);
 	conf_free(conf);
 	return n;
-}
-
-/* ---- top ------------------------------------------------------------------------------------- */
-
-int cmd_top(const struct cmd *cmd, int argc, char **argv)
-{
-	const char *interval = "1s", *rounds = NULL;
-	const struct cmd_flag own[] = { { "--interval", &interval, NULL },
-					{ "--rounds", &rounds, NULL },
-					{ NULL, NULL, NULL } };
-	struct cmd_options opt = { 0 };
-	bool tty = isatty(STDOUT_FILENO), all_up = true, more = true;
-	int n = cmd_parse(cmd, argc, argv, &opt, own);
-	struct conf *conf;
-	long left;
-
-	if (n < 0)
-		return cmd_exit_of(n);
-	left = rounds ? atol(rounds) : tty ? -1 : 1;
-	if (!cmd_parse_duration(interval) || left == 0)
-		return cmd_usage(cmd,
-				 "--interval wants a time such as 2s, --rounds a number above 0");
-	conf = cmd_conf(&opt);
-	if (!conf)
-		return CMD_USAGE;
-	while (more) {
-		json_t *all = gather_status(conf, &all_up);
-
-		if (tty && !opt.json)
-			fputs("\033[H\033[2J", stdout);
-		if (opt.json)
-			cmd_print_json(json_incref(all));
-		else
-			print_status(conf, all);
-		if (tty && !opt.json)
-			printf("\nevery %s; q and Enter ends\n", interval);
-		fflush(stdout);
-		json_decref(all);
-		more = left < 0 || --left > 0;
-		more = more && cmd_rest((unsigned int)cmd_parse_duration(interval));
-	}
-	conf_free(conf);
-	return all_up ? CMD_OK : CMD_FAILED;
 }
 
 /* ---- drain ----------------------------------------------------------------------------------- */

@@ -11,6 +11,7 @@ _weir() {
 	case $prev in
 	--reason)
 		COMPREPLY=($(compgen -W "sent passed dropped $(weir status --json 2>/dev/null | sed -n '/"counters": {/,/}/s/^ *"\([A-Z_0-9]*\)": .*/\1/p')" -- "$cur")); return ;;
+	--sort) COMPREPLY=($(compgen -W "name packets bits syn" -- "$cur")); return ;;
 	--proto) COMPREPLY=($(compgen -W "tcp udp icmp icmpv6 ipip ipv6" -- "$cur")); return ;;
 	--write) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	--role) COMPREPLY=($(compgen -W "member auditor steward admin" -- "$cur")); return ;;
@@ -26,7 +27,7 @@ _weir() {
 	up) words="-c -v --ready --help" ;;
 	check) words="-c --keys --json --help" ;;
 	status | weights) words="-c --json --help" ;;
-	top) words="-c --interval --rounds --json --help" ;;
+	top) words="-c --interval --sort --rounds --once --json --help" ;;
 	trace) words="-c --address --port --proto --reason --service --backend --one-of --count --seconds --snap --inner --write --json --help" ;;
 	drain) words="-c --stop --json --help" ;;
 	put | get | ls | rm) words="-c --gateway --token-file --ca --json --help" ;;

@@ -38,10 +38,14 @@ static const struct cmd commands[] = {
 	  CONFIG_HELP JSON_HELP "\nexit code 0 when every role answers\nexample: weir status "
 				"--json | jq '.roles.agent.services'\n",
 	  cmd_status },
-	{ "top", "[-c FILE] [--interval 1s]", "Show the status again and again",
-	  CONFIG_HELP "  --interval T    pause between two looks (1s)\n  --rounds N      end after "
-		      "so many (1 when not on a terminal)\n" JSON_HELP
-		      "\nexample: weir top --interval 2s\n",
+	{ "top", "[-c FILE] [--interval 1s] [--sort packets]",
+	  "Show what goes through the packet path each second, by reason, service and backend",
+	  CONFIG_HELP "  --interval T    pause between two looks (1s)\n"
+		      "  --sort W        by name, packets, bits or syn (packets); keys n p b s while it runs, q ends\n"
+		      "  --rounds N      end after so many (1 when not on a terminal)\n"
+		      "  --once          one look\n" JSON_HELP
+		      "\na node without an agent shows its status again and again\n"
+		      "example: weir top --sort bits; weir top --once --json | jq .rates\n",
 	  cmd_top },
 	{ "trace", "[--address PREFIX] [--port N] [--reason NAME] [--write FILE] …",
 	  "Show packets as the packet path sees them, and what becomes of each",

@@ -70,6 +70,7 @@ static void on_tick(void *arg)
 	route_tick(agent->route);
 	for (size_t i = 0; i < agent->n; i++)
 		service_tick(agent->services[i], dt);
+	seen_tick(agent, dt);
 	agent_metrics_update(agent);
 }
 
@@ -128,6 +129,8 @@ int agent_start(struct daemon *d)
 	struct agent *agent = d->state;
 	int err = agent_metrics_new(&agent->metrics, d->metrics);
 
+	if (err == 0)
+		err = seen_new(agent);
 	if (err == 0)
 		err = loop_fd_add(d->loop, &agent->dp_watch, dataplane_fd(agent->dp), EPOLLIN, on_loader,
 				  agent);
@@ -193,6 +196,7 @@ void agent_stop(struct daemon *d)
 		service_free(agent->services[i]);
 	free(agent->services);
 	free(agent->metrics);
+	seen_free(agent);
 	load_free(agent->load);
 	httpc_free(agent->client);
 	dataplane_close(agent->dp);

@@ -21,6 +21,20 @@
 struct agent;
 struct service;
 
+/* ---- what was counted, and how fast (seen.c) ------------------------------------------------------- */
+
+struct seen_rate {
+	double packets, bits;           /* a second */
+};
+
+struct service_seen {
+	struct weir_count count;
+	struct weir_flag_count flags;
+	struct seen_rate rate;
+	double syn, fin, rst;           /* a second */
+	bool there;
+};
+
 /* ---- backends and services (service.c) ---------------------------------------------------------- */
 
 struct backend {
@@ -37,7 +51,9 @@ struct backend {
 	bool fresh;                     /* the report is new since the last tick */
 	struct weight_report report;
 	bool draining;
-	struct weir_count count;
+	struct weir_count count, was;   /* was: a tick ago, of was_index */
+	int was_index;
+	struct seen_rate rate;
 };
 
 struct service {
@@ -58,6 +74,7 @@ struct service {
 	bool publisher;
 	bool forked;                    /* the registry is silent and we took dead backends out ourselves */
 	uint32_t transition, moved;
+	struct service_seen seen, was;
 	/* A sister's slot table is waited for before rates are put in force (sister.c). */
 	enum { COPY_DONE, COPY_EMPTY, COPY_OLDER } copy;
 	bool copy_asked;
@@ -144,6 +161,24 @@ void exchange_tick(struct exchange *x);
 /* This node's addresses as other edges know them (IPv4, IPv6; AF_UNSPEC: not configured). */
 void agent_edge_addresses(const struct conf_edge *conf, struct addr out[2]);
 
+#define SEEN_CPUS_MAX 1024
+
+struct seen;
+struct seen_metrics {
+	struct metric *backend_packets, *backend_bytes, *service_packets, *service_bytes, *service_flags;
+	struct metric *reasons, *reason_bytes, *cpus, *traces, *samples, *lost;
+};
+int seen_new(struct agent *agent);      /* makes agent->seen */
+void seen_free(struct agent *agent);
+void seen_read(struct agent *agent);    /* counters as they are now */
+void seen_tick(struct agent *agent, double dt); /* once a second: counters and rates */
+/* Members of `status`: counters, rates, cpus, trace; those of a service; the rates of a backend. */
+void seen_json(const struct agent *agent, json_t *answer);
+void seen_service_json(const struct service *service, json_t *out);
+json_t *seen_backend_json(const struct backend *b);
+int seen_metrics_new(struct seen_metrics *a, struct metrics *m);
+void seen_metrics_update(const struct seen_metrics *a, const struct agent *agent);
+
 /* ---- what people see (status.c) ---------------------------------------------------------------------- */
 
 struct agent_metrics;
@@ -184,6 +219,7 @@ struct agent {
 	struct route *route;            /* NULL: no tunnels here */
 	struct handover *handover;
 	struct trace *trace;
+	struct seen *seen;
 	struct agent_metrics *metrics;
 	struct service **services;
 	size_t n;

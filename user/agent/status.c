@@ -11,13 +11,13 @@
 #include "user/agent/agent.h"
 
 #define INTERFACES_MAX 64
-#define COUNTS_MAX     1024     /* backends a call, dataplane.h */
 
 struct agent_metrics {
-	struct metric *wanted, *applied, *up, *slots, *load, *capacity, *packets;
+	struct metric *wanted, *applied, *up, *slots, *load, *capacity;
 	struct metric *service_capacity, *healthy, *transition, *publisher, *generation;
-	struct metric *coefficient, *variance, *error, *samples, *fallback, *reasons, *registry;
+	struct metric *coefficient, *variance, *error, *samples, *fallback, *registry;
 	struct metric *checks, *egress;
+	struct seen_metrics seen;
 };
 
 /* JSON has no NAN: what is unknown is null. */
@@ -40,23 +40,6 @@ static json_t *interfaces(const struct agent *agent)
 	return list;
 }
 
-static void read_counts(struct service *service)
-{
-	uint16_t index[COUNTS_MAX];
-	struct weir_count count[COUNTS_MAX];
-
-	for (size_t first = 0; service->number >= 0 && first < service->n; first += COUNTS_MAX) {
-		size_t n = service->n - first < COUNTS_MAX ? service->n - first : COUNTS_MAX;
-
-		for (size_t i = 0; i < n; i++)
-			index[i] = (uint16_t)service->backends[first + i]->index;
-		if (dataplane_backend_counts(service->agent->dp, index, n, count) < 0)
-			return;
-		for (size_t i = 0; i < n; i++)
-			service->backends[first + i]->count = count[i];
-	}
-}
-
 static json_t *backend_json(const struct service *service, size_t i)
 {
 	const struct backend *b = service->backends[i];
@@ -71,6 +54,7 @@ static json_t *backend_json(const struct service *service, size_t i)
 	json_object_set_new(out, "capacity", number(state->capacity));
 	json_object_set_new(out, "packets", json_integer((json_int_t)b->count.packets));
 	json_object_set_new(out, "bytes", json_integer((json_int_t)b->count.bytes));
+	json_object_set_new(out, "rates", seen_backend_json(b));
 	json_object_set_new(out, "check", json_string(b->check));
 	json_object_set_new(out, "through", json_string(b->through ? "service" : "address"));
 	json_object_set_new(out, "why", json_string(service_why(service, i)));
@@ -98,7 +82,6 @@ static json_t *service_json(struct service *service)
 	const struct conf_service *conf = service->conf;
 	char text[ADDR_PORT_STRLEN];
 
-	read_counts(service);
 	for (size_t i = 0; i < conf->naddresses; i++)
 		json_array_append_new(addresses, json_string(addr_port_format(&conf->addresses[i], text,
 									      sizeof(text))));
@@ -113,20 +96,8 @@ static json_t *service_json(struct service *service)
 			"capacity", weight_capacity(service->weight),
 			"publisher", service->publisher,
 			"transition", (json_int_t)service->transition, "backends", backends);
+	seen_service_json(service, out);
 	json_object_update_new(out, model_json(service));
-	return out;
-}
-
-static json_t *counters(const struct agent *agent)
-{
-	struct weir_count count[WEIR_REASON_COUNT];
-	json_t *out = json_object();
-
-	if (dataplane_reasons(agent->dp, count) < 0)
-		return out;
-	for (int r = 0; r < WEIR_REASON_COUNT; r++)
-		json_object_set_new(out, dataplane_reason_name((enum weir_reason)r),
-				    json_integer((json_int_t)count[r].packets));
 	return out;
 }
 
@@ -135,11 +106,12 @@ void agent_status(struct daemon *d, json_t *answer)
 	const struct agent *agent = d->state;
 	json_t *services = json_array();
 
+	seen_read(d->state);
 	for (size_t i = 0; i < agent->n; i++)
 		json_array_append_new(services, service_json(agent->services[i]));
 	json_object_set_new(answer, "interfaces", interfaces(agent));
 	json_object_set_new(answer, "services", services);
-	json_object_set_new(answer, "counters", counters(agent));
+	seen_json(agent, answer);
 	route_status(agent->route, answer);
 }
 
@@ -203,7 +175,6 @@ int agent_metrics_new(struct agent_metrics **out, struct metrics *m)
 		{ &a->load, METRIC_GAUGE, "backend_load_ratio", "Learned load, 1 is full", both },
 		{ &a->capacity, METRIC_GAUGE, "backend_capacity_requests_per_second",
 		  "Successes per second that the backend would take at load 1", both },
-		{ &a->packets, METRIC_COUNTER, "backend_packets_total", "Packets sent to the backend", both },
 		{ &a->service_capacity, METRIC_GAUGE, "service_capacity_requests_per_second",
 		  "Sum of the capacities of what is up", "service" },
 		{ &a->healthy, METRIC_GAUGE, "service_healthy_backends", "Up and not draining", "service" },
@@ -216,8 +187,6 @@ int agent_metrics_new(struct agent_metrics **out, struct metrics *m)
 		  "service,model" },
 		{ &a->samples, METRIC_COUNTER, "model_samples_total", "Pairs learned from", "service" },
 		{ &a->fallback, METRIC_GAUGE, "model_fallback", "1 while cpu alone is used instead", "service" },
-		{ &a->reasons, METRIC_COUNTER, "edge_packets_total", "Packets by what became of them",
-		  "reason,fate" },
 		{ &a->checks, METRIC_COUNTER, "backend_checks_total",
 		  "Checks made, by the backend's own address or through the packet path to the service's",
 		  "service,through,result" },
@@ -234,6 +203,10 @@ int agent_metrics_new(struct agent_metrics **out, struct metrics *m)
 			free(a);
 			return -ENOMEM;
 		}
+	}
+	if (seen_metrics_new(&a->seen, m)) {
+		free(a);
+		return -ENOMEM;
 	}
 	*out = a;
 	return 0;
@@ -274,7 +247,6 @@ static void update_service(const struct agent_metrics *a, struct service *servic
 	const struct model *m = weight_model(service->weight);
 	const char *name = service->name;
 
-	read_counts(service);
 	for (size_t i = 0; i < service->n; i++) {
 		const struct backend *b = service->backends[i];
 		const struct weight_state *state = weight_state(service->weight, i);
@@ -285,7 +257,6 @@ static void update_service(const struct agent_metrics *a, struct service *servic
 		set2(a->slots, name, b->name, service->slots[i]);
 		set2(a->load, name, b->name, state->load);
 		set2(a->capacity, name, b->name, state->capacity);
-		set2(a->packets, name, b->name, (double)b->count.packets);
 	}
 	for (size_t j = 0; j < m->n; j++) {
 		set2(a->coefficient, name, m->name[j], model_theta(m, j));
@@ -307,14 +278,10 @@ static void update_service(const struct agent_metrics *a, struct service *servic
 void agent_metrics_update(struct agent *agent)
 {
 	const struct agent_metrics *a = agent->metrics;
-	struct weir_count count[WEIR_REASON_COUNT];
 
 	for (size_t i = 0; i < agent->n; i++)
 		update_service(a, agent->services[i]);
-	if (dataplane_reasons(agent->dp, count) == 0)
-		for (int r = 0; r < WEIR_REASON_COUNT; r++)
-			set2(a->reasons, dataplane_reason_name((enum weir_reason)r),
-			     dataplane_reason_fate((enum weir_reason)r), (double)count[r].packets);
+	seen_metrics_update(&a->seen, agent);
 	update_egress(a, agent->dp);
 	metric_set(metric_series(a->registry, NULL), exchange_state(agent->exchange) == EXCHANGE_OK);
 	route_metrics_update(agent->route);
