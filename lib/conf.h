@@ -68,6 +68,11 @@ struct conf_service {
 };
 
 enum conf_mss { CONF_MSS_AUTO, CONF_MSS_OFF }; /* words beside a number */
+/* Packets a second, and how many at once. */
+struct conf_rate {
+	uint32_t rate; /* 0: not limited */
+	uint32_t burst;
+};
 
 struct conf_agent {
 	bool enabled;
@@ -88,6 +93,12 @@ struct conf_agent {
 		uint32_t mss; /* or enum conf_mss */
 	} decap;
 	uint32_t announce; /* routing table; 0: none */
+	struct {
+		char **block, **allow; /* networks and files of such */
+		size_t nblock, nallow;
+		struct conf_rate syn, udp, dns, fresh;
+		uint32_t prefix4, prefix6; /* bits of a source's network */
+	} filter;
 	struct conf_service *services;
 	size_t nservices;
 };

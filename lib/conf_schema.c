@@ -77,6 +77,31 @@ static const struct conf_key decap_keys[] = {
 };
 SUB(decap, conf_agent, CONF_NO_FLAG);
 
+static const struct conf_key filter_limits_keys[] = {
+	{ "syn", CONF_RATE, AT(conf_agent, filter.syn),
+	  .doc = "New TCP connections of one network." },
+	{ "udp", CONF_RATE, AT(conf_agent, filter.udp), .doc = "UDP packets of one network." },
+	{ "dns", CONF_RATE, AT(conf_agent, filter.dns),
+	  .doc = "UDP packets of one network to port 53. Default: they count as udp." },
+	{ "new", CONF_RATE, AT(conf_agent, filter.fresh), .fallback = "2000/s burst 20000",
+	  .doc = "Networks that get a limit of their own; those beyond share one." },
+};
+SUB(filter_limits, conf_agent, CONF_NO_FLAG);
+
+static const struct conf_key filter_keys[] = {
+	{ "block", CONF_NETWORKS, PLACE(conf_agent, filter.block, filter.nblock),
+	  .doc = "Sources whose packets are dropped." },
+	{ "allow", CONF_NETWORKS, PLACE(conf_agent, filter.allow, filter.nallow),
+	  .doc = "Sources that are neither blocked nor limited." },
+	{ "limits", CONF_SECTION, .offset = 0, .section = &filter_limits,
+	  .doc = "What each network may send to services; none of it by default." },
+	{ "prefix4", CONF_NUMBER, AT(conf_agent, filter.prefix4), .min = 8, .max = 32,
+	  .fallback = "24", .doc = "Bits of an IPv4 network that is limited as one." },
+	{ "prefix6", CONF_NUMBER, AT(conf_agent, filter.prefix6), .min = 16, .max = 64,
+	  .fallback = "56", .doc = "Bits of an IPv6 network that is limited as one." },
+};
+SUB(filter, conf_agent, CONF_NO_FLAG);
+
 static const struct conf_key check_keys[] = {
 	{ "type", CONF_WORD, AT(conf_service, check.type), .words = words_check, .fallback = "tcp",
 	  .doc = "How a backend is asked whether it lives; http also brings its load." },
@@ -158,6 +183,8 @@ static const struct conf_key agent_keys[] = {
 		 "up, for a routing daemon to announce; 0: none." },
 	{ "decap", CONF_SECTION, .offset = 0, .section = &decap,
 	  .doc = "For backends: where encapsulated packets are taken, and from whom." },
+	{ "filter", CONF_SECTION, .offset = 0, .section = &filter,
+	  .doc = "Whose packets are dropped, and how many are taken." },
 	{ "services", CONF_SECTION, MANY(conf_agent, services), .section = &service,
 	  .doc = "What is balanced." },
 };

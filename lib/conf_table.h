@@ -33,6 +33,8 @@ enum conf_type {
 	CONF_LISTEN,	/* struct addr_port without proto */
 	CONF_SERVE,	/* struct addr_port with proto */
 	CONF_PREFIX,	/* struct addr_prefix */
+	CONF_NETWORKS,	/* char *: a network, or a file's path, made absolute; it must exist */
+	CONF_RATE,	/* struct conf_rate */
 	CONF_SECTION,	/* a struct of its own */
 };
 

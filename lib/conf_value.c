@@ -66,6 +66,8 @@ static const struct {
 	[CONF_LISTEN] = { sizeof(struct addr_port), "ADDRESS:PORT, [ADDRESS]:PORT or unix:PATH" },
 	[CONF_SERVE] = { sizeof(struct addr_port), "ADDRESS:PORT/tcp or ADDRESS:PORT/udp" },
 	[CONF_PREFIX] = { sizeof(struct addr_prefix), "a network such as 198.18.0.0/16" },
+	[CONF_NETWORKS] = { sizeof(char *), "a network such as 203.0.113.0/24, or the path of a file" },
+	[CONF_RATE] = { sizeof(struct conf_rate), "a rate such as 200/s, or 200/s burst 400" },
 	[CONF_SECTION] = { 0, "section" },
 };
 
@@ -200,6 +202,25 @@ static int set_file(const char *text, const char *folder, struct conf_arena *are
 	return 0;
 }
 
+/* A network or the path of a file of such; what consists of an address's characters is no path. */
+static int set_networks(const char *text, const char *folder, struct conf_arena *arena, char **at,
+			char *why)
+{
+	struct addr_prefix p;
+	bool path = *text == '/' || *text == '.' || text[strspn(text, "0123456789abcdefABCDEF:./")];
+
+	if (!path && *text) {
+		if (addr_prefix_parse(&p, text))
+			return refuse(why, "\"%.60s\" is not a network; write it like 203.0.113.0/24 or "
+				      "2001:db8::/32, or a file's path (./NAME beside this one)",
+				      text);
+		return put_text(arena, at, text);
+	}
+	while (text[0] == '.' && text[1] == '/')
+		text += 2;
+	return set_file(text, folder, arena, at, why);
+}
+
 /* Digits only; false when there are none, or too many. *end is what follows. */
 static bool parse_digits(const char *text, uint64_t *out, const char **end)
 {
@@ -307,6 +328,29 @@ static int set_number(const struct conf_key *key, const char *text, uint64_t typ
 		return refuse(why, "%.60s is out of range; possible is %" PRIu64 " to %" PRIu64,
 			      text, key->min, max);
 	*at = value;
+	return 0;
+}
+
+/* "200/s" or "200/s burst 400"; without a burst it is twice a second's. */
+static int set_rate(const char *text, struct conf_rate *at, char *why)
+{
+	static const char between[] = "/s burst ";
+	uint64_t rate, burst = 0;
+	const char *end;
+	bool good = parse_digits(text, &rate, &end) && !strncmp(end, between, 2);
+
+	if (good && end[2]) {
+		good = !strncmp(end, between, sizeof(between) - 1) &&
+		       parse_digits(end + sizeof(between) - 1, &burst, &end) && !*end && burst;
+	} else if (good) {
+		burst = rate * 2;
+	}
+	if (!good)
+		return refuse(why, "\"%.60s\" is not a rate; write packets a second such as 200/s, or 200/s "
+			      "burst 400 to say how many may come at once", text);
+	if (!rate || rate > 100000000 || burst > 1000000000)
+		return refuse(why, "%.60s is out of range; possible is 1/s to 100000000/s", text);
+	*at = (struct conf_rate){ (uint32_t)rate, (uint32_t)burst };
 	return 0;
 }
 
@@ -499,6 +543,8 @@ static int set_scalar(const struct conf_key *key, const char *text, void *at, ch
 		if (!err)
 			*(bool *)at = word == 1;
 		return err;
+	case CONF_RATE:
+		return set_rate(text, at, why);
 	case CONF_REAL:
 		return set_real(text, at, why);
 	case CONF_FRACTION:
@@ -536,6 +582,8 @@ int conf_value_set(const struct conf_key *key, const char *text, const char *fol
 			     : refuse(why, "is empty; write a path");
 	case CONF_FILE:
 		return set_file(text, folder, arena, at, why);
+	case CONF_NETWORKS:
+		return set_networks(text, folder, arena, at, why);
 	case CONF_URL:
 		return set_url(text, folder, arena, at, why);
 	case CONF_LISTEN:

@@ -4,7 +4,7 @@ _weir() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		words="up check status top trace weights drain put get ls rm media login logout whoami dataset upload sync catalogue audit group user token tunnel peers ca lab help --help --version"
+		words="up check status top trace weights filter drain put get ls rm media login logout whoami dataset upload sync catalogue audit group user token tunnel peers ca lab help --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
@@ -30,6 +30,15 @@ _weir() {
 	top) words="-c --interval --sort --rounds --once --json --help" ;;
 	trace) words="-c --address --port --proto --reason --service --backend --one-of --count --seconds --snap --inner --write --json --help" ;;
 	drain) words="-c --stop --json --help" ;;
+	filter)
+		case ${COMP_WORDS[2]} in
+		add) words="block allow --for" ;;
+		remove) words=$(weir filter list --json 2>/dev/null | sed -n 's/^ *"network": "\(.*\)",*$/\1/p') ;;
+		top) words="--max" ;;
+		list | reload | test) words="" ;;
+		*) words="list add remove reload top test" ;;
+		esac
+		words+=" -c --json --help" ;;
 	put | get | ls | rm) words="-c --gateway --token-file --ca --json --help" ;;
 	media)
 		case ${COMP_WORDS[2]} in

@@ -74,6 +74,18 @@ static const struct cmd commands[] = {
 	  CONFIG_HELP "  --stop          let it take part again\n" JSON_HELP
 		      "\nexample: weir drain gw-a1; weir drain --stop gw-a1\n",
 	  cmd_drain },
+	{ "filter", "[list | add block|allow NETWORK | remove NETWORK | reload | top | test ADDRESS]",
+	  "Whose packets this node drops, and how many it takes of whom",
+	  "  list            lists, what was added by hand, limits, what was dropped (without a word, too)\n"
+	  "  add             block or allow a network now; kept over restarts of the agent\n"
+	  "    --for T       so long, such as 90s, 1h, 7d (until it is removed)\n"
+	  "  remove          what was added\n"
+	  "  reload          read the files of lists again; with a wrong line in one the old ones stay\n"
+	  "  top             the networks of which most was dropped by limits\n"
+	  "    --max N       so many (20)\n"
+	  "  test            what the lists say of an address, and where\n" CONFIG_HELP JSON_HELP
+	  "\nexample: weir filter add block 203.0.113.0/24 --for 1h; weir filter test 203.0.113.7\n",
+	  cmd_filter },
 	{ "put", "FILE BUCKET/KEY", "Upload a file",
 	  CONFIG_HELP OBJECT_HELP
 	  "\na key that ends in / gets the file's name\nexample: weir put report.csv data/2026/\n",

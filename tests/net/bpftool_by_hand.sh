@@ -45,6 +45,15 @@ count() { bpftool -j map lookup pinned "$1/reasons" key "$2" 0 0 0 | jq '[.forma
 check "packets were sent" test "$(count /sys/fs/bpf/weir 0)" -gt 100
 check "and opened" test "$(count /sys/fs/bpf/back 2)" -gt 100
 check "maps have names for every field" sh -c 'bpftool map dump pinned /sys/fs/bpf/weir/services | grep -q "\"slots\": 1"'
+at client ip addr add 203.0.113.9/32 dev lo
+ip route add 203.0.113.9 via 198.18.1.2
+ping_from() { at client busybox ping -I "$1" -c1 -W1 -q 198.18.1.1 >/dev/null; }
+check "a source is heard" ping_from 203.0.113.9
+{ block 1 | grep -E '^(W=|zeros)'; block 3; } >/run/filter.sh
+check "the filter's commands work" bash -e /run/filter.sh
+check "it is not heard any more" test -n "$(ping_from 203.0.113.9 || echo blocked)"
+check "another is" ping_from 198.18.1.2
+check "it was counted as blocked" test "$(count /sys/fs/bpf/weir 22)" -gt 0
 bpftool net detach xdpdrv dev eth1 && rm -r /sys/fs/bpf/weir
 check "taken off again" sh -c '! ip link show eth1 | grep -q xdp'
 echo "1..$n"

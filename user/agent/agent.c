@@ -68,6 +68,7 @@ static void on_tick(void *arg)
 	agent->last_tick_us = now;
 	exchange_tick(agent->exchange);
 	route_tick(agent->route);
+	filter_tick(agent->filter);
 	for (size_t i = 0; i < agent->n; i++)
 		service_tick(agent->services[i], dt);
 	seen_tick(agent, dt);
@@ -147,6 +148,10 @@ int agent_start(struct daemon *d)
 	if (err == 0)
 		err = trace_start(agent->trace);
 	if (err == 0)
+		err = filter_start(&agent->filter, agent);
+	if (err == 0)
+		err = filter_metrics_new(agent->filter, d->metrics);
+	if (err == 0)
 		err = inside_serve(agent->inside, d, agent->load, NULL, agent_routes, agent);
 	agent->last_tick_us = agent_now_us();
 	if (err == 0)
@@ -175,6 +180,7 @@ int agent_reload(struct daemon *d, const struct conf *old)
 		return err;
 	}
 	route_changed(agent->route);
+	filter_changed(agent->filter);
 	exchange_announce(agent->exchange);
 	return 0;
 }
@@ -187,6 +193,7 @@ void agent_stop(struct daemon *d)
 		return;
 	loop_timer_stop(agent->timer);
 	loop_fd_stop(agent->dp_watch);
+	filter_stop(agent->filter);
 	inside_stop(agent->inside);
 	handover_stop(agent->handover);
 	trace_stop(agent->trace);

@@ -13,6 +13,7 @@
 #include "lib/inside.h"
 #include "lib/load.h"
 #include "user/agent/dataplane.h"
+#include "user/agent/filter.h"
 #include "user/agent/health.h"
 #include "user/agent/publish.h"
 #include "user/agent/route.h"
@@ -220,6 +221,7 @@ struct agent {
 	struct handover *handover;
 	struct trace *trace;
 	struct seen *seen;
+	struct filter *filter;
 	struct agent_metrics *metrics;
 	struct service **services;
 	size_t n;

@@ -385,6 +385,12 @@ void attach_fds(const struct packet_path *path, struct maps_fds *fds)
 		.sample_filters = bpf_map__fd(s->maps.sample_filters),
 		.sample_counts = bpf_map__fd(s->maps.sample_counts),
 		.flag_counts = bpf_map__fd(s->maps.flag_counts),
+		.filter4 = bpf_map__fd(s->maps.filter4),
+		.filter6 = bpf_map__fd(s->maps.filter6),
+		.filter_hints = bpf_map__fd(s->maps.filter_hints),
+		.filter_limits = bpf_map__fd(s->maps.filter_limits),
+		.filter_buckets = bpf_map__fd(s->maps.filter_buckets),
+		.filter_shared = bpf_map__fd(s->maps.filter_shared),
 	};
 }
 

@@ -138,6 +138,22 @@ int dataplane_edges(struct dataplane *dp, const struct addr self[2], const struc
 int dataplane_listener(struct dataplane *dp, int family, int fd);
 int dataplane_listen_counts(struct dataplane *dp, uint64_t out[WEIR_LISTEN_COUNT]);
 
+/* ---- the filter (filterset.h says what these do) ------------------------------------------------ */
+enum dataplane_filter {
+	DATAPLANE_FILTER_BEGIN,
+	DATAPLANE_FILTER_PUT,           /* body: struct filterset_entry[] */
+	DATAPLANE_FILTER_COMMIT,
+	DATAPLANE_FILTER_CHANGE,        /* body: struct filterset_entry[] */
+	DATAPLANE_FILTER_LOOKUP,        /* body: struct filterset_entry; returns enum weir_verdict */
+	DATAPLANE_FILTER_LIMITS,        /* body: struct weir_limits, or nothing: no limits */
+	DATAPLANE_FILTER_TOP,           /* answer: struct filterset_top[] */
+	DATAPLANE_FILTER_STATE,         /* answer: struct filterset_state */
+};
+#define DATAPLANE_FILTER_ENTRIES 2400u  /* a call */
+/* body and out may be NULL with length 0; *max is the room of out and becomes the answer's length. */
+int dataplane_filter(struct dataplane *dp, enum dataplane_filter what, const void *body, size_t len, void *out,
+		     size_t *max);
+
 /* ---- the rest ----------------------------------------------------------------------------------- */
 /* A non-blocking, close-on-exec TCP socket of AF_INET or AF_INET6 with the configured mark, for health
  * checks. Returns the fd or -errno. */

@@ -376,6 +376,8 @@ static int dispatch(struct loader *l)
 		return loader_do_egress_counts(l);
 	case LOADER_ANNOUNCE:
 		return loader_do_announce(l);
+	case LOADER_FILTER:
+		return loader_do_filter(l);
 	}
 	return -EOPNOTSUPP;
 }
@@ -608,6 +610,8 @@ static int start(struct loader *l, const struct conf_agent *conf,
 	if (rc)
 		return rc;
 	rc = maps_open(&l->maps, &l->fds);
+	if (!rc)
+		rc = loader_start_filter(l);
 	if (!rc)
 		rc = netlink_open(&l->nl);
 	if (!rc)

@@ -50,6 +50,7 @@ enum loader_op {
 				   result 1: none, it cannot be (the body says why) */
 	LOADER_EGRESS_COUNTS,   /* answer: uint64_t[WEIR_EGRESS_COUNT] */
 	LOADER_ANNOUNCE,        /* number: table; body: struct addr_prefix[] */
+	LOADER_FILTER,          /* number: enum dataplane_filter */
 };
 
 struct loader_message {

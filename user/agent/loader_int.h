@@ -7,6 +7,7 @@
 
 #include "user/agent/attach.h"
 #include "user/agent/egress.h"
+#include "user/agent/filterset.h"
 #include "user/agent/loader.h"
 #include "user/agent/netlink.h"
 #include "user/agent/steer.h"
@@ -24,6 +25,7 @@ struct loader {
 	struct steer *steer; /* NULL: no tunnels here */
 	struct maps_fds fds;
 	struct maps *maps;
+	struct filterset *filter;
 	struct netlink *nl;
 	uint32_t drain_s, mark;
 	struct addr_prefix from[LOADER_FROM_MAX]; /* agent.decap.from */
@@ -75,6 +77,9 @@ int loader_do_table_get(struct loader *l);
 int loader_do_table_put(struct loader *l);
 int loader_do_owner_get(struct loader *l);
 int loader_do_owner_set(struct loader *l);
+/* loader_filter.c */
+int loader_start_filter(struct loader *l);
+int loader_do_filter(struct loader *l);
 
 /* Nothing is sampled any more. */
 int loader_samples_clear(struct loader *l);

@@ -7,6 +7,11 @@ static bool enabled(const struct conf *conf)
 	return conf->agent.enabled;
 }
 
+static int check(const struct conf *conf)
+{
+	return filter_check(conf);
+}
+
 static int detach(const struct conf *conf)
 {
 	return dataplane_detach(&conf->agent);
@@ -14,6 +19,7 @@ static int detach(const struct conf *conf)
 
 static const struct ctl_command commands[] = {
 	{ "weights", agent_weights },
+	{ "filter", agent_filter },
 	{ NULL, NULL },
 };
 
@@ -31,6 +37,7 @@ int main(int argc, char **argv)
 		.reload = agent_reload,
 		.status = agent_status,
 		.commands = commands,
+		.check = check,
 		.action_name = "detach",
 		.action_help = "take the packet path down: unpin links, program and maps",
 		.action = detach,

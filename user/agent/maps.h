@@ -26,6 +26,7 @@ struct maps_fds {
 	int reasons, service_counts, backend_counts;
 	int tunnel_prefixes;
 	int samples, sample_filters, sample_counts, flag_counts;        /* bpf/abi/sample.h */
+	int filter4, filter6, filter_hints, filter_limits, filter_buckets, filter_shared;
 	int tunnel_ports, listeners, listen_counts;     /* -1: no tunnels here */
 };
 

@@ -112,6 +112,7 @@ void agent_status(struct daemon *d, json_t *answer)
 	json_object_set_new(answer, "interfaces", interfaces(agent));
 	json_object_set_new(answer, "services", services);
 	seen_json(agent, answer);
+	filter_status(agent->filter, answer);
 	route_status(agent->route, answer);
 }
 
@@ -284,5 +285,6 @@ void agent_metrics_update(struct agent *agent)
 	seen_metrics_update(&a->seen, agent);
 	update_egress(a, agent->dp);
 	metric_set(metric_series(a->registry, NULL), exchange_state(agent->exchange) == EXCHANGE_OK);
+	filter_metrics_update(agent->filter);
 	route_metrics_update(agent->route);
 }
