@@ -29,6 +29,13 @@ struct {
 } service_prefixes SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct weir_recent);
+	__uint(max_entries, WEIR_RECENT_MAX);
+} service_recent SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__type(key, __u32);
 	__type(value, struct weir_service_info);

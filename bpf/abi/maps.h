@@ -63,7 +63,10 @@ struct weir_settings {
 	__u8  zero1;
 	__u32 on;                       /* enum weir_on */
 	__u32 sample;                   /* one of so many packets is sampled; 0, 1: each that passes the filter */
-	__u32 zero2[3];
+	__u32 services_version;         /* 0: services are looked up for every packet. Else a CPU remembers
+					   what it found for a second or two, or until this changes: who
+					   changes services or service_prefixes adds one afterwards */
+	__u32 zero2[2];
 };
 _Static_assert(sizeof(struct weir_settings) == 32, "settings");
 
@@ -111,6 +114,20 @@ struct weir_prefix_key {
 _Static_assert(sizeof(struct weir_prefix_key) == 24, "prefix key");
 #define WEIR_PREFIX_HEAD     32u        /* bits before the address */
 #define WEIR_PREFIXES_MAX    4096u
+
+/* service_recent: per-CPU array by a hash of the key, the program's own (settings.services_version).
+ * Also remembers that there is no service. */
+#define WEIR_RECENT_MAX 256u            /* 16 KiB a CPU: stays in the first-level cache */
+
+struct weir_recent {
+	struct weir_service_key key;    /* as asked for */
+	__u32 version;                  /* of settings; 0: nothing is remembered here */
+	struct weir_service service;
+	__u32 found;
+	__u32 since;                    /* the program's clock: what is old is looked up again */
+	__u32 zero[4];                  /* to a cache line */
+};
+_Static_assert(sizeof(struct weir_recent) == 64, "recent");
 
 /* service_info: array by number; for people and for adoption, the program does not read it. */
 struct weir_service_info {

@@ -69,8 +69,11 @@ static void edge_service(const struct bpf_object *o, uint16_t port, uint8_t prot
 
 static void edge_fill(const struct bpf_object *o)
 {
+	const struct weir_settings set = { .services_version = 1 }; /* as the agent has it */
 	struct weir_slot slot = { 0 };
+	uint32_t zero = 0;
 
+	put_in(o, "settings", &zero, &set);
 	edge_service(o, 80, IPPROTO_TCP, WEIR_ENCAP_IPIP);
 	edge_service(o, 81, IPPROTO_TCP, WEIR_ENCAP_GUE);
 	edge_service(o, 53, IPPROTO_UDP, WEIR_ENCAP_IPIP);

@@ -127,6 +127,8 @@ int maps_open(struct maps **out, const struct maps_fds *fds)
 		err = read_backends(m);
 	if (!err)
 		err = read_keys(m);
+	if (!err)
+		err = mapset_services_changed(fds);
 	if (err)
 		goto out;
 	*out = m;
@@ -293,7 +295,7 @@ static int address_refused(struct maps *m, int number, bool tunnel, const struct
 			 m->info[had.number].name);
 }
 
-int maps_keys_write(struct maps *m, int number)
+static int keys_write(struct maps *m, int number)
 {
 	struct service_state *state = &m->state[number];
 	uint32_t own = (uint32_t)number;
@@ -313,6 +315,13 @@ int maps_keys_write(struct maps *m, int number)
 			return -errno;
 	}
 	return 0;
+}
+
+int maps_keys_write(struct maps *m, int number)
+{
+	int rc = keys_write(m, number), changed = mapset_services_changed(&m->fds);
+
+	return rc ? rc : changed;
 }
 
 int maps_service_set(struct maps *m, const struct maps_service *s, const struct maps_address *a)

@@ -87,6 +87,9 @@ uint32_t maps_in_transition(const struct maps *m, int service);
 int mapset_count(int map, uint32_t index, struct weir_count *out);
 /* Switches features off and on (enum weir_off), leaving other settings as they are. */
 int mapset_off(const struct maps_fds *fds, uint32_t off, uint32_t on);
+/* To be called after each change of services or service_prefixes, and before slots that were a service's
+ * are used otherwise: the program remembers services (settings.services_version). */
+int mapset_services_changed(const struct maps_fds *fds);
 /* Replace what the maps hold by these. */
 /* Those that may send this (value); where `not` (m prefixes) covers one already it is left out. */
 int mapset_decap_sources(const struct maps_fds *fds, const struct addr_prefix *from, size_t n,

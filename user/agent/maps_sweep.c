@@ -51,7 +51,7 @@ static int key_drop(struct maps *m, int number, const struct weir_service_key *k
 int maps_keys_retire(struct maps *m, int number, const struct weir_service_key *keep, size_t n)
 {
 	const struct service_state *state = &m->state[number];
-	int rc = 0;
+	int rc = 0, changed;
 
 	for (size_t i = 0; !rc && i < state->nkeys; i++) {
 		struct weir_service_key echo = maps_echo_key(state->keys[i]);
@@ -61,7 +61,8 @@ int maps_keys_retire(struct maps *m, int number, const struct weir_service_key *
 		if (!rc && !listed(keep, n, &echo))
 			rc = key_drop(m, number, &echo);
 	}
-	return rc;
+	changed = mapset_services_changed(&m->fds);
+	return rc ? rc : changed;
 }
 
 static void service_forget(struct maps *m, int number)
@@ -133,7 +134,7 @@ static int sweep_keys(struct maps *m, enum maps_scope scope)
 		kept = key;
 		from = &kept;
 	}
-	return 0;
+	return mapset_services_changed(&m->fds);
 }
 
 /* Ports of tunnels that are gone. */

@@ -45,6 +45,19 @@ int mapset_off(const struct maps_fds *fds, uint32_t off, uint32_t on)
 	return bpf_map_update_elem(fds->settings, &zero, &s, BPF_ANY) ? -errno : 0;
 }
 
+int mapset_services_changed(const struct maps_fds *fds)
+{
+	struct weir_settings s;
+	uint32_t zero = 0;
+
+	if (bpf_map_lookup_elem(fds->settings, &zero, &s))
+		return -errno;
+	s.services_version++;
+	if (!s.services_version)
+		s.services_version = 1;
+	return bpf_map_update_elem(fds->settings, &zero, &s, BPF_ANY) ? -errno : 0;
+}
+
 static bool member(const void *keys, size_t n, size_t size, const void *key)
 {
 	for (size_t i = 0; i < n; i++)
