@@ -49,6 +49,8 @@ int agent_prepare(struct daemon *d)
 		return err;
 	err = load_new(&agent->load);
 	if (err == 0)
+		err = announce_new(&agent->announce);
+	if (err == 0)
 		err = inside_bind(&agent->inside, d->conf, &conf->inside);
 	if (err == 0)
 		err = inside_client(&agent->client, d->conf, "weir-agent/" WEIR_VERSION);
@@ -72,6 +74,7 @@ static void on_tick(void *arg)
 	for (size_t i = 0; i < agent->n; i++)
 		service_tick(agent->services[i], dt);
 	seen_tick(agent, dt);
+	announce_tick(agent);
 	agent_metrics_update(agent);
 }
 
@@ -204,6 +207,7 @@ void agent_stop(struct daemon *d)
 	free(agent->services);
 	free(agent->metrics);
 	seen_free(agent);
+	announce_free(agent->announce);
 	load_free(agent->load);
 	httpc_free(agent->client);
 	dataplane_close(agent->dp);

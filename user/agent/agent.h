@@ -135,6 +135,18 @@ int sister_fetch(struct registry *reg, struct httpc *client, const char *self, c
 /* What came of it: a table (may be NULL; it is changed), or a sentence why none could be had (NULL: nobody has one). */
 void sister_copied(struct service *service, struct table *t, const char *from, const char *why);
 
+/* ---- routers (announce.c) -------------------------------------------------------------------------- */
+
+struct announce;
+int announce_new(struct announce **out);
+void announce_free(struct announce *a);         /* accepts NULL */
+/* Once a second. */
+void announce_tick(struct agent *agent);
+/* Does this node ask routers for the service's addresses? */
+bool service_announced(const struct service *service);
+/* Every backend was looked at, or had its time for it. */
+bool service_looked_at(const struct service *service);
+
 /* ---- the registry (exchange.c) ---------------------------------------------------------------------- */
 
 struct exchange;
@@ -219,6 +231,7 @@ struct agent {
 	struct exchange *exchange;
 	struct route *route;            /* NULL: no tunnels here */
 	struct handover *handover;
+	struct announce *announce;
 	struct trace *trace;
 	struct seen *seen;
 	struct filter *filter;

@@ -477,7 +477,7 @@ static void refresh(struct loader *l)
 
 	l->stale = l->unresolved = false;
 	own.n = own.nalone = 0;
-	rc = netlink_addresses(l->nl, own_add, &own);
+	rc = netlink_addresses(l->nl, 0, own_add, &own);
 	if (!rc)
 		rc = mapset_decap_targets(&l->fds, own.addr, own.n);
 	if (!rc && l->egress)

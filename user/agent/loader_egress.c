@@ -152,18 +152,36 @@ void loader_probe_tick(struct loader *l, uint32_t now)
 	}
 }
 
-/* Where the backend's answer shall go: this node's address on the way to it. */
-static int choose_source(struct loader *l, const struct addr *backend, const struct addr *service,
+struct choice {
+	int family;
+	struct addr addr;
+};
+
+static void take_first(void *arg, const struct addr *a, unsigned int prefix_len)
+{
+	struct choice *c = arg;
+
+	(void)prefix_len;
+	if (a->family == c->family && !c->addr.family)
+		c->addr = *a;
+}
+
+/* Where the backend's answer shall go: this node's address on the way to it, of the service's family. */
+static int choose_source(struct loader *l, const struct weir_backend *b, const struct addr *service,
 			 struct addr *source)
 {
-	int rc;
+	struct addr to = loader_backend_address(b);
+	struct choice c = { .family = service->family };
+	int rc = netlink_source(l->nl, service, &c.addr);
 
-	memset(source, 0, sizeof(*source));
-	rc = netlink_source(l->nl, service, source);
 	if (rc == 1)
 		return -EADDRINUSE;
-	if (backend->family == service->family)
-		rc = netlink_source(l->nl, backend, source);
+	memset(&c.addr, 0, sizeof(c.addr));
+	if (to.family == service->family)
+		rc = netlink_source(l->nl, &to, &c.addr);
+	else
+		rc = b->ifindex ? netlink_addresses(l->nl, b->ifindex, take_first, &c) : -ENETUNREACH;
+	*source = c.addr;
 	return rc < 0 || source->family != service->family ? -EADDRNOTAVAIL : 0;
 }
 
@@ -198,14 +216,11 @@ static int prepare_socket(struct loader *l, int fd, const struct loader_probe *p
 static const char *obstacle(struct loader *l, const struct weir_backend *b, const struct loader_probe *p,
 			    struct addr *source)
 {
-	struct addr to = { .family = b->family == WEIR_FAMILY_4 ? AF_INET : AF_INET6 };
-
-	memcpy(to.bytes, b->addr, sizeof(to.bytes));
 	if (!l->egress)
 		return "the tc program cannot be used on this kernel";
 	if (b->flags & WEIR_BACKEND_LOCAL)
 		return "the backend is this node";
-	switch (choose_source(l, &to, &p->service, source)) {
+	switch (choose_source(l, b, &p->service, source)) {
 	case 0:
 		return NULL;
 	case -EADDRINUSE:
@@ -291,7 +306,10 @@ int loader_start_egress(struct loader *l, const struct conf_agent *conf)
 
 	for (size_t i = 0; i < conf->ninterfaces && l->nserving < LOADER_CLAMPED_MAX / 2; i++)
 		l->serving[l->nserving++] = if_nametoindex(conf->interfaces[i]);
+	/* Otherwise what an earlier process announced stays until the agent knows better. */
 	l->announced = conf->announce;
+	if (!conf->announce)
+		netlink_routes(l->nl, NETLINK_ANNOUNCE, 0, NULL, 0);
 	if (!rc)
 		rc = egress_set(l->egress, &none);
 	if (rc) {

@@ -394,6 +394,7 @@ int netlink_confirm(struct netlink *nl, const struct addr *to)
  * ------------------------------------------------------------------------------- */
 
 struct address_walk {
+	uint32_t ifindex; /* 0: any */
 	netlink_address_fn *fn;
 	void *arg;
 };
@@ -415,13 +416,14 @@ static void address_read(void *arg, const struct nlmsghdr *head)
 		if (a->rta_type == IFA_LOCAL || (a->rta_type == IFA_ADDRESS && !found.family))
 			netlink_take_address(&found, m->ifa_family, a);
 	}
-	if (found.family)
+	if (found.family && (!walk->ifindex || (m->ifa_index == walk->ifindex &&
+						m->ifa_scope == RT_SCOPE_UNIVERSE)))
 		walk->fn(walk->arg, &found, m->ifa_prefixlen);
 }
 
-int netlink_addresses(struct netlink *nl, netlink_address_fn *fn, void *arg)
+int netlink_addresses(struct netlink *nl, uint32_t ifindex, netlink_address_fn *fn, void *arg)
 {
-	struct address_walk walk = { fn, arg };
+	struct address_walk walk = { ifindex, fn, arg };
 	struct netlink_question q;
 
 	netlink_question(&q, RTM_GETADDR, NLM_F_DUMP, sizeof(q.address));

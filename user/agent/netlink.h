@@ -70,8 +70,8 @@ int netlink_probe_rule(struct netlink *nl, uint32_t mark);
 /* How many tc filters, of anybody, the clsact of an interface has; -errno, also when it has none. */
 int netlink_filters(struct netlink *nl, uint32_t ifindex);
 
-/* Calls fn for each address of this network namespace. */
+/* Calls fn for each address of this network namespace, or each global one of an interface (ifindex not 0). */
 typedef void netlink_address_fn(void *arg, const struct addr *address, unsigned int prefix_len);
-int netlink_addresses(struct netlink *nl, netlink_address_fn *fn, void *arg);
+int netlink_addresses(struct netlink *nl, uint32_t ifindex, netlink_address_fn *fn, void *arg);
 
 #endif

@@ -481,8 +481,8 @@ static void learn(struct service *service, double dt)
 		log_info("service %s: the learned model is better than cpu alone again", service->name);
 }
 
-/* Every backend was looked at, or had its time: before that a first ring would be a guess. */
-static bool looked_at(const struct service *service)
+/* Before that a first ring would be a guess. */
+bool service_looked_at(const struct service *service)
 {
 	uint64_t patience = (service->conf->check.interval_us + service->conf->check.timeout_us) *
 			    (service->conf->check.fall + 1) / 1000000 + 1;
@@ -565,7 +565,7 @@ void service_tick(struct service *service, double dt)
 	/* Nor does a publisher move what the others cannot follow. */
 	if ((service->publisher && registry != EXCHANGE_SILENT) || registry == EXCHANGE_NONE ||
 	    (registry == EXCHANGE_SILENT && !service->published)) {
-		if (looked_at(service))
+		if (service_looked_at(service))
 			publish_own(service, dt, false);
 	} else if (registry == EXCHANGE_SILENT && service->rates) {
 		publish_own(service, dt, true);

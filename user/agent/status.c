@@ -16,7 +16,7 @@ struct agent_metrics {
 	struct metric *wanted, *applied, *up, *slots, *load, *capacity;
 	struct metric *service_capacity, *healthy, *transition, *publisher, *generation;
 	struct metric *coefficient, *variance, *error, *samples, *fallback, *registry;
-	struct metric *checks, *egress;
+	struct metric *checks, *egress, *announced;
 	struct seen_metrics seen;
 };
 
@@ -87,14 +87,14 @@ static json_t *service_json(struct service *service)
 									      sizeof(text))));
 	for (size_t i = 0; i < service->n; i++)
 		json_array_append_new(backends, backend_json(service, i));
-	out = json_pack("{ss ss so sI sI sI sI sf sb sI so}", "name", service->name,
+	out = json_pack("{ss ss so sI sI sI sI sf sb sb sI so}", "name", service->name,
 			"site", service->agent->d->conf->site, "addresses", addresses,
 			"slots", (json_int_t)conf->slots,
 			"generation", (json_int_t)(service->rates ? service->rates->generation : 0),
 			"healthy", (json_int_t)service_healthy(service),
 			"total", (json_int_t)service->n,
 			"capacity", weight_capacity(service->weight),
-			"publisher", service->publisher,
+			"publisher", service->publisher, "announced", service_announced(service),
 			"transition", (json_int_t)service->transition, "backends", backends);
 	seen_service_json(service, out);
 	json_object_update_new(out, model_json(service));
@@ -181,6 +181,8 @@ int agent_metrics_new(struct agent_metrics **out, struct metrics *m)
 		{ &a->healthy, METRIC_GAUGE, "service_healthy_backends", "Up and not draining", "service" },
 		{ &a->transition, METRIC_GAUGE, "service_transition_slots", "Slots in transition", "service" },
 		{ &a->publisher, METRIC_GAUGE, "service_publisher", "1 when this agent publishes", "service" },
+		{ &a->announced, METRIC_GAUGE, "service_announced",
+		  "1 while routers are asked for its addresses (agent.announce)", "service" },
 		{ &a->generation, METRIC_GAUGE, "service_generation", "Of the rates in force", "service" },
 		{ &a->coefficient, METRIC_GAUGE, "model_coefficient", "Load per unit of the metric", model },
 		{ &a->variance, METRIC_GAUGE, "model_metric_variance", "How much the metric varies", model },
@@ -266,6 +268,7 @@ static void update_service(const struct agent_metrics *a, struct service *servic
 	set2(a->error, name, "learned", sqrt(m->error));
 	set2(a->error, name, "cpu", sqrt(m->prior_error));
 	update_checks(a, service);
+	metric_set(metric_series(a->announced, name, NULL), service_announced(service));
 	metric_set(metric_series(a->service_capacity, name, NULL), weight_capacity(service->weight));
 	metric_set(metric_series(a->healthy, name, NULL), (double)service_healthy(service));
 	metric_set(metric_series(a->transition, name, NULL), service->transition);
