@@ -104,7 +104,7 @@ static __always_inline int stages(struct xdp_md *ctx, struct packet *p,
 	rc = balance(p, set, &to);
 	if (unlikely(p->service_flags & WEIR_SERVICE_QUIC))
 		rc = quic_lead(ctx, p, &to, rc);
-	if (rc != CONTINUE)
+	if (rc != CONTINUE || !to) /* the latter never: for 6.1's verifier */
 		return returned(ctx, p, set, rc);
 	if (unlikely(p->fragment))
 		fragment_note(p);

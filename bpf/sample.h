@@ -219,10 +219,11 @@ static __always_inline void sample_copy(struct xdp_md *ctx, struct weir_sample_r
 		r->head.captured = len;
 		return;
 	}
-	len -= ETH_HLEN;
-	len = bounded(len, WEIR_SAMPLE_SNAP - 1); /* at most SNAP - ETH_HLEN, which the verifier forgets */
-	if (len > WEIR_SAMPLE_SNAP - ETH_HLEN || !len)
+	/* At least 1 and at most SNAP - ETH_HLEN, in a way that 6.1's verifier sees, too. */
+	len = bounded(len - ETH_HLEN - 1, WEIR_SAMPLE_SNAP - 1);
+	if (len >= WEIR_SAMPLE_SNAP - ETH_HLEN)
 		return;
+	len++;
 	if (!bpf_xdp_load_bytes(ctx, ETH_HLEN + skip, r->data + ETH_HLEN, len))
 		r->head.captured = ETH_HLEN + len;
 }

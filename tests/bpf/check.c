@@ -168,7 +168,7 @@ static const char *check_opened(const struct frame *in, const struct outcome *o)
 
 	if (o->len >= in->len || o->len < 34)
 		return "the length";
-	out.ip = o->data + (be16(o->data + 12) == 0x8100 ? 18 : 14);
+	out.ip = o->data + (be16(o->data + 12) == 0x8100 || be16(o->data + 12) == 0x88a8 ? 18 : 14);
 	out.room = o->len - (uint32_t)(out.ip - o->data);
 	was = in->data + in->len - out.room;
 	if (out.ip[0] >> 4 != (be16(out.ip - 2) == 0x0800 ? 4 : 6))
