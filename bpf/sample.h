@@ -94,10 +94,12 @@ static __always_inline void ends_of_flow(struct ends *e, const struct weir_flow 
 }
 
 /* As the frame has them now. Options and extension headers hide the ports. */
-static __always_inline void ends_of_frame(struct ends *e, const struct xdp_md *ctx)
+static __always_inline void ends_of_frame(struct ends *e, const struct xdp_md *ctx, bool tagged)
 {
 	struct cursor c = { packet_data(ctx), packet_end(ctx) };
 	const struct ethhdr *eth = cursor_pull(&c, sizeof(*eth));
+	const struct { __be16 tag, next; } *tag = NULL;
+	__be16 type;
 	const struct ipv6hdr *ip6;
 	const struct iphdr *ip4;
 	const __be16 *port;
@@ -105,12 +107,15 @@ static __always_inline void ends_of_frame(struct ends *e, const struct xdp_md *c
 
 	if (!eth)
 		return;
-	if (eth->h_proto == bpf_htons(ETH_P_IP) && (ip4 = cursor_pull(&c, sizeof(*ip4)))) {
+	if (tagged)
+		tag = cursor_pull(&c, sizeof(*tag));
+	type = tag ? tag->next : eth->h_proto;
+	if (type == bpf_htons(ETH_P_IP) && (ip4 = cursor_pull(&c, sizeof(*ip4)))) {
 		mapped4(e->source, ip4->saddr);
 		mapped4(e->dest, ip4->daddr);
 		e->proto = ip4->protocol;
 		plain = ip4->ihl == sizeof(*ip4) / 4 && !(ip4->frag_off & bpf_htons(IP_OFFSET));
-	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6) && (ip6 = cursor_pull(&c, sizeof(*ip6)))) {
+	} else if (type == bpf_htons(ETH_P_IPV6) && (ip6 = cursor_pull(&c, sizeof(*ip6)))) {
 		copy_address(e->source, (const __be32 *)&ip6->saddr);
 		copy_address(e->dest, (const __be32 *)&ip6->daddr);
 		e->proto = ip6->nexthdr;
@@ -141,23 +146,37 @@ static __always_inline bool ends_match(const struct ends *e, const struct weir_s
 
 struct looked_at {                      /* what filters are compared with */
 	struct ends came, leaves;
-	__u32 service, reason;
-	__u16 backend;
-	__u16 zero;
 };
 
 #define SAMPLE_INNER (1 << 16)
 
-/* 0: filter number `index` does not want the packet; else how many bytes of it, and SAMPLE_INNER. A
+/* Which filters may want the packet, by what needs no look at its addresses: most are wanted by none. */
+__weak __noinline int stage_candidates(const struct packet *p, int reason)
+{
+	__u32 found = 0;
+
+	if (!p)
+		return 0;
+	for (__u32 i = 0; i < WEIR_SAMPLE_FILTERS; i++) {
+		__u32 key = i;
+		const struct weir_sample_filter *f = bpf_map_lookup_elem(&sample_filters, &key);
+
+		if (!f || !(f->reasons >> (reason & 63) & 1))
+			continue;
+		if ((!f->service || f->service == p->service) && (!f->backend || f->backend == p->backend))
+			found |= 1 << i;
+	}
+	return found;
+}
+
+/* 0: filter number `index`, a candidate, does not want the packet; else how many bytes of it, and SAMPLE_INNER. A
  * function of its own, because the verifier would follow every combination of four filters. */
 __weak __noinline int stage_wanted(const struct looked_at *l, __u32 index)
 {
 	const struct weir_sample_filter *f = bpf_map_lookup_elem(&sample_filters, &index);
 	__u32 snap;
 
-	if (!l || !f || !(f->reasons >> (l->reason & 63) & 1))
-		return 0;
-	if ((f->service && f->service != l->service) || (f->backend && f->backend != l->backend))
+	if (!l || !f)
 		return 0;
 	if (!ends_match(&l->came, f) && !ends_match(&l->leaves, f))
 		return 0;
@@ -187,12 +206,12 @@ static __always_inline void sample_head(struct weir_sample *s, const struct xdp_
 	s->cpu = bpf_get_smp_processor_id();
 }
 
-/* The packet behind the outer header that was put on, with a link header of its own type. What was
- * put on is what the frame grew by. */
+/* The packet behind the outer header that was put on, with a link header of its own type and no tag. What
+ * was put on is what the frame grew by. */
 static __always_inline __u32 sample_strip(struct weir_sample_record *r, const struct packet *p,
 					  __u32 length)
 {
-	__u32 grew = length - p->bytes;
+	__u32 grew = length - p->bytes + (p->tag_proto ? sizeof(__be32) : 0);
 
 	if (length <= p->bytes || grew >= length - ETH_HLEN)
 		return 0;
@@ -246,19 +265,23 @@ static __always_inline void sample_take(struct xdp_md *ctx, const struct packet 
 /* Copies the packet when a filter wants it. */
 __weak __noinline int stage_sample(struct xdp_md *ctx, const struct packet *p, int reason)
 {
-	__u32 filters = 0, snap = 0, inner = 0;
+	__u32 filters = 0, snap = 0, inner = 0, candidates;
 	struct looked_at l = {};
 
 	if (!p)
 		return 0;
+	candidates = stage_candidates(p, reason);
+	if (!candidates)
+		return 0;
 	ends_of_flow(&l.came, &p->flow);
-	ends_of_frame(&l.leaves, ctx);
-	l.service = p->service;
-	l.backend = p->backend;
-	l.reason = reason;
+	ends_of_frame(&l.leaves, ctx, p->tag_proto);
 	for (__u32 i = 0; i < WEIR_SAMPLE_FILTERS; i++) {
-		__u32 want = stage_wanted(&l, i), bytes = want & ~SAMPLE_INNER;
+		__u32 want, bytes;
 
+		if (!(candidates >> i & 1))
+			continue;
+		want = stage_wanted(&l, i);
+		bytes = want & ~SAMPLE_INNER;
 		filters |= (want != 0) << i;
 		inner |= want & SAMPLE_INNER;
 		snap = bytes > snap ? bytes : snap;

@@ -261,6 +261,34 @@ static void without_the_outer_header(void **state)
 	assert_memory_equal(got[0].data, f.data, f.len);
 }
 
+/* A VLAN tag: there in what leaves, taken off with the outer header. */
+static void tagged(void **state)
+{
+	const uint8_t tag[4] = { 0x81, 0x00, 0x00, 0x07 };
+	struct weir_sample_filter filter = any();
+	uint32_t plain;
+
+	(void)state;
+	tcp(TCP_ACK, 30);
+	plain = f.len;
+	memmove(f.data + 16, f.data + 12, f.len - 12);
+	memcpy(f.data + 12, tag, sizeof(tag));
+	f.len += 4;
+	want_prefix(&filter, BACK, 32);
+	put_filter(0, &filter);
+	assert_int_equal(copied(), 1);
+	assert_int_equal(o.action, XDP_TX);
+	assert_int_equal(got[0].head.length, f.len + 20);
+	assert_int_equal(got[0].head.came, f.len);
+	assert_memory_equal(got[0].data, o.data, o.len);
+	filter.inner = 1;
+	put_filter(0, &filter);
+	assert_int_equal(copied(), 1);
+	assert_int_equal(got[0].head.length, plain);
+	assert_int_equal(got[0].head.captured, plain);
+	assert_memory_equal(got[0].data + 12, f.data + 16, plain - 12);
+}
+
 static void by_address(void **state)
 {
 	static const struct {
@@ -505,7 +533,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(off_takes_nothing), T(on_without_a_filter), T(what_a_copy_holds), T(no_more_than_the_snap),
-		T(without_the_outer_header), T(by_address), T(by_port_and_protocol), T(by_reason),
+		T(without_the_outer_header), T(tagged), T(by_address), T(by_port_and_protocol), T(by_reason),
 		T(by_service_and_backend), T(several_at_once), T(it_ends_by_itself), T(one_of_many),
 		T(lost_is_counted), T(what_was_decapsulated), T(flags_are_counted),
 	};
