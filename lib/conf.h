@@ -85,6 +85,9 @@ struct conf_agent {
 	uint64_t drain_us;
 	double move_budget; /* fraction of the slots per second */
 	uint32_t mark;
+	struct { /* sizes of the maps */
+		uint32_t services, addresses, backends, slots, notes, half_open, fragments;
+	} limits;
 	struct {
 		char **interfaces;
 		size_t ninterfaces;

@@ -159,6 +159,27 @@ static const struct conf_key service_keys[] = {
 };
 SUB(service, conf_service, CONF_NO_FLAG);
 
+/* Defaults as in bpf/abi/maps.h. A service's number and a backend's index have 16 bits. */
+static const struct conf_key agent_limits_keys[] = {
+	{ "services", CONF_NUMBER, AT(conf_agent, limits.services), .min = 1, .max = 65535,
+	  .fallback = "8192", .doc = "Services and tunnels." },
+	{ "addresses", CONF_NUMBER, AT(conf_agent, limits.addresses), .min = 1, .max = 1u << 24,
+	  .fallback = "65536",
+	  .doc = "Addresses with a port of all services; each address takes one more for echo." },
+	{ "backends", CONF_NUMBER, AT(conf_agent, limits.backends), .min = 2, .max = 65535,
+	  .fallback = "16384", .doc = "Backends of all services, and former owners of slots." },
+	{ "slots", CONF_NUMBER, AT(conf_agent, limits.slots), .min = 1, .max = 1u << 26,
+	  .fallback = "524288", .doc = "Slots of all services together." },
+	{ "notes", CONF_NUMBER, AT(conf_agent, limits.notes), .min = 64, .max = 1u << 26,
+	  .fallback = "131072",
+	  .doc = "Flows of moving slots that are remembered; twice those that are expected at once." },
+	{ "half_open", CONF_NUMBER, AT(conf_agent, limits.half_open), .min = 64, .max = 1u << 24,
+	  .fallback = "8192", .doc = "The same before their handshake ends: a flood stays here." },
+	{ "fragments", CONF_NUMBER, AT(conf_agent, limits.fragments), .min = 64, .max = 1u << 24,
+	  .fallback = "4096", .doc = "Fragmented packets whose later fragments are awaited." },
+};
+SUB(agent_limits, conf_agent, CONF_NO_FLAG);
+
 static const struct conf_key agent_keys[] = {
 	{ "interfaces", CONF_INTERFACE, MANY(conf_agent, interfaces),
 	  .doc = "Interfaces on which clients' packets arrive; the edge program is attached "
@@ -185,6 +206,8 @@ static const struct conf_key agent_keys[] = {
 	  .doc = "For backends: where encapsulated packets are taken, and from whom." },
 	{ "filter", CONF_SECTION, .offset = 0, .section = &filter,
 	  .doc = "Whose packets are dropped, and how many are taken." },
+	{ "limits", CONF_SECTION, .offset = 0, .section = &agent_limits,
+	  .doc = "Sizes of the maps; changed by a restart, which keeps what is in them." },
 	{ "services", CONF_SECTION, MANY(conf_agent, services), .section = &service,
 	  .doc = "What is balanced." },
 };

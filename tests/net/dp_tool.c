@@ -2,7 +2,8 @@
 /*
  * dp_tool.c -- drives the data plane from a test: dp_tool [-a link|dispatcher] [-m
  *auto|native|generic]
- * [-p PIN] [-i IF]... [-d DECAP_IF]... [-f DECAP_PREFIX]... [-t DRAIN_S] [-s MSS] [-x] [-c PIN]
+ * [-p PIN] [-i IF]... [-d DECAP_IF]... [-f DECAP_PREFIX]... [-t DRAIN_S] [-s MSS] [-l LIMIT=N]...
+ * [-x] [-c PIN]
  *
  * Opens the data plane, prints "ready" and obeys standard input line by line, answering each with
  *one line; ends at end of file. -x: detach instead; -c: copy the table of slots of a sister into the
@@ -327,6 +328,24 @@ static int copy_slots(const char *from, const char *to)
 	return 0;
 }
 
+/* NAME=N of agent.limits */
+static void set_limit(struct conf_agent *conf, const char *text)
+{
+	const struct {
+		const char *name;
+		uint32_t *limit;
+	} limits[] = {
+		{ "services=", &conf->limits.services }, { "addresses=", &conf->limits.addresses },
+		{ "backends=", &conf->limits.backends }, { "slots=", &conf->limits.slots },
+		{ "notes=", &conf->limits.notes },	 { "half_open=", &conf->limits.half_open },
+		{ "fragments=", &conf->limits.fragments },
+	};
+
+	for (size_t i = 0; i < sizeof(limits) / sizeof(*limits); i++)
+		if (!strncmp(text, limits[i].name, strlen(limits[i].name)))
+			*limits[i].limit = (uint32_t)atoi(text + strlen(limits[i].name));
+}
+
 int main(int argc, char **argv)
 {
 	static char *interfaces[MANY], *decap[MANY];
@@ -343,7 +362,7 @@ int main(int argc, char **argv)
 
 	conf.decap.interfaces = decap;
 	conf.decap.from = from;
-	while ((c = getopt(argc, argv, "a:c:m:p:i:d:f:t:s:x")) != -1) {
+	while ((c = getopt(argc, argv, "a:c:l:m:p:i:d:f:t:s:x")) != -1) {
 		switch (c) {
 		case 'a':
 			conf.attach =
@@ -351,6 +370,9 @@ int main(int argc, char **argv)
 			break;
 		case 'c':
 			sister = optarg;
+			break;
+		case 'l':
+			set_limit(&conf, optarg);
 			break;
 		case 'm':
 			conf.mode = !strcmp(optarg, "native")	 ? CONF_MODE_NATIVE

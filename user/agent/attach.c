@@ -21,6 +21,8 @@
 #include "lib/log.h"
 #include "skel/edge.skel.h"
 #include "user/agent/egress.h"
+#include "user/agent/limits.h"
+#include "user/agent/migrate.h"
 #include "user/agent/netlink.h"
 #include "user/agent/steer.h"
 
@@ -31,12 +33,15 @@
 
 struct attachment {
 	struct dataplane_interface said;
-	int link; /* -1 with the dispatcher */
+	int link;   /* -1 with the dispatcher */
+	int before; /* the program that an adopted link had, -1: the link is new */
 };
 
 struct packet_path {
 	const struct conf_agent *conf;
 	struct edge *skel;
+	struct edge *spare; /* makes maps of another layout */
+	struct migration *migration;
 	struct xdp_program *program; /* dispatcher only */
 	struct attachment *on;
 	size_t n;
@@ -87,30 +92,11 @@ static int pin_folder(const char *pin)
 /* ---- loading
  * ------------------------------------------------------------------------------------- */
 
-static int maps_pin(struct edge *skel, const struct conf_agent *conf)
-{
-	char path[PIN_PATH_MAX];
-	struct bpf_map *map;
-	int rc;
-
-	bpf_object__for_each_map(map, skel->obj)
-	{
-		if (bpf_map__is_internal(map))
-			continue;
-		rc = bpf_map__set_pin_path(
-			map, pin_path(conf, "", bpf_map__name(map), path, sizeof(path)));
-		if (rc)
-			return rc;
-	}
-	return 0;
-}
-
 static void say_load_failure(const struct conf_agent *conf, int rc)
 {
-	if (rc == -EINVAL)
-		log_error("%s: the packet path cannot be loaded; when the maps pinned there are of "
-			  "another "
-			  "version, `weir-agent --detach` removes them",
+	if (rc == -EEXIST)
+		log_error("%s: maps that are pinned there cannot be kept; nothing was changed, the "
+			  "program that runs goes on",
 			  conf->pin);
 	else if (rc == -EPERM)
 		log_error("the packet path cannot be loaded: not permitted; start as root");
@@ -124,19 +110,30 @@ static void say_load_failure(const struct conf_agent *conf, int rc)
 static int load(struct packet_path *path)
 {
 	const struct conf_agent *conf = path->conf;
-	char pin[PIN_PATH_MAX];
 	int rc;
 
 	path->skel = edge__open();
-	if (!path->skel)
+	path->spare = edge__open();
+	if (!path->skel || !path->spare)
 		return -errno;
-	rc = maps_pin(path->skel, conf);
+	rc = limits_apply(path->skel->obj, conf);
+	if (!rc)
+		rc = limits_apply(path->spare->obj, conf);
+	if (!rc)
+		rc = migrate_open(&path->migration, path->skel->obj, path->spare->obj, conf->pin);
 	if (!rc && conf->attach == CONF_ATTACH_LINK)
 		rc = edge__load(path->skel);
-	if (rc || conf->attach != CONF_ATTACH_LINK)
-		return rc;
-	/* For people and bpftool; the link is what holds the program. */
-	pin_path(conf, "", PROGRAM_PIN, pin, sizeof(pin));
+	return rc;
+}
+
+/* For people and bpftool; the link is what holds the program. */
+static int pin_program(const struct packet_path *path)
+{
+	char pin[PIN_PATH_MAX];
+
+	if (path->conf->attach != CONF_ATTACH_LINK)
+		return 0;
+	pin_path(path->conf, "", PROGRAM_PIN, pin, sizeof(pin));
 	unlink(pin);
 	return bpf_obj_pin(bpf_program__fd(path->skel->progs.edge), pin) ? -errno : 0;
 }
@@ -152,7 +149,7 @@ static bool is_native(uint32_t ifindex)
 }
 
 /* The link of an earlier process, when it is still on that interface: its program is exchanged. */
-static int link_adopt(const char *pin, uint32_t ifindex, int program)
+static int link_adopt(const char *pin, uint32_t ifindex, int program, int *before)
 {
 	struct bpf_link_info info = { 0 };
 	uint32_t len = sizeof(info);
@@ -161,10 +158,16 @@ static int link_adopt(const char *pin, uint32_t ifindex, int program)
 	if (link < 0)
 		return -errno;
 	if (bpf_obj_get_info_by_fd(link, &info, &len) || info.type != BPF_LINK_TYPE_XDP ||
-	    info.xdp.ifindex != ifindex || bpf_link_update(link, program, NULL))
+	    info.xdp.ifindex != ifindex)
+		rc = -ESTALE;
+	*before = rc ? -1 : bpf_prog_get_fd_by_id(info.prog_id);
+	if (!rc && bpf_link_update(link, program, NULL))
 		rc = -ESTALE;
 	if (!rc)
 		return link;
+	if (*before >= 0)
+		close(*before);
+	*before = -1;
 	close(link);
 	unlink(pin);
 	return rc;
@@ -198,7 +201,7 @@ static int attach_link(struct packet_path *path, const char *name, uint32_t ifin
 	int link;
 
 	pin_path(path->conf, LINK_PREFIX, name, pin, sizeof(pin));
-	link = link_adopt(pin, ifindex, program);
+	link = link_adopt(pin, ifindex, program, &on->before);
 	if (link < 0) {
 		adopted = false;
 		link = link_make(path->conf, name, ifindex, program);
@@ -283,7 +286,6 @@ static int attach_dispatcher(struct packet_path *path, const char *name, uint32_
 		return rc;
 	}
 	dispatcher_clear(ifindex, path->program);
-	on->link = -1;
 	strcpy(on->said.mode, is_native(ifindex) ? "native" : "generic");
 	strcpy(on->said.attach, "dispatcher");
 	log_info("%s: attached through libxdp, %s mode", name, on->said.mode);
@@ -304,10 +306,44 @@ static int attach_one(struct packet_path *path, const char *name)
 		return -ENODEV;
 	}
 	snprintf(on->said.name, sizeof(on->said.name), "%s", name);
+	on->link = on->before = -1;
 	rc = path->conf->attach == CONF_ATTACH_LINK ? attach_link(path, name, ifindex, on)
 						    : attach_dispatcher(path, name, ifindex, on);
 	if (!rc)
 		path->n++;
+	return rc;
+}
+
+/* A start that failed: links get back the program that they had, new ones go. */
+static void attach_undo(struct packet_path *path)
+{
+	char pin[PIN_PATH_MAX];
+
+	for (size_t i = 0; i < path->n; i++) {
+		struct attachment *on = &path->on[i];
+
+		if (on->link >= 0 && on->before >= 0)
+			bpf_link_update(on->link, on->before, NULL);
+		else if (on->link >= 0)
+			unlink(pin_path(path->conf, LINK_PREFIX, on->said.name, pin, sizeof(pin)));
+	}
+}
+
+static int attach_all(struct packet_path *path)
+{
+	const struct conf_agent *conf = path->conf;
+	int rc = migrate_fill(path->migration);
+
+	for (size_t i = 0; !rc && i < conf->ninterfaces; i++)
+		rc = attach_one(path, conf->interfaces[i]);
+	if (rc) {
+		attach_undo(path);
+		return rc;
+	}
+	migrate_finish(path->migration);
+	rc = pin_program(path);
+	if (rc)
+		log_error("%s/" PROGRAM_PIN " cannot be pinned: %s", conf->pin, strerror(-rc));
 	return rc;
 }
 
@@ -340,8 +376,7 @@ int attach_open(struct packet_path **out, const struct conf_agent *conf)
 		say_load_failure(conf, rc);
 		goto out;
 	}
-	for (size_t i = 0; !rc && i < conf->ninterfaces; i++)
-		rc = attach_one(path, conf->interfaces[i]);
+	rc = attach_all(path);
 	if (rc)
 		goto out;
 	*out = path;
@@ -355,9 +390,14 @@ void attach_close(struct packet_path *path)
 {
 	if (!path)
 		return;
-	for (size_t i = 0; i < path->n; i++)
+	for (size_t i = 0; i < path->n; i++) {
 		if (path->on[i].link >= 0)
 			close(path->on[i].link);
+		if (path->on[i].before >= 0)
+			close(path->on[i].before);
+	}
+	migrate_close(path->migration);
+	edge__destroy(path->spare);
 	xdp_program__close(path->program);
 	edge__destroy(path->skel);
 	free(path->on);

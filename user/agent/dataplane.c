@@ -148,6 +148,7 @@ static int remember(struct dataplane *dp, const struct conf_agent *conf)
 {
 	dp->attach = conf->attach;
 	dp->mode = conf->mode;
+	dp->limits.limits = conf->limits;
 	dp->pin = strdup(conf->pin);
 	dp->interfaces = calloc(conf->ninterfaces ? conf->ninterfaces : 1, sizeof(*dp->interfaces));
 	if (!dp->pin || !dp->interfaces)
@@ -243,6 +244,8 @@ static int refuse_changes(struct dataplane *dp, const struct conf_agent *conf)
 		return dataplane_fail(dp, -EBUSY, "agent.attach changed: restart weir-agent");
 	if (dp->mode != (int)conf->mode)
 		return dataplane_fail(dp, -EBUSY, "agent.mode changed: restart weir-agent");
+	if (memcmp(&dp->limits.limits, &conf->limits, sizeof(conf->limits)))
+		return dataplane_fail(dp, -EBUSY, "agent.limits changed: restart weir-agent");
 	if (strcmp(dp->pin, conf->pin))
 		return dataplane_fail(dp, -EBUSY, "agent.pin changed: restart weir-agent");
 	return 0;

@@ -17,6 +17,7 @@ struct dataplane {
 	int attach, mode;
 	bool tunnels;
 	char *pin;
+	struct conf_agent limits; /* only its limits */
 	char error[256];
 	struct loader_message m; /* asked and answered */
 };

@@ -55,7 +55,7 @@ static int do_service_set(struct loader *l)
 		return -EBADMSG;
 	memcpy(&s, l->in.body, sizeof(s));
 	s.name[sizeof(s.name) - 1] = 0;
-	if (left != s.naddresses * sizeof(struct maps_address) || s.slots > WEIR_SLOTS_MAX)
+	if (left != s.naddresses * sizeof(struct maps_address))
 		return -EBADMSG;
 	return loader_answer_maps(
 		l, maps_service_set(l->maps, &s, (const void *)(l->in.body + sizeof(s))));
@@ -131,7 +131,7 @@ static int do_backend_set(struct loader *l)
 	struct loader_backend b;
 	int rc;
 
-	if (l->in.len != sizeof(b) || l->in.number >= WEIR_SERVICES_MAX)
+	if (l->in.len != sizeof(b) || l->in.number >= maps_max(l->maps)->services)
 		return -EBADMSG;
 	memcpy(&b, l->in.body, sizeof(b));
 	b.name[sizeof(b.name) - 1] = 0;
@@ -147,7 +147,7 @@ static int do_slots_get(struct loader *l)
 	uint32_t n = 0, count = 0;
 	const struct weir_slot *slot;
 
-	if (l->in.number >= WEIR_SERVICES_MAX)
+	if (l->in.number >= maps_max(l->maps)->services)
 		return -EBADMSG;
 	slot = maps_slots(l->maps, (int)l->in.number, &n);
 	if (!slot || l->in.offset > n)
@@ -164,7 +164,7 @@ static int do_slots_put(struct loader *l)
 {
 	uint32_t n = l->in.len / sizeof(uint16_t);
 
-	if (l->in.offset > WEIR_SLOTS_MAX || n > WEIR_SLOTS_MAX - l->in.offset)
+	if (l->in.offset > maps_max(l->maps)->slots || n > maps_max(l->maps)->slots - l->in.offset)
 		return -EBADMSG;
 	memcpy(l->put + l->in.offset, l->in.body, n * sizeof(uint16_t));
 	return 0;
@@ -174,8 +174,8 @@ static int do_slots_set(struct loader *l)
 {
 	uint32_t generation;
 
-	if (l->in.len != sizeof(generation) || l->in.offset > WEIR_SLOTS_MAX ||
-	    l->in.number >= WEIR_SERVICES_MAX)
+	if (l->in.len != sizeof(generation) || l->in.offset > maps_max(l->maps)->slots ||
+	    l->in.number >= maps_max(l->maps)->services)
 		return -EBADMSG;
 	memcpy(&generation, l->in.body, sizeof(generation));
 	return loader_answer_maps(l, maps_slots_set(l->maps, (int)l->in.number, l->put,
@@ -187,7 +187,7 @@ static int do_state(struct loader *l)
 	struct dataplane_service_state state = { 0 };
 	int service = (int)l->in.number, rc;
 
-	if (l->in.number >= WEIR_SERVICES_MAX || !maps_slots(l->maps, service, &state.slots))
+	if (l->in.number >= maps_max(l->maps)->services || !maps_slots(l->maps, service, &state.slots))
 		return -ENOENT;
 	state.transition = maps_in_transition(l->maps, service);
 	state.generation = maps_generation(l->maps, service);
@@ -610,6 +610,10 @@ static int start(struct loader *l, const struct conf_agent *conf,
 	if (rc)
 		return rc;
 	rc = maps_open(&l->maps, &l->fds);
+	if (!rc) {
+		l->put = calloc(maps_max(l->maps)->slots, sizeof(*l->put));
+		rc = l->put ? 0 : -ENOMEM;
+	}
 	if (!rc)
 		rc = loader_start_filter(l);
 	if (!rc)

@@ -51,7 +51,7 @@ struct loader {
 	bool unresolved;	      /* some next hop is not known yet */
 	bool stale;		      /* the kernel's tables changed since they were read */
 	uint32_t confirmed;	      /* when neighbours were last confirmed */
-	uint16_t put[WEIR_SLOTS_MAX]; /* LOADER_SLOTS_PUT */
+	uint16_t *put; /* [slots of the map] LOADER_SLOTS_PUT */
 	struct loader_message in, out;
 	struct weir_sample_filter filters[WEIR_SAMPLE_FILTERS]; /* as asked for */
 	int came_fd; /* came with the question, or -1 */

@@ -92,7 +92,7 @@ int loader_do_sample_filter(struct loader *l)
 		return -EBADMSG;
 	memcpy(&f, l->in.body, sizeof(f));
 	if (f.reasons && (f.until > now_ns() + SAMPLE_NS_MAX || f.snap > WEIR_SAMPLE_SNAP ||
-			  f.service > WEIR_SERVICES_MAX || f.backend >= WEIR_BACKENDS_MAX))
+			  f.service > maps_max(l->maps)->services || f.backend >= maps_max(l->maps)->backends))
 		return loader_answer_error(l, -EINVAL, "a trace is for at most a day and %d bytes of a packet",
 					   WEIR_SAMPLE_SNAP);
 	l->filters[l->in.number] = f;
@@ -140,7 +140,7 @@ int loader_do_flag_counts(struct loader *l)
 	if (n > LOADER_BODY_MAX / sizeof(*out) || cpus <= 0 || cpus > 1024)
 		return -EBADMSG;
 	for (uint32_t i = 0; i < n; i++) {
-		if (number[i] >= WEIR_SERVICES_MAX)
+		if (number[i] >= maps_max(l->maps)->services)
 			return -EBADMSG;
 		if (bpf_map_lookup_elem(l->fds.flag_counts, &number[i], per_cpu))
 			return -errno;

@@ -40,7 +40,7 @@ int loader_start_tunnels(struct loader *l, const struct conf_agent *conf,
 		steer_remove(conf->pin);
 		return 0;
 	}
-	rc = steer_open(&l->steer, conf->pin);
+	rc = steer_open(&l->steer, conf);
 	if (rc)
 		return rc;
 	steer_fds(l->steer, &l->fds);
@@ -143,7 +143,7 @@ int loader_do_listen_counts(struct loader *l)
 
 int loader_do_service_remove(struct loader *l)
 {
-	if (l->in.len || l->in.number >= WEIR_SERVICES_MAX)
+	if (l->in.len || l->in.number >= maps_max(l->maps)->services)
 		return -EBADMSG;
 	if (!maps_is_tunnel(l->maps, (int)l->in.number))
 		return loader_answer_error(l, -EPERM, "number %u is not a tunnel", l->in.number);
@@ -160,7 +160,7 @@ int loader_do_service_counts(struct loader *l)
 	if (n > LOADER_BODY_MAX / sizeof(*out))
 		return -EBADMSG;
 	for (uint32_t i = 0; !rc && i < n; i++)
-		rc = number[i] < WEIR_SERVICES_MAX
+		rc = number[i] < maps_max(l->maps)->services
 			     ? mapset_count(l->fds.service_counts, number[i], &out[i])
 			     : -EBADMSG;
 	l->out.len = rc ? 0 : n * (uint32_t)sizeof(*out);

@@ -46,12 +46,12 @@ uint32_t maps_now(void)
 
 static int read_services(struct maps *m)
 {
-	for (uint32_t i = 0; i < WEIR_SERVICES_MAX; i++) {
+	for (uint32_t i = 0; i < m->max.services; i++) {
 		if (bpf_map_lookup_elem(m->fds.service_info, &i, &m->info[i]))
 			return -errno;
 		m->info[i].name[WEIR_NAME_MAX - 1] = 0;
-		if (m->info[i].first > WEIR_SLOTS_MAX ||
-		    m->info[i].slots > WEIR_SLOTS_MAX - m->info[i].first)
+		if (m->info[i].first > m->max.slots ||
+		    m->info[i].slots > m->max.slots - m->info[i].first)
 			memset(&m->info[i], 0, sizeof(m->info[i]));
 	}
 	return 0;
@@ -59,7 +59,7 @@ static int read_services(struct maps *m)
 
 static int read_backends(struct maps *m)
 {
-	for (uint32_t i = 1; i < WEIR_BACKENDS_MAX; i++) {
+	for (uint32_t i = 1; i < m->max.backends; i++) {
 		if (bpf_map_lookup_elem(m->fds.backends, &i, &m->backends[i]))
 			return -errno;
 		if (m->backends[i].family)
@@ -80,7 +80,7 @@ static int read_keys(struct maps *m)
 
 		if (bpf_map_lookup_elem(m->fds.services, &key, &value))
 			return -errno;
-		if (value.number >= WEIR_SERVICES_MAX || !m->info[value.number].name[0] ||
+		if (value.number >= m->max.services || !m->info[value.number].name[0] ||
 		    (!key.port && key.proto != IPPROTO_TCP && key.proto != IPPROTO_UDP))
 			continue; /* the keys for echo follow from the others */
 		state = &m->state[value.number];
@@ -94,6 +94,35 @@ static int read_keys(struct maps *m)
 	return 0;
 }
 
+const struct maps_max *maps_max(const struct maps *m)
+{
+	return &m->max;
+}
+
+static int entries(int fd, uint32_t most, uint32_t *out)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &len))
+		return -errno;
+	*out = info.max_entries < most ? info.max_entries : most;
+	return 0;
+}
+
+static int read_max(struct maps *m)
+{
+	int rc = entries(m->fds.service_info, UINT16_MAX + 1, &m->max.services);
+
+	if (!rc)
+		rc = entries(m->fds.services, UINT32_MAX, &m->max.addresses);
+	if (!rc)
+		rc = entries(m->fds.backends, UINT16_MAX + 1, &m->max.backends);
+	if (!rc)
+		rc = entries(m->fds.slots, UINT32_MAX, &m->max.slots);
+	return rc;
+}
+
 int maps_open(struct maps **out, const struct maps_fds *fds)
 {
 	struct maps *m = calloc(1, sizeof(*m));
@@ -104,10 +133,14 @@ int maps_open(struct maps **out, const struct maps_fds *fds)
 	m->fds = *fds;
 	m->backends_end = 1;
 	m->cpus = libbpf_num_possible_cpus();
-	m->info = calloc(WEIR_SERVICES_MAX, sizeof(*m->info));
-	m->state = calloc(WEIR_SERVICES_MAX, sizeof(*m->state));
-	m->backends = calloc(WEIR_BACKENDS_MAX, sizeof(*m->backends));
-	m->backend_set = calloc(WEIR_BACKENDS_MAX, sizeof(*m->backend_set));
+	err = read_max(m);
+	if (err)
+		goto out;
+	err = -ENOMEM;
+	m->info = calloc(m->max.services, sizeof(*m->info));
+	m->state = calloc(m->max.services, sizeof(*m->state));
+	m->backends = calloc(m->max.backends, sizeof(*m->backends));
+	m->backend_set = calloc(m->max.backends, sizeof(*m->backend_set));
 	m->per_cpu = calloc(m->cpus > 0 ? (size_t)m->cpus : 1, sizeof(*m->per_cpu));
 	if (!m->info || !m->state || !m->backends || !m->backend_set || !m->per_cpu)
 		goto out;
@@ -115,7 +148,7 @@ int maps_open(struct maps **out, const struct maps_fds *fds)
 		err = m->cpus;
 		goto out;
 	}
-	m->slots = mmap(NULL, WEIR_SLOTS_MAX * sizeof(*m->slots), PROT_READ | PROT_WRITE,
+	m->slots = mmap(NULL, m->max.slots * sizeof(*m->slots), PROT_READ | PROT_WRITE,
 			MAP_SHARED, fds->slots, 0);
 	if (m->slots == MAP_FAILED) {
 		m->slots = NULL;
@@ -143,8 +176,8 @@ void maps_close(struct maps *m)
 	if (!m)
 		return;
 	if (m->slots)
-		munmap(m->slots, WEIR_SLOTS_MAX * sizeof(*m->slots));
-	for (uint32_t i = 0; m->state && i < WEIR_SERVICES_MAX; i++)
+		munmap(m->slots, m->max.slots * sizeof(*m->slots));
+	for (uint32_t i = 0; m->state && i < m->max.services; i++)
 		free(m->state[i].keys);
 	free(m->info);
 	free(m->state);
@@ -159,7 +192,7 @@ void maps_close(struct maps *m)
 
 bool maps_service_ok(const struct maps *m, int service)
 {
-	return service >= 0 && service < (int)WEIR_SERVICES_MAX && m->info[service].name[0];
+	return service >= 0 && service < (int)m->max.services && m->info[service].name[0];
 }
 
 static bool is_tunnel(const char *name)
@@ -176,7 +209,7 @@ static int service_number(struct maps *m, const char *name)
 {
 	int free_one = -ENOSPC;
 
-	for (int i = (int)WEIR_SERVICES_MAX - 1; i >= 0; i--) {
+	for (int i = (int)m->max.services - 1; i >= 0; i--) {
 		if (!m->info[i].name[0])
 			free_one = i;
 		else if (!strcmp(m->info[i].name, name))
@@ -185,15 +218,17 @@ static int service_number(struct maps *m, const char *name)
 	return free_one;
 }
 
-/* Lowest place for n slots that nobody has. WEIR_SLOTS_MAX: none. */
+/* Lowest place for n slots that nobody has. m->max.slots: none. */
 static uint32_t slots_place(const struct maps *m, uint32_t n)
 {
 	uint32_t at = 0;
-	bool moved = true;
+	bool moved = n <= m->max.slots;
 
-	while (moved && at + n <= WEIR_SLOTS_MAX) {
+	if (!moved)
+		return m->max.slots;
+	while (moved && at + n <= m->max.slots) {
 		moved = false;
-		for (uint32_t i = 0; i < WEIR_SERVICES_MAX; i++) {
+		for (uint32_t i = 0; i < m->max.services; i++) {
 			const uint32_t used[2][2] = {
 				{ m->info[i].first, m->info[i].slots },
 				{ m->state[i].pending_first, m->state[i].pending_slots },
@@ -208,7 +243,16 @@ static uint32_t slots_place(const struct maps *m, uint32_t n)
 			}
 		}
 	}
-	return at + n <= WEIR_SLOTS_MAX ? at : WEIR_SLOTS_MAX;
+	return at + n <= m->max.slots ? at : m->max.slots;
+}
+
+static uint32_t slots_left(const struct maps *m)
+{
+	uint32_t used = 0;
+
+	for (uint32_t i = 0; i < m->max.services; i++)
+		used += m->info[i].slots + m->state[i].pending_slots;
+	return used < m->max.slots ? m->max.slots - used : 0;
 }
 
 int maps_info_write(struct maps *m, int number)
@@ -236,9 +280,12 @@ static int service_slots(struct maps *m, int number, const struct maps_service *
 	if (info->slots == s->slots)
 		return 0;
 	first = slots_place(m, s->slots);
-	if (first == WEIR_SLOTS_MAX)
-		return maps_fail(m, -ENOSPC, "no room for %u slots (all services together have %u)",
-				 s->slots, WEIR_SLOTS_MAX);
+	if (first == m->max.slots)
+		return maps_fail(m, -ENOSPC,
+				 "service %s needs %u slots, %u of %u are left%s: raise "
+				 "agent.limits.slots and restart weir-agent",
+				 s->name, s->slots, slots_left(m), m->max.slots,
+				 slots_left(m) < s->slots ? "" : ", but not in one piece");
 	memset(m->slots + first, 0, s->slots * sizeof(*m->slots));
 	if (info->slots) {
 		state->pending_first = first;
@@ -286,7 +333,7 @@ static int address_refused(struct maps *m, int number, bool tunnel, const struct
 	char text[ADDR_STRLEN];
 
 	if (bpf_map_lookup_elem(m->fds.services, &key, &had) || had.number == (uint32_t)number ||
-	    had.number >= WEIR_SERVICES_MAX ||
+	    had.number >= m->max.services ||
 	    (!m->state[had.number].set && (!tunnel || maps_is_tunnel(m, (int)had.number) ||
 					   !maps_service_ok(m, (int)had.number))))
 		return 0;
@@ -334,7 +381,10 @@ int maps_service_set(struct maps *m, const struct maps_service *s, const struct 
 	if (!s->name[0] || !s->slots)
 		return maps_fail(m, -EINVAL, "a service needs a name and slots");
 	if (number < 0)
-		return maps_fail(m, number, "no more than %u services", WEIR_SERVICES_MAX);
+		return maps_fail(m, number,
+				 "service %s is one too many: there is room for %u services and "
+				 "tunnels; raise agent.limits.services and restart weir-agent",
+				 s->name, m->max.services);
 	for (size_t i = 0; i < s->naddresses; i++)
 		if (address_refused(m, number, is_tunnel(s->name), &a[i]))
 			return -EADDRINUSE;
@@ -379,6 +429,11 @@ int maps_service_set(struct maps *m, const struct maps_service *s, const struct 
 	rc = maps_info_write(m, number);
 	if (!rc)
 		rc = maps_keys_write(m, number);
+	if (rc == -E2BIG)
+		return maps_fail(m, -ENOSPC,
+				 "no room for the addresses of service %s: all services together "
+				 "have %u; raise agent.limits.addresses and restart weir-agent",
+				 s->name, m->max.addresses);
 	return rc ? maps_fail(m, rc, "service %s cannot be written: %s", s->name, strerror(-rc))
 		  : number;
 }
@@ -431,9 +486,11 @@ static int backend_place(struct maps *m, int service, uint64_t id, const struct 
 	*found = index < m->backends_end;
 	if (!*found) {
 		index = place ? place : m->backends_end;
-		if (index >= WEIR_BACKENDS_MAX)
-			return maps_fail(m, -ENOSPC, "no more than %u backends",
-					 WEIR_BACKENDS_MAX - 1);
+		if (index >= m->max.backends)
+			return maps_fail(m, -ENOSPC,
+					 "there is room for %u backends, all of it is taken: raise "
+					 "agent.limits.backends and restart weir-agent",
+					 m->max.backends - 1);
 		m->backends[index] = new;
 		count_clear(m, m->fds.backend_counts, index);
 		if (index == m->backends_end)
@@ -632,7 +689,7 @@ uint32_t maps_settle(struct maps *m, uint32_t now, uint32_t drain_s)
 {
 	uint32_t still = 0;
 
-	for (int k = 0; k < (int)WEIR_SERVICES_MAX; k++) {
+	for (int k = 0; k < (int)m->max.services; k++) {
 		struct weir_slot *slot = m->slots + m->info[k].first;
 
 		for (uint32_t i = 0; maps_service_ok(m, k) && i < m->info[k].slots; i++) {

@@ -30,6 +30,11 @@ struct maps_fds {
 	int tunnel_ports, listeners, listen_counts;     /* -1: no tunnels here */
 };
 
+/* How many entries the maps have (agent.limits). */
+struct maps_max {
+	uint32_t services, addresses, backends, slots;
+};
+const struct maps_max *maps_max(const struct maps *m);
 int maps_open(struct maps **out, const struct maps_fds *fds);
 void maps_close(struct maps *m);                /* accepts NULL */
 const char *maps_error(const struct maps *m);

@@ -20,6 +20,7 @@ struct service_state {
 
 struct maps {
 	struct maps_fds fds;
+	struct maps_max max;
 	struct weir_slot *slots; /* the map itself */
 	struct weir_service_info *info;
 	struct service_state *state;

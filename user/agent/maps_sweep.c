@@ -103,13 +103,13 @@ static bool key_wanted(const struct maps *m, uint32_t number, const struct weir_
 {
 	const struct service_state *state;
 
-	if (number < WEIR_SERVICES_MAX && maps_service_ok(m, (int)number)) {
+	if (number < m->max.services && maps_service_ok(m, (int)number)) {
 		state = &m->state[number];
 		if (!in_scope(m, (int)number, scope) ||
 		    (state->set && listed(state->keys, state->nkeys, key)))
 			return true;
 	}
-	for (int k = 0; k < (int)WEIR_SERVICES_MAX; k++) {
+	for (int k = 0; k < (int)m->max.services; k++) {
 		state = &m->state[k];
 		if (state->set && listed(state->keys, state->nkeys, key))
 			return true;
@@ -151,7 +151,7 @@ static int sweep_ports(struct maps *m)
 		memcpy(service.addr, key.addr, sizeof(service.addr));
 		if (bpf_map_lookup_elem(m->fds.tunnel_ports, &key, &number))
 			return -errno;
-		if (number < WEIR_SERVICES_MAX && maps_is_tunnel(m, (int)number) &&
+		if (number < m->max.services && maps_is_tunnel(m, (int)number) &&
 		    listed(m->state[number].keys, m->state[number].nkeys, &service)) {
 			kept = key;
 			from = &kept;
@@ -164,7 +164,7 @@ static int sweep_ports(struct maps *m)
 
 static void sweep_services(struct maps *m, enum maps_scope scope)
 {
-	for (int k = 0; k < (int)WEIR_SERVICES_MAX; k++)
+	for (int k = 0; k < (int)m->max.services; k++)
 		if (maps_service_ok(m, k) && in_scope(m, k, scope) && !m->state[k].set)
 			service_forget(m, k);
 }
@@ -183,7 +183,7 @@ static int sweep_backends(struct maps *m, enum maps_scope scope)
 
 	if (!used)
 		return -ENOMEM;
-	for (int k = 0; k < (int)WEIR_SERVICES_MAX; k++)
+	for (int k = 0; k < (int)m->max.services; k++)
 		for (uint32_t i = 0; maps_service_ok(m, k) && i < m->info[k].slots; i++)
 			mark_used(used, &m->slots[m->info[k].first + i]);
 	for (uint32_t i = 1; i < m->backends_end; i++) {
@@ -207,12 +207,12 @@ int maps_sweep(struct maps *m, enum maps_scope scope)
 	if (!rc && scope == MAPS_TUNNELS)
 		rc = sweep_ports(m);
 	/* Echo keys that a removed service had written for an address that others still have. */
-	for (int k = 0; !rc && k < (int)WEIR_SERVICES_MAX; k++)
+	for (int k = 0; !rc && k < (int)m->max.services; k++)
 		if (m->state[k].set && in_scope(m, k, scope))
 			rc = maps_keys_write(m, k);
 	if (!rc)
 		rc = sweep_backends(m, scope);
-	for (int k = 0; k < (int)WEIR_SERVICES_MAX; k++)
+	for (int k = 0; k < (int)m->max.services; k++)
 		if (in_scope(m, k, scope))
 			m->state[k].set = false;
 	for (uint32_t i = 1; i < m->backends_end; i++)

@@ -14,12 +14,16 @@
 
 #include "lib/log.h"
 #include "skel/listen.skel.h"
+#include "user/agent/limits.h"
+#include "user/agent/migrate.h"
 
 #define PROGRAM_PIN  "listen"
 #define PIN_PATH_MAX 512
 
 struct steer {
 	struct listen *skel;
+	struct listen *spare; /* makes maps of another layout */
+	struct migration *migration;
 	int link;
 };
 
@@ -29,23 +33,29 @@ static char *pin_path(const char *pin, const char *name, char buf[PIN_PATH_MAX])
 	return buf;
 }
 
-static int load(struct steer *steer, const char *pin)
+static int load(struct steer *steer, const struct conf_agent *conf)
 {
 	char path[PIN_PATH_MAX];
-	struct bpf_map *map;
-	int rc = 0;
+	int rc;
 
 	steer->skel = listen__open();
-	if (!steer->skel)
+	steer->spare = listen__open();
+	if (!steer->skel || !steer->spare)
 		return -errno;
-	bpf_object__for_each_map(map, steer->skel->obj) if (!rc && !bpf_map__is_internal(map)) rc =
-		bpf_map__set_pin_path(map, pin_path(pin, bpf_map__name(map), path));
+	rc = limits_apply(steer->skel->obj, conf);
+	if (!rc)
+		rc = limits_apply(steer->spare->obj, conf);
+	if (!rc)
+		rc = migrate_open(&steer->migration, steer->skel->obj, steer->spare->obj,
+				  conf->pin);
 	if (!rc)
 		rc = listen__load(steer->skel);
+	if (!rc)
+		rc = migrate_fill(steer->migration);
 	if (rc)
 		return rc;
 	/* For people and bpftool; the link is what holds the program. */
-	pin_path(pin, PROGRAM_PIN, path);
+	pin_path(conf->pin, PROGRAM_PIN, path);
 	unlink(path);
 	return bpf_obj_pin(bpf_program__fd(steer->skel->progs.steer), path) ? -errno : 0;
 }
@@ -98,7 +108,7 @@ out:
 	return rc;
 }
 
-int steer_open(struct steer **out, const char *pin)
+int steer_open(struct steer **out, const struct conf_agent *conf)
 {
 	struct steer *steer = calloc(1, sizeof(*steer));
 	int rc;
@@ -106,16 +116,15 @@ int steer_open(struct steer **out, const char *pin)
 	if (!steer)
 		return -ENOMEM;
 	steer->link = -1;
-	rc = load(steer, pin);
+	rc = load(steer, conf);
 	if (!rc)
-		rc = attach(steer, pin);
+		rc = attach(steer, conf->pin);
+	if (!rc)
+		rc = migrate_finish(steer->migration);
 	if (rc) {
 		log_error("tunnels: the program that leads connections to the edge cannot be used: "
-			  "%s%s",
-			  strerror(-rc),
-			  rc == -EINVAL ? "; when maps of another version are pinned, `weir-agent "
-					  "--detach` removes them"
-					: "");
+			  "%s",
+			  strerror(-rc));
 		steer_close(steer);
 		return rc;
 	}
@@ -129,6 +138,8 @@ void steer_close(struct steer *steer)
 		return;
 	if (steer->link >= 0)
 		close(steer->link);
+	migrate_close(steer->migration);
+	listen__destroy(steer->spare);
 	listen__destroy(steer->skel);
 	free(steer);
 }

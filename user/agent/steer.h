@@ -10,13 +10,14 @@
 #ifndef WEIR_STEER_H
 #define WEIR_STEER_H
 
+#include "lib/conf.h"
 #include "user/agent/maps.h"
 
 struct steer;
 
-/* pin: the folder, on a BPF file system, where the edge program's maps are pinned already. 0 or
+/* conf->pin is a folder on a BPF file system where the edge program's maps are pinned already. 0 or
  * -errno. */
-int steer_open(struct steer **out, const char *pin);
+int steer_open(struct steer **out, const struct conf_agent *conf);
 void steer_close(struct steer *steer); /* frees memory and descriptors; accepts NULL */
 void steer_fds(const struct steer *steer, struct maps_fds *fds);
 /* Takes down what an earlier start with tunnels left. */
