@@ -105,6 +105,7 @@ static __always_inline bool read_headers(struct __sk_buff *skb, struct headers *
 	const struct ethhdr *eth = data;
 	const struct iphdr *ip = (const void *)(eth + 1);
 	const struct ipv6hdr *ip6 = (const void *)(eth + 1);
+	const struct tcphdr *tcp;
 
 	if ((const void *)(ip + 1) > end)
 		return false;
@@ -116,7 +117,9 @@ static __always_inline bool read_headers(struct __sk_buff *skb, struct headers *
 		h->tos = ip->tos;
 		target4(&h->source, ip->saddr);
 		target4(&h->dest, ip->daddr);
-		return read_tcp(h, data + h->tcp, end);
+		tcp = data + h->tcp;
+		asm volatile("" : "+r"(tcp)); /* one pointer: what is checked is what is read */
+		return read_tcp(h, tcp, end);
 	}
 	if (eth->h_proto != bpf_htons(ETH_P_IPV6) || (const void *)(ip6 + 1) > end ||
 	    ip6->nexthdr != IPPROTO_TCP)

@@ -14,12 +14,27 @@
 
 static unsigned int tests, bad;
 
-static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
+#define TAIL 700        /* bytes of the verifier's log that are told */
+static char said_last[TAIL + 1];
+
+/* Keeps the end of the longest message: libbpf gives the verifier's log in one. */
+static int keep(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
-	(void)level;
-	(void)fmt;
-	(void)ap;
+	static char log[1 << 20];
+	int len = level == LIBBPF_WARN ? vsnprintf(log, sizeof(log), fmt, ap) : 0;
+
+	if (len >= (int)sizeof(log))
+		len = sizeof(log) - 1;
+	if (len > TAIL)
+		memcpy(said_last, log + (len > TAIL ? len - TAIL : 0), TAIL);
 	return 0;
+}
+
+static void tell_log(void)
+{
+	for (char *line = strtok(said_last, "\n"); line; line = strtok(NULL, "\n"))
+		printf("# %s\n", line);
+	said_last[0] = 0;
 }
 
 static void tell(bool good, const char *path, const char *what)
@@ -37,6 +52,7 @@ static void verify(const char *path)
 	if (!object || bpf_object__load(object)) {
 		snprintf(said, sizeof(said), "does not load: %s", strerror(errno));
 		tell(false, path, said);
+		tell_log();
 		bpf_object__close(object);
 		return;
 	}
@@ -55,7 +71,7 @@ static void verify(const char *path)
 
 int main(int argc, char **argv)
 {
-	libbpf_set_print(quiet);
+	libbpf_set_print(keep);
 	for (int i = 1; i < argc; i++)
 		verify(argv[i]);
 	printf("1..%u\n", tests);
