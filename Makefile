@@ -383,13 +383,21 @@ build/bpf/lb_%.bpf.o: tests/bench/lb_%.bpf.c build/vmlinux/vmlinux.h
 	@mkdir -p $(@D)
 	$(call say,BPF)$(CLANG) -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -O2 -g -fno-strict-aliasing -Wall -Wextra \
 		-Wshadow -I. -Ibuild/vmlinux -MMD -MP -c $< -o $@
+build/bpf/dp_%.bpf.o: tests/net/dp_%.bpf.c build/vmlinux/vmlinux.h
+	@mkdir -p $(@D)
+	$(call say,BPF)$(CLANG) -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -O2 -g -fno-strict-aliasing -Wall -Wextra \
+		-Wshadow -I. -Ibuild/vmlinux -MMD -MP -c $< -o $@
+build/tests/net/dp_flood.o: cflags += -Ibuild
+build/tests/net/dp_flood.o: | build/skel/dp_flood.skel.h
+build/tests/net/dp_flood: build/tests/net/dp_flood.o
+	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 build/tests/bench/lb_bench.o: cflags += -Ibuild
 build/tests/bench/lb_bench.o: | build/skel/edge.skel.h build/skel/lb_minimal.skel.h build/skel/lb_wrap.skel.h
 build/tests/bench/lb_bench: build/tests/bench/lb_bench.o build/tests/bpf/frame.o
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 build/tests/bpf/verify: build/tests/bpf/verify.o
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
-build/bpf-tests: $(bpf_tests_bin) build/tests/bpf/verify build/tests/net/dp_tool build/tests/net/dp_flows build/tests/net/dp_churn
+build/bpf-tests: $(bpf_tests_bin) build/tests/bpf/verify build/tests/net/dp_tool build/tests/net/dp_flows build/tests/net/dp_churn build/tests/net/dp_flood
 	@touch $@
 
 $(BUILD)/net/registry_conformance: $(BUILD)/tests/net/registry_live.o

@@ -5,7 +5,9 @@
  *	dp_flows serve PORT			echoes TCP and UDP on all addresses, until killed
  *	dp_flows tcp ADDRESS PORT N SECONDS	N connections, each asks 8 bytes about every 100 ms
  *						and opens anew after 1 to 50 questions; prints
- *						"opened O answered A broken B"
+ *						"opened O answered A broken B unopened U" (U of the
+ *						broken ones were never connected); with DP_SPREAD=S flow
+ *						i comes from 100.64.(i mod S).9
  *	dp_flows udp ADDRESS PORT N INTERVAL_US	N numbered datagrams; prints "sent S received R"
  *
  *	dp_flows bulk ADDRESS PORT BYTES SECONDS	sends so many bytes over one connection while
@@ -162,13 +164,15 @@ struct flow {
 	int fd;	       /* -1: none */
 	int questions; /* left */
 	bool waiting;  /* for an answer (or to be connected) */
+	bool connected;
 	int64_t due, asked;
 };
 
 static struct flow flow[FLOWS_MAX];
 static struct sockaddr_storage to;
 static socklen_t to_len;
-static long opened, answered, broken;
+static long opened, answered, broken, unopened;
+static int spread; /* DP_SPREAD: flow i comes from 100.64.(i mod spread).9 */
 
 static void flow_end(struct flow *f, const char *why)
 {
@@ -180,10 +184,22 @@ static void flow_end(struct flow *f, const char *why)
 		fprintf(stderr, "broken: port %d, %s (%s)\n", ntohs(from.sin_port), why,
 			strerror(errno));
 		broken++;
+		unopened += !f->connected;
 	}
 	close(f->fd);
 	f->fd = -1;
 	f->due = now_us() + rand() % 50000;
+}
+
+static void flow_bind(const struct flow *f, int i)
+{
+	struct sockaddr_in from = { .sin_family = AF_INET };
+
+	if (!spread)
+		return;
+	from.sin_addr.s_addr = htonl(100u << 24 | 64 << 16 | (uint32_t)(i % spread) << 8 | 9);
+	if (bind(f->fd, (struct sockaddr *)&from, sizeof(from)))
+		perror("dp_flows: bind");
 }
 
 static void flow_open(struct flow *f, int ep, int i)
@@ -194,9 +210,11 @@ static void flow_open(struct flow *f, int ep, int i)
 	f->fd = socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	setsockopt(f->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	f->questions = 1 + rand() % 50;
+	f->connected = false;
 	f->waiting = true;
 	f->asked = now_us();
 	opened++;
+	flow_bind(f, i);
 	if (connect(f->fd, (struct sockaddr *)&to, to_len) && errno != EINPROGRESS)
 		flow_end(f, "connect");
 	else
@@ -217,6 +235,7 @@ static void flow_event(struct flow *f, int ep, int i)
 		flow_end(f, "error");
 		return;
 	}
+	f->connected = true;
 	epoll_ctl(ep, EPOLL_CTL_MOD, f->fd, &e);
 	got = recv(f->fd, buf, sizeof(buf), 0);
 	if (got == 0 || (got < 0 && errno != EAGAIN)) {
@@ -280,7 +299,7 @@ static int load_tcp(int n, int seconds)
 			busy |= flow[i].fd >= 0;
 		}
 	}
-	printf("opened %ld answered %ld broken %ld\n", opened, answered, broken);
+	printf("opened %ld answered %ld broken %ld unopened %ld\n", opened, answered, broken, unopened);
 	return broken != 0;
 }
 
@@ -352,6 +371,7 @@ int main(int argc, char **argv)
 {
 	signal(SIGPIPE, SIG_IGN);
 	srand(1);
+	spread = getenv("DP_SPREAD") ? atoi(getenv("DP_SPREAD")) : 0;
 	if (argc == 3 && !strcmp(argv[1], "serve"))
 		serve(argv[2]);
 	if (argc != 6 || atoi(argv[4]) <= 0 || atoi(argv[4]) > 1000000)

@@ -17,6 +17,7 @@
  *	state SERVICE					→ slots transition generation packets
  *	reasons						→ NAME=n...
  *	counts INDEX...					→ packets...
+ *	limits SYN_RATE BURST				(of each source's network; 0: none)
  *	interfaces | sweep | socket FAMILY(4|6)
  *	egress						→ NAME=n...
  */
@@ -31,6 +32,7 @@
 #include <unistd.h>
 
 #include "lib/log.h"
+#include "bpf/abi/filter.h"
 #include "user/agent/dataplane.h"
 #include "user/agent/ring.h"
 
@@ -276,6 +278,22 @@ static void do_sweep(void)
 		puts("0");
 }
 
+static void do_limits(void)
+{
+	uint64_t rate = (uint64_t)number(), burst = (uint64_t)number();
+	struct weir_limits limits = { .fresh = { 1000000, 10000000000 }, .bits4 = 24, .bits6 = 56 };
+	int rc;
+
+	if (rate)
+		limits.of[WEIR_CLASS_SYN] =
+			(struct weir_limit){ 1000000000 / rate, (burst - 1) * (1000000000 / rate) };
+	rc = dataplane_filter(dp, DATAPLANE_FILTER_LIMITS, &limits, rate ? sizeof(limits) : 0, NULL, NULL);
+	if (rc < 0)
+		fail(rc);
+	else
+		puts("0");
+}
+
 static void obey(char *line)
 {
 	static const struct {
@@ -287,7 +305,7 @@ static void obey(char *line)
 		{ "ring", do_ring },
 		{ "state", do_state },	   { "reasons", do_reasons },
 		{ "counts", do_counts },   { "interfaces", do_interfaces },
-		{ "socket", do_socket },   { "sweep", do_sweep },
+		{ "limits", do_limits },   { "socket", do_socket },   { "sweep", do_sweep },
 		{ "egress", do_egress },
 	};
 	char *name = strtok(line, " \n");
