@@ -122,6 +122,10 @@ static void serve_udp(int fd)
 
 	while ((got = recvmsg(fd, &msg, 0)) >= 0) {
 		iov.iov_len = (size_t)got;
+		/* The way back is the routes': it may have come by a tunnel's device. */
+		for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
+			if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO)
+				((struct in6_pktinfo *)CMSG_DATA(c))->ipi6_ifindex = 0;
 		sendmsg(fd, &msg, 0);
 		iov.iov_len = sizeof(buf);
 		msg.msg_namelen = sizeof(from);

@@ -22,6 +22,7 @@ if [ $# = 0 ]; then
 	make -s -C "$(dirname "$0")/../.." build/bpf-tests >/dev/null 2>&1 || { echo "not ok 1 - builds"; exit 1; }
 	work=$(mktemp -d) || exit 1
 	trap 'rm -rf "$work"' EXIT
+	export DP_BUILT=yes
 	for v in $CHURN_VARIANTS; do "$0" "${v%:*}" "${v#*:}" >"$work/$v" 2>&1 & done
 	wait
 	for v in $CHURN_VARIANTS; do cat "$work/$v"; done | awk '
