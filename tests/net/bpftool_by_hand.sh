@@ -54,6 +54,12 @@ check "the filter's commands work" bash -e /run/filter.sh
 check "it is not heard any more" test -n "$(ping_from 203.0.113.9 || echo blocked)"
 check "another is" ping_from 198.18.1.2
 check "it was counted as blocked" test "$(count /sys/fs/bpf/weir 22)" -gt 0
+{ block 1 | grep -E '^(W=|zeros)'; block 4; } >/run/flags.sh
+load
+check "the commands that count SYN, FIN and RST work" sh -c "bash -e /run/flags.sh >/run/out"
+load
+bpftool -j map lookup pinned /sys/fs/bpf/weir/flag_counts key 0 0 0 0 | jq -c '[.formatted.values[].value.syn] | add' >/run/out
+check "SYN by service: $(cat /run/out)" test "$(cat /run/out)" -ge 20
 bpftool net detach xdpdrv dev eth1 && rm -r /sys/fs/bpf/weir
 check "taken off again" sh -c '! ip link show eth1 | grep -q xdp'
 echo "1..$n"
