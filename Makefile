@@ -391,6 +391,11 @@ build/tests/net/dp_flood.o: cflags += -Ibuild
 build/tests/net/dp_flood.o: | build/skel/dp_flood.skel.h
 build/tests/net/dp_flood: build/tests/net/dp_flood.o
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
+build/bpf/narrow.bpf.o: tests/bpf/narrow.bpf.c build/vmlinux/vmlinux.h
+	@mkdir -p $(@D)
+	$(call say,BPF)$(CLANG) -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -O2 -g -fno-strict-aliasing -Wall -Wextra \
+		-Wshadow -I. -Ibuild/vmlinux -MMD -MP -c $< -o $@
+build/tests/bpf/test_route.o: | build/skel/narrow.skel.h
 build/tests/bench/lb_bench.o: cflags += -Ibuild
 build/tests/bench/lb_bench.o: | build/skel/edge.skel.h build/skel/lb_minimal.skel.h build/skel/lb_wrap.skel.h
 build/tests/bench/lb_bench: build/tests/bench/lb_bench.o build/tests/bpf/frame.o

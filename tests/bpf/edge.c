@@ -159,12 +159,19 @@ static int reason_since(void)
 	return found;
 }
 
+static int run_by;
+
+void edge_run_by(int prog)
+{
+	run_by = prog;
+}
+
 void edge_run_next(const struct frame *f, struct outcome *o)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->data, .data_size_in = f->len,
 		    .data_out = o->data, .data_size_out = sizeof(o->data), .repeat = 1);
 
-	if (bpf_prog_test_run_opts(bpf_program__fd(skel->progs.edge), &opts))
+	if (bpf_prog_test_run_opts(run_by ? run_by : bpf_program__fd(skel->progs.edge), &opts))
 		die("the program cannot be run");
 	o->action = opts.retval;
 	o->len = opts.data_size_out;

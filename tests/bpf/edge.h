@@ -32,6 +32,8 @@ struct edge *edge_skeleton(void);
 void edge_run(const struct frame *f, struct outcome *o);
 /* The same where nothing else runs the program between two calls: it saves reading the reasons before. */
 void edge_run_next(const struct frame *f, struct outcome *o);
+/* From now on through another program, which ends in ours; 0: no more. */
+void edge_run_by(int prog);
 
 void put_settings(const struct weir_settings *s);
 /* A service with its slots from `first` on; port 0: any; also makes the address answer echo. */

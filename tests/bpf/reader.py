@@ -16,8 +16,7 @@ import subprocess
 import sys
 
 # Reasons without a case yet, and why.
-EXCEPTIONS = {"ROUTED": "its stage is not there", "EXTENSIONS": "its stage is not there", "ECN_INVALID": "its stage is not there",
-              "FEEDBACK": "its stage is not there", "NO_ROOM": "a test run has room enough", "NO_NEIGHBOUR": "needs a route"}
+EXCEPTIONS = {"ROUTED": "its stage is not there", "ECN_INVALID": "its stage is not there", "FEEDBACK": "its stage is not there"}
 
 GUE, IPIP, NAT = 0, 1, 2
 DOWN = 1
