@@ -17,7 +17,7 @@ lib_src      += lib/form.c lib/httpc.c lib/inside.c
 lib_src      += lib/token_issue.c
 lib_src      += lib/access.c lib/access_cookie.c lib/audit.c lib/audit_http.c lib/audit_search.c
 lib_src      += lib/group_edit.c lib/password.c lib/token.c lib/user_edit.c lib/users.c lib/users_may.c lib/users_who.c
-lib_src      += lib/addr.c lib/conf.c lib/conf_check.c lib/conf_check_tunnels.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
+lib_src      += lib/addr.c lib/conf.c lib/conf_check.c lib/conf_check_nat.c lib/conf_check_tunnels.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
 lib_src      += lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
 lib_src      += lib/daemon.c lib/daemon_reload.c lib/priv.c lib/priv_filter.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
@@ -36,6 +36,7 @@ agent_src    += user/agent/filter.c user/agent/filter_ctl.c user/agent/filter_lo
 agent_src    += user/agent/dataplane_filter.c user/agent/loader_filter.c
 agent_src    += user/agent/limits.c user/agent/mapcopy.c user/agent/migrate.c user/agent/sister.c user/agent/table.c
 agent_src    += user/agent/dataplane_sample.c user/agent/samples.c user/agent/seen.c user/agent/trace.c user/agent/trace_ask.c
+agent_src    += user/agent/loader_nat.c user/agent/natset.c
 agent_src    += user/agent/handover.c user/agent/route.c user/agent/route_edges.c user/agent/route_pick.c user/agent/route_show.c
 agent_src    += user/agent/health.c user/agent/model.c user/agent/publish.c user/agent/report.c user/agent/rates.c user/agent/ring.c user/agent/weight.c
 

@@ -38,7 +38,7 @@ struct conf_registry_server {
 	char *token_file;
 };
 
-enum conf_encap { CONF_ENCAP_GUE, CONF_ENCAP_IPIP };
+enum conf_encap { CONF_ENCAP_GUE, CONF_ENCAP_IPIP, CONF_ENCAP_NAT };
 enum conf_check { CONF_CHECK_NONE, CONF_CHECK_TCP, CONF_CHECK_HTTP };
 
 struct conf_backend {
@@ -54,6 +54,7 @@ struct conf_service {
 	size_t naddresses;
 	uint32_t slots;
 	enum conf_encap encap;
+	uint16_t port; /* of backends behind NAT; 0: that of the service's address */
 	bool udp_sticky; /* UDP flows keep their backend while slots move */
 	struct {
 		enum conf_check type;
@@ -102,6 +103,11 @@ struct conf_agent {
 		struct conf_rate syn, udp, dns, fresh;
 		uint32_t prefix4, prefix6; /* bits of a source's network */
 	} filter;
+	struct {
+		struct addr *addresses;
+		size_t naddresses;
+		uint64_t idle_us, udp_us;
+	} nat;
 	struct conf_service *services;
 	size_t nservices;
 };

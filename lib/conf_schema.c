@@ -23,7 +23,7 @@
 static const char *const words_log[] = { "error", "warn", "info", "debug", NULL };
 static const char *const words_attach[] = { "link", "dispatcher", NULL };
 static const char *const words_mode[] = { "auto", "native", "generic", NULL };
-static const char *const words_encap[] = { "gue", "ipip", NULL };
+static const char *const words_encap[] = { "gue", "ipip", "nat", NULL };
 static const char *const words_udp[] = { "stateless", "sticky", NULL };
 static const char *const words_peers[] = { "auto", "on", "off", NULL };
 static const char *const words_no_yes[] = { "no", "yes", NULL };
@@ -102,6 +102,17 @@ static const struct conf_key filter_keys[] = {
 };
 SUB(filter, conf_agent, CONF_NO_FLAG);
 
+static const struct conf_key nat_keys[] = {
+	{ "addresses", CONF_ADDR, PLACE(conf_agent, nat.addresses, nat.naddresses),
+	  .doc = "Addresses from which backends behind NAT are spoken to, of each family that is "
+		 "needed. They are this node's, and used for nothing else." },
+	{ "idle", CONF_TIME, AT(conf_agent, nat.idle_us), .min = 10 * SECOND, .max = 86400 * SECOND,
+	  .fallback = "1h", .doc = "How long an idle TCP connection keeps its port." },
+	{ "udp", CONF_TIME, AT(conf_agent, nat.udp_us), .min = SECOND, .max = 86400 * SECOND,
+	  .fallback = "60s", .doc = "The same for a UDP flow." },
+};
+SUB(nat, conf_agent, CONF_NO_FLAG);
+
 static const struct conf_key check_keys[] = {
 	{ "type", CONF_WORD, AT(conf_service, check.type), .words = words_check, .fallback = "tcp",
 	  .doc = "How a backend is asked whether it lives; http also brings its load." },
@@ -148,7 +159,10 @@ static const struct conf_key service_keys[] = {
 	  .fallback = "4099",
 	  .doc = "Slots of the ring; about a hundred times the backends, best a prime." },
 	{ "encap", CONF_WORD, AT(conf_service, encap), .words = words_encap, .fallback = "gue",
-	  .doc = "How packets travel to backends: Generic UDP Encapsulation or IP in IP." },
+	  .doc = "How packets travel to backends: Generic UDP Encapsulation, IP in IP, or, for "
+		 "backends that run nothing of ours, with other addresses (agent.nat)." },
+	{ "port", CONF_PORT, AT(conf_service, port), .fallback = "0",
+	  .doc = "The port of backends behind NAT; 0: that of the service's address." },
 	{ "udp", CONF_SWITCH, AT(conf_service, udp_sticky), .words = words_udp,
 	  .fallback = "stateless",
 	  .doc = "sticky: a UDP flow keeps its backend while slots move." },
@@ -208,6 +222,8 @@ static const struct conf_key agent_keys[] = {
 	  .doc = "Whose packets are dropped, and how many are taken." },
 	{ "limits", CONF_SECTION, .offset = 0, .section = &agent_limits,
 	  .doc = "Sizes of the maps; changed by a restart, which keeps what is in them." },
+	{ "nat", CONF_SECTION, .offset = 0, .section = &nat,
+	  .doc = "For services with encap: nat." },
 	{ "services", CONF_SECTION, MANY(conf_agent, services), .section = &service,
 	  .doc = "What is balanced." },
 };

@@ -107,6 +107,8 @@ const char *conf_member(char buf[CONF_PATH_LEN], const char *path, const char *n
 void conf_check(const struct conf *conf, struct conf_faults *faults);
 /* Its part for the sections tunnels, edge, origin and authority (conf_check_tunnels.c). */
 void conf_check_tunnels(const struct conf *conf, struct conf_faults *faults);
+/* Its part for agent.nat (conf_check_nat.c). */
+void conf_check_nat(const struct conf *conf, struct conf_faults *faults);
 /* Of a listener for daemons. */
 void conf_check_inside(const struct conf *conf, const char *path, const struct addr_port *ap,
 		       struct conf_faults *faults);

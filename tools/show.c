@@ -112,9 +112,24 @@ static void print_tunnels(const json_t *agent)
 		printf("and %zu more (--json has all)\n", n - TUNNELS_SHOWN);
 }
 
+static void print_nat(const json_t *agent)
+{
+	const json_t *nat = json_object_get(agent, "nat");
+
+	if (!json_is_object(nat))
+		return;
+	printf("NAT: %lld of %lld ports in use, %lld established, %lld evicted, %lld refused\n",
+	       (long long)json_integer_value(json_object_get(nat, "used")),
+	       (long long)json_integer_value(json_object_get(nat, "ports")),
+	       (long long)json_integer_value(json_object_get(nat, "open")),
+	       (long long)json_integer_value(json_object_get(nat, "EVICTED")),
+	       (long long)json_integer_value(json_object_get(nat, "FULL")));
+}
+
 static void print_agent(const json_t *agent)
 {
 	print_services(agent);
+	print_nat(agent);
 	print_tunnels(agent);
 }
 

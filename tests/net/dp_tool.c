@@ -3,13 +3,13 @@
  * dp_tool.c -- drives the data plane from a test: dp_tool [-a link|dispatcher] [-m
  *auto|native|generic]
  * [-p PIN] [-i IF]... [-d DECAP_IF]... [-f DECAP_PREFIX]... [-t DRAIN_S] [-s MSS] [-l LIMIT=N]...
- * [-x] [-c PIN]
+ * [-n NAT_ADDRESS]... [-x] [-c PIN]
  *
  * Opens the data plane, prints "ready" and obeys standard input line by line, answering each with
  *one line; ends at end of file. -x: detach instead; -c: copy the table of slots of a sister into the
  *maps at -p instead. Commands:
  *
- *	service NAME SLOTS gue|ipip [sticky] ADDRESS...	→ number
+ *	service NAME SLOTS gue|ipip|nat [sticky] [port=P] ADDRESS...	→ number
  *	backend SERVICE NAME ADDRESS up|down		→ index
  *	fill SERVICE SLOTS GENERATION INDEX...		→ moved (slots get the indexes in turn)
  *	ring SERVICE SLOTS GENERATION NAME:INDEX:RATE...	→ moved (slots as the agent's ring gives them)
@@ -18,6 +18,7 @@
  *	reasons						→ NAME=n...
  *	counts INDEX...					→ packets...
  *	limits SYN_RATE BURST				(of each source's network; 0: none)
+ *	nat						→ used=n open=n OPENED=n…
  *	interfaces | sweep | socket FAMILY(4|6)
  *	egress						→ NAME=n...
  */
@@ -67,11 +68,14 @@ static void do_service(void)
 
 	snprintf(s.name, sizeof(s.name), "%s", word());
 	s.slots = (uint32_t)number();
-	s.encap = strcmp(word(), "ipip") ? CONF_ENCAP_GUE : CONF_ENCAP_IPIP;
+	w = word();
+	s.encap = !strcmp(w, "ipip") ? CONF_ENCAP_IPIP : !strcmp(w, "nat") ? CONF_ENCAP_NAT : CONF_ENCAP_GUE;
 	s.addresses = addresses;
 	while ((w = word())) {
 		if (!strcmp(w, "sticky"))
 			s.udp_sticky = true;
+		else if (!strncmp(w, "port=", 5))
+			s.port = (uint16_t)atoi(w + 5);
 		else if (s.naddresses < MANY && !addr_port_parse(&addresses[s.naddresses], w))
 			s.naddresses++;
 	}
@@ -268,6 +272,26 @@ static void do_socket(void)
 	close(fd);
 }
 
+static void do_nat(void)
+{
+	static const char *const names[] = {
+#define NAT_NAME(name, meaning) #name,
+		WEIR_NAT_COUNTS(NAT_NAME)
+#undef NAT_NAME
+	};
+	struct natset_state s;
+	int rc = dataplane_nat(dp, &s);
+
+	if (rc < 0) {
+		fail(rc);
+		return;
+	}
+	printf("addresses=%u ports=%u used=%u open=%u ", s.addresses, s.ports, s.used, s.open);
+	for (int i = 0; i < WEIR_NAT_COUNT; i++)
+		printf("%s=%llu ", names[i], (unsigned long long)s.count[i]);
+	puts("");
+}
+
 static void do_sweep(void)
 {
 	int rc = dataplane_sweep(dp, MAPS_CONFIGURED);
@@ -307,6 +331,7 @@ static void obey(char *line)
 		{ "counts", do_counts },   { "interfaces", do_interfaces },
 		{ "limits", do_limits },   { "socket", do_socket },   { "sweep", do_sweep },
 		{ "egress", do_egress },
+		{ "nat", do_nat },
 	};
 	char *name = strtok(line, " \n");
 
@@ -368,6 +393,7 @@ int main(int argc, char **argv)
 {
 	static char *interfaces[MANY], *decap[MANY];
 	static struct addr_prefix from[MANY];
+	static struct addr nat[MANY];
 	const struct priv_user user = { 65534, 65534 };
 	struct conf_agent conf = { .pin = "/sys/fs/bpf/weir",
 				   .drain_us = 310000000,
@@ -380,7 +406,10 @@ int main(int argc, char **argv)
 
 	conf.decap.interfaces = decap;
 	conf.decap.from = from;
-	while ((c = getopt(argc, argv, "a:c:l:m:p:i:d:f:t:s:x")) != -1) {
+	conf.nat.addresses = nat;
+	conf.nat.idle_us = 3600000000;
+	conf.nat.udp_us = 60000000;
+	while ((c = getopt(argc, argv, "a:c:l:m:p:i:d:f:t:s:n:x")) != -1) {
 		switch (c) {
 		case 'a':
 			conf.attach =
@@ -414,6 +443,9 @@ int main(int argc, char **argv)
 			break;
 		case 's':
 			conf.decap.mss = !strcmp(optarg, "off") ? CONF_MSS_OFF : (uint32_t)atoi(optarg);
+			break;
+		case 'n':
+			addr_parse(&nat[conf.nat.naddresses++], optarg);
 			break;
 		case 'x':
 			take_down = true;

@@ -431,6 +431,11 @@ void attach_fds(const struct packet_path *path, struct maps_fds *fds)
 		.filter_limits = bpf_map__fd(s->maps.filter_limits),
 		.filter_buckets = bpf_map__fd(s->maps.filter_buckets),
 		.filter_shared = bpf_map__fd(s->maps.filter_shared),
+		.nat_conf = bpf_map__fd(s->maps.nat_conf),
+		.nat_addresses = bpf_map__fd(s->maps.nat_addresses),
+		.nat_ports = bpf_map__fd(s->maps.nat_ports),
+		.nat_flows = bpf_map__fd(s->maps.nat_flows),
+		.nat_counts = bpf_map__fd(s->maps.nat_counts),
 	};
 }
 

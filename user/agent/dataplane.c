@@ -269,6 +269,7 @@ int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf,
 		.nfrom = (uint32_t)conf->decap.nfrom,
 		.nprefixes = dp->tunnels ? (uint32_t)tunnels->nprefix : 0,
 		.ninterfaces = (uint32_t)loader_decap_interfaces(conf, tunnels, &names),
+		.nat = loader_nat_want(conf),
 	};
 	int rc = refuse_changes(dp, conf);
 
@@ -298,9 +299,13 @@ int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf,
 
 int dataplane_service_set(struct dataplane *dp, const struct conf_service *service)
 {
+	static const uint8_t encap[] = { [CONF_ENCAP_GUE] = WEIR_ENCAP_GUE,
+					 [CONF_ENCAP_IPIP] = WEIR_ENCAP_IPIP,
+					 [CONF_ENCAP_NAT] = WEIR_ENCAP_NAT };
 	struct maps_service s = {
 		.slots = service->slots,
-		.encap = service->encap == CONF_ENCAP_IPIP ? WEIR_ENCAP_IPIP : WEIR_ENCAP_GUE,
+		.encap = encap[service->encap],
+		.port = service->port,
 		.flags = service->udp_sticky ? WEIR_SERVICE_UDP_STICKY : 0,
 		.naddresses = (uint16_t)service->naddresses,
 	};
@@ -486,6 +491,12 @@ int dataplane_listen_counts(struct dataplane *dp, uint64_t out[WEIR_LISTEN_COUNT
 {
 	dataplane_prepare(dp, 0, 0, NULL, 0);
 	return dataplane_ask_for(dp, LOADER_LISTEN_COUNTS, out, WEIR_LISTEN_COUNT * sizeof(*out));
+}
+
+int dataplane_nat(struct dataplane *dp, struct natset_state *out)
+{
+	dataplane_prepare(dp, 0, 0, NULL, 0);
+	return dataplane_ask_for(dp, LOADER_NAT, out, sizeof(*out));
 }
 
 /* ---- names of the reasons

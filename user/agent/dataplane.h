@@ -27,6 +27,7 @@
 #include "lib/conf.h"
 #include "lib/priv.h"
 #include "user/agent/maps.h"
+#include "user/agent/natset.h"
 
 struct dataplane;
 
@@ -121,6 +122,8 @@ int dataplane_sample_filter(struct dataplane *dp, uint32_t index, const struct w
 /* A descriptor of the ring (samples.h), the caller's. */
 int dataplane_sample_ring(struct dataplane *dp);
 int dataplane_sample_counts(struct dataplane *dp, uint64_t out[WEIR_SAMPLE_COUNTS]);
+/* How full NAT is; some milliseconds when agent.nat has addresses. */
+int dataplane_nat(struct dataplane *dp, struct natset_state *out);
 
 /* ---- tunnels ---------------------------------------------------------------------------------- */
 /* A service whose name begins with WEIR_TUNNEL_NAME is a tunnel: its TCP ports are also open to

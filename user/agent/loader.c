@@ -273,6 +273,8 @@ static int change(struct loader *l, const struct loader_change *c, const struct 
 		rc = mapset_decap_ifaces(&l->fds, ifindex, c->ninterfaces);
 	if (!rc)
 		rc = loader_prefixes(l, prefixes, c->nprefixes);
+	if (!rc)
+		rc = loader_nat(l, &c->nat);
 	l->drain_s = (uint32_t)((c->drain_us + 999999) / 1000000);
 	l->mark = c->mark;
 	l->mss = c->mss;
@@ -378,6 +380,8 @@ static int dispatch(struct loader *l)
 		return loader_do_announce(l);
 	case LOADER_FILTER:
 		return loader_do_filter(l);
+	case LOADER_NAT:
+		return loader_do_nat(l);
 	}
 	return -EOPNOTSUPP;
 }
@@ -567,6 +571,7 @@ static int start_change(struct loader *l, const struct conf_agent *conf,
 		.mss = conf->decap.mss,
 		.nfrom = (uint32_t)conf->decap.nfrom,
 		.nprefixes = routed ? (uint32_t)tunnels->nprefix : 0,
+		.nat = loader_nat_want(conf),
 	};
 	uint32_t ifindex[64];
 	char **names;

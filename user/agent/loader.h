@@ -15,6 +15,7 @@
 #include "lib/priv.h"
 #include "user/agent/dataplane.h"
 #include "user/agent/maps.h"
+#include "user/agent/natset.h"
 
 #define LOADER_BODY_MAX  49152
 #define LOADER_SLOTS_MAX (LOADER_BODY_MAX / sizeof(uint16_t))   /* a message */
@@ -51,6 +52,7 @@ enum loader_op {
 	LOADER_EGRESS_COUNTS,   /* answer: uint64_t[WEIR_EGRESS_COUNT] */
 	LOADER_ANNOUNCE,        /* number: table; body: struct addr_prefix[] */
 	LOADER_FILTER,          /* number: enum dataplane_filter */
+	LOADER_NAT,             /* answer: struct natset_state */
 };
 
 struct loader_message {
@@ -84,6 +86,7 @@ struct loader_change {
 	uint64_t drain_us;
 	uint32_t mark, mss;
 	uint32_t nfrom, nprefixes, ninterfaces; /* what follows, in this order */
+	struct natset_want nat;
 };
 
 struct loader_edges {
@@ -95,6 +98,9 @@ struct loader_edges {
  * the start went. tunnels may be NULL. */
 _Noreturn void loader_run(int sock, const struct conf_agent *conf,
 			  const struct conf_tunnels *tunnels, const struct priv_user *user);
+
+/* agent.nat as the loader takes it. */
+struct natset_want loader_nat_want(const struct conf_agent *conf);
 
 /* Where encapsulated packets are taken: agent.decap.interfaces, or with tunnels and none said,
  * agent.interfaces. Returns how many. */

@@ -102,6 +102,8 @@ void loader_probe_tick(struct loader *l, uint32_t now);
 int loader_do_probe(struct loader *l);
 int loader_do_egress_counts(struct loader *l);
 int loader_do_announce(struct loader *l);
+int loader_nat(struct loader *l, const struct natset_want *want);
+int loader_do_nat(struct loader *l);
 
 int loader_do_edges(struct loader *l);
 int loader_do_listener(struct loader *l);

@@ -425,6 +425,7 @@ int maps_service_set(struct maps *m, const struct maps_service *s, const struct 
 		.slots = m->info[number].slots,
 		.encap = s->encap,
 		.flags = s->flags,
+		.port = htons(s->port),
 	};
 	rc = maps_info_write(m, number);
 	if (!rc)

@@ -27,6 +27,7 @@ struct maps_fds {
 	int tunnel_prefixes;
 	int samples, sample_filters, sample_counts, flag_counts;        /* bpf/abi/sample.h */
 	int filter4, filter6, filter_hints, filter_limits, filter_buckets, filter_shared;
+	int nat_conf, nat_addresses, nat_ports, nat_flows, nat_counts;
 	int tunnel_ports, listeners, listen_counts;     /* -1: no tunnels here */
 };
 
@@ -50,6 +51,7 @@ struct maps_service {
 	uint32_t slots;
 	uint8_t encap, flags;           /* as in struct weir_service */
 	uint16_t naddresses;
+	uint16_t port;                  /* of backends behind NAT, host order; 0: the address's own */
 };
 
 /* See dataplane.h for what these promise. */

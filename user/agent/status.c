@@ -18,6 +18,7 @@ struct agent_metrics {
 	struct metric *coefficient, *variance, *error, *samples, *fallback, *registry;
 	struct metric *checks, *egress, *announced;
 	struct seen_metrics seen;
+	struct metric *nat_ports, *nat_used, *nat_open, *nat_flows;
 };
 
 /* JSON has no NAN: what is unknown is null. */
@@ -101,6 +102,27 @@ static json_t *service_json(struct service *service)
 	return out;
 }
 
+static const char *const nat_names[WEIR_NAT_COUNT] = {
+#define NAT_NAME(name, meaning) [WEIR_NAT_COUNT_##name] = #name,
+	WEIR_NAT_COUNTS(NAT_NAME)
+#undef NAT_NAME
+};
+
+/* Null without agent.nat. */
+static json_t *nat_json(const struct agent *agent)
+{
+	struct natset_state s;
+	json_t *out;
+
+	if (dataplane_nat(agent->dp, &s) < 0 || !s.addresses)
+		return json_null();
+	out = json_pack("{sI sI sI sI}", "addresses", (json_int_t)s.addresses, "ports",
+			(json_int_t)s.ports, "used", (json_int_t)s.used, "open", (json_int_t)s.open);
+	for (int i = 0; i < WEIR_NAT_COUNT; i++)
+		json_object_set_new(out, nat_names[i], json_integer((json_int_t)s.count[i]));
+	return out;
+}
+
 void agent_status(struct daemon *d, json_t *answer)
 {
 	const struct agent *agent = d->state;
@@ -113,6 +135,7 @@ void agent_status(struct daemon *d, json_t *answer)
 	json_object_set_new(answer, "services", services);
 	seen_json(agent, answer);
 	filter_status(agent->filter, answer);
+	json_object_set_new(answer, "nat", nat_json(agent));
 	route_status(agent->route, answer);
 }
 
@@ -195,6 +218,11 @@ int agent_metrics_new(struct agent_metrics **out, struct metrics *m)
 		  "service,through,result" },
 		{ &a->egress, METRIC_COUNTER, "egress_packets_total",
 		  "Packets of this host itself, by what the tc program did", "what" },
+		{ &a->nat_ports, METRIC_GAUGE, "nat_ports", "Ports of agent.nat's addresses", NULL },
+		{ &a->nat_used, METRIC_GAUGE, "nat_used_ports", "Given to a flow that is not expired", NULL },
+		{ &a->nat_open, METRIC_GAUGE, "nat_open_connections", "Of these, established TCP", NULL },
+		{ &a->nat_flows, METRIC_COUNTER, "nat_flows_total",
+		  "Flows opened, with a port evicted from another, refused, and strange replies", "event" },
 		{ &a->registry, METRIC_GAUGE, "registry_reachable", "1 while the registry answers", NULL },
 	};
 
@@ -279,6 +307,19 @@ static void update_service(const struct agent_metrics *a, struct service *servic
 	metric_set(metric_series(a->fallback, name, NULL), m->fallback);
 }
 
+static void update_nat(const struct agent_metrics *a, const struct agent *agent)
+{
+	struct natset_state s;
+
+	if (dataplane_nat(agent->dp, &s) < 0 || !s.addresses)
+		return;
+	metric_set(metric_series(a->nat_ports, NULL), s.ports);
+	metric_set(metric_series(a->nat_used, NULL), s.used);
+	metric_set(metric_series(a->nat_open, NULL), s.open);
+	for (int i = 0; i < WEIR_NAT_COUNT; i++)
+		metric_set(metric_series(a->nat_flows, nat_names[i], NULL), (double)s.count[i]);
+}
+
 void agent_metrics_update(struct agent *agent)
 {
 	const struct agent_metrics *a = agent->metrics;
@@ -289,5 +330,6 @@ void agent_metrics_update(struct agent *agent)
 	update_egress(a, agent->dp);
 	metric_set(metric_series(a->registry, NULL), exchange_state(agent->exchange) == EXCHANGE_OK);
 	filter_metrics_update(agent->filter);
+	update_nat(a, agent);
 	route_metrics_update(agent->route);
 }

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* loader_nat.c -- NAT in the loader process (see loader.h and natset.h). */
+#include <errno.h>
+#include <string.h>
+
+#include "lib/log.h"
+#include "user/agent/loader_int.h"
+
+struct natset_want loader_nat_want(const struct conf_agent *conf)
+{
+	struct natset_want want = {
+		.tcp_s = (uint32_t)(conf->nat.idle_us / 1000000),
+		.udp_s = (uint32_t)(conf->nat.udp_us / 1000000),
+	};
+
+	for (size_t i = 0; i < conf->nat.naddresses && want.n < WEIR_NAT_PLACES; i++)
+		want.addr[want.n++] = conf->nat.addresses[i];
+	return want;
+}
+
+static struct natset_fds nat_fds(const struct loader *l)
+{
+	return (struct natset_fds){
+		.settings = l->fds.settings,
+		.conf = l->fds.nat_conf,
+		.addresses = l->fds.nat_addresses,
+		.ports = l->fds.nat_ports,
+		.flows = l->fds.nat_flows,
+		.counts = l->fds.nat_counts,
+	};
+}
+
+int loader_nat(struct loader *l, const struct natset_want *want)
+{
+	const struct natset_fds fds = nat_fds(l);
+	int rc = want->n > WEIR_NAT_PLACES ? -E2BIG : natset_write(&fds, want);
+
+	if (rc == -ENOSPC)
+		log_error("agent.nat.addresses: %u are more than the table of ports has room for",
+			  want->n);
+	return rc;
+}
+
+int loader_do_nat(struct loader *l)
+{
+	const struct natset_fds fds = nat_fds(l);
+	struct natset_state state;
+	int rc = natset_state(&fds, maps_now(), &state);
+
+	if (rc)
+		return rc;
+	memcpy(l->out.body, &state, sizeof(state));
+	l->out.len = sizeof(state);
+	return 0;
+}
