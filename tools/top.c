@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -54,6 +55,17 @@ static void keys_off(bool on)
 {
 	if (on)
 		tcsetattr(STDIN_FILENO, TCSANOW, &terminal);
+}
+
+/* Lines that a table may have before it pushes its own head off the screen. */
+static size_t lines_free(bool live)
+{
+	enum { AROUND = 8 }; /* what is printed above and below, a line that breaks included */
+	struct winsize size;
+
+	if (!live || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) || size.ws_row <= AROUND)
+		return SIZE_MAX;
+	return size.ws_row - AROUND;
 }
 
 /* Waits for the next round, or a key, which may change the order. False: enough. */
@@ -167,19 +179,29 @@ static void row_backend(struct table *t, const json_t *b)
 		  js_show(b, "slots", 0), "", js_text(b, "why", ""), NULL);
 }
 
-static void print_services(const json_t *answer)
+static void print_services(const json_t *answer, size_t room)
 {
 	struct table *t = table_new("SERVICE|BACKEND|STATE|PACKETS/S>|BITS/S>|SYN/S>|FIN/S>|RST/S>|SHARE>|SLOTS>|"
 				    "MOVING>|WHY");
-	size_t n = 0, m = 0;
+	size_t n = 0, m = 0, left_out = 0;
 	json_t **services = sorted(json_object_get(answer, "services"), &n);
 
 	for (size_t i = 0; services && i < n; i++) {
 		json_t **backends = sorted(json_object_get(services[i], "backends"), &m);
 
+		if (!room) {
+			left_out += 1 + m;
+			free(backends);
+			continue;
+		}
 		row_service(t, services[i]);
-		for (size_t k = 0; backends && k < m; k++)
-			row_backend(t, backends[k]);
+		room--;
+		for (size_t k = 0; backends && k < m; k++) {
+			if (room)
+				row_backend(t, backends[k]);
+			left_out += !room;
+			room -= room > 0;
+		}
 		free(backends);
 	}
 	free(services);
@@ -187,6 +209,8 @@ static void print_services(const json_t *answer)
 		table_print(t);
 	else
 		puts("no services here");
+	if (left_out)
+		printf("and %zu lines more (--once prints all)\n", left_out);
 }
 
 struct reason {
@@ -219,7 +243,7 @@ static void print_reasons(const json_t *answer)
 	puts(n ? "" : " none");
 }
 
-static void print_top(const struct conf *conf, const json_t *answer)
+static void print_top(const struct conf *conf, const json_t *answer, bool live)
 {
 	const json_t *trace = json_object_get(answer, "trace");
 
@@ -229,10 +253,16 @@ static void print_top(const struct conf *conf, const json_t *answer)
 	putchar('\n');
 	print_reasons(answer);
 	putchar('\n');
-	print_services(answer);
+	print_services(answer, lines_free(live));
 }
 
 /* ---- round after round ------------------------------------------------------------------------------ */
+
+static void clear(bool live)
+{
+	if (live)
+		fputs("\033[H\033[2J", stdout);
+}
 
 static bool one_round(const struct conf *conf, bool json, bool live)
 {
@@ -240,21 +270,20 @@ static bool one_round(const struct conf *conf, bool json, bool live)
 	json_t *answer;
 
 	if (!conf->agent.enabled) {
-		if (live)
-			fputs("\033[H\033[2J", stdout);
+		clear(live);
 		return show_status(conf, json);
 	}
 	answer = cmd_ask(conf, "agent", "status", why, sizeof(why));
+	clear(live);
 	if (!answer) {
+		fflush(stdout);
 		cmd_fail("the agent of %s: %s", conf->path, why);
 		return false;
 	}
-	if (live)
-		fputs("\033[H\033[2J", stdout);
 	if (json)
 		cmd_print_json(json_incref(answer));
 	else
-		print_top(conf, answer);
+		print_top(conf, answer, live);
 	json_decref(answer);
 	return true;
 }

@@ -55,7 +55,7 @@ check $? "the reasons' rates agree with the service's"
 check $? "--json"
 # On a terminal: it goes on, keys change the order, q ends it and leaves the terminal as it was.
 python3 - "$weir" $work/edge.yaml >$work/keys <<'END'
-import os, pty, select, sys, termios, time
+import fcntl, os, pty, select, struct, sys, termios, time
 pid, fd = pty.fork()
 if pid == 0:
     os.environ["TERM"] = "xterm"
@@ -77,6 +77,11 @@ for key, order in ((b"n", b"by name;"), (b"s", b"by syn;"), (b"b", b"by bits;"),
     said = b""
     os.write(fd, key)
     until(order)
+said = b""
+fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 11, 120, 0, 0))
+os.write(fd, b"n")
+until(b"and 1 lines more")
+until(b"by name;")
 raw = termios.tcgetattr(fd)[3] & termios.ICANON
 os.write(fd, b"q")
 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -121,6 +121,37 @@ no 'a whole number from 1 to 86400' --seconds 100000
 is_off
 check $? "none of them left a filter"
 
+# Strangers' words, by the socket's right owner: refused or dropped, and the agent lives.
+python3 - $work/run-edge/agent-trace.sock <<-'END' >$work/garbage
+	import json, socket, sys, time
+	def say(data, timeout=8):
+	    s = socket.socket(socket.AF_UNIX)
+	    s.settimeout(timeout)
+	    s.connect(sys.argv[1])
+	    try:
+	        s.sendall(data)
+	        return s.recv(2000)
+	    except ConnectionError:
+	        return b""
+	bad = [b"\n", b"[]\n", b"null\n", b"{\n", b'{"do":1}\n', b'{"do":"stop"}\n', b"x" * 5000, b"\0" * 4096 + b"\n",
+	       b'{"do":"trace","reason":[1]}\n', b'{"do":"trace","count":1.5}\n', b'{"do":"trace","count":-1}\n',
+	       b'{"do":"trace","port":"80"}\n', b'{"do":"trace","address":"' + b"1" * 3000 + b'"}\n',
+	       b'{"do":"trace","service":"' + b"s" * 3000 + b'"}\n', b'{"do":"trace","do":"trace"}\n',
+	       b'{"do":"trace","reason":["' + b"r" * 3000 + b'"]}\n']
+	fine = 0
+	for b in bad:
+	    answer = say(b)
+	    fine += answer == b"" or json.loads(answer)["ok"] is False
+	begun = time.monotonic()
+	silent = say(b'{"do":')
+	took = time.monotonic() - begun
+	print(fine, len(bad), silent, 4 < took < 7)
+END
+[ "$(cat $work/garbage)" = "16 16 b'' True" ]
+check $? "nonsense is refused, silence is dropped after 5 s: $(cat $work/garbage)"
+is_off && kill -0 "$edge_pid"
+check $? "the agent lives, the switch is off"
+
 # Several at a time, bounded.
 for n in 1 2 3 4; do begin many$n --port 90$n --seconds 60; done
 [ "$(filters)" = 4 ]
@@ -213,8 +244,9 @@ check $? "started again"
 # Both killed: the next start clears, and until then the filter's own time ends it.
 begin both --service files --seconds 60
 loader=$(cat "/proc/$edge_pid/task/$edge_pid/children")
+# The loader first stands still, or it would clear the filter when it notices.
 # shellcheck disable=SC2086
-kill -9 "$edge_pid" $loader
+kill -STOP $loader && kill -9 "$edge_pid" && kill -9 $loader
 wait "$edge_pid" 2>/dev/null
 [ "$(filters)" = 1 ]
 check $? "agent and loader are killed: the filter stays in its map"
