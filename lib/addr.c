@@ -139,6 +139,30 @@ int addr_port_parse(struct addr_port *out, const char *text)
 	return 0;
 }
 
+int addr_serve_parse(struct addr_port *out, const char *text)
+{
+	const char *slash = *text == '[' ? strstr(text, "]/") : strchr(text, '/');
+	size_t head = slash ? (size_t)(slash - text) + (*text == '[') : 0;
+	unsigned int bits, max = *text == '[' ? 128 : 32;
+	char plain[ADDR_PORT_STRLEN];
+	struct addr_port ap;
+	const char *rest;
+
+	/* The slash of "/tcp" comes behind the port's colon. */
+	if (!slash || (*text != '[' && memchr(text, ':', head)))
+		return addr_port_parse(out, text);
+	rest = parse_number(text + head + 1, max, &bits);
+	if (!rest || !bits || head + strlen(rest) >= sizeof(plain))
+		return -EINVAL;
+	snprintf(plain, sizeof(plain), "%.*s%s", (int)head, text, rest);
+	if (addr_port_parse(&ap, plain) || ap.path[0])
+		return -EINVAL;
+	mask_bits(&ap.addr, bits);
+	ap.prefix = bits == max ? 0 : (uint8_t)bits;
+	*out = ap;
+	return 0;
+}
+
 /* Without stdio: an edge does it for every request. */
 static char *format_v4(const uint8_t *bytes, char *buf)
 {
@@ -181,15 +205,17 @@ char *addr_port_format(const struct addr_port *ap, char *buf, size_t len)
 	const char *proto = ap->proto == IPPROTO_TCP   ? "/tcp"
 			    : ap->proto == IPPROTO_UDP ? "/udp"
 						       : "";
-	char head[ADDR_STRLEN];
+	char head[ADDR_STRLEN], bits[8] = "";
 
+	if (ap->prefix)
+		snprintf(bits, sizeof(bits), "/%u", ap->prefix);
 	if (ap->path[0])
 		snprintf(buf, len, "unix:%s", ap->path);
 	else if (ap->addr.family == AF_UNSPEC)
 		snprintf(buf, len, "%s", "-");
 	else
-		snprintf(buf, len, ap->addr.family == AF_INET6 ? "[%s]:%u%s" : "%s:%u%s",
-			 addr_format(&ap->addr, head, sizeof(head)), ap->port, proto);
+		snprintf(buf, len, ap->addr.family == AF_INET6 ? "[%s]%s:%u%s" : "%s%s:%u%s",
+			 addr_format(&ap->addr, head, sizeof(head)), bits, ap->port, proto);
 	return buf;
 }
 

@@ -30,6 +30,7 @@ struct addr_port {
 	struct addr addr;       /* AF_UNSPEC for a Unix socket */
 	uint16_t port;          /* host order */
 	uint8_t proto;          /* IPPROTO_TCP, IPPROTO_UDP, 0 when not said */
+	uint8_t prefix;         /* bits of a network of services' addresses; 0: one address */
 	char path[108];         /* Unix socket path, else "" */
 };
 
@@ -39,6 +40,9 @@ struct addr_port {
 int addr_parse(struct addr *out, const char *text);
 int addr_prefix_parse(struct addr_prefix *out, const char *text);
 int addr_port_parse(struct addr_port *out, const char *text);
+/* The same, or a network of them: "198.18.64.0/20:443/tcp", "[2001:db8:64::]/64:0/tcp" (at least 1
+ * bit; all bits are one address). */
+int addr_serve_parse(struct addr_port *out, const char *text);
 
 /* All return buf, always terminated. */
 char *addr_format(const struct addr *a, char *buf, size_t len);

@@ -39,23 +39,29 @@ struct conf_registry_server {
 };
 
 enum conf_encap { CONF_ENCAP_GUE, CONF_ENCAP_IPIP, CONF_ENCAP_NAT };
+enum conf_udp { CONF_UDP_STATELESS, CONF_UDP_STICKY, CONF_UDP_QUIC };
 enum conf_check { CONF_CHECK_NONE, CONF_CHECK_TCP, CONF_CHECK_HTTP };
 
 struct conf_backend {
 	char name[CONF_NAME_MAX];
 	struct addr address, address6; /* one of them may be AF_UNSPEC */
 	double capacity;	       /* relative size, default 1 */
+	char *quic_id;		       /* server ID in hexadecimal digits, or NULL */
 };
 
 struct conf_service {
 	char name[CONF_NAME_MAX];
-	/* With proto; port 0: any port. None: measured and published only. */
+	/* With proto, perhaps with prefix; port 0: any port. None: measured and published only. */
 	struct addr_port *addresses;
 	size_t naddresses;
 	uint32_t slots;
 	enum conf_encap encap;
 	uint16_t port; /* of backends behind NAT; 0: that of the service's address */
-	bool udp_sticky; /* UDP flows keep their backend while slots move */
+	enum conf_udp udp;
+	bool by_addresses; /* slots follow from addresses alone */
+	struct {	   /* QUIC-LB's configuration; lengths in bytes */
+		uint32_t config, server_id, nonce;
+	} quic;
 	struct {
 		enum conf_check type;
 		uint16_t port; /* 0: the service's */

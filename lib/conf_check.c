@@ -295,7 +295,8 @@ static void check_addresses(const struct conf_agent *a, size_t n, const char *pa
 						       *y = &a->services[k].addresses[j];
 
 				if (!conf_is_set(x) || !addr_equal(&x->addr, &y->addr) ||
-				    x->port != y->port || x->proto != y->proto)
+				    x->port != y->port || x->proto != y->proto ||
+				    x->prefix != y->prefix)
 					continue;
 				conf_fault(faults, conf_item(key, list, i),
 					   "belongs to service \"%s\" already; give "
@@ -318,6 +319,7 @@ static void check_service(const struct conf_agent *a, size_t n, struct conf_faul
 				   "each service its own",
 				   s->name, k);
 	check_addresses(a, n, path, faults);
+	conf_check_options(a, n, path, faults);
 	check_probe(s, path, faults);
 	if (s->slots && s->nbackends > s->slots)
 		conf_fault(faults, conf_member(key, path, "slots"),
@@ -340,6 +342,14 @@ static void check_interfaces(const char *path, char *const *list, size_t n,
 					   "%s is named twice; keep one", list[i]);
 }
 
+/* Does a service's network have the tunnels' within it? */
+static bool covers(const struct addr_port *a, const struct addr_prefix *tunnels)
+{
+	const struct addr_prefix network = { .addr = a->addr, .len = a->prefix };
+
+	return a->prefix && addr_prefix_contains(&network, &tunnels->addr);
+}
+
 /* Addresses of tunnels are given out; a service's own must not be among them. */
 static void check_not_tunnels(const struct conf *conf, size_t at, struct conf_faults *faults)
 {
@@ -349,7 +359,8 @@ static void check_not_tunnels(const struct conf *conf, size_t at, struct conf_fa
 	snprintf(list, sizeof(list), "agent.services[%zu].addresses", at);
 	for (size_t i = 0; i < s->naddresses; i++)
 		for (size_t k = 0; k < conf->tunnels.nprefix; k++)
-			if (addr_prefix_contains(&conf->tunnels.prefix[k], &s->addresses[i].addr))
+			if (addr_prefix_contains(&conf->tunnels.prefix[k], &s->addresses[i].addr) ||
+			    covers(&s->addresses[i], &conf->tunnels.prefix[k]))
 				conf_fault(faults, conf_item(key, list, i),
 					   "lies in tunnels.prefix, whose addresses belong to "
 					   "tunnels; "

@@ -24,7 +24,8 @@ static const char *const words_log[] = { "error", "warn", "info", "debug", NULL 
 static const char *const words_attach[] = { "link", "dispatcher", NULL };
 static const char *const words_mode[] = { "auto", "native", "generic", NULL };
 static const char *const words_encap[] = { "gue", "ipip", "nat", NULL };
-static const char *const words_udp[] = { "stateless", "sticky", NULL };
+static const char *const words_udp[] = { "stateless", "sticky", "quic", NULL };
+static const char *const words_affinity[] = { "flow", "addresses", NULL };
 static const char *const words_peers[] = { "auto", "on", "off", NULL };
 static const char *const words_no_yes[] = { "no", "yes", NULL };
 static const char *const words_mss[] = { "auto", "off", NULL };
@@ -145,16 +146,29 @@ static const struct conf_key backend_keys[] = {
 	{ "capacity", CONF_REAL, AT(conf_backend, capacity), .fallback = "1",
 	  .doc = "Size relative to the other backends, the first guess before anything was "
 		 "learned." },
+	{ "quic_id", CONF_TEXT, AT(conf_backend, quic_id),
+	  .doc = "Server ID in the connection IDs that the backend makes, in hexadecimal digits." },
 };
 SUB(backend, conf_backend, CONF_NO_FLAG);
+
+static const struct conf_key quic_keys[] = {
+	{ "config", CONF_NUMBER, AT(conf_service, quic.config), .max = 6, .fallback = "0",
+	  .doc = "Number of the configuration: the first three bits of connection IDs." },
+	{ "server_id", CONF_NUMBER, AT(conf_service, quic.server_id), .min = 1, .max = 15,
+	  .doc = "Bytes of a server ID." },
+	{ "nonce", CONF_NUMBER, AT(conf_service, quic.nonce), .min = 4, .max = 18,
+	  .fallback = "4",
+	  .doc = "Bytes of the nonce behind it; both together have at most 19." },
+};
+SUB(quic, conf_service, CONF_NO_FLAG);
 
 static const struct conf_key service_keys[] = {
 	{ "name", CONF_NAME, AT(conf_service, name), .required = true,
 	  .doc = "Name in the registry and in steer." },
 	{ "addresses", CONF_SERVE, MANY(conf_service, addresses),
-	  .doc = "Virtual addresses, each with /tcp or /udp; port 0: every port. None: the service "
-		 "is "
-		 "only measured and its rates are published." },
+	  .doc = "Virtual addresses, each with /tcp or /udp; port 0: every port. A network is written "
+		 "198.18.64.0/20:443/tcp or [2001:db8:64::]/64:443/tcp. None: the service is only "
+		 "measured and its rates are published." },
 	{ "slots", CONF_NUMBER, AT(conf_service, slots), .min = 1, .max = 1u << 22,
 	  .fallback = "4099",
 	  .doc = "Slots of the ring; about a hundred times the backends, best a prime." },
@@ -163,9 +177,15 @@ static const struct conf_key service_keys[] = {
 		 "backends that run nothing of ours, with other addresses (agent.nat)." },
 	{ "port", CONF_PORT, AT(conf_service, port), .fallback = "0",
 	  .doc = "The port of backends behind NAT; 0: that of the service's address." },
-	{ "udp", CONF_SWITCH, AT(conf_service, udp_sticky), .words = words_udp,
-	  .fallback = "stateless",
-	  .doc = "sticky: a UDP flow keeps its backend while slots move." },
+	{ "udp", CONF_WORD, AT(conf_service, udp), .words = words_udp, .fallback = "stateless",
+	  .doc = "sticky: a UDP flow keeps its backend while slots move; quic: a connection keeps it, "
+		 "also when the client's address changes." },
+	{ "quic", CONF_SECTION, .offset = 0, .section = &quic,
+	  .doc = "How backends make connection IDs (QUIC-LB, plaintext)." },
+	{ "affinity", CONF_SWITCH, AT(conf_service, by_addresses), .words = words_affinity,
+	  .fallback = "flow",
+	  .doc = "addresses: slots follow from addresses alone, not from ports; a client keeps its "
+		 "backend." },
 	{ "check", CONF_SECTION, .offset = 0, .section = &check,
 	  .doc = "How backends are checked." },
 	{ "backends", CONF_SECTION, MANY(conf_service, backends), .section = &backend,

@@ -109,6 +109,9 @@ void conf_check(const struct conf *conf, struct conf_faults *faults);
 void conf_check_tunnels(const struct conf *conf, struct conf_faults *faults);
 /* Its part for agent.nat (conf_check_nat.c). */
 void conf_check_nat(const struct conf *conf, struct conf_faults *faults);
+/* Of a service's options (conf_check_options.c); path is its own. */
+void conf_check_options(const struct conf_agent *a, size_t n, const char *path,
+			struct conf_faults *faults);
 /* Of a listener for daemons. */
 void conf_check_inside(const struct conf *conf, const char *path, const struct addr_port *ap,
 		       struct conf_faults *faults);

@@ -64,7 +64,8 @@ static const struct {
 	[CONF_SWITCH] = { sizeof(bool), "one of" },
 	[CONF_ADDR] = { sizeof(struct addr), "an IPv4 or IPv6 address" },
 	[CONF_LISTEN] = { sizeof(struct addr_port), "ADDRESS:PORT, [ADDRESS]:PORT or unix:PATH" },
-	[CONF_SERVE] = { sizeof(struct addr_port), "ADDRESS:PORT/tcp or ADDRESS:PORT/udp" },
+	[CONF_SERVE] = { sizeof(struct addr_port),
+			 "ADDRESS:PORT/tcp, ADDRESS:PORT/udp or ADDRESS/BITS:PORT/tcp" },
 	[CONF_PREFIX] = { sizeof(struct addr_prefix), "a network such as 198.18.0.0/16" },
 	[CONF_NETWORKS] = { sizeof(char *), "a network such as 203.0.113.0/24, or the path of a file" },
 	[CONF_RATE] = { sizeof(struct conf_rate), "a rate such as 200/s, or 200/s burst 400" },
@@ -464,10 +465,11 @@ static int set_addr_port(const struct conf_key *key, const char *text, const cha
 		return refuse(why,
 			      "\"%.120s\" is too long for a socket; its path may have %zu bytes",
 			      text, sizeof(ap.path) - 1);
-	if (addr_port_parse(&ap, text))
+	if (key->type == CONF_SERVE ? addr_serve_parse(&ap, text) : addr_port_parse(&ap, text))
 		return refuse(
 			why, "\"%.60s\" is not an address with a port; write it like %s", text,
-			key->type == CONF_SERVE ? "198.18.1.100:80/tcp or [2001:db8::1]:80/tcp"
+			key->type == CONF_SERVE ? "198.18.1.100:80/tcp, [2001:db8::1]:80/tcp or "
+						  "198.18.64.0/20:80/tcp"
 						: "127.0.0.1:7001, [::1]:7001 or unix:/path");
 	if (key->type == CONF_SERVE && !ap.proto)
 		return refuse(why,

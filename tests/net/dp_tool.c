@@ -9,7 +9,8 @@
  *one line; ends at end of file. -x: detach instead; -c: copy the table of slots of a sister into the
  *maps at -p instead. Commands:
  *
- *	service NAME SLOTS gue|ipip|nat [sticky] [port=P] ADDRESS...	→ number
+ *	service NAME SLOTS gue|ipip|nat [sticky] [addresses] [quic=CONFIG:ID:NONCE] [port=P] ADDRESS...	→ number
+ *	quic SERVICE INDEX BYTE LENGTH			→ 0 (its server ID is that byte, so often)
  *	backend SERVICE NAME ADDRESS up|down		→ index
  *	fill SERVICE SLOTS GENERATION INDEX...		→ moved (slots get the indexes in turn)
  *	ring SERVICE SLOTS GENERATION NAME:INDEX:RATE...	→ moved (slots as the agent's ring gives them)
@@ -73,10 +74,15 @@ static void do_service(void)
 	s.addresses = addresses;
 	while ((w = word())) {
 		if (!strcmp(w, "sticky"))
-			s.udp_sticky = true;
+			s.udp = CONF_UDP_STICKY;
 		else if (!strncmp(w, "port=", 5))
 			s.port = (uint16_t)atoi(w + 5);
-		else if (s.naddresses < MANY && !addr_port_parse(&addresses[s.naddresses], w))
+		else if (!strcmp(w, "addresses"))
+			s.by_addresses = true;
+		else if (sscanf(w, "quic=%u:%u:%u", &s.quic.config, &s.quic.server_id,
+				&s.quic.nonce) == 3)
+			s.udp = CONF_UDP_QUIC;
+		else if (s.naddresses < MANY && !addr_serve_parse(&addresses[s.naddresses], w))
 			s.naddresses++;
 	}
 	rc = dataplane_service_set(dp, &s);
@@ -165,6 +171,19 @@ static void do_ring(void)
 		fail(rc);
 	else
 		printf("%u\n", moved);
+}
+
+static void do_quic(void)
+{
+	int service = number(), index = number(), byte = number(), len = number(), rc;
+	uint8_t id[15];
+
+	memset(id, byte, sizeof(id));
+	rc = dataplane_backend_quic(dp, service, index, id, (size_t)len);
+	if (rc < 0)
+		fail(rc);
+	else
+		printf("%d\n", rc);
 }
 
 static void do_get(void)
@@ -331,7 +350,7 @@ static void obey(char *line)
 		{ "counts", do_counts },   { "interfaces", do_interfaces },
 		{ "limits", do_limits },   { "socket", do_socket },   { "sweep", do_sweep },
 		{ "egress", do_egress },
-		{ "nat", do_nat },
+		{ "nat", do_nat },	   { "quic", do_quic },
 	};
 	char *name = strtok(line, " \n");
 

@@ -86,6 +86,40 @@ static void socket_addresses(void **state)
 	assert_int_equal(addr_port_parse(&ap, text), -EINVAL);
 }
 
+/* A service's networks: "in" is written back as "out". */
+static void networks_of_services(void **state)
+{
+	static const struct { const char *in, *out; } good[] = {
+		{ "198.18.64.0/20:443/tcp", "198.18.64.0/20:443/tcp" },
+		{ "198.18.77.9/20:0/udp", "198.18.64.0/20:0/udp" },
+		{ "198.18.1.1/32:80/tcp", "198.18.1.1:80/tcp" },
+		{ "198.18.1.1:80/tcp", "198.18.1.1:80/tcp" },
+		{ "128.0.0.0/1:80/tcp", "128.0.0.0/1:80/tcp" },
+		{ "[2001:db8:64::]/64:0/tcp", "[2001:db8:64::]/64:0/tcp" },
+		{ "[2001:db8:64::9]/64:53/udp", "[2001:db8:64::]/64:53/udp" },
+		{ "[2001:db8::1]/128:53/udp", "[2001:db8::1]:53/udp" },
+		{ "[2001:db8::1]:53/udp", "[2001:db8::1]:53/udp" },
+	};
+	static const char *const bad[] = {
+		"198.18.64.0/33:443/tcp", "198.18.64.0/0:443/tcp",  "198.18.64.0/:443/tcp",
+		"198.18.64.0/20",	  "198.18.64.0/020:443/tcp", "198.18.64.0/20/tcp",
+		"198.18.64.0/20:443/sctp", "198.18.64.0/-1:443/tcp", "/20:443/tcp",
+		"[2001:db8::]/129:443/tcp", "[2001:db8::/64]:443/tcp", "2001:db8::/64:443/tcp",
+		"198.18.64.0/20:", "[198.18.64.0]/20:443/tcp", "[2001:db8::]/64/443/tcp",
+	};
+	char buf[ADDR_PORT_STRLEN];
+	struct addr_port ap;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		assert_int_equal(addr_serve_parse(&ap, good[i].in), 0);
+		assert_string_equal(addr_port_format(&ap, buf, sizeof(buf)), good[i].out);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		assert_int_equal(addr_serve_parse(&ap, bad[i]), -EINVAL);
+	assert_int_equal(addr_port_parse(&ap, "198.18.64.0/20:443/tcp"), -EINVAL);
+}
+
 static void loopback(void **state)
 {
 	static const struct {
@@ -183,7 +217,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(addresses),	     cmocka_unit_test(prefixes),
-		cmocka_unit_test(socket_addresses),  cmocka_unit_test(loopback),
+		cmocka_unit_test(socket_addresses),
+		cmocka_unit_test(networks_of_services),  cmocka_unit_test(loopback),
 		cmocka_unit_test(sockaddr_and_back), cmocka_unit_test(bind_tcp),
 		cmocka_unit_test(bind_unix),
 	};

@@ -297,6 +297,17 @@ int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf,
 /* ---- services, backends, slots
  * -------------------------------------------------------------------------- */
 
+static uint8_t service_flags(const struct conf_service *service)
+{
+	uint8_t flags = service->by_addresses ? WEIR_SERVICE_ADDRESSES : 0;
+
+	if (service->udp == CONF_UDP_STICKY)
+		flags |= WEIR_SERVICE_UDP_STICKY;
+	if (service->udp == CONF_UDP_QUIC)
+		flags |= WEIR_SERVICE_QUIC;
+	return flags;
+}
+
 int dataplane_service_set(struct dataplane *dp, const struct conf_service *service)
 {
 	static const uint8_t encap[] = { [CONF_ENCAP_GUE] = WEIR_ENCAP_GUE,
@@ -306,7 +317,7 @@ int dataplane_service_set(struct dataplane *dp, const struct conf_service *servi
 		.slots = service->slots,
 		.encap = encap[service->encap],
 		.port = service->port,
-		.flags = service->udp_sticky ? WEIR_SERVICE_UDP_STICKY : 0,
+		.flags = service_flags(service),
 		.naddresses = (uint16_t)service->naddresses,
 	};
 	size_t room = (LOADER_BODY_MAX - sizeof(s)) / sizeof(struct maps_address);
@@ -315,6 +326,10 @@ int dataplane_service_set(struct dataplane *dp, const struct conf_service *servi
 		return dataplane_fail(dp, -E2BIG, "service %s has more than %zu addresses", service->name,
 			    room);
 	snprintf(s.name, sizeof(s.name), "%s", service->name);
+	if (service->udp == CONF_UDP_QUIC)
+		s.quic = (struct weir_quic){ .config = (uint8_t)service->quic.config,
+					     .server_id = (uint8_t)service->quic.server_id,
+					     .nonce = (uint8_t)service->quic.nonce };
 	dataplane_prepare(dp, 0, 0, &s, sizeof(s));
 	for (size_t i = 0; i < service->naddresses; i++) {
 		struct maps_address a;
@@ -322,6 +337,7 @@ int dataplane_service_set(struct dataplane *dp, const struct conf_service *servi
 		memset(&a, 0, sizeof(a));
 		a.addr = service->addresses[i].addr;
 		a.port = service->addresses[i].port;
+		a.prefix = service->addresses[i].prefix;
 		a.proto = service->addresses[i].proto ? service->addresses[i].proto : IPPROTO_TCP;
 		memcpy(dp->m.body + dp->m.len, &a, sizeof(a));
 		dp->m.len += sizeof(a);
@@ -340,6 +356,12 @@ int dataplane_backend_set(struct dataplane *dp, int service, const char *name,
 	b.up = up;
 	dataplane_prepare(dp, (uint32_t)service, 0, &b, sizeof(b));
 	return dataplane_ask(dp, LOADER_BACKEND_SET, NULL);
+}
+
+int dataplane_backend_quic(struct dataplane *dp, int service, int index, const uint8_t *id, size_t len)
+{
+	dataplane_prepare(dp, (uint32_t)service, (uint32_t)index, id, len);
+	return dataplane_ask(dp, LOADER_BACKEND_QUIC, NULL);
 }
 
 int dataplane_sweep(struct dataplane *dp, enum maps_scope scope)

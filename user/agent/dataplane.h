@@ -62,6 +62,10 @@ int dataplane_service_set(struct dataplane *dp, const struct conf_service *servi
 int dataplane_backend_set(struct dataplane *dp, int service, const char *name,
 			  const struct addr *address, bool up);
 
+/* The server ID in the connection IDs that the backend of that index makes (QUIC-LB), for a service
+ * with udp: quic; len 0: none. */
+int dataplane_backend_quic(struct dataplane *dp, int service, int index, const uint8_t *id, size_t len);
+
 /* Removes every service and backend of that kind that was not set since the last sweep (or open): call
  * after all were set, at start and after a reload. A backend that still owns or owned slots of a live
  * service is kept until none refers to it. Services whose names begin with WEIR_TUNNEL_NAME are of the

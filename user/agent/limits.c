@@ -18,6 +18,7 @@ static const struct {
 	{ "tunnel_ports", AT(addresses) },
 	{ "backends", AT(backends) },
 	{ "backend_counts", AT(backends) },
+	{ "quic_servers", AT(backends) },
 	{ "slots", AT(slots) },
 	{ "notes", AT(notes) },
 	{ "half_open", AT(half_open) },

@@ -141,6 +141,14 @@ static int do_backend_set(struct loader *l)
 	return loader_answer_maps(l, rc);
 }
 
+static int do_backend_quic(struct loader *l)
+{
+	if (l->in.len > WEIR_QUIC_ID_MAX)
+		return -EBADMSG;
+	return loader_answer_maps(l, maps_backend_quic(l->maps, (int)l->in.number, l->in.offset,
+						       l->in.body, (uint8_t)l->in.len));
+}
+
 static int do_slots_get(struct loader *l)
 {
 	uint16_t *owner = (uint16_t *)l->out.body;
@@ -322,6 +330,8 @@ static int dispatch(struct loader *l)
 		return do_service_set(l);
 	case LOADER_BACKEND_SET:
 		return do_backend_set(l);
+	case LOADER_BACKEND_QUIC:
+		return do_backend_quic(l);
 	case LOADER_SWEEP:
 		if (l->in.number != MAPS_CONFIGURED && l->in.number != MAPS_TUNNELS)
 			return -EBADMSG;

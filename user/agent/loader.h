@@ -46,6 +46,7 @@ enum loader_op {
 	LOADER_SAMPLE_RING,     /* the answer carries the ring's descriptor */
 	LOADER_SAMPLE_COUNTS,   /* answer: uint64_t[WEIR_SAMPLE_COUNTS] */
 	LOADER_FLAG_COUNTS,     /* body: uint32_t[], services; answer: struct weir_flag_count[] */
+	LOADER_BACKEND_QUIC,    /* number: service, offset: index; body: the server ID */
 	LOADER_CPU_COUNTS,      /* answer: struct dataplane_cpu[] */
 	LOADER_PROBE,           /* number: backend; body: struct loader_probe; the answer carries the socket;
 				   result 1: none, it cannot be (the body says why) */

@@ -141,8 +141,9 @@ int maps_open(struct maps **out, const struct maps_fds *fds)
 	m->state = calloc(m->max.services, sizeof(*m->state));
 	m->backends = calloc(m->max.backends, sizeof(*m->backends));
 	m->backend_set = calloc(m->max.backends, sizeof(*m->backend_set));
+	m->quic = calloc(m->max.backends, sizeof(*m->quic));
 	m->per_cpu = calloc(m->cpus > 0 ? (size_t)m->cpus : 1, sizeof(*m->per_cpu));
-	if (!m->info || !m->state || !m->backends || !m->backend_set || !m->per_cpu)
+	if (!m->info || !m->state || !m->backends || !m->backend_set || !m->quic || !m->per_cpu)
 		goto out;
 	if (m->cpus <= 0) {
 		err = m->cpus;
@@ -161,6 +162,10 @@ int maps_open(struct maps **out, const struct maps_fds *fds)
 	if (!err)
 		err = read_keys(m);
 	if (!err)
+		err = maps_prefixes_read(m);
+	if (!err)
+		err = maps_quic_read(m);
+	if (!err)
 		err = mapset_services_changed(fds);
 	if (err)
 		goto out;
@@ -171,6 +176,13 @@ out:
 	return err;
 }
 
+void maps_state_free(struct service_state *state)
+{
+	free(state->keys);
+	free(state->prefixes);
+	memset(state, 0, sizeof(*state));
+}
+
 void maps_close(struct maps *m)
 {
 	if (!m)
@@ -178,11 +190,12 @@ void maps_close(struct maps *m)
 	if (m->slots)
 		munmap(m->slots, m->max.slots * sizeof(*m->slots));
 	for (uint32_t i = 0; m->state && i < m->max.services; i++)
-		free(m->state[i].keys);
+		maps_state_free(&m->state[i]);
 	free(m->info);
 	free(m->state);
 	free(m->backends);
 	free(m->backend_set);
+	free(m->quic);
 	free(m->per_cpu);
 	free(m);
 }
@@ -342,6 +355,17 @@ static int address_refused(struct maps *m, int number, bool tunnel, const struct
 			 m->info[had.number].name);
 }
 
+/* The first service of an address has its echo key, and keeps it fresh: fragments are led by it. */
+static int echo_write(struct maps *m, const struct weir_service_key *echo,
+		      const struct weir_service *value)
+{
+	struct weir_service had;
+
+	if (!bpf_map_lookup_elem(m->fds.services, echo, &had) && had.number != value->number)
+		return 0;
+	return bpf_map_update_elem(m->fds.services, echo, value, BPF_ANY);
+}
+
 static int keys_write(struct maps *m, int number)
 {
 	struct service_state *state = &m->state[number];
@@ -353,15 +377,14 @@ static int keys_write(struct maps *m, int number)
 
 		if (bpf_map_update_elem(m->fds.services, &state->keys[i], &state->value, BPF_ANY))
 			return -errno;
-		if (bpf_map_update_elem(m->fds.services, &echo, &state->value, BPF_NOEXIST) &&
-		    errno != EEXIST)
+		if (echo_write(m, &echo, &state->value))
 			return -errno;
 		if (m->fds.tunnel_ports < 0 || !maps_is_tunnel(m, number))
 			continue;
 		if (bpf_map_update_elem(m->fds.tunnel_ports, &port, &own, BPF_ANY))
 			return -errno;
 	}
-	return 0;
+	return maps_prefixes_write(m, number);
 }
 
 int maps_keys_write(struct maps *m, int number)
@@ -376,6 +399,7 @@ int maps_service_set(struct maps *m, const struct maps_service *s, const struct 
 	int number = service_number(m, s->name), rc;
 	struct weir_service_key *keys;
 	struct service_state *state;
+	size_t nkeys = 0;
 	bool fresh;
 
 	if (!s->name[0] || !s->slots)
@@ -386,13 +410,17 @@ int maps_service_set(struct maps *m, const struct maps_service *s, const struct 
 				 "tunnels; raise agent.limits.services and restart weir-agent",
 				 s->name, m->max.services);
 	for (size_t i = 0; i < s->naddresses; i++)
-		if (address_refused(m, number, is_tunnel(s->name), &a[i]))
+		if (!a[i].prefix && address_refused(m, number, is_tunnel(s->name), &a[i]))
 			return -EADDRINUSE;
+	rc = maps_prefixes_set(m, number, a, s->naddresses);
+	if (rc)
+		return rc;
 	keys = calloc(s->naddresses ? s->naddresses : 1, sizeof(*keys));
 	if (!keys)
 		return -ENOMEM;
 	for (size_t i = 0; i < s->naddresses; i++)
-		keys[i] = key_of(&a[i]);
+		if (!a[i].prefix)
+			keys[nkeys++] = key_of(&a[i]);
 
 	state = &m->state[number];
 	fresh = !m->info[number].name[0];
@@ -408,7 +436,7 @@ int maps_service_set(struct maps *m, const struct maps_service *s, const struct 
 	/* A configured service's old addresses wait for the sweep: another may take them over
 	 * before. */
 	if (maps_is_tunnel(m, number)) {
-		rc = maps_keys_retire(m, number, keys, s->naddresses);
+		rc = maps_keys_retire(m, number, keys, nkeys);
 		if (rc) {
 			free(keys);
 			return maps_fail(m, rc, "old addresses of %s cannot be removed: %s",
@@ -417,7 +445,7 @@ int maps_service_set(struct maps *m, const struct maps_service *s, const struct 
 	}
 	free(state->keys);
 	state->keys = keys;
-	state->nkeys = s->naddresses;
+	state->nkeys = nkeys;
 	state->set = true;
 	state->value = (struct weir_service){
 		.number = (uint32_t)number,
@@ -428,6 +456,8 @@ int maps_service_set(struct maps *m, const struct maps_service *s, const struct 
 		.port = htons(s->port),
 	};
 	rc = maps_info_write(m, number);
+	if (!rc)
+		rc = maps_quic_config(m, number, &s->quic);
 	if (!rc)
 		rc = maps_keys_write(m, number);
 	if (rc == -E2BIG)

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "bpf/abi/maps.h"
+#include "bpf/abi/quic.h"
 #include "lib/addr.h"
 
 struct maps;
@@ -25,6 +26,7 @@ struct maps_fds {
 	int decap_sources, decap_ifaces, decap_targets;
 	int reasons, service_counts, backend_counts;
 	int tunnel_prefixes;
+	int service_prefixes, quic_configs, quic_servers;
 	int samples, sample_filters, sample_counts, flag_counts;        /* bpf/abi/sample.h */
 	int filter4, filter6, filter_hints, filter_limits, filter_buckets, filter_shared;
 	int nat_conf, nat_addresses, nat_ports, nat_flows, nat_counts;
@@ -44,6 +46,7 @@ struct maps_address {
 	struct addr addr;
 	uint16_t port;                  /* host order */
 	uint8_t proto;
+	uint8_t prefix;                 /* bits of a network; 0: one address */
 };
 
 struct maps_service {
@@ -52,6 +55,7 @@ struct maps_service {
 	uint8_t encap, flags;           /* as in struct weir_service */
 	uint16_t naddresses;
 	uint16_t port;                  /* of backends behind NAT, host order; 0: the address's own */
+	struct weir_quic quic;          /* with WEIR_SERVICE_QUIC */
 };
 
 /* See dataplane.h for what these promise. */
@@ -61,6 +65,9 @@ int maps_backend_set(struct maps *m, int service, const char *name, const struct
 /* The same for a former owner of slots that this configuration does not name: known by its name's id
  * (ring_id()). One that is there already stays as it is. */
 int maps_owner_set(struct maps *m, int service, uint64_t id, const struct addr *address, bool up);
+/* The server ID of a service's backend (maps_quic.c); len 0: none. What another backend of the service
+ * had is taken from it. */
+int maps_backend_quic(struct maps *m, int service, uint32_t index, const uint8_t *id, uint8_t len);
 /* Removes a service, its addresses and its backends at once. */
 int maps_service_remove(struct maps *m, int service);
 enum maps_scope { MAPS_CONFIGURED, MAPS_TUNNELS };
@@ -97,6 +104,8 @@ int mapset_off(const struct maps_fds *fds, uint32_t off, uint32_t on);
 /* To be called after each change of services or service_prefixes, and before slots that were a service's
  * are used otherwise: the program remembers services (settings.services_version). */
 int mapset_services_changed(const struct maps_fds *fds);
+/* The same for what is off by default (enum weir_on). */
+int mapset_on(const struct maps_fds *fds, uint32_t on, uint32_t off);
 /* Replace what the maps hold by these. */
 /* Those that may send this (value); where `not` (m prefixes) covers one already it is left out. */
 int mapset_decap_sources(const struct maps_fds *fds, const struct addr_prefix *from, size_t n,

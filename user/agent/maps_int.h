@@ -16,6 +16,13 @@ struct service_state {
 	struct weir_service value;	       /* as written for each address */
 	struct weir_service_key *keys;
 	size_t nkeys;
+	struct weir_prefix_key *prefixes; /* networks beside the addresses of keys */
+	size_t nprefixes;
+};
+
+struct quic_id {
+	uint8_t id[WEIR_QUIC_ID_MAX];
+	uint8_t len; /* 0: none */
 };
 
 struct maps {
@@ -26,6 +33,7 @@ struct maps {
 	struct service_state *state;
 	struct weir_backend *backends;
 	bool *backend_set;
+	struct quic_id *quic;  /* by backend, as in quic_servers */
 	uint32_t backends_end; /* one past the highest in use */
 	int cpus;
 	struct weir_count *per_cpu;
@@ -36,9 +44,20 @@ int maps_fail(struct maps *m, int err, const char *fmt, ...) __attribute__((form
 bool maps_service_ok(const struct maps *m, int service); /* is there one of that number */
 struct weir_service_key maps_echo_key(struct weir_service_key key);
 struct weir_port_key maps_port_key(const struct weir_service_key *key);
+void maps_state_free(struct service_state *state); /* leaves zeros */
 int maps_info_write(struct maps *m, int number);
 int maps_keys_write(struct maps *m, int number);
 int maps_backend_write(struct maps *m, uint32_t index);
+/* Services by networks (maps_prefix.c): as an earlier process left them; of a configuration (0, -ENOMEM,
+ * -EADDRINUSE), which writes nothing; into the map; out of it, when nobody set them. */
+int maps_prefixes_read(struct maps *m);
+int maps_prefixes_set(struct maps *m, int number, const struct maps_address *a, size_t n);
+int maps_prefixes_write(struct maps *m, int number);
+int maps_prefixes_sweep(struct maps *m);
+/* QUIC (maps_quic.c): likewise; what a backend or a service had goes with it. */
+int maps_quic_read(struct maps *m);
+int maps_quic_config(struct maps *m, int number, const struct weir_quic *quic);
+void maps_quic_forget(struct maps *m, uint32_t index);
 /* Takes away what the service had in the maps but `keep` (n keys). */
 int maps_keys_retire(struct maps *m, int number, const struct weir_service_key *keep, size_t n);
 

@@ -68,9 +68,9 @@ int maps_keys_retire(struct maps *m, int number, const struct weir_service_key *
 static void service_forget(struct maps *m, int number)
 {
 	memset(&m->info[number], 0, sizeof(m->info[number]));
-	free(m->state[number].keys);
-	memset(&m->state[number], 0, sizeof(m->state[number]));
+	maps_state_free(&m->state[number]);
 	maps_info_write(m, number);
+	maps_quic_config(m, number, &(struct weir_quic){ 0 });
 }
 
 int maps_service_remove(struct maps *m, int service)
@@ -87,6 +87,7 @@ int maps_service_remove(struct maps *m, int service)
 	for (uint32_t i = 1; !rc && i < m->backends_end; i++) {
 		if (!m->backends[i].family || m->backends[i].service != service)
 			continue;
+		maps_quic_forget(m, i);
 		memset(&m->backends[i], 0, sizeof(m->backends[i]));
 		m->backend_set[i] = false;
 		rc = maps_backend_write(m, i);
@@ -192,6 +193,7 @@ static int sweep_backends(struct maps *m, enum maps_scope scope)
 		if (!b->family || m->backend_set[i] || used[i] ||
 		    (maps_service_ok(m, b->service) && !in_scope(m, b->service, scope)))
 			continue;
+		maps_quic_forget(m, i);
 		memset(b, 0, sizeof(*b));
 		maps_backend_write(m, i);
 	}
@@ -203,6 +205,8 @@ int maps_sweep(struct maps *m, enum maps_scope scope)
 {
 	int rc = sweep_keys(m, scope);
 
+	if (!rc && scope == MAPS_CONFIGURED)
+		rc = maps_prefixes_sweep(m);
 	sweep_services(m, scope);
 	if (!rc && scope == MAPS_TUNNELS)
 		rc = sweep_ports(m);

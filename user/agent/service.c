@@ -255,9 +255,29 @@ static void backend_free(struct backend *b)
 	free(b);
 }
 
+static int tell_quic_id(const struct service *service, const struct backend *b,
+			const struct conf_backend *conf)
+{
+	uint8_t id[WEIR_QUIC_ID_MAX] = { 0 };
+	struct agent *agent = service->agent;
+	size_t len = 0;
+	int rc;
+
+	/* The configuration was checked: so many pairs of hexadecimal digits. */
+	for (; conf->quic_id && conf->quic_id[2 * len] && len < sizeof(id); len++)
+		if (sscanf(conf->quic_id + 2 * len, "%2hhx", &id[len]) != 1)
+			return -EINVAL;
+	rc = dataplane_backend_quic(agent->dp, service->number, b->index, id, len);
+	if (rc < 0)
+		log_error("service %s: the quic_id of %s could not be set: %s", service->name, b->name,
+			  dataplane_error(agent->dp));
+	return rc;
+}
+
 static int set_backend(struct service *service, struct backend *b, const struct conf_backend *conf)
 {
 	struct agent *agent = service->agent;
+	int rc = 0;
 
 	b->size = conf->capacity;
 	b->address = conf->address.family != AF_UNSPEC ? conf->address : conf->address6;
@@ -273,8 +293,9 @@ static int set_backend(struct service *service, struct backend *b, const struct 
 			return b->index;
 		}
 		b->told_up = up;
+		rc = tell_quic_id(service, b, conf);
 	}
-	return start_check(b);
+	return rc < 0 ? rc : start_check(b);
 }
 
 /* The backends of conf, in its order: old ones are kept, what is not named any more ends. */

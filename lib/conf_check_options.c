@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * conf_check_options.c -- what the options of a balanced service (affinity, QUIC) ask of the rest.
+ */
+#include <inttypes.h>
+#include <string.h>
+#include <strings.h>
+
+#include "lib/conf_table.h"
+
+/* Fragments without ports are led by the address alone, so it must tell the service. */
+static void check_affinity(const struct conf_agent *a, size_t n, const char *path,
+			   struct conf_faults *faults)
+{
+	const struct conf_service *s = &a->services[n];
+	char list[CONF_PATH_LEN], key[CONF_PATH_LEN];
+
+	conf_member(list, path, "addresses");
+	for (size_t i = 0; i < s->naddresses; i++)
+		for (size_t k = 0; k < a->nservices; k++)
+			for (size_t j = 0; k != n && j < a->services[k].naddresses; j++) {
+				const struct addr_port *x = &s->addresses[i],
+						       *y = &a->services[k].addresses[j];
+
+				if (!s->by_addresses || !conf_is_set(x) || x->prefix != y->prefix ||
+				    !addr_equal(&x->addr, &y->addr))
+					continue;
+				conf_fault(faults, conf_item(key, list, i),
+					   "is an address of service \"%s\" too, but this one has "
+					   "affinity: addresses; give it an address of its own",
+					   a->services[k].name);
+				return;
+			}
+}
+
+static void check_quic_id(const struct conf_service *s, const char *path, size_t i,
+			  struct conf_faults *faults)
+{
+	const char *id = s->backends[i].quic_id;
+	char list[CONF_PATH_LEN], item[CONF_PATH_LEN], key[CONF_PATH_LEN];
+
+	conf_item(item, conf_member(list, path, "backends"), i);
+	conf_member(key, item, "quic_id");
+	if (s->udp != CONF_UDP_QUIC) {
+		if (id)
+			conf_fault(faults, key, "is there, but the service has no udp: quic; remove it");
+		return;
+	}
+	if (!id) {
+		conf_fault(faults, item, "has no quic_id; add the server ID that it makes connection "
+			   "IDs with, %" PRIu32 " hexadecimal digits", 2 * s->quic.server_id);
+		return;
+	}
+	if (strlen(id) != 2 * s->quic.server_id || strspn(id, "0123456789abcdefABCDEF") != strlen(id))
+		conf_fault(faults, key, "\"%.40s\" is not a server ID of %" PRIu32 " bytes; write %"
+			   PRIu32 " hexadecimal digits", id, s->quic.server_id, 2 * s->quic.server_id);
+	for (size_t k = 0; k < i; k++)
+		if (s->backends[k].quic_id && !strcasecmp(id, s->backends[k].quic_id))
+			conf_fault(faults, key, "is the server ID of backends[%zu] too; give each "
+				   "backend its own", k);
+}
+
+static void check_quic(const struct conf_service *s, const char *path, struct conf_faults *faults)
+{
+	char section[CONF_PATH_LEN], key[CONF_PATH_LEN];
+
+	conf_member(section, path, "quic");
+	if (s->udp == CONF_UDP_QUIC && !s->quic.server_id) {
+		conf_fault(faults, conf_member(key, section, "server_id"),
+			   "is missing; say how many bytes of a connection ID are the server's");
+		return;
+	}
+	if (s->quic.server_id + s->quic.nonce > 19)
+		conf_fault(faults, conf_member(key, section, "nonce"),
+			   "is too long: server_id and nonce have more than 19 bytes together; make it "
+			   "at most %" PRIu32, 19 - s->quic.server_id);
+	for (size_t i = 0; i < s->nbackends; i++)
+		check_quic_id(s, path, i, faults);
+}
+
+void conf_check_options(const struct conf_agent *a, size_t n, const char *path,
+			struct conf_faults *faults)
+{
+	check_affinity(a, n, path, faults);
+	check_quic(&a->services[n], path, faults);
+}
