@@ -34,7 +34,7 @@ agent_src    += user/agent/maps_prefix.c user/agent/maps_quic.c user/agent/maps_
 agent_src    += user/agent/agent.c user/agent/announce.c user/agent/exchange.c user/agent/saved.c user/agent/service.c user/agent/status.c user/agent/swap.c
 agent_src    += user/agent/filter.c user/agent/filter_ctl.c user/agent/filter_load.c user/agent/filterlist.c user/agent/filterset.c
 agent_src    += user/agent/dataplane_filter.c user/agent/loader_filter.c
-agent_src    += user/agent/limits.c user/agent/mapcopy.c user/agent/migrate.c user/agent/sister.c user/agent/table.c
+agent_src    += user/agent/limits.c user/agent/mapcopy.c user/agent/migrate.c user/agent/plan.c user/agent/rescue.c user/agent/sister.c user/agent/table.c
 agent_src    += user/agent/dataplane_sample.c user/agent/samples.c user/agent/seen.c user/agent/trace.c user/agent/trace_ask.c
 agent_src    += user/agent/loader_nat.c user/agent/natset.c
 agent_src    += user/agent/handover.c user/agent/route.c user/agent/route_edges.c user/agent/route_pick.c user/agent/route_show.c
@@ -130,7 +130,7 @@ llhttp       := /usr/share/llhttp
 llhttp_obj    = $(BUILD)/llhttp/api.o $(BUILD)/llhttp/http.o $(BUILD)/llhttp/llhttp.o
 
 weir_src     := tools/audit.c tools/ca.c tools/cmd.c tools/dataset.c tools/dataset_check.c tools/dataset_file.c tools/fdstore.c tools/group.c tools/lab.c tools/filter.c
-weir_src     += tools/login.c tools/objects.c tools/prompt.c tools/session.c tools/show.c tools/up.c tools/user.c tools/web.c
+weir_src     += tools/login.c tools/objects.c tools/prompt.c tools/rescue.c tools/session.c tools/show.c tools/up.c tools/user.c tools/web.c
 weir_src     += tools/rate.c tools/sync.c tools/sync_down.c tools/sync_fetch.c tools/sync_ignore.c tools/sync_remote.c tools/sync_send.c
 weir_src     += tools/sync_state.c tools/sync_up.c tools/tus.c tools/upload.c tools/upload_mend.c tools/upload_watch.c
 weir_src     += tools/media.c tools/media_add.c tools/media_encode.c tools/media_pack.c tools/media_send.c

@@ -18,11 +18,13 @@
 #include "lib/log.h"
 
 #define EXIT_USAGE   2
+#define ACTION	     256 /* long options without a letter */
 #define DEFAULT_USER "weir" /* when started as root and the file names nobody */
 
 struct options {
 	const char *path;
-	bool check, verbose, action;
+	bool check, verbose;
+	int action; /* -1: none */
 };
 
 static void print_help(const struct daemon_program *p)
@@ -35,8 +37,8 @@ static void print_help(const struct daemon_program *p)
 	       "  -V, --version       print the version and end\n"
 	       "  -h, --help          print this and end\n",
 	       p->name, p->summary, p->name);
-	if (p->action_name)
-		printf("      --%-15s %s\n", p->action_name, p->action_help);
+	for (int i = 0; p->actions[i].name; i++)
+		printf("      --%-15s %s\n", p->actions[i].name, p->actions[i].help);
 	printf("\nSignals: HUP loads the configuration again, TERM and INT end.\n"
 	       "Exit: 0 fine, 1 failed, 2 wrong use or configuration.\n"
 	       "Example: %s -n -c examples/one-box.yaml\n",
@@ -46,16 +48,18 @@ static void print_help(const struct daemon_program *p)
 /* Returns -1 to go on, else the exit code. */
 static int parse_options(const struct daemon_program *p, int argc, char **argv, struct options *opt)
 {
-	const struct option longs[] = {
+	struct option longs[5 + DAEMON_ACTIONS + 1] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "check", no_argument, NULL, 'n' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
-		{ p->action_name, no_argument, NULL, 'a' },
-		{ NULL, 0, NULL, 0 }, /* an action_name of NULL ends the list before */
 	};
 	int c;
+
+	opt->action = -1;
+	for (int i = 0; p->actions[i].name; i++)
+		longs[5 + i] = (struct option){ p->actions[i].name, no_argument, NULL, ACTION + i };
 
 	while ((c = getopt_long(argc, argv, "c:nvVh", longs, NULL)) != -1) {
 		switch (c) {
@@ -68,9 +72,6 @@ static int parse_options(const struct daemon_program *p, int argc, char **argv, 
 		case 'v':
 			opt->verbose = true;
 			break;
-		case 'a':
-			opt->action = true;
-			break;
 		case 'V':
 			printf("%s %s\n", p->name, WEIR_VERSION);
 			return EXIT_SUCCESS;
@@ -78,6 +79,10 @@ static int parse_options(const struct daemon_program *p, int argc, char **argv, 
 			print_help(p);
 			return EXIT_SUCCESS;
 		default:
+			if (c >= ACTION) {
+				opt->action = c - ACTION;
+				break;
+			}
 			fprintf(stderr, "%s -h shows the options\n", p->name);
 			return EXIT_USAGE;
 		}
@@ -379,8 +384,8 @@ int daemon_main(const struct daemon_program *program, int argc, char **argv)
 		return code;
 	}
 	log_level_set(opt.verbose ? LOG_LEVEL_DEBUG : conf->log_level);
-	if (opt.action) {
-		code = program->action(conf);
+	if (opt.action >= 0) {
+		code = program->actions[opt.action].run(conf);
 		conf_free(conf);
 		return code;
 	}

@@ -42,6 +42,8 @@ struct daemon {
 	bool verbose;		      /* -v: the configured level of the log does not count */
 };
 
+#define DAEMON_ACTIONS 4
+
 struct daemon_program {
 	const char *name, *role, *summary;	  /* summary: one line for -h */
 	bool (*enabled)(const struct conf *conf); /* is there a section for this role */
@@ -67,10 +69,12 @@ struct daemon_program {
 	/* -n: more than weir.yaml itself to check (zone files); says the faults and returns 0 or
 	 * -errno. May be NULL. */
 	int (*check)(const struct conf *conf);
-	/* A long option that does one thing instead of running the daemon ("detach"); NULL: none.
-	 * Returns the exit code. */
-	const char *action_name, *action_help;
-	int (*action)(const struct conf *conf);
+	/* Long options that each do one thing instead of running the daemon ("detach"), at most
+	 * DAEMON_ACTIONS; an entry without a name ends them. run returns the exit code. */
+	struct {
+		const char *name, *help;
+		int (*run)(const struct conf *conf);
+	} actions[DAEMON_ACTIONS + 1];
 };
 
 /* The answer of `status` as the control socket gives it, a new reference or NULL without memory. On

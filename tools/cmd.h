@@ -35,6 +35,7 @@ int cmd_top(const struct cmd *cmd, int argc, char **argv);
 int cmd_trace(const struct cmd *cmd, int argc, char **argv);
 int cmd_weights(const struct cmd *cmd, int argc, char **argv);
 int cmd_filter(const struct cmd *cmd, int argc, char **argv);
+int cmd_rescue(const struct cmd *cmd, int argc, char **argv);
 int cmd_drain(const struct cmd *cmd, int argc, char **argv);
 int cmd_put(const struct cmd *cmd, int argc, char **argv);
 int cmd_get(const struct cmd *cmd, int argc, char **argv);

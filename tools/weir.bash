@@ -4,7 +4,7 @@ _weir() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		words="up check status top trace weights filter drain put get ls rm media login logout whoami dataset upload sync catalogue audit group user token tunnel peers ca lab help --help --version"
+		words="up check status top trace weights filter drain rescue put get ls rm media login logout whoami dataset upload sync catalogue audit group user token tunnel peers ca lab help --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
@@ -29,6 +29,7 @@ _weir() {
 	status | weights) words="-c --json --help" ;;
 	top) words="-c --interval --sort --rounds --once --json --help" ;;
 	trace) words="-c --address --port --proto --reason --service --backend --one-of --count --seconds --snap --inner --write --json --help" ;;
+	rescue) words="--dry-run --help" ;;
 	drain) words="-c --stop --json --help" ;;
 	filter)
 		case ${COMP_WORDS[2]} in

@@ -70,6 +70,13 @@ static const struct cmd commands[] = {
 	  "Show what was learned: coefficients, model error, wanted and applied weights, and why "
 	  "they differ",
 	  CONFIG_HELP JSON_HELP "\nexample: weir weights\n", cmd_weights },
+	{ "rescue", "[--dry-run] [FOLDER…]",
+	  "Take everything of weir out of the way of packets on this host: programs, listener, routes, pins",
+	  "  --dry-run       say what would be removed, change nothing\n"
+	  "  FOLDER          pins there too, besides those under /sys/fs/bpf\n"
+	  "No configuration and no running agent is needed; root only. Exit code 0: nothing is left\n"
+	  "\nexample: sudo weir rescue --dry-run && sudo weir rescue\n",
+	  cmd_rescue },
 	{ "drain", "[NODE] [--stop]", "Give a node no new work (or show who is draining)",
 	  CONFIG_HELP "  --stop          let it take part again\n" JSON_HELP
 		      "\nexample: weir drain gw-a1; weir drain --stop gw-a1\n",

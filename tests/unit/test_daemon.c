@@ -82,8 +82,8 @@ static const struct ctl_command commands[] = { { "echo", command_echo }, { NULL,
 static const struct daemon_program program = {
 	.name = "weir-test", .role = "gateway", .summary = "a daemon for a test", .enabled = has_gateway,
 	.profile = PRIV_NET_FILES, .prepare = prepare, .start = start, .stop = stop, .reload = reload,
-	.status = status, .commands = commands, .action_name = "act", .action_help = "do one thing",
-	.action = action, .drain = drain,
+	.status = status, .commands = commands, .actions = { { "act", "do one thing", action } },
+	.drain = drain,
 };
 
 static const char *path_of(const char *name)

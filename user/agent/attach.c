@@ -126,6 +126,22 @@ static int load(struct packet_path *path)
 	return rc;
 }
 
+int attach_plan(const struct conf_agent *conf, struct migrate_plan *out, size_t max)
+{
+	struct edge *skel;
+	int rc;
+
+	libbpf_set_print(log_libbpf);
+	skel = edge__open();
+	if (!skel)
+		return -errno;
+	rc = limits_apply(skel->obj, conf);
+	if (!rc)
+		rc = migrate_plan(skel->obj, conf->pin, out, max);
+	edge__destroy(skel);
+	return rc;
+}
+
 /* For people and bpftool; the link is what holds the program. */
 static int pin_program(const struct packet_path *path)
 {
@@ -233,9 +249,10 @@ static int attach_link(struct packet_path *path, const char *name, uint32_t ifin
 /* ---- by libxdp's dispatcher
  * ------------------------------------------------------------------------- */
 
-/* Takes every program named "edge" but `keep` (may be NULL) off an interface. How many were there.
+/* Takes every program named "edge" but `keep` (may be NULL) off an interface. How many were there; look:
+ * they stay.
  */
-static int dispatcher_clear(uint32_t ifindex, const struct xdp_program *keep)
+static int dispatcher_walk(uint32_t ifindex, const struct xdp_program *keep, bool look)
 {
 	struct xdp_multiprog *all = xdp_multiprog__get_from_ifindex((int)ifindex);
 	struct xdp_program *each = NULL;
@@ -251,12 +268,27 @@ static int dispatcher_clear(uint32_t ifindex, const struct xdp_program *keep)
 		if (ours && (!keep || xdp_program__id(each) != xdp_program__id(keep))) {
 			enum xdp_attach_mode mode = xdp_multiprog__attach_mode(all);
 
-			found += !xdp_program__detach(each, (int)ifindex, mode, 0);
+			found += look || !xdp_program__detach(each, (int)ifindex, mode, 0);
 		}
 		each = xdp_multiprog__is_legacy(all) ? NULL : xdp_multiprog__next_prog(each, all);
 	}
 	xdp_multiprog__close(all);
 	return found;
+}
+
+static int dispatcher_clear(uint32_t ifindex, const struct xdp_program *keep)
+{
+	return dispatcher_walk(ifindex, keep, false);
+}
+
+int attach_dispatcher_clear(uint32_t ifindex, bool look)
+{
+	struct xdp_multiprog *all = xdp_multiprog__get_from_ifindex((int)ifindex);
+	bool behind = !libxdp_get_error(all) && !xdp_multiprog__is_legacy(all);
+
+	if (!libxdp_get_error(all))
+		xdp_multiprog__close(all);
+	return behind ? dispatcher_walk(ifindex, NULL, look) : 0;
 }
 
 static int dispatcher_add(struct xdp_program *program, uint32_t ifindex, enum xdp_attach_mode mode)

@@ -173,6 +173,13 @@ int egress_detach(uint32_t ifindex)
 	return bpf_tc_detach(&hook, &opts);
 }
 
+bool egress_is_there(uint32_t ifindex)
+{
+	bool ours = false;
+
+	return !find(ifindex, &ours) && ours;
+}
+
 static int take_off(struct netlink *nl, const struct if_nameindex *i)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)i->if_index,

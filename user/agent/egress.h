@@ -32,6 +32,8 @@ int egress_detach(uint32_t ifindex);
 int egress_probe(struct egress_path *e, uint64_t cookie, uint16_t backend, uint8_t encap);
 int egress_counts(struct egress_path *e, uint64_t out[WEIR_EGRESS_COUNT]);
 
+bool egress_is_there(uint32_t ifindex);
+
 /* Takes the program off every interface of this network namespace, and clsact too where nothing else is in
  * it; says so on standard output. Needs root. */
 int egress_take_down(void);

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* main.c -- weir-agent: loads the packet path, checks backends, learns their load, fills the ring. */
+#include <string.h>
+
 #include "user/agent/agent.h"
+#include "user/agent/plan.h"
+#include "user/agent/rescue.h"
 
 static bool enabled(const struct conf *conf)
 {
@@ -38,10 +42,14 @@ int main(int argc, char **argv)
 		.status = agent_status,
 		.commands = commands,
 		.check = check,
-		.action_name = "detach",
-		.action_help = "take the packet path down: unpin links, program and maps",
-		.action = detach,
+		.actions = {
+			{ "detach", "take the packet path down: unpin links, program and maps", detach },
+			{ "dry-run", "show what a start would do, change nothing", plan_print },
+		},
 	};
 
+	/* Before any configuration is looked at: it may be broken. */
+	if (argc > 1 && strcmp(argv[1], "--rescue") == 0)
+		return rescue_main(argc - 1, argv + 1);
 	return daemon_main(&program, argc, argv);
 }
