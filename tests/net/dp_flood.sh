@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A SYN flood by live frames from 256 /24s, while 1,000 clients of 64 other networks ask and open anew: with limits they
 # have what they have when the same generator meets a program that drops at once, within 5%; without limits, while
-# slots move, no connection that was open breaks. FLOOD_SECONDS (8), FLOOD_PPS (100000).
+# slots move, no established connection breaks. FLOOD_SECONDS (8), FLOOD_PPS (100000).
 # Needs root and two CPUs. Exit: 0 pass, 1 fail, 77 skip.
 [ "$(nproc)" -ge 2 ] || { echo "skip: needs two CPUs"; exit 77; }
 . "$(dirname "$0")/dp_lib"
@@ -71,5 +71,9 @@ for round in $(seq 1 $((seconds / 2))); do
 done
 wait $good_pid $flood_pid
 echo "# off: $(cat "$scratch/good-off"); flood $(cat "$scratch/flood-off"); $moves slot moves"
-check "without limits no connection that was open breaks" is "$(($(field off 6) - $(field off 8)))" 0
+echo "# edge: $(ask edge reasons | tr ' ' '\n' | grep -v '=0$' | tr '\n' ' ')"
+sed 's/^/# /' "$scratch/broken-off" | head -5
+# Young ones may: a SYN that is sent again after its slot moved has two servers, and here, in one kernel, all servers
+# have one secret for SYN cookies.
+check "without limits no established connection breaks" is "$(($(field off 6) - $(field off 8)))" 0
 finish

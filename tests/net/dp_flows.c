@@ -5,9 +5,9 @@
  *	dp_flows serve PORT			echoes TCP and UDP on all addresses, until killed
  *	dp_flows tcp ADDRESS PORT N SECONDS	N connections, each asks 8 bytes about every 100 ms
  *						and opens anew after 1 to 50 questions; prints
- *						"opened O answered A broken B unopened U" (U of the
- *						broken ones were never connected); with DP_SPREAD=S flow
- *						i comes from 100.64.(i mod S).9
+ *						"opened O answered A broken B young Y" (Y of the broken
+ *						ones had no answer yet); with DP_SPREAD=S flow i comes
+ *						from 100.64.(i mod S).9
  *	dp_flows udp ADDRESS PORT N INTERVAL_US	N numbered datagrams; prints "sent S received R"
  *
  *	dp_flows bulk ADDRESS PORT BYTES SECONDS	sends so many bytes over one connection while
@@ -168,14 +168,14 @@ struct flow {
 	int fd;	       /* -1: none */
 	int questions; /* left */
 	bool waiting;  /* for an answer (or to be connected) */
-	bool connected;
+	bool heard; /* an answer came */
 	int64_t due, asked;
 };
 
 static struct flow flow[FLOWS_MAX];
 static struct sockaddr_storage to;
 static socklen_t to_len;
-static long opened, answered, broken, unopened;
+static long opened, answered, broken, young;
 static int spread; /* DP_SPREAD: flow i comes from 100.64.(i mod spread).9 */
 
 static void flow_end(struct flow *f, const char *why)
@@ -188,7 +188,7 @@ static void flow_end(struct flow *f, const char *why)
 		fprintf(stderr, "broken: port %d, %s (%s)\n", ntohs(from.sin_port), why,
 			strerror(errno));
 		broken++;
-		unopened += !f->connected;
+		young += !f->heard;
 	}
 	close(f->fd);
 	f->fd = -1;
@@ -214,7 +214,7 @@ static void flow_open(struct flow *f, int ep, int i)
 	f->fd = socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	setsockopt(f->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	f->questions = 1 + rand() % 50;
-	f->connected = false;
+	f->heard = false;
 	f->waiting = true;
 	f->asked = now_us();
 	opened++;
@@ -239,7 +239,6 @@ static void flow_event(struct flow *f, int ep, int i)
 		flow_end(f, "error");
 		return;
 	}
-	f->connected = true;
 	epoll_ctl(ep, EPOLL_CTL_MOD, f->fd, &e);
 	got = recv(f->fd, buf, sizeof(buf), 0);
 	if (got == 0 || (got < 0 && errno != EAGAIN)) {
@@ -248,6 +247,7 @@ static void flow_event(struct flow *f, int ep, int i)
 	}
 	if (got > 0) {
 		answered++;
+		f->heard = true;
 		f->questions--;
 	}
 	f->waiting = false;
@@ -303,7 +303,7 @@ static int load_tcp(int n, int seconds)
 			busy |= flow[i].fd >= 0;
 		}
 	}
-	printf("opened %ld answered %ld broken %ld unopened %ld\n", opened, answered, broken, unopened);
+	printf("opened %ld answered %ld broken %ld young %ld\n", opened, answered, broken, young);
 	return broken != 0;
 }
 
