@@ -5,10 +5,12 @@ set -u
 [ "$(id -u)" = 0 ] || { echo "skip: needs root"; exit 77; }
 top=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$top" || exit 1
+# Among processes and mounts of its own, so that traces of other tests are not taken for the demo's.
+[ -n "${IN_NS:-}" ] || IN_NS=1 exec unshare -m -p -f --kill-child --mount-proc "$0" "$@"
 out=$(mktemp) n=0 bad=0
 trap 'rm -f "$out"' EXIT
 check() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; bad=$((bad + 1)); fi; }
-traces() { ip netns list; mount | sort; pgrep -f "$PWD/build/bin/weir"; ls -d /run/weir-lab /var/tmp/weir-demo.* /var/tmp/weir-lab.* /sys/fs/cgroup/cpu/weir-* 2>/dev/null; bpftool net show; }
+traces() { ip netns list; mount | sort; pgrep -f "$PWD/build/bin/weir"; ls -d /run/weir-lab /var/tmp/weir-demo.* /var/tmp/weir-lab.* /sys/fs/cgroup/cpu/weir-demo 2>/dev/null; bpftool net show; }
 
 before=$(traces)
 begun=$SECONDS
