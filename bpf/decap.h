@@ -123,6 +123,21 @@ static __always_inline int relay_out(struct xdp_md *ctx, struct packet *p, struc
 	return leave(p, output(ctx, p, fib->ifindex), WEIR_REASON_RELAYED);
 }
 
+/* What the relay changes of what UDP's checksum over IPv6 covers: addresses and private data, taken
+ * out of the sum, or added. */
+static __always_inline __u32 relayed_sum(const struct ipv6hdr *ip, const void *head, __u32 sum,
+					 const bool add)
+{
+	__be32 *addresses = (__be32 *)&ip->saddr;
+
+	if (add) {
+		sum = bpf_csum_diff(NULL, 0, addresses, 32, sum);
+		return bpf_csum_diff(NULL, 0, (__be32 *)head, 4, sum);
+	}
+	sum = bpf_csum_diff(addresses, 32, NULL, 0, sum);
+	return bpf_csum_diff((__be32 *)head, 4, NULL, 0, sum);
+}
+
 /* The next earlier owner takes the place of this node in the outer header. Without a route the
  * packet stays as it is, for the host. The host would refuse its own address as a source. */
 static __always_inline int relay4(struct xdp_md *ctx, struct packet *p)
@@ -138,7 +153,8 @@ static __always_inline int relay4(struct xdp_md *ctx, struct packet *p)
 	__u32 next;
 	long rc;
 
-	if (data + ETH_HLEN + WEIR_ADDED_GUE4 > packet_end(ctx))
+	if (data + ETH_HLEN + WEIR_ADDED_GUE4 > packet_end(ctx) ||
+	    p->transport != ETH_HLEN + sizeof(*ip))
 		return CONTINUE;
 	next = head->next;
 	if (head->magic != WEIR_GUE_MAGIC || next >= head->count || next >= WEIR_OWNERS)
@@ -159,6 +175,7 @@ static __always_inline int relay4(struct xdp_md *ctx, struct packet *p)
 	ip->ttl = DEFAULT_TTL;
 	ip->check = 0;
 	ip->check = checksum_ip4(ip);
+	((struct udphdr *)(ip + 1))->check = 0; /* RFC 768: none; ours has none either */
 	return relay_out(ctx, p, eth, &fib, rc == BPF_FIB_LKUP_RET_SUCCESS);
 }
 
@@ -171,11 +188,13 @@ static __always_inline int relay6(struct xdp_md *ctx, struct packet *p)
 		(void *)(ip + 1) + sizeof(struct udphdr) + sizeof(struct weir_gue);
 	struct ethhdr *eth = data;
 	__be32 *owner = (void *)(head + 1);
+	struct udphdr *udp = (void *)(ip + 1);
 	__be32 self[4], to[4];
-	__u32 next;
+	__u32 next, sum;
 	long rc;
 
-	if (data + ETH_HLEN + WEIR_ADDED_GUE6 > packet_end(ctx))
+	if (data + ETH_HLEN + WEIR_ADDED_GUE6 > packet_end(ctx) ||
+	    p->transport != ETH_HLEN + sizeof(*ip))
 		return CONTINUE;
 	next = head->next;
 	if (head->magic != WEIR_GUE_MAGIC || next >= head->count || next >= WEIR_OWNERS)
@@ -189,11 +208,17 @@ static __always_inline int relay6(struct xdp_md *ctx, struct packet *p)
 	rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
 	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return CONTINUE;
+	sum = relayed_sum(ip, head, (__u16)~udp->check, false);
 	head->next = next + 1;
 	if (rc == BPF_FIB_LKUP_RET_SUCCESS)
 		copy_address((__be32 *)&ip->saddr, self);
 	copy_address((__be32 *)&ip->daddr, to);
 	ip->hop_limit = DEFAULT_TTL;
+	if (udp->check) {
+		udp->check = checksum_fold(relayed_sum(ip, head, sum, true));
+		if (!udp->check) /* RFC 768: zero would be none */
+			udp->check = 0xffff;
+	}
 	return relay_out(ctx, p, eth, &fib, rc == BPF_FIB_LKUP_RET_SUCCESS);
 }
 

@@ -147,7 +147,8 @@ static const char *check_too_big(const struct view *in, const struct view *out)
 	return NULL;
 }
 
-/* A packet whose headers were changed, not its size: echo, relay, route, translation. */
+/* A packet whose headers were changed, not its size: echo, relay, route, translation. A VLAN tag is left behind when it
+ * leaves by another interface. */
 static const char *check_changed(const struct view *in, const struct view *out)
 {
 	if (out->bytes != in->bytes || out->room != in->room || out->version != in->version)
@@ -194,11 +195,11 @@ static const char *check_sent(const struct frame *in, const struct outcome *o)
 		return "the time to live";
 	switch (o->reason) {
 	case WEIR_REASON_FORWARDED:
-	case WEIR_REASON_ICMP_ERROR:
-	case WEIR_REASON_FRAGMENT:
 		return check_encapsulated(&came, &out);
+	case WEIR_REASON_ICMP_ERROR: /* to a backend behind NAT, or encapsulated */
+	case WEIR_REASON_FRAGMENT:
 	case WEIR_REASON_RELAYED: /* one that came encapsulated, or one that this node owned */
-		return o->len == in->len ? check_changed(&came, &out) : check_encapsulated(&came, &out);
+		return out.bytes == came.bytes ? check_changed(&came, &out) : check_encapsulated(&came, &out);
 	case WEIR_REASON_TOO_BIG:
 		return check_too_big(&came, &out);
 	case WEIR_REASON_ECHO:
@@ -229,8 +230,8 @@ const char *check_outcome(const struct frame *in, const struct outcome *o)
 		/* Encapsulated, and left to the host for want of a neighbour. */
 		if (o->reason == WEIR_REASON_NO_NEIGHBOUR && view_frame(&came, in->data, in->len) &&
 		    view_frame(&out, o->data, o->len))
-			return o->len == in->len ? check_changed(&came, &out)
-						 : check_encapsulated(&came, &out);
+			return out.bytes == came.bytes ? check_changed(&came, &out)
+						       : check_encapsulated(&came, &out);
 		return o->len == in->len && !memcmp(o->data, in->data, in->len)
 			       ? NULL
 			       : "passed, but not as it came";

@@ -11,18 +11,24 @@
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "bpf/abi/filter.h"
+#include "bpf/abi/nat.h"
+#include "bpf/abi/quic.h"
 #include "skel/edge.skel.h"
 #include "tests/bpf/check.h"
+#include "user/agent/filterset.h"
 #include "user/agent/maps.h"
 
 #define WORLD	 8192		/* packets between two worlds */
 #define SETTINGS 64		/* packets between two settings */
 #define LONGEST	 3200		/* bytes: what the kernel's test run takes in one buffer */
+#define NAT_PORT 2000		/* the first that translation takes */
 #define FAULTS	 10		/* are told */
 
 static uint64_t state;
@@ -57,6 +63,9 @@ static const char *const vip[2][4] = {
 };
 static const char *const self[2] = { "198.18.1.1", "2001:db8:1::1" };
 static const char *const way[2] = { "198.18.1.11", "2001:db8:1::11" };
+static const char *const client[2] = { "192.0.2.1", "2001:db8:c::1" };
+static const char *const nats[2] = { "198.18.2.1", "2001:db8:2::1" };
+static struct filterset *filters;
 static const uint16_t ports[] = { 0, 53, 80, 443 };
 static const uint8_t protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
 
@@ -104,9 +113,85 @@ static void random_slots(void)
 	}
 }
 
+static void put(const struct bpf_map *map, const void *key, const void *value)
+{
+	if (bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY)) {
+		printf("Bail out! %s cannot be written\n", bpf_map__name(map));
+		exit(1);
+	}
+}
+
+static void random_nat(void)
+{
+	struct weir_nat nat = { .first = NAT_PORT, .ports = (uint16_t)(1 + below(40)), .cpus = 2, .tcp_s = 1 + below(100),
+				.half_open_s = below(3), .closing_s = below(3), .reuse_s = below(3), .udp_s = below(3) };
+	uint32_t zero = 0;
+
+	for (uint32_t i = 0; i < 2; i++) {
+		struct weir_nat_place *p = &nat.place[i];
+
+		address_bytes((uint8_t *)p->addr, nats[i]);
+		p->family = i ? WEIR_FAMILY_6 : WEIR_FAMILY_4;
+		nat.list[i][0] = (uint8_t)i;
+		nat.count[i] = 1;
+		put(edge_skeleton()->maps.nat_addresses, p, &i);
+	}
+	put(edge_skeleton()->maps.nat_conf, &zero, &nat);
+}
+
+static void random_quic(void)
+{
+	for (uint32_t n = 0; n <= 60; n++) {
+		struct weir_quic q = { .config = (uint8_t)below(7), .server_id = (uint8_t)below(4), .nonce = (uint8_t)(4 + below(5)) };
+		struct weir_quic_key key = { .service = n, .id = { 8, 15, 22 }, .len = q.server_id };
+		uint32_t index = below(26);
+
+		memset(key.id + q.server_id, 0, sizeof(key.id) - q.server_id);
+		if (chance(50))
+			q = (struct weir_quic){ 0 };
+		put(edge_skeleton()->maps.quic_configs, &n, &q);
+		put(edge_skeleton()->maps.quic_servers, &key, &index);
+	}
+}
+
+static void random_filter(void)
+{
+	struct weir_limits l = { .of = { { 1000000000, below(9) * 1000000000ull }, { 100000000, 0 }, { 1000000000, 0 } },
+				 .bits4 = (uint8_t)below(33), .bits6 = (uint8_t)below(65) };
+	struct filterset_entry e[4];
+	uint32_t zero = 0;
+
+	for (int i = 0; i < 4; i++) {
+		int family = (int)below(2);
+
+		e[i] = (struct filterset_entry){ .family = family ? WEIR_FAMILY_6 : WEIR_FAMILY_4, .len = (uint8_t)(family ? 128 : 32),
+						 .verdict = chance(60) ? WEIR_VERDICT_BLOCK : WEIR_VERDICT_ALLOW };
+		address_bytes(e[i].addr, chance(40) ? client[family] : chance(50) ? vip[family][i] : way[family]);
+	}
+	if (filterset_begin(filters) || filterset_put(filters, e, below(5)) || filterset_commit(filters))
+		printf("# the lists could not be set\n");
+	put(edge_skeleton()->maps.filter_limits, &zero, &l);
+}
+
+static void random_prefixes(void)
+{
+	for (uint32_t n = 50; n < 54; n++) {
+		struct weir_service s = { .number = n, .first = below(500), .slots = 1 + below(12), .encap = (uint8_t)below(3),
+					  .flags = (uint8_t)below(16) };
+		int family = (int)below(2);
+
+		put_service_prefix(vip[family][0], (uint8_t)(family ? 120 + below(8) : 24 + below(8)), ports[below(4)],
+				   protocols[below(2)], &s);
+	}
+}
+
 static void random_world(void)
 {
 	edge_reset(NULL);
+	random_nat();
+	random_quic();
+	random_filter();
+	random_prefixes();
 	for (uint32_t n = 1; n <= 60; n++)
 		put_service(vip[below(2)][below(4)], ports[below(4)], protocols[below(2)], n, below(500),
 			    chance(95) ? 1 + below(12) : 0, (uint8_t)below(3), chance(40) ? 0 : (uint8_t)below(16));
@@ -125,9 +210,10 @@ static void random_world(void)
 
 static const char *pick(int family)
 {
-	static const char *const client[2] = { "192.0.2.1", "2001:db8:c::1" };
 	uint32_t what = below(10);
 
+	if (chance(5))
+		return nats[family];
 	if (what < 7)
 		return vip[family][below(4)];
 	return what < 8 ? self[family] : what < 9 ? way[family] : client[family];
@@ -145,7 +231,15 @@ static void add_ip(struct frame *p, int family, const char *from, const char *to
 
 static uint16_t port(void)
 {
+	if (chance(8))
+		return (uint16_t)(NAT_PORT + below(80));
 	return chance(80) ? ports[1 + below(3)] : (uint16_t)draw();
+}
+
+/* A client's, one of few, so that flows come again; or a service's, as in replies. */
+static uint16_t source_port(void)
+{
+	return chance(40) ? (uint16_t)(40000 + below(50)) : chance(30) ? port() : (uint16_t)draw();
 }
 
 static void add_transport(struct frame *p)
@@ -161,10 +255,10 @@ static void add_transport(struct frame *p)
 	case 1:
 	case 2:
 	case 3:
-		frame_udp(p, (uint16_t)draw(), port());
+		frame_udp(p, source_port(), port());
 		break;
 	default:
-		frame_tcp(p, (uint16_t)draw(), port(), flags[below(6)]);
+		frame_tcp(p, source_port(), port(), flags[below(6)]);
 	}
 }
 
@@ -380,6 +474,32 @@ static void run(uint64_t seed, unsigned long n, unsigned long *met)
 	}
 }
 
+/* Neighbours that packets may be sent to by the kernel's routes; without them less is met. And the lists' maps. */
+static void open_ways(void)
+{
+	static const char commands[] =
+		"exec >/dev/null 2>&1; ip link add w0 address 02:00:00:00:00:0a type veth peer name w1;"
+		"ip link set w0 up; ip link set w1 up; echo 1 >/proc/sys/net/ipv4/conf/all/forwarding;"
+		"echo 1 >/proc/sys/net/ipv6/conf/all/forwarding;"
+		"ip addr add 192.0.2.254/24 dev w0; ip addr add 2001:db8:c::fe/64 dev w0 nodad;"
+		"ip addr add 198.18.1.1/24 dev w0; ip addr add 2001:db8:1::1/64 dev w0 nodad;"
+		"for a in 192.0.2.1 2001:db8:c::1 198.18.1.11; do ip neigh add $a lladdr 02:00:00:00:00:0b dev w0; done";
+	const struct edge *s = edge_skeleton();
+	const struct filterset_fds fds = {
+		.settings = bpf_map__fd(s->maps.settings), .filter4 = bpf_map__fd(s->maps.filter4),
+		.filter6 = bpf_map__fd(s->maps.filter6), .hints = bpf_map__fd(s->maps.filter_hints),
+		.limits = bpf_map__fd(s->maps.filter_limits), .buckets = bpf_map__fd(s->maps.filter_buckets),
+		.shared = bpf_map__fd(s->maps.filter_shared),
+	};
+
+	if (unshare(CLONE_NEWNET) || system(commands))
+		printf("# without routes\n");
+	if (filterset_open(&filters, &fds)) {
+		printf("Bail out! the lists cannot be opened\n");
+		exit(1);
+	}
+}
+
 static unsigned long number_of(const char *name, unsigned long otherwise)
 {
 	const char *text = getenv(name);
@@ -399,6 +519,7 @@ int main(void)
 
 	state = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15);
 	edge_load(NULL);
+	open_ways();
 	clock_gettime(CLOCK_MONOTONIC, &a);
 	run(seed, n, met);
 	clock_gettime(CLOCK_MONOTONIC, &b);

@@ -17,7 +17,7 @@ static unsigned int tests, bad;
 #define TAIL 700        /* bytes of the verifier's log that are told */
 static char said_last[TAIL + 1];
 
-/* Keeps the end of the longest message: libbpf gives the verifier's log in one. */
+/* Keeps the end of the verifier's log, which libbpf gives in one message. */
 static int keep(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
 	static char log[1 << 20];
@@ -25,8 +25,8 @@ static int keep(enum libbpf_print_level level, const char *fmt, va_list ap)
 
 	if (len >= (int)sizeof(log))
 		len = sizeof(log) - 1;
-	if (len > TAIL)
-		memcpy(said_last, log + (len > TAIL ? len - TAIL : 0), TAIL);
+	if (len > 0 && strstr(log, "LOAD LOG"))
+		memcpy(said_last, log + (len > TAIL ? len - TAIL : 0), len > TAIL ? TAIL : (size_t)len);
 	return 0;
 }
 
