@@ -482,7 +482,7 @@ role_files   := user/agent/weir-agent dns/weir-ns http/gateway/weir-gateway http
 man_pages    := $(wildcard tools/weir.1 lib/weir.yaml.5 http/upload/weir-dataset.5 user/tunnel/weir-tunnel.8 $(role_files:%=%.8))
 units        := $(wildcard $(role_files:%=%.service) $(patsubst %,user/tunnel/weir-%.service,edge origin authority) \
                 tools/weir.service tools/weir.target tools/weir-sync@.service)
-examples     := examples/one-box.yaml examples/edge.yaml examples/origin.yaml examples/one-box.zone examples/bpftool.md examples/grafana.json
+examples     := examples/one-box.yaml examples/edge.yaml examples/origin.yaml examples/one-box.zone examples/bird.conf examples/bpftool.md examples/grafana.json
 lab          := $(wildcard examples/lab/*)
 player       := $(wildcard build/player/www/*)
 datasets     := $(wildcard examples/datasets/*)

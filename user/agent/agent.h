@@ -140,7 +140,7 @@ void sister_copied(struct service *service, struct table *t, const char *from, c
 struct announce;
 int announce_new(struct announce **out);
 void announce_free(struct announce *a);         /* accepts NULL */
-/* Once a second. */
+/* Once a second, and when a backend came or went. */
 void announce_tick(struct agent *agent);
 /* Does this node ask routers for the service's addresses? */
 bool service_announced(const struct service *service);

@@ -153,6 +153,7 @@ static void on_check(void *arg, const struct health_result *result)
 	else
 		log_warn("service %s: %s is down: %s", b->service->name, b->name, b->check);
 	tell_up(b);
+	announce_tick(b->service->agent);
 }
 
 /* The service's address that checks ask: the one whose port they take. */
@@ -533,10 +534,24 @@ static void fill_wants(struct service *service, bool only_urgent)
 	}
 }
 
+/* Who sees no backend at all is rather blind itself, and must not empty the others' rings as well. */
+static bool sees_none(const struct service *service)
+{
+	for (size_t i = 0; i < service->n; i++)
+		if (backend_up(service->backends[i]))
+			return false;
+	return service->n > 0;
+}
+
 static void publish_own(struct service *service, double dt, bool only_urgent)
 {
 	int rc;
 
+	if (service->rates && sees_none(service)) {
+		log_limited(LOG_LEVEL_WARN, 6, "service %s: no backend is up: the rates stay as they are",
+			    service->name);
+		return;
+	}
 	fill_wants(service, only_urgent);
 	rc = publish_tick(service->publish, service->wants, service->n, dt);
 	if (rc < 0)
