@@ -256,7 +256,7 @@ static void update_service(const struct seen_metrics *a, const struct service *s
 void seen_metrics_update(const struct seen_metrics *a, const struct agent *agent)
 {
 	const struct seen *s = agent->seen;
-	char cpu[16];
+	char cpu[24];
 
 	for (size_t i = 0; i < agent->n; i++)
 		update_service(a, agent->services[i]);
