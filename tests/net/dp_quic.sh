@@ -15,7 +15,7 @@ number=$(service)
 for b in 1 2 3; do ask edge backend "$number" b$b 198.18.0.1$b up; done >"$scratch/index"
 mapfile -t index <"$scratch/index"
 check "slots are filled" is "$(ask edge fill "$number" 31 1 "${index[@]}")" 31
-ids() { for b in 1 2 3; do ask edge quic "$number" "${index[$((b - 1))]}" $((0xc0 + b)) 2 || return; done; }
+ids() { for b in 1 2 3; do ask edge quic "$number" "${index[$((b - 1))]}" c${b}c$b || return; done; }
 check "server IDs are set" is "$(ids | tr '\n' ' ')" "0 0 0 "
 in_ns client $FLOWS udp $VIP 80 50 1000 >/dev/null || :         # neighbours
 in_ns client $FLOWS udp $VIP6 80 50 1000 >/dev/null || :
@@ -69,7 +69,7 @@ check "another start" tool edge -i eth0
 check "adopts the server IDs" reaches 3 $VIP "$(short 3)"
 check "the same number" is "$(service)" "$number"
 ask edge backend "$number" b3 198.18.0.13 up >/dev/null
-check "a backend gets another server ID" is "$(ask edge quic "$number" "${index[2]}" $((0xc9)) 2)" 0
+check "a backend gets another server ID" is "$(ask edge quic "$number" "${index[2]}" c9c9)" 0
 check "by which it is reached" reaches 3 $VIP "$(short 9)"
 check "no longer by the old one" reaches 1 $VIP "$(short 3)"
 finish

@@ -10,7 +10,7 @@
  *maps at -p instead. Commands:
  *
  *	service NAME SLOTS gue|ipip|nat [sticky] [addresses] [quic=CONFIG:ID:NONCE] [port=P] ADDRESS...	→ number
- *	quic SERVICE INDEX BYTE LENGTH			→ 0 (its server ID is that byte, so often)
+ *	quic SERVICE INDEX HEX				→ 0 (its server ID)
  *	backend SERVICE NAME ADDRESS up|down		→ index
  *	fill SERVICE SLOTS GENERATION INDEX...		→ moved (slots get the indexes in turn)
  *	ring SERVICE SLOTS GENERATION NAME:INDEX:RATE...	→ moved (slots as the agent's ring gives them)
@@ -175,11 +175,14 @@ static void do_ring(void)
 
 static void do_quic(void)
 {
-	int service = number(), index = number(), byte = number(), len = number(), rc;
+	int service = number(), index = number(), rc;
+	char *hex = word();
 	uint8_t id[15];
+	size_t len = 0;
 
-	memset(id, byte, sizeof(id));
-	rc = dataplane_backend_quic(dp, service, index, id, (size_t)len);
+	while (hex && len < sizeof(id) && sscanf(hex + 2 * len, "%2hhx", &id[len]) == 1)
+		len++;
+	rc = dataplane_backend_quic(dp, service, index, id, len);
 	if (rc < 0)
 		fail(rc);
 	else
