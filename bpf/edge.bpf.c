@@ -38,6 +38,7 @@
 #include "bpf/connection.h"
 #include "bpf/encap.h"
 #include "bpf/decap.h"
+#include "bpf/route.h"
 #include "bpf/sample.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -121,6 +122,8 @@ int edge(struct xdp_md *ctx)
 	if (!set) /* never: for the verifier */
 		return XDP_PASS;
 	reason = stages(ctx, &p, set);
+	if (reason == WEIR_REASON_NOT_OURS && set->on & WEIR_ON_ROUTE)
+		reason = stage_transit(ctx, &p);
 	if (unlikely(p.tag_proto))
 		reason = stage_retag(ctx, &p, reason);
 	return finish(ctx, &p, set, reason);

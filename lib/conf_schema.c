@@ -27,6 +27,7 @@ static const char *const words_encap[] = { "gue", "ipip", "nat", NULL };
 static const char *const words_udp[] = { "stateless", "sticky", "quic", NULL };
 static const char *const words_affinity[] = { "flow", "addresses", NULL };
 static const char *const words_peers[] = { "auto", "on", "off", NULL };
+static const char *const words_switch[] = { "off", "on", NULL };
 static const char *const words_no_yes[] = { "no", "yes", NULL };
 static const char *const words_mss[] = { "auto", "off", NULL };
 static const char *const words_through[] = { "address", "service", NULL };
@@ -236,6 +237,12 @@ static const struct conf_key agent_keys[] = {
 	{ "announce", CONF_NUMBER, AT(conf_agent, announce), .max = UINT32_MAX, .fallback = "0",
 	  .doc = "Routing table that is kept filled with the addresses of services that have a backend "
 		 "up, for a routing daemon to announce; 0: none." },
+	{ "forward", CONF_SWITCH, AT(conf_agent, forward), .words = words_switch, .fallback = "off",
+	  .doc = "on: what is for no service and not for this host is forwarded between the interfaces "
+		 "by the kernel's routes, before its firewall." },
+	{ "gue_checksum", CONF_SWITCH, AT(conf_agent, gue_checksum), .words = words_switch,
+	  .fallback = "off",
+	  .doc = "on: GUE over IPv6 carries a UDP checksum, for networks that drop packets without." },
 	{ "decap", CONF_SECTION, .offset = 0, .section = &decap,
 	  .doc = "For backends: where encapsulated packets are taken, and from whom." },
 	{ "filter", CONF_SECTION, .offset = 0, .section = &filter,

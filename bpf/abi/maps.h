@@ -25,6 +25,7 @@
 #define WEIR_NOTES_MAX      131072u     /* flows of moving slots that are remembered */
 #define WEIR_HALF_OPEN_MAX  8192u       /* the same before the handshake ends: a SYN flood stays here */
 #define WEIR_FRAGMENTS_MAX  4096u
+#define WEIR_PORTS_MAX      64u         /* interfaces to forward to */
 #define WEIR_OWNERS         3           /* earlier owners of a slot that are kept for good */
 #define WEIR_NAME_MAX       64
 #define WEIR_TUNNEL_NAME    "t:"        /* begins the names of services that are tunnels */
@@ -207,6 +208,8 @@ struct weir_fragment {
 	__u32 service;
 };
 _Static_assert(sizeof(struct weir_fragment) == 8, "fragment");
+
+/* tx_ports: DEVMAP_HASH, key and value __u32 ifindex: where WEIR_ON_ROUTE may forward to. */
 
 /* ---- decapsulation ---------------------------------------------------------------------------- */
 /* decap_sources: LPM trie; an IPv4 prefix is ::ffff:a.b.c.d with 96 bits more. */

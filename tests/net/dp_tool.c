@@ -431,7 +431,7 @@ int main(int argc, char **argv)
 	conf.nat.addresses = nat;
 	conf.nat.idle_us = 3600000000;
 	conf.nat.udp_us = 60000000;
-	while ((c = getopt(argc, argv, "a:c:l:m:p:i:d:f:t:s:n:x")) != -1) {
+	while ((c = getopt(argc, argv, "a:c:l:m:p:i:d:f:t:s:n:rx")) != -1) {
 		switch (c) {
 		case 'a':
 			conf.attach =
@@ -468,6 +468,9 @@ int main(int argc, char **argv)
 			break;
 		case 'n':
 			addr_parse(&nat[conf.nat.naddresses++], optarg);
+			break;
+		case 'r':
+			conf.forward = true;
 			break;
 		case 'x':
 			take_down = true;

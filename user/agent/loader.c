@@ -283,6 +283,8 @@ static int change(struct loader *l, const struct loader_change *c, const struct 
 		rc = loader_prefixes(l, prefixes, c->nprefixes);
 	if (!rc)
 		rc = loader_nat(l, &c->nat);
+	if (!rc)
+		rc = mapset_on(&l->fds, c->on & LOADER_SWITCHES, LOADER_SWITCHES & ~c->on);
 	l->drain_s = (uint32_t)((c->drain_us + 999999) / 1000000);
 	l->mark = c->mark;
 	l->mss = c->mss;
@@ -571,6 +573,24 @@ size_t loader_decap_interfaces(const struct conf_agent *conf, const struct conf_
 	return all ? conf->ninterfaces : conf->decap.ninterfaces;
 }
 
+uint32_t loader_switches(const struct conf_agent *conf)
+{
+	return (conf->forward ? WEIR_ON_ROUTE : 0) | (conf->gue_checksum ? WEIR_ON_CHECKSUM : 0);
+}
+
+/* What may be forwarded to; the interfaces cannot change while we run. */
+static int start_ports(struct loader *l, const struct conf_agent *conf)
+{
+	uint32_t ifindex[WEIR_PORTS_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < conf->ninterfaces && n < WEIR_PORTS_MAX; i++) {
+		ifindex[n] = if_nametoindex(conf->interfaces[i]);
+		n += ifindex[n] != 0;
+	}
+	return mapset_tx_ports(&l->fds, ifindex, n);
+}
+
 static int start_change(struct loader *l, const struct conf_agent *conf,
 			const struct conf_tunnels *tunnels)
 {
@@ -579,6 +599,7 @@ static int start_change(struct loader *l, const struct conf_agent *conf,
 		.drain_us = conf->drain_us,
 		.mark = conf->mark,
 		.mss = conf->decap.mss,
+		.on = loader_switches(conf),
 		.nfrom = (uint32_t)conf->decap.nfrom,
 		.nprefixes = routed ? (uint32_t)tunnels->nprefix : 0,
 		.nat = loader_nat_want(conf),
@@ -635,6 +656,8 @@ static int start(struct loader *l, const struct conf_agent *conf,
 		rc = netlink_open(&l->nl);
 	if (!rc)
 		rc = start_change(l, conf, tunnels);
+	if (!rc)
+		rc = start_ports(l, conf);
 	if (!rc)
 		rc = start_tx(l, conf);
 	if (!rc)

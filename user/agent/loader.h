@@ -83,9 +83,13 @@ struct loader_probe {
 	uint8_t encap;                  /* enum weir_encap */
 };
 
+/* The switches that the configuration has by themselves. */
+#define LOADER_SWITCHES (WEIR_ON_ROUTE | WEIR_ON_CHECKSUM)
+
 struct loader_change {
 	uint64_t drain_us;
 	uint32_t mark, mss;
+	uint32_t on;                    /* of enum weir_on: LOADER_SWITCHES */
 	uint32_t nfrom, nprefixes, ninterfaces; /* what follows, in this order */
 	struct natset_want nat;
 };
@@ -103,6 +107,8 @@ _Noreturn void loader_run(int sock, const struct conf_agent *conf,
 /* agent.nat as the loader takes it. */
 struct natset_want loader_nat_want(const struct conf_agent *conf);
 
+/* Which of LOADER_SWITCHES are on. */
+uint32_t loader_switches(const struct conf_agent *conf);
 /* Where encapsulated packets are taken: agent.decap.interfaces, or with tunnels and none said,
  * agent.interfaces. Returns how many. */
 size_t loader_decap_interfaces(const struct conf_agent *conf, const struct conf_tunnels *tunnels,

@@ -22,6 +22,7 @@ struct netlink;
 
 /* File descriptors of the maps; the caller keeps them open. */
 struct maps_fds {
+	int tx_ports;
 	int settings, services, service_info, slots, backends;
 	int decap_sources, decap_ifaces, decap_targets;
 	int reasons, service_counts, backend_counts;
@@ -101,11 +102,11 @@ uint32_t maps_in_transition(const struct maps *m, int service);
 int mapset_count(int map, uint32_t index, struct weir_count *out);
 /* Switches features off and on (enum weir_off), leaving other settings as they are. */
 int mapset_off(const struct maps_fds *fds, uint32_t off, uint32_t on);
+/* The same for what is off by default (enum weir_on). */
+int mapset_on(const struct maps_fds *fds, uint32_t on, uint32_t off);
 /* To be called after each change of services or service_prefixes, and before slots that were a service's
  * are used otherwise: the program remembers services (settings.services_version). */
 int mapset_services_changed(const struct maps_fds *fds);
-/* The same for what is off by default (enum weir_on). */
-int mapset_on(const struct maps_fds *fds, uint32_t on, uint32_t off);
 /* Replace what the maps hold by these. */
 /* Those that may send this (value); where `not` (m prefixes) covers one already it is left out. */
 int mapset_decap_sources(const struct maps_fds *fds, const struct addr_prefix *from, size_t n,
@@ -114,6 +115,7 @@ int mapset_tunnel_prefixes(const struct maps_fds *fds, const struct addr_prefix 
 int mapset_decap_ifaces(const struct maps_fds *fds, const uint32_t *ifindex, size_t n);
 /* Of any map whose keys are struct weir_target. */
 int mapset_targets(int map, const struct addr *own, size_t n);
+int mapset_tx_ports(const struct maps_fds *fds, const uint32_t *ifindex, size_t n);
 int mapset_decap_targets(const struct maps_fds *fds, const struct addr *own, size_t n);
 
 /* ---- the transition rules (slot.c) ---- */

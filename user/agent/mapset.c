@@ -167,6 +167,24 @@ int mapset_decap_ifaces(const struct maps_fds *fds, const uint32_t *ifindex, siz
 	return set_replace(fds->decap_ifaces, ifindex, n, sizeof(*ifindex), 1);
 }
 
+int mapset_tx_ports(const struct maps_fds *fds, const uint32_t *ifindex, size_t n)
+{
+	uint32_t key, kept, *from = NULL;
+
+	for (size_t i = 0; i < n; i++)
+		if (bpf_map_update_elem(fds->tx_ports, &ifindex[i], &ifindex[i], BPF_ANY))
+			return -errno;
+	while (!bpf_map_get_next_key(fds->tx_ports, from, &key)) {
+		if (member(ifindex, n, sizeof(key), &key)) {
+			kept = key;
+			from = &kept;
+		} else if (bpf_map_delete_elem(fds->tx_ports, &key)) {
+			return -errno;
+		}
+	}
+	return 0;
+}
+
 int mapset_targets(int map, const struct addr *own, size_t n)
 {
 	struct weir_target *keys = calloc(n ? n : 1, sizeof(*keys));

@@ -123,6 +123,15 @@ static void check_room(struct migrate_plan *p, const char *pin, int fd,
 		       limit ? limit : "");
 }
 
+/* As the kernel has them: it adds one to a devmap's, which none may be created with, and libbpf 1.1
+ * compares. */
+static uint32_t flags_pinned(const struct bpf_map *map)
+{
+	bool devmap = bpf_map__type(map) == BPF_MAP_TYPE_DEVMAP_HASH;
+
+	return bpf_map__map_flags(map) | (devmap ? BPF_F_RDONLY_PROG : 0);
+}
+
 static void compare(struct migrate_plan *p, const char *pin, const struct bpf_map *map, int fd)
 {
 	struct bpf_map_info old = { 0 };
@@ -136,7 +145,7 @@ static void compare(struct migrate_plan *p, const char *pin, const struct bpf_ma
 	p->had_value = old.value_size;
 	if (old.type == type && old.key_size == bpf_map__key_size(map) &&
 	    old.value_size == p->value && old.max_entries == p->entries &&
-	    old.map_flags == bpf_map__map_flags(map)) {
+	    old.map_flags == flags_pinned(map)) {
 		p->what = MIGRATE_KEEP;
 		return;
 	}
@@ -284,6 +293,8 @@ static int paths(struct bpf_object *obj, const char *pin, const struct migrate_p
 			rc = bpf_map__set_pin_path(
 				map, pin_path(pin, plan->what == MIGRATE_CHANGE ? MIGRATE_PREFIX : "",
 					      bpf_map__name(map), path));
+		if (plan->what == MIGRATE_KEEP)
+			bpf_map__set_map_flags(map, flags_pinned(map));
 		plan++;
 	}
 	return rc;
