@@ -192,6 +192,8 @@ static void on_job(void *arg)
 		f->job = NULL;
 		f->done = job->generation;
 		filter_job_free(job);
+		if (f->wanted > f->done)
+			job_start(f);
 		return;
 	}
 	if (job->fresh) {
