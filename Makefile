@@ -373,7 +373,7 @@ unit_tests := $(foreach a,$(archives),$(patsubst %,$(BUILD)/unit/%,$(sort $(unit
 bpf_tests_bin := $(bpf_tests:%=build/tests/bpf/%)
 bpf_tests_with := $(addprefix build/tests/bpf/,edge.o frame.o check.o record.o)
 $(bpf_tests_bin) $(bpf_tests_with): cflags += -Ibuild
-$(bpf_tests_bin:=.o) $(bpf_tests_with): | build/skel/edge.skel.h build/skel/listen.skel.h
+$(bpf_tests_bin:=.o) $(bpf_tests_with): | build/skel/edge.skel.h build/skel/egress.skel.h build/skel/listen.skel.h
 $(bpf_tests_bin): %: %.o $(bpf_tests_with) build/agent.a build/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) -Wl,--wrap=_cmocka_run_group_tests -lcmocka $(libs)
 build/tests/net/dp_tool: build/tests/net/dp_tool.o build/agent.a build/lib.a

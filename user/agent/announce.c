@@ -58,7 +58,9 @@ static int wanted(const struct agent *agent, struct addr_prefix **out, size_t *n
 		for (size_t k = 0; service_announced(agent->services[i]) && k < conf->naddresses; k++) {
 			struct addr_prefix p = { .addr = conf->addresses[k].addr };
 
-			p.len = p.addr.family == AF_INET ? 32 : 128;
+			p.len = conf->addresses[k].prefix;
+			if (!p.len)
+				p.len = p.addr.family == AF_INET ? 32 : 128;
 			if (!listed(list, *n, &p))
 				list[(*n)++] = p;
 		}
@@ -70,11 +72,11 @@ static int wanted(const struct agent *agent, struct addr_prefix **out, size_t *n
 static void log_changes(const struct addr_prefix *list, size_t n, const struct addr_prefix *other, size_t m,
 			const char *what)
 {
-	char text[ADDR_STRLEN];
+	char text[ADDR_STRLEN + 4];
 
 	for (size_t i = 0; i < n; i++)
 		if (!listed(other, m, &list[i]))
-			log_info("%s %s", addr_format(&list[i].addr, text, sizeof(text)), what);
+			log_info("%s %s", addr_prefix_format(&list[i], text, sizeof(text)), what);
 }
 
 void announce_tick(struct agent *agent)
