@@ -242,6 +242,36 @@ __weak __noinline int stage_relay(struct xdp_md *ctx, struct packet *p, int offs
 	return p->flow.family == WEIR_FAMILY_4 ? relay4(ctx, p) : relay6(ctx, p);
 }
 
+#define ECN_MASK 3 /* RFC 3168: 0 not capable, 1 ECT(1), 2 ECT(0), 3 congestion experienced */
+#define ECN_ECT1 1
+#define ECN_CE	 3
+
+/* RFC 6040 section 4.2: what routers marked outside (not 0) is told inside: congestion, and ECT(1) over
+ * ECT(0). Congestion on a packet that cannot carry the mark is told by dropping it: false. */
+static __always_inline bool ecn_to_inner(const struct xdp_md *ctx, __u8 outer)
+{
+	void *data = packet_data(ctx);
+	struct iphdr *ip = data + ETH_HLEN; /* or IPv6: its class begins four bits later */
+	__u8 shift, inner;
+	__u16 from;
+
+	if (data + ETH_HLEN + sizeof(*ip) > packet_end(ctx))
+		return false;
+	shift = ip->version == 4 ? 0 : 4;
+	inner = ip->tos >> shift & ECN_MASK;
+	if (!inner || inner == ECN_CE)
+		return inner || outer != ECN_CE;
+	if (outer != ECN_CE && outer != ECN_ECT1)
+		return true;
+	from = *(__u16 *)ip;
+	ip->tos |= outer << shift; /* ECT(0) | 1 would be CE: */
+	if (outer == ECN_ECT1)
+		ip->tos &= ~(2 << shift);
+	if (!shift)
+		ip->check = checksum_replace(ip->check, from, *(__u16 *)ip);
+	return true;
+}
+
 /* Opens an encapsulated packet: CONTINUE when it is an ordinary one. */
 __weak __noinline int stage_decap(struct xdp_md *ctx, struct packet *p)
 {
@@ -277,6 +307,8 @@ __weak __noinline int stage_decap(struct xdp_md *ctx, struct packet *p)
 	if (data + sizeof(eth) > packet_end(ctx))
 		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
 	__builtin_memcpy(data, &eth, sizeof(eth));
+	if (unlikely(p->tos & ECN_MASK) && !ecn_to_inner(ctx, p->tos & ECN_MASK))
+		return leave(p, XDP_DROP, WEIR_REASON_ECN_INVALID);
 	return leave(p, XDP_PASS, WEIR_REASON_DECAPSULATED);
 }
 

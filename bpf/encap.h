@@ -5,7 +5,7 @@
  * DF is set and the id zero (RFC 6864: an atomic datagram); ToS is copied, ECN included (RFC 6040,
  * normal mode). GUE's source port, and with IPv6 the flow label, come from the flow's hash, so that
  * routers spread flows over equal paths. UDP's checksum is zero, also over IPv6 (RFC 6935, 6936):
- * the inner packet carries its own.
+ * the inner packet carries its own; but where WEIR_ON_CHECKSUM is set.
  */
 #ifndef WEIR_BPF_ENCAP_H
 #define WEIR_BPF_ENCAP_H
@@ -200,6 +200,57 @@ static __always_inline int encap6(struct xdp_md *ctx, struct packet *p,
 	return CONTINUE;
 }
 
+#define CHECKSUM_STEP 16
+#define CHECKSUM_MAX  9216 /* bytes of UDP: a jumbo frame */
+
+/* The sum of `len` bytes at `at`, or -1: more than CHECKSUM_MAX, or beyond the end. */
+static __always_inline __s64 checksum_long(const void *at, const void *end, __u32 len, __u64 sum)
+{
+	const __u32 *word = at;
+
+	for (int i = 0; i < CHECKSUM_MAX / CHECKSUM_STEP; i++) {
+		if (len < CHECKSUM_STEP)
+			break;
+		if ((const void *)(word + 4) > end)
+			return -1;
+		sum += (__u64)word[0] + word[1] + word[2] + word[3];
+		word += 4;
+		len -= CHECKSUM_STEP;
+	}
+	at = word;
+	for (int i = 0; i < CHECKSUM_STEP / 2 && len > 1; i++, len -= 2, at += 2) {
+		if (at + 2 > end)
+			return -1;
+		sum += *(const __u16 *)at;
+	}
+	if (len > 1 || (len && at + 1 > end))
+		return -1;
+	return len ? sum + *(const __u8 *)at : sum;
+}
+
+/* UDP's checksum in the outer header that was just written (RFC 768, RFC 8200 section 8.1), over all of
+ * the packet: the inner checksums would tell the rest of the sum, but not every packet has one, and
+ * some are not right. Too long: it stays zero. */
+__weak __noinline int stage_checksum6(struct xdp_md *ctx)
+{
+	void *data = packet_data(ctx), *end = packet_end(ctx);
+	struct ipv6hdr *ip = data + ETH_HLEN;
+	struct udphdr *udp = (void *)(ip + 1);
+	__s64 sum;
+	__u16 check;
+
+	if ((void *)(udp + 1) > end)
+		return 0;
+	sum = bpf_csum_diff(NULL, 0, (__be32 *)&ip->saddr, 32,
+			    (__u32)ip->payload_len + bpf_htons(IPPROTO_UDP));
+	sum = checksum_long(udp, end, bpf_ntohs(ip->payload_len), sum);
+	if (sum < 0)
+		return 0;
+	check = checksum_fold(sum);
+	udp->check = check ? check : 0xffff;
+	return 1;
+}
+
 /* Whatever is not IPv4 outside by a known next hop: IPv6 outside; and entries without a next hop, whose
  * way is asked for afterwards. The frame may then go to the host, which takes what bears its own link
  * address. */
@@ -225,8 +276,12 @@ __weak __noinline int stage_encap(struct xdp_md *ctx, struct packet *p)
 	else
 		rc = p->encap == WEIR_ENCAP_GUE ? encap6(ctx, p, set, to, true)
 						: encap6(ctx, p, set, to, false);
-	if (rc != CONTINUE || to->ifindex)
+	if (rc != CONTINUE)
 		return rc;
+	if (set->on & WEIR_ON_CHECKSUM && to->family == WEIR_FAMILY_6 && p->encap == WEIR_ENCAP_GUE)
+		stage_checksum6(ctx);
+	if (to->ifindex)
+		return CONTINUE;
 	data = packet_data(ctx);
 	if (data + sizeof(own) <= packet_end(ctx))
 		__builtin_memcpy(data, own, sizeof(own));

@@ -78,6 +78,15 @@ static void expect_opened(bool inner6)
 	assert_memory_equal(o.data + 14, f.data + inner_at, f.len - inner_at);
 }
 
+/* The frame f says what should have come out of the run before. */
+static void expect_opened_as(bool inner6)
+{
+	assert_int_equal(o.reason, WEIR_REASON_DECAPSULATED);
+	assert_int_equal(o.data[12] << 8 | o.data[13], inner6 ? 0x86dd : 0x0800);
+	assert_int_equal(o.len, f.len - inner_at + 14);
+	assert_memory_equal(o.data + 14, f.data + inner_at, f.len - inner_at);
+}
+
 static void expect_ordinary(void)
 {
 	expect(XDP_PASS, WEIR_REASON_NOT_OURS);
@@ -195,12 +204,41 @@ static void service_packets_are_not_decapsulated(void **state)
 	expect(XDP_TX, WEIR_REASON_FORWARDED);
 }
 
+/* RFC 6040, figure 4: outer, inner → inner; -1: dropped. */
+static void ecn(void **state)
+{
+	static const int8_t becomes[4][4] = { /* [inner][outer]; 1 is ECT(1), 2 ECT(0), 3 CE */
+		{ 0, 0, 0, -1 }, { 1, 1, 1, 3 }, { 2, 1, 2, 3 }, { 3, 3, 3, 3 } };
+
+	(void)state;
+	for (int i = 0; i < 64; i++) {
+		bool outer6 = i & 16, inner6 = i & 32;
+		uint8_t in = i & 3, out = i >> 2 & 3, *tos;
+		int want = becomes[in][out];
+
+		ipip(outer6, inner6);
+		f.data[15] |= (uint8_t)(outer6 ? out << 4 : out);
+		tos = f.data + inner_at + 1;
+		*tos |= (uint8_t)(inner6 ? in << 4 : in);
+		frame_end(&f);
+		if (want < 0) {
+			expect(XDP_DROP, WEIR_REASON_ECN_INVALID);
+			continue;
+		}
+		edge_run(&f, &o);
+		*tos &= (uint8_t)~(inner6 ? 3 << 4 : 3);
+		*tos |= (uint8_t)(inner6 ? want << 4 : want);
+		frame_end(&f);
+		expect_opened_as(inner6);
+	}
+}
+
 #define T(name) cmocka_unit_test_setup(name, start)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(ipip_4_in_4), T(ipip_6_in_4), T(ipip_4_in_6), T(ipip_6_in_6), T(gue_4_in_4),
+		T(ecn), T(ipip_4_in_4), T(ipip_6_in_4), T(ipip_4_in_6), T(ipip_6_in_6), T(gue_4_in_4),
 		T(gue_6_in_4), T(gue_4_in_6), T(gue_6_in_6), T(gue_without_private_data),
 		T(gue_with_strange_private_data), T(owners_without_a_way_to_them), T(source_refused),
 		T(source6_refused), T(mapped_source_is_not_ipv6), T(other_interface_is_ordinary),

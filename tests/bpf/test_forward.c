@@ -673,6 +673,34 @@ static void later_fragment6_follows_the_first(void **state)
 	expect(XDP_TX, WEIR_REASON_FRAGMENT);
 }
 
+/* GUE over IPv6 with a checksum that is right, whatever the length. */
+static void gue6_checksum(void **state)
+{
+	struct weir_settings set = { .on = WEIR_ON_CHECKSUM };
+
+	(void)state;
+	simple(VIP, BACK6, SELF6, WEIR_ENCAP_GUE);
+	put_service(VIP6, 80, IPPROTO_TCP, 1, 0, 1, WEIR_ENCAP_GUE, 0);
+	put_settings(&set);
+	for (uint32_t payload = 0; payload < 1330; payload += payload < 70 ? 1 : 83) {
+		for (int six = 0; six < 2; six++) {
+			if (six)
+				tcp6(VIP6, 80, TCP_ACK, payload);
+			else
+				tcp4(VIP, 80, TCP_ACK, payload);
+			expect(XDP_TX, WEIR_REASON_FORWARDED);
+			assert_int_equal(o.len, f.len + WEIR_ADDED_GUE6);
+			assert_true(o.data[60] || o.data[61]);
+			assert_true(transport_checksum_ok(o.data + 14));
+		}
+	}
+	/* Over IPv4 it stays zero. */
+	simple(VIP, BACK, SELF, WEIR_ENCAP_GUE);
+	tcp4(VIP, 80, TCP_ACK, 20);
+	expect(XDP_TX, WEIR_REASON_FORWARDED);
+	assert_int_equal(o.data[40] | o.data[41], 0);
+}
+
 #define T(name) cmocka_unit_test_setup(name, edge_reset)
 
 int main(void)
@@ -685,7 +713,7 @@ int main(void)
 		T(other_protocol_passes), T(other_port_passes), T(udp_is_not_tcp),
 		T(port_0_is_any), T(exact_port_comes_first), T(counted_by_service_and_backend),
 		T(ipip_4_in_4), T(ipip_6_in_6), T(ipip_4_in_6), T(ipip_6_in_4), T(gue_4_in_4),
-		T(gue_6_in_6), T(gue_4_in_6), T(gue_6_in_4), T(udp_is_sent),
+		T(gue_6_in_6), T(gue_4_in_6), T(gue_6_in_4), T(udp_is_sent), T(gue6_checksum),
 		T(padding_does_not_count), T(options_are_stepped_over), T(tos_is_copied),
 		T(traffic_class_is_copied), T(settings_change_ttl_and_port),
 		T(source_defaults_to_the_service), T(no_source_of_the_family),
