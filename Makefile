@@ -31,7 +31,7 @@ agent_src    := user/agent/attach.c user/agent/dataplane.c user/agent/dataplane_
 agent_src    += user/agent/loader.c user/agent/loader_egress.c user/agent/loader_sample.c user/agent/loader_table.c user/agent/loader_tunnels.c user/agent/maps.c
 agent_src    += user/agent/netlink_routes.c
 agent_src    += user/agent/maps_prefix.c user/agent/maps_quic.c user/agent/maps_sweep.c user/agent/mapset.c user/agent/netlink.c user/agent/slot.c user/agent/steer.c
-agent_src    += user/agent/agent.c user/agent/announce.c user/agent/exchange.c user/agent/saved.c user/agent/service.c user/agent/status.c user/agent/swap.c
+agent_src    += user/agent/agent.c user/agent/announce.c user/agent/exchange.c user/agent/exchange_history.c user/agent/freeze.c user/agent/history.c user/agent/saved.c user/agent/service.c user/agent/status.c user/agent/swap.c
 agent_src    += user/agent/filter.c user/agent/filter_ctl.c user/agent/filter_load.c user/agent/filterlist.c user/agent/filterset.c
 agent_src    += user/agent/dataplane_filter.c user/agent/loader_filter.c
 agent_src    += user/agent/limits.c user/agent/mapcopy.c user/agent/migrate.c user/agent/plan.c user/agent/rescue.c user/agent/sister.c user/agent/table.c
@@ -130,7 +130,7 @@ llhttp       := /usr/share/llhttp
 llhttp_obj    = $(BUILD)/llhttp/api.o $(BUILD)/llhttp/http.o $(BUILD)/llhttp/llhttp.o
 
 weir_src     := tools/audit.c tools/ca.c tools/cmd.c tools/dataset.c tools/dataset_check.c tools/dataset_file.c tools/fdstore.c tools/group.c tools/lab.c tools/filter.c
-weir_src     += tools/login.c tools/objects.c tools/prompt.c tools/rescue.c tools/session.c tools/show.c tools/up.c tools/user.c tools/web.c
+weir_src     += tools/login.c tools/objects.c tools/prompt.c tools/rescue.c tools/session.c tools/show.c tools/up.c tools/user.c tools/web.c tools/weights.c
 weir_src     += tools/rate.c tools/sync.c tools/sync_down.c tools/sync_fetch.c tools/sync_ignore.c tools/sync_remote.c tools/sync_send.c
 weir_src     += tools/sync_state.c tools/sync_up.c tools/tus.c tools/upload.c tools/upload_mend.c tools/upload_watch.c
 weir_src     += tools/media.c tools/media_add.c tools/media_encode.c tools/media_pack.c tools/media_send.c
@@ -156,7 +156,7 @@ unit_lib      += test_httpc test_httpd test_httpd_text test_inside
 unit_lib      += test_addr test_audit test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
 
 unit_agent    :=
-unit_agent    += test_filterlist test_health test_publish test_ring test_route_pick test_table test_weight
+unit_agent    += test_filterlist test_health test_history test_publish test_ring test_route_pick test_table test_weight
 
 unit_ns       :=
 unit_ns       += test_ns_pick test_ns_query test_ns_wire test_ns_zone

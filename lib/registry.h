@@ -22,6 +22,8 @@
 #define REG_ENDPOINTS REG_ROOT "endpoints/" /* NODE */
 #define REG_SERVICES  REG_ROOT "services/"  /* SERVICE */
 #define REG_RATES     REG_ROOT "rates/"	    /* SERVICE */
+#define REG_HISTORY   REG_ROOT "rates-history/" /* SERVICE/GENERATION */
+#define REG_WEIGHTS   REG_ROOT "weights/"   /* SERVICE: frozen */
 #define REG_CAPACITY  REG_ROOT "capacity/"  /* SERVICE */
 #define REG_LOCKS     REG_ROOT "lock/"	    /* NAME, leased */
 #define REG_DRAIN     REG_ROOT "drain/"	    /* NODE */

@@ -133,4 +133,7 @@ double js_num(const json_t *o, const char *key);
 /* A number as text into one of 16 rotating buffers: decimals digits after the point. */
 const char *js_show(const json_t *o, const char *key, int decimals);
 
+/* `weir weights show|freeze|thaw|rollback …` (weights.c). */
+int weights_edit(const struct cmd *cmd, const struct cmd_options *opt, int n, char **argv);
+
 #endif

@@ -387,6 +387,8 @@ int cmd_weights(const struct cmd *cmd, int argc, char **argv)
 
 	if (n < 0)
 		return cmd_exit_of(n);
+	if (n > 0)
+		return weights_edit(cmd, &opt, n, argv);
 	conf = cmd_conf(&opt);
 	if (!conf)
 		return CMD_USAGE;

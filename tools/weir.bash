@@ -26,7 +26,8 @@ _weir() {
 	case $cmd in
 	up) words="-c -v --ready --help" ;;
 	check) words="-c --keys --json --help" ;;
-	status | weights) words="-c --json --help" ;;
+	status) words="-c --json --help" ;;
+	weights) words="show freeze thaw rollback -c --json --help" ;;
 	top) words="-c --interval --sort --rounds --once --json --help" ;;
 	trace) words="-c --address --port --proto --reason --service --backend --one-of --count --seconds --snap --inner --write --json --help" ;;
 	rescue) words="--dry-run --help" ;;

@@ -66,10 +66,16 @@ static const struct cmd commands[] = {
 	  "  --json          one JSON text a line\n"
 	  "\nexample: weir trace --reason dropped --count 20; weir trace --service files --write files.pcapng\n",
 	  cmd_trace },
-	{ "weights", "[-c FILE]",
+	{ "weights", "[show [SERVICE] | freeze SERVICE | thaw SERVICE | rollback SERVICE GENERATION]",
 	  "Show what was learned: coefficients, model error, wanted and applied weights, and why "
-	  "they differ",
-	  CONFIG_HELP JSON_HELP "\nexample: weir weights\n", cmd_weights },
+	  "they differ; hold weights, go back to earlier ones",
+	  "  show            generations that are kept, when and by whom they were published\n"
+	  "  freeze          weights stay as they are; what dies or drains still leaves\n"
+	  "  thaw            they follow what is learned again\n"
+	  "  rollback        those of an earlier generation, at once, and frozen\n"
+	  CONFIG_HELP JSON_HELP
+	  "\nexample: weir weights; weir weights freeze files-a; weir weights rollback files-a 17\n",
+	  cmd_weights },
 	{ "rescue", "[--dry-run] [FOLDER…]",
 	  "Take everything of weir out of the way of packets on this host: programs, listener, routes, pins",
 	  "  --dry-run       say what would be removed, change nothing\n"

@@ -81,6 +81,7 @@ struct service {
 	bool copy_asked;
 	uint32_t copy_generation;       /* of the pinned slots */
 	uint64_t copy_begun_us, copy_packets;
+	struct held *held;              /* weights frozen by an operator (freeze.c); NULL: none */
 	double told_capacity;           /* as published */
 	size_t told_healthy;
 	uint64_t told_generation, told_s, started_s;
@@ -120,6 +121,15 @@ struct backend *service_backend(const struct service *service, const char *name,
 
 int saved_write(const struct service *service); /* its rates in force; 0 or -errno */
 int saved_read(const struct service *service, struct rates **out);      /* 0, -ENOENT, -EINVAL … */
+
+/* ---- weights held by an operator (freeze.c) ---------------------------------------------------------- */
+
+/* The registry's weights/SERVICE; NULL: thawed. */
+void service_hold(struct service *service, const char *json);
+/* Its share while weights are held; false: they are not. */
+bool service_held_share(const struct service *service, const char *name, double *share);
+json_t *service_held_json(const struct service *service);       /* {"by","since","generation"} or null */
+void service_free_held(struct service *service);
 
 /* ---- slot tables between agents (sister.c) --------------------------------------------------------- */
 
@@ -167,6 +177,15 @@ void exchange_copy(struct exchange *x, const char *service);    /* sister_copied
 bool exchange_draining(const struct exchange *x, const char *node);
 /* The last rates that the registry told, NULL: none. */
 const char *exchange_rates(const struct exchange *x, const char *service);
+/* The registry's weights/SERVICE, NULL: not frozen. */
+const char *exchange_held(const struct exchange *x, const char *service);
+
+/* Rates with their history, on the worker (exchange_history.c). past: what is known to be kept there; forget: of a
+ * service, or NULL: all. */
+struct past;
+int past_put(struct past **list, struct registry *reg, const struct reg_cond *cond, const char *service,
+	     const char *node, const char *rates);
+void past_forget(struct past **list, const char *service);
 /* Puts a key that lives as long as this agent's lease. */
 void exchange_put_leased(struct exchange *x, const char *key, const char *value);
 /* Once a second. */

@@ -36,11 +36,11 @@ struct job {
 struct exchange {
 	struct agent *agent;
 	struct registry *reg;
-	struct reg_watch *rates_watch, *drain_watch;
+	struct reg_watch *rates_watch, *drain_watch, *held_watch;
 	char node[CONF_NAME_MAX];
 	char *lock_value;       /* {"node"}: of locks that are ours */
 	/* main thread */
-	json_t *rates, *drains; /* by service, by node */
+	json_t *rates, *drains, *held;  /* by service, by node, by service */
 	bool synced;
 	uint64_t started_us, heard_us;
 	unsigned int ticks;
@@ -49,6 +49,7 @@ struct exchange {
 	bool running;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
+	struct past *past;      /* of services that we published */
 	struct job *jobs;       /* under lock */
 	bool ending;            /* under lock */
 	struct reg_lease *lease;        /* made by the worker, under lock; then only read */
@@ -57,7 +58,7 @@ struct exchange {
 /* What another thread tells the main one. */
 struct message {
 	struct exchange *x;
-	enum { SAID_RATES, SAID_DRAIN, SAID_SYNCED, SAID_CLAIMED, SAID_REFUSED, SAID_COPIED } kind;
+	enum { SAID_RATES, SAID_DRAIN, SAID_SYNCED, SAID_CLAIMED, SAID_REFUSED, SAID_COPIED, SAID_HELD } kind;
 	char *name, *value;
 	struct table *table;    /* COPIED; value is from whom, or why not */
 };
@@ -111,6 +112,11 @@ static void on_message(void *arg)
 		if (service)
 			service_published(service, m->value);
 	}
+	if (m->kind == SAID_HELD) {
+		json_object_set_new(x->held, m->name, m->value ? json_string(m->value) : json_null());
+		if (service)
+			service_hold(service, m->value);
+	}
 	if (m->kind == SAID_CLAIMED && service)
 		on_claimed(x, service);
 	if (m->kind == SAID_REFUSED && service)
@@ -156,6 +162,12 @@ static void on_drain(void *arg, enum reg_event event, const struct reg_kv *kv)
 		say(arg, SAID_DRAIN, kv->key + strlen(REG_DRAIN), "1");
 	else if (event == REG_DELETE)
 		say(arg, SAID_DRAIN, kv->key + strlen(REG_DRAIN), NULL);
+}
+
+static void on_held(void *arg, enum reg_event event, const struct reg_kv *kv)
+{
+	if (event != REG_SYNCED)
+		say(arg, SAID_HELD, kv->key + strlen(REG_WEIGHTS), event == REG_PUT ? kv->value : NULL);
 }
 
 /* ---- the worker ------------------------------------------------------------------------------------ */
@@ -224,12 +236,11 @@ static void lock_key(const char *service, char *out, size_t len)
  * not know yet that another took over, cannot overwrite. */
 static int put_rates(struct exchange *x, const struct job *job)
 {
-	char lock[192], key[192];
+	char lock[192];
 	struct reg_kv kv;
 	int err;
 
 	lock_key(job->key, lock, sizeof(lock));
-	snprintf(key, sizeof(key), REG_RATES "%s", job->key);
 	if (!registry_lease_holds(x->lease, lock))
 		return 0;       /* the next claim tells who publishes; ours are put again when it is us */
 	err = registry_get(x->reg, lock, &kv);
@@ -237,9 +248,8 @@ static int put_rates(struct exchange *x, const struct job *job)
 		return err == -ENOENT ? 0 : err;
 	if (strcmp(kv.value, x->lock_value) == 0) {
 		struct reg_cond cond = { lock, kv.mod_revision };
-		struct reg_change change = { key, job->value, 0 };
 
-		err = registry_txn(x->reg, &cond, 1, &change, 1, NULL);
+		err = past_put(&x->past, x->reg, &cond, job->key, x->node, job->value);
 	}
 	reg_kv_free(&kv);
 	return err == -EAGAIN ? 0 : err;
@@ -254,10 +264,12 @@ static int claim(struct exchange *x, const struct job *job)
 	lock_key(job->key, lock, sizeof(lock));
 	had = registry_lease_holds(x->lease, lock);
 	err = registry_lease_claim(x->lease, lock, job->value);
-	if (err == 0 && !had)
+	if (err == 0 && !had) {
+		past_forget(&x->past, job->key);
 		say(x, SAID_CLAIMED, job->key, NULL);
-	else if (err == -EAGAIN)
+	} else if (err == -EAGAIN) {
 		say(x, SAID_REFUSED, job->key, NULL);
+	}
 	return 0;       /* another attempt comes with the next tick */
 }
 
@@ -364,6 +376,11 @@ enum exchange_state exchange_state(const struct exchange *x)
 bool exchange_draining(const struct exchange *x, const char *node)
 {
 	return x && json_object_get(x->drains, node);
+}
+
+const char *exchange_held(const struct exchange *x, const char *service)
+{
+	return x ? json_string_value(json_object_get(x->held, service)) : NULL;
 }
 
 const char *exchange_rates(const struct exchange *x, const char *service)
@@ -515,6 +532,7 @@ int exchange_start(struct exchange **out, struct agent *agent)
 	snprintf(x->node, sizeof(x->node), "%s", agent->d->conf->node);
 	x->rates = json_object();
 	x->drains = json_object();
+	x->held = json_object();
 	x->started_us = x->heard_us = agent_now_us();
 	pthread_mutex_init(&x->lock, NULL);
 	pthread_condattr_init(&attr);
@@ -522,7 +540,9 @@ int exchange_start(struct exchange **out, struct agent *agent)
 	pthread_cond_init(&x->wake, &attr);
 	pthread_condattr_destroy(&attr);
 	x->lock_value = make_lock_value(agent->d->conf->node);
-	err = x->rates && x->drains && x->lock_value ? 0 : -ENOMEM;
+	err = x->rates && x->drains && x->held && x->lock_value ? 0 : -ENOMEM;
+	if (err == 0)
+		err = registry_watch(x->reg, &x->held_watch, REG_WEIGHTS, on_held, x);
 	if (err == 0)
 		err = registry_watch(x->reg, &x->rates_watch, REG_RATES, on_rates, x);
 	if (err == 0)
@@ -551,6 +571,8 @@ void exchange_stop(struct exchange *x)
 		pthread_join(x->thread, NULL);
 	registry_unwatch(x->rates_watch);
 	registry_unwatch(x->drain_watch);
+	registry_unwatch(x->held_watch);
+	past_forget(&x->past, NULL);
 	if (x->lease)
 		registry_lease_end(x->lease, true);
 	while (x->jobs) {
@@ -561,6 +583,7 @@ void exchange_stop(struct exchange *x)
 	}
 	json_decref(x->rates);
 	json_decref(x->drains);
+	json_decref(x->held);
 	free(x->lock_value);
 	pthread_cond_destroy(&x->wake);
 	pthread_mutex_destroy(&x->lock);

@@ -451,6 +451,8 @@ int service_set(struct agent *agent, struct service **out, const struct conf_ser
 	if (made) {
 		restore(service);
 		sister_begin(service);
+		if (exchange_held(agent->exchange, conf->name))
+			service_hold(service, exchange_held(agent->exchange, conf->name));
 	}
 	if (made && exchange_rates(agent->exchange, conf->name))
 		service_published(service, exchange_rates(agent->exchange, conf->name));
@@ -472,6 +474,7 @@ void service_free(struct service *service)
 	free(service->inputs);
 	free(service->wants);
 	free(service->published);
+	service_free_held(service);
 	weight_free(service->weight);
 	publish_free(service->publish);
 	rates_free(service->rates);
@@ -531,6 +534,10 @@ static void fill_wants(struct service *service, bool only_urgent)
 		want->weight = only_urgent ? service_applied(service, i) : state->target;
 		want->urgency = !backend_up(b) || b->draining ? PUBLISH_GONE :
 				state->failing && !only_urgent ? PUBLISH_FAILING : PUBLISH_CALM;
+		/* Frozen: what is up has its held share, whatever was learned. */
+		if (!only_urgent && service_held_share(service, b->name, &want->weight) &&
+		    want->urgency == PUBLISH_FAILING)
+			want->urgency = PUBLISH_CALM;
 	}
 }
 
@@ -625,6 +632,8 @@ const char *service_why(const struct service *service, size_t i)
 
 	if (health && !health_verdict(health)->known)
 		return "not looked at yet";
+	if (service->held && backend_up(service->backends[i]) && !service->backends[i]->draining)
+		return "weights are frozen";
 	if (*state->why)
 		return state->why;
 	if (!service->rates)

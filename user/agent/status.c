@@ -97,6 +97,7 @@ static json_t *service_json(struct service *service)
 			"capacity", weight_capacity(service->weight),
 			"publisher", service->publisher, "announced", service_announced(service),
 			"transition", (json_int_t)service->transition, "backends", backends);
+	json_object_set_new(out, "frozen", service_held_json(service));
 	seen_service_json(service, out);
 	json_object_update_new(out, model_json(service));
 	return out;
