@@ -399,7 +399,7 @@ build/bpf/narrow.bpf.o: tests/bpf/narrow.bpf.c build/vmlinux/vmlinux.h
 build/tests/bpf/test_route.o: | build/skel/narrow.skel.h
 build/tests/bench/lb_bench.o: cflags += -Ibuild
 build/tests/bench/lb_bench.o: | build/skel/edge.skel.h build/skel/lb_minimal.skel.h build/skel/lb_wrap.skel.h
-build/tests/bench/lb_bench: build/tests/bench/lb_bench.o build/tests/bpf/frame.o
+build/tests/bench/lb_bench: build/tests/bench/lb_bench.o build/tests/bpf/frame.o build/agent.a build/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 build/tests/bpf/verify: build/tests/bpf/verify.o
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
