@@ -2,7 +2,8 @@
 /*
  * vlan.h -- one VLAN tag (802.1Q or 802.1ad): taken off when the frame is parsed, kept in struct
  * packet, and put back when the frame leaves to the host or by the interface that it came by.
- * Frames that leave by another interface go without; with two tags they are the host's.
+ * Frames that leave by another interface go without; with two tags they are the host's. So backends
+ * behind a VLAN device are reached when clients' packets come by the same VLAN.
  */
 #ifndef WEIR_BPF_VLAN_H
 #define WEIR_BPF_VLAN_H

@@ -27,5 +27,10 @@ ok() { "$@" >"$scratch/out" 2>&1 || { sed 's/^/# /' "$scratch/out"; return 1; };
 check "TCP through a VLAN" ok in_ns client $FLOWS tcp $VIP 80 10 2
 check "UDP through a VLAN" ok in_ns client $FLOWS udp $VIP 80 100 5000
 check "forwarded by the program" test "$(reason edge FORWARDED)" -gt 100
+for b in 1 2 3; do in_ns b$b busybox ping -c1 -W2 -q 198.18.7.1 >/dev/null; ask edge backend "$s" b$b 198.18.7.1$b up; done >"$scratch/index"
+mapfile -t index < <(grep -E '^[0-9]+$' "$scratch/index")
+check "backends behind VLAN devices" is "$(ask edge fill "$s" 31 2 "${index[@]}")" 31
+check "are reached" ok in_ns client $FLOWS tcp $VIP 80 10 2
+check "each of them" sh -c "for n in $(ask edge counts "${index[@]}"); do [ \$n -gt 0 ] || exit 1; done"
 check "echo through a VLAN" ok in_ns client busybox ping -c3 -W2 -q $VIP
 finish

@@ -218,7 +218,8 @@ static int route_get(struct netlink *nl, const struct addr *to, struct route *r)
 struct link {
 	uint8_t mac[6];
 	uint32_t mtu, flags;
-	bool veth;
+	uint32_t below; /* the link that it is made on */
+	bool veth, vlan;
 };
 
 static void link_kind(struct link *l, const struct rtattr *nest)
@@ -227,8 +228,10 @@ static void link_kind(struct link *l, const struct rtattr *nest)
 	int left = (int)RTA_PAYLOAD(nest);
 
 	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
-		if (a->rta_type == IFLA_INFO_KIND && RTA_PAYLOAD(a) >= 4)
+		if (a->rta_type == IFLA_INFO_KIND && RTA_PAYLOAD(a) >= 4) {
 			l->veth = !memcmp(RTA_DATA(a), "veth", 4);
+			l->vlan = !memcmp(RTA_DATA(a), "vlan", 4);
+		}
 }
 
 static void link_read(void *arg, const struct nlmsghdr *head)
@@ -246,6 +249,8 @@ static void link_read(void *arg, const struct nlmsghdr *head)
 			memcpy(l->mac, RTA_DATA(a), sizeof(l->mac));
 		else if (a->rta_type == IFLA_MTU)
 			memcpy(&l->mtu, RTA_DATA(a), sizeof(l->mtu));
+		else if (a->rta_type == IFLA_LINK && RTA_PAYLOAD(a) == sizeof(l->below))
+			memcpy(&l->below, RTA_DATA(a), sizeof(l->below));
 		else if (a->rta_type == IFLA_LINKINFO)
 			link_kind(l, a);
 	}
@@ -354,7 +359,8 @@ int netlink_way(struct netlink *nl, const struct addr *to, struct netlink_way *w
 	rc = link_get(nl, r.ifindex, &l);
 	if (rc)
 		return rc;
-	way->ifindex = r.ifindex;
+	/* XDP takes no frame for a VLAN device, but the link below does, with the tag (bpf/vlan.h). */
+	way->ifindex = l.vlan && l.below ? l.below : r.ifindex;
 	way->source = r.source;
 	memcpy(way->source_mac, l.mac, sizeof(way->source_mac));
 	if (r.mtu && r.mtu < l.mtu)
