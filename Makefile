@@ -37,6 +37,7 @@ agent_src    += user/agent/dataplane_filter.c user/agent/loader_filter.c
 agent_src    += user/agent/limits.c user/agent/mapcopy.c user/agent/migrate.c user/agent/plan.c user/agent/rescue.c user/agent/sister.c user/agent/table.c
 agent_src    += user/agent/dataplane_sample.c user/agent/samples.c user/agent/seen.c user/agent/trace.c user/agent/trace_ask.c
 agent_src    += user/agent/loader_nat.c user/agent/natset.c
+agent_src    += user/agent/dataplane_notes.c user/agent/loader_notes.c user/agent/notes.c
 agent_src    += user/agent/handover.c user/agent/route.c user/agent/route_edges.c user/agent/route_pick.c user/agent/route_show.c
 agent_src    += user/agent/health.c user/agent/model.c user/agent/publish.c user/agent/report.c user/agent/rates.c user/agent/ring.c user/agent/weight.c
 

@@ -243,6 +243,8 @@ static __always_inline union slot_head slot_read(const struct weir_slot *slot)
 	return (union slot_head){ .word = *(const volatile __u64 *)slot };
 }
 
+__weak __noinline int stage_two(const struct packet *p, int own);
+
 /* Sets p->service, p->slot, p->backend and *to, its entry, or leaves. */
 static __always_inline int balance(struct packet *p, const struct weir_settings *set,
 				   const struct weir_backend **to)
@@ -273,6 +275,11 @@ static __always_inline int balance(struct packet *p, const struct weir_settings 
 	if (unlikely(head.index[1]))
 		index = stage_transition(p, slot) & 0xffff;
 	p->owned = head.index[2] != 0;
+	if (unlikely(p->service_flags & WEIR_SERVICE_TWO)) {
+		p->other = 1 + service->first + weir_second_slot(slot_hash(p), service->slots);
+		p->owned = 1;
+		index = stage_two(p, index) & 0xffff;
+	}
 	backend = bpf_map_lookup_elem(&backends, &index);
 	if (!index || !backend || !backend->family)
 		return leave(p, XDP_DROP, WEIR_REASON_NO_BACKEND);

@@ -15,6 +15,7 @@
 #include "bpf/abi/gue.h"
 #include "bpf/abi/hash.h"
 #include "bpf/abi/maps.h"
+#include "bpf/abi/two.h"
 #include "bpf/abi/quic.h"
 
 #ifndef NULL
@@ -29,6 +30,7 @@
 #include "bpf/filter.h"
 #include "bpf/prefix.h"
 #include "bpf/balance.h"
+#include "bpf/two.h"
 #include "bpf/fragment.h"
 #include "bpf/quic.h"
 #include "bpf/extensions.h"

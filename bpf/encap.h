@@ -38,6 +38,23 @@ static __always_inline const struct weir_backend *owner_get(const struct packet 
 	return p->asked && (backend->flags & WEIR_BACKEND_LOCAL) ? NULL : backend;
 }
 
+/* The last place is the second candidate's: with it a flow that went there is found without its note. */
+static __always_inline __u32 owners_room(const struct packet *p)
+{
+	return p->other ? WEIR_OWNERS - 1 : WEIR_OWNERS;
+}
+
+static __always_inline const struct weir_backend *owner_other(const struct packet *p,
+							      const struct weir_slot *own, __u8 family)
+{
+	__u32 index = p->other - 1;
+	const struct weir_slot *slot = p->other ? bpf_map_lookup_elem(&slots, &index) : NULL;
+
+	if (!slot || !own || slot->current == own->current || slot->current == own->owners[0])
+		return NULL;
+	return owner_get(p, slot, 0, family);
+}
+
 /* The owners of the packet's slot but the one that it goes to, for the relay at the backend. */
 __weak __noinline int stage_owners4(const struct packet *p, struct owners4 *o)
 {
@@ -49,11 +66,14 @@ __weak __noinline int stage_owners4(const struct packet *p, struct owners4 *o)
 		return 0;
 	index = p->slot - 1;
 	slot = bpf_map_lookup_elem(&slots, &index);
-	for (int i = 0; slot && i <= WEIR_OWNERS && used < WEIR_OWNERS; i++) {
+	for (int i = 0; slot && i <= WEIR_OWNERS && used < owners_room(p); i++) {
 		backend = owner_get(p, slot, i, WEIR_FAMILY_4);
 		if (backend)
 			o->addr[used++] = backend->addr[0];
 	}
+	backend = owner_other(p, slot, WEIR_FAMILY_4);
+	if (backend && used < WEIR_OWNERS)
+		o->addr[used++] = backend->addr[0];
 	o->head.count = used;
 	return used;
 }
@@ -68,11 +88,14 @@ __weak __noinline int stage_owners6(const struct packet *p, struct owners6 *o)
 		return 0;
 	index = p->slot - 1;
 	slot = bpf_map_lookup_elem(&slots, &index);
-	for (int i = 0; slot && i <= WEIR_OWNERS && used < WEIR_OWNERS; i++) {
+	for (int i = 0; slot && i <= WEIR_OWNERS && used < owners_room(p); i++) {
 		backend = owner_get(p, slot, i, WEIR_FAMILY_6);
 		if (backend)
 			copy_address(o->addr[used++], backend->addr);
 	}
+	backend = owner_other(p, slot, WEIR_FAMILY_6);
+	if (backend && used < WEIR_OWNERS)
+		copy_address(o->addr[used++], backend->addr);
 	o->head.count = used;
 	return used;
 }

@@ -57,6 +57,7 @@ struct packet {
 	__be32 fragment_id;
 	__u32 service;                  /* number + 1; 0: not for a service */
 	__u32 slot;                     /* index + 1; 0: not by a slot */
+	__u32 other;                    /* the same of the second candidate; 0: there is none */
 	__u16 backend;                  /* index; 0: none */
 	__u16 ip_bytes;                 /* IP header and payload */
 	__u16 transport;                /* offset of the transport header in the frame */

@@ -57,6 +57,7 @@ struct conf_service {
 	uint32_t slots;
 	enum conf_encap encap;
 	uint16_t port; /* of backends behind NAT; 0: that of the service's address */
+	bool two;      /* a SYN chooses between two backends by load */
 	enum conf_udp udp;
 	bool by_addresses; /* slots follow from addresses alone */
 	struct {	   /* QUIC-LB's configuration; lengths in bytes */

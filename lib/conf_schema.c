@@ -24,6 +24,7 @@ static const char *const words_log[] = { "error", "warn", "info", "debug", NULL 
 static const char *const words_attach[] = { "link", "dispatcher", NULL };
 static const char *const words_mode[] = { "auto", "native", "generic", NULL };
 static const char *const words_encap[] = { "gue", "ipip", "nat", NULL };
+static const char *const words_choice[] = { "one", "two", NULL };
 static const char *const words_udp[] = { "stateless", "sticky", "quic", NULL };
 static const char *const words_affinity[] = { "flow", "addresses", NULL };
 static const char *const words_peers[] = { "auto", "on", "off", NULL };
@@ -178,6 +179,8 @@ static const struct conf_key service_keys[] = {
 		 "backends that run nothing of ours, with other addresses (agent.nat)." },
 	{ "port", CONF_PORT, AT(conf_service, port), .fallback = "0",
 	  .doc = "The port of backends behind NAT; 0: that of the service's address." },
+	{ "choice", CONF_SWITCH, AT(conf_service, two), .words = words_choice, .fallback = "one",
+	  .doc = "two: a new connection goes to the less loaded of two backends." },
 	{ "udp", CONF_WORD, AT(conf_service, udp), .words = words_udp, .fallback = "stateless",
 	  .doc = "sticky: a UDP flow keeps its backend while slots move; quic: a connection keeps it, "
 		 "also when the client's address changes." },

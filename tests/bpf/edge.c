@@ -85,6 +85,8 @@ int edge_reset(void **state)
 	clear(skel->maps.service_prefixes);
 	clear(skel->maps.notes);
 	clear(skel->maps.half_open);
+	clear(skel->maps.kept);
+	clear(skel->maps.kept_half);
 	clear(skel->maps.fragments);
 	clear(skel->maps.decap_sources);
 	clear(skel->maps.decap_ifaces);

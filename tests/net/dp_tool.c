@@ -9,7 +9,7 @@
  *one line; ends at end of file. -x: detach instead; -c: copy the table of slots of a sister into the
  *maps at -p instead. Commands:
  *
- *	service NAME SLOTS gue|ipip|nat [sticky] [addresses] [quic=CONFIG:ID:NONCE] [port=P] ADDRESS...	→ number
+ *	service NAME SLOTS gue|ipip|nat [two] [sticky] [addresses] [quic=CONFIG:ID:NONCE] [port=P] ADDRESS...	→ number
  *	quic SERVICE INDEX HEX				→ 0 (its server ID)
  *	backend SERVICE NAME ADDRESS up|down		→ index
  *	fill SERVICE SLOTS GENERATION INDEX...		→ moved (slots get the indexes in turn)
@@ -19,6 +19,8 @@
  *	reasons						→ NAME=n...
  *	counts INDEX...					→ packets...
  *	limits SYN_RATE BURST				(of each source's network; 0: none)
+ *	notes						→ notes room half_open room kept
+ *	loads [INDEX LOAD]...
  *	nat						→ used=n open=n OPENED=n…
  *	interfaces | sweep | socket FAMILY(4|6)
  *	egress						→ NAME=n...
@@ -77,6 +79,8 @@ static void do_service(void)
 			s.udp = CONF_UDP_STICKY;
 		else if (!strncmp(w, "port=", 5))
 			s.port = (uint16_t)atoi(w + 5);
+		else if (!strcmp(w, "two"))
+			s.two = true;
 		else if (!strcmp(w, "addresses"))
 			s.by_addresses = true;
 		else if (sscanf(w, "quic=%u:%u:%u", &s.quic.config, &s.quic.server_id,
@@ -314,6 +318,35 @@ static void do_nat(void)
 	puts("");
 }
 
+static void do_notes(void)
+{
+	struct dataplane_notes n;
+	int rc = dataplane_notes(dp, &n);
+
+	if (rc < 0)
+		fail(rc);
+	else
+		printf("%u %u %u %u %u\n", n.notes, n.room, n.half_open, n.half_open_room, n.kept);
+}
+
+static void do_loads(void)
+{
+	struct dataplane_load load[MANY];
+	size_t n = 0;
+	char *w;
+	int rc;
+
+	while ((w = word()) && n < MANY) {
+		load[n].backend = (uint32_t)atoi(w);
+		load[n++].load = (uint32_t)number();
+	}
+	rc = dataplane_loads(dp, load, n);
+	if (rc < 0)
+		fail(rc);
+	else
+		puts("0");
+}
+
 static void do_sweep(void)
 {
 	int rc = dataplane_sweep(dp, MAPS_CONFIGURED);
@@ -353,7 +386,8 @@ static void obey(char *line)
 		{ "counts", do_counts },   { "interfaces", do_interfaces },
 		{ "limits", do_limits },   { "socket", do_socket },   { "sweep", do_sweep },
 		{ "egress", do_egress },
-		{ "nat", do_nat },	   { "quic", do_quic },
+		{ "nat", do_nat },	   { "notes", do_notes },
+		{ "loads", do_loads },	   { "quic", do_quic },
 	};
 	char *name = strtok(line, " \n");
 

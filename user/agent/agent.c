@@ -75,6 +75,7 @@ static void on_tick(void *arg)
 		service_tick(agent->services[i], dt);
 	seen_tick(agent, dt);
 	announce_tick(agent);
+	notes_tick(agent);
 	agent_metrics_update(agent);
 }
 

@@ -254,11 +254,19 @@ struct agent {
 	struct trace *trace;
 	struct seen *seen;
 	struct filter *filter;
+	struct dataplane_notes notes;   /* as counted at notes_at_us */
+	uint64_t notes_at_us;
+	bool notes_alarm;
 	struct agent_metrics *metrics;
 	struct service **services;
 	size_t n;
 	uint64_t last_tick_us;
 };
+
+/* notes.c */
+void notes_tick(struct agent *agent);
+json_t *notes_json(const struct agent *agent);
+void notes_loads(const struct service *service);        /* after the learner's step */
 
 struct service *agent_service(struct agent *agent, const char *name);   /* NULL: none of that name */
 uint64_t agent_now_us(void);                                            /* monotonic */

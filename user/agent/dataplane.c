@@ -300,7 +300,8 @@ int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf,
 
 static uint8_t service_flags(const struct conf_service *service)
 {
-	uint8_t flags = service->by_addresses ? WEIR_SERVICE_ADDRESSES : 0;
+	uint8_t flags = (service->by_addresses ? WEIR_SERVICE_ADDRESSES : 0) |
+			(service->two ? WEIR_SERVICE_TWO : 0);
 
 	if (service->udp == CONF_UDP_STICKY)
 		flags |= WEIR_SERVICE_UDP_STICKY;
@@ -514,12 +515,6 @@ int dataplane_listen_counts(struct dataplane *dp, uint64_t out[WEIR_LISTEN_COUNT
 {
 	dataplane_prepare(dp, 0, 0, NULL, 0);
 	return dataplane_ask_for(dp, LOADER_LISTEN_COUNTS, out, WEIR_LISTEN_COUNT * sizeof(*out));
-}
-
-int dataplane_nat(struct dataplane *dp, struct natset_state *out)
-{
-	dataplane_prepare(dp, 0, 0, NULL, 0);
-	return dataplane_ask_for(dp, LOADER_NAT, out, sizeof(*out));
 }
 
 /* ---- names of the reasons

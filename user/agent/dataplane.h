@@ -126,6 +126,21 @@ int dataplane_sample_filter(struct dataplane *dp, uint32_t index, const struct w
 /* A descriptor of the ring (samples.h), the caller's. */
 int dataplane_sample_ring(struct dataplane *dp);
 int dataplane_sample_counts(struct dataplane *dp, uint64_t out[WEIR_SAMPLE_COUNTS]);
+/* What is remembered of flows. Some milliseconds when it is much. */
+struct dataplane_notes {
+	uint32_t notes, room;           /* of transitions that go on; of these the oldest are forgotten when full */
+	uint32_t half_open, half_open_room;
+	uint32_t kept;                  /* flows that chose another backend than their slot's, also ended ones */
+};
+int dataplane_notes(struct dataplane *dp, struct dataplane_notes *out);
+
+/* How loaded backends are, for services with `choice: two`; n at most 1024 a call. */
+struct dataplane_load {
+	uint32_t backend;               /* index */
+	uint32_t load;                  /* WEIR_LOAD_FULL: full; 0: not known */
+};
+int dataplane_loads(struct dataplane *dp, const struct dataplane_load *load, size_t n);
+
 /* How full NAT is; some milliseconds when agent.nat has addresses. */
 int dataplane_nat(struct dataplane *dp, struct natset_state *out);
 

@@ -22,6 +22,9 @@ static const struct {
 	{ "slots", AT(slots) },
 	{ "notes", AT(notes) },
 	{ "half_open", AT(half_open) },
+	{ "kept", AT(notes) },
+	{ "kept_half", AT(half_open) },
+	{ "backend_loads", AT(backends) },
 	{ "fragments", AT(fragments) },
 };
 

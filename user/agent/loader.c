@@ -394,6 +394,10 @@ static int dispatch(struct loader *l)
 		return loader_do_filter(l);
 	case LOADER_NAT:
 		return loader_do_nat(l);
+	case LOADER_NOTES:
+		return loader_do_notes(l);
+	case LOADER_LOADS:
+		return loader_do_loads(l);
 	}
 	return -EOPNOTSUPP;
 }

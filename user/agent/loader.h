@@ -54,6 +54,8 @@ enum loader_op {
 	LOADER_ANNOUNCE,        /* number: table; body: struct addr_prefix[] */
 	LOADER_FILTER,          /* number: enum dataplane_filter */
 	LOADER_NAT,             /* answer: struct natset_state */
+	LOADER_NOTES,           /* answer: struct dataplane_notes */
+	LOADER_LOADS,           /* body: struct dataplane_load[] */
 };
 
 struct loader_message {

@@ -27,6 +27,8 @@ struct loader {
 	struct maps *maps;
 	struct filterset *filter;
 	struct netlink *nl;
+	struct natset_state nat; /* as counted at nat_at, monotonic seconds */
+	uint32_t nat_at;
 	uint32_t drain_s, mark;
 	struct addr_prefix from[LOADER_FROM_MAX]; /* agent.decap.from */
 	size_t nfrom;
@@ -104,6 +106,8 @@ int loader_do_egress_counts(struct loader *l);
 int loader_do_announce(struct loader *l);
 int loader_nat(struct loader *l, const struct natset_want *want);
 int loader_do_nat(struct loader *l);
+int loader_do_notes(struct loader *l);
+int loader_do_loads(struct loader *l);
 
 int loader_do_edges(struct loader *l);
 int loader_do_listener(struct loader *l);

@@ -6,6 +6,8 @@
 #include "lib/log.h"
 #include "user/agent/loader_int.h"
 
+#define COUNT_SECONDS 2 /* counting walks through 8 MiB of entries */
+
 struct natset_want loader_nat_want(const struct conf_agent *conf)
 {
 	struct natset_want want = {
@@ -44,12 +46,15 @@ int loader_nat(struct loader *l, const struct natset_want *want)
 int loader_do_nat(struct loader *l)
 {
 	const struct natset_fds fds = nat_fds(l);
-	struct natset_state state;
-	int rc = natset_state(&fds, maps_now(), &state);
+	uint32_t now = maps_now();
+	int rc = 0;
 
+	if (!l->nat_at || now - l->nat_at >= COUNT_SECONDS)
+		rc = natset_state(&fds, now, &l->nat);
 	if (rc)
 		return rc;
-	memcpy(l->out.body, &state, sizeof(state));
-	l->out.len = sizeof(state);
+	l->nat_at = now - l->nat_at >= COUNT_SECONDS ? now : l->nat_at;
+	memcpy(l->out.body, &l->nat, sizeof(l->nat));
+	l->out.len = sizeof(l->nat);
 	return 0;
 }

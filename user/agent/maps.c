@@ -737,6 +737,22 @@ uint32_t maps_settle(struct maps *m, uint32_t now, uint32_t drain_s)
 	return still;
 }
 
+uint32_t maps_transitions(const struct maps *m, uint8_t *live)
+{
+	uint32_t n = 0;
+
+	for (int k = 0; k < (int)m->max.services; k++)
+		for (uint32_t i = 0; maps_service_ok(m, k) && i < m->info[k].slots; i++) {
+			const struct weir_slot *slot = &m->slots[m->info[k].first + i];
+
+			if (!slot->previous)
+				continue;
+			live[slot->since] = 1;
+			n++;
+		}
+	return n;
+}
+
 uint32_t maps_in_transition(const struct maps *m, int service)
 {
 	uint32_t n = 0;

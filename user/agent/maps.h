@@ -30,6 +30,7 @@ struct maps_fds {
 	int service_prefixes, quic_configs, quic_servers;
 	int samples, sample_filters, sample_counts, flag_counts;        /* bpf/abi/sample.h */
 	int filter4, filter6, filter_hints, filter_limits, filter_buckets, filter_shared;
+	int notes, half_open, kept, backend_loads;
 	int nat_conf, nat_addresses, nat_ports, nat_flows, nat_counts;
 	int tunnel_ports, listeners, listen_counts;     /* -1: no tunnels here */
 };
@@ -96,6 +97,8 @@ uint32_t maps_generation(const struct maps *m, int service);
 /* Ends the transitions that are due; returns how many slots are still in one. */
 uint32_t maps_settle(struct maps *m, uint32_t now, uint32_t drain_s);
 uint32_t maps_in_transition(const struct maps *m, int service);
+/* Marks in live[65536] when transitions that go on began (`since`); returns how many slots are in one. */
+uint32_t maps_transitions(const struct maps *m, uint8_t *live);
 
 /* ---- without state (mapset.c) ---- */
 /* Sums an entry of a per-CPU counter map. */

@@ -499,6 +499,7 @@ static void learn(struct service *service, double dt)
 		b->fresh = false;
 	}
 	drifted = weight_tick(service->weight, service->inputs, dt);
+	notes_loads(service);
 	if (drifted == 1)
 		log_warn("service %s: for a minute the learned model foretold load worse than cpu alone; "
 			 "weights follow cpu alone until it is better again", service->name);

@@ -18,6 +18,7 @@ struct agent_metrics {
 	struct metric *coefficient, *variance, *error, *samples, *fallback, *registry;
 	struct metric *checks, *egress, *announced;
 	struct seen_metrics seen;
+	struct metric *notes, *notes_room, *kept;
 	struct metric *nat_ports, *nat_used, *nat_open, *nat_flows;
 };
 
@@ -137,6 +138,7 @@ void agent_status(struct daemon *d, json_t *answer)
 	seen_json(agent, answer);
 	filter_status(agent->filter, answer);
 	json_object_set_new(answer, "nat", nat_json(agent));
+	json_object_set_new(answer, "flows", notes_json(agent));
 	route_status(agent->route, answer);
 }
 
@@ -219,6 +221,10 @@ int agent_metrics_new(struct agent_metrics **out, struct metrics *m)
 		  "service,through,result" },
 		{ &a->egress, METRIC_COUNTER, "egress_packets_total",
 		  "Packets of this host itself, by what the tc program did", "what" },
+		{ &a->notes, METRIC_GAUGE, "notes", "Flows of moving slots that are remembered", "table" },
+		{ &a->notes_room, METRIC_GAUGE, "notes_room", "How many there is room for", "table" },
+		{ &a->kept, METRIC_GAUGE, "kept_flows",
+		  "Flows that chose another backend than their slot's, also ended ones", NULL },
 		{ &a->nat_ports, METRIC_GAUGE, "nat_ports", "Ports of agent.nat's addresses", NULL },
 		{ &a->nat_used, METRIC_GAUGE, "nat_used_ports", "Given to a flow that is not expired", NULL },
 		{ &a->nat_open, METRIC_GAUGE, "nat_open_connections", "Of these, established TCP", NULL },
@@ -308,6 +314,15 @@ static void update_service(const struct agent_metrics *a, struct service *servic
 	metric_set(metric_series(a->fallback, name, NULL), m->fallback);
 }
 
+static void update_notes(const struct agent_metrics *a, const struct agent *agent)
+{
+	metric_set(metric_series(a->notes, "established", NULL), agent->notes.notes);
+	metric_set(metric_series(a->notes, "half_open", NULL), agent->notes.half_open);
+	metric_set(metric_series(a->notes_room, "established", NULL), agent->notes.room);
+	metric_set(metric_series(a->notes_room, "half_open", NULL), agent->notes.half_open_room);
+	metric_set(metric_series(a->kept, NULL), agent->notes.kept);
+}
+
 static void update_nat(const struct agent_metrics *a, const struct agent *agent)
 {
 	struct natset_state s;
@@ -332,5 +347,6 @@ void agent_metrics_update(struct agent *agent)
 	metric_set(metric_series(a->registry, NULL), exchange_state(agent->exchange) == EXCHANGE_OK);
 	filter_metrics_update(agent->filter);
 	update_nat(a, agent);
+	update_notes(a, agent);
 	route_metrics_update(agent->route);
 }

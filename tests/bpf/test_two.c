@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Two candidates at the SYN: the less loaded one, and the flow stays there. */
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "bpf/abi/two.h"
+#include "skel/edge.skel.h"
+#include "tests/bpf/edge.h"
+
+#define CLIENT "192.0.2.1"
+#define VIP    "198.18.1.100"
+#define SELF   "198.18.1.1"
+#define SLOTS  8
+
+static struct frame f;
+static struct outcome o;
+
+static void loads(uint32_t b1, uint32_t b2)
+{
+	const uint32_t load[2] = { b1, b2 };
+
+	for (uint32_t i = 0; i < 2; i++) {
+		uint32_t index = i + 1;
+
+		assert_int_equal(bpf_map_update_elem(bpf_map__fd(edge_skeleton()->maps.backend_loads),
+						     &index, &load[i], 0), 0);
+	}
+}
+
+static struct weir_flow flow_of(uint16_t port)
+{
+	struct weir_flow flow = { .source_port = htons(port), .dest_port = htons(80),
+				  .proto = IPPROTO_TCP, .family = WEIR_FAMILY_4 };
+
+	address_bytes((uint8_t *)flow.source, CLIENT);
+	address_bytes((uint8_t *)flow.dest, VIP);
+	return flow;
+}
+
+static uint32_t slot_of(uint16_t port)
+{
+	struct weir_flow flow = flow_of(port);
+
+	return weir_flow_slot(weir_flow_hash(&flow), SLOTS);
+}
+
+static uint32_t second_of(uint16_t port)
+{
+	struct weir_flow flow = flow_of(port);
+
+	return weir_second_slot(weir_flow_hash(&flow), SLOTS);
+}
+
+/* A flow whose slot is backend 1's and whose second is 2's, with slots even: 1, odd: 2. */
+static uint16_t flow_between(unsigned int nth)
+{
+	for (uint16_t port = 40000;; port++)
+		if (slot_of(port) % 2 == 0 && second_of(port) % 2 == 1 && !nth--)
+			return port;
+}
+
+static int tcp_to(uint16_t port, uint8_t flags)
+{
+	frame_eth(&f);
+	frame_ip4(&f, CLIENT, VIP);
+	frame_tcp(&f, port, 80, flags);
+	frame_end(&f);
+	edge_run(&f, &o);
+	assert_int_equal(o.reason, WEIR_REASON_FORWARDED);
+	return o.data[5];
+}
+
+static int start(void **state)
+{
+	edge_reset(state);
+	put_service(VIP, 80, IPPROTO_TCP, 1, 0, SLOTS, WEIR_ENCAP_GUE, WEIR_SERVICE_TWO);
+	put_backend(1, "198.18.1.11", SELF, 0);
+	put_backend(2, "198.18.1.12", SELF, 0);
+	put_backend(3, "198.18.1.13", SELF, 0);
+	for (uint32_t i = 0; i < SLOTS; i++)
+		slot(i)->current = (uint16_t)(1 + i % 2);
+	loads(50000, 20000);
+	return 0;
+}
+
+static int entries(struct bpf_map *map)
+{
+	struct weir_flow key, *from = NULL;
+	int n = 0;
+
+	for (; !bpf_map_get_next_key(bpf_map__fd(map), from, &key); from = &key)
+		n++;
+	return n;
+}
+
+static void clear(struct bpf_map *map)
+{
+	struct weir_flow key;
+
+	while (!bpf_map_get_next_key(bpf_map__fd(map), NULL, &key))
+		bpf_map_delete_elem(bpf_map__fd(map), &key);
+}
+
+static void the_less_loaded_one(void **state)
+{
+	uint16_t port = flow_between(0);
+
+	(void)state;
+	assert_int_equal(tcp_to(port, TCP_SYN), 2);
+	assert_int_equal(tcp_to(port, TCP_ACK), 2);
+	loads(20000, 50000);
+	assert_int_equal(tcp_to(port, TCP_ACK), 2); /* and stays */
+	assert_int_equal(tcp_to(flow_between(1), TCP_SYN), 1);
+}
+
+static void small_differences_do_not_count(void **state)
+{
+	(void)state;
+	loads(22000, 20000);
+	assert_int_equal(tcp_to(flow_between(0), TCP_SYN), 1);
+	loads(22501, 20000);
+	assert_int_equal(tcp_to(flow_between(0), TCP_SYN), 2);
+}
+
+static void unknown_loads_do_not_count(void **state)
+{
+	(void)state;
+	loads(50000, 0);
+	assert_int_equal(tcp_to(flow_between(0), TCP_SYN), 1);
+	loads(0, 20000);
+	assert_int_equal(tcp_to(flow_between(1), TCP_SYN), 1);
+}
+
+static void only_what_leaves_its_slot_is_noted(void **state)
+{
+	(void)state;
+	loads(20000, 20000);
+	for (unsigned int i = 0; i < 20; i++) {
+		tcp_to(flow_between(i), TCP_SYN);
+		tcp_to(flow_between(i), TCP_ACK);
+	}
+	assert_int_equal(entries(edge_skeleton()->maps.kept), 0);
+	assert_int_equal(entries(edge_skeleton()->maps.kept_half), 0);
+	loads(50000, 20000);
+	tcp_to(flow_between(0), TCP_SYN);
+	assert_int_equal(entries(edge_skeleton()->maps.kept_half), 1);
+	assert_int_equal(entries(edge_skeleton()->maps.kept), 0);
+	tcp_to(flow_between(0), TCP_ACK);
+	assert_int_equal(entries(edge_skeleton()->maps.kept_half), 0);
+	assert_int_equal(entries(edge_skeleton()->maps.kept), 1);
+}
+
+static void old_flow_is_not_led_away(void **state)
+{
+	(void)state;
+	assert_int_equal(tcp_to(flow_between(0), TCP_ACK), 1);
+}
+
+static void syn_again_goes_to_the_same(void **state)
+{
+	uint16_t port = flow_between(0);
+
+	(void)state;
+	assert_int_equal(tcp_to(port, TCP_SYN), 2);
+	loads(20000, 50000);
+	assert_int_equal(tcp_to(port, TCP_SYN), 2);
+}
+
+static void new_connection_from_the_same_port(void **state)
+{
+	uint16_t port = flow_between(0);
+
+	(void)state;
+	tcp_to(port, TCP_SYN);
+	assert_int_equal(tcp_to(port, TCP_ACK), 2);
+	loads(20000, 50000);
+	assert_int_equal(tcp_to(port, TCP_SYN), 1);
+	assert_int_equal(tcp_to(port, TCP_ACK), 1);
+}
+
+static void slots_that_move_take_no_flow_along(void **state)
+{
+	uint16_t port = flow_between(0);
+
+	(void)state;
+	tcp_to(port, TCP_SYN);
+	tcp_to(port, TCP_ACK);
+	for (uint32_t i = 0; i < SLOTS; i++) {
+		slot(i)->previous = slot(i)->owners[0] = slot(i)->current;
+		slot(i)->current = 3;
+	}
+	assert_int_equal(tcp_to(port, TCP_ACK), 2);
+	for (uint32_t i = 0; i < SLOTS; i++)
+		slot(i)->previous = 0;
+	assert_int_equal(tcp_to(port, TCP_ACK), 2);
+}
+
+static void candidate_that_is_down(void **state)
+{
+	uint16_t port = flow_between(0);
+
+	(void)state;
+	put_backend(2, "198.18.1.12", SELF, WEIR_BACKEND_DOWN);
+	assert_int_equal(tcp_to(port, TCP_SYN), 1);
+	put_backend(2, "198.18.1.12", SELF, 0);
+	port = flow_between(1);
+	assert_int_equal(tcp_to(port, TCP_SYN), 2);
+	tcp_to(port, TCP_ACK);
+	put_backend(2, "198.18.1.12", SELF, WEIR_BACKEND_DOWN);
+	assert_int_equal(tcp_to(port, TCP_ACK), 1);
+}
+
+/* Without its note a flow comes to the slot's backend, which is told whom to ask. */
+static void second_candidate_is_among_the_owners(void **state)
+{
+	const struct weir_gue_private *head = (const void *)(o.data + 14 + 20 + 8 + 4);
+	uint16_t port = flow_between(0);
+
+	(void)state;
+	tcp_to(port, TCP_SYN);
+	tcp_to(port, TCP_ACK);
+	clear(edge_skeleton()->maps.kept);
+	assert_int_equal(tcp_to(port, TCP_ACK), 1);
+	assert_int_equal(head->count, 1);
+	assert_memory_equal(head + 1, "\xc6\x12\x01\x0c", 4);
+	/* Beside three earlier owners it has the last place. */
+	for (uint16_t i = 4; i < 7; i++) {
+		char address[] = "198.18.1.10";
+
+		address[10] = (char)('0' + i);
+		put_backend(i, address, SELF, 0);
+		slot(slot_of(port))->owners[i - 4] = i;
+	}
+	assert_int_equal(tcp_to(port, TCP_ACK), 1);
+	assert_int_equal(head->count, 3);
+	assert_memory_equal(head + 1, "\xc6\x12\x01\x0e\xc6\x12\x01\x0f\xc6\x12\x01\x0c", 12);
+}
+
+static void udp_has_one_candidate(void **state)
+{
+	(void)state;
+	put_service(VIP, 80, IPPROTO_UDP, 1, 0, SLOTS, WEIR_ENCAP_GUE, WEIR_SERVICE_TWO);
+	for (uint16_t port = 40000; port < 40050; port++) {
+		struct weir_flow flow = flow_of(port);
+
+		flow.proto = IPPROTO_UDP;
+		frame_eth(&f);
+		frame_ip4(&f, CLIENT, VIP);
+		frame_udp(&f, port, 80);
+		frame_end(&f);
+		edge_run(&f, &o);
+		assert_int_equal(o.data[5], 1 + weir_flow_slot(weir_flow_hash(&flow), SLOTS) % 2);
+	}
+}
+
+/* A thousand flows, both loaded alike: nothing changes hands; one full: half of its flows leave it. */
+static void half_of_the_flows_can_leave(void **state)
+{
+	int to[3] = { 0 };
+
+	(void)state;
+	for (uint16_t port = 30000; port < 31000; port++)
+		to[tcp_to(port, TCP_SYN)]++;
+	assert_in_range(to[2], 700, 800);
+	assert_int_equal(to[1] + to[2], 1000);
+}
+
+#define T(name) cmocka_unit_test_setup(name, start)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(the_less_loaded_one), T(small_differences_do_not_count),
+		T(unknown_loads_do_not_count), T(only_what_leaves_its_slot_is_noted),
+		T(old_flow_is_not_led_away), T(syn_again_goes_to_the_same),
+		T(new_connection_from_the_same_port), T(slots_that_move_take_no_flow_along),
+		T(candidate_that_is_down), T(second_candidate_is_among_the_owners),
+		T(udp_has_one_candidate), T(half_of_the_flows_can_leave),
+	};
+
+	return cmocka_run_group_tests_name("two", tests, edge_load, edge_unload);
+}
