@@ -398,9 +398,9 @@ build/bpf/narrow.bpf.o: tests/bpf/narrow.bpf.c build/vmlinux/vmlinux.h
 	$(call say,BPF)$(CLANG) -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -O2 -g -fno-strict-aliasing -Wall -Wextra \
 		-Wshadow -I. -Ibuild/vmlinux -MMD -MP -c $< -o $@
 build/tests/bpf/test_route.o: | build/skel/narrow.skel.h
-build/tests/bench/lb_bench.o: cflags += -Ibuild
-build/tests/bench/lb_bench.o: | build/skel/edge.skel.h build/skel/lb_minimal.skel.h build/skel/lb_wrap.skel.h
-build/tests/bench/lb_bench: build/tests/bench/lb_bench.o build/tests/bpf/frame.o build/agent.a build/lib.a
+build/tests/bench/lb_bench.o build/tests/bench/lb_live.o: cflags += -Ibuild
+build/tests/bench/lb_bench.o build/tests/bench/lb_live.o: | build/skel/lb_live.skel.h build/skel/edge.skel.h build/skel/lb_minimal.skel.h build/skel/lb_wrap.skel.h
+build/tests/bench/lb_bench: build/tests/bench/lb_bench.o build/tests/bench/lb_live.o build/tests/bpf/frame.o build/agent.a build/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 build/tests/bpf/verify: build/tests/bpf/verify.o
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)

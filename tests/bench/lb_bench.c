@@ -25,6 +25,7 @@
 #include "skel/edge.skel.h"
 #include "skel/lb_minimal.skel.h"
 #include "skel/lb_wrap.skel.h"
+#include "tests/bench/lb_live.h"
 #include "tests/bench/lb_wrap.h"
 #include "tests/bpf/frame.h"
 #include "user/agent/filterset.h"
@@ -293,6 +294,11 @@ static json_t *measure(const struct scene *scenes, size_t n)
 	return all;
 }
 
+static void edge_on(uint32_t bits)
+{
+	edge_switch(edge_object, bits);
+}
+
 /* Scenes that others are compared with: ONE_FLOW stands at 1, as 0 means none. */
 enum { ONE_FLOW = 1, UDP = 4, NOT_OURS = 5 };
 
@@ -352,6 +358,7 @@ int main(int argc, char **argv)
 	printf("%-14s %8s %10s %10s %8s   ns a packet, net of an empty XDP_TX\n", "", "flows",
 	       "weir", "minimal", "ratio");
 	all = measure(scenes, sizeof(scenes) / sizeof(*scenes));
+	live_measure(all, e, edge_on);
 	if (json_dump_file(all, argv[1], JSON_INDENT(1) | JSON_REAL_PRECISION(4)))
 		die(argv[1]);
 	json_decref(all);
