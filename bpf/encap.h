@@ -226,10 +226,30 @@ static __always_inline int encap6(struct xdp_md *ctx, struct packet *p,
 #define CHECKSUM_STEP 16
 #define CHECKSUM_MAX  9216 /* bytes of UDP: a jumbo frame */
 
-/* The sum of `len` bytes at `at`, or -1: more than CHECKSUM_MAX, or beyond the end. */
-static __always_inline __s64 checksum_long(const void *at, const void *end, __u32 len, __u64 sum)
+/* The sum of the last bytes of the frame from `at` on, fewer than a step, or -1: beyond the end. In a
+ * function of its own, which is verified once and not for each length of what comes before. */
+__weak __noinline int stage_checksum_tail(struct xdp_md *ctx, int at, int len)
 {
-	const __u32 *word = at;
+	const void *pos = packet_data(ctx), *end = packet_end(ctx);
+	int sum = 0;
+
+	pos += bounded(at, 16383);
+	for (int i = 0; i < CHECKSUM_STEP / 2 && len > 1; i++, len -= 2, pos += 2) {
+		if (pos + 2 > end)
+			return -1;
+		sum += *(const __u16 *)pos;
+	}
+	if (len > 1 || (len == 1 && pos + 1 > end))
+		return -1;
+	return len == 1 ? sum + *(const __u8 *)pos : sum;
+}
+
+/* The sum of `len` bytes of the frame from `at` on, or -1: more than CHECKSUM_MAX, or beyond the end. */
+static __always_inline __s64 checksum_long(struct xdp_md *ctx, __u32 at, __u32 len, __u64 sum)
+{
+	const void *end = packet_end(ctx);
+	const __u32 *word = packet_data(ctx) + at;
+	int tail;
 
 	for (int i = 0; i < CHECKSUM_MAX / CHECKSUM_STEP; i++) {
 		if (len < CHECKSUM_STEP)
@@ -239,16 +259,10 @@ static __always_inline __s64 checksum_long(const void *at, const void *end, __u3
 		sum += (__u64)word[0] + word[1] + word[2] + word[3];
 		word += 4;
 		len -= CHECKSUM_STEP;
+		at += CHECKSUM_STEP;
 	}
-	at = word;
-	for (int i = 0; i < CHECKSUM_STEP / 2 && len > 1; i++, len -= 2, at += 2) {
-		if (at + 2 > end)
-			return -1;
-		sum += *(const __u16 *)at;
-	}
-	if (len > 1 || (len && at + 1 > end))
-		return -1;
-	return len ? sum + *(const __u8 *)at : sum;
+	tail = stage_checksum_tail(ctx, at, len);
+	return tail < 0 ? -1 : (__s64)(sum + tail);
 }
 
 /* UDP's checksum in the outer header that was just written (RFC 768, RFC 8200 section 8.1), over all of
@@ -266,7 +280,7 @@ __weak __noinline int stage_checksum6(struct xdp_md *ctx)
 		return 0;
 	sum = bpf_csum_diff(NULL, 0, (__be32 *)&ip->saddr, 32,
 			    (__u32)ip->payload_len + bpf_htons(IPPROTO_UDP));
-	sum = checksum_long(udp, end, bpf_ntohs(ip->payload_len), sum);
+	sum = checksum_long(ctx, ETH_HLEN + sizeof(*ip), bpf_ntohs(ip->payload_len), sum);
 	if (sum < 0)
 		return 0;
 	check = checksum_fold(sum);
