@@ -239,9 +239,12 @@ __weak __noinline int stage_checksum_tail(struct xdp_md *ctx, int at, int len)
 			return -1;
 		sum += *(const __u16 *)pos;
 	}
-	if (len > 1 || (len == 1 && pos + 1 > end))
+	if (len < 1)
+		return sum;
+	asm volatile("" : "+r"(pos)); /* one way each: 6.1's verifier loses a check that is merged */
+	if (pos + 1 > end || len > 1)
 		return -1;
-	return len == 1 ? sum + *(const __u8 *)pos : sum;
+	return sum + *(const __u8 *)pos;
 }
 
 /* The sum of `len` bytes of the frame from `at` on, or -1: more than CHECKSUM_MAX, or beyond the end. */
