@@ -365,13 +365,22 @@ static __always_inline __u32 nat_score(const struct weir_nat *nat, const struct 
 	return head & WEIR_NAT_OPEN ? idle + 1 : NAT_HALF_OPEN + idle;
 }
 
+/* On its own: the verifier goes through the search's step until nothing is new in it. */
+__weak __noinline int stage_nat_score(const struct nat_search *s, int at)
+{
+	__u32 zero = 0, index = at;
+	const struct weir_nat *nat = bpf_map_lookup_elem(&nat_conf, &zero);
+	struct weir_nat_entry *e = bpf_map_lookup_elem(&nat_ports, &index);
+
+	return s && nat && e ? (int)nat_score(nat, s, e) : 0;
+}
+
 /* A step of the search; 1 ends it. */
 static long nat_look(__u32 i, void *data)
 {
 	__u32 zero = 0, index, score, at;
 	const struct weir_nat *nat = bpf_map_lookup_elem(&nat_conf, &zero);
 	struct nat_search *s = data;
-	struct weir_nat_entry *e;
 
 	if (!nat)
 		return 1;
@@ -385,8 +394,7 @@ static long nat_look(__u32 i, void *data)
 		if (s->address >= (s->family ? nat->count[1] : nat->count[0]))
 			s->address = 0;
 	}
-	e = bpf_map_lookup_elem(&nat_ports, &index);
-	score = e ? nat_score(nat, s, e) : 0;
+	score = stage_nat_score(s, index);
 	if (score > s->score) {
 		s->score = score;
 		s->best = index;
