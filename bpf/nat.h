@@ -73,7 +73,7 @@ struct {
 #define NAT_LOOKS      256 /* entries that are looked at for a new flow, at most */
 #define NAT_LOOKS_FEW  16  /* and when a half-open or closing one was among them */
 #define NAT_SYN_DATA   2048u /* bytes that a SYN may carry (RFC 7413) */
-#define NAT_ACK_WINDOW (1u << 30) /* a client's first acknowledgements lie this far from the SYN-ACK */
+#define NAT_ACK_WINDOW (1u << 16) /* a client's first acknowledgements lie this far from the SYN-ACK */
 
 static __always_inline void nat_count(__u32 which)
 {
@@ -362,7 +362,10 @@ static __always_inline __u32 nat_score(const struct weir_nat *nat, const struct 
 	}
 	if (idle >= life)
 		return NAT_FREE;
-	return head & WEIR_NAT_OPEN ? idle + 1 : NAT_HALF_OPEN + idle;
+	if (!(head & WEIR_NAT_OPEN))
+		return NAT_HALF_OPEN + idle;
+	/* Anybody can send datagrams in any number and name: they end no connection. */
+	return s->proto == IPPROTO_TCP ? idle + 1 : 0;
 }
 
 /* On its own: the verifier goes through the search's step until nothing is new in it. */

@@ -988,6 +988,25 @@ static void established_by_the_clients_acknowledgement(void **state)
 	assert_int_equal(weir_nat_life(&nat, IPPROTO_TCP, entry(port)->head), 3600);
 }
 
+/* Who did not get the SYN-ACK knows nothing of its number: a few guesses must not do. */
+static void established_by_no_guess(void **state)
+{
+	uint16_t port = syn(40000);
+
+	(void)state;
+	answer(port, TCP_SYN | TCP_ACK, 5000, 1001, 0);
+	expect(XDP_REDIRECT, WEIR_REASON_RETURNED);
+	for (uint32_t i = 0; i < 16; i++) {
+		tcp(&f, CLIENT, 40000, VIP, 80, TCP_ACK, 1001, 5001 + 0x10000 + (i << 28), 0, 61);
+		expect(XDP_TX, WEIR_REASON_TRANSLATED);
+		assert_int_equal(weir_nat_life(&nat, IPPROTO_TCP, entry(port)->head), 15);
+	}
+	/* Of one who got data already, the first acknowledgement was lost. */
+	tcp(&f, CLIENT, 40000, VIP, 80, TCP_ACK, 1001, 5001 + 0xffff, 0, 61);
+	expect(XDP_TX, WEIR_REASON_TRANSLATED);
+	assert_int_equal(weir_nat_life(&nat, IPPROTO_TCP, entry(port)->head), 3600);
+}
+
 static void both_fins_shorten_the_life(void **state)
 {
 	uint16_t port = connect_from(CLIENT, 40000);
@@ -1145,6 +1164,28 @@ static void udp_port_is_not_taken_for_the_same_backend(void **state)
 	expect_untouched();
 }
 
+/* Whoever sends datagrams names any sender: connections that are complete are not for them. */
+static void udp_ends_no_connection(void **state)
+{
+	uint64_t full = counted(WEIR_NAT_COUNT_FULL);
+	uint16_t had[PORTS];
+
+	(void)state;
+	fill_open(had);
+	idle(had[5], 500);
+	udp(&f, CLIENT, 50000, VIP, 53, 5, 61);
+	expect(XDP_DROP, WEIR_REASON_NAT_FULL);
+	assert_int_equal(counted(WEIR_NAT_COUNT_FULL) - full, 1);
+	tcp(&f, CLIENT, 40005, VIP, 80, TCP_ACK, 1001, 5001, 10, 61);
+	expect(XDP_TX, WEIR_REASON_TRANSLATED);
+	/* A half-open one is. */
+	entry(had[3])->head &= ~0xffULL;
+	idle(had[3], (uint32_t)-90);
+	udp(&f, CLIENT, 50000, VIP, 53, 5, 61);
+	expect(XDP_TX, WEIR_REASON_TRANSLATED);
+	assert_int_equal(nat_port(), had[3]);
+}
+
 static void udp_expires(void **state)
 {
 	uint64_t evicted = counted(WEIR_NAT_COUNT_EVICTED);
@@ -1214,11 +1255,13 @@ int main(void)
 		T(flow_with_an_older_generation), T(entry_of_another_flow),
 		T(entry_that_is_being_written), T(fragment_of_an_older_generation),
 		T(answer_to_another_syn), T(established_by_the_clients_acknowledgement),
+		T(established_by_no_guess),
 		T(both_fins_shorten_the_life), T(reset_shortens_the_life),
 		T(syn_in_an_open_connection_changes_nothing),
 		T(oldest_is_evicted), T(half_open_ones_go_first), T(closing_ones_go_before_them),
 		T(expired_one_is_no_eviction), T(port_of_a_closed_connection),
-		T(udp_port_is_not_taken_for_the_same_backend), T(udp_expires),
+		T(udp_port_is_not_taken_for_the_same_backend), T(udp_ends_no_connection),
+		T(udp_expires),
 		T(not_all_are_looked_at), T(flows_map_holds_what_the_ports_hold),
 	};
 
