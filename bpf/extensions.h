@@ -75,10 +75,11 @@ static __always_inline int extensions_walk(struct cursor *c, struct walk *w)
 __weak __noinline int stage_extensions(struct xdp_md *ctx, struct packet *p)
 {
 	struct cursor c = { packet_data(ctx), packet_end(ctx) };
+	const struct weir_settings *set = settings_get();
 	struct walk w = {};
 	int rc;
 
-	if (!p)
+	if (!p || !set)
 		return WEIR_REASON_EXTENSIONS;
 	if (!cursor_pull(&c, ETH_HLEN + sizeof(struct ipv6hdr)))
 		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
@@ -86,8 +87,12 @@ __weak __noinline int stage_extensions(struct xdp_md *ctx, struct packet *p)
 	rc = extensions_walk(&c, &w);
 	if (rc == CONTINUE && sizeof(struct ipv6hdr) + w.bytes > p->ip_bytes)
 		rc = WEIR_REASON_TRUNCATED;
-	if (rc == WEIR_REASON_EXTENSIONS && !service_address(&p->flow))
+	if (rc == WEIR_REASON_EXTENSIONS && !service_address(&p->flow)) {
+		/* It ends here: the lists, which come after parsing, would not see it. */
+		if (filter_blocks(p, set))
+			return leave(p, XDP_DROP, WEIR_REASON_BLOCKED);
 		return leave(p, XDP_PASS, WEIR_REASON_NOT_OURS);
+	}
 	if (rc != CONTINUE)
 		return leave(p, XDP_DROP, rc);
 	p->flow.proto = w.proto;

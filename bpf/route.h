@@ -5,8 +5,10 @@
  *
  * Only the plain case is taken, and only to interfaces in tx_ports, which are the agent's. Whatever needs
  * thought is left to the host, which forwards or answers it: TTL at its end, a next hop that is not
- * resolved, packets larger than the way's MTU, options, tags, multicast, addresses of one link. Firewall
- * rules of the host do not see what is forwarded here.
+ * resolved, packets larger than the way's MTU, options, tags, multicast, addresses of one link, and service
+ * addresses by ports of no service: where no interface has the address, the default route would lead
+ * such a packet back to the router that it came from, until its TTL ends. Firewall rules of the host do
+ * not see what is forwarded here.
  */
 #ifndef WEIR_BPF_ROUTE_H
 #define WEIR_BPF_ROUTE_H
@@ -79,7 +81,7 @@ __weak __noinline int stage_transit(struct xdp_md *ctx, struct packet *p)
 	__u8 ttl;
 	long rc;
 
-	if (!p || p->tag_proto || !route_ask(&fib, data, end, &ttl))
+	if (!p || p->tag_proto || !route_ask(&fib, data, end, &ttl) || service_address(&p->flow))
 		return WEIR_REASON_NOT_OURS;
 	fib.ifindex = ctx->ingress_ifindex;
 	rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);

@@ -18,6 +18,9 @@
 
 #include "bpf/abi/reasons.h"
 
+/* Bits of bytes are taken out of wider words, and addresses are read as such, in both halves. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "weir's packet path is for little-endian processors");
+
 #define WEIR_SERVICES_MAX   8192u       /* numbers of services; a service may have many addresses */
 #define WEIR_KEYS_MAX       65536u      /* service addresses */
 #define WEIR_BACKENDS_MAX   16384u      /* indexes; 0 is "none" */

@@ -4,6 +4,7 @@
 #include <linux/bpf.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
+#include <netinet/ip6.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -207,6 +208,28 @@ static void longest_decides(void **state)
 	assert_int_equal(tcp("192.0.3.1", TCP_SYN), WEIR_REASON_BLOCKED);
 	assert_int_equal(tcp("2001:db8:9::1", TCP_SYN), WEIR_REASON_FORWARDED);
 	assert_int_equal(tcp("2001:db9::1", TCP_SYN), WEIR_REASON_BLOCKED);
+}
+
+/* With more extension headers than are walked, to an address of no service: such end while they are parsed. */
+static void blocks_many_extensions(void **state)
+{
+	const struct filterset_entry e = entry("2001:db8:bad::", 48, WEIR_VERDICT_BLOCK);
+	static const char *const source[] = { "2001:db8:bad::1", "2001:db8:900d::1" };
+	static const uint8_t options[8] = { 60, 0, 1, 4, 0, 0, 0, 0 }; /* RFC 8200 section 4.6 */
+
+	(void)state;
+	list(&e, 1);
+	for (int i = 0; i < 2; i++) {
+		ip(source[i], "2001:db8:2::2");
+		for (int n = 0; n < 7; n++)
+			frame_bytes(&f, options, sizeof(options));
+		frame_bytes(&f, NULL, 40);
+		frame_end(&f);
+		f.data[14 + offsetof(struct ip6_hdr, ip6_nxt)] = 60;
+		edge_run(&f, &o);
+		assert_int_equal(o.reason, i ? WEIR_REASON_NOT_OURS : WEIR_REASON_BLOCKED);
+		assert_int_equal(o.action, i ? XDP_PASS : XDP_DROP);
+	}
 }
 
 /* Not for a service, of no known protocol, a later fragment, an ICMP error: all are looked at. */
@@ -704,6 +727,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(blocks), T(blocks_six), T(blocks_four), T(longest_decides), T(blocks_all_kinds),
+		T(blocks_many_extensions),
 		T(encapsulated_by_outer_source), T(changes_in_place), T(refuses_nonsense), T(a_million_without_a_gap),
 		T(limits_syn), T(refills), T(refills_by_the_clock), T(limits_udp_and_dns),
 		T(later_fragments_pay), T(allowed_is_not_limited), T(limits_six),

@@ -158,6 +158,20 @@ static void services_come_first(void **state)
 	assert_int_equal(o.reason, WEIR_REASON_FORWARDED);
 }
 
+/* The default route would lead it back to where it came from. */
+static void other_ports_of_a_service_address_stay(void **state)
+{
+	(void)state;
+	put_service("198.18.1.100", 5001, IPPROTO_UDP, 1, 0, 1, WEIR_ENCAP_IPIP, 0);
+	put_service("2001:db8:1::100", 5001, IPPROTO_UDP, 1, 0, 1, WEIR_ENCAP_IPIP, 0);
+	packet("192.0.2.1", "198.18.1.100", 64, 30);
+	left(WEIR_REASON_NOT_OURS);
+	packet("2001:db8:c::1", "2001:db8:1::100", 64, 30);
+	left(WEIR_REASON_NOT_OURS);
+	packet("192.0.2.1", "198.18.1.101", 64, 30);
+	routed(22);
+}
+
 static void ttl_at_its_end(void **state)
 {
 	(void)state;
@@ -244,6 +258,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(forwards4), T(forwards6), T(switched_off), T(services_come_first),
+		T(other_ports_of_a_service_address_stay),
 		T(ttl_at_its_end), T(neighbour_not_known), T(larger_than_the_way),
 		T(interface_of_others), T(addresses_that_stay), T(link_broadcast_stays),
 		T(other_protocols_too),

@@ -263,7 +263,7 @@ static const uint8_t *value_of(const struct mapcopy *c, const uint8_t *key)
 }
 
 /* What a CPU counted with the old program since the first reading comes on top of what it has counted with
- * the new one. All words of per-CPU maps here are counters of 64 bits. */
+ * the new one. All words of per-CPU maps that are copied are counters of 64 bits. */
 static int add_difference(int fd, const struct bpf_map_info *info, const uint8_t *key,
 			  const uint8_t *before, const uint8_t *after, const struct mapcopy *c)
 {
