@@ -335,6 +335,15 @@ static void refuses_nonsense(void **state)
 	assert_int_equal(filterset_put(fs, &e, 1), -EBADMSG);
 	e.family = 5;
 	assert_int_equal(filterset_change(fs, &e, 1), -EBADMSG);
+	e = entry("255.255.255.255", 0, WEIR_VERDICT_BLOCK);
+	assert_int_equal(filterset_put(fs, &e, 1), -EBADMSG);
+	assert_int_equal(filterset_change(fs, &e, 1), -EBADMSG);
+	e = entry("2001:db8::1", 127, WEIR_VERDICT_BLOCK);
+	assert_int_equal(filterset_put(fs, &e, 1), -EBADMSG);
+	e = entry("203.0.113.129", 31, WEIR_VERDICT_BLOCK);
+	assert_int_equal(filterset_put(fs, &e, 1), -EBADMSG);
+	e = entry("255.255.255.254", 31, WEIR_VERDICT_BLOCK);
+	assert_int_equal(filterset_put(fs, &e, 1), 0);
 }
 
 /* ---- a million ------------------------------------------------------------------------------------ */

@@ -40,7 +40,7 @@ static void bit_set(uint64_t *words, uint32_t bit)
 
 static void hint4_add(uint64_t *words, uint32_t first, uint8_t len)
 {
-	uint32_t bit = weir_hint4(first), n = len >= 24 ? 1 : 1u << (24 - len);
+	uint32_t n = len >= 24 ? 1 : 1u << (24 - len), bit = weir_hint4(first) & ~(n - 1);
 
 	for (; n >= 64 && !(bit & 63); n -= 64, bit += 64)
 		__atomic_store_n(&words[bit >> 6], ~0ull, __ATOMIC_RELAXED);
@@ -79,11 +79,23 @@ static void hint_add(uint64_t *words, const struct filterset_entry *e)
 
 /* ---- tries -------------------------------------------------------------------------------------- */
 
+/* A prefix has one spelling: with host bits there would be two, and hints beyond it. */
+static bool host_bits(const struct filterset_entry *e)
+{
+	unsigned int bits = e->family == WEIR_FAMILY_4 ? 32 : 128;
+
+	for (unsigned int i = e->len; i < bits; i++)
+		if (e->addr[i / 8] & (0x80 >> i % 8))
+			return true;
+	return false;
+}
+
 static bool entry_ok(const struct filterset_entry *e, bool removal)
 {
 	if (e->family != WEIR_FAMILY_4 && e->family != WEIR_FAMILY_6)
 		return false;
-	if (e->len > (e->family == WEIR_FAMILY_4 ? 32 : 128) || e->verdict > WEIR_VERDICT_ALLOW)
+	if (e->len > (e->family == WEIR_FAMILY_4 ? 32 : 128) || e->verdict > WEIR_VERDICT_ALLOW ||
+	    host_bits(e))
 		return false;
 	return removal || e->verdict != WEIR_VERDICT_NONE;
 }
