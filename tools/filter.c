@@ -12,10 +12,12 @@
 
 static json_t *ask(const struct conf *conf, json_t *request)
 {
+	const char *who = getenv("SUDO_USER") ? getenv("SUDO_USER") : getenv("USER");
 	char why[4400];
 	json_t *answer;
 
 	json_object_set_new(request, "do", json_string("filter"));
+	json_object_set_new(request, "by", json_string(who ? who : "?"));
 	answer = cmd_ask_with(conf, "agent", request, why, sizeof(why));
 	if (!answer)
 		cmd_fail("weir-agent: %s", why);
@@ -99,6 +101,8 @@ static int do_list(const struct conf *conf, bool json)
 	print_lists(answer);
 	print_limits(answer);
 	print_faults(answer);
+	if (*js_text(answer, "error", ""))
+		fprintf(stderr, "weir-agent: %s\n", js_text(answer, "error", ""));
 	json_decref(answer);
 	return CMD_OK;
 }
@@ -134,8 +138,12 @@ static int do_change(const struct conf *conf, json_t *request, bool json, const 
 	int rc = change(conf, request, &seen);
 
 	if (rc == CMD_OK && json) {
-		rc = js_num(seen, "faults") > 0 && !said ? CMD_FAILED : CMD_OK;
+		rc = (js_num(seen, "faults") > 0 && !said) || *js_text(seen, "error", "") ? CMD_FAILED : CMD_OK;
 		cmd_print_json(json_incref(seen));
+	} else if (rc == CMD_OK && *js_text(seen, "error", "")) {
+		if (!said)
+			print_faults(seen);
+		rc = cmd_fail("weir-agent: %s", js_text(seen, "error", ""));
 	} else if (rc == CMD_OK && said) {
 		puts(said);
 	} else if (rc == CMD_OK) {

@@ -73,6 +73,9 @@ check $? "a wrong verdict is wrong use"
 weir filter add block 10.0.0.0/33 2>$work/out
 [ $? = 1 ] && grep -q 'not a network' $work/out
 check $? "a wrong network is said: $(cat $work/out)"
+grep -q 'filter: add block 192.0.2.2/32 by hand, for 0 seconds (0: ever), by [^ ]' $work/*.log &&
+	grep -q 'filter: add block 192.0.2.1/32 by hand, for 3 seconds' $work/*.log
+check $? "the log says what was added by hand, and by whom"
 
 # The agent is killed and starts again: what was added by hand is there, and nothing passes in between.
 kill -9 "$edge_pid"; wait "$edge_pid" 2>/dev/null
@@ -127,6 +130,30 @@ check $? "no backend was taken for dead meanwhile"
 begun=$(date +%s%N)
 weir filter add block 192.0.2.1 >/dev/null && ! from 192.0.2.1
 check $? "one more beside a million: $((($(date +%s%N) - begun) / 1000000)) ms until it was in force and tried for 1 s"
+weir filter remove 192.0.2.1 >/dev/null
+
+# What does not come into force is said. A FIFO makes nobody wait.
+mkfifo $work/fifo
+MORE="  filter: {block: [./fifo]}"
+edge_config
+timeout 5 "$agent" -n -c $work/edge.yaml 2>$work/out
+rc=$?
+[ $rc != 0 ] && [ $rc != 124 ] && grep -q "fifo: is not a file" $work/out
+check $? "a FIFO is no list: $(head -1 $work/out)"
+MORE="  filter: {block: [$(seq -s, -f 198.51.%g.0/24 0 250)]}"
+edge_config
+"$agent" -n -c $work/edge.yaml 2>$work/out
+[ $? != 0 ] && grep -q 'more than 250 networks and files' $work/out
+check $? "too many networks, before a start: $(head -1 $work/out)"
+kill -HUP "$edge_pid"
+said() { [[ $(filter .error) == *"more than 250 networks and files"* ]]; }
+until_ok 5 said
+check $? "and by a reload: $(filter .error)"
+out=$(weir filter reload 2>&1)
+[ $? = 1 ] && [[ $out == *"more than 250 networks and files"* ]]
+check $? "which the command says, too: $out"
+weir filter add block 192.0.2.1 >/dev/null && ! from 192.0.2.1 && [ "$(filter .error)" = null ]
+check $? "a change by hand comes into force nevertheless"
 weir filter remove 192.0.2.1 >/dev/null
 
 # Limits, by a reload.

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +21,22 @@
 #define IN_PLACE    2000	/* differences; at most DATAPLANE_FILTER_ENTRIES */
 #define PUT_US	    1000	/* between two parts of a new list */
 #define NANOSECONDS 1000000000ull
+#define TEXT(number) TEXT_OF(number)
+#define TEXT_OF(text) #text
 #define CLOCK_STEPS 50		/* a second: the program's clock goes in steps of 10 ms and less */
 
 static void job_start(struct filter *f);
+
+/* What went wrong with the last change: for the log, and for `weir filter` until another comes into force. */
+__attribute__((format(printf, 2, 3))) static void fail(struct filter *f, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(f->error, sizeof(f->error), fmt, args);
+	va_end(args);
+	log_error("filter: %s", f->error);
+}
 
 /* ---- limits ---------------------------------------------------------------------------------------- */
 
@@ -83,8 +97,9 @@ static void job_end(struct filter *f, int rc)
 	f->timer = NULL;
 	f->job = NULL;
 	if (rc < 0) {
-		log_error("filter: the lists cannot be put into the packet path (%s); the old ones are in force",
-			  dataplane_error(f->agent->dp));
+		f->known = false; /* perhaps a part of it was taken: the next change brings all */
+		fail(f, "the lists cannot be put into the packet path (%s); the old ones are in force",
+		     dataplane_error(f->agent->dp));
 	} else {
 		if (job->result.n || f->applied.n)
 			log_info("filter: %zu networks in force", job->result.n);
@@ -92,6 +107,7 @@ static void job_end(struct filter *f, int rc)
 		f->applied = job->result;
 		job->result = (struct filterlist){ 0 };
 		f->known = true;
+		*f->error = '\0';
 	}
 	f->done = job->generation;
 	filter_job_free(job);
@@ -188,7 +204,7 @@ static void on_job(void *arg)
 
 	pthread_join(f->thread, NULL);
 	if (job->rc) {
-		log_error("filter: the lists cannot be read (%s); the old ones are in force", strerror(-job->rc));
+		fail(f, "the lists cannot be read (%s); the old ones are in force", strerror(-job->rc));
 		f->job = NULL;
 		f->done = job->generation;
 		filter_job_free(job);
@@ -219,6 +235,13 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
+static const char *names_why(int rc)
+{
+	return rc == -E2BIG ? "agent.filter: more than " TEXT(FILTER_SOURCES)
+			      " networks and files; put networks into a file"
+			    : strerror(-rc);
+}
+
 static int job_fill(struct filter *f, struct filter_job *job)
 {
 	int rc = 0;
@@ -245,10 +268,7 @@ static void job_start(struct filter *f)
 		rc = -pthread_create(&f->thread, NULL, thread_main, job);
 	if (!rc)
 		return;
-	if (rc == -E2BIG)
-		log_error("agent.filter: more than %d networks and files; put networks into a file", FILTER_SOURCES);
-	else
-		log_error("filter: lists cannot be read: %s", strerror(-rc));
+	fail(f, "the lists cannot be read (%s); the old ones are in force", names_why(rc));
 	f->done = f->wanted;
 	f->job = NULL;
 	filter_job_free(job);
@@ -333,7 +353,7 @@ int filter_check(const struct conf *conf)
 		base = filter_base_read(&names);
 	filter_names_free(&names);
 	if (!base) {
-		fprintf(stderr, "agent.filter: %s\n", strerror(rc ? -rc : ENOMEM));
+		fprintf(stderr, "%s\n", names_why(rc ? rc : -ENOMEM));
 		return -EINVAL;
 	}
 	for (size_t i = 0; i < base->nfaults; i++)

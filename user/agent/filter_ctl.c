@@ -54,10 +54,17 @@ static int network_of(const json_t *request, struct addr_prefix *prefix, char *e
 }
 
 /* Saved first: what is in force shall also be so after a restart. */
-static json_t *hand_changed(struct filter *f, char *err, size_t err_len)
+static json_t *hand_changed(struct filter *f, const json_t *request, const char *what,
+			    const struct filterlist_entry *e, char *err, size_t err_len)
 {
+	const char *by = json_string_value(json_object_get(request, "by"));
+	json_int_t seconds = json_integer_value(json_object_get(request, "seconds"));
 	int rc = filter_hand_write(f);
+	char text[HAND_LINE];
 
+	log_info("filter: %s %s %s by hand, for %lld seconds (0: ever), by %.64s",
+		 json_string_value(json_object_get(request, "op")), what, filterlist_format(e, text, sizeof(text)),
+		 (long long)seconds, by ? by : "?");
 	if (rc)
 		snprintf(err, err_len, "it is in force, but cannot be kept for a restart: %s", strerror(-rc));
 	filter_want(f, false);
@@ -96,7 +103,7 @@ static json_t *do_add(struct filter *f, const json_t *request, char *err, size_t
 	if (!at)
 		at = &f->hand[f->nhand++];
 	*at = new;
-	return hand_changed(f, err, err_len);
+	return hand_changed(f, request, verdict, &new.e, err, err_len);
 }
 
 /* The entry of the configuration's lists for just this network, or NULL. */
@@ -132,8 +139,10 @@ static json_t *do_remove(struct filter *f, const json_t *request, char *err, siz
 	filterlist_make(&e, &prefix, WEIR_VERDICT_BLOCK, FILTER_HAND, 0);
 	at = hand_find(f, &e);
 	if (at) {
+		int verdict = at->e.verdict;
+
 		*at = f->hand[--f->nhand];
-		return hand_changed(f, err, err_len);
+		return hand_changed(f, request, verdict_name(verdict), &e, err, err_len);
 	}
 	other = base_find(f, &e);
 	if (other)
@@ -259,6 +268,7 @@ static json_t *do_list(struct filter *f)
 	json_object_set_new(out, "fault_lines", faults);
 	json_object_set_new(out, "lists", sources_json(f));
 	json_object_set_new(out, "hand", hand_json(f));
+	json_object_set_new(out, "error", *f->error ? json_string(f->error) : json_null());
 	json_object_set_new(out, "generation", json_integer((json_int_t)f->done));
 	json_object_set_new(out, "wanted", json_integer((json_int_t)f->wanted));
 	return out;

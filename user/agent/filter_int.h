@@ -63,6 +63,7 @@ struct filter {
 	char *fault[FILTER_FAULTS];     /* of the last reading, also a refused one */
 	size_t nfaults, wrong;
 	bool refused;
+	char error[600];                /* of the last change; empty: it is in force */
 	struct filter_hand *hand;
 	size_t nhand;
 	struct filterlist applied;      /* as the packet path has it */

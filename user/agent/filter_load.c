@@ -51,7 +51,7 @@ void filter_names_free(struct filter_names *names)
 
 static int read_file(const char *path, char **text, size_t *len)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc = 0; /* a FIFO shall not wait for its writer */
 	struct stat st;
 	ssize_t got = 1;
 
