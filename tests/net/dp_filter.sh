@@ -106,6 +106,25 @@ out=$(weir filter reload)
 check $? "mended: $out"
 ! from 192.0.3.1
 check $? "and in force"
+
+# A start that cannot read a file: what was in force stays until it can.
+kill -9 "$edge_pid"; wait "$edge_pid" 2>/dev/null
+chmod 0 $work/block.txt
+run_edge
+held() { [[ $(filter .error) == *"from before the start are in force"* ]]; }
+until_ok 10 healthy 3 && until_ok 5 held
+check $? "a start that cannot read a file: $(filter '.fault_lines[0]')"
+! from 192.0.3.1
+check $? "what it closed stays closed"
+out=$(weir filter add block 192.0.2.1 2>&1)
+[ $? = 1 ] && [[ $out == *"a list cannot be read"* ]] && from 192.0.2.1
+check $? "what is added waits, and that is said: $out"
+chmod 644 $work/block.txt
+known() { [ "$(filter .error)" = null ] && entries 6; }
+until_ok 10 known
+check $? "it can be read: all is in force ($(filter .entries4) and $(filter .entries6))"
+weir filter remove 192.0.2.1 >/dev/null && ! from 192.0.3.1
+check $? "as before"
 sed -i '/192.0.3.0/d' $work/block.txt
 kill -HUP "$edge_pid"
 until_ok 5 from 192.0.3.1

@@ -23,6 +23,7 @@
 #define NANOSECONDS 1000000000ull
 #define TEXT(number) TEXT_OF(number)
 #define TEXT_OF(text) #text
+#define HELD_S	    5		/* until a file is tried again that could not be read at the start */
 #define CLOCK_STEPS 50		/* a second: the program's clock goes in steps of 10 ms and less */
 
 static void job_start(struct filter *f);
@@ -89,13 +90,23 @@ static void entry_of(struct filterset_entry *out, const struct filterlist_entry 
 	out->verdict = e->verdict;
 }
 
+static void job_drop(struct filter *f)
+{
+	struct filter_job *job = f->job;
+
+	f->job = NULL;
+	f->done = job->generation;
+	filter_job_free(job);
+	if (f->wanted > f->done)
+		job_start(f);
+}
+
 static void job_end(struct filter *f, int rc)
 {
 	struct filter_job *job = f->job;
 
 	loop_timer_stop(f->timer);
 	f->timer = NULL;
-	f->job = NULL;
 	if (rc < 0) {
 		f->known = false; /* perhaps a part of it was taken: the next change brings all */
 		fail(f, "the lists cannot be put into the packet path (%s); the old ones are in force",
@@ -109,10 +120,7 @@ static void job_end(struct filter *f, int rc)
 		f->known = true;
 		*f->error = '\0';
 	}
-	f->done = job->generation;
-	filter_job_free(job);
-	if (f->wanted > f->done)
-		job_start(f);
+	job_drop(f);
 }
 
 static void on_put(void *arg)
@@ -183,7 +191,7 @@ static void put(struct filter *f)
 /* ---- jobs ----------------------------------------------------------------------------------------------- */
 
 /* The faults that people are shown: those of the last reading. */
-static void faults_take(struct filter *f, struct filter_base *from)
+static void faults_take(struct filter *f, struct filter_base *from, bool quiet)
 {
 	for (size_t i = 0; i < f->nfaults; i++)
 		free(f->fault[i]);
@@ -191,10 +199,27 @@ static void faults_take(struct filter *f, struct filter_base *from)
 	f->nfaults = from->nfaults;
 	f->wrong = from->wrong;
 	from->nfaults = 0;
+	if (quiet)
+		return;
 	for (size_t i = 0; i < f->nfaults; i++)
 		log_error("%s", f->fault[i]);
 	if (f->wrong > f->nfaults)
 		log_error("filter: and %zu more faults", f->wrong - f->nfaults);
+}
+
+/* A start must not open what the lists of before close, only because a file cannot be read. */
+static bool hold(struct filter *f, struct filter_job *job)
+{
+	bool again = f->held;
+
+	f->held = f->inherited && !f->base && job->fresh->unread;
+	if (!f->held)
+		return false;
+	faults_take(f, job->fresh, again);
+	if (!again)
+		fail(f, "a list cannot be read; those from before the start are in force until it can be, or is taken "
+			"out of the configuration");
+	return true;
 }
 
 static void on_job(void *arg)
@@ -205,15 +230,15 @@ static void on_job(void *arg)
 	pthread_join(f->thread, NULL);
 	if (job->rc) {
 		fail(f, "the lists cannot be read (%s); the old ones are in force", strerror(-job->rc));
-		f->job = NULL;
-		f->done = job->generation;
-		filter_job_free(job);
-		if (f->wanted > f->done)
-			job_start(f);
+		job_drop(f);
+		return;
+	}
+	if (job->fresh && hold(f, job)) {
+		job_drop(f);
 		return;
 	}
 	if (job->fresh) {
-		faults_take(f, job->fresh);
+		faults_take(f, job->fresh, false);
 		f->refused = job->refused;
 		if (job->refused) {
 			log_error("filter: lists with faults are not taken by a reload; the old ones are in force");
@@ -288,11 +313,14 @@ uint64_t filter_want(struct filter *f, bool reread)
 int filter_start(struct filter **out, struct agent *agent)
 {
 	struct filter *f = calloc(1, sizeof(*f));
+	struct filterset_state state = { 0 };
+	size_t len = sizeof(state);
 	int rc;
 
 	if (!f)
 		return -ENOMEM;
 	f->agent = agent;
+	f->inherited = dataplane_filter(agent->dp, DATAPLANE_FILTER_STATE, NULL, 0, &state, &len) >= 0 && state.list_on;
 	rc = filter_hand_read(f);
 	if (rc > 0)
 		log_error("filter: %d lines of STATE/agent/filter are not understood and left out", rc);
@@ -317,6 +345,8 @@ void filter_tick(struct filter *f)
 	uint64_t now = (uint64_t)time(NULL);
 	size_t left = 0;
 
+	if (f->held && !f->job && ++f->held_ticks % HELD_S == 0)
+		filter_want(f, true);
 	for (size_t i = 0; i < f->nhand; i++)
 		if (!f->hand[i].until_s || f->hand[i].until_s > now)
 			f->hand[left++] = f->hand[i];

@@ -29,6 +29,7 @@ struct filter_base {
 	struct filterlist list;
 	char *fault[FILTER_FAULTS];
 	size_t nfaults, wrong;  /* those told, and all */
+	size_t unread;          /* files that could not be read at all */
 };
 
 struct filter_hand {
@@ -63,6 +64,9 @@ struct filter {
 	char *fault[FILTER_FAULTS];     /* of the last reading, also a refused one */
 	size_t nfaults, wrong;
 	bool refused;
+	bool inherited;                 /* there were lists in force when the agent started */
+	bool held;                      /* and they stay: a file cannot be read */
+	unsigned int held_ticks;
 	char error[600];                /* of the last change; empty: it is in force */
 	struct filter_hand *hand;
 	size_t nhand;

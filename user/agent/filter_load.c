@@ -121,6 +121,7 @@ static int read_source(struct filter_base *base, const char *name, enum weir_ver
 	}
 	rc = read_file(name, &text, &len);
 	if (rc) {
+		base->unread++;
 		on_fault(&r, 0, rc == -EACCES  ? "cannot be read; the daemon's user must be allowed to"
 				: rc == -EFBIG ? "is larger than 256 MiB"
 				: rc == -EINVAL ? "is not a file"
