@@ -103,7 +103,7 @@ static __always_inline const struct weir_service *service_recall(const struct pa
 	if (unlikely(!set->services_version || recent->version != set->services_version ||
 		     *(__u64 *)&recent->key.addr[0] != find.address[0] ||
 		     *(__u64 *)&recent->key.addr[2] != find.address[1] ||
-		     *(__u32 *)&recent->key.port != find.word[4] || 
+		     *(__u32 *)&recent->key.port != find.word[4] ||
 		     recent->since != (__u32)(bpf_jiffies64() >> RECENT_SHIFT)))
 		stage_service(p);
 	return recent->found ? &recent->service : NULL;
@@ -130,11 +130,21 @@ static __always_inline bool backend_is_up(__u32 index)
 	return backend && backend->family && !(backend->flags & WEIR_BACKEND_DOWN);
 }
 
-static __always_inline __u16 note_find(void *map, const struct weir_flow *flow, __u16 since)
+/* What was remembered may outlive a backend, whose index is then another service's. service: number + 1. */
+static __always_inline bool backend_is_of(__u32 index, __u32 service)
+{
+	const struct weir_backend *backend = bpf_map_lookup_elem(&backends, &index);
+
+	return backend && backend->family && backend->service + 1 == service;
+}
+
+static __always_inline __u16 note_find(void *map, const struct packet *p,
+				       const struct weir_flow *flow, __u16 since)
 {
 	const struct weir_note *note = bpf_map_lookup_elem(map, flow);
 
-	if (!note || note->since != since || !backend_is_up(note->backend))
+	if (!note || note->since != since || !backend_is_up(note->backend) ||
+	    !backend_is_of(note->backend, p->service))
 		return 0;
 	return note->backend;
 }
@@ -153,11 +163,12 @@ static __always_inline __u16 transition_udp(const struct packet *p, const struct
 	const struct weir_settings *set = settings_get();
 	__u16 learn = set && set->udp_learn_s ? set->udp_learn_s : UDP_LEARN_SECONDS;
 	struct weir_note note = { .since = slot->since };
-	__u16 noted = note_find(&notes, flow, slot->since);
+	__u16 noted = note_find(&notes, p, flow, slot->since);
 
 	if (noted)
 		return noted;
-	if ((__u16)(now - slot->since) < learn && backend_is_up(slot->previous))
+	/* The program's clock is a tick behind the agent's: `since` may be a second ahead of it. */
+	if ((__u16)(now - slot->since + 1) <= learn && backend_is_up(slot->previous))
 		note.backend = slot->previous;
 	else
 		note.backend = slot->current;
@@ -171,7 +182,7 @@ static __always_inline __u16 transition_tcp(const struct packet *p, const struct
 {
 	struct weir_note note = { .since = slot->since };
 
-	note.backend = note_find(&notes, flow, slot->since);
+	note.backend = note_find(&notes, p, flow, slot->since);
 	if (note.backend)
 		return note.backend;
 	if (is_new_connection(p)) {
@@ -179,7 +190,7 @@ static __always_inline __u16 transition_tcp(const struct packet *p, const struct
 		bpf_map_update_elem(&half_open, flow, &note, BPF_ANY);
 		return note.backend;
 	}
-	note.backend = note_find(&half_open, flow, slot->since);
+	note.backend = note_find(&half_open, p, flow, slot->since);
 	if (!note.backend)
 		return backend_is_up(slot->previous) ? slot->previous : slot->current;
 	if (!p->quoted) {

@@ -38,7 +38,8 @@ static __always_inline const struct weir_backend *owner_get(const struct packet 
 	return p->asked && (backend->flags & WEIR_BACKEND_LOCAL) ? NULL : backend;
 }
 
-/* The last place is the second candidate's: with it a flow that went there is found without its note. */
+/* The last place is the second candidate's: with it a flow that went there is found without its note. It
+ * may be among the earlier owners, too: named() keeps it from being asked twice. */
 static __always_inline __u32 owners_room(const struct packet *p)
 {
 	return p->other ? WEIR_OWNERS - 1 : WEIR_OWNERS;
@@ -50,9 +51,28 @@ static __always_inline const struct weir_backend *owner_other(const struct packe
 	__u32 index = p->other - 1;
 	const struct weir_slot *slot = p->other ? bpf_map_lookup_elem(&slots, &index) : NULL;
 
-	if (!slot || !own || slot->current == own->current || slot->current == own->owners[0])
+	if (!slot || !own || slot->current == own->current)
 		return NULL;
 	return owner_get(p, slot, 0, family);
+}
+
+static __always_inline bool named4(const struct owners4 *o, const struct weir_backend *backend)
+{
+	for (int i = 0; i < WEIR_OWNERS; i++)
+		if (o->addr[i] == backend->addr[0])
+			return true;
+	return false;
+}
+
+static __always_inline bool named6(const struct owners6 *o, const struct weir_backend *backend)
+{
+	const __be32 *own = backend->addr;
+
+	for (int i = 0; i < WEIR_OWNERS; i++)
+		if (!((o->addr[i][0] ^ own[0]) | (o->addr[i][1] ^ own[1]) | (o->addr[i][2] ^ own[2]) |
+		      (o->addr[i][3] ^ own[3])))
+			return true;
+	return false;
 }
 
 /* The owners of the packet's slot but the one that it goes to, for the relay at the backend. */
@@ -72,7 +92,7 @@ __weak __noinline int stage_owners4(const struct packet *p, struct owners4 *o)
 			o->addr[used++] = backend->addr[0];
 	}
 	backend = owner_other(p, slot, WEIR_FAMILY_4);
-	if (backend && used < WEIR_OWNERS)
+	if (backend && used < WEIR_OWNERS && !named4(o, backend))
 		o->addr[used++] = backend->addr[0];
 	o->head.count = used;
 	return used;
@@ -94,7 +114,7 @@ __weak __noinline int stage_owners6(const struct packet *p, struct owners6 *o)
 			copy_address(o->addr[used++], backend->addr);
 	}
 	backend = owner_other(p, slot, WEIR_FAMILY_6);
-	if (backend && used < WEIR_OWNERS)
+	if (backend && used < WEIR_OWNERS && !named6(o, backend))
 		copy_address(o->addr[used++], backend->addr);
 	o->head.count = used;
 	return used;
@@ -328,12 +348,20 @@ __weak __noinline int stage_encap(struct xdp_md *ctx, struct packet *p)
 	return CONTINUE;
 }
 
-/* The slot is this node's now, but had earlier owners: a TCP packet of a connection that this node
- * does not know belongs to one of them. Returns the newest that is up, or 0: it is this node's. */
+static __always_inline bool may_ask(__u32 index)
+{
+	const struct weir_backend *backend = bpf_map_lookup_elem(&backends, &index);
+
+	return index && backend && backend->family &&
+	       !(backend->flags & (WEIR_BACKEND_DOWN | WEIR_BACKEND_LOCAL));
+}
+
+/* The slot is this node's now, but had earlier owners or has a second candidate: a TCP packet of a
+ * connection that this node does not know belongs to one of them. Returns the newest owner that is up,
+ * else the candidate, or 0: it is this node's. */
 __weak __noinline int stage_earlier(struct xdp_md *ctx, const struct packet *p)
 {
 	const struct weir_settings *set = settings_get();
-	const struct weir_backend *backend;
 	const struct weir_slot *slot;
 	__u32 index;
 
@@ -343,14 +371,14 @@ __weak __noinline int stage_earlier(struct xdp_md *ctx, const struct packet *p)
 	slot = bpf_map_lookup_elem(&slots, &index);
 	if (!slot)
 		return 0;
-	for (int i = 0; i < WEIR_OWNERS; i++) {
-		index = slot->owners[i];
-		backend = bpf_map_lookup_elem(&backends, &index);
-		if (index && backend && backend->family &&
-		    !(backend->flags & (WEIR_BACKEND_DOWN | WEIR_BACKEND_LOCAL)))
-			return index;
-	}
-	return 0;
+	for (int i = 0; i < WEIR_OWNERS; i++)
+		if (may_ask(slot->owners[i]))
+			return slot->owners[i];
+	if (!p->other)
+		return 0;
+	index = p->other - 1;
+	slot = bpf_map_lookup_elem(&slots, &index);
+	return slot && may_ask(slot->current) ? slot->current : 0;
 }
 
 /* To p->backend, encapsulated. */

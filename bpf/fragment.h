@@ -71,10 +71,12 @@ __weak __noinline int stage_fragment(struct packet *p)
 	p->hash = weir_flow_hash(&p->flow);
 	fragment_key(&key, p);
 	first = bpf_map_lookup_elem(&fragments, &key);
-	if (first) {
+	if (first && backend_is_of(first->backend, first->service)) {
+		p->service = first->service;
+		if (!backend_is_up(first->backend)) /* no other has the first */
+			return leave(p, XDP_DROP, WEIR_REASON_BACKEND_DOWN);
 		p->backend = first->backend;
 		p->encap = first->encap;
-		p->service = first->service;
 		return CONTINUE;
 	}
 	service = service_address(&p->flow);

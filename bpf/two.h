@@ -39,11 +39,13 @@ static __always_inline __u32 load_get(__u32 index)
 	return load ? *load : 0;
 }
 
-static __always_inline __u16 kept_find(void *map, const struct weir_flow *flow)
+static __always_inline __u16 kept_find(void *map, const struct packet *p, const struct weir_flow *flow)
 {
 	const struct weir_note *note = bpf_map_lookup_elem(map, flow);
 
-	return note && backend_is_up(note->backend) ? note->backend : 0;
+	if (!note || !backend_is_up(note->backend) || !backend_is_of(note->backend, p->service))
+		return 0;
+	return note->backend;
 }
 
 /* The second candidate, when it is the better one; else 0. */
@@ -59,7 +61,7 @@ static __always_inline __u16 two_better(const struct packet *p, __u32 own)
 
 static __always_inline int two_new(const struct packet *p, const struct weir_flow *flow, __u32 own)
 {
-	struct weir_note note = { .backend = kept_find(&kept_half, flow) };
+	struct weir_note note = { .backend = kept_find(&kept_half, p, flow) };
 
 	if (note.backend) /* the SYN again */
 		return note.backend;
@@ -86,10 +88,10 @@ __weak __noinline int stage_two(const struct packet *p, int own)
 	flow = p->flow; /* 6.1 takes map keys from the stack, not from a function's argument */
 	if (is_new_connection(p))
 		return two_new(p, &flow, own);
-	note.backend = kept_find(&kept, &flow);
+	note.backend = kept_find(&kept, p, &flow);
 	if (note.backend)
 		return note.backend;
-	note.backend = kept_find(&kept_half, &flow);
+	note.backend = kept_find(&kept_half, p, &flow);
 	if (!note.backend)
 		return own;
 	if (!p->quoted) {

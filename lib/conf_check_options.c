@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * conf_check_options.c -- what the options of a balanced service (affinity, QUIC) ask of the rest.
+ * conf_check_options.c -- what the options of a balanced service (affinity, choice, QUIC) ask of the rest.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -31,6 +31,17 @@ static void check_affinity(const struct conf_agent *a, size_t n, const char *pat
 					   a->services[k].name);
 				return;
 			}
+}
+
+/* A flow of the second candidate is found without its note because GUE's header names that one. */
+static void check_two(const struct conf_service *s, const char *path, struct conf_faults *faults)
+{
+	char key[CONF_PATH_LEN];
+
+	if (s->two && s->encap == CONF_ENCAP_IPIP)
+		conf_fault(faults, conf_member(key, path, "choice"),
+			   "is two, but encap: ipip names no second backend to ask when a flow's note is "
+			   "lost; use encap: gue or nat, or remove choice");
 }
 
 static void check_quic_id(const struct conf_service *s, const char *path, size_t i,
@@ -82,5 +93,6 @@ void conf_check_options(const struct conf_agent *a, size_t n, const char *path,
 			struct conf_faults *faults)
 {
 	check_affinity(a, n, path, faults);
+	check_two(&a->services[n], path, faults);
 	check_quic(&a->services[n], path, faults);
 }

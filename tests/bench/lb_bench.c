@@ -138,6 +138,7 @@ static void edge_fill(const struct bpf_object *o)
 	}
 	for (uint32_t i = 1; i <= BACKENDS; i++) {
 		struct weir_backend b = { .ifindex = 1,
+					  .service = 1,
 					  .family = WEIR_FAMILY_4,
 					  .mac = { 2, [5] = (uint8_t)i } };
 

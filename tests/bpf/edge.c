@@ -233,12 +233,24 @@ void put_backend(uint16_t index, const char *address, const char *source, uint8_
 		.source_mac = { 4, 0, 0, 0, 0, 1 },
 		.family = strchr(address, ':') ? WEIR_FAMILY_6 : WEIR_FAMILY_4,
 		.flags = flags,
+		.service = 1,
 	};
 	uint32_t key = index;
 
 	address_bytes((uint8_t *)b.addr, address);
 	if (source)
 		address_bytes((uint8_t *)b.source, source);
+	put(skel->maps.backends, &key, &b);
+}
+
+void put_backend_service(uint16_t index, uint16_t number)
+{
+	struct weir_backend b;
+	uint32_t key = index;
+
+	if (bpf_map_lookup_elem(bpf_map__fd(skel->maps.backends), &key, &b))
+		die("a backend cannot be read");
+	b.service = number;
 	put(skel->maps.backends, &key, &b);
 }
 

@@ -42,8 +42,9 @@ void put_service(const char *address, uint16_t port, uint8_t proto, uint32_t num
 /* The same for a prefix; needs WEIR_ON_PREFIXES. */
 void put_service_prefix(const char *address, uint8_t bits, uint16_t port, uint8_t proto,
 			const struct weir_service *service);
-/* ifindex INGRESS, link addresses 06:…:INDEX from 04:…:01. */
+/* Of service 1; ifindex INGRESS, link addresses 06:…:INDEX from 04:…:01. */
 void put_backend(uint16_t index, const char *address, const char *source, uint8_t flags);
+void put_backend_service(uint16_t index, uint16_t number);       /* the index has a new owner */
 void put_backend_way(uint16_t index, uint32_t ifindex, uint16_t mtu);
 struct weir_slot *slot(uint32_t index);         /* the map itself */
 void put_decap(const char *source, unsigned int bits, const char *target, bool interface);

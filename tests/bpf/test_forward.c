@@ -629,6 +629,30 @@ static void later_fragment_follows_the_first(void **state)
 	expect_outer4(SELF, BACK, IPPROTO_IPIP, 0, f.len - 14 + 20);
 }
 
+static void later_fragment_to_a_backend_that_is_down(void **state)
+{
+	(void)state;
+	udp_service();
+	put_backend(2, "198.18.1.12", SELF, 0);
+	slot(0)->owners[0] = 2;
+	fragment4(0, true, 77);
+	expect_sent(WEIR_ADDED_IPIP4);
+	put_backend(1, BACK, SELF, WEIR_BACKEND_DOWN);
+	fragment4(100, false, 77);
+	expect(XDP_DROP, WEIR_REASON_BACKEND_DOWN);
+}
+
+static void later_fragment_whose_backend_is_gone(void **state)
+{
+	(void)state;
+	udp_service();
+	fragment4(0, true, 77);
+	expect_sent(WEIR_ADDED_IPIP4);
+	put_backend_service(1, 9);      /* the index is another service's */
+	fragment4(100, false, 77);
+	expect(XDP_DROP, WEIR_REASON_FRAGMENT_LOST);
+}
+
 static void later_fragment_alone(void **state)
 {
 	(void)state;
@@ -722,6 +746,7 @@ int main(void)
 		T(empty_slot), T(backend_that_is_not_there), T(down_and_alone),
 		T(down_with_an_earlier_owner), T(this_node_is_left_to_the_host),
 		T(later_fragment_follows_the_first), T(later_fragment_alone),
+		T(later_fragment_to_a_backend_that_is_down), T(later_fragment_whose_backend_is_gone),
 		T(later_fragment_of_a_stranger), T(later_fragment6_follows_the_first),
 	};
 

@@ -119,6 +119,7 @@ static int start(void **state)
 	put_backend(1, B1, NULL, 0);
 	put_backend(2, B2, NULL, 0);
 	put_backend(3, B6, NULL, 0);
+	put_backend_service(3, 2);
 	slot(0)->current = 1;
 	slot(1)->current = 3;
 	on_cpu(0);

@@ -271,6 +271,22 @@ static void previous_that_is_down(void **state)
 	assert_int_equal(tcp_to(1, TCP_ACK), 2);
 }
 
+/* ---- backends whose index is another service's ---- */
+
+static void noted_index_of_another_service(void **state)
+{
+	(void)state;
+	move(2);
+	tcp_to(1, TCP_SYN);
+	tcp_to(1, TCP_ACK);
+	tcp_to(2, TCP_SYN);             /* half open */
+	move(3);
+	assert_int_equal(tcp_to(1, TCP_ACK), 2);
+	put_backend_service(2, 9);
+	assert_int_equal(tcp_to(1, TCP_ACK), 1);
+	assert_int_equal(tcp_to(2, TCP_ACK), 1);
+}
+
 /* ---- UDP ---- */
 
 static void stateless_udp_follows_current(void **state)
@@ -291,6 +307,16 @@ static void sticky_udp_stays(void **state)
 	slot(0)->since -= 100;          /* learning is over, but its note is of another transition */
 	assert_int_equal(udp_to(2), 2);
 	assert_int_equal(udp_to(2), 2);
+}
+
+/* The slot moved in a second that the program's clock, a tick late, has not reached. */
+static void sticky_udp_stays_from_the_first_moment(void **state)
+{
+	(void)state;
+	put_service(VIP, 80, IPPROTO_UDP, 1, 0, 1, WEIR_ENCAP_IPIP, WEIR_SERVICE_UDP_STICKY);
+	move(2);
+	slot(0)->since = (uint16_t)(maps_now() + 1);
+	assert_int_equal(udp_to(1), 1);
 }
 
 static void sticky_udp_is_noted(void **state)
@@ -444,6 +470,7 @@ int main(void)
 		T(after_the_end_everything_goes_to_current),
 		T(note_of_an_earlier_transition_does_not_count), T(noted_backend_that_is_down),
 		T(previous_that_is_down), T(stateless_udp_follows_current), T(sticky_udp_stays),
+		T(sticky_udp_stays_from_the_first_moment), T(noted_index_of_another_service),
 		T(sticky_udp_is_noted), T(moving_to_the_same_is_nothing),
 		T(first_owner_needs_no_transition), T(dead_owner_needs_no_transition),
 		T(three_owners_are_kept), T(no_owner_is_kept_twice),

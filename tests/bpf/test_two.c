@@ -15,6 +15,7 @@
 #include "bpf/abi/two.h"
 #include "skel/edge.skel.h"
 #include "tests/bpf/edge.h"
+#include "user/agent/maps.h"
 
 #define CLIENT "192.0.2.1"
 #define VIP    "198.18.1.100"
@@ -245,6 +246,108 @@ static void second_candidate_is_among_the_owners(void **state)
 	assert_memory_equal(head + 1, "\xc6\x12\x01\x0e\xc6\x12\x01\x0f\xc6\x12\x01\x0c", 12);
 }
 
+/* It may be an earlier owner of the first slot as well. */
+static void no_owner_is_named_twice(void **state)
+{
+	const struct weir_gue_private *head = (const void *)(o.data + 14 + 20 + 8 + 4);
+	uint16_t port = flow_between(0);
+
+	(void)state;
+	put_backend(4, "198.18.1.14", SELF, 0);
+	slot(slot_of(port))->owners[0] = 4;
+	slot(slot_of(port))->owners[1] = 2;
+	assert_int_equal(tcp_to(port, TCP_ACK), 1);
+	assert_int_equal(head->count, 2);
+	assert_memory_equal(head + 1, "\xc6\x12\x01\x0e\xc6\x12\x01\x0c", 8);
+}
+
+static void no_owner_is_named_twice6(void **state)
+{
+	const struct weir_gue_private *head = (const void *)(o.data + 14 + 40 + 8 + 4);
+	uint16_t port = flow_between(0);
+
+	(void)state;
+	put_backend(1, "2001:db8:1::11", "2001:db8:1::1", 0);
+	put_backend(2, "2001:db8:1::12", "2001:db8:1::1", 0);
+	put_backend(4, "2001:db8:1::14", "2001:db8:1::1", 0);
+	slot(slot_of(port))->owners[0] = 4;
+	slot(slot_of(port))->owners[1] = 3; /* of the other family */
+	slot(slot_of(port))->owners[2] = 2;
+	assert_int_equal(tcp_to(port, TCP_ACK), 1);
+	assert_int_equal(head->count, 2);
+	assert_int_equal(((const uint8_t *)(head + 1))[15], 0x14);
+	assert_int_equal(((const uint8_t *)(head + 1))[31], 0x12);
+}
+
+/* The slot is this node's, which does not know the connection: its note was lost. */
+static void this_node_asks_the_second_candidate(void **state)
+{
+	uint16_t port = flow_between(0);
+
+	(void)state;
+	put_backend(1, "198.18.1.11", SELF, WEIR_BACKEND_LOCAL);
+	frame_eth(&f);
+	frame_ip4(&f, CLIENT, VIP);
+	frame_tcp(&f, port, 80, TCP_ACK);
+	frame_end(&f);
+	edge_run(&f, &o);
+	assert_int_equal(o.reason, WEIR_REASON_RELAYED);
+	assert_int_equal(o.data[5], 2);
+	put_backend(2, "198.18.1.12", SELF, WEIR_BACKEND_DOWN);
+	edge_run(&f, &o);
+	assert_int_equal(o.reason, WEIR_REASON_LOCAL);
+}
+
+/* The noted backend is gone and its index another service's. */
+static void index_of_another_service(void **state)
+{
+	uint16_t port = flow_between(0);
+
+	(void)state;
+	tcp_to(port, TCP_SYN);
+	assert_int_equal(tcp_to(port, TCP_ACK), 2);
+	put_backend_service(2, 9);
+	assert_int_equal(tcp_to(port, TCP_ACK), 1);
+	put_backend_service(2, 1);
+	port = flow_between(1);
+	assert_int_equal(tcp_to(port, TCP_SYN), 2); /* half open */
+	put_backend_service(2, 9);
+	assert_int_equal(tcp_to(port, TCP_ACK), 1);
+}
+
+/* A backend that the agent adds has no load, whoever had its index before. */
+static void new_backend_has_no_load(void **state)
+{
+	const struct edge *s = edge_skeleton();
+	const struct maps_fds fds = {
+		.settings = bpf_map__fd(s->maps.settings),
+		.services = bpf_map__fd(s->maps.services),
+		.service_info = bpf_map__fd(s->maps.service_info),
+		.service_prefixes = bpf_map__fd(s->maps.service_prefixes),
+		.slots = bpf_map__fd(s->maps.slots),
+		.backends = bpf_map__fd(s->maps.backends),
+		.backend_counts = bpf_map__fd(s->maps.backend_counts),
+		.backend_loads = bpf_map__fd(s->maps.backend_loads),
+		.quic_configs = bpf_map__fd(s->maps.quic_configs),
+		.quic_servers = bpf_map__fd(s->maps.quic_servers),
+	};
+	struct weir_service_info info = { .name = "web", .slots = SLOTS };
+	const struct addr address = { .family = AF_INET, .bytes = { 198, 18, 1, 14 } };
+	uint32_t number = 1, index = 4, load = 50000;
+	struct maps *m;
+
+	(void)state;
+	bpf_map_update_elem(fds.service_info, &number, &info, BPF_ANY);
+	assert_int_equal(bpf_map_update_elem(fds.backend_loads, &index, &load, BPF_ANY), 0);
+	assert_int_equal(maps_open(&m, &fds), 0);
+	assert_int_equal(maps_backend_set(m, 1, "b4", &address, true), 4);
+	maps_close(m);
+	info = (struct weir_service_info){ 0 };
+	bpf_map_update_elem(fds.service_info, &number, &info, BPF_ANY);
+	assert_int_equal(bpf_map_lookup_elem(fds.backend_loads, &index, &load), 0);
+	assert_int_equal(load, 0);
+}
+
 static void udp_has_one_candidate(void **state)
 {
 	(void)state;
@@ -284,7 +387,9 @@ int main(void)
 		T(old_flow_is_not_led_away), T(syn_again_goes_to_the_same),
 		T(new_connection_from_the_same_port), T(slots_that_move_take_no_flow_along),
 		T(candidate_that_is_down), T(second_candidate_is_among_the_owners),
-		T(udp_has_one_candidate), T(half_of_the_flows_can_leave),
+		T(no_owner_is_named_twice), T(no_owner_is_named_twice6),
+		T(this_node_asks_the_second_candidate), T(index_of_another_service),
+		T(new_backend_has_no_load), T(udp_has_one_candidate), T(half_of_the_flows_can_leave),
 	};
 
 	return cmocka_run_group_tests_name("two", tests, edge_load, edge_unload);

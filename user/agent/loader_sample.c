@@ -176,9 +176,11 @@ int loader_do_cpu_counts(struct loader *l)
 		for (int cpu = 0; cpu < cpus; cpu++) {
 			uint64_t *to = *fate[r] == 's'	 ? &out[cpu].sent
 				       : *fate[r] == 'd' ? &out[cpu].dropped
-							 : &out[cpu].passed;
+				       : *fate[r] == 'p' ? &out[cpu].passed
+							 : NULL;
 
-			*to += per_cpu[cpu].packets;
+			if (to) /* else "taken" */
+				*to += per_cpu[cpu].packets;
 		}
 	}
 	l->out.len = (uint32_t)cpus * (uint32_t)sizeof(*out);

@@ -488,6 +488,14 @@ int maps_backend_write(struct maps *m, uint32_t index)
 											  : 0;
 }
 
+/* The load of who had the index before says nothing of who has it now. */
+static void load_clear(const struct maps *m, uint32_t index)
+{
+	const uint32_t unknown = 0;
+
+	bpf_map_update_elem(m->fds.backend_loads, &index, &unknown, BPF_ANY);
+}
+
 /* Its index, found or given out; *found says which. */
 static int backend_place(struct maps *m, int service, uint64_t id, const struct addr *address,
 			 bool *found)
@@ -524,6 +532,7 @@ static int backend_place(struct maps *m, int service, uint64_t id, const struct 
 					 m->max.backends - 1);
 		m->backends[index] = new;
 		count_clear(m, m->fds.backend_counts, index);
+		load_clear(m, index);
 		if (index == m->backends_end)
 			m->backends_end++;
 	}
