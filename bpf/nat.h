@@ -158,6 +158,9 @@ static __always_inline __u8 nat_track_client(struct weir_nat_entry *e, __u64 hea
 		 * the backend's answer decides. */
 		if ((state & WEIR_NAT_OPEN) && !weir_nat_closing(head))
 			return state;
+		/* Repeated: the SYN-ACK is on its way, and need not come once more. */
+		if (e->isn == s->seq && !weir_nat_closing(head))
+			return state;
 		e->isn = s->seq;
 		return 0;
 	}
@@ -195,6 +198,9 @@ static __always_inline int nat_track_backend(struct weir_nat_entry *e, __u64 hea
 		e->peer_isn = s->seq;
 		return state | WEIR_NAT_OFFERED;
 	}
+	/* Data for this client, whose acknowledgement did not come by here. */
+	if (answers && (state & WEIR_NAT_OFFERED))
+		return state;
 	return s->payload || (s->flags & TCP_FLAG_BYTE_FIN) ? -1 : state;
 }
 
@@ -223,15 +229,6 @@ static __always_inline bool nat_way_out(struct nat_way *way, const struct weir_n
 	return true;
 }
 
-static __always_inline void nat_fragment_key(struct weir_fragment_key *key, const struct packet *p)
-{
-	key->id = p->fragment_id;
-	key->proto = p->flow.proto;
-	key->family = p->flow.family;
-	copy_address(key->source, p->flow.source);
-	copy_address(key->dest, p->flow.dest);
-}
-
 /* Where the first fragment of a packet went, for the later ones. */
 __weak __noinline int stage_nat_note(const struct packet *p, int index, int generation)
 {
@@ -240,7 +237,7 @@ __weak __noinline int stage_nat_note(const struct packet *p, int index, int gene
 
 	if (!p)
 		return 0;
-	nat_fragment_key(&key, p);
+	fragment_key(&key, p);
 	return bpf_map_update_elem(&nat_fragments, &key, &value, BPF_ANY);
 }
 
@@ -296,7 +293,7 @@ static __always_inline struct weir_nat_entry *nat_fragment(const struct packet *
 	const struct weir_nat_flow *first;
 	struct weir_nat_entry *e;
 
-	nat_fragment_key(&key, p);
+	fragment_key(&key, p);
 	first = bpf_map_lookup_elem(&nat_fragments, &key);
 	if (!first)
 		return NULL;

@@ -120,7 +120,8 @@ static __always_inline __u64 rewrite_quoted6(struct cursor *c, const struct nat_
 	__be32 *ports = ip ? cursor_pull(&at, 8) : NULL;
 	__u64 sum, delta;
 
-	if (!ports)
+	/* Behind other headers the ports are not here: such a quote stays as it is. */
+	if (!ports || ip->nexthdr != proto)
 		return 0;
 	delta = rewrite_ip6(ip, way->dest, way->source);
 	sum = delta + sum_not_words(ports, 2);

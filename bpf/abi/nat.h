@@ -101,7 +101,10 @@ enum weir_nat_count {
 
 static inline __attribute__((always_inline)) __u32 weir_nat_idle(__u64 head, __u32 now)
 {
-	return (now - (__u32)(head >> 8)) & 0xffffff;
+	__u32 idle = (now - (__u32)(head >> 8)) & 0xffffff;
+
+	/* Another CPU's coarse clock may be a second ahead: not idle for half a year, but not at all. */
+	return idle >= 0xffff00 ? 0 : idle;
 }
 
 static inline __attribute__((always_inline)) int weir_nat_closing(__u64 head)

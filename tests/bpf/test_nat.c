@@ -649,6 +649,30 @@ static void error_with_a_short_quote(void **state)
 	assert_int_equal(o.data[62] << 8 | o.data[63], 40000);
 }
 
+/* The ports lie behind options: nothing is written where they would be without, and the sum is right. */
+static void error_that_quotes_extensions(void **state)
+{
+	static const uint8_t options[8] = { IPPROTO_TCP, 0, 1, 4, 0, 0, 0, 0 };
+	struct frame quoted;
+
+	(void)state;
+	connect_from(CLIENT6, 40000);
+	frame_eth(&quoted);
+	ip(&quoted, VIP6, CLIENT6, 50);
+	frame_bytes(&quoted, options, 8);
+	frame_tcp(&quoted, 80, 40000, TCP_ACK);
+	frame_end(&quoted);
+	quoted.data[20] = IPPROTO_DSTOPTS;
+	frame_eth(&f);
+	ip(&f, ROUTER6, VIP6, 61);
+	frame_icmp(&f, 2, 0);
+	frame_bytes(&f, quoted.data + 14, quoted.len - 14);
+	frame_end(&f);
+	expect(XDP_TX, WEIR_REASON_ICMP_ERROR);
+	assert_memory_equal(o.data + 62, quoted.data + 14, quoted.len - 14);
+	assert_true(transport_checksum_ok(o.data + 14));
+}
+
 static void error_about_no_flow(void **state)
 {
 	(void)state;
@@ -756,6 +780,31 @@ static void fragments6(void **state)
 	expect(XDP_TX, WEIR_REASON_TRANSLATED);
 	port = nat_port();
 	fragments_one_way(B6, 53, NAT6, port, VIP6, CLIENT6, true);
+}
+
+/* RFC 8200 section 4.5: the next header of a later fragment may differ from the first one's. */
+static void later_fragment_names_another_header(void **state)
+{
+	uint8_t data[40] = { 40000 >> 8, 40000 & 0xff, 0, 53, 0, 64 };
+	uint16_t port;
+
+	(void)state;
+	fragment(&f, CLIENT6, VIP6, data, 40, 0, true, 61);
+	expect(XDP_TX, WEIR_REASON_TRANSLATED);
+	port = (uint16_t)(o.data[62] << 8 | o.data[63]);
+	fragment(&f, CLIENT6, VIP6, data, 24, 5, false, 61);
+	f.data[54] = IPPROTO_DSTOPTS;
+	expect(XDP_TX, WEIR_REASON_FRAGMENT);
+	address_bytes(data, NAT6);
+	assert_memory_equal(o.data + 22, data, 16);
+	memcpy(data, (uint8_t[]){ 0, 53, (uint8_t)(port >> 8), (uint8_t)port }, 4);
+	fragment(&f, B6, NAT6, data, 40, 0, true, 61);
+	expect(XDP_REDIRECT, WEIR_REASON_RETURNED);
+	fragment(&f, B6, NAT6, data, 24, 5, false, 61);
+	f.data[54] = IPPROTO_DSTOPTS;
+	expect(XDP_REDIRECT, WEIR_REASON_RETURNED);
+	address_bytes(data, CLIENT6);
+	assert_memory_equal(o.data + 38, data, 16);
 }
 
 static void later_fragment_alone(void **state)
@@ -1008,6 +1057,37 @@ static void established_by_no_guess(void **state)
 	assert_int_equal(weir_nat_life(&nat, IPPROTO_TCP, entry(port)->head), 3600);
 }
 
+/* A SYN that comes once more after the SYN-ACK passed takes nothing back. */
+static void repeated_syn(void **state)
+{
+	uint16_t port = syn(40000);
+
+	(void)state;
+	answer(port, TCP_SYN | TCP_ACK, 5000, 1001, 0);
+	expect(XDP_REDIRECT, WEIR_REASON_RETURNED);
+	assert_int_equal(syn(40000), port);
+	tcp(&f, CLIENT, 40000, VIP, 80, TCP_ACK, 1001, 5001, 0, 61);
+	expect(XDP_TX, WEIR_REASON_TRANSLATED);
+	assert_int_equal(weir_nat_life(&nat, IPPROTO_TCP, entry(port)->head), 3600);
+	answer(port, TCP_ACK, 5001, 1001, 10);
+	expect(XDP_REDIRECT, WEIR_REASON_RETURNED);
+}
+
+/* What the backend says first passes also when the client's acknowledgement was not seen here. */
+static void data_before_the_acknowledgement(void **state)
+{
+	uint16_t port = syn(40000);
+
+	(void)state;
+	answer(port, TCP_SYN | TCP_ACK, 5000, 1001, 0);
+	expect(XDP_REDIRECT, WEIR_REASON_RETURNED);
+	answer(port, TCP_ACK, 5001, 1001, 10);
+	expect(XDP_REDIRECT, WEIR_REASON_RETURNED);
+	answer(port, TCP_ACK, 5001, 1001 + 5000, 10); /* of another connection */
+	expect_untouched();
+	assert_int_equal(weir_nat_life(&nat, IPPROTO_TCP, entry(port)->head), 15);
+}
+
 static void both_fins_shorten_the_life(void **state)
 {
 	uint16_t port = connect_from(CLIENT, 40000);
@@ -1122,6 +1202,20 @@ static void expired_one_is_no_eviction(void **state)
 	idle(had[4], 3600);
 	assert_int_equal(syn(50000), had[4]);
 	assert_int_equal(counted(WEIR_NAT_COUNT_EVICTED), evicted);
+}
+
+/* Stamped by a CPU whose clock is ahead: it is the one used last, not one of last year. */
+static void stamped_in_the_future(void **state)
+{
+	uint16_t had[PORTS];
+
+	(void)state;
+	fill_open(had);
+	idle(had[4], (uint32_t)-(100 - 4 + 2));
+	assert_int_not_equal(weir_nat_idle(entry(had[3])->head, 0), 0);
+	assert_int_equal(syn(50000), had[0]);
+	assert_int_equal(weir_nat_idle(101ULL << 8, 100), 0);
+	assert_int_equal(weir_nat_idle(0xffffffULL << 8, 0), 1);
 }
 
 /* After a reset the port is free for another backend soon, for the same one when TIME-WAIT is over. */
@@ -1247,8 +1341,10 @@ int main(void)
 		T(this_node_is_left_to_the_host), T(backend_of_the_other_family),
 		T(no_address_of_the_family), T(switched_off),
 		T(errors_tcp4), T(errors_tcp6), T(errors_udp4), T(errors_udp6),
-		T(error_with_a_short_quote), T(error_about_no_flow), T(error_changes_no_state),
+		T(error_with_a_short_quote), T(error_about_no_flow),
+		T(error_that_quotes_extensions), T(error_changes_no_state),
 		T(fragments4), T(fragments6), T(later_fragment_alone),
+		T(later_fragment_names_another_header),
 		T(flows_have_ports_of_their_own), T(each_cpu_has_ports_of_its_own),
 		T(second_address_when_the_first_is_full), T(slot_that_moves_takes_no_flow_along),
 		T(backend_down), T(udp_leaves_a_backend_that_is_down),
@@ -1256,11 +1352,13 @@ int main(void)
 		T(flow_with_an_older_generation), T(entry_of_another_flow),
 		T(entry_that_is_being_written), T(fragment_of_an_older_generation),
 		T(answer_to_another_syn), T(established_by_the_clients_acknowledgement),
-		T(established_by_no_guess),
+		T(established_by_no_guess), T(repeated_syn),
+		T(data_before_the_acknowledgement),
 		T(both_fins_shorten_the_life), T(reset_shortens_the_life),
 		T(syn_in_an_open_connection_changes_nothing),
 		T(oldest_is_evicted), T(half_open_ones_go_first), T(closing_ones_go_before_them),
-		T(expired_one_is_no_eviction), T(port_of_a_closed_connection),
+		T(expired_one_is_no_eviction), T(stamped_in_the_future),
+		T(port_of_a_closed_connection),
 		T(udp_port_is_not_taken_for_the_same_backend), T(udp_ends_no_connection),
 		T(udp_expires),
 		T(not_all_are_looked_at), T(flows_map_holds_what_the_ports_hold),
