@@ -4,8 +4,8 @@
  * (abi/nat.h), and both ways through. What is done to the bytes stands in rewrite.h.
  *
  * A flow keeps its backend as long as its entry lives, whatever its slot does. A port is taken for
- * a new flow from the CPU's own range: the first one free or expired of those next in turn, else
- * the least useful of them is taken away from its flow. Then
+ * a new flow from the CPU's own range: the first one free or expired of those next in turn, else of
+ * some anywhere in it, else the least useful of these is taken away from its flow. Then
  *
  *  - the entry's generation differs, and who holds the old one finds nothing;
  *  - replies must come from the backend and port of the new flow;
@@ -70,7 +70,8 @@ struct {
 
 #include "bpf/rewrite.h"
 
-#define NAT_LOOKS      256 /* entries that are looked at for a new flow, at most */
+#define NAT_LOOKS      256 /* entries in a row that are looked at for a new flow, at most */
+#define NAT_LOOKS_FAR  128 /* and then here and there: those in use for long lie close together */
 #define NAT_LOOKS_FEW  16  /* and when a half-open or closing one was among them */
 #define NAT_SYN_DATA   2048u /* bytes that a SYN may carry (RFC 7413) */
 #define NAT_ACK_WINDOW (1u << 16) /* a client's first acknowledgements lie this far from the SYN-ACK */
@@ -375,6 +376,15 @@ __weak __noinline int stage_nat_score(const struct nat_search *s, int at)
 	return s && nat && e ? (int)nat_score(nat, s, e) : 0;
 }
 
+/* The next look is at any entry of the range. */
+static __always_inline void nat_far(const struct weir_nat *nat, struct nat_search *s)
+{
+	__u32 any = bpf_get_prandom_u32();
+
+	s->address = (any >> 16) % (s->family ? nat->count[1] : nat->count[0]);
+	s->offset = (any & 0xffff) % nat->ports;
+}
+
 /* A step of the search; 1 ends it. */
 static long nat_look(__u32 i, void *data)
 {
@@ -384,6 +394,8 @@ static long nat_look(__u32 i, void *data)
 
 	if (!nat)
 		return 1;
+	if (i >= NAT_LOOKS)
+		nat_far(nat, s);
 	at = s->address & (WEIR_NAT_PLACES - 1);
 	at = s->family ? nat->list[1][at] : nat->list[0][at];
 	index = at << 16 | (__u16)(s->base + s->offset);
@@ -419,7 +431,7 @@ static __always_inline bool nat_search_port(struct nat_search *s)
 	s->offset = cursor->offset;
 	if (s->address >= (family ? nat->count[1] : nat->count[0]) || s->offset >= nat->ports)
 		s->address = s->offset = 0; /* the configuration changed */
-	bpf_loop(total < NAT_LOOKS ? total : NAT_LOOKS, nat_look, s, 0);
+	bpf_loop(total <= NAT_LOOKS ? total : NAT_LOOKS + NAT_LOOKS_FAR, nat_look, s, 0);
 	if (!s->score)
 		return false;
 	/* Behind a free one there may be others; where there was none the search need not return. */
