@@ -105,6 +105,14 @@ in_ns edge ip link set dev eth0 xdp obj "$scratch/pass.o" sec xdp
 check "another program of the same name" test "$(xdp edge)" -gt 0
 check "a rescue" rescue
 check "  leaves it" test "$(xdp edge)" -gt 0
+
+# ---- a folder that was mistyped
+mkdir "$scratch/precious" && touch "$scratch/precious/slots" "$scratch/precious/edge" "$scratch/precious/service_info"
+check "a folder that is not on a BPF file system: refused" is "$(rescue "$scratch/precious"; echo $?)" 1
+check "  and says why" says "precious: not on a BPF file system"
+check "  its files stay" is "$(find "$scratch/precious" -type f | wc -l)" 3
+check "a folder of pins elsewhere on one" mkdir -p /sys/fs/bpf/a/b/c/d
+check "  is removed" is "$(rescue /sys/fs/bpf/a/b/c/d; echo $?) $(find /sys/fs/bpf/a/b/c -type d | wc -l)" "0 1"
 check "wrong use: exit code 2" is "$(in_ns edge "$WEIR" rescue --nonsense >/dev/null 2>&1; echo $?)" 2
 check "not root: refused" is "$(in_ns edge setpriv --reuid 64200 --clear-groups "$WEIR" rescue >/dev/null 2>&1; echo $?)" 1
 finish

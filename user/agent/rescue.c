@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <linux/if_link.h>
+#include <linux/magic.h>
 #include <net/if.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "user/agent/attach.h"
@@ -264,11 +266,21 @@ static void remove_folder(struct rescue *r, const char *folder)
 {
 	DIR *dir = opendir(folder);
 	struct dirent *e;
+	struct statfs fs;
 	int pins = 0, rc = 0;
 
 	if (!dir) {
 		if (errno != ENOENT)
 			step(r, -errno, "%s", folder);
+		return;
+	}
+	/* A mistyped folder must not be emptied by root. */
+	if (fstatfs(dirfd(dir), &fs) || (unsigned long)fs.f_type != BPF_FS_MAGIC) {
+		printf("%s: not on a BPF file system, so none of its files is a pin: left; give the "
+		       "folder of agent.pin\n",
+		       folder);
+		r->failed++;
+		closedir(dir);
 		return;
 	}
 	while ((e = readdir(dir)))
