@@ -105,6 +105,10 @@ in_ns edge ip link set dev eth0 xdp obj "$scratch/pass.o" sec xdp
 check "another program of the same name" test "$(xdp edge)" -gt 0
 check "a rescue" rescue
 check "  leaves it" test "$(xdp edge)" -gt 0
+id() { in_ns edge ip -d link show eth0 | grep -o 'prog/xdp id [0-9]*'; }
+before=$(id)
+in_ns edge $TOOL -p $PIN -a dispatcher -i eth0 </dev/null >"$scratch/out" 2>&1
+check "a start through libxdp leaves it, too" is "$(id) $(says "libxdp cannot attach" && echo said)" "$before said"
 
 # ---- a folder that was mistyped
 mkdir "$scratch/precious" && touch "$scratch/precious/slots" "$scratch/precious/edge" "$scratch/precious/service_info"

@@ -25,6 +25,7 @@
 #include "user/agent/migrate.h"
 #include "user/agent/netlink.h"
 #include "user/agent/steer.h"
+#include "user/agent/whose.h"
 
 #define BPF_FS	     0xcafe4a11 /* magic(7): BPF_FS_MAGIC */
 #define LINK_PREFIX  "link-"
@@ -249,7 +250,7 @@ static int attach_link(struct packet_path *path, const char *name, uint32_t ifin
 /* ---- by libxdp's dispatcher
  * ------------------------------------------------------------------------- */
 
-/* Takes every program named "edge" but `keep` (may be NULL) off an interface. How many were there; look:
+/* Takes every program of ours but `keep` (may be NULL) off an interface. How many were there; look:
  * they stay.
  */
 static int dispatcher_walk(uint32_t ifindex, const struct xdp_program *keep, bool look)
@@ -263,7 +264,7 @@ static int dispatcher_walk(uint32_t ifindex, const struct xdp_program *keep, boo
 	each = xdp_multiprog__is_legacy(all) ? xdp_multiprog__main_prog(all)
 					     : xdp_multiprog__next_prog(NULL, all);
 	while (each) {
-		bool ours = !strcmp(xdp_program__name(each), "edge");
+		bool ours = whose_edge(xdp_program__id(each));
 
 		if (ours && (!keep || xdp_program__id(each) != xdp_program__id(keep))) {
 			enum xdp_attach_mode mode = xdp_multiprog__attach_mode(all);

@@ -23,9 +23,9 @@
 #include "user/agent/attach.h"
 #include "user/agent/egress.h"
 #include "user/agent/netlink.h"
+#include "user/agent/whose.h"
 
 #define BPF_FOLDER   "/sys/fs/bpf"
-#define MAPS_MAX     128
 #define PIN_PATH_MAX 512
 
 struct rescue {
@@ -57,41 +57,6 @@ static void step(struct rescue *r, int rc, const char *fmt, ...)
 		printf("%s: %s\n", what, r->dry ? "would be removed" : "removed");
 }
 
-/* ---- whose a program is ---------------------------------------------------------------------- */
-
-static bool map_named(uint32_t id, const char *name)
-{
-	struct bpf_map_info info = { 0 };
-	uint32_t len = sizeof(info);
-	int fd = bpf_map_get_fd_by_id(id);
-	bool same = fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) && !strcmp(info.name, name);
-
-	if (fd >= 0)
-		close(fd);
-	return same;
-}
-
-/* By its name and one of its maps': "edge" alone might be anybody's. */
-static bool is_program(uint32_t id, const char *name, const char *map)
-{
-	uint32_t maps[MAPS_MAX], len = sizeof(struct bpf_prog_info);
-	struct bpf_prog_info info = { .nr_map_ids = MAPS_MAX, .map_ids = (uintptr_t)maps };
-	int fd = bpf_prog_get_fd_by_id(id);
-	bool same = fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) && !strcmp(info.name, name);
-	bool has = false;
-
-	if (fd >= 0)
-		close(fd);
-	for (uint32_t i = 0; same && i < info.nr_map_ids && i < MAPS_MAX; i++)
-		has |= map_named(maps[i], map);
-	return same && has;
-}
-
-static bool is_edge(uint32_t program)
-{
-	return is_program(program, "edge", "service_counts");
-}
-
 /* ---- links ----------------------------------------------------------------------------------- */
 
 /* The program that an interface of this network namespace has. */
@@ -110,10 +75,10 @@ enum whose { NOT_OURS, OURS, ELSEWHERE };
 /* Of a link that is still attached to something. */
 static enum whose link_whose(const struct rescue *r, const struct bpf_link_info *info)
 {
-	if (info->type == BPF_LINK_TYPE_XDP && info->xdp.ifindex && is_edge(info->prog_id))
+	if (info->type == BPF_LINK_TYPE_XDP && info->xdp.ifindex && whose_edge(info->prog_id))
 		return program_on(info->xdp.ifindex) == info->prog_id ? OURS : ELSEWHERE;
 	if (info->type == BPF_LINK_TYPE_NETNS && info->netns.netns_ino &&
-	    is_program(info->prog_id, "steer", "tunnel_ports"))
+	    whose_program(info->prog_id, "steer", "tunnel_ports"))
 		return info->netns.netns_ino == (uint32_t)r->netns ? OURS : ELSEWHERE;
 	return NOT_OURS;
 }
@@ -178,7 +143,7 @@ static void clear_interface(struct rescue *r, const struct if_nameindex *i)
 		const uint32_t id[] = { query.drv_prog_id, query.skb_prog_id, query.hw_prog_id };
 		int rc = 0;
 
-		if (!id[k] || !is_edge(id[k]) || (r->dry && has_link(r, i->if_index)))
+		if (!id[k] || !whose_edge(id[k]) || (r->dry && has_link(r, i->if_index)))
 			continue;
 		if (!r->dry)
 			rc = bpf_xdp_detach((int)i->if_index, flags[k], NULL);
@@ -359,7 +324,7 @@ static int say_what_is_left(const struct rescue *r)
 	int left = 0;
 
 	for (const struct if_nameindex *i = all; !r->dry && i && i->if_name; i++) {
-		if (!is_edge(program_on(i->if_index)))
+		if (!whose_edge(program_on(i->if_index)))
 			continue;
 		printf("%s: still has our XDP program; `ip link set dev %s xdp off` removes it\n",
 		       i->if_name, i->if_name);
