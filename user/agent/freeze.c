@@ -102,9 +102,10 @@ static void roll_back(struct service *service)
 {
 	const struct held *held = service->held;
 	struct rates *copy;
+	int rc;
 
 	if (!service->publisher || !service->rates || !held->rollback ||
-	    time(NULL) - held->since > ROLLBACK_FRESH_S || same_entries(held->rates, service->rates))
+	    held->since < time(NULL) - ROLLBACK_FRESH_S || same_entries(held->rates, service->rates))
 		return;
 	if (held->rates->slots != service->rates->slots || held->rates->seed != service->rates->seed) {
 		log_warn("service %s: a rollback to rates of another number of slots was left out",
@@ -114,10 +115,17 @@ static void roll_back(struct service *service)
 	if (rates_copy(&copy, held->rates) < 0)
 		return;
 	copy->generation = service->rates->generation + 1;
-	if (publish_adopt(service->publish, copy) == 0 && service_apply(service, copy) == 0)
+	rc = publish_adopt(service->publish, copy);
+	if (rc == 0)
+		rc = service_apply(service, copy);
+	if (rc == 0)
 		exchange_put_rates(service->agent->exchange, copy, service->name);
-	log_info("service %s: the weights of an earlier generation are in force again (generation %llu)",
-		 service->name, (unsigned long long)copy->generation);
+	if (rc)
+		log_error("service %s: the weights of an earlier generation cannot be put in force: %s", service->name,
+			  strerror(-rc));
+	else
+		log_info("service %s: the weights of an earlier generation are in force again (generation %llu)",
+			 service->name, (unsigned long long)copy->generation);
 	rates_free(copy);
 }
 
