@@ -15,6 +15,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "user/agent/maps.h"
+
 #define HINT_WORDS (WEIR_HINT4_WORDS + WEIR_HINT6_WORDS)
 #define HINT_BYTES (HINT_WORDS * sizeof(uint64_t))
 #define BATCH	   1024
@@ -195,15 +197,11 @@ int filterset_put(struct filterset *fs, const struct filterset_entry *e, size_t 
 	return rc ? rc : put_family(fs, WEIR_FAMILY_6, e, n);
 }
 
-static int switch_on(struct filterset *fs, uint32_t bit, bool on)
+static int lists_on(const struct filterset *fs)
 {
-	struct weir_settings s;
-	uint32_t zero = 0;
+	bool some = fs->live.entries4 + fs->live.entries6 > 0;
 
-	if (bpf_map_lookup_elem(fs->fds.settings, &zero, &s))
-		return -errno;
-	s.on = on ? s.on | bit : s.on & ~bit;
-	return bpf_map_update_elem(fs->fds.settings, &zero, &s, BPF_ANY) ? -errno : 0;
+	return mapset_on(fs->fds.settings, some ? WEIR_ON_BLOCK : 0, some ? 0 : WEIR_ON_BLOCK);
 }
 
 static void hints_cover(struct filterset *fs)
@@ -235,7 +233,7 @@ int filterset_commit(struct filterset *fs)
 	tries_close(&fs->live);
 	fs->live = fs->next;
 	fs->next = (struct tries){ -1, -1, 0, 0 };
-	rc = switch_on(fs, WEIR_ON_BLOCK, fs->live.entries4 + fs->live.entries6 > 0);
+	rc = lists_on(fs);
 	return rc;
 }
 
@@ -273,7 +271,7 @@ int filterset_change(struct filterset *fs, const struct filterset_entry *e, size
 			     ? change_one(fs->live.four, &four, &e[i], &fs->live.entries4)
 			     : change_one(fs->live.six, &six, &e[i], &fs->live.entries6);
 	}
-	return rc ? rc : switch_on(fs, WEIR_ON_BLOCK, fs->live.entries4 + fs->live.entries6 > 0);
+	return rc ? rc : lists_on(fs);
 }
 
 int filterset_lookup(struct filterset *fs, const struct filterset_entry *address)
@@ -300,12 +298,12 @@ int filterset_limits(struct filterset *fs, const struct weir_limits *limits)
 	uint32_t zero = 0;
 
 	if (!limits)
-		return switch_on(fs, WEIR_ON_LIMIT, false);
+		return mapset_on(fs->fds.settings, 0, WEIR_ON_LIMIT);
 	if (limits->bits4 > 32 || limits->bits6 > 64)
 		return -EINVAL;
 	if (bpf_map_update_elem(fs->fds.limits, &zero, limits, BPF_ANY))
 		return -errno;
-	return switch_on(fs, WEIR_ON_LIMIT, true);
+	return mapset_on(fs->fds.settings, WEIR_ON_LIMIT, 0);
 }
 
 static uint64_t total(const __u64 dropped[WEIR_CLASSES])

@@ -284,7 +284,7 @@ static int change(struct loader *l, const struct loader_change *c, const struct 
 	if (!rc)
 		rc = loader_nat(l, &c->nat);
 	if (!rc)
-		rc = mapset_on(&l->fds, c->on & LOADER_SWITCHES, LOADER_SWITCHES & ~c->on);
+		rc = mapset_on(l->fds.settings, c->on & LOADER_SWITCHES, LOADER_SWITCHES & ~c->on);
 	l->drain_s = (uint32_t)((c->drain_us + 999999) / 1000000);
 	l->mark = c->mark;
 	l->mss = c->mss;

@@ -105,8 +105,8 @@ uint32_t maps_transitions(const struct maps *m, uint8_t *live);
 int mapset_count(int map, uint32_t index, struct weir_count *out);
 /* Switches features off and on (enum weir_off), leaving other settings as they are. */
 int mapset_off(const struct maps_fds *fds, uint32_t off, uint32_t on);
-/* The same for what is off by default (enum weir_on). */
-int mapset_on(const struct maps_fds *fds, uint32_t on, uint32_t off);
+/* The same for what is off by default (enum weir_on); settings: the map. */
+int mapset_on(int settings, uint32_t on, uint32_t off);
 /* To be called after each change of services or service_prefixes, and before slots that were a service's
  * are used otherwise: the program remembers services (settings.services_version). */
 int mapset_services_changed(const struct maps_fds *fds);

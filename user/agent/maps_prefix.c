@@ -125,7 +125,7 @@ int maps_prefixes_write(struct maps *m, int number)
 		    bpf_map_update_elem(m->fds.service_prefixes, &echo, &state->value, BPF_ANY))
 			return -errno;
 	}
-	return state->nprefixes ? mapset_on(&m->fds, WEIR_ON_PREFIXES, 0) : 0;
+	return state->nprefixes ? mapset_on(m->fds.settings, WEIR_ON_PREFIXES, 0) : 0;
 }
 
 /* As sweep_keys() of maps_sweep.c; the switch goes off with the last of them. */
@@ -150,6 +150,6 @@ int maps_prefixes_sweep(struct maps *m)
 			return -errno;
 		changed = true;
 	}
-	rc = from ? 0 : mapset_on(&m->fds, 0, WEIR_ON_PREFIXES);
+	rc = from ? 0 : mapset_on(m->fds.settings, 0, WEIR_ON_PREFIXES);
 	return rc || !changed ? rc : mapset_services_changed(&m->fds);
 }

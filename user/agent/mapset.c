@@ -58,18 +58,18 @@ int mapset_services_changed(const struct maps_fds *fds)
 	return bpf_map_update_elem(fds->settings, &zero, &s, BPF_ANY) ? -errno : 0;
 }
 
-int mapset_on(const struct maps_fds *fds, uint32_t on, uint32_t off)
+int mapset_on(int settings, uint32_t on, uint32_t off)
 {
 	struct weir_settings s;
 	uint32_t zero = 0, before;
 
-	if (bpf_map_lookup_elem(fds->settings, &zero, &s))
+	if (bpf_map_lookup_elem(settings, &zero, &s))
 		return -errno;
 	before = s.on;
 	s.on = (s.on | on) & ~off;
 	if (s.on == before)
 		return 0;
-	return bpf_map_update_elem(fds->settings, &zero, &s, BPF_ANY) ? -errno : 0;
+	return bpf_map_update_elem(settings, &zero, &s, BPF_ANY) ? -errno : 0;
 }
 
 static bool member(const void *keys, size_t n, size_t size, const void *key)

@@ -147,17 +147,6 @@ static int add_wanted(const struct natset_fds *fds, struct weir_nat *nat,
 	return conf_put(fds, nat);
 }
 
-static int set_on(const struct natset_fds *fds, bool on)
-{
-	struct weir_settings s;
-	uint32_t zero = 0;
-
-	if (bpf_map_lookup_elem(fds->settings, &zero, &s))
-		return -errno;
-	s.on = on ? s.on | WEIR_ON_NAT : s.on & ~(uint32_t)WEIR_ON_NAT;
-	return bpf_map_update_elem(fds->settings, &zero, &s, BPF_ANY) ? -errno : 0;
-}
-
 int natset_write(const struct natset_fds *fds, const struct natset_want *want)
 {
 	int cpus = libbpf_num_possible_cpus(), rc;
@@ -184,7 +173,9 @@ int natset_write(const struct natset_fds *fds, const struct natset_want *want)
 	rc = drop_unwanted(fds, &nat, want);
 	if (!rc)
 		rc = add_wanted(fds, &nat, want, room);
-	return rc ? rc : set_on(fds, want->n > 0);
+	if (rc)
+		return rc;
+	return mapset_on(fds->settings, want->n > 0 ? WEIR_ON_NAT : 0, want->n > 0 ? 0 : WEIR_ON_NAT);
 }
 
 int natset_state(const struct natset_fds *fds, uint32_t now, struct natset_state *out)
