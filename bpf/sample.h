@@ -71,23 +71,10 @@ struct ends {
 	__u8 proto;
 };
 
-static __always_inline void mapped4(__be32 *to, __be32 from)
-{
-	to[0] = 0;
-	to[1] = 0;
-	to[2] = bpf_htonl(0xffff);
-	to[3] = from;
-}
-
 static __always_inline void ends_of_flow(struct ends *e, const struct weir_flow *flow)
 {
-	if (flow->family == WEIR_FAMILY_6) {
-		copy_address(e->source, flow->source);
-		copy_address(e->dest, flow->dest);
-	} else {
-		mapped4(e->source, flow->source[0]);
-		mapped4(e->dest, flow->dest[0]);
-	}
+	map_address(e->source, flow->source, flow->family);
+	map_address(e->dest, flow->dest, flow->family);
 	e->source_port = flow->source_port;
 	e->dest_port = flow->dest_port;
 	e->proto = flow->proto;
@@ -111,8 +98,8 @@ static __always_inline void ends_of_frame(struct ends *e, const struct xdp_md *c
 		tag = cursor_pull(&c, sizeof(*tag));
 	type = tag ? tag->next : eth->h_proto;
 	if (type == bpf_htons(ETH_P_IP) && (ip4 = cursor_pull(&c, sizeof(*ip4)))) {
-		mapped4(e->source, ip4->saddr);
-		mapped4(e->dest, ip4->daddr);
+		map_address(e->source, &ip4->saddr, WEIR_FAMILY_4);
+		map_address(e->dest, &ip4->daddr, WEIR_FAMILY_4);
 		e->proto = ip4->protocol;
 		plain = ip4->ihl == sizeof(*ip4) / 4 && !(ip4->frag_off & bpf_htons(IP_OFFSET));
 	} else if (type == bpf_htons(ETH_P_IPV6) && (ip6 = cursor_pull(&c, sizeof(*ip6)))) {
