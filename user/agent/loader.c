@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * loader.c -- the one privileged process of the agent (see loader.h): it answers the agent's
- * messages, keeps backends' next hops fresh and ends transitions. It never reads from the network.
+ * messages, keeps backends' next hops fresh (loader_ways.c) and ends transitions. It never reads from the
+ * network.
  */
 #include "user/agent/loader.h"
 
@@ -22,13 +23,11 @@
 #include "lib/log.h"
 #include "user/agent/loader_int.h"
 
-#define CONFIRM_SECONDS	  20  /* below the kernel's base_reachable_time of 30 s */
 #define RETRY_MS	  200 /* for next hops that are being resolved */
 #define SETTLE_MS	  1000
 #define DEBOUNCE_MS	  20
-#define OWN_ADDRESSES_MAX 1024
 
-/* ---- answers -------------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
 int loader_answer_error(struct loader *l, int err, const char *fmt, ...)
 {
@@ -44,167 +43,6 @@ int loader_answer_error(struct loader *l, int err, const char *fmt, ...)
 int loader_answer_maps(struct loader *l, int rc)
 {
 	return rc < 0 ? loader_answer_error(l, rc, "%s", maps_error(l->maps)) : rc;
-}
-
-static int do_service_set(struct loader *l)
-{
-	struct maps_service s;
-	size_t left = l->in.len - sizeof(s);
-
-	if (l->in.len < sizeof(s))
-		return -EBADMSG;
-	memcpy(&s, l->in.body, sizeof(s));
-	s.name[sizeof(s.name) - 1] = 0;
-	if (left != s.naddresses * sizeof(struct maps_address))
-		return -EBADMSG;
-	return loader_answer_maps(
-		l, maps_service_set(l->maps, &s, (const void *)(l->in.body + sizeof(s))));
-}
-
-/* Ways that were asked for in one round: thousands of tunnels have the same few edges. */
-struct ways {
-	struct {
-		struct addr to;
-		struct netlink_way way;
-		int rc;
-	} known[64];
-	size_t n;
-};
-
-static int find_way(struct loader *l, struct ways *ways, const struct addr *to,
-		    struct netlink_way *way)
-{
-	int rc;
-
-	for (size_t i = 0; ways && i < ways->n; i++) {
-		if (!addr_equal(&ways->known[i].to, to))
-			continue;
-		*way = ways->known[i].way;
-		return ways->known[i].rc;
-	}
-	rc = netlink_way(l->nl, to, way);
-	if (ways && ways->n < sizeof(ways->known) / sizeof(*ways->known)) {
-		ways->known[ways->n].to = *to;
-		ways->known[ways->n].way = *way;
-		ways->known[ways->n++].rc = rc;
-	}
-	return rc;
-}
-
-struct addr loader_backend_address(const struct weir_backend *b)
-{
-	struct addr to = { .family = b->family == WEIR_FAMILY_4 ? AF_INET : AF_INET6 };
-
-	memcpy(to.bytes, b->addr, sizeof(to.bytes));
-	return to;
-}
-
-/* ways may be NULL. */
-static int backend_resolve(struct loader *l, uint32_t index, struct ways *ways)
-{
-	const struct weir_backend *b = maps_backend(l->maps, index);
-	struct netlink_way way;
-	struct addr to;
-	int rc;
-
-	if (!b)
-		return 0;
-	to = loader_backend_address(b);
-	rc = find_way(l, ways, &to, &way);
-	if (rc == -EAGAIN) {
-		/* The same interface as before: the link address that was known may well be right.
-		 */
-		l->unresolved = true;
-		if (b->ifindex == way.ifindex)
-			memcpy(way.mac, b->mac, sizeof(way.mac));
-		else
-			way.ifindex = 0;
-	} else if (rc) {
-		memset(&way, 0, sizeof(way));
-	}
-	loader_tunnel_source(l, b, &way);
-	return maps_backend_way(l->maps, index, &way);
-}
-
-static int do_backend_set(struct loader *l)
-{
-	struct loader_backend b;
-	int rc;
-
-	if (l->in.len != sizeof(b) || l->in.number >= maps_max(l->maps)->services)
-		return -EBADMSG;
-	memcpy(&b, l->in.body, sizeof(b));
-	b.name[sizeof(b.name) - 1] = 0;
-	rc = maps_backend_set(l->maps, (int)l->in.number, b.name, &b.address, b.up);
-	if (rc > 0)
-		backend_resolve(l, (uint32_t)rc, NULL);
-	return loader_answer_maps(l, rc);
-}
-
-static int do_backend_quic(struct loader *l)
-{
-	if (l->in.len > WEIR_QUIC_ID_MAX)
-		return -EBADMSG;
-	return loader_answer_maps(l, maps_backend_quic(l->maps, (int)l->in.number, l->in.offset,
-						       l->in.body, (uint8_t)l->in.len));
-}
-
-static int do_slots_get(struct loader *l)
-{
-	uint16_t *owner = (uint16_t *)l->out.body;
-	uint32_t n = 0, count = 0;
-	const struct weir_slot *slot;
-
-	if (l->in.number >= maps_max(l->maps)->services)
-		return -EBADMSG;
-	slot = maps_slots(l->maps, (int)l->in.number, &n);
-	if (!slot || l->in.offset > n)
-		return -ENOENT;
-	while (count < LOADER_SLOTS_MAX && l->in.offset + count < n) {
-		owner[count] = slot[l->in.offset + count].current;
-		count++;
-	}
-	l->out.len = count * sizeof(*owner);
-	return (int)n;
-}
-
-static int do_slots_put(struct loader *l)
-{
-	uint32_t n = l->in.len / sizeof(uint16_t);
-
-	if (l->in.offset > maps_max(l->maps)->slots || n > maps_max(l->maps)->slots - l->in.offset)
-		return -EBADMSG;
-	memcpy(l->put + l->in.offset, l->in.body, n * sizeof(uint16_t));
-	return 0;
-}
-
-static int do_slots_set(struct loader *l)
-{
-	uint32_t generation;
-
-	if (l->in.len != sizeof(generation) || l->in.offset > maps_max(l->maps)->slots ||
-	    l->in.number >= maps_max(l->maps)->services)
-		return -EBADMSG;
-	memcpy(&generation, l->in.body, sizeof(generation));
-	return loader_answer_maps(l, maps_slots_set(l->maps, (int)l->in.number, l->put,
-						    l->in.offset, generation, maps_now()));
-}
-
-static int do_state(struct loader *l)
-{
-	struct dataplane_service_state state = { 0 };
-	int service = (int)l->in.number, rc;
-
-	if (l->in.number >= maps_max(l->maps)->services || !maps_slots(l->maps, service, &state.slots))
-		return -ENOENT;
-	state.transition = maps_in_transition(l->maps, service);
-	state.generation = maps_generation(l->maps, service);
-	rc = mapset_count(l->fds.service_counts, l->in.number, &state.count);
-	if (rc)
-		return rc;
-	memcpy(l->out.body, &state, sizeof(state));
-	l->out.len = sizeof(state);
-	return 0;
 }
 
 static int do_reasons(struct loader *l)
@@ -329,23 +167,23 @@ static int dispatch(struct loader *l)
 {
 	switch (l->in.op) {
 	case LOADER_SERVICE_SET:
-		return do_service_set(l);
+		return loader_do_service_set(l);
 	case LOADER_BACKEND_SET:
-		return do_backend_set(l);
+		return loader_do_backend_set(l);
 	case LOADER_BACKEND_QUIC:
-		return do_backend_quic(l);
+		return loader_do_backend_quic(l);
 	case LOADER_SWEEP:
 		if (l->in.number != MAPS_CONFIGURED && l->in.number != MAPS_TUNNELS)
 			return -EBADMSG;
 		return loader_answer_maps(l, maps_sweep(l->maps, l->in.number));
 	case LOADER_SLOTS_GET:
-		return do_slots_get(l);
+		return loader_do_slots_get(l);
 	case LOADER_SLOTS_PUT:
-		return do_slots_put(l);
+		return loader_do_slots_put(l);
 	case LOADER_SLOTS_SET:
-		return do_slots_set(l);
+		return loader_do_slots_set(l);
 	case LOADER_STATE:
-		return do_state(l);
+		return loader_do_state(l);
 	case LOADER_TABLE_GET:
 		return loader_do_table_get(l);
 	case LOADER_TABLE_PUT:
@@ -470,66 +308,7 @@ static bool serve_one(struct loader *l)
 	return true;
 }
 
-/* ---- the kernel's tables --------------------------------------------------------------------- */
-
-struct own {
-	struct addr addr[OWN_ADDRESSES_MAX];
-	struct addr alone[OWN_ADDRESSES_MAX]; /* that are no network's, as service addresses are */
-	size_t n, nalone;
-};
-
-static void own_add(void *arg, const struct addr *a, unsigned int prefix_len)
-{
-	struct own *own = arg;
-
-	if (own->n == OWN_ADDRESSES_MAX || addr_is_loopback(a))
-		return;
-	own->addr[own->n++] = *a;
-	if (prefix_len == (a->family == AF_INET ? 32 : 128))
-		own->alone[own->nalone++] = *a;
-}
-
-static void refresh(struct loader *l)
-{
-	static struct own own;
-	static struct ways ways;
-	int rc;
-
-	l->stale = l->unresolved = false;
-	own.n = own.nalone = 0;
-	rc = netlink_addresses(l->nl, 0, own_add, &own);
-	if (!rc)
-		rc = mapset_decap_targets(&l->fds, own.addr, own.n);
-	if (!rc && l->egress)
-		rc = egress_addresses(l->egress, own.alone, own.nalone);
-	if (rc)
-		log_limited(LOG_LEVEL_WARN, 6, "this node's addresses cannot be read: %s",
-			    strerror(-rc));
-	loader_clamp(l);
-	ways.n = 0;
-	for (uint32_t i = 1; i < maps_backends_end(l->maps); i++)
-		backend_resolve(l, i, &ways);
-}
-
-static void confirm(struct loader *l, uint32_t now)
-{
-	struct addr last = { 0 };
-
-	if (now - l->confirmed < CONFIRM_SECONDS)
-		return;
-	l->confirmed = now;
-	for (uint32_t i = 1; i < maps_backends_end(l->maps); i++) {
-		const struct weir_backend *b = maps_backend(l->maps, i);
-		struct addr to;
-
-		if (!b || (b->flags & WEIR_BACKEND_LOCAL))
-			continue;
-		to = loader_backend_address(b);
-		if (!addr_equal(&to, &last))
-			netlink_confirm(l->nl, &to);
-		last = to;
-	}
-}
+/* ---- serving ---- */
 
 static void serve(struct loader *l)
 {
@@ -553,20 +332,19 @@ static void serve(struct loader *l)
 			l->stale = true;
 		}
 		if (n == 0 && (l->stale || l->unresolved))
-			refresh(l);
+			loader_refresh(l);
 		if (now != settled) {
 			settled = now;
 			maps_settle(l->maps, now, l->drain_s);
 			if (l->stale) /* news that never pause must not put this off for ever */
-				refresh(l);
-			confirm(l, now);
+				loader_refresh(l);
+			loader_confirm(l, now);
 			loader_probe_tick(l, now);
 		}
 	}
 }
 
-/* ---- start -------------------------------------------------------------------------------------
- */
+/* ---- start ---- */
 
 size_t loader_decap_interfaces(const struct conf_agent *conf, const struct conf_tunnels *tunnels,
 			       char ***names)
@@ -674,7 +452,7 @@ static int start(struct loader *l, const struct conf_agent *conf,
 	}
 	/* Only root may ask whose tc filter is already there. */
 	l->started = true;
-	refresh(l);
+	loader_refresh(l);
 	rc = priv_drop(user, "cap_bpf,cap_net_admin", PRIV_NONE);
 	if (rc)
 		log_error("the loader cannot give up its privileges: %s", strerror(-rc));

@@ -75,6 +75,21 @@ int loader_start_tunnels(struct loader *l, const struct conf_agent *conf,
 void loader_tunnel_source(struct loader *l, const struct weir_backend *b, struct netlink_way *way);
 
 struct addr loader_backend_address(const struct weir_backend *b);
+/* The way to a backend, from the kernel's tables into the map (loader_ways.c). */
+int loader_backend_resolve(struct loader *l, uint32_t index);
+/* After the kernel's tables changed: this node's addresses, and the ways to all backends. */
+void loader_refresh(struct loader *l);
+/* Neighbours that only the packet path uses stay known to the kernel. */
+void loader_confirm(struct loader *l, uint32_t now);
+/* loader_services.c */
+int loader_do_service_set(struct loader *l);
+int loader_do_backend_set(struct loader *l);
+int loader_do_backend_quic(struct loader *l);
+int loader_do_slots_get(struct loader *l);
+int loader_do_slots_put(struct loader *l);
+int loader_do_slots_set(struct loader *l);
+int loader_do_state(struct loader *l);
+
 int loader_do_table_get(struct loader *l);
 int loader_do_table_put(struct loader *l);
 int loader_do_owner_get(struct loader *l);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * maps.c -- services, backends and slots in the pinned maps (see maps.h).
+ * maps.c -- the pinned maps as an earlier process left them, and services (see maps.h).
  */
 #include "user/agent/maps.h"
 
@@ -15,8 +15,6 @@
 #include <time.h>
 
 #include "user/agent/maps_int.h"
-#include "user/agent/netlink.h"
-#include "user/agent/ring.h"
 
 int maps_fail(struct maps *m, int err, const char *fmt, ...)
 {
@@ -41,8 +39,7 @@ uint32_t maps_now(void)
 	return (uint32_t)t.tv_sec;
 }
 
-/* ---- adoption ----------------------------------------------------------------------------------
- */
+/* ---- adoption ---- */
 
 static int read_services(struct maps *m)
 {
@@ -200,8 +197,7 @@ void maps_close(struct maps *m)
 	free(m);
 }
 
-/* ---- services
- * -------------------------------------------------------------------------------------- */
+/* ---- services ---- */
 
 bool maps_service_ok(const struct maps *m, int service)
 {
@@ -276,7 +272,7 @@ int maps_info_write(struct maps *m, int number)
 											 : 0;
 }
 
-static int count_clear(struct maps *m, int map, uint32_t index)
+int maps_count_clear(struct maps *m, int map, uint32_t index)
 {
 	memset(m->per_cpu, 0, (size_t)m->cpus * sizeof(*m->per_cpu));
 	return bpf_map_update_elem(map, &index, m->per_cpu, BPF_ANY) ? -errno : 0;
@@ -431,7 +427,7 @@ int maps_service_set(struct maps *m, const struct maps_service *s, const struct 
 	}
 	if (fresh) {
 		memcpy(m->info[number].name, s->name, sizeof(m->info[number].name));
-		count_clear(m, m->fds.service_counts, (uint32_t)number);
+		maps_count_clear(m, m->fds.service_counts, (uint32_t)number);
 	}
 	/* A configured service's old addresses wait for the sweep: another may take them over
 	 * before. */
@@ -467,306 +463,4 @@ int maps_service_set(struct maps *m, const struct maps_service *s, const struct 
 				 s->name, m->max.addresses);
 	return rc ? maps_fail(m, rc, "service %s cannot be written: %s", s->name, strerror(-rc))
 		  : number;
-}
-
-/* ---- backends
- * ----------------------------------------------------------------------------------------- */
-
-uint32_t maps_backends_end(const struct maps *m)
-{
-	return m->backends_end;
-}
-
-const struct weir_backend *maps_backend(const struct maps *m, uint32_t index)
-{
-	return index < m->backends_end && m->backends[index].family ? &m->backends[index] : NULL;
-}
-
-int maps_backend_write(struct maps *m, uint32_t index)
-{
-	return bpf_map_update_elem(m->fds.backends, &index, &m->backends[index], BPF_ANY) ? -errno
-											  : 0;
-}
-
-/* The load of who had the index before says nothing of who has it now. */
-static void load_clear(const struct maps *m, uint32_t index)
-{
-	const uint32_t unknown = 0;
-
-	bpf_map_update_elem(m->fds.backend_loads, &index, &unknown, BPF_ANY);
-}
-
-/* Its index, found or given out; *found says which. */
-static int backend_place(struct maps *m, int service, uint64_t id, const struct addr *address,
-			 bool *found)
-{
-	struct weir_backend new = {
-		.id = id,
-		.service = (uint16_t)service,
-		.family = address->family == AF_INET ? WEIR_FAMILY_4 : WEIR_FAMILY_6,
-	};
-	uint32_t index, place = 0;
-	const struct weir_backend *b;
-
-	if (!maps_service_ok(m, service))
-		return maps_fail(m, -ENOENT, "there is no service number %d", service);
-	if (address->family != AF_INET && address->family != AF_INET6)
-		return maps_fail(m, -EINVAL, "a backend of %s has no address",
-				 m->info[service].name);
-	memcpy(new.addr, address->bytes, address->family == AF_INET ? 4 : 16);
-	for (index = 1; index < m->backends_end; index++) {
-		b = &m->backends[index];
-		if (!b->family && !place)
-			place = index;
-		if (b->family == new.family && b->id == new.id && b->service == new.service &&
-		    !memcmp(b->addr, new.addr, sizeof(new.addr)))
-			break;
-	}
-	*found = index < m->backends_end;
-	if (!*found) {
-		index = place ? place : m->backends_end;
-		if (index >= m->max.backends)
-			return maps_fail(m, -ENOSPC,
-					 "there is room for %u backends, all of it is taken: raise "
-					 "agent.limits.backends and restart weir-agent",
-					 m->max.backends - 1);
-		m->backends[index] = new;
-		count_clear(m, m->fds.backend_counts, index);
-		load_clear(m, index);
-		if (index == m->backends_end)
-			m->backends_end++;
-	}
-	return (int)index;
-}
-
-int maps_backend_set(struct maps *m, int service, const char *name, const struct addr *address,
-		     bool up)
-{
-	struct weir_backend *b;
-	bool found;
-	int rc, index = backend_place(m, service, ring_id(name), address, &found);
-
-	if (index < 0)
-		return index;
-	b = &m->backends[index];
-	b->flags = (uint8_t)((b->flags & ~WEIR_BACKEND_DOWN) | (up ? 0 : WEIR_BACKEND_DOWN));
-	m->backend_set[index] = true;
-	rc = maps_backend_write(m, (uint32_t)index);
-	return rc ? maps_fail(m, rc, "backend %s cannot be written: %s", name, strerror(-rc))
-		  : index;
-}
-
-int maps_owner_set(struct maps *m, int service, uint64_t id, const struct addr *address, bool up)
-{
-	bool found;
-	int rc, index = backend_place(m, service, id, address, &found);
-
-	if (index < 0 || found)
-		return index;
-	m->backends[index].flags = up ? 0 : WEIR_BACKEND_DOWN;
-	rc = maps_backend_write(m, (uint32_t)index);
-	return rc ? maps_fail(m, rc, "a former owner of slots cannot be written: %s", strerror(-rc))
-		  : index;
-}
-
-int maps_backend_way(struct maps *m, uint32_t index, const struct netlink_way *way)
-{
-	struct weir_backend *b = &m->backends[index], old = *b;
-
-	b->flags =
-		(uint8_t)((b->flags & ~WEIR_BACKEND_LOCAL) | (way->local ? WEIR_BACKEND_LOCAL : 0));
-	b->ifindex = way->ifindex;
-	memcpy(b->mac, way->mac, sizeof(b->mac));
-	memcpy(b->source_mac, way->source_mac, sizeof(b->source_mac));
-	b->mtu = way->mtu;
-	memset(b->source, 0, sizeof(b->source));
-	if (way->source.family == (b->family == WEIR_FAMILY_4 ? AF_INET : AF_INET6))
-		memcpy(b->source, way->source.bytes, b->family == WEIR_FAMILY_4 ? 4 : 16);
-	if (!memcmp(b, &old, sizeof(old)))
-		return 0;
-	return maps_backend_write(m, index);
-}
-
-/* ---- slots
- * ---------------------------------------------------------------------------------------------- */
-
-struct weir_slot *maps_slots(struct maps *m, int service, uint32_t *n)
-{
-	const struct service_state *state;
-
-	if (!maps_service_ok(m, service))
-		return NULL;
-	state = &m->state[service];
-	*n = state->pending_slots ? state->pending_slots : m->info[service].slots;
-	return m->slots + (state->pending_slots ? state->pending_first : m->info[service].first);
-}
-
-/* The second half first: when the packet path sees `previous`, the stamps are there. */
-static void slot_store(struct weir_slot *to, const struct weir_slot *from)
-{
-	uint64_t head;
-
-	to->owners[2] = from->owners[2];
-	to->since = from->since;
-	to->elsewhere = from->elsewhere;
-	memcpy(&head, from, sizeof(head));
-	__atomic_store_n((uint64_t *)to, head, __ATOMIC_RELEASE);
-}
-
-static bool backend_up(const struct maps *m, uint32_t index)
-{
-	return index < m->backends_end && m->backends[index].family &&
-	       !(m->backends[index].flags & WEIR_BACKEND_DOWN);
-}
-
-/* Pending slots are complete now: all addresses point at them. */
-static int slots_replace(struct maps *m, int service)
-{
-	struct service_state *state = &m->state[service];
-	struct weir_service_info *info = &m->info[service];
-
-	info->first = state->pending_first;
-	info->slots = state->pending_slots;
-	state->pending_slots = 0;
-	state->value.first = info->first;
-	state->value.slots = info->slots;
-	return maps_keys_write(m, service);
-}
-
-int maps_slots_set(struct maps *m, int service, const uint16_t *owner, uint32_t n,
-		   uint32_t generation, uint32_t now)
-{
-	uint32_t have = 0, moved = 0;
-	struct weir_slot *slot = maps_slots(m, service, &have);
-	int rc;
-
-	if (!slot)
-		return maps_fail(m, -ENOENT, "there is no service number %d", service);
-	if (n != have)
-		return maps_fail(m, -EINVAL, "service %s has %u slots, not %u",
-				 m->info[service].name, have, n);
-	for (uint32_t i = 0; i < n; i++) {
-		struct weir_slot s = slot[i];
-
-		if (owner[i] && !maps_backend(m, owner[i]))
-			return maps_fail(m, -EINVAL, "slot %u: there is no backend %u", i,
-					 owner[i]);
-		if (!slot_move(&s, owner[i], backend_up(m, s.current), now))
-			continue;
-		slot_store(&slot[i], &s);
-		moved++;
-	}
-	if (m->state[service].pending_slots) {
-		rc = slots_replace(m, service);
-		if (rc)
-			return rc;
-	}
-	m->info[service].generation = generation;
-	rc = maps_info_write(m, service);
-	return rc ? rc : (int)moved;
-}
-
-int maps_table_get(const struct maps *m, int service, uint32_t offset, struct weir_slot *out,
-		   uint32_t n, uint32_t now)
-{
-	const struct weir_service_info *info = &m->info[maps_service_ok(m, service) ? service : 0];
-
-	if (!maps_service_ok(m, service) || offset > info->slots)
-		return -ENOENT;
-	for (uint32_t i = 0; i < n && offset + i < info->slots; i++) {
-		out[i] = m->slots[info->first + offset + i];
-		out[i].since = out[i].previous ? (uint16_t)(now - out[i].since) : 0;
-		out[i].elsewhere = out[i].previous && (int32_t)(now - out[i].elsewhere) > 0
-					   ? now - out[i].elsewhere
-					   : 0;
-	}
-	return (int)info->slots;
-}
-
-/* Only what is a backend of ours; a slot without an owner learns nothing. */
-static void owners_check(const struct maps *m, struct weir_slot *slot)
-{
-	unsigned int used = 0;
-
-	slot->current = maps_backend(m, slot->current) ? slot->current : 0;
-	slot->previous = maps_backend(m, slot->previous) ? slot->previous : 0;
-	for (unsigned int i = 0; i < WEIR_OWNERS; i++)
-		if (maps_backend(m, slot->owners[i]))
-			slot->owners[used++] = slot->owners[i];
-	while (used < WEIR_OWNERS)
-		slot->owners[used++] = 0;
-}
-
-int maps_table_put(struct maps *m, int service, uint32_t offset, const struct weir_slot *in,
-		   uint32_t n, bool serving, uint32_t now)
-{
-	uint32_t have = 0;
-	struct weir_slot *slot = maps_slots(m, service, &have);
-	int changed = 0;
-
-	if (!slot || offset > have || n > have - offset)
-		return maps_fail(m, -EINVAL, "service %d has %u slots", service, have);
-	for (uint32_t i = 0; i < n; i++) {
-		struct weir_slot mine = slot[offset + i], theirs = in[i];
-
-		theirs.since = (uint16_t)(now - theirs.since);
-		theirs.elsewhere = now - theirs.elsewhere;
-		owners_check(m, &theirs);
-		if (!slot_copy(&mine, &theirs, serving))
-			continue;
-		slot_store(&slot[offset + i], &mine);
-		changed++;
-	}
-	return changed;
-}
-
-uint32_t maps_generation(const struct maps *m, int service)
-{
-	return maps_service_ok(m, service) ? m->info[service].generation : 0;
-}
-
-uint32_t maps_settle(struct maps *m, uint32_t now, uint32_t drain_s)
-{
-	uint32_t still = 0;
-
-	for (int k = 0; k < (int)m->max.services; k++) {
-		struct weir_slot *slot = m->slots + m->info[k].first;
-
-		for (uint32_t i = 0; maps_service_ok(m, k) && i < m->info[k].slots; i++) {
-			struct weir_slot s = slot[i];
-
-			if (!s.previous)
-				continue;
-			if (slot_settle(&s, now, drain_s))
-				slot_store(&slot[i], &s);
-			else
-				still++;
-		}
-	}
-	return still;
-}
-
-uint32_t maps_transitions(const struct maps *m, uint8_t *live)
-{
-	uint32_t n = 0;
-
-	for (int k = 0; k < (int)m->max.services; k++)
-		for (uint32_t i = 0; maps_service_ok(m, k) && i < m->info[k].slots; i++) {
-			const struct weir_slot *slot = &m->slots[m->info[k].first + i];
-
-			if (!slot->previous)
-				continue;
-			live[slot->since] = 1;
-			n++;
-		}
-	return n;
-}
-
-uint32_t maps_in_transition(const struct maps *m, int service)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; maps_service_ok(m, service) && i < m->info[service].slots; i++)
-		n += m->slots[m->info[service].first + i].previous != 0;
-	return n;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * maps_int.h -- what maps.c (services, backends, slots) and maps_sweep.c (what ends) share.
+ * maps_int.h -- what maps.c (services), maps_backends.c, maps_slots.c, maps_prefix.c, maps_quic.c and
+ * maps_sweep.c (what ends) share.
  *
  * Two kinds of services live side by side: the configured ones, which are all set again by each
  * start and reload and swept then, and tunnels ("t:NAME"), which come and go one by one.
@@ -47,6 +48,8 @@ struct weir_port_key maps_port_key(const struct weir_service_key *key);
 void maps_state_free(struct service_state *state); /* leaves zeros */
 int maps_info_write(struct maps *m, int number);
 int maps_keys_write(struct maps *m, int number);
+/* A backend or service that gets a number begins to count at 0; map: its per-CPU counters. */
+int maps_count_clear(struct maps *m, int map, uint32_t index);
 int maps_backend_write(struct maps *m, uint32_t index);
 /* Services by networks (maps_prefix.c): as an earlier process left them; of a configuration (0, -ENOMEM,
  * -EADDRINUSE), which writes nothing; into the map; out of it, when nobody set them. */
