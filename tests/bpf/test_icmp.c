@@ -10,58 +10,13 @@
 
 #include <cmocka.h>
 
-#include "tests/bpf/edge.h"
-
-#define CLIENT  "192.0.2.1"
-#define CLIENT6 "2001:db8:c::1"
-#define ROUTER  "192.0.2.254"
-#define ROUTER6 "2001:db8:c::fe"
-#define VIP     "198.18.1.100"
-#define VIP6    "2001:db8:1::100"
-#define SELF    "198.18.1.1"
-
-
-static struct frame f;
-static struct outcome o;
-
-static void expect(uint32_t action, int reason)
-{
-	edge_run(&f, &o);
-	assert_int_equal(o.reason, reason);
-	assert_int_equal(o.action, action);
-}
-
-static void expect_untouched(void)
-{
-	expect(XDP_PASS, WEIR_REASON_NOT_OURS);
-	assert_int_equal(o.len, f.len);
-	assert_memory_equal(o.data, f.data, f.len);
-}
-
-static int start(void **state)
-{
-	edge_reset(state);
-	put_service(VIP, 80, IPPROTO_TCP, 1, 0, 4, WEIR_ENCAP_IPIP, 0);
-	put_service(VIP6, 80, IPPROTO_TCP, 1, 0, 4, WEIR_ENCAP_IPIP, 0);
-	for (uint16_t i = 0; i < 4; i++) {
-		char address[] = "198.18.1.11";
-
-		address[10] = (char)('1' + i);
-		put_backend((uint16_t)(i + 1), address, SELF, 0);
-		slot(i)->current = (uint16_t)(i + 1);
-	}
-	return 0;
-}
+#include "tests/bpf/packets.h"
 
 /* ---- echo ---- */
 
 static void echo(bool is6, const char *dest, uint32_t payload)
 {
-	frame_eth(&f);
-	if (is6)
-		frame_ip6(&f, CLIENT6, dest);
-	else
-		frame_ip4(&f, CLIENT, dest);
+	client_ip(is6, dest);
 	((uint8_t *)frame_icmp(&f, is6 ? 128 : 8, 0))[5] = 7;   /* an identifier */
 	frame_bytes(&f, NULL, payload);
 	frame_end(&f);
@@ -105,14 +60,14 @@ static void echo_to_a_stranger_passes(void **state)
 {
 	(void)state;
 	echo(false, "198.18.1.101", 56);
-	expect_untouched();
+	expect_untouched(WEIR_REASON_NOT_OURS);
 }
 
 static void echo6_to_a_stranger_passes(void **state)
 {
 	(void)state;
 	echo(true, "2001:db8:1::101", 56);
-	expect_untouched();
+	expect_untouched(WEIR_REASON_NOT_OURS);
 }
 
 static void echo_switched_off_passes(void **state)
@@ -122,7 +77,7 @@ static void echo_switched_off_passes(void **state)
 	(void)state;
 	put_settings(&s);
 	echo(false, VIP, 56);
-	expect_untouched();
+	expect_untouched(WEIR_REASON_NOT_OURS);
 }
 
 static void fragment_of_an_echo_passes(void **state)
@@ -130,7 +85,7 @@ static void fragment_of_an_echo_passes(void **state)
 	(void)state;
 	echo(false, VIP, 56);
 	f.data[20] = 0x20;
-	expect_untouched();
+	expect_untouched(WEIR_REASON_NOT_OURS);
 }
 
 static void echo_reply_passes(void **state)
@@ -138,7 +93,7 @@ static void echo_reply_passes(void **state)
 	(void)state;
 	echo(false, VIP, 56);
 	f.data[34] = 0;
-	expect_untouched();
+	expect_untouched(WEIR_REASON_NOT_OURS);
 }
 
 static void neighbour_solicitation_passes(void **state)
@@ -146,7 +101,7 @@ static void neighbour_solicitation_passes(void **state)
 	(void)state;
 	echo(true, VIP6, 24);
 	f.data[54] = 135;
-	expect_untouched();
+	expect_untouched(WEIR_REASON_NOT_OURS);
 }
 
 static void truncated_icmp(void **state)
@@ -162,14 +117,7 @@ static void truncated_icmp(void **state)
 
 static void tcp(bool is6, uint32_t ip_bytes)
 {
-	frame_eth(&f);
-	if (is6)
-		frame_ip6(&f, CLIENT6, VIP6);
-	else
-		frame_ip4(&f, CLIENT, VIP);
-	frame_tcp(&f, 40000, 80, TCP_ACK);
-	frame_bytes(&f, NULL, ip_bytes - (is6 ? 60 : 40));
-	frame_end(&f);
+	client_segment(is6, NULL, 40000, 80, TCP_ACK, ip_bytes - (is6 ? 60 : 40));
 }
 
 static void too_big_is_told(void **state)
@@ -267,24 +215,11 @@ static void error6(const char *to, const char *quoted, uint16_t client_port)
 	frame_end(&f);
 }
 
-static int owner_of(bool is6, uint16_t client_port)
-{
-	frame_eth(&f);
-	if (is6)
-		frame_ip6(&f, CLIENT6, VIP6);
-	else
-		frame_ip4(&f, CLIENT, VIP);
-	frame_tcp(&f, client_port, 80, TCP_ACK);
-	frame_end(&f);
-	expect(XDP_TX, WEIR_REASON_FORWARDED);
-	return o.data[5];
-}
-
 static void error_goes_to_the_flows_backend(void **state)
 {
 	(void)state;
 	for (uint16_t port = 1000; port < 1020; port++) {
-		int owner = owner_of(false, port);
+		unsigned int owner = owner_of(false, IPPROTO_TCP, port);
 
 		error4(VIP, VIP, port);
 		expect(XDP_TX, WEIR_REASON_ICMP_ERROR);
@@ -297,7 +232,7 @@ static void error6_goes_to_the_flows_backend(void **state)
 {
 	(void)state;
 	for (uint16_t port = 1000; port < 1020; port++) {
-		int owner = owner_of(true, port);
+		unsigned int owner = owner_of(true, IPPROTO_TCP, port);
 
 		error6(VIP6, VIP6, port);
 		expect(XDP_TX, WEIR_REASON_ICMP_ERROR);
@@ -330,21 +265,21 @@ static void error_that_quotes_another_source_passes(void **state)
 {
 	(void)state;
 	error4("198.18.1.101", VIP, 1000);
-	expect_untouched();
+	expect_untouched(WEIR_REASON_NOT_OURS);
 }
 
 static void error_about_a_stranger_passes(void **state)
 {
 	(void)state;
 	error4("198.18.1.101", "198.18.1.101", 1000);
-	expect_untouched();
+	expect_untouched(WEIR_REASON_NOT_OURS);
 }
 
 static void error6_about_a_stranger_passes(void **state)
 {
 	(void)state;
 	error6(VIP6, "2001:db8:1::101", 1000);
-	expect_untouched();
+	expect_untouched(WEIR_REASON_NOT_OURS);
 }
 
 static void errors_switched_off(void **state)
@@ -354,7 +289,7 @@ static void errors_switched_off(void **state)
 	(void)state;
 	put_settings(&s);
 	error4(VIP, VIP, 1000);
-	expect_untouched();
+	expect_untouched(WEIR_REASON_NOT_OURS);
 }
 
 static void error_with_half_a_quote(void **state)
@@ -375,7 +310,7 @@ static void error_is_never_answered_by_an_error(void **state)
 	expect(XDP_DROP, WEIR_REASON_TOO_BIG_QUIET);
 }
 
-#define T(name) cmocka_unit_test_setup(name, start)
+#define T(name) cmocka_unit_test_setup(name, four_backends)
 
 int main(void)
 {
