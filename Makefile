@@ -372,7 +372,7 @@ $(foreach a,$(archives),$(foreach t,$(sort $(unit_$(a))),$(eval $(call unit_rule
 unit_tests := $(foreach a,$(archives),$(patsubst %,$(BUILD)/unit/%,$(sort $(unit_$(a)))))
 
 bpf_tests_bin := $(bpf_tests:%=build/tests/bpf/%)
-bpf_tests_with := $(addprefix build/tests/bpf/,edge.o frame.o check.o packets.o record.o)
+bpf_tests_with := $(addprefix build/tests/bpf/,edge.o frame.o check.o filter.o packets.o record.o)
 $(bpf_tests_bin) $(bpf_tests_with): cflags += -Ibuild
 $(bpf_tests_bin:=.o) $(bpf_tests_with): | build/skel/edge.skel.h build/skel/egress.skel.h build/skel/listen.skel.h
 $(bpf_tests_bin): %: %.o $(bpf_tests_with) build/agent.a build/lib.a
