@@ -385,6 +385,12 @@ build/bpf/lb_%.bpf.o: tests/bench/lb_%.bpf.c build/vmlinux/vmlinux.h
 	@mkdir -p $(@D)
 	$(call say,BPF)$(CLANG) -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -O2 -g -fno-strict-aliasing -Wall -Wextra \
 		-Wshadow -I. -Ibuild/vmlinux -MMD -MP -c $< -o $@
+# the edge program with one feature compiled out: what its code costs while it is off
+lb_without := block limit route sample prefixes nat checksum flags quic two affinity vlan decap all
+build/bpf/lb_without_%.bpf.o: tests/bench/lb_without.bpf.c build/vmlinux/vmlinux.h
+	@mkdir -p $(@D)
+	$(call say,BPF)$(CLANG) -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -O2 -g -fno-strict-aliasing -Wall -Wextra \
+		-Wshadow -I. -Ibuild/vmlinux -DWITHOUT_$* -MMD -MP -c $< -o $@
 build/bpf/dp_%.bpf.o: tests/net/dp_%.bpf.c build/vmlinux/vmlinux.h
 	@mkdir -p $(@D)
 	$(call say,BPF)$(CLANG) -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -O2 -g -fno-strict-aliasing -Wall -Wextra \
@@ -398,9 +404,10 @@ build/bpf/narrow.bpf.o: tests/bpf/narrow.bpf.c build/vmlinux/vmlinux.h
 	$(call say,BPF)$(CLANG) -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -O2 -g -fno-strict-aliasing -Wall -Wextra \
 		-Wshadow -I. -Ibuild/vmlinux -MMD -MP -c $< -o $@
 build/tests/bpf/test_route.o: | build/skel/narrow.skel.h
-build/tests/bench/lb_bench.o build/tests/bench/lb_live.o: cflags += -Ibuild
-build/tests/bench/lb_bench.o build/tests/bench/lb_live.o: | build/skel/lb_live.skel.h build/skel/edge.skel.h build/skel/lb_minimal.skel.h build/skel/lb_wrap.skel.h
-build/tests/bench/lb_bench: build/tests/bench/lb_bench.o build/tests/bench/lb_live.o build/tests/bpf/frame.o build/agent.a build/lib.a
+lb_bench_obj := $(addprefix build/tests/bench/,lb_bench.o lb_fill.o lb_live.o)
+$(lb_bench_obj): cflags += -Ibuild
+$(lb_bench_obj): | build/skel/lb_live.skel.h build/skel/edge.skel.h build/skel/lb_minimal.skel.h build/skel/lb_wrap.skel.h
+build/tests/bench/lb_bench: $(lb_bench_obj) build/tests/bpf/frame.o build/agent.a build/lib.a | $(lb_without:%=build/bpf/lb_without_%.bpf.o)
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 build/tests/bpf/verify: build/tests/bpf/verify.o
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)

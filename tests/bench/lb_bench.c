@@ -7,8 +7,11 @@
  * disturbs), in each of which every program and every scene takes part. A second object, BEFORE.o, can
  * be measured in the same run. Every run's return codes are checked: a figure is
  * of packets that were really sent (or passed).
+ *
+ * What a feature adds when off: the same packet with the feature off, less that through an object that
+ * was compiled without it (lb_without.bpf.c), on the same maps. What it adds when on: a packet that needs
+ * it, less one that does not.
  */
-#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -19,170 +22,44 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "bpf/abi/maps.h"
 #include "skel/edge.skel.h"
 #include "skel/lb_minimal.skel.h"
 #include "skel/lb_wrap.skel.h"
+#include "tests/bench/lb_fill.h"
 #include "tests/bench/lb_live.h"
 #include "tests/bench/lb_wrap.h"
+#include "tests/bpf/edge.h"
 #include "tests/bpf/frame.h"
-#include "user/agent/filterset.h"
 
 #define ROUNDS	 240
 #define REPEAT	 12000
-#define SCENES_MAX 24
-#define SLOTS	 4099
-#define BACKENDS 16
-#define LOOPBACK 1
-#define VIP	 "198.18.1.100"
+#define ALL	 (WEIR_ON_BLOCK | WEIR_ON_LIMIT)
 
-enum { FLOOR, EDGE, MINIMAL, BEFORE, PROGRAMS };
+/* Compiled out, in the order of their programs, from WITHOUT on. */
+#define OBJECTS(X) \
+	X(block) X(limit) X(route) X(sample) X(prefixes) X(nat) X(checksum) X(flags) X(quic) X(two) X(affinity) \
+	X(vlan) X(decap) X(all)
 
-static struct lb_wrap *wrap;
-static const struct bpf_object *edge_object, *before_object;
-static uint32_t programs = BEFORE;
+enum { FLOOR, EDGE, MINIMAL, BEFORE, WITHOUT };
+enum {
+#define NUMBER(name) WITHOUT_##name,
+	OBJECTS(NUMBER)
+#undef NUMBER
+	OBJECTS_COUNT,
+	WHOLE = -1 /* there is no object without it */
+};
+#define PROGRAMS (WITHOUT + OBJECTS_COUNT)
 
-static _Noreturn void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
+static const char *const objects[] = {
+#define TEXT(name) #name,
+	OBJECTS(TEXT)
+#undef TEXT
+};
 
-static void put(const struct bpf_map *map, const void *key, const void *value)
-{
-	if (bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY))
-		die(bpf_map__name(map));
-}
-
-static void put_in(const struct bpf_object *o, const char *map, const void *key, const void *value)
-{
-	put(bpf_object__find_map_by_name(o, map), key, value);
-}
-
-static void edge_service(const struct bpf_object *o, uint16_t port, uint8_t proto, uint8_t encap)
-{
-	struct weir_service_key key = { .port = htons(port),
-					.proto = proto,
-					.family = WEIR_FAMILY_4 };
-	struct weir_service value = { .number = 1, .slots = SLOTS, .encap = encap };
-
-	address_bytes((uint8_t *)key.addr, VIP);
-	put_in(o, "services", &key, &value);
-}
-
-static void edge_switch(const struct bpf_object *o, uint32_t on)
-{
-	const struct weir_settings set = { .services_version = 1, .on = on }; /* as the agent has it */
-	uint32_t zero = 0;
-
-	put_in(o, "settings", &zero, &set);
-}
-
-static int map_fd(const struct bpf_object *o, const char *name)
-{
-	return bpf_map__fd(bpf_object__find_map_by_name(o, name));
-}
-
-/* A list of 1,000 networks, limits that nobody reaches, and decapsulation; all of it idle until it is
- * switched on, but decapsulation, which has no switch. */
-static void edge_stages(const struct bpf_object *o)
-{
-	const struct filterset_fds fds = {
-		map_fd(o, "settings"), map_fd(o, "filter4"), map_fd(o, "filter6"),
-		map_fd(o, "filter_hints"), map_fd(o, "filter_limits"),
-		map_fd(o, "filter_buckets"), map_fd(o, "filter_shared"),
-	};
-	const struct weir_limits limits = { .of = { { 1, 1000000000 }, { 1, 1000000000 } },
-					    .bits4 = 24, .bits6 = 56 };
-	const struct weir_prefix from = { .bits = 96 + 16, .addr = { 0, 0, htonl(0xffff), htonl(0xc6120000) } };
-	const struct weir_target self = { .addr = { 0, 0, htonl(0xffff), htonl(0xc6120101) } };
-	uint32_t one = 1, lo = LOOPBACK;
-	struct filterset_entry e = { .family = WEIR_FAMILY_4, .len = 24, .verdict = WEIR_VERDICT_BLOCK };
-	struct filterset *fs;
-	int rc = filterset_open(&fs, &fds);
-
-	if (!rc)
-		rc = filterset_begin(fs);
-	for (uint32_t i = 0; !rc && i < 1000; i++) {
-		memcpy(e.addr, (const uint8_t[4]){ 203, (uint8_t)(i >> 8), (uint8_t)i }, 4);
-		rc = filterset_put(fs, &e, 1);
-	}
-	if (!rc)
-		rc = filterset_commit(fs);
-	if (!rc)
-		rc = filterset_limits(fs, &limits);
-	if (rc) {
-		errno = -rc;
-		die("filter");
-	}
-	filterset_close(fs);
-	put_in(o, "decap_sources", &from, &one);
-	put_in(o, "decap_targets", &self, &one);
-	put_in(o, "decap_ifaces", &lo, &one);
-}
-
-static void edge_fill(const struct bpf_object *o)
-{
-	struct weir_slot slot = { 0 };
-
-	edge_stages(o);
-	edge_switch(o, 0);
-	edge_service(o, 80, IPPROTO_TCP, WEIR_ENCAP_IPIP);
-	edge_service(o, 81, IPPROTO_TCP, WEIR_ENCAP_GUE);
-	edge_service(o, 53, IPPROTO_UDP, WEIR_ENCAP_IPIP);
-	for (uint32_t i = 0; i < SLOTS; i++) {
-		slot.current = (uint16_t)(1 + i % BACKENDS);
-		put_in(o, "slots", &i, &slot);
-	}
-	for (uint32_t i = 1; i <= BACKENDS; i++) {
-		struct weir_backend b = { .ifindex = 1,
-					  .service = 1,
-					  .family = WEIR_FAMILY_4,
-					  .mac = { 2, [5] = (uint8_t)i } };
-
-		address_bytes((uint8_t *)b.source, "198.18.1.1");
-		b.addr[0] = htonl(0xc6120200 + i);
-		put_in(o, "backends", &i, &b);
-	}
-}
-
-static struct lb_minimal *minimal_fill(void)
-{
-	struct lb_minimal *m = lb_minimal__open_and_load();
-	const uint16_t port[] = { 80, 81, 53 };
-
-	if (!m)
-		die("minimal");
-	for (int i = 0; i < 3; i++) {
-		struct {
-			__be32 addr;
-			__be16 port;
-			uint16_t proto;
-		} key = { inet_addr(VIP), htons(port[i]),
-			  port[i] == 53 ? IPPROTO_UDP : IPPROTO_TCP };
-		uint32_t one = 1;
-
-		put(m->maps.minimal_services, &key, &one);
-	}
-	for (uint32_t i = 0; i < SLOTS; i++) {
-		uint32_t backend = 1 + i % BACKENDS;
-
-		put(m->maps.minimal_slots, &i, &backend);
-	}
-	for (uint32_t i = 1; i <= BACKENDS; i++) {
-		struct {
-			__be32 addr, source;
-			uint8_t mac[12];
-		} way = { htonl(0xc6120200 + i), inet_addr("198.18.1.1"), { 2 } };
-
-		put(m->maps.minimal_ways, &i, &way);
-	}
-	return m;
-}
-
-#define ALL (WEIR_ON_BLOCK | WEIR_ON_LIMIT)
+/* How a scene's frame is made. */
+enum frames { PLAIN, TAGGED, QUIC, IPIP_IN, GUE_IN };
 
 struct scene {
 	const char *name, *dest;
@@ -192,12 +69,91 @@ struct scene {
 	uint8_t expect; /* XDP action of every packet */
 	uint8_t flags;	/* of TCP; 0: ACK */
 	uint32_t on;	/* switches */
-	int base;	/* scene that differs in the switch alone; 0: none */
+	enum frames frames;
+	bool opens;	/* decapsulation is set up */
 };
 
+enum {
+	FLOWS1, FLOWS100K, FLOWS1M, TCP_NEW, UDP_NEW, NOT_OURS, GUE1, ALLSTAGES, SYN_ALLSTAGES,
+	REPORTED, /* those before are compared with the minimal forwarder, those behind with each other */
+	UDP1 = REPORTED, GUE6, BLOCK, LIMIT, LIMIT_UDP, FLAGS, SAMPLE, PREFIXES, NAT_BACK, NAT, ROUTE, CHECKSUM,
+	OWNERS, QUIC1, TWO, ADDRESSES, VLAN, IPIP_CLOSED, IPIP_OPENED, GUE_CLOSED, GUE_OPENED,
+	SCENES
+};
+
+static const struct scene scenes[SCENES] = {
+	[FLOWS1] = { "tcp4.flows1", LB_VIP, IPPROTO_TCP, LB_IPIP, 1, XDP_TX, .on = 0 },
+	[FLOWS100K] = { "tcp4.flows100k", LB_VIP, IPPROTO_TCP, LB_IPIP, 100000, XDP_TX, .on = 0 },
+	[FLOWS1M] = { "tcp4.flows1m", LB_VIP, IPPROTO_TCP, LB_IPIP, 1000000, XDP_TX, .on = 0 },
+	[TCP_NEW] = { "tcp4.new", LB_VIP, IPPROTO_TCP, LB_IPIP, 4000000, XDP_TX, .flags = TCP_SYN },
+	[UDP_NEW] = { "udp4.new", LB_VIP, IPPROTO_UDP, LB_UDP, 4000000, XDP_TX, .on = 0 },
+	[NOT_OURS] = { "notours", LB_OTHER, IPPROTO_TCP, LB_IPIP, 1, XDP_PASS, .on = 0 },
+	[GUE1] = { "gue.flows1", LB_VIP, IPPROTO_TCP, LB_GUE, 1, XDP_TX, .on = 0 },
+	[ALLSTAGES] = { "tcp4.allstages", LB_VIP, IPPROTO_TCP, LB_IPIP, 1, XDP_TX, .on = ALL, .opens = true },
+	[SYN_ALLSTAGES] = { "syn4.allstages", LB_VIP, IPPROTO_TCP, LB_IPIP, 1, XDP_TX, .on = ALL, .opens = true,
+			    .flags = TCP_SYN },
+	[UDP1] = { "udp4.flows1", LB_VIP, IPPROTO_UDP, LB_UDP, 1, XDP_TX, .on = 0 },
+	[GUE6] = { "gue6.flows1", LB_VIP6, IPPROTO_TCP, LB_GUE, 1, XDP_TX, .on = 0 },
+	[BLOCK] = { "block", LB_VIP, IPPROTO_TCP, LB_IPIP, 1, XDP_TX, .on = WEIR_ON_BLOCK },
+	[LIMIT] = { "limit", LB_VIP, IPPROTO_TCP, LB_IPIP, 1, XDP_TX, .on = WEIR_ON_LIMIT },
+	[LIMIT_UDP] = { "limit.udp", LB_VIP, IPPROTO_UDP, LB_UDP, 4000000, XDP_TX, .on = WEIR_ON_LIMIT },
+	[FLAGS] = { "flags", LB_VIP, IPPROTO_TCP, LB_IPIP, 1, XDP_TX, .on = WEIR_ON_FLAGS },
+	[SAMPLE] = { "sample", LB_VIP, IPPROTO_TCP, LB_IPIP, 1, XDP_TX, .on = WEIR_ON_SAMPLE },
+	[PREFIXES] = { "prefixes", LB_OTHER, IPPROTO_TCP, LB_IPIP, 1, XDP_PASS, .on = WEIR_ON_PREFIXES },
+	[NAT_BACK] = { "nat.others", LB_OTHER, IPPROTO_TCP, LB_IPIP, 1, XDP_PASS, .on = WEIR_ON_NAT },
+	[NAT] = { "nat", LB_VIP, IPPROTO_UDP, LB_NAT, 1, XDP_TX, .on = WEIR_ON_NAT },
+	[ROUTE] = { "route", LB_OTHER, IPPROTO_TCP, LB_IPIP, 1, XDP_PASS, .on = WEIR_ON_ROUTE },
+	[CHECKSUM] = { "checksum", LB_VIP6, IPPROTO_TCP, LB_GUE, 1, XDP_TX, .on = WEIR_ON_CHECKSUM },
+	[OWNERS] = { "owners", LB_VIP, IPPROTO_TCP, LB_OWNERS, 1, XDP_TX, .on = 0 },
+	[QUIC1] = { "quic", LB_VIP, IPPROTO_UDP, LB_QUIC, 1, XDP_TX, .frames = QUIC },
+	[TWO] = { "two", LB_VIP, IPPROTO_TCP, LB_TWO, 1, XDP_TX, .on = 0 },
+	[ADDRESSES] = { "affinity", LB_VIP, IPPROTO_TCP, LB_ADDRESSES, 1, XDP_TX, .on = 0 },
+	[VLAN] = { "vlan", LB_VIP, IPPROTO_TCP, LB_IPIP, 1, XDP_TX, .frames = TAGGED },
+	[IPIP_CLOSED] = { "ipip.closed", LB_SELF, IPPROTO_TCP, LB_IPIP, 1, XDP_PASS, .frames = IPIP_IN },
+	[IPIP_OPENED] = { "decap.ipip", LB_SELF, IPPROTO_TCP, LB_IPIP, 1, XDP_PASS, .frames = IPIP_IN, .opens = true },
+	[GUE_CLOSED] = { "gue.closed", LB_SELF, IPPROTO_TCP, LB_IPIP, 1, XDP_PASS, .frames = GUE_IN },
+	[GUE_OPENED] = { "decap.gue", LB_SELF, IPPROTO_TCP, LB_IPIP, 1, XDP_PASS, .frames = GUE_IN, .opens = true },
+};
+
+/* base: the packet that does without; on: the one that needs the feature, 0: there is none. */
+static const struct feature {
+	const char *name;
+	int base, on, without;
+} features[] = {
+	{ "block", FLOWS1, BLOCK, WITHOUT_block },
+	{ "limit", FLOWS1, LIMIT, WITHOUT_limit },
+	{ "limit.udp", UDP_NEW, LIMIT_UDP, WITHOUT_limit },
+	{ "flags", FLOWS1, FLAGS, WITHOUT_flags },
+	{ "sample", FLOWS1, SAMPLE, WITHOUT_sample },
+	{ "two", FLOWS1, TWO, WITHOUT_two },
+	{ "affinity", FLOWS1, ADDRESSES, WITHOUT_affinity },
+	{ "vlan", FLOWS1, VLAN, WITHOUT_vlan },
+	{ "nat", UDP1, NAT, WITHOUT_nat },
+	{ "quic", UDP1, QUIC1, WITHOUT_quic },
+	{ "owners", GUE1, OWNERS, WHOLE },
+	{ "checksum", GUE6, CHECKSUM, WITHOUT_checksum },
+	{ "decap.ipip", IPIP_CLOSED, IPIP_OPENED, WITHOUT_decap },
+	{ "decap.gue", GUE_CLOSED, GUE_OPENED, WITHOUT_decap },
+	{ "decap.udp", UDP1, 0, WITHOUT_decap },
+	{ "prefixes", NOT_OURS, PREFIXES, WITHOUT_prefixes },
+	{ "nat.others", NOT_OURS, NAT_BACK, WITHOUT_nat },
+	{ "route", NOT_OURS, ROUTE, WITHOUT_route },
+	{ "all.tcp", FLOWS1, 0, WITHOUT_all },
+	{ "all.udp", UDP1, 0, WITHOUT_all },
+	{ "all.notours", NOT_OURS, 0, WITHOUT_all },
+};
+#define FEATURES (sizeof(features) / sizeof(*features))
+
+static struct lb_wrap *wrap;
+static struct bpf_object *edge_object, *before_object, *without[OBJECTS_COUNT];
+static struct frame frame[SCENES];
+static double cost[SCENES][BEFORE + 1][ROUNDS], cost_without[FEATURES][ROUNDS];
+
 /* One run that begins at flow `at`; ns a packet, the wrapper included. */
-static double run(const struct frame *f, const struct scene *s, uint32_t which, uint32_t at)
+static double run(int scene, uint32_t which, uint32_t at)
 {
+	const struct scene *s = &scenes[scene];
+	const struct frame *f = &frame[scene];
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->data, .data_size_in = f->len,
 		    .repeat = REPEAT);
 	struct lb_run r = { .which = which, .flows = s->flows, .len = f->len, .at = at,
@@ -205,12 +161,14 @@ static double run(const struct frame *f, const struct scene *s, uint32_t which, 
 	uint8_t expect = which == FLOOR ? XDP_TX : s->expect;
 	uint32_t zero = 0;
 
-	if (which == EDGE || which == BEFORE)
-		edge_switch(which == EDGE ? edge_object : before_object, s->on);
+	if (which != FLOOR && which != MINIMAL) {
+		lb_edge_switch(which == BEFORE ? before_object : edge_object, s->on);
+		lb_edge_decap(which == BEFORE ? before_object : edge_object, s->opens);
+	}
 	memcpy(r.head, f->data, sizeof(r.head));
-	put(wrap->maps.run, &zero, &r);
+	lb_put(wrap->maps.run, &zero, &r);
 	if (bpf_prog_test_run_opts(bpf_program__fd(wrap->progs.wrap), &opts))
-		die("run");
+		lb_die("run");
 	bpf_map_lookup_elem(bpf_map__fd(wrap->maps.run), &zero, &r);
 	if (r.returned[expect] != REPEAT || r.failed) {
 		fprintf(stderr, "%s: %llu of %d packets ended as they should (program %u)\n",
@@ -235,135 +193,178 @@ static double quiet(double *v)
 	return v[ROUNDS / 20];
 }
 
+/* The outer headers of what comes encapsulated. */
+static void outer(struct frame *f, const struct scene *s)
+{
+	const uint8_t gue[4 + WEIR_GUE_WORDS4 * 4] = { WEIR_GUE_WORDS4, IPPROTO_IPIP, [4] = WEIR_GUE_MAGIC };
+
+	frame_ip4(f, "10.0.0.1", s->dest);
+	if (s->frames == IPIP_IN)
+		return;
+	frame_udp(f, 40000, WEIR_GUE_PORT);
+	frame_bytes(f, gue, sizeof(gue));
+}
+
 static void scene_frame(struct frame *f, const struct scene *s)
 {
+	static const uint8_t tag[4] = { 0x81, 0, 0, 7 }, id[] = { 0x40, 0, LB_QUIC_SERVER, 1, 2, 3, 4 };
+	bool encapsulated = s->frames == IPIP_IN || s->frames == GUE_IN, six = strchr(s->dest, ':');
+
 	frame_eth(f);
-	frame_ip4(f, "10.0.0.1", s->dest);
+	if (encapsulated)
+		outer(f, s);
+	if (six)
+		frame_ip6(f, "2001:db8:c::1", s->dest);
+	else
+		frame_ip4(f, "10.0.0.1", encapsulated ? LB_VIP : s->dest);
 	if (s->proto == IPPROTO_TCP)
 		frame_tcp(f, 40000, s->port, s->flags ? s->flags : TCP_ACK);
 	else
 		frame_udp(f, 40000, s->port);
-	frame_bytes(f, NULL, 64);
+	if (s->frames == QUIC)
+		frame_bytes(f, id, sizeof(id));
+	frame_bytes(f, NULL, 64 - (s->frames == QUIC ? sizeof(id) : 0));
 	frame_end(f);
+	if (s->frames != TAGGED)
+		return;
+	memmove(f->data + 12 + sizeof(tag), f->data + 12, f->len - 12);
+	memcpy(f->data + 12, tag, sizeof(tag));
+	f->len += sizeof(tag);
 }
 
-static json_t *report(const struct scene *s, double cost[][ROUNDS])
+static json_t *row(const char *prefix, const char *name, double value, const char *peer, double peer_value)
 {
-	double floor = quiet(cost[FLOOR]);
-	double value = quiet(cost[EDGE]) - floor;
-	double peer = quiet(cost[MINIMAL]) - floor;
+	return json_pack("{s:s+, s:f, s:s, s:s, s:s, s:f, s:f}", "name", prefix, name, "value", value, "unit",
+			 "ns net", "stat", "p5", "peer", peer, "peer_value", peer_value, "ratio", value / peer_value);
+}
 
-	printf("%-14s %8u %10.1f %10.1f %8.2f", s->name, s->flows, value, peer, value / peer);
-	if (programs > BEFORE)
-		printf("%10.1f", quiet(cost[BEFORE]) - floor);
+static void report(json_t *all, int i)
+{
+	double value = quiet(cost[i][EDGE]) - quiet(cost[i][FLOOR]);
+	double peer = quiet(cost[i][MINIMAL]) - quiet(cost[i][FLOOR]);
+
+	printf("%-14s %8u %10.1f %10.1f %8.2f", scenes[i].name, scenes[i].flows, value, peer, value / peer);
+	if (before_object)
+		printf("%10.1f", quiet(cost[i][BEFORE]) - quiet(cost[i][FLOOR]));
 	puts("");
-	return json_pack("{s:s, s:f, s:s, s:s, s:s, s:f, s:f}", "name", s->name, "value", value,
-			 "unit", "ns net", "stat", "p5", "peer", "minimal", "peer_value", peer,
-			 "ratio", value / peer);
+	json_array_append_new(all, row("", scenes[i].name, value, "minimal", peer));
 }
 
-static json_t *report_feature(const struct scene *s, double on, double off)
+static void report_feature(json_t *all, size_t i)
 {
-	printf("%-14s %10.1f %10.1f %10.1f\n", s->name, off, on, on - off);
-	return json_pack("{s:s, s:f, s:s, s:s, s:s, s:f, s:f}", "name", s->name, "value", on, "unit",
-			 "ns net", "stat", "p5", "peer", "off", "peer_value", off, "ratio", on / off);
+	const struct feature *f = &features[i];
+	double floor = quiet(cost[f->base][FLOOR]), off = quiet(cost[f->base][EDGE]) - floor;
+	double none = quiet(cost_without[i]) - floor;
+	double on = f->on ? quiet(cost[f->on][EDGE]) - quiet(cost[f->on][FLOOR]) : 0;
+	char text[3][16] = { "-", "-", "-" };
+
+	if (f->without >= 0) {
+		snprintf(text[0], sizeof(*text), "%.1f", none);
+		snprintf(text[1], sizeof(*text), "%+.1f", off - none);
+		json_array_append_new(all, row("off.", f->name, off, "without", none));
+	}
+	if (f->on) {
+		snprintf(text[2], sizeof(*text), "%+.1f", on - off);
+		json_array_append_new(all, row("on.", f->name, on, "off", off));
+	}
+	printf("%-14s %-15s %8s %8.1f %8s %8s\n", f->name, scenes[f->base].name, text[0], off, text[1], text[2]);
 }
 
 /* Every program with every scene in each round: what disturbs the machine disturbs all alike. */
-static json_t *measure(const struct scene *scenes, size_t n)
+static json_t *measure(void)
 {
-	static double cost[SCENES_MAX][PROGRAMS][ROUNDS];
-	struct frame f[SCENES_MAX];
 	json_t *all = json_array();
 
-	for (size_t i = 0; i < n; i++)
-		scene_frame(&f[i], &scenes[i]);
-	for (uint32_t round = 0; round < ROUNDS; round++)
-		for (size_t i = 0; i < n; i++)
-			for (uint32_t which = FLOOR; which < programs; which++)
-				cost[i][which][round] = run(&f[i], &scenes[i], which,
-							    round * 104729 % scenes[i].flows);
-	for (size_t i = 0; i < n; i++)
-		if (!scenes[i].base)
-			json_array_append_new(all, report(&scenes[i], cost[i]));
-	puts("\nwhat a feature adds   off         on       adds   ns a packet");
-	for (size_t i = 0; i < n; i++)
-		if (scenes[i].base)
-			json_array_append_new(all, report_feature(&scenes[i], quiet(cost[i][EDGE]) - quiet(cost[i][FLOOR]),
-								  quiet(cost[scenes[i].base][EDGE]) -
-									  quiet(cost[scenes[i].base][FLOOR])));
+	for (int i = 0; i < SCENES; i++)
+		scene_frame(&frame[i], &scenes[i]);
+	for (uint32_t round = 0; round < ROUNDS; round++) {
+		for (int i = 0; i < SCENES; i++)
+			for (uint32_t which = FLOOR; which <= (i >= REPORTED ? EDGE : before_object ? BEFORE : MINIMAL); which++)
+				cost[i][which][round] = run(i, which, round * 104729 % scenes[i].flows);
+		for (size_t i = 0; i < FEATURES; i++)
+			if (features[i].without >= 0)
+				cost_without[i][round] = run(features[i].base, WITHOUT + (uint32_t)features[i].without,
+							     round * 104729 % scenes[features[i].base].flows);
+	}
+	for (int i = 0; i < REPORTED; i++)
+		report(all, i);
+	printf("\n%-14s %-15s %8s %8s %8s %8s   ns a packet\n%-14s %-15s %8s %8s %8s %8s\n", "what a feature", "a packet",
+	       "compiled", "there,", "so off", "and on", "adds", "", "without", "off", "it adds", "it adds");
+	for (size_t i = 0; i < FEATURES; i++)
+		report_feature(all, i);
 	return all;
 }
 
 static void edge_on(uint32_t bits)
 {
-	edge_switch(edge_object, bits);
+	lb_edge_switch(edge_object, bits);
+	lb_edge_decap(edge_object, true);
 }
 
-/* Scenes that others are compared with: ONE_FLOW stands at 1, as 0 means none. */
-enum { ONE_FLOW = 1, UDP = 4, NOT_OURS = 5 };
+/* path: an object like ours; with `shared` on our maps. */
+static struct bpf_object *load(const char *path, bool shared)
+{
+	struct bpf_object *o = bpf_object__open_file(path, NULL);
+	struct bpf_map *map, *own;
+
+	if (!o)
+		lb_die(path);
+	bpf_object__for_each_map(map, o) {
+		own = shared ? bpf_object__find_map_by_name(edge_object, bpf_map__name(map)) : NULL;
+		if (own && bpf_map__reuse_fd(map, bpf_map__fd(own)))
+			lb_die(bpf_map__name(map));
+	}
+	if (bpf_object__load(o))
+		lb_die(path);
+	return o;
+}
+
+static void under_test(uint32_t which, const struct bpf_program *p)
+{
+	int fd = bpf_program__fd(p);
+
+	lb_put(wrap->maps.under_test, &which, &fd);
+}
 
 int main(int argc, char **argv)
 {
-	static const struct scene scenes[] = {
-		{ "tcp4.flows100k", VIP, IPPROTO_TCP, 80, 100000, XDP_TX, .on = 0 },
-		[ONE_FLOW] = { "tcp4.flows1", VIP, IPPROTO_TCP, 80, 1, XDP_TX, .on = 0 },
-		{ "tcp4.flows1m", VIP, IPPROTO_TCP, 80, 1000000, XDP_TX, .on = 0 },
-		{ "tcp4.new", VIP, IPPROTO_TCP, 80, 4000000, XDP_TX, .flags = TCP_SYN },
-		[UDP] = { "udp4.new", VIP, IPPROTO_UDP, 53, 4000000, XDP_TX, .on = 0 },
-		[NOT_OURS] = { "notours", "198.18.1.101", IPPROTO_TCP, 80, 1, XDP_PASS, .on = 0 },
-		{ "gue.flows1", VIP, IPPROTO_TCP, 81, 1, XDP_TX, .on = 0 },
-		{ "tcp4.allstages", VIP, IPPROTO_TCP, 80, 1, XDP_TX, .on = ALL },
-		{ "syn4.allstages", VIP, IPPROTO_TCP, 80, 1, XDP_TX, .on = ALL, .flags = TCP_SYN },
-		{ "on.block", VIP, IPPROTO_TCP, 80, 1, XDP_TX, .on = WEIR_ON_BLOCK, .base = ONE_FLOW },
-		{ "on.limit", VIP, IPPROTO_TCP, 80, 1, XDP_TX, .on = WEIR_ON_LIMIT, .base = ONE_FLOW },
-		{ "on.limit.udp", VIP, IPPROTO_UDP, 53, 4000000, XDP_TX, .on = WEIR_ON_LIMIT, .base = UDP },
-		{ "on.flags", VIP, IPPROTO_TCP, 80, 1, XDP_TX, .on = WEIR_ON_FLAGS, .base = ONE_FLOW },
-		{ "on.sample", VIP, IPPROTO_TCP, 80, 1, XDP_TX, .on = WEIR_ON_SAMPLE, .base = ONE_FLOW },
-		{ "on.prefixes", "198.18.1.101", IPPROTO_TCP, 80, 1, XDP_PASS, .on = WEIR_ON_PREFIXES,
-		  .base = NOT_OURS },
-		{ "on.nat", "198.18.1.101", IPPROTO_TCP, 80, 1, XDP_PASS, .on = WEIR_ON_NAT, .base = NOT_OURS },
-		{ "on.route", "198.18.1.101", IPPROTO_TCP, 80, 1, XDP_PASS, .on = WEIR_ON_ROUTE,
-		  .base = NOT_OURS },
-	};
-	json_t *all;
 	struct edge *e = edge__open_and_load();
-	struct lb_minimal *m = minimal_fill();
-	uint32_t which[] = { FLOOR, EDGE, MINIMAL, BEFORE };
-	struct bpf_object *before = NULL;
-	int fd[PROGRAMS];
+	struct lb_minimal *m = lb_minimal_fill();
+	char path[64];
+	json_t *all;
 
 	wrap = lb_wrap__open_and_load();
 	if (argc < 2 || !wrap || !e)
-		die("lb_bench OUT.json [BEFORE.o]");
+		lb_die("lb_bench OUT.json [BEFORE.o]");
 	edge_object = e->obj;
-	edge_fill(e->obj);
+	lb_edge_fill(e->obj);
+	under_test(FLOOR, wrap->progs.floor_tx);
+	under_test(EDGE, e->progs.edge);
+	under_test(MINIMAL, m->progs.minimal);
 	if (argc > 2) {
-		before = bpf_object__open_file(argv[2], NULL);
-		if (!before || bpf_object__load(before))
-			die(argv[2]);
-		before_object = before;
-		edge_fill(before);
-		fd[BEFORE] = bpf_program__fd(bpf_object__find_program_by_name(before, "edge"));
-		programs = PROGRAMS;
+		before_object = load(argv[2], false);
+		lb_edge_fill(before_object);
+		under_test(BEFORE, bpf_object__find_program_by_name(before_object, "edge"));
 	}
-	fd[FLOOR] = bpf_program__fd(wrap->progs.floor_tx);
-	fd[EDGE] = bpf_program__fd(e->progs.edge);
-	fd[MINIMAL] = bpf_program__fd(m->progs.minimal);
-	for (uint32_t i = 0; i < programs; i++)
-		put(wrap->maps.under_test, &which[i], &fd[i]);
+	for (uint32_t i = 0; i < OBJECTS_COUNT; i++) {
+		snprintf(path, sizeof(path), "build/bpf/lb_without_%s.bpf.o", objects[i]);
+		without[i] = load(path, true);
+		under_test(WITHOUT + i, bpf_object__find_program_by_name(without[i], "edge"));
+	}
 	/* While a program is attached anywhere, a test run need not patch the kernel's XDP
 	 * dispatcher twice, which takes 16 ms: rounds can be short and many. */
-	if (bpf_xdp_attach(LOOPBACK, bpf_program__fd(wrap->progs.wrap), XDP_FLAGS_SKB_MODE, NULL))
-		die("lo");
+	if (bpf_xdp_attach(LB_LOOPBACK, bpf_program__fd(wrap->progs.wrap), XDP_FLAGS_SKB_MODE, NULL))
+		lb_die("lo");
 	printf("%-14s %8s %10s %10s %8s   ns a packet, net of an empty XDP_TX\n", "", "flows",
 	       "weir", "minimal", "ratio");
-	all = measure(scenes, sizeof(scenes) / sizeof(*scenes));
+	all = measure();
 	live_measure(all, e, edge_on);
 	if (json_dump_file(all, argv[1], JSON_INDENT(1) | JSON_REAL_PRECISION(4)))
-		die(argv[1]);
+		lb_die(argv[1]);
 	json_decref(all);
-	bpf_object__close(before);
+	for (uint32_t i = 0; i < OBJECTS_COUNT; i++)
+		bpf_object__close(without[i]);
+	bpf_object__close(before_object);
 	edge__destroy(e);
 	lb_minimal__destroy(m);
 	lb_wrap__destroy(wrap);

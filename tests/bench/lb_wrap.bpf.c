@@ -5,7 +5,7 @@
  * BPF_PROG_TEST_RUN does not put the packet back between repetitions, so from the second one on an
  * encapsulating program would see its own output. The wrapper tail-calls the program under test
  * from a subprogram (control comes back here), counts what it returned, restores head, tail and
- * the first bytes, and gives the next run another flow (source address and port).
+ * the first bytes, and gives the next run another flow (source address and port) when there are many.
  */
 #include "vmlinux.h"
 
@@ -19,7 +19,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__type(key, __u32);
 	__type(value, __u32);
-	__uint(max_entries, 8);
+	__uint(max_entries, 32);
 } under_test SEC(".maps");
 
 struct {
@@ -77,12 +77,14 @@ int wrap(struct xdp_md *ctx)
 		r->ended = bpf_ktime_get_ns();
 	/* A stride that is coprime to the number of flows: neighbours in time are not neighbours.
 	 */
-	r->at += 7919;
-	if (r->at >= r->flows)
-		r->at %= r->flows;
-	flow = r->at;
-	*(__be32 *)(data + 26) = bpf_htonl(0x0a000000 + (flow >> 4));
-	*(__be16 *)(data + 34) = bpf_htons(32768 + (flow & 15) * 2000);
+	if (r->flows > 1) {
+		r->at += 7919;
+		if (r->at >= r->flows)
+			r->at %= r->flows;
+		flow = r->at;
+		*(__be32 *)(data + 26) = bpf_htonl(0x0a000000 + (flow >> 4));
+		*(__be16 *)(data + 34) = bpf_htons(32768 + (flow & 15) * 2000);
+	}
 	rc = call(ctx);
 	if (rc < 8)
 		r->returned[rc]++;
