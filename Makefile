@@ -27,7 +27,7 @@ lib_src      += lib/media_type.c
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 lib_src      += lib/target.c lib/tunnels.c lib/tunnels_edit.c lib/tunnels_pool.c
 
-agent_src    := user/agent/attach.c user/agent/dataplane.c user/agent/dataplane_egress.c user/agent/dataplane_table.c user/agent/egress.c
+agent_src    := user/agent/attach.c user/agent/dispatcher.c user/agent/dataplane.c user/agent/dataplane_egress.c user/agent/dataplane_table.c user/agent/egress.c
 agent_src    += user/agent/loader.c user/agent/loader_egress.c user/agent/loader_sample.c user/agent/loader_services.c user/agent/loader_table.c user/agent/loader_tunnels.c user/agent/loader_ways.c user/agent/maps.c
 agent_src    += user/agent/netlink_routes.c
 agent_src    += user/agent/maps_backends.c user/agent/maps_prefix.c user/agent/maps_quic.c user/agent/maps_slots.c user/agent/maps_sweep.c user/agent/mapset.c user/agent/netlink.c user/agent/slot.c user/agent/steer.c

@@ -9,7 +9,7 @@ for b in 1 2 3; do backend b$b || { echo "not ok 1 - b$b opens"; exit 1; }; done
 serve
 quiet() { "$@" >/dev/null 2>&1; }
 set_up() {
-	ask edge service s 31 gue "$VIP:80/tcp" >/dev/null
+	ask edge service s 31 gue "$VIP:80/tcp $VIP:80/udp" >/dev/null
 	for b in 1 2 3; do ask edge backend 0 b$b 198.18.0.1$b up >/dev/null; done
 	ask edge fill 0 31 1 1 2 3 >/dev/null
 }
@@ -22,6 +22,37 @@ tool_kill edge
 check "also without the agent" quiet in_ns client $FLOWS tcp $VIP 80 40 1
 check "starts again" tool edge -a dispatcher -i eth0
 check "traffic flows again" quiet in_ns client $FLOWS tcp $VIP 80 40 1
+
+# An upgrade under a counted stream: the new program joins the dispatcher before the old one leaves it, or takes its place.
+packets() { ask edge state 0 | cut -d' ' -f4; }
+before=$(packets)
+in_ns client $FLOWS udp $VIP 80 3000 1000 >"$scratch/udp" &
+udp=$!
+read -rt 1 <> <(:)
+tool_kill edge
+check "an upgrade under traffic" tool edge -a dispatcher -i eth0
+set_up
+wait $udp
+check "all of 3,000 datagrams were forwarded" is $(($(packets) - before)) 3000
+# Sockets overflow on a busy machine; without a program for half a second there were 500.
+echo "# $(cat "$scratch/udp")"
+check "they were answered" test "$(cut -d' ' -f4 "$scratch/udp")" -ge 2500
+
+# A start that fails at the second interface, while maps are migrated: the program that runs has the pinned ones.
+PIN=/sys/fs/bpf/edge
+counts() { bpftool -j map lookup pinned $PIN/service_counts key 0 0 0 0; }
+ip link add eth1 netns edge type veth peer name p-edge1
+in_ns edge ip link set eth1 up
+nsenter --net=/run/netns/edge $TOOL -p /sys/fs/bpf/other -i eth1 </dev/null >/dev/null 2>&1   # a link holds it
+tool_kill edge
+quiet in_ns edge $TOOL -a dispatcher -p $PIN -l services=16 -l slots=1024 -i eth0 -i eth1 </dev/null
+check "a second interface that is held: the start fails" is $? 1
+check "no new- pins are left" is "$(find $PIN -name 'new-*' | wc -l)" 0
+before=$(counts)
+check "traffic goes on" quiet in_ns client $FLOWS udp $VIP 80 200 1000
+check "and is counted in the pinned maps" test "$(counts)" != "$before"
+check "the next start goes on" tool edge -a dispatcher -i eth0
+check "with the service" quiet in_ns client $FLOWS tcp $VIP 80 40 1
 tool_end edge
 quiet in_ns edge $TOOL -a dispatcher -p /sys/fs/bpf/edge -i eth0 -x
 check "detach leaves no program" is "$(in_ns edge ip -d link show eth0 | grep -c xdp)" 0

@@ -16,10 +16,10 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-#include <xdp/libxdp.h>
 
 #include "lib/log.h"
 #include "skel/edge.skel.h"
+#include "user/agent/dispatcher.h"
 #include "user/agent/egress.h"
 #include "user/agent/limits.h"
 #include "user/agent/migrate.h"
@@ -34,8 +34,10 @@
 
 struct attachment {
 	struct dataplane_interface said;
+	uint32_t ifindex;
 	int link;   /* -1 with the dispatcher */
 	int before; /* the program that an adopted link had, -1: the link is new */
+	struct dispatcher_before shared;
 };
 
 struct packet_path {
@@ -43,7 +45,7 @@ struct packet_path {
 	struct edge *skel;
 	struct edge *spare; /* makes maps of another layout */
 	struct migration *migration;
-	struct xdp_program *program; /* dispatcher only */
+	struct dispatcher *dispatcher; /* NULL: by links */
 	struct attachment *on;
 	size_t n;
 };
@@ -250,78 +252,30 @@ static int attach_link(struct packet_path *path, const char *name, uint32_t ifin
 /* ---- by libxdp's dispatcher
  * ------------------------------------------------------------------------- */
 
-/* Takes every program of ours but `keep` (may be NULL) off an interface. How many were there; look:
- * they stay.
- */
-static int dispatcher_walk(uint32_t ifindex, const struct xdp_program *keep, bool look)
-{
-	struct xdp_multiprog *all = xdp_multiprog__get_from_ifindex((int)ifindex);
-	struct xdp_program *each = NULL;
-	int found = 0;
-
-	if (libxdp_get_error(all))
-		return 0;
-	each = xdp_multiprog__is_legacy(all) ? xdp_multiprog__main_prog(all)
-					     : xdp_multiprog__next_prog(NULL, all);
-	while (each) {
-		bool ours = whose_edge(xdp_program__id(each));
-
-		if (ours && (!keep || xdp_program__id(each) != xdp_program__id(keep))) {
-			enum xdp_attach_mode mode = xdp_multiprog__attach_mode(all);
-
-			found += look || !xdp_program__detach(each, (int)ifindex, mode, 0);
-		}
-		each = xdp_multiprog__is_legacy(all) ? NULL : xdp_multiprog__next_prog(each, all);
-	}
-	xdp_multiprog__close(all);
-	return found;
-}
-
-static int dispatcher_clear(uint32_t ifindex, const struct xdp_program *keep)
-{
-	return dispatcher_walk(ifindex, keep, false);
-}
-
-int attach_dispatcher_clear(uint32_t ifindex, bool look)
-{
-	struct xdp_multiprog *all = xdp_multiprog__get_from_ifindex((int)ifindex);
-	bool behind = !libxdp_get_error(all) && !xdp_multiprog__is_legacy(all);
-
-	if (!libxdp_get_error(all))
-		xdp_multiprog__close(all);
-	return behind ? dispatcher_walk(ifindex, NULL, look) : 0;
-}
-
-static int dispatcher_add(struct xdp_program *program, uint32_t ifindex, enum xdp_attach_mode mode)
-{
-	int rc = xdp_program__attach(program, (int)ifindex, mode, 0);
-
-	/* Where kernels have no dispatcher, our own program of an earlier start is in the way. */
-	if ((rc == -EBUSY || rc == -EEXIST) && dispatcher_clear(ifindex, NULL))
-		rc = xdp_program__attach(program, (int)ifindex, mode, 0);
-	return rc;
-}
-
 static int attach_dispatcher(struct packet_path *path, const char *name, uint32_t ifindex,
 			     struct attachment *on)
 {
 	int rc = -ENOTSUP;
 
 	if (path->conf->mode != CONF_MODE_GENERIC)
-		rc = dispatcher_add(path->program, ifindex, XDP_MODE_NATIVE);
-	if (rc && path->conf->mode == CONF_MODE_AUTO)
+		rc = dispatcher_attach(path->dispatcher, ifindex, false, &on->shared);
+	if (rc && rc != -EBUSY && rc != -EEXIST && path->conf->mode == CONF_MODE_AUTO)
 		log_warn("%s: no native XDP through libxdp (%s), trying generic mode", name,
 			 strerror(-rc));
-	if (rc && path->conf->mode != CONF_MODE_NATIVE)
-		rc = dispatcher_add(path->program, ifindex, XDP_MODE_SKB);
-	if (rc) {
+	if (rc && rc != -EBUSY && rc != -EEXIST && path->conf->mode != CONF_MODE_NATIVE)
+		rc = dispatcher_attach(path->dispatcher, ifindex, true, &on->shared);
+	if (rc == -EBUSY || rc == -EEXIST)
+		log_error("%s: libxdp cannot attach: a program is there that does not share: remove it (`bpftool "
+			  "net detach xdp dev %s`; a link of weir's own: `weir-agent --detach`)",
+			  name, name);
+	else if (rc)
 		log_error("%s: libxdp cannot attach: %s", name, strerror(-rc));
+	if (rc)
 		return rc;
-	}
-	dispatcher_clear(ifindex, path->program);
 	strcpy(on->said.mode, is_native(ifindex) ? "native" : "generic");
 	strcpy(on->said.attach, "dispatcher");
-	log_info("%s: attached through libxdp, %s mode", name, on->said.mode);
+	log_info("%s: %s through libxdp, %s mode", name, on->shared.program >= 0 ? "program exchanged" : "attached",
+		 on->said.mode);
 	return 0;
 }
 
@@ -339,7 +293,8 @@ static int attach_one(struct packet_path *path, const char *name)
 		return -ENODEV;
 	}
 	snprintf(on->said.name, sizeof(on->said.name), "%s", name);
-	on->link = on->before = -1;
+	on->link = on->before = on->shared.program = -1;
+	on->ifindex = ifindex;
 	rc = path->conf->attach == CONF_ATTACH_LINK ? attach_link(path, name, ifindex, on)
 						    : attach_dispatcher(path, name, ifindex, on);
 	if (!rc)
@@ -347,19 +302,37 @@ static int attach_one(struct packet_path *path, const char *name)
 	return rc;
 }
 
-/* A start that failed: links get back the program that they had, new ones go. */
-static void attach_undo(struct packet_path *path)
+static void undo_one(struct packet_path *path, struct attachment *on)
 {
 	char pin[PIN_PATH_MAX];
+	int rc = 0;
 
-	for (size_t i = 0; i < path->n; i++) {
-		struct attachment *on = &path->on[i];
+	if (path->dispatcher)
+		rc = dispatcher_undo(path->dispatcher, on->ifindex, &on->shared);
+	else if (on->before >= 0)
+		rc = bpf_link_update(on->link, on->before, NULL);
+	else
+		unlink(pin_path(path->conf, LINK_PREFIX, on->said.name, pin, sizeof(pin)));
+	if (rc)
+		log_error("%s: the earlier program cannot be put back: %s", on->said.name, strerror(-rc));
+}
 
-		if (on->link >= 0 && on->before >= 0)
-			bpf_link_update(on->link, on->before, NULL);
-		else if (on->link >= 0)
-			unlink(pin_path(path->conf, LINK_PREFIX, on->said.name, pin, sizeof(pin)));
-	}
+/* A start that failed: where there was a program, it is put back; else the new one goes. Where an earlier one has left
+ * libxdp's dispatcher that cannot be: the new one stays, and so do its maps. */
+static void attach_undo(struct packet_path *path)
+{
+	bool left = false;
+
+	for (size_t i = 0; i < path->n; i++)
+		left |= path->on[i].shared.left;
+	for (size_t i = 0; i < path->n && !left; i++)
+		undo_one(path, &path->on[i]);
+	if (!left)
+		return;
+	log_warn("%zu of %zu interfaces have the new program and keep it, the others go on with the earlier one: mend "
+		 "what is said above and start again",
+		 path->n, path->conf->ninterfaces);
+	migrate_finish(path->migration);
 }
 
 static int attach_all(struct packet_path *path)
@@ -399,12 +372,8 @@ int attach_open(struct packet_path **out, const struct conf_agent *conf)
 	}
 	path->on = calloc(conf->ninterfaces ? conf->ninterfaces : 1, sizeof(*path->on));
 	rc = path->on ? load(path) : -ENOMEM;
-	if (!rc && conf->attach == CONF_ATTACH_DISPATCHER) {
-		path->program = xdp_program__from_bpf_obj(path->skel->obj, "xdp");
-		rc = (int)libxdp_get_error(path->program);
-		if (rc)
-			path->program = NULL;
-	}
+	if (!rc && conf->attach == CONF_ATTACH_DISPATCHER)
+		rc = dispatcher_open(&path->dispatcher, path->skel->progs.edge, path->skel->obj);
 	if (rc) {
 		say_load_failure(conf, rc);
 		goto out;
@@ -428,10 +397,12 @@ void attach_close(struct packet_path *path)
 			close(path->on[i].link);
 		if (path->on[i].before >= 0)
 			close(path->on[i].before);
+		if (path->on[i].shared.program >= 0)
+			close(path->on[i].shared.program);
 	}
 	migrate_close(path->migration);
 	edge__destroy(path->spare);
-	xdp_program__close(path->program);
+	dispatcher_close(path->dispatcher);
 	edge__destroy(path->skel);
 	free(path->on);
 	free(path);
@@ -527,8 +498,7 @@ int dataplane_detach(const struct conf_agent *conf)
 	for (size_t i = 0; i < conf->ninterfaces; i++) {
 		uint32_t ifindex = if_nametoindex(conf->interfaces[i]);
 
-		if (conf->attach == CONF_ATTACH_DISPATCHER && ifindex &&
-		    dispatcher_clear(ifindex, NULL))
+		if (conf->attach == CONF_ATTACH_DISPATCHER && ifindex && dispatcher_clear(ifindex))
 			printf("%s: detached\n", conf->interfaces[i]);
 	}
 	if (!netlink_open(&nl) && (netlink_routes(nl, NETLINK_ANNOUNCE, 0, NULL, 0) ||

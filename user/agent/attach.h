@@ -29,7 +29,5 @@ size_t attach_interfaces(const struct packet_path *path, struct dataplane_interf
 /* What a start would do with the maps (migrate_plan()). How many, or -errno. */
 struct migrate_plan;
 int attach_plan(const struct conf_agent *conf, struct migrate_plan *out, size_t max);
-/* Takes our programs out of libxdp's dispatcher on an interface (look: only counts them). How many. */
-int attach_dispatcher_clear(uint32_t ifindex, bool look);
 
 #endif

@@ -20,7 +20,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "user/agent/attach.h"
+#include "user/agent/dispatcher.h"
 #include "user/agent/egress.h"
 #include "user/agent/netlink.h"
 #include "user/agent/whose.h"
@@ -149,7 +149,7 @@ static void clear_interface(struct rescue *r, const struct if_nameindex *i)
 			rc = bpf_xdp_detach((int)i->if_index, flags[k], NULL);
 		step(r, rc, "%s: XDP program %u without a link", i->if_name, id[k]);
 	}
-	behind = attach_dispatcher_clear(i->if_index, r->dry);
+	behind = dispatcher_leave(i->if_index, r->dry);
 	if (behind)
 		step(r, 0, "%s: %d programs behind libxdp's dispatcher", i->if_name, behind);
 }
