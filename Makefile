@@ -153,7 +153,7 @@ programs     := weir weir-agent weir-endpoint weir-gateway weir-ns weir-registry
 unit_lib      :=
 unit_lib      += test_target test_token test_tunnels
 unit_lib      += test_load test_orca
-unit_lib      += test_httpc test_httpd test_httpd_text test_inside
+unit_lib      += test_httpc test_httpd test_httpd_apart test_httpd_text test_inside
 unit_lib      += test_addr test_audit test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
 
 unit_agent    :=
@@ -181,7 +181,7 @@ unit_peers    :=
 # websockets
 unit_peers    += test_peers_ws
 # owner: tracker, record
-unit_peers    += test_peers_coordinator test_peers_gateways test_peers_instruct test_peers_message test_peers_trust test_peers_supply
+unit_peers    += test_peers_coordinator test_peers_excluded test_peers_gateways test_peers_instruct test_peers_message test_peers_trust test_peers_supply
 # home: sessions
 unit_peers    += test_peers_home test_peers_token
 # grouping, sensing

@@ -252,4 +252,48 @@ static inline unsigned int room_heard(const struct room *r, unsigned int viewer,
 	return n;
 }
 
+/* n viewers from `first` on, who announce; same: of one network, else each of its own. */
+static inline void room_join_all(struct room *r, unsigned int first, unsigned int n, unsigned int prefix, bool same)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		room_join(r, first + i, same ? prefix : prefix + i);
+		room_announce(r, first + i);
+	}
+}
+
+/* Is b in a's list of helpers or the other way round? */
+static inline bool room_linked(struct room *r, unsigned int a, unsigned int b)
+{
+	return room_heard(r, a, "answer", b) || room_heard(r, b, "answer", a);
+}
+
+/* What is told of a viewer; the caller frees it. */
+static inline json_t *room_viewer_json(struct room *r, unsigned int viewer)
+{
+	json_t *groups = coordinator_groups(r->c, ROOM_ASSET), *g, *v, *found = NULL;
+	char id[17];
+	size_t i, k;
+
+	room_id(id, viewer);
+	json_array_foreach (groups, i, g)
+		json_array_foreach (json_object_get(g, "viewers"), k, v)
+			if (!strcmp(text_of(v, "viewer"), id))
+				found = json_incref(v);
+	json_decref(groups);
+	assert_non_null(found);
+	return found;
+}
+
+static inline bool room_flagged(struct room *r, unsigned int viewer, const char *flag)
+{
+	json_t *v = room_viewer_json(r, viewer), *f;
+	bool is = false;
+	size_t i;
+
+	json_array_foreach (json_object_get(v, "flags"), i, f)
+		is |= !strcmp(json_string_value(f), flag);
+	json_decref(v);
+	return is;
+}
+
 #endif
