@@ -45,6 +45,11 @@ for mode in native generic; do
 	check "$mode: both, again" test "$(grep -c 'adopted, program exchanged' "$scratch/log-edge")" -ge 2
 	check "$mode: traffic goes on" flows far
 	tool_end edge
+	check "$mode: eth1 is named no more, in an upgrade with other maps" tool edge -m $mode -i eth0 -l slots=1024
+	check "$mode: it is detached" is "$(attached eth0) $(attached eth1) $(ls /sys/fs/bpf/edge/link-*)" "1 0 /sys/fs/bpf/edge/link-eth0"
+	check "$mode: that is said" grep -q 'eth1: detached, agent.interfaces no longer names it' "$scratch/log-edge"
+	check "$mode: traffic goes on at the other" flows client
+	tool_end edge
 	quiet in_ns edge $TOOL -p /sys/fs/bpf/edge -i eth0 -i eth1 -x
 	check "$mode: detached from both" is "$(attached eth0) $(attached eth1)" "0 0"
 	: >"$scratch/log-edge"

@@ -167,6 +167,18 @@ static bool is_native(uint32_t ifindex)
 	return !bpf_xdp_query((int)ifindex, 0, &query) && query.attach_mode == XDP_ATTACHED_DRV;
 }
 
+/* Detached by force, also when another process still holds the link. 0, or -1 with errno: the pin stays. */
+static int link_drop(const char *pin)
+{
+	int link = bpf_obj_get(pin);
+
+	if (link >= 0) {
+		bpf_link_detach(link);
+		close(link);
+	}
+	return unlink(pin);
+}
+
 /* The link of an earlier process, when it is still on that interface: its program is exchanged. */
 static int link_adopt(const char *pin, uint32_t ifindex, int program, int *before)
 {
@@ -335,6 +347,36 @@ static void attach_undo(struct packet_path *path)
 	migrate_finish(path->migration);
 }
 
+static bool is_named(const struct conf_agent *conf, const char *name)
+{
+	for (size_t i = 0; i < conf->ninterfaces; i++)
+		if (!strcmp(conf->interfaces[i], name))
+			return true;
+	return false;
+}
+
+/* Links of interfaces that the configuration no longer names: their program would go on with what it had, after a
+ * migration with maps that nobody fills. */
+static void drop_others(const struct conf_agent *conf)
+{
+	DIR *dir = opendir(conf->pin);
+	char pin[PIN_PATH_MAX];
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir))) {
+		const char *name = e->d_name + strlen(LINK_PREFIX);
+
+		if (strncmp(e->d_name, LINK_PREFIX, strlen(LINK_PREFIX)) || is_named(conf, name))
+			continue;
+		if (link_drop(pin_path(conf, LINK_PREFIX, name, pin, sizeof(pin))))
+			log_error("%s cannot be removed: %s", pin, strerror(errno));
+		else
+			log_info("%s: detached, agent.interfaces no longer names it", name);
+	}
+	if (dir)
+		closedir(dir);
+}
+
 static int attach_all(struct packet_path *path)
 {
 	const struct conf_agent *conf = path->conf;
@@ -347,6 +389,7 @@ static int attach_all(struct packet_path *path)
 		return rc;
 	}
 	migrate_finish(path->migration);
+	drop_others(conf);
 	rc = pin_program(path);
 	if (rc)
 		log_error("%s/" PROGRAM_PIN " cannot be pinned: %s", conf->pin, strerror(-rc));
@@ -464,21 +507,14 @@ size_t attach_interfaces(const struct packet_path *path, struct dataplane_interf
 /* ---- taking it down
  * ---------------------------------------------------------------------------------------- */
 
-/* Detached by force, also when a loader still holds the link. */
 static int unpin(const struct conf_agent *conf, const char *name)
 {
 	bool is_xdp = !strncmp(name, LINK_PREFIX, strlen(LINK_PREFIX));
 	bool is_link = is_xdp || !strcmp(name, STEER_LINK);
 	char path[PIN_PATH_MAX];
-	int link;
 
 	pin_path(conf, "", name, path, sizeof(path));
-	link = is_link ? bpf_obj_get(path) : -1;
-	if (link >= 0) {
-		bpf_link_detach(link);
-		close(link);
-	}
-	if (unlink(path)) {
+	if (is_link ? link_drop(path) : unlink(path)) {
 		fprintf(stderr, "weir-agent: %s cannot be removed: %s\n", path, strerror(errno));
 		return 1;
 	}
