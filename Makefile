@@ -377,6 +377,9 @@ $(bpf_tests_bin) $(bpf_tests_with): cflags += -Ibuild
 $(bpf_tests_bin:=.o) $(bpf_tests_with): | build/skel/edge.skel.h build/skel/egress.skel.h build/skel/listen.skel.h
 $(bpf_tests_bin): %: %.o $(bpf_tests_with) build/agent.a build/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) -Wl,--wrap=_cmocka_run_group_tests -lcmocka $(libs)
+$(filter build/tests/bpf/test_nat%,$(bpf_tests_bin)): build/tests/bpf/nat.o
+build/tests/bpf/nat.o: cflags += -Ibuild
+build/tests/bpf/nat.o: | build/skel/edge.skel.h
 build/tests/net/dp_tool: build/tests/net/dp_tool.o build/agent.a build/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 build/tests/net/dp_flows build/tests/net/dp_churn: %: %.o

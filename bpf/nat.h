@@ -69,12 +69,11 @@ struct {
 } nat_counts SEC(".maps");
 
 #include "bpf/rewrite.h"
+#include "bpf/nat_tcp.h"
 
 #define NAT_LOOKS      256 /* entries in a row that are looked at for a new flow, at most */
 #define NAT_LOOKS_FAR  128 /* and then here and there: those in use for long lie close together */
 #define NAT_LOOKS_FEW  16  /* and when a half-open or closing one was among them */
-#define NAT_SYN_DATA   2048u /* bytes that a SYN may carry (RFC 7413) */
-#define NAT_ACK_WINDOW (1u << 16) /* a client's first acknowledgements lie this far from the SYN-ACK */
 
 static __always_inline void nat_count(__u32 which)
 {
@@ -110,99 +109,23 @@ static __always_inline bool nat_read(struct weir_nat_entry *e, struct weir_flow 
 	return (__sync_fetch_and_add(&e->head, 0) ^ before) >> 32 == 0;
 }
 
-/* Notes a packet, unless the entry is another flow's by now. Most packets find nothing to write. */
-static __always_inline void nat_touch(struct weir_nat_entry *e, __u64 head, __u32 now, __u8 state)
+/* Notes a packet, unless the entry changed meanwhile: false. Most packets find nothing to write. */
+static __always_inline bool nat_touch(struct weir_nat_entry *e, __u64 head, __u32 now, __u8 state)
 {
 	__u64 news = (head & ~0xffffffffULL) | (__u64)(now & 0xffffff) << 8 | state;
 
-	if (news != head)
-		__sync_val_compare_and_swap(&e->head, head, news);
+	return news == head || __sync_val_compare_and_swap(&e->head, head, news) == head;
 }
 
-/* ---- TCP ---------------------------------------------------------------------------------------- */
-struct nat_segment {
-	__u32 seq, ack; /* host order */
-	__u32 payload;
-	__u8 flags;
-};
-
-static __always_inline bool nat_segment_read(const struct xdp_md *ctx, const struct packet *p,
-					     struct nat_segment *s)
+/* The same for a segment of TCP, and what was learned of its numbers. */
+static __always_inline void nat_touch_tcp(struct weir_nat_entry *e, __u64 head, const struct nat_tcp *t)
 {
-	struct cursor c = { packet_data(ctx), packet_end(ctx) };
-	const struct tcphdr *tcp;
-	__u32 headers;
-
-	if (!cursor_pull(&c, bounded(p->transport, 255)))
-		return false;
-	tcp = cursor_pull(&c, sizeof(*tcp));
-	if (!tcp)
-		return false;
-	s->seq = bpf_ntohl(tcp->seq);
-	s->ack = bpf_ntohl(tcp->ack_seq);
-	s->flags = p->tcp_flags;
-	headers = p->transport - ETH_HLEN + tcp->doff * 4;
-	s->payload = p->ip_bytes > headers ? p->ip_bytes - headers : 0;
-	return true;
-}
-
-/* The state after a segment of the client. */
-static __always_inline __u8 nat_track_client(struct weir_nat_entry *e, __u64 head,
-					     const struct nat_segment *s)
-{
-	__u8 state = (__u8)head;
-
-	if (s->flags & TCP_FLAG_BYTE_RST)
-		return state | WEIR_NAT_RESET;
-	if (s->flags & TCP_FLAG_BYTE_SYN) {
-		/* Of a connection that goes on it is somebody's forgery or a client that forgot;
-		 * the backend's answer decides. */
-		if ((state & WEIR_NAT_OPEN) && !weir_nat_closing(head))
-			return state;
-		/* Repeated: the SYN-ACK is on its way, and need not come once more. */
-		if (e->isn == s->seq && !weir_nat_closing(head))
-			return state;
-		e->isn = s->seq;
-		return 0;
-	}
-	if (state & WEIR_NAT_OPEN)
-		return s->flags & TCP_FLAG_BYTE_FIN ? state | WEIR_NAT_FIN_CLIENT : state;
-	/* Only who received the SYN-ACK knows its number. */
-	if ((state & WEIR_NAT_OFFERED) && (s->flags & TCP_FLAG_BYTE_ACK) &&
-	    s->ack - e->peer_isn - 1 < NAT_ACK_WINDOW)
-		return state | WEIR_NAT_OPEN | (s->flags & TCP_FLAG_BYTE_FIN ? WEIR_NAT_FIN_CLIENT : 0);
-	return state;
-}
-
-/* The same for the backend's; -1: it is not of this connection. Before the handshake is complete
- * only what answers the client's SYN may pass, or an acknowledgement without data: that is what a
- * backend says whose own connection of that port did not end yet. */
-static __always_inline int nat_track_backend(struct weir_nat_entry *e, __u64 head,
-					     const struct nat_segment *s)
-{
-	bool answers = (s->flags & TCP_FLAG_BYTE_ACK) && s->ack - e->isn - 1 < NAT_SYN_DATA;
-	__u8 state = (__u8)head;
-
-	if (state & WEIR_NAT_OPEN) {
-		if (s->flags & TCP_FLAG_BYTE_RST)
-			return state | WEIR_NAT_RESET;
-		if (s->flags & TCP_FLAG_BYTE_FIN)
-			return state | WEIR_NAT_FIN_BACKEND;
-		/* It goes on: the client's reset was a forgery, or the client will repeat it. */
-		return state & ~WEIR_NAT_RESET;
-	}
-	if (s->flags & TCP_FLAG_BYTE_RST)
-		return answers ? state | WEIR_NAT_RESET : -1;
-	if (s->flags & TCP_FLAG_BYTE_SYN) {
-		if (!answers)
-			return -1;
-		e->peer_isn = s->seq;
-		return state | WEIR_NAT_OFFERED;
-	}
-	/* Data for this client, whose acknowledgement did not come by here. */
-	if (answers && (state & WEIR_NAT_OFFERED))
-		return state;
-	return s->payload || (s->flags & TCP_FLAG_BYTE_FIN) ? -1 : state;
+	if (!nat_touch(e, head, nat_now(), t->state))
+		return;
+	if (e->next[0] != t->next[0])
+		e->next[0] = t->next[0];
+	if (e->next[1] != t->next[1])
+		e->next[1] = t->next[1];
 }
 
 /* ---- the way there --------------------------------------------------------------------------------- */
@@ -250,10 +173,9 @@ __weak __noinline int stage_nat_find(struct xdp_md *ctx, struct packet *p, struc
 	const struct weir_nat_flow *at;
 	struct weir_nat_entry *e;
 	struct weir_flow flow, had;
-	struct nat_segment s;
+	struct nat_tcp t;
 	__u32 index, generation;
 	__u64 head;
-	__u8 state;
 
 	if (!p || !way)
 		return 0;
@@ -273,15 +195,16 @@ __weak __noinline int stage_nat_find(struct xdp_md *ctx, struct packet *p, struc
 	    (flow.proto == IPPROTO_UDP || is_new_connection(p)))
 		return 0;
 	p->backend = e->backend;
-	state = (__u8)head;
 	if (p->quoted)
 		return 1;
 	if (flow.proto == IPPROTO_TCP) {
-		if (!nat_segment_read(ctx, p, &s))
+		if (!nat_tcp_read(ctx, p, e, head, &t))
 			return 0;
-		state = nat_track_client(e, head, &s);
+		nat_track_client(&t, head);
+		nat_touch_tcp(e, head, &t);
+	} else {
+		nat_touch(e, head, nat_now(), (__u8)head);
 	}
-	nat_touch(e, head, nat_now(), state);
 	if (p->fragment == FRAGMENT_FIRST)
 		stage_nat_note(p, index, generation);
 	return 1;
@@ -491,7 +414,7 @@ __weak __noinline int stage_nat_take(struct packet *p)
 	e->backend = s.backend;
 	e->id = s.id;
 	e->port = s.port;
-	e->isn = e->peer_isn = 0;
+	e->next[0] = e->next[1] = 0;
 	__sync_lock_test_and_set(&e->head, (__u64)at.generation << 32 | (__u64)(s.now & 0xffffff) << 8);
 	if (bpf_map_update_elem(&nat_flows, &flow, &at, BPF_ANY)) {
 		nat_count(WEIR_NAT_COUNT_FULL);
@@ -595,12 +518,11 @@ __weak __noinline int stage_nat_back(struct xdp_md *ctx, struct packet *p, struc
 {
 	struct weir_nat_place key = {};
 	struct weir_nat_entry *e;
-	struct nat_segment s;
 	struct weir_flow flow;
+	struct nat_tcp t;
 	const __u32 *place;
 	__u32 index;
 	__u64 head;
-	int state;
 
 	if (!p || !way)
 		return 0;
@@ -610,18 +532,17 @@ __weak __noinline int stage_nat_back(struct xdp_md *ctx, struct packet *p, struc
 	e = place ? nat_entry_of(p, *place, &index) : NULL;
 	if (!e || !nat_read(e, &flow, &head))
 		return 0;
-	state = (__u8)head;
 	if (flow.proto == IPPROTO_TCP && !p->quoted && p->fragment != FRAGMENT_LATER) {
-		if (!nat_segment_read(ctx, p, &s))
+		if (!nat_tcp_read(ctx, p, e, head, &t))
 			return 0;
-		state = nat_track_backend(e, head, &s);
-		if (state < 0) {
+		if (!nat_track_backend(&t)) {
 			nat_count(WEIR_NAT_COUNT_STRANGE);
 			return 0;
 		}
+		nat_touch_tcp(e, head, &t);
+	} else if (!p->quoted) {
+		nat_touch(e, head, nat_now(), (__u8)head);
 	}
-	if (!p->quoted)
-		nat_touch(e, head, nat_now(), state);
 	if (p->fragment == FRAGMENT_FIRST && !p->quoted)
 		stage_nat_note(p, index, head >> 32);
 	copy_address(way->source, flow.dest);

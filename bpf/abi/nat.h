@@ -57,9 +57,11 @@ struct weir_nat_cursor {
 enum weir_nat_state {                   /* the low byte of an entry's head */
 	WEIR_NAT_OFFERED     = 1 << 0,  /* the backend sent SYN-ACK */
 	WEIR_NAT_OPEN        = 1 << 1,  /* and the client acknowledged it */
-	WEIR_NAT_FIN_CLIENT  = 1 << 2,
+	WEIR_NAT_FIN_CLIENT  = 1 << 2,  /* sent a FIN that is believed */
 	WEIR_NAT_FIN_BACKEND = 1 << 3,
-	WEIR_NAT_RESET       = 1 << 4,
+	WEIR_NAT_RESET       = 1 << 4,  /* a RST of either that is believed */
+	WEIR_NAT_END_CLIENT  = 1 << 5,  /* its end is not believed yet: a FIN, with the bit above a RST */
+	WEIR_NAT_END_BACKEND = 1 << 6,
 	WEIR_NAT_BUSY        = 1 << 7,  /* being given to another flow: not to be read */
 };
 
@@ -69,8 +71,9 @@ enum weir_nat_state {                   /* the low byte of an entry's head */
 struct weir_nat_entry {
 	struct weir_flow flow;          /* as the client's packets have it; proto 0: never used */
 	__u64  head;
-	__be32 isn;                     /* TCP: the client's initial sequence number */
-	__be32 peer_isn;                /* the backend's */
+	__u32  next[2];                 /* TCP, in the client's numbers and in the backend's: the initial
+					   one; when open what the other side acknowledged, to within
+					   16 KiB; or with WEIR_NAT_END_* where the side says it ended */
 	__u16  backend;
 	__be16 port;                    /* (be) of the backend */
 	__u32  id;                      /* low bits of the backend's id: its index may get a new owner */
@@ -110,8 +113,9 @@ static inline __attribute__((always_inline)) __u32 weir_nat_idle(__u64 head, __u
 static inline __attribute__((always_inline)) int weir_nat_closing(__u64 head)
 {
 	__u32 both = WEIR_NAT_FIN_CLIENT | WEIR_NAT_FIN_BACKEND;
+	__u32 ends = WEIR_NAT_END_CLIENT | WEIR_NAT_END_BACKEND;
 
-	return (head & both) == both || (head & WEIR_NAT_RESET);
+	return (head & (both | ends)) == both || (head & WEIR_NAT_RESET);
 }
 
 /* Seconds that an entry lives without a packet. */
