@@ -75,6 +75,9 @@ struct conf_service {
 	size_t nbackends;
 };
 
+/* As many as the table of ports has places (WEIR_NAT_PORTS_MAX). */
+#define CONF_NAT_ADDRESSES_MAX 2
+
 enum conf_mss { CONF_MSS_AUTO, CONF_MSS_OFF }; /* words beside a number */
 /* Packets a second, and how many at once. */
 struct conf_rate {

@@ -91,9 +91,9 @@ void conf_check_nat(const struct conf *conf, struct conf_faults *faults)
 		if (taken)
 			conf_fault(faults, conf_item(key, "agent.nat.addresses", i), "%s", taken);
 	}
-	if (a->nat.naddresses > 16)
-		conf_fault(faults, "agent.nat.addresses", "are %zu, and no more than 16 are possible",
-			   a->nat.naddresses);
+	if (a->nat.naddresses > CONF_NAT_ADDRESSES_MAX)
+		conf_fault(faults, "agent.nat.addresses", "are %zu, and no more than %d are possible; remove some",
+			   a->nat.naddresses, CONF_NAT_ADDRESSES_MAX);
 	for (size_t i = 0; i < a->nservices; i++)
 		check_nat_service(a, i, faults);
 }

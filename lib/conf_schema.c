@@ -108,7 +108,7 @@ SUB(filter, conf_agent, CONF_NO_FLAG);
 static const struct conf_key nat_keys[] = {
 	{ "addresses", CONF_ADDR, PLACE(conf_agent, nat.addresses, nat.naddresses),
 	  .doc = "Addresses from which backends behind NAT are spoken to, of each family that is "
-		 "needed. They are this node's, and used for nothing else." },
+		 "needed; two at most. They are this node's, and used for nothing else." },
 	{ "idle", CONF_TIME, AT(conf_agent, nat.idle_us), .min = 10 * SECOND, .max = 86400 * SECOND,
 	  .fallback = "1h", .doc = "How long an idle TCP connection keeps its port." },
 	{ "udp", CONF_TIME, AT(conf_agent, nat.udp_us), .min = SECOND, .max = 86400 * SECOND,
@@ -134,7 +134,9 @@ static const struct conf_key check_keys[] = {
 	{ "through", CONF_SWITCH, AT(conf_service, check.through_service), .words = words_through,
 	  .fallback = "address",
 	  .doc = "address: the backend's own is asked; service: the virtual one, encapsulated to the "
-		 "backend as clients' packets are, so that a broken decapsulation is seen." },
+		 "backend as clients' packets are, so that a broken decapsulation is seen. Where that "
+		 "cannot be, and beyond 256 virtual addresses, the log says so and the backend's own "
+		 "is asked." },
 };
 SUB(check, conf_service, CONF_NO_FLAG);
 

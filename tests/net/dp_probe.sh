@@ -106,6 +106,22 @@ check "which is said" test "$(grep -c "not through the packet path: the service'
 in_ns edge ip addr del $VIP/32 dev lo
 check "and again through the packet path" in_time 5 are b1 true service 8
 
+# No clsact fits on an interface that has an "ingress" qdisc: no check can be led, which is no fault of a backend.
+kill $agent; wait $agent
+in_ns edge tc qdisc del dev lo clsact 2>/dev/null
+in_ns edge tc qdisc add dev lo ingress
+said=$(wc -l <"$scratch/agent.log")
+since() { tail -n +$((said + 1)) "$scratch/agent.log" | grep -c -- "$1"; }
+start_agent
+until_true 10 test -S "$scratch/run/agent.sock"
+check "where no check can be led, backends are asked directly: b1" in_time 10 are b1 true address 9
+check "and b2" in_time 10 are b2 true address 9
+check "none was down" test "$(since 'is down')" = 0
+check "each service says why" test "$(since 'not through the packet path: a check cannot be led')" = 8
+check "what to do stands there, and not at each check" sh -c "n=$(since 'put "clsact" in its place'); test \$n -ge 1 -a \$n -le 6"
+in_ns edge tc qdisc del dev lo ingress
+check "without it through the packet path again" in_time 5 are b1 true service 8
+
 # A reload without the option.
 config address
 kill -HUP $agent

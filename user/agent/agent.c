@@ -174,6 +174,9 @@ int agent_reload(struct daemon *d, const struct conf *old)
 
 	if (err) {
 		log_error("the new configuration cannot be used: %s", dataplane_error(agent->dp));
+		/* What was set until it failed. */
+		if (dataplane_reconfigure(agent->dp, &old->agent, &old->tunnels) < 0)
+			log_error("nor could the old configuration be set again: restart weir-agent");
 		return err;
 	}
 	err = set_services(agent, &d->conf->agent);

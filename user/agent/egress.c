@@ -140,23 +140,25 @@ int egress_attach(struct egress_path *e, const char *interface, uint32_t ifindex
 	bool ours = true;
 	int rc = bpf_tc_hook_create(&hook);
 
+	/* Tried again at each check and each change of the network: what is said has a limit. */
 	if (rc && rc != -EEXIST) {
-		log_error("%s: clsact cannot be made: %s", interface, strerror(-rc));
+		log_limited(LOG_LEVEL_ERROR, 6, "%s: clsact cannot be made: %s", interface, strerror(-rc));
 		return rc;
 	}
 	if (!find(ifindex, &ours) && !ours) {
-		log_error("%s: another tc filter has priority %d and handle 1 at the egress; move it "
-			  "(`tc filter show dev %s egress`)",
-			  interface, EGRESS_PRIORITY, interface);
+		log_limited(LOG_LEVEL_ERROR, 6, "%s: another tc filter has priority %d and handle 1 at the "
+			    "egress; move it (`tc filter show dev %s egress`)",
+			    interface, EGRESS_PRIORITY, interface);
 		return -EBUSY;
 	}
 	opts.prog_fd = bpf_program__fd(e->skel->progs.weir_egress);
 	rc = bpf_tc_attach(&hook, &opts);
 	if (rc)
-		log_error("%s: the tc program cannot be attached: %s%s", interface, strerror(-rc),
-			  rc == -ENOENT || rc == -EINVAL ? "; where there is an \"ingress\" qdisc, put "
-							   "\"clsact\" in its place"
-							 : "");
+		log_limited(LOG_LEVEL_ERROR, 6, "%s: the tc program cannot be attached: %s%s", interface,
+			    strerror(-rc),
+			    rc == -ENOENT || rc == -EINVAL ? "; where there is an \"ingress\" qdisc, put "
+							     "\"clsact\" in its place"
+							   : "");
 	return rc;
 }
 

@@ -46,7 +46,7 @@ static uint32_t outer_room(const struct loader *l)
 	return WEIR_ADDED_GUE4;
 }
 
-static uint16_t mss(uint32_t bytes)
+static uint16_t mss(int64_t bytes)
 {
 	return bytes < MSS_MIN ? MSS_MIN : bytes > UINT16_MAX ? UINT16_MAX : (uint16_t)bytes;
 }
@@ -70,7 +70,7 @@ void loader_clamp(struct loader *l)
 {
 	bool on = l->egress && l->mss != CONF_MSS_OFF && l->nfrom && l->ntaken;
 	bool automatic = l->mss == CONF_MSS_AUTO;
-	uint32_t room = on && automatic ? smallest_mtu(l) - outer_room(l) : 0;
+	int64_t room = on && automatic ? (int64_t)smallest_mtu(l) - outer_room(l) : 0;
 	struct weir_egress want = l->settings;
 
 	want.mss4 = !on ? 0 : mss(automatic ? room - TCP_IP4 : l->mss);
@@ -255,8 +255,14 @@ int loader_do_probe(struct loader *l)
 		return fd;
 	rc = prepare_socket(l, fd, &p, (uint16_t)l->in.number, &source);
 	if (rc) {
+		/* Of the backend this says nothing: it is checked by its own address. */
 		close(fd);
-		return loader_answer_error(l, rc, "a check cannot be led to the backend: %s", strerror(-rc));
+		if (rc == -ENOSPC)
+			loader_answer_error(l, 0, "no more than %d service addresses can be checked so",
+					    LOADER_LED_MAX);
+		else
+			loader_answer_error(l, 0, "a check cannot be led to the backend: %s", strerror(-rc));
+		return 1;
 	}
 	l->send_fd = fd;
 	return 0;

@@ -6,6 +6,8 @@
 #include "lib/log.h"
 #include "user/agent/loader_int.h"
 
+_Static_assert(CONF_NAT_ADDRESSES_MAX * WEIR_NAT_PORTS == WEIR_NAT_PORTS_MAX, "places of nat_ports");
+
 #define COUNT_SECONDS 2 /* counting walks through 8 MiB of entries */
 
 struct natset_want loader_nat_want(const struct conf_agent *conf)
