@@ -118,9 +118,20 @@ check "where no check can be led, backends are asked directly: b1" in_time 10 ar
 check "and b2" in_time 10 are b2 true address 9
 check "none was down" test "$(since 'is down')" = 0
 check "each service says why" test "$(since 'not through the packet path: a check cannot be led')" = 8
-check "what to do stands there, and not at each check" sh -c "n=$(since 'put "clsact" in its place'); test \$n -ge 1 -a \$n -le 6"
+some() { [ "$1" -ge 1 ] && [ "$1" -le 6 ]; }
+check "what to do stands there, and not at each check" some "$(since 'lo has the queueing discipline "ingress" where .* `tc qdisc del dev lo ingress`')"
+check "nothing was put at its ingress" is "$(in_ns edge tc filter show dev lo ingress)" ""
 in_ns edge tc qdisc del dev lo ingress
 check "without it through the packet path again" in_time 5 are b1 true service 8
+
+# Somebody takes the program off, or all of clsact with it.
+hangs() { in_ns edge tc filter show dev lo egress 2>/dev/null | grep -q weir_egress; }
+said=$(wc -l <"$scratch/agent.log")
+in_ns edge tc filter del dev lo egress
+check "a program that was taken off is put back" until_true 2 hangs
+in_ns edge tc qdisc del dev lo clsact
+check "also when its place went" until_true 2 hangs
+check "and no check failed" test "$(since 'is down') $(are b1 true service 8 && are b2 true service 8 && echo up)" = "0 up"
 
 # A reload without the option.
 config address

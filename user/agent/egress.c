@@ -13,7 +13,6 @@
 
 #include "lib/log.h"
 #include "skel/egress.skel.h"
-#include "user/agent/netlink.h"
 
 #define PIN_PATH_MAX 512
 #define CPUS_MAX     1024
@@ -132,7 +131,25 @@ static int find(uint32_t ifindex, bool *ours)
 	return rc;
 }
 
-int egress_attach(struct egress_path *e, const char *interface, uint32_t ifindex)
+/* Where "ingress" is, what is put at the egress lands on the other side, and nothing tells. */
+static int need_clsact(struct netlink *nl, const char *interface, uint32_t ifindex)
+{
+	char kind[NETLINK_KIND_MAX];
+	int rc = netlink_qdisc(nl, ifindex, kind);
+
+	if (rc)
+		log_limited(LOG_LEVEL_ERROR, 6, "%s: its queueing disciplines cannot be read: %s", interface,
+			    strerror(-rc));
+	if (rc || !strcmp(kind, "clsact"))
+		return rc;
+	log_limited(LOG_LEVEL_ERROR, 6, "%s has the queueing discipline \"%s\" where the tc program needs clsact; "
+		    "`tc qdisc del dev %s %s` makes room, and `tc qdisc add dev %s clsact` is a place for "
+		    "ingress filters, too",
+		    interface, kind, interface, kind, interface);
+	return -EBUSY;
+}
+
+int egress_attach(struct egress_path *e, struct netlink *nl, const char *interface, uint32_t ifindex)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_EGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = EGRESS_PRIORITY,
@@ -145,6 +162,9 @@ int egress_attach(struct egress_path *e, const char *interface, uint32_t ifindex
 		log_limited(LOG_LEVEL_ERROR, 6, "%s: clsact cannot be made: %s", interface, strerror(-rc));
 		return rc;
 	}
+	rc = need_clsact(nl, interface, ifindex);
+	if (rc)
+		return rc;
 	if (!find(ifindex, &ours) && !ours) {
 		log_limited(LOG_LEVEL_ERROR, 6, "%s: another tc filter has priority %d and handle 1 at the "
 			    "egress; move it (`tc filter show dev %s egress`)",
@@ -154,11 +174,8 @@ int egress_attach(struct egress_path *e, const char *interface, uint32_t ifindex
 	opts.prog_fd = bpf_program__fd(e->skel->progs.weir_egress);
 	rc = bpf_tc_attach(&hook, &opts);
 	if (rc)
-		log_limited(LOG_LEVEL_ERROR, 6, "%s: the tc program cannot be attached: %s%s", interface,
-			    strerror(-rc),
-			    rc == -ENOENT || rc == -EINVAL ? "; where there is an \"ingress\" qdisc, put "
-							     "\"clsact\" in its place"
-							   : "");
+		log_limited(LOG_LEVEL_ERROR, 6, "%s: the tc program cannot be attached: %s", interface,
+			    strerror(-rc));
 	return rc;
 }
 

@@ -12,6 +12,7 @@
 
 #include "bpf/abi/egress.h"
 #include "user/agent/maps.h"
+#include "user/agent/netlink.h"
 
 #define EGRESS_PROGRAM  "weir_egress"   /* by this name it is found and taken off */
 #define EGRESS_PRIORITY 119             /* of the filter, with handle 1 */
@@ -25,8 +26,9 @@ void egress_close(struct egress_path *e);    /* what hangs in the kernel stays; 
 int egress_set(struct egress_path *e, const struct weir_egress *settings);
 /* Whose SYNs are looked at: these, in place of those before. */
 int egress_addresses(struct egress_path *e, const struct addr *own, size_t n);
-/* Fine when it is there already; -EBUSY: another filter has its place (logged). */
-int egress_attach(struct egress_path *e, const char *interface, uint32_t ifindex);
+/* Fine when it is there already; -EBUSY: another filter, or another queueing discipline than clsact, has its
+ * place. Failures are logged, six a minute at most. */
+int egress_attach(struct egress_path *e, struct netlink *nl, const char *interface, uint32_t ifindex);
 int egress_detach(uint32_t ifindex);
 /* The packets of a socket go to a backend. cookie: SO_COOKIE. */
 int egress_probe(struct egress_path *e, uint64_t cookie, uint16_t backend, uint8_t encap);

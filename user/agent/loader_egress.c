@@ -54,13 +54,17 @@ static uint16_t mss(int64_t bytes)
 static void hang(struct loader *l, uint32_t ifindex)
 {
 	char name[IFNAMSIZ] = "";
+	size_t i = 0;
 
+	while (i < l->nclamped && l->clamped[i] != ifindex)
+		i++;
+	/* Who changes the queueing disciplines of an interface takes it away with them. */
+	if (i < l->nclamped && egress_is_there(ifindex))
+		return;
 	if_indextoname(ifindex, name);
-	for (size_t i = 0; i < l->nclamped; i++)
-		if (l->clamped[i] == ifindex)
-			return;
-	if (l->nclamped < LOADER_CLAMPED_MAX && !egress_attach(l->egress, name, ifindex)) {
-		l->clamped[l->nclamped++] = ifindex;
+	if (i < LOADER_CLAMPED_MAX && !egress_attach(l->egress, l->nl, name, ifindex)) {
+		l->clamped[i] = ifindex;
+		l->nclamped += i == l->nclamped;
 		log_info("%s: service addresses announce an MSS of at most %u (IPv4), %u (IPv6)", name,
 			 l->settings.mss4, l->settings.mss6);
 	}
@@ -106,6 +110,21 @@ static int set_mark(struct loader *l, uint32_t mark)
 	return rc;
 }
 
+/* The program hangs at the loopback interface, or is put there: tried once a second, as checks are many. */
+static int hang_lo(struct loader *l)
+{
+	uint32_t now = maps_now();
+
+	if (l->leads)
+		return 0;
+	if (l->lead_failed && l->lead_tried == now)
+		return l->lead_failed;
+	l->lead_tried = now;
+	l->lead_failed = egress_attach(l->egress, l->nl, "lo", LOOPBACK_IFINDEX);
+	l->leads = !l->lead_failed;
+	return l->lead_failed;
+}
+
 /* The packets of marked sockets for this address reach the program on the loopback interface. */
 static int lead(struct loader *l, const struct addr *service)
 {
@@ -117,11 +136,9 @@ static int lead(struct loader *l, const struct addr *service)
 		i++;
 	if (i == LOADER_LED_MAX)
 		return -ENOSPC;
-	if (!l->nled) {
-		rc = egress_attach(l->egress, "lo", LOOPBACK_IFINDEX);
-		if (rc)
-			return rc;
-	}
+	rc = hang_lo(l);
+	if (rc)
+		return rc;
 	rc = set_mark(l, l->mark);
 	if (!rc && i == l->nled)
 		rc = netlink_route(l->nl, NETLINK_PROBE, 0, &p, true);
@@ -131,6 +148,15 @@ static int lead(struct loader *l, const struct addr *service)
 		l->led[l->nled++].to = *service;
 	l->led[i].used = maps_now();
 	return 0;
+}
+
+void loader_lead_again(struct loader *l)
+{
+	/* Without the program packets of checks end here. */
+	if (!l->leads || egress_is_there(LOOPBACK_IFINDEX))
+		return;
+	l->leads = false;
+	hang_lo(l);
 }
 
 void loader_probe_tick(struct loader *l, uint32_t now)
@@ -148,6 +174,7 @@ void loader_probe_tick(struct loader *l, uint32_t now)
 		if (!l->nled) {
 			set_mark(l, 0);
 			egress_detach(LOOPBACK_IFINDEX);
+			l->leads = false;
 		}
 	}
 }

@@ -48,6 +48,9 @@ struct loader {
 		uint32_t used;	      /* monotonic seconds */
 	} led[LOADER_LED_MAX];	      /* service addresses that checks are led to */
 	size_t nled;
+	bool leads;		      /* the program hangs at the loopback interface */
+	uint32_t lead_tried;	      /* when, monotonic seconds */
+	int lead_failed;	      /* and what came of it */
 	uint32_t announced;	      /* the table */
 	bool started;
 	bool unresolved;	      /* some next hop is not known yet */
@@ -114,6 +117,8 @@ int loader_socket(struct loader *l, int family);
 int loader_start_egress(struct loader *l, const struct conf_agent *conf);
 /* After the configuration, an MTU or an address changed. */
 void loader_clamp(struct loader *l);
+/* After tc's filters changed: puts the program back where somebody took it off. */
+void loader_lead_again(struct loader *l);
 /* Each second: addresses that no check asks for are led nowhere. */
 void loader_probe_tick(struct loader *l, uint32_t now);
 int loader_do_probe(struct loader *l);

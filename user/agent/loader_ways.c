@@ -115,6 +115,7 @@ void loader_refresh(struct loader *l)
 		log_limited(LOG_LEVEL_WARN, 6, "this node's addresses cannot be read: %s",
 			    strerror(-rc));
 	loader_clamp(l);
+	loader_lead_again(l);
 	ways.n = 0;
 	for (uint32_t i = 1; i < maps_backends_end(l->maps); i++)
 		resolve(l, i, &ways);

@@ -81,7 +81,7 @@ int netlink_open(struct netlink **out)
 	struct sockaddr_nl groups = {
 		.nl_family = AF_NETLINK,
 		.nl_groups = RTMGRP_NEIGH | RTMGRP_LINK | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE |
-			     RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
+			     RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_TC,
 	};
 	struct timeval patience = { .tv_sec = 2 };
 	struct netlink *nl = calloc(1, sizeof(*nl));

@@ -28,7 +28,7 @@ struct netlink_way {
 int netlink_open(struct netlink **out);
 void netlink_close(struct netlink *nl);         /* accepts NULL */
 
-/* Readable when routes, neighbours, links or addresses changed; netlink_drain() reads the news
+/* Readable when routes, neighbours, links, addresses or tc's filters changed; netlink_drain() reads the news
  * away. */
 int netlink_fd(const struct netlink *nl);
 void netlink_drain(struct netlink *nl);
@@ -67,6 +67,9 @@ int netlink_routes(struct netlink *nl, enum netlink_routes kind, uint32_t table,
 		   const struct addr_prefix *prefix, size_t n);
 /* The rule, for both families: packets of this mark look into NETLINK_PROBE_TABLE. Mark 0: none do. */
 int netlink_probe_rule(struct netlink *nl, uint32_t mark);
+/* The kind of the queueing discipline at ffff: ("clsact", "ingress"); empty: there is none. */
+#define NETLINK_KIND_MAX 16
+int netlink_qdisc(struct netlink *nl, uint32_t ifindex, char kind[NETLINK_KIND_MAX]);
 /* How many tc filters, of anybody, the clsact of an interface has; -errno, also when it has none. */
 int netlink_filters(struct netlink *nl, uint32_t ifindex);
 

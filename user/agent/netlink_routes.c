@@ -178,6 +178,36 @@ int netlink_probe_rule(struct netlink *nl, uint32_t mark)
 
 /* ---- filters ---------------------------------------------------------------------------------- */
 
+struct qdisc {
+	int ifindex;
+	char *kind;
+};
+
+static void qdisc_found(void *arg, const struct nlmsghdr *head)
+{
+	const struct tcmsg *m = NLMSG_DATA(head);
+	const struct rtattr *a = TCA_RTA(m);
+	int left = (int)TCA_PAYLOAD(head);
+	const struct qdisc *q = arg;
+
+	if (head->nlmsg_type != RTM_NEWQDISC || m->tcm_ifindex != q->ifindex || m->tcm_parent != TC_H_CLSACT)
+		return;
+	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
+		if (a->rta_type == TCA_KIND && RTA_PAYLOAD(a) < NETLINK_KIND_MAX)
+			memcpy(q->kind, RTA_DATA(a), RTA_PAYLOAD(a));
+}
+
+int netlink_qdisc(struct netlink *nl, uint32_t ifindex, char kind[NETLINK_KIND_MAX])
+{
+	struct qdisc found = { (int)ifindex, kind };
+	struct netlink_question q;
+
+	memset(kind, 0, NETLINK_KIND_MAX);
+	/* The whole list: the kernel tells the answer for a single one to every listener, and 6.1 to them alone. */
+	netlink_question(&q, RTM_GETQDISC, NLM_F_DUMP, sizeof(q.filter));
+	return netlink_ask(nl, &q, qdisc_found, &found);
+}
+
 static void filter_found(void *arg, const struct nlmsghdr *head)
 {
 	*(int *)arg += head->nlmsg_type == RTM_NEWTFILTER;
