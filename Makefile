@@ -373,10 +373,11 @@ unit_tests := $(foreach a,$(archives),$(patsubst %,$(BUILD)/unit/%,$(sort $(unit
 
 bpf_tests_bin := $(bpf_tests:%=build/tests/bpf/%)
 bpf_tests_with := $(addprefix build/tests/bpf/,edge.o frame.o check.o filter.o packets.o record.o)
-$(bpf_tests_bin) $(bpf_tests_with): cflags += -Ibuild
-$(bpf_tests_bin:=.o) $(bpf_tests_with): | build/skel/edge.skel.h build/skel/egress.skel.h build/skel/listen.skel.h
+build/tests/bpf/test_random: build/tests/bpf/world.o
+$(bpf_tests_bin) $(bpf_tests_with) build/tests/bpf/world.o: cflags += -Ibuild
+$(bpf_tests_bin:=.o) $(bpf_tests_with) build/tests/bpf/world.o: | build/skel/edge.skel.h build/skel/egress.skel.h build/skel/listen.skel.h
 $(bpf_tests_bin): %: %.o $(bpf_tests_with) build/agent.a build/lib.a
-	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) -Wl,--wrap=_cmocka_run_group_tests -lcmocka $(libs)
+	$(call say,LINK)$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(ldflags) -Wl,--wrap=_cmocka_run_group_tests -lcmocka $(libs)
 $(filter build/tests/bpf/test_nat%,$(bpf_tests_bin)): build/tests/bpf/nat.o
 build/tests/bpf/nat.o: cflags += -Ibuild
 build/tests/bpf/nat.o: | build/skel/edge.skel.h

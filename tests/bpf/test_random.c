@@ -1,209 +1,53 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Random and mutated packets under random settings, services, backends and slots: none is aborted, each is counted under one
- * reason, and what comes out is well formed and made of what came in (check.h).
+ * Random and mutated packets under random settings, services, backends and slots (world.h): none is aborted, each is
+ * counted under one reason, and what comes out is well formed and made of what came in (check.h).
  *
  * RANDOM_PACKETS (1,000,000), RANDOM_SEED (of the clock). A packet that fails is written in hexadecimal, with seed,
- * number and settings, to build/random-SEED-NUMBER.txt. The same seed gives the same packets and worlds.
+ * number and settings, to build/random-SEED-NUMBER.txt. The same seed gives the same packets and worlds. Every 30 s
+ * standard error hears how far it is. How many packets of which kind there were, and what became of them, is told at the
+ * end; of 500,000 or more every reason must have been met but NO_ROOM (the test run always has room) and
+ * what balancers and backends tell each other.
  */
 #include <arpa/inet.h>
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-#include <linux/bpf.h>
 #include <netinet/in.h>
-#include <sched.h>
+#include <netinet/ip.h>
+#include <netinet/ip6.h>
+#include <netinet/tcp.h>
+#include <linux/bpf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "bpf/abi/filter.h"
-#include "bpf/abi/nat.h"
-#include "bpf/abi/quic.h"
-#include "skel/edge.skel.h"
 #include "tests/bpf/check.h"
-#include "user/agent/filterset.h"
-#include "user/agent/maps.h"
+#include "tests/bpf/world.h"
 
-#define WORLD	 8192		/* packets between two worlds */
-#define SETTINGS 64		/* packets between two settings */
-#define LONGEST	 3200		/* bytes: what the kernel's test run takes in one buffer */
-#define NAT_PORT 2000		/* the first that translation takes */
-#define FAULTS	 10		/* are told */
+#define WORLD	  8192		/* packets between two worlds */
+#define SETTINGS  64		/* packets between two settings */
+#define LONGEST	  3200		/* bytes: what the kernel's test run takes in one buffer */
+#define FAULTS	  10		/* are told */
+#define PROGRESS  30		/* seconds between two lines of it */
+#define MANY	  500000	/* so many packets must meet every reason */
 
-static uint64_t state;
-static struct weir_settings settings;
+#define KINDS(X)                                                                                                        \
+	X(TCP4) X(TCP6) X(UDP4) X(UDP6) X(ICMP4) X(ICMP6) X(IPIP) X(GUE) X(ERROR4) X(ERROR6) X(FRAGMENT4) X(FRAGMENT6)   \
+	X(REPLY) X(RETURNED_OUTER) X(OPTIONS) X(EXTENSIONS) X(VLAN) X(MUTATED) X(CUT)
+
+enum kind {
+#define NUMBER(name) KIND_##name,
+	KINDS(NUMBER)
+#undef NUMBER
+	KIND_COUNT
+};
+
 static struct frame f;
 static struct outcome o;
-static unsigned long faults;
+static unsigned long faults, kinds[KIND_COUNT], met[WEIR_REASONS_MAX];
 
-static uint64_t draw(void)
+static void saw(enum kind kind, int six)
 {
-	state ^= state >> 12;
-	state ^= state << 25;
-	state ^= state >> 27;
-	return state * UINT64_C(2685821657736338717);
-}
-
-static uint32_t below(uint32_t n)
-{
-	return (uint32_t)(((draw() >> 32) * n) >> 32);
-}
-
-static bool chance(uint32_t percent)
-{
-	return below(100) < percent;
-}
-
-/* ---- the world: what the maps hold ---- */
-
-static const char *const vip[2][4] = {
-	{ "198.18.1.100", "198.18.1.101", "198.18.1.102", "198.18.1.103" },
-	{ "2001:db8:1::100", "2001:db8:1::101", "2001:db8:1::102", "2001:db8:1::103" },
-};
-static const char *const self[2] = { "198.18.1.1", "2001:db8:1::1" };
-static const char *const way[2] = { "198.18.1.11", "2001:db8:1::11" };
-static const char *const client[2] = { "192.0.2.1", "2001:db8:c::1" };
-static const char *const nats[2] = { "198.18.2.1", "2001:db8:2::1" };
-static struct filterset *filters;
-static const uint16_t ports[] = { 0, 53, 80, 443 };
-static const uint8_t protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
-
-static void random_settings(void)
-{
-	static const uint16_t mtus[] = { 0, 0, 0, 68, 576, 1280, 1500, 9000 };
-	static const uint16_t gue[] = { 0, 0, 6080, 5555, 80 };
-
-	memset(&settings, 0, sizeof(settings));
-	settings.off = chance(50) ? 0 : below(32);
-	settings.on = chance(30) ? 0 : below(256);
-	settings.mtu = mtus[below(8)];
-	settings.gue_port = gue[below(5)];
-	settings.ttl = chance(80) ? 0 : (uint8_t)(1 + below(255));
-	settings.udp_learn_s = (uint16_t)below(3);
-	settings.sample = below(4);
-	put_settings(&settings);
-}
-
-static void random_backends(void)
-{
-	for (uint16_t i = 1; i < 24; i++) {
-		int family = (int)below(2);
-		uint8_t flags = (uint8_t)((chance(12) ? WEIR_BACKEND_DOWN : 0) |
-					  (chance(8) ? WEIR_BACKEND_LOCAL : 0));
-
-		put_backend(i, way[family], chance(90) ? self[family] : NULL, flags);
-		put_backend_way(i, chance(70) ? INGRESS : chance(50) ? OTHER : 0,
-				chance(70) ? 0 : (uint16_t)(60 + below(1600)));
-	}
-}
-
-static void random_slots(void)
-{
-	for (uint32_t i = 0; i < 512; i++) {
-		struct weir_slot s = { .current = (uint16_t)below(26), .since = (uint16_t)draw() };
-
-		if (chance(40))
-			s.previous = (uint16_t)below(26);
-		for (int k = 0; k < WEIR_OWNERS; k++)
-			s.owners[k] = chance(60) ? (uint16_t)below(26) : 0;
-		if (chance(50))
-			s.since = (uint16_t)maps_now();
-		*slot(i) = s;
-	}
-}
-
-static void put(const struct bpf_map *map, const void *key, const void *value)
-{
-	if (bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY)) {
-		printf("Bail out! %s cannot be written\n", bpf_map__name(map));
-		exit(1);
-	}
-}
-
-static void random_nat(void)
-{
-	struct weir_nat nat = { .first = NAT_PORT, .ports = (uint16_t)(1 + below(40)), .cpus = 2, .tcp_s = 1 + below(100),
-				.half_open_s = below(3), .closing_s = below(3), .reuse_s = below(3), .udp_s = below(3) };
-	uint32_t zero = 0;
-
-	for (uint32_t i = 0; i < 2; i++) {
-		struct weir_nat_place *p = &nat.place[i];
-
-		address_bytes((uint8_t *)p->addr, nats[i]);
-		p->family = i ? WEIR_FAMILY_6 : WEIR_FAMILY_4;
-		nat.list[i][0] = (uint8_t)i;
-		nat.count[i] = 1;
-		put(edge_skeleton()->maps.nat_addresses, p, &i);
-	}
-	put(edge_skeleton()->maps.nat_conf, &zero, &nat);
-}
-
-static void random_quic(void)
-{
-	for (uint32_t n = 0; n <= 60; n++) {
-		struct weir_quic q = { .config = (uint8_t)below(7), .server_id = (uint8_t)below(4), .nonce = (uint8_t)(4 + below(5)) };
-		struct weir_quic_key key = { .service = n, .id = { 8, 15, 22 }, .len = q.server_id };
-		uint32_t index = below(26);
-
-		memset(key.id + q.server_id, 0, sizeof(key.id) - q.server_id);
-		if (chance(50))
-			q = (struct weir_quic){ 0 };
-		put(edge_skeleton()->maps.quic_configs, &n, &q);
-		put(edge_skeleton()->maps.quic_servers, &key, &index);
-	}
-}
-
-static void random_filter(void)
-{
-	struct weir_limits l = { .of = { { 1000000000, below(9) * 1000000000ull }, { 100000000, 0 }, { 1000000000, 0 } },
-				 .bits4 = (uint8_t)below(33), .bits6 = (uint8_t)below(65) };
-	struct filterset_entry e[4];
-	uint32_t zero = 0;
-
-	for (int i = 0; i < 4; i++) {
-		int family = (int)below(2);
-
-		e[i] = (struct filterset_entry){ .family = family ? WEIR_FAMILY_6 : WEIR_FAMILY_4, .len = (uint8_t)(family ? 128 : 32),
-						 .verdict = chance(60) ? WEIR_VERDICT_BLOCK : WEIR_VERDICT_ALLOW };
-		address_bytes(e[i].addr, chance(40) ? client[family] : chance(50) ? vip[family][i] : way[family]);
-	}
-	if (filterset_begin(filters) || filterset_put(filters, e, below(5)) || filterset_commit(filters))
-		printf("# the lists could not be set\n");
-	put(edge_skeleton()->maps.filter_limits, &zero, &l);
-}
-
-static void random_prefixes(void)
-{
-	for (uint32_t n = 50; n < 54; n++) {
-		struct weir_service s = { .number = n, .first = below(500), .slots = 1 + below(12), .encap = (uint8_t)below(3),
-					  .flags = (uint8_t)below(16) };
-		int family = (int)below(2);
-
-		put_service_prefix(vip[family][0], (uint8_t)(family ? 120 + below(8) : 24 + below(8)), ports[below(4)],
-				   protocols[below(2)], &s);
-	}
-}
-
-static void random_world(void)
-{
-	edge_reset(NULL);
-	random_nat();
-	random_quic();
-	random_filter();
-	random_prefixes();
-	for (uint32_t n = 1; n <= 60; n++)
-		put_service(vip[below(2)][below(4)], ports[below(4)], protocols[below(2)], n, below(500),
-			    chance(95) ? 1 + below(12) : 0, (uint8_t)below(3), chance(40) ? 0 : (uint8_t)below(16));
-	random_backends();
-	random_slots();
-	for (int i = 0; i < 2; i++) {
-		put_decap(chance(80) ? way[i] : self[i], i ? 128 : 32, self[i], chance(80));
-		if (chance(30))
-			put_edge(i ? "2001:db8:c::1" : "192.0.2.1");
-		if (chance(30))
-			put_prefix(vip[i][0], i ? 126 : 30);
-	}
+	kinds[kind + (enum kind)six]++;
 }
 
 /* ---- packets ---- */
@@ -213,10 +57,10 @@ static const char *pick(int family)
 	uint32_t what = below(10);
 
 	if (chance(5))
-		return nats[family];
+		return world_nat[family];
 	if (what < 7)
-		return vip[family][below(4)];
-	return what < 8 ? self[family] : what < 9 ? way[family] : client[family];
+		return world_vip[family][below(4)];
+	return what < 8 ? world_self[family] : what < 9 ? world_way[family] : world_client[family];
 }
 
 static void add_ip(struct frame *p, int family, const char *from, const char *to)
@@ -232,8 +76,8 @@ static void add_ip(struct frame *p, int family, const char *from, const char *to
 static uint16_t port(void)
 {
 	if (chance(8))
-		return (uint16_t)(NAT_PORT + below(80));
-	return chance(80) ? ports[1 + below(3)] : (uint16_t)draw();
+		return (uint16_t)(WORLD_NAT_PORT + below(80));
+	return chance(80) ? world_ports[1 + below(3)] : (uint16_t)draw();
 }
 
 /* A client's, one of few, so that flows come again; or a service's, as in replies. */
@@ -242,7 +86,8 @@ static uint16_t source_port(void)
 	return chance(40) ? (uint16_t)(40000 + below(50)) : chance(30) ? port() : (uint16_t)draw();
 }
 
-static void add_transport(struct frame *p)
+/* Returns KIND_TCP4, _UDP4 or _ICMP4. */
+static enum kind add_transport(struct frame *p)
 {
 	static const uint8_t flags[] = { TCP_SYN, TCP_ACK, TCP_SYN | TCP_ACK, TCP_RST, 0x11, 0x18 };
 	uint8_t *at;
@@ -251,14 +96,15 @@ static void add_transport(struct frame *p)
 	case 0:
 		at = frame_icmp(p, (uint8_t)(chance(40) ? 8 : chance(50) ? 128 : below(20)), (uint8_t)below(5));
 		at[6] = (uint8_t)draw();
-		break;
+		return KIND_ICMP4;
 	case 1:
 	case 2:
 	case 3:
 		frame_udp(p, source_port(), port());
-		break;
+		return KIND_UDP4;
 	default:
 		frame_tcp(p, source_port(), port(), flags[below(6)]);
+		return KIND_TCP4;
 	}
 }
 
@@ -288,16 +134,19 @@ static void add_outer(struct frame *p, int family, int inside)
 	uint8_t gue[64] = { 0, inside ? IPPROTO_IPV6 : IPPROTO_IPIP };
 	uint32_t words = chance(80) ? (family ? WEIR_GUE_WORDS6 : WEIR_GUE_WORDS4) : below(14);
 
-	add_ip(p, family, chance(90) ? way[family] : pick(family), chance(95) ? self[family] : pick(family));
-	if (chance(40))
+	add_ip(p, family, chance(90) ? world_way[family] : pick(family), chance(95) ? world_self[family] : pick(family));
+	if (chance(40)) {
+		saw(KIND_IPIP, 0);
 		return;
-	frame_udp(p, (uint16_t)draw(), settings.gue_port ? settings.gue_port : WEIR_GUE_PORT);
+	}
+	saw(KIND_GUE, 0);
+	frame_udp(p, (uint16_t)draw(), world_settings.gue_port ? world_settings.gue_port : WEIR_GUE_PORT);
 	gue[0] = (uint8_t)words;
 	gue[4] = chance(90) ? WEIR_GUE_MAGIC : (uint8_t)draw();
 	gue[5] = (uint8_t)below(5);
 	gue[6] = (uint8_t)below(5);
 	for (int i = 0; i < WEIR_OWNERS; i++)
-		address_bytes(gue + 8 + (family ? 16 : 4) * i, way[family]);
+		address_bytes(gue + 8 + (family ? 16 : 4) * i, world_way[family]);
 	frame_bytes(p, gue, 4 + words * 4);
 }
 
@@ -317,7 +166,62 @@ static void make_fragment(struct frame *p, int family)
 		frame_bytes(p, NULL, 8 + below(200));
 }
 
-static void make_packet(struct frame *p)
+/* What a backend behind NAT answers to the packet that was just sent to it. */
+static void make_reply(struct frame *p)
+{
+	const uint8_t *ip = o.data + 14;
+	bool six = ip[0] >> 4 == 6;
+	const uint8_t *at = ip + (six ? 40 : 20);
+	uint8_t proto = six ? ip[6] : ip[9];
+	char from[INET6_ADDRSTRLEN], to[INET6_ADDRSTRLEN];
+	uint16_t port[2];
+	struct tcphdr *tcp;
+
+	inet_ntop(six ? AF_INET6 : AF_INET, ip + (six ? 24 : 16), from, sizeof(from));
+	inet_ntop(six ? AF_INET6 : AF_INET, ip + (six ? 8 : 12), to, sizeof(to));
+	memcpy(port, at, sizeof(port));
+	saw(KIND_REPLY, 0);
+	frame_eth(p);
+	if (six)
+		frame_ip6(p, from, to);
+	else
+		frame_ip4(p, from, to);
+	if (proto == IPPROTO_UDP) {
+		frame_udp(p, ntohs(port[1]), ntohs(port[0]));
+	} else if (proto == IPPROTO_TCP) {
+		bool syn = ((const struct tcphdr *)at)->syn;
+
+		tcp = frame_tcp(p, ntohs(port[1]), ntohs(port[0]), syn ? TCP_SYN | TCP_ACK : chance(90) ? TCP_ACK : 0x11);
+		tcp->seq = syn ? (uint32_t)draw() : ((const struct tcphdr *)at)->ack_seq;
+		tcp->ack_seq = htonl(ntohl(((const struct tcphdr *)at)->seq) + syn);
+	}
+	frame_bytes(p, NULL, payload());
+	frame_end(p);
+}
+
+/* What was just encapsulated comes back to this node: its outer addresses change places. */
+static void make_returned(struct frame *p)
+{
+	uint8_t *ip = p->data + 14, swap[16];
+	uint32_t at, len;
+
+	memcpy(p->data, o.data, o.len);
+	p->len = o.len;
+	at = ip[0] >> 4 == 6 ? 8 : 12;
+	len = ip[0] >> 4 == 6 ? 16 : 4;
+	memcpy(swap, ip + at, len);
+	memcpy(ip + at, ip + at + len, len);
+	memcpy(ip + at + len, swap, len);
+	saw(KIND_RETURNED_OUTER, 0);
+}
+
+static bool was_sent(int reason)
+{
+	return o.reason == reason && (o.action == XDP_TX || o.action == XDP_REDIRECT) && o.len >= 74 && o.len < LONGEST &&
+	       (o.data[12] == 0x08 || o.data[12] == 0x86) && o.data[13] != 0xa8;
+}
+
+static void make_new(struct frame *p)
 {
 	int family = (int)below(2), inside = (int)below(2);
 	const char *to = pick(family);
@@ -333,20 +237,32 @@ static void make_packet(struct frame *p)
 	case 2:
 		add_ip(p, family, pick(family), to);
 		add_error(p, family, to);
+		saw(KIND_ERROR4, family);
 		break;
 	case 3:
 		add_ip(p, family, pick(family), to);
 		make_fragment(p, family);
+		saw(KIND_FRAGMENT4, family);
 		if (family)
 			break;
 		add_transport(p);
 		break;
 	default:
 		add_ip(p, family, pick(family), to);
-		add_transport(p);
+		saw(add_transport(p), family);
 	}
 	frame_bytes(p, NULL, payload());
 	frame_end(p);
+}
+
+static void make_packet(struct frame *p)
+{
+	if (was_sent(WEIR_REASON_TRANSLATED) && chance(60))
+		make_reply(p);
+	else if (was_sent(WEIR_REASON_FORWARDED) && chance(40))
+		make_returned(p);
+	else
+		make_new(p);
 }
 
 /* Puts n bytes in at an offset: a tag, options, an extension header; IPv4's header or IPv6's length knows of them or not. */
@@ -372,6 +288,7 @@ static void add_options(struct frame *p)
 	uint8_t bytes[40] = { 0 };
 	uint32_t words = 1 + below(10);
 
+	saw(KIND_OPTIONS, p->data[14] >> 4 != 4);
 	if (p->data[14] >> 4 == 4) {
 		memset(bytes, 1, sizeof(bytes));
 		p->data[14] = (uint8_t)(0x40 | (5 + words));
@@ -380,11 +297,11 @@ static void add_options(struct frame *p)
 		return;
 	}
 	for (uint32_t n = 1 + below(4); n--;) {
-		static const uint8_t kinds[] = { 0, 43, 60, 51, 44, 135 };
+		static const uint8_t headers[] = { 0, 43, 60, 51, 44, 135 };
 
 		bytes[0] = p->data[20];
 		bytes[1] = (uint8_t)below(3);
-		p->data[20] = kinds[below(6)];
+		p->data[20] = headers[below(6)];
 		longer(p, 8 + bytes[1] * 8u);
 		insert(p, 54, bytes, 8 + bytes[1] * 8u);
 	}
@@ -401,9 +318,11 @@ static void mutate(struct frame *p)
 		tag[0] = chance(90) ? 0x81 : 0x88;
 		tag[1] = chance(90) ? 0 : 0xa8;
 		insert(p, 12, tag, 4);
+		saw(KIND_VLAN, 0);
 	}
 	if (chance(50))
 		return;
+	saw(KIND_MUTATED, 0);
 	for (uint32_t n = 1 + below(4); n--;) {
 		uint32_t reach = chance(70) ? 64 : 160, at = below(p->len < reach ? p->len : reach);
 
@@ -418,8 +337,10 @@ static void mutate(struct frame *p)
 			p->data[at] = (uint8_t)draw();
 		}
 	}
-	if (chance(15))
+	if (chance(15)) {
 		p->len = 14 + below(p->len - 13);
+		saw(KIND_CUT, 0);
+	}
 	if (chance(10) && p->len + 64 < LONGEST)
 		p->len += below(64);
 }
@@ -438,8 +359,8 @@ static void tell(const char *what, uint64_t seed, unsigned long number)
 		return;
 	fprintf(out, "# %s; seed %llu, packet %lu, action %u, reason %d\nsettings ", what, (unsigned long long)seed, number,
 		o.action, o.reason);
-	for (size_t i = 0; i < sizeof(settings); i++)
-		fprintf(out, "%02x", ((uint8_t *)&settings)[i]);
+	for (size_t i = 0; i < sizeof(world_settings); i++)
+		fprintf(out, "%02x", ((uint8_t *)&world_settings)[i]);
 	fprintf(out, "\nin ");
 	for (uint32_t i = 0; i < f.len; i++)
 		fprintf(out, "%02x", f.data[i]);
@@ -450,15 +371,33 @@ static void tell(const char *what, uint64_t seed, unsigned long number)
 	fclose(out);
 }
 
-static void run(uint64_t seed, unsigned long n, unsigned long *met)
+static void progress(unsigned long at, unsigned long n)
+{
+	static struct timespec said;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (!said.tv_sec)
+		said = now;
+	if (now.tv_sec - said.tv_sec < PROGRESS)
+		return;
+	said = now;
+	fprintf(stderr, "# %lu of %lu packets\n", at, n);
+}
+
+static void run(uint64_t seed, unsigned long n)
 {
 	for (unsigned long i = 0; i < n && faults < FAULTS; i++) {
 		const char *fault;
 
-		if (i % WORLD == 0)
-			random_world();
-		if (i % SETTINGS == 0)
-			random_settings();
+		if (i % WORLD == 0) {
+			progress(i, n);
+			world_random();
+		}
+		if (i % SETTINGS == 0) {
+			world_drain();
+			world_random_settings();
+		}
 		make_packet(&f);
 		mutate(&f);
 		if (f.len > LONGEST)
@@ -474,32 +413,6 @@ static void run(uint64_t seed, unsigned long n, unsigned long *met)
 	}
 }
 
-/* Neighbours that packets may be sent to by the kernel's routes; without them less is met. And the lists' maps. */
-static void open_ways(void)
-{
-	static const char commands[] =
-		"exec >/dev/null 2>&1; ip link add w0 address 02:00:00:00:00:0a type veth peer name w1;"
-		"ip link set w0 up; ip link set w1 up; echo 1 >/proc/sys/net/ipv4/conf/all/forwarding;"
-		"echo 1 >/proc/sys/net/ipv6/conf/all/forwarding;"
-		"ip addr add 192.0.2.254/24 dev w0; ip addr add 2001:db8:c::fe/64 dev w0 nodad;"
-		"ip addr add 198.18.1.1/24 dev w0; ip addr add 2001:db8:1::1/64 dev w0 nodad;"
-		"for a in 192.0.2.1 2001:db8:c::1 198.18.1.11; do ip neigh add $a lladdr 02:00:00:00:00:0b dev w0; done";
-	const struct edge *s = edge_skeleton();
-	const struct filterset_fds fds = {
-		.settings = bpf_map__fd(s->maps.settings), .filter4 = bpf_map__fd(s->maps.filter4),
-		.filter6 = bpf_map__fd(s->maps.filter6), .hints = bpf_map__fd(s->maps.filter_hints),
-		.limits = bpf_map__fd(s->maps.filter_limits), .buckets = bpf_map__fd(s->maps.filter_buckets),
-		.shared = bpf_map__fd(s->maps.filter_shared),
-	};
-
-	if (unshare(CLONE_NEWNET) || system(commands))
-		printf("# without routes\n");
-	if (filterset_open(&filters, &fds)) {
-		printf("Bail out! the lists cannot be opened\n");
-		exit(1);
-	}
-}
-
 static unsigned long number_of(const char *name, unsigned long otherwise)
 {
 	const char *text = getenv(name);
@@ -507,32 +420,54 @@ static unsigned long number_of(const char *name, unsigned long otherwise)
 	return text ? strtoul(text, NULL, 10) : otherwise;
 }
 
-int main(void)
+/* Lines that random.sh adds up. Returns how many reasons should have been met, but were not. */
+static unsigned int tell_all(void)
 {
-	static const char *const names[] = {
+	static const char *const reasons[] = {
 #define NAME(name, fate, meaning) #name,
 		WEIR_REASONS(NAME)
+#undef NAME
 	};
-	unsigned long n = number_of("RANDOM_PACKETS", 1000000), met[WEIR_REASONS_MAX] = { 0 }, kinds = 0;
+	static const char *const names[] = {
+#define NAME(name) #name,
+		KINDS(NAME)
+#undef NAME
+	};
+	unsigned int missing = 0;
+
+	printf("# kinds:");
+	for (int i = 0; i < KIND_COUNT; i++)
+		printf(" %s=%lu", names[i], kinds[i]);
+	printf("\n# reasons:");
+	for (int i = 0; i < WEIR_REASON_COUNT; i++) {
+		printf(" %s=%lu", reasons[i], met[i]);
+		missing += !met[i] && i != WEIR_REASON_NO_ROOM && strncmp(reasons[i], "FEEDBACK", 8) != 0;
+	}
+	puts("");
+	return missing;
+}
+
+int main(void)
+{
+	unsigned long n = number_of("RANDOM_PACKETS", 1000000);
 	uint64_t seed = number_of("RANDOM_SEED", (unsigned long)time(NULL));
 	struct timespec a, b;
+	unsigned int missing;
+	bool fine;
 
-	state = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	world_seed(seed);
 	edge_load(NULL);
-	open_ways();
+	world_open();
 	clock_gettime(CLOCK_MONOTONIC, &a);
-	run(seed, n, met);
+	run(seed, n);
 	clock_gettime(CLOCK_MONOTONIC, &b);
-	printf("#");
-	for (int i = 0; i < WEIR_REASON_COUNT; i++) {
-		kinds += met[i] != 0;
-		if (met[i])
-			printf(" %s=%lu", names[i], met[i]);
-	}
-	printf("\n# %.0f packets a second\n", (double)n / ((double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9));
+	missing = tell_all();
+	fine = n < MANY ? missing <= WEIR_REASON_COUNT / 2 : !missing;
+	printf("# %.0f packets a second\n", (double)n / ((double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9));
 	printf("%s 1 - %lu random packets of seed %llu: none aborted, all that came out well formed\n", faults ? "not ok" : "ok", n,
 	       (unsigned long long)seed);
-	printf("%s 2 - they met %lu reasons\n1..2\n", kinds >= 16 ? "ok" : "not ok", kinds);
+	printf("%s 2 - %u reasons were not met\n1..2\n", fine ? "ok" : "not ok", missing);
 	edge_unload(NULL);
-	return faults || kinds < 16;
+	return faults || !fine;
 }
