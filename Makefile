@@ -372,15 +372,15 @@ $(foreach a,$(archives),$(foreach t,$(sort $(unit_$(a))),$(eval $(call unit_rule
 unit_tests := $(foreach a,$(archives),$(patsubst %,$(BUILD)/unit/%,$(sort $(unit_$(a)))))
 
 bpf_tests_bin := $(bpf_tests:%=build/tests/bpf/%)
-bpf_tests_with := $(addprefix build/tests/bpf/,edge.o frame.o check.o filter.o packets.o record.o)
+bpf_tests_with := $(addprefix build/tests/bpf/,edge.o frame.o check.o record.o)
+bpf_tests_some := $(addprefix build/tests/bpf/,filter.o nat.o packets.o world.o)
+$(filter build/tests/bpf/test_nat%,$(bpf_tests_bin)): build/tests/bpf/nat.o
+$(filter-out build/tests/bpf/test_nat%,$(bpf_tests_bin)): build/tests/bpf/filter.o build/tests/bpf/packets.o
 build/tests/bpf/test_random: build/tests/bpf/world.o
-$(bpf_tests_bin) $(bpf_tests_with) build/tests/bpf/world.o: cflags += -Ibuild
-$(bpf_tests_bin:=.o) $(bpf_tests_with) build/tests/bpf/world.o: | build/skel/edge.skel.h build/skel/egress.skel.h build/skel/listen.skel.h
+$(bpf_tests_bin) $(bpf_tests_with) $(bpf_tests_some): cflags += -Ibuild
+$(bpf_tests_bin:=.o) $(bpf_tests_with) $(bpf_tests_some): | build/skel/edge.skel.h build/skel/egress.skel.h build/skel/listen.skel.h
 $(bpf_tests_bin): %: %.o $(bpf_tests_with) build/agent.a build/lib.a
 	$(call say,LINK)$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(ldflags) -Wl,--wrap=_cmocka_run_group_tests -lcmocka $(libs)
-$(filter build/tests/bpf/test_nat%,$(bpf_tests_bin)): build/tests/bpf/nat.o
-build/tests/bpf/nat.o: cflags += -Ibuild
-build/tests/bpf/nat.o: | build/skel/edge.skel.h
 build/tests/net/dp_tool: build/tests/net/dp_tool.o build/agent.a build/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 build/tests/net/dp_flows build/tests/net/dp_churn: %: %.o
