@@ -44,9 +44,9 @@ enum conf_check { CONF_CHECK_NONE, CONF_CHECK_TCP, CONF_CHECK_HTTP };
 
 struct conf_backend {
 	char name[CONF_NAME_MAX];
-	struct addr address, address6; /* one of them may be AF_UNSPEC */
-	double capacity;	       /* relative size, default 1 */
-	char *quic_id;		       /* server ID in hexadecimal digits, or NULL */
+	struct addr address;
+	double capacity; /* relative size, default 1 */
+	char *quic_id;	 /* server ID in hexadecimal digits, or NULL */
 };
 
 struct conf_service {

@@ -223,14 +223,6 @@ static void check_backend(const struct conf_service *s, const char *service_path
 	char list[CONF_PATH_LEN], path[CONF_PATH_LEN], key[CONF_PATH_LEN];
 
 	conf_item(path, conf_member(list, service_path, "backends"), i);
-	if (b->address.family == AF_UNSPEC && b->address6.family == AF_UNSPEC)
-		conf_fault(faults, path, "has no address; add one, such as address: 198.18.1.11");
-	if (b->address6.family == AF_INET)
-		conf_fault(faults, conf_member(key, path, "address6"),
-			   "is an IPv4 address; write it as address");
-	if (b->address.family == AF_INET6 && b->address6.family != AF_UNSPEC)
-		conf_fault(faults, conf_member(key, path, "address"),
-			   "is an IPv6 address beside address6; keep one");
 	for (size_t k = 0; k < i; k++) {
 		const struct conf_backend *other = &s->backends[k];
 
@@ -241,13 +233,8 @@ static void check_backend(const struct conf_service *s, const char *service_path
 				   b->name, k);
 			return;
 		}
-		if ((b->address.family && addr_equal(&b->address, &other->address)) ||
-		    (b->address6.family && addr_equal(&b->address6, &other->address6))) {
-			conf_fault(faults,
-				   conf_member(key, path,
-					       addr_equal(&b->address, &other->address)
-						       ? "address"
-						       : "address6"),
+		if (b->address.family && addr_equal(&b->address, &other->address)) {
+			conf_fault(faults, conf_member(key, path, "address"),
 				   "is the address of backends[%zu] too; give each backend its own",
 				   k);
 			return;

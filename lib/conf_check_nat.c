@@ -32,8 +32,7 @@ static const char *nat_address_taken(const struct conf *conf, size_t at)
 			if (addr_equal(nat, &s->addresses[k].addr))
 				return "is a service's address; give NAT an address of its own";
 		for (size_t k = 0; k < s->nbackends; k++)
-			if (addr_equal(nat, &s->backends[k].address) ||
-			    addr_equal(nat, &s->backends[k].address6))
+			if (addr_equal(nat, &s->backends[k].address))
 				return "is a backend's address; give NAT an address of this node "
 				       "that nothing else uses";
 	}
@@ -65,9 +64,7 @@ static void check_nat_service(const struct conf_agent *a, size_t n, struct conf_
 				   "needs an %s address in agent.nat.addresses; add one of this "
 				   "node's that nothing else uses", family == AF_INET ? "IPv4" : "IPv6");
 		for (size_t k = 0; k < s->nbackends; k++) {
-			const struct addr *b = s->backends[k].address.family
-						       ? &s->backends[k].address
-						       : &s->backends[k].address6;
+			const struct addr *b = &s->backends[k].address;
 
 			if (b->family == AF_UNSPEC || b->family == family)
 				continue;

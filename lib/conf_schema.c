@@ -143,10 +143,8 @@ SUB(check, conf_service, CONF_NO_FLAG);
 static const struct conf_key backend_keys[] = {
 	{ "name", CONF_NAME, AT(conf_backend, name), .required = true,
 	  .doc = "The backend's node; its place in the ring follows from its name alone." },
-	{ "address", CONF_ADDR, AT(conf_backend, address),
-	  .doc = "IPv4 or IPv6 address that packets are sent to." },
-	{ "address6", CONF_ADDR, AT(conf_backend, address6),
-	  .doc = "IPv6 address beside an IPv4 one; IPv6 clients are sent there." },
+	{ "address", CONF_ADDR, AT(conf_backend, address), .required = true,
+	  .doc = "IPv4 or IPv6 address that packets are sent to, those of clients of either version." },
 	{ "capacity", CONF_REAL, AT(conf_backend, capacity), .fallback = "1",
 	  .doc = "Size relative to the other backends, the first guess before anything was "
 		 "learned." },

@@ -139,7 +139,7 @@ static void the_documented_example(void **state)
 	assert_int_equal(conf->agent.services[0].check.type, CONF_CHECK_HTTP);
 	assert_int_equal(conf->agent.services[0].check.timeout_us, 500000);
 	assert_string_equal(conf->agent.services[0].backends[0].name, "gw-a1");
-	assert_int_equal(conf->agent.services[0].backends[0].address6.family, AF_INET6);
+	assert_int_equal(conf->agent.services[0].backends[0].address.family, AF_INET);
 	assert_string_equal(conf->ns.steer[0].services[1], "files-b");
 	assert_int_equal(conf->ns.limits.tcp_connections, 256);
 	assert_int_equal(conf->gateway.limits.object, 5ull << 40);

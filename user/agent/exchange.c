@@ -398,10 +398,9 @@ static json_t *service_value(const struct agent *agent, const struct conf_servic
 									      sizeof(text))));
 	for (size_t i = 0; i < conf->nbackends; i++) {
 		const struct conf_backend *b = &conf->backends[i];
-		const struct addr *a = b->address.family != AF_UNSPEC ? &b->address : &b->address6;
 
 		json_array_append_new(backends, json_pack("{ss ss sf}", "name", b->name, "address",
-							  addr_format(a, text, sizeof(text)),
+							  addr_format(&b->address, text, sizeof(text)),
 							  "capacity", b->capacity));
 	}
 	return json_pack("{ss sI so so}", "site", agent->d->conf->site, "slots",

@@ -281,7 +281,7 @@ static int set_backend(struct service *service, struct backend *b, const struct 
 	int rc = 0;
 
 	b->size = conf->capacity;
-	b->address = conf->address.family != AF_UNSPEC ? conf->address : conf->address6;
+	b->address = conf->address;
 	b->draining = exchange_draining(agent->exchange, b->name);
 	if (service->number >= 0) {
 		/* Until it was looked at it counts as what it was: traffic of an adopted ring goes on. */
