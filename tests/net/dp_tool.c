@@ -12,6 +12,7 @@
  *	service NAME SLOTS gue|ipip|nat [two] [sticky] [addresses] [quic=CONFIG:ID:NONCE] [port=P] ADDRESS...	→ number
  *	quic SERVICE INDEX HEX				→ 0 (its server ID)
  *	backend SERVICE NAME ADDRESS up|down		→ index
+ *	owner SERVICE ID ADDRESS			→ index (a former owner of slots)
  *	fill SERVICE SLOTS GENERATION INDEX...		→ moved (slots get the indexes in turn)
  *	ring SERVICE SLOTS GENERATION NAME:INDEX:RATE...	→ moved (slots as the agent's ring gives them)
  *	get SERVICE SLOTS				→ owners
@@ -107,6 +108,22 @@ static void do_backend(void)
 		return;
 	}
 	rc = dataplane_backend_set(dp, service, name, &a, !strcmp(up, "up"));
+	if (rc < 0)
+		fail(rc);
+	else
+		printf("%d\n", rc);
+}
+
+static void do_owner(void)
+{
+	int service = number(), id = number(), rc;
+	struct addr a = { 0 };
+
+	if (addr_parse(&a, word())) {
+		puts("error usage");
+		return;
+	}
+	rc = dataplane_owner_set(dp, service, (uint64_t)id, &a, true);
 	if (rc < 0)
 		fail(rc);
 	else
@@ -381,7 +398,7 @@ static void obey(char *line)
 	} commands[] = {
 		{ "service", do_service }, { "backend", do_backend },
 		{ "fill", do_fill },	   { "get", do_get },
-		{ "ring", do_ring },
+		{ "ring", do_ring },	   { "owner", do_owner },
 		{ "state", do_state },	   { "reasons", do_reasons },
 		{ "counts", do_counts },   { "interfaces", do_interfaces },
 		{ "limits", do_limits },   { "socket", do_socket },   { "sweep", do_sweep },

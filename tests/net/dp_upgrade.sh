@@ -59,6 +59,11 @@ check "too many services: what to do" is "$(ask edge service n17 1 gue 198.18.10
 ports=$(for i in $(seq 40); do echo -n "198.18.102.1:$i/tcp "; done)
 check "too many addresses: what to do" is "$(ask edge service n16 1 gue "$ports")" \
 	"error -28 no room for the addresses of service n16: all services together have 64; raise agent.limits.addresses and restart weir-agent"
+for i in $(seq 44); do ask edge owner 0 "$i" "198.18.103.$i" >/dev/null; done
+check "former owners leave a quarter of the room" is "$(ask edge owner 0 45 198.18.103.45)" \
+	"error -28 former owners leave room for backends that are configured: raise agent.limits.backends, now 64, and restart weir-agent"
+check "one that is there already is found" is "$(ask edge owner 0 44 198.18.103.44)" 47
+check "a backend that is configured has it" is "$(ask edge backend 0 b9 198.18.0.19 up)" 48
 ask edge sweep >/dev/null; set_up >/dev/null; ask edge sweep >/dev/null   # the others go
 owners=$(ask edge get 0 31) state=$(ask edge state 0 | cut -d' ' -f1-3)
 

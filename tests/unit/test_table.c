@@ -129,6 +129,89 @@ static void test_transition_stays(void **state)
 	same(&s, (struct weir_slot){ 4, 5, { 5, 3, 2 }, 1, 1 });        /* notes of this transition count */
 }
 
+/* A node that knows "b1" as 7, and has room for so many others, from 100. */
+struct node {
+	int asked, added, room;
+};
+
+static int node_known(void *arg, const struct table_backend *b)
+{
+	((struct node *)arg)->asked++;
+	return strcmp(b->name, "b1") ? 0 : 7;
+}
+
+static int node_add(void *arg, const struct table_backend *b)
+{
+	struct node *node = arg;
+
+	(void)b;
+	node->added++;
+	return node->added > node->room ? -ENOSPC : 99 + node->added;
+}
+
+/* What a broken sister says: so many backends, and every slot names five others of them. */
+static struct table *many(size_t backends, uint32_t slots)
+{
+	struct table *t = table_alloc(slots);
+	uint16_t place = 0;
+
+	t->n = backends;
+	t->backends = calloc(backends, sizeof(*t->backends));
+	strcpy(t->backends[0].name, "b1");
+	for (uint32_t i = 0; i < slots; i++) {
+		uint16_t at[5];
+
+		for (int k = 0; k < 5; k++)
+			at[k] = (uint16_t)(place++ % backends + 1);
+		t->slot[i] = (struct weir_slot){ .current = at[0], .previous = at[1], .owners = { at[2], at[3], at[4] } };
+	}
+	return t;
+}
+
+static void test_localize(void **state)
+{
+	struct table *t = many(65535, 2);
+	struct node node = { .room = 100 };
+	int failed = 1;
+
+	(void)state;
+	assert_int_equal(table_localize(t, &(struct table_names){ node_known, node_add, &node }, &failed), 0);
+	assert_int_equal(failed, 0);
+	assert_int_equal(node.asked, 10);       /* only those that a slot names */
+	assert_int_equal(node.added, 9);
+	same(&t->slot[0], (struct weir_slot){ 7, 100, { 101, 102, 103 }, 0, 0 });
+	same(&t->slot[1], (struct weir_slot){ 104, 105, { 106, 107, 108 }, 0, 0 });
+	table_free(t);
+}
+
+static void test_localize_full(void **state)
+{
+	struct table *t = many(1000, 200);
+	struct node node = { .room = 2 };
+	int failed = 0;
+
+	(void)state;
+	assert_int_equal(table_localize(t, &(struct table_names){ node_known, node_add, &node }, &failed), 0);
+	assert_int_equal(failed, -ENOSPC);
+	assert_int_equal(node.added, 3);        /* the first that failed is the last that was tried */
+	same(&t->slot[0], (struct weir_slot){ 7, 100, { 101, 0, 0 }, 0, 0 });
+	same(&t->slot[199], (struct weir_slot){ 0 });
+	table_free(t);
+}
+
+static void test_localize_strangers(void **state)
+{
+	struct table *t = many(65535, 206);     /* names 1,030 of them */
+	struct node node = { .room = 65535 };
+	int failed;
+
+	(void)state;
+	assert_int_equal(table_localize(t, &(struct table_names){ node_known, node_add, &node }, &failed), -E2BIG);
+	assert_int_equal(node.added, 0);
+	assert_int_equal(t->slot[205].owners[2], 1030);
+	table_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -138,6 +221,9 @@ int main(void)
 		cmocka_unit_test(test_older_yields),
 		cmocka_unit_test(test_serving_learns_owners),
 		cmocka_unit_test(test_transition_stays),
+		cmocka_unit_test(test_localize),
+		cmocka_unit_test(test_localize_full),
+		cmocka_unit_test(test_localize_strangers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,7 +65,7 @@ int maps_service_set(struct maps *m, const struct maps_service *s, const struct 
 int maps_backend_set(struct maps *m, int service, const char *name, const struct addr *address,
 		     bool up);
 /* The same for a former owner of slots that this configuration does not name: known by its name's id
- * (ring_id()). One that is there already stays as it is. */
+ * (ring_id()). One that is there already stays as it is. A quarter of the room is left for backends that are configured. */
 int maps_owner_set(struct maps *m, int service, uint64_t id, const struct addr *address, bool up);
 /* The server ID of a service's backend (maps_quic.c); len 0: none. What another backend of the service
  * had is taken from it. */

@@ -34,9 +34,9 @@ static void load_clear(const struct maps *m, uint32_t index)
 	bpf_map_update_elem(m->fds.backend_loads, &index, &unknown, BPF_ANY);
 }
 
-/* Its index, found or given out; *found says which. */
+/* Its index, found or given out below `end`; *found says which. */
 static int backend_place(struct maps *m, int service, uint64_t id, const struct addr *address,
-			 bool *found)
+			 uint32_t end, bool *found)
 {
 	struct weir_backend new = {
 		.id = id,
@@ -63,7 +63,12 @@ static int backend_place(struct maps *m, int service, uint64_t id, const struct 
 	*found = index < m->backends_end;
 	if (!*found) {
 		index = place ? place : m->backends_end;
-		if (index >= m->max.backends)
+		if (index >= end && end < m->max.backends)
+			return maps_fail(m, -ENOSPC,
+					 "former owners leave room for backends that are configured: raise "
+					 "agent.limits.backends, now %u, and restart weir-agent",
+					 m->max.backends);
+		if (index >= end)
 			return maps_fail(m, -ENOSPC,
 					 "there is room for %u backends, all of it is taken: raise "
 					 "agent.limits.backends and restart weir-agent",
@@ -82,7 +87,7 @@ int maps_backend_set(struct maps *m, int service, const char *name, const struct
 {
 	struct weir_backend *b;
 	bool found;
-	int rc, index = backend_place(m, service, ring_id(name), address, &found);
+	int rc, index = backend_place(m, service, ring_id(name), address, m->max.backends, &found);
 
 	if (index < 0)
 		return index;
@@ -96,8 +101,9 @@ int maps_backend_set(struct maps *m, int service, const char *name, const struct
 
 int maps_owner_set(struct maps *m, int service, uint64_t id, const struct addr *address, bool up)
 {
+	uint32_t end = m->max.backends - m->max.backends / 4;
 	bool found;
-	int rc, index = backend_place(m, service, id, address, &found);
+	int rc, index = backend_place(m, service, id, address, end, &found);
 
 	if (index < 0 || found)
 		return index;

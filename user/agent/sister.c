@@ -185,36 +185,61 @@ int sister_fetch(struct registry *reg, struct httpc *client, const char *self, c
 
 /* ---- taken over (on the main thread) ---------------------------------------------------------------- */
 
-/* A table's backends as indexes of this node; 0: not known here, and no address to know it by. */
-static int localize(struct service *service, struct table *t)
+/* The service's backends in the order of their names: a table may have as many as they are. */
+struct home {
+	struct service *service;
+	struct backend **order;
+};
+
+static int by_name(const void *a, const void *b)
 {
-	uint16_t *index = calloc(t->n + 1, sizeof(*index));
+	return strcmp((*(struct backend *const *)a)->name, (*(struct backend *const *)b)->name);
+}
 
-	if (!index)
-		return -ENOMEM;
-	for (size_t i = 0; i < t->n; i++) {
-		const struct table_backend *b = &t->backends[i];
-		struct backend *ours = NULL;
-		size_t at;
-		int rc;
+static int name_is(const void *name, const void *b)
+{
+	return strcmp(name, (*(struct backend *const *)b)->name);
+}
 
-		if (*b->name)
-			ours = service_backend(service, b->name, &at);
-		rc = ours ? ours->index :
-			    dataplane_owner_set(service->agent->dp, service->number, b->id, &b->address,
-						b->up);
-		index[i + 1] = rc > 0 ? (uint16_t)rc : 0;
+static int home_known(void *arg, const struct table_backend *b)
+{
+	const struct home *home = arg;
+	struct backend **found = NULL;
+
+	if (*b->name)
+		found = bsearch(b->name, home->order, home->service->n, sizeof(*found), name_is);
+	return found ? (*found)->index : 0;
+}
+
+static int home_add(void *arg, const struct table_backend *b)
+{
+	const struct service *service = ((const struct home *)arg)->service;
+
+	return dataplane_owner_set(service->agent->dp, service->number, b->id, &b->address, b->up);
+}
+
+static int localize(struct service *service, struct table *t, const char *from)
+{
+	struct home home = { service, calloc(service->n + 1, sizeof(*home.order)) };
+	const struct table_names names = { home_known, home_add, &home };
+	int rc = -ENOMEM, failed;
+
+	if (home.order) {
+		memcpy(home.order, service->backends, service->n * sizeof(*home.order));
+		qsort(home.order, service->n, sizeof(*home.order), by_name);
+		rc = table_localize(t, &names, &failed);
 	}
-	for (uint32_t i = 0; i < t->slots; i++) {
-		struct weir_slot *s = &t->slot[i];
-
-		s->current = index[s->current];
-		s->previous = index[s->previous];
-		for (unsigned int k = 0; k < WEIR_OWNERS; k++)
-			s->owners[k] = index[s->owners[k]];
-	}
-	free(index);
-	return 0;
+	free(home.order);
+	if (rc == -E2BIG)
+		log_warn("service %s: the slot table of %s cannot be used: more than %d of its owners are no backends here; "
+			 "do both have the same configuration?",
+			 service->name, from, TABLE_STRANGERS_MAX);
+	else if (rc)
+		log_warn("service %s: the slot table of %s cannot be used: %s", service->name, from, strerror(-rc));
+	else if (failed)
+		log_warn("service %s: not all former owners of %s's slots are known here: %s", service->name, from,
+			 dataplane_error(service->agent->dp));
+	return rc;
 }
 
 static int take_over(struct service *service, struct table *t, const char *from)
@@ -222,15 +247,19 @@ static int take_over(struct service *service, struct table *t, const char *from)
 	struct agent *agent = service->agent;
 	struct dataplane_service_state state = { 0 };
 	uint32_t n = t->slots, changed = 0;
-	uint16_t *owner = calloc(n, sizeof(*owner));
+	uint16_t *owner;
 	bool serving = false;
-	int err = owner ? localize(service, t) : -ENOMEM;
+	int err = localize(service, t, from);
 
-	if (err == 0 && service->copy == COPY_OLDER)
+	if (err)
+		return err;
+	owner = calloc(n, sizeof(*owner));
+	if (!owner)
+		return -ENOMEM;
+	if (service->copy == COPY_OLDER)
 		serving = dataplane_service_state(agent->dp, service->number, &state) == 0 &&
 			  state.count.packets != service->copy_packets;
-	if (err == 0)
-		err = dataplane_table_put(agent->dp, service->number, t->slot, n, serving, &changed);
+	err = dataplane_table_put(agent->dp, service->number, t->slot, n, serving, &changed);
 	if (err == 0)
 		err = dataplane_slots_get(agent->dp, service->number, owner, n);
 	if (err) {

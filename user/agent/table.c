@@ -184,3 +184,70 @@ out:
 		*out = t;
 	return rc;
 }
+
+/* ---- at home --------------------------------------------------------------------------------- */
+
+static void mark_used(const struct table *t, bool *used)
+{
+	for (uint32_t i = 0; i < t->slots; i++) {
+		const struct weir_slot *s = &t->slot[i];
+
+		used[s->current] = used[s->previous] = true;
+		for (unsigned int k = 0; k < WEIR_OWNERS; k++)
+			used[s->owners[k]] = true;
+	}
+	used[0] = false;
+}
+
+/* index[] of those that are known; how many others there are. */
+static size_t find_known(const struct table *t, const struct table_names *names, const bool *used, uint16_t *index)
+{
+	size_t strangers = 0;
+
+	for (size_t i = 1; i <= t->n; i++) {
+		int rc = used[i] ? names->known(names->arg, &t->backends[i - 1]) : 0;
+
+		index[i] = rc > 0 ? (uint16_t)rc : 0;
+		strangers += used[i] && !index[i];
+	}
+	return strangers;
+}
+
+static int add_strangers(const struct table *t, const struct table_names *names, const bool *used, uint16_t *index)
+{
+	for (size_t i = 1; i <= t->n; i++) {
+		int rc = used[i] && !index[i] ? names->add(names->arg, &t->backends[i - 1]) : 0;
+
+		if (rc < 0)
+			return rc;
+		if (rc > 0)
+			index[i] = (uint16_t)rc;
+	}
+	return 0;
+}
+
+int table_localize(struct table *t, const struct table_names *names, int *failed)
+{
+	uint16_t *index = calloc(t->n + 1, sizeof(*index));
+	bool *used = calloc(t->n + 1, sizeof(*used));
+	int rc = index && used ? 0 : -ENOMEM;
+
+	*failed = 0;
+	if (!rc)
+		mark_used(t, used);
+	if (!rc && find_known(t, names, used, index) > TABLE_STRANGERS_MAX)
+		rc = -E2BIG;
+	if (!rc)
+		*failed = add_strangers(t, names, used, index);
+	for (uint32_t i = 0; !rc && i < t->slots; i++) {
+		struct weir_slot *s = &t->slot[i];
+
+		s->current = index[s->current];
+		s->previous = index[s->previous];
+		for (unsigned int k = 0; k < WEIR_OWNERS; k++)
+			s->owners[k] = index[s->owners[k]];
+	}
+	free(used);
+	free(index);
+	return rc;
+}

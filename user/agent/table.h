@@ -43,4 +43,18 @@ char *table_to_json(const struct table *t, const char *service);
 /* 0, -ENOMEM, or -EINVAL: not such an object; *out is untouched then. The caller frees with table_free(). */
 int table_from_json(struct table **out, const char *text, size_t len);
 
+/* Former owners that this node's configuration does not know, of one table. */
+#define TABLE_STRANGERS_MAX 1024
+
+/* How a node knows its backends. Both return an index above 0, 0: not known, or -errno. */
+struct table_names {
+	int (*known)(void *arg, const struct table_backend *b);
+	int (*add)(void *arg, const struct table_backend *b); /* one that is not known */
+	void *arg;
+};
+/* Places become the node's indexes, 0 where it has none. Only backends that a slot names are asked for, and none is added once one could
+ * not be: *failed is that -errno, else 0. -E2BIG: more than TABLE_STRANGERS_MAX are not known; none was added and t is as it
+ * was. 0 or -ENOMEM else. */
+int table_localize(struct table *t, const struct table_names *names, int *failed);
+
 #endif
