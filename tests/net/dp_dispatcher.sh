@@ -25,7 +25,8 @@ check "traffic flows again" quiet in_ns client $FLOWS tcp $VIP 80 40 1
 
 # An upgrade under a counted stream: the new program joins the dispatcher before the old one leaves it, or takes its place.
 packets() { ask edge state 0 | cut -d' ' -f4; }
-before=$(packets)
+host() { in_ns edge awk '/^Ip: [0-9]/ { print $6 }' /proc/net/snmp; } # packets for an address that is not the host's
+before=$(packets) before_host=$(host)
 in_ns client $FLOWS udp $VIP 80 3000 1000 >"$scratch/udp" &
 udp=$!
 read -rt 1 <> <(:)
@@ -33,10 +34,10 @@ tool_kill edge
 check "an upgrade under traffic" tool edge -a dispatcher -i eth0
 set_up
 wait $udp
-check "all of 3,000 datagrams were forwarded" is $(($(packets) - before)) 3000
-# Sockets overflow on a busy machine; without a program for half a second there were 500.
-echo "# $(cat "$scratch/udp")"
-check "they were answered" test "$(cut -d' ' -f4 "$scratch/udp")" -ge 2500
+# Without a program for half a second there were 500. What queues and sockets drop on a busy machine is another matter.
+echo "# $(cat "$scratch/udp"), forwarded $(($(packets) - before))"
+check "of 3,000 datagrams none went by the program to the host" is $(($(host) - before_host)) 0
+check "they were forwarded" test $(($(packets) - before)) -ge 2500
 
 # A start that fails at the second interface, while maps are migrated: the program that runs has the pinned ones.
 PIN=/sys/fs/bpf/edge
