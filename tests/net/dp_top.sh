@@ -9,6 +9,8 @@ make -s "$weir" 2>/dev/null || [ -x "$weir" ] || exit 1
 
 make_net
 for b in 1 2 3; do start_backend $b; done
+in_net $edge ip addr add 198.18.1.101/32 dev eth0
+MORE="  nat: {addresses: [198.18.1.101]}"       # for its metrics
 start_edge
 until_ok 10 healthy 3 && until_ok 5 more b1 300 && until_ok 5 more b3 300
 check $? "three backends are up and have their slots"

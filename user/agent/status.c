@@ -18,7 +18,7 @@ struct agent_metrics {
 	struct metric *coefficient, *variance, *error, *samples, *fallback, *registry;
 	struct metric *checks, *egress, *announced;
 	struct seen_metrics seen;
-	struct metric *notes, *notes_room, *kept;
+	struct metric *notes, *notes_room, *notes_alarm, *kept;
 	struct metric *nat_ports, *nat_used, *nat_open, *nat_flows;
 };
 
@@ -223,6 +223,8 @@ int agent_metrics_new(struct agent_metrics **out, struct metrics *m)
 		  "Packets of this host itself, by what the tc program did", "what" },
 		{ &a->notes, METRIC_GAUGE, "notes", "Flows of moving slots that are remembered", "table" },
 		{ &a->notes_room, METRIC_GAUGE, "notes_room", "How many there is room for", "table" },
+		{ &a->notes_alarm, METRIC_GAUGE, "notes_alarm",
+		  "1 while the table of notes is so full that the oldest may soon be forgotten", NULL },
 		{ &a->kept, METRIC_GAUGE, "kept_flows",
 		  "Flows that chose another backend than their slot's, also ended ones", NULL },
 		{ &a->nat_ports, METRIC_GAUGE, "nat_ports", "Ports of agent.nat's addresses", NULL },
@@ -321,6 +323,7 @@ static void update_notes(const struct agent_metrics *a, const struct agent *agen
 	metric_set(metric_series(a->notes_room, "established", NULL), agent->notes.room);
 	metric_set(metric_series(a->notes_room, "half_open", NULL), agent->notes.half_open_room);
 	metric_set(metric_series(a->kept, NULL), agent->notes.kept);
+	metric_set(metric_series(a->notes_alarm, NULL), agent->notes_alarm);
 }
 
 static void update_nat(const struct agent_metrics *a, const struct agent *agent)
