@@ -3,11 +3,10 @@
  * dp_tool.c -- drives the data plane from a test: dp_tool [-a link|dispatcher] [-m
  *auto|native|generic]
  * [-p PIN] [-i IF]... [-d DECAP_IF]... [-f DECAP_PREFIX]... [-t DRAIN_S] [-s MSS] [-l LIMIT=N]...
- * [-n NAT_ADDRESS]... [-x] [-c PIN]
+ * [-n NAT_ADDRESS]... [-x]
  *
  * Opens the data plane, prints "ready" and obeys standard input line by line, answering each with
- *one line; ends at end of file. -x: detach instead; -c: copy the table of slots of a sister into the
- *maps at -p instead. Commands:
+ *one line; ends at end of file. -x: detach instead. Commands:
  *
  *	service NAME SLOTS gue|ipip|nat [two] [sticky] [addresses] [quic=CONFIG:ID:NONCE] [port=P] ADDRESS...	→ number
  *	quic SERVICE INDEX HEX				→ 0 (its server ID)
@@ -16,6 +15,8 @@
  *	fill SERVICE SLOTS GENERATION INDEX...		→ moved (slots get the indexes in turn)
  *	ring SERVICE SLOTS GENERATION NAME:INDEX:RATE...	→ moved (slots as the agent's ring gives them)
  *	get SERVICE SLOTS				→ owners
+ *	table SERVICE SLOTS FILE			→ backends (the slot table as agents tell it to each other)
+ *	take SERVICE FILE				→ changed (as an agent takes it over; owners that are not known are added)
  *	state SERVICE					→ slots transition generation packets
  *	reasons						→ NAME=n...
  *	counts INDEX...					→ packets...
@@ -32,7 +33,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -40,6 +40,7 @@
 #include "bpf/abi/filter.h"
 #include "user/agent/dataplane.h"
 #include "user/agent/ring.h"
+#include "user/agent/table.h"
 
 #define MANY 64
 
@@ -364,6 +365,73 @@ static void do_loads(void)
 		puts("0");
 }
 
+static int owner_describe(void *arg, uint16_t index, struct table_backend *b)
+{
+	(void)arg;
+	return dataplane_owner_get(dp, index, &b->id, &b->address, &b->up);
+}
+
+/* Adding one whose id is known here gives its index. */
+static int owner_known(void *arg, const struct table_backend *b)
+{
+	(void)arg;
+	(void)b;
+	return 0;
+}
+
+static int owner_add(void *arg, const struct table_backend *b)
+{
+	return dataplane_owner_set(dp, *(int *)arg, b->id, &b->address, b->up);
+}
+
+/* As an agent tells its table to another. */
+static void do_table(void)
+{
+	int service = number();
+	struct table *t = table_alloc((uint32_t)number());
+	const char *path = word();
+	char *text = NULL;
+	FILE *out = NULL;
+
+	if (t && !dataplane_table_get(dp, service, t->slot, t->slots) && !table_name(t, owner_describe, NULL))
+		text = table_to_json(t, "s");
+	if (text && path)
+		out = fopen(path, "w");
+	if (!out || fputs(text, out) < 0 || fclose(out))
+		puts("error no table");
+	else
+		printf("%zu\n", t->n);
+	free(text);
+	table_free(t);
+}
+
+/* As an agent takes over another's. */
+static void do_take(void)
+{
+	static char text[1 << 20];
+	int service = number(), rc = -EINVAL, failed;
+	const struct table_names names = { owner_known, owner_add, &service };
+	const char *path = word();
+	FILE *in = path ? fopen(path, "r") : NULL;
+	size_t len = in ? fread(text, 1, sizeof(text), in) : 0;
+	struct table *t = NULL;
+	uint32_t changed = 0;
+
+	if (in)
+		fclose(in);
+	if (len)
+		rc = table_from_json(&t, text, len);
+	if (!rc)
+		rc = table_localize(t, &names, &failed);
+	if (!rc)
+		rc = failed ? failed : dataplane_table_put(dp, service, t->slot, t->slots, false, &changed);
+	table_free(t);
+	if (rc)
+		fail(rc);
+	else
+		printf("%u\n", changed);
+}
+
 static void do_sweep(void)
 {
 	int rc = dataplane_sweep(dp, MAPS_CONFIGURED);
@@ -405,6 +473,7 @@ static void obey(char *line)
 		{ "egress", do_egress },
 		{ "nat", do_nat },	   { "notes", do_notes },
 		{ "loads", do_loads },	   { "quic", do_quic },
+		{ "table", do_table },	   { "take", do_take },
 	};
 	char *name = strtok(line, " \n");
 
@@ -415,33 +484,6 @@ static void obey(char *line)
 		return;
 	}
 	puts("error unknown command");
-}
-
-static struct weir_slot *slots_of(const char *pin)
-{
-	char path[256];
-	void *at;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/slots", pin);
-	fd = bpf_obj_get(path);
-	if (fd < 0)
-		return NULL;
-	at = mmap(NULL, WEIR_SLOTS_MAX * sizeof(struct weir_slot), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	close(fd);
-	return at == MAP_FAILED ? NULL : at;
-}
-
-static int copy_slots(const char *from, const char *to)
-{
-	struct weir_slot *theirs = slots_of(from), *ours = slots_of(to);
-
-	if (!theirs || !ours) {
-		fprintf(stderr, "dp_tool: slots cannot be mapped\n");
-		return 1;
-	}
-	memcpy(ours, theirs, WEIR_SLOTS_MAX * sizeof(*ours));
-	return 0;
 }
 
 /* NAME=N of agent.limits */
@@ -472,7 +514,6 @@ int main(int argc, char **argv)
 				   .drain_us = 310000000,
 				   .mark = 0x77,
 				   .interfaces = interfaces };
-	const char *sister = NULL;
 	bool take_down = false;
 	char line[4096];
 	int c, rc;
@@ -482,14 +523,11 @@ int main(int argc, char **argv)
 	conf.nat.addresses = nat;
 	conf.nat.idle_us = 3600000000;
 	conf.nat.udp_us = 60000000;
-	while ((c = getopt(argc, argv, "a:c:l:m:p:i:d:f:t:s:n:rx")) != -1) {
+	while ((c = getopt(argc, argv, "a:l:m:p:i:d:f:t:s:n:rx")) != -1) {
 		switch (c) {
 		case 'a':
 			conf.attach =
 				strcmp(optarg, "link") ? CONF_ATTACH_DISPATCHER : CONF_ATTACH_LINK;
-			break;
-		case 'c':
-			sister = optarg;
 			break;
 		case 'l':
 			set_limit(&conf, optarg);
@@ -532,8 +570,6 @@ int main(int argc, char **argv)
 	}
 	log_open("dp_tool", LOG_LEVEL_INFO);
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (sister)
-		return copy_slots(sister, conf.pin);
 	if (take_down)
 		return dataplane_detach(&conf);
 	rc = dataplane_open(&dp, &conf, NULL, &user);

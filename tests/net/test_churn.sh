@@ -3,7 +3,7 @@
 # Nothing breaks: two balancers behind a router that spreads flows (ECMP), six backends that pass on what they do not
 # know, 2,000 open connections of mixed life (dp_churn.c), drain time 60 s. For 3 minutes weights change every second
 # within the move budget (0.1% of the slots a second); a backend is added, one drained, the agent of either balancer is
-# killed, and one balancer is replaced by a new one that has its sister's slot table and no notes. Not one connection may
+# killed, and one balancer is replaced by a new one that has no notes and its sister's slot table, copied as agents do it. Not one connection may
 # break. Beside it, at the same time, runs the same without the second chance (WEIR_OFF_RELAY); what breaks there is told.
 #
 #	CHURN_SECONDS CHURN_FLOWS CHURN_DRAIN CHURN_IDLE (longest silence) CHURN_STEP (a weight's change, in 1/1000)
@@ -63,16 +63,22 @@ serve
 # Rates by backend; b6 comes later.
 rate=(0 10000 10000 10000 10000 10000 0)
 generation=0 moved=0 asked=0
-set_up() { # set_up EDGE: service and backends, in the order that gives everywhere the same indexes
-	local b
+declare -A index # of a backend at a balancer
+backends() { # backends EDGE BACKEND...: in that order
+	local b e=$1
+	for b in "${@:2}"; do index[$e-$b]=$(ask "$e" backend 0 b$b 198.18.0.1$b up); done
+}
+set_up() { # set_up EDGE
 	ask "$1" service s $SLOTS gue "$VIP:80/tcp" >/dev/null
-	for b in $DP_BACKENDS; do ask "$1" backend 0 b$b 198.18.0.1$b up >/dev/null; done
+	# shellcheck disable=SC2086
+	backends "$1" $DP_BACKENDS
 }
 publish() { # the rates, to all balancers; counts the moves of the first
-	local b e set="" n first=yes
-	for b in $DP_BACKENDS; do set="$set b$b:$b:${rate[b]}"; done
+	local b e set n first=yes
 	generation=$((generation + 1))
 	for e in $edges; do
+		set=
+		for b in $DP_BACKENDS; do set="$set b$b:${index[$e-$b]}:${rate[b]}"; done
 		n=$(ask "$e" ring 0 $SLOTS $generation "$set")
 		[ $first = no ] || { moved=$((moved + n)); first=no; }
 	done
@@ -95,7 +101,7 @@ moved=0
 
 in_ns client $CHURN $VIP 80 "$CHURN_FLOWS" "$CHURN_SECONDS" "$CHURN_IDLE" >"$scratch/load" 2>"$scratch/broken" &
 load=$!
-budget=0 extra=0
+extra=0 copied=0
 outside() { # a change that the budget does not bound
 	local before=$moved
 	publish; extra=$((extra + moved - before))
@@ -110,8 +116,12 @@ replace() { # edge dies with all its notes; its flows go to the sister, then to 
 replaced() {
 	node edge3 3
 	tool edge3 -t "$CHURN_DRAIN" -i eth0 || return 1
-	set_up edge3
-	$TOOL -p /sys/fs/bpf/edge3 -c /sys/fs/bpf/edge2 || return 1
+	# As agents do it (rule 7): by names, as indexes differ, and who is not configured here comes with the table.
+	ask edge3 service s $SLOTS gue "$VIP:80/tcp" >/dev/null
+	backends edge3 6 5 4
+	[ "$(ask edge2 table 0 $SLOTS "$scratch/table")" = 6 ] || return 1
+	copied=$(ask edge3 take 0 "$scratch/table")
+	backends edge3 3 2 1
 	edges="edge2 edge3"
 	publish
 	ways 198.18.0.3 198.18.0.2
@@ -138,6 +148,7 @@ for b in $DP_BACKENDS; do relayed=$((relayed + $(reason b$b RELAYED) + $(reason 
 echo "# $variant, step $CHURN_STEP: $result; $asked changes moved $share% of the slots each; $extra slots by the added and the drained backend"
 echo "# $variant, step $CHURN_STEP: slots in transition now: $(ask edge2 state 0 | cut -d' ' -f2) of $SLOTS; packets passed on by backends: $relayed"
 sed "s/^/# $variant: /" "$scratch/broken" | head -5
+said "the new balancer took over its sister's table, its own indexes in it" test "$copied" -gt $((SLOTS * 9 / 10)) -a "${index[edge3-1]}" != "${index[edge2-1]}"
 said "every part of the plan was carried out" is $done_ 63
 said "thousands of questions were answered" test "$(echo "$result" | cut -d' ' -f4)" -gt $((CHURN_FLOWS * CHURN_SECONDS / 10))
 said "some connection was silent for most of $CHURN_IDLE s" test "$(echo "$result" | cut -d' ' -f8)" -ge $((CHURN_IDLE * 8 / 10))

@@ -23,51 +23,28 @@
 
 /* ---- ours, for sisters --------------------------------------------------------------------------- */
 
-/* The place of that owner in the table, from 1; it is appended when it is new. 0: unknown. */
-static uint16_t place_of(struct service *service, struct table *t, uint16_t *place, uint16_t index)
+static int describe(void *arg, uint16_t index, struct table_backend *b)
 {
-	struct table_backend *b = &t->backends[t->n];
+	const struct service *service = arg;
+	int rc = dataplane_owner_get(service->agent->dp, index, &b->id, &b->address, &b->up);
 
-	if (!index || place[index])
-		return place[index];
-	if (dataplane_owner_get(service->agent->dp, index, &b->id, &b->address, &b->up) < 0)
-		return 0;
-	for (size_t i = 0; i < service->n; i++)
+	for (size_t i = 0; rc >= 0 && i < service->n; i++)
 		if (service->backends[i]->index == index)
 			snprintf(b->name, sizeof(b->name), "%s", service->backends[i]->name);
-	place[index] = (uint16_t)++t->n;
-	return place[index];
-}
-
-static void name_owners(struct service *service, struct table *t, uint16_t *place)
-{
-	for (uint32_t i = 0; i < t->slots; i++) {
-		struct weir_slot *s = &t->slot[i];
-
-		s->current = place_of(service, t, place, s->current);
-		s->previous = place_of(service, t, place, s->previous);
-		for (unsigned int k = 0; k < WEIR_OWNERS; k++)
-			s->owners[k] = place_of(service, t, place, s->owners[k]);
-	}
+	return rc;
 }
 
 /* NULL: without memory, or the loader said no. */
 static struct table *table_of(struct service *service)
 {
 	struct table *t = table_alloc(service->conf->slots);
-	uint16_t *place = calloc(UINT16_MAX + 1, sizeof(*place));
 
-	if (t)
-		t->backends = calloc(UINT16_MAX, sizeof(*t->backends));
-	if (!t || !place || !t->backends ||
-	    dataplane_table_get(service->agent->dp, service->number, t->slot, t->slots) < 0) {
+	if (!t || dataplane_table_get(service->agent->dp, service->number, t->slot, t->slots) < 0 ||
+	    table_name(t, describe, service)) {
 		table_free(t);
-		free(place);
 		return NULL;
 	}
 	t->generation = service->rates ? service->rates->generation : 0;
-	name_owners(service, t, place);
-	free(place);
 	return t;
 }
 

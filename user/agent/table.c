@@ -187,6 +187,48 @@ out:
 
 /* ---- at home --------------------------------------------------------------------------------- */
 
+/* By index; the place of one that was not asked for yet, and of one that there is not. */
+enum { PLACE_NEW = 0, PLACE_NONE = UINT16_MAX };
+
+struct naming {
+	struct table *t;
+	uint16_t *place;
+	int (*describe)(void *arg, uint16_t index, struct table_backend *b);
+	void *arg;
+};
+
+/* The place of that owner in the table, from 1; it is appended when it is new. 0: unknown. */
+static uint16_t place_of(struct naming *n, uint16_t index)
+{
+	if (!index)
+		return 0;
+	if (n->place[index] == PLACE_NEW)
+		n->place[index] = n->describe(n->arg, index, &n->t->backends[n->t->n]) < 0 ? PLACE_NONE
+											   : (uint16_t)++n->t->n;
+	return n->place[index] == PLACE_NONE ? 0 : n->place[index];
+}
+
+int table_name(struct table *t, int (*describe)(void *arg, uint16_t index, struct table_backend *b), void *arg)
+{
+	struct naming n = { t, calloc(UINT16_MAX + 1, sizeof(*n.place)), describe, arg };
+
+	t->backends = calloc(WEIR_BACKENDS_MAX, sizeof(*t->backends));
+	if (!n.place || !t->backends) {
+		free(n.place);
+		return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < t->slots; i++) {
+		struct weir_slot *s = &t->slot[i];
+
+		s->current = place_of(&n, s->current);
+		s->previous = place_of(&n, s->previous);
+		for (unsigned int k = 0; k < WEIR_OWNERS; k++)
+			s->owners[k] = place_of(&n, s->owners[k]);
+	}
+	free(n.place);
+	return 0;
+}
+
 static void mark_used(const struct table *t, bool *used)
 {
 	for (uint32_t i = 0; i < t->slots; i++) {

@@ -43,6 +43,10 @@ char *table_to_json(const struct table *t, const char *service);
 /* 0, -ENOMEM, or -EINVAL: not such an object; *out is untouched then. The caller frees with table_free(). */
 int table_from_json(struct table **out, const char *text, size_t len);
 
+/* The other way round: the node's indexes become places, 0 where there is no such backend. describe() fills *b by
+ * index: 0, or below 0: there is none. t->backends must be empty. 0 or -ENOMEM. */
+int table_name(struct table *t, int (*describe)(void *arg, uint16_t index, struct table_backend *b), void *arg);
+
 /* Former owners that this node's configuration does not know, of one table. */
 #define TABLE_STRANGERS_MAX 1024
 
