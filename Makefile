@@ -29,7 +29,7 @@ lib_src      += lib/target.c lib/tunnels.c lib/tunnels_edit.c lib/tunnels_pool.c
 
 agent_src    := user/agent/attach.c user/agent/dispatcher.c user/agent/dataplane.c user/agent/dataplane_egress.c user/agent/dataplane_table.c user/agent/egress.c
 agent_src    += user/agent/loader.c user/agent/loader_egress.c user/agent/loader_sample.c user/agent/loader_services.c user/agent/loader_table.c user/agent/loader_tunnels.c user/agent/loader_ways.c user/agent/maps.c
-agent_src    += user/agent/netlink_routes.c
+agent_src    += user/agent/loader_devices.c user/agent/netlink_links.c user/agent/netlink_routes.c
 agent_src    += user/agent/maps_backends.c user/agent/maps_prefix.c user/agent/maps_quic.c user/agent/maps_slots.c user/agent/maps_sweep.c user/agent/mapset.c user/agent/netlink.c user/agent/slot.c user/agent/steer.c
 agent_src    += user/agent/agent.c user/agent/announce.c user/agent/exchange.c user/agent/exchange_history.c user/agent/freeze.c user/agent/history.c user/agent/saved.c user/agent/service.c user/agent/status.c user/agent/swap.c
 agent_src    += user/agent/filter.c user/agent/filter_ctl.c user/agent/filter_load.c user/agent/filterlist.c user/agent/filterset.c

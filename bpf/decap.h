@@ -111,16 +111,19 @@ static __always_inline bool inner_find(const struct xdp_md *ctx, const struct pa
 	       (in->family == 6 && proto == IPPROTO_IPV6);
 }
 
-/* Routes know the way to the next owner (forwarding is on): the frame goes there, or, while the
- * neighbour is not known, to the host, which forwards it and resolves. */
+/* Routes know the way to the next owner (forwarding is on): the frame goes there by `device`, or, while
+ * the neighbour is not known (rc), or by a device that XDP cannot send by (0), to the host, which forwards
+ * it and resolves. */
 static __always_inline int relay_out(struct xdp_md *ctx, struct packet *p, struct ethhdr *eth,
-				     const struct bpf_fib_lookup *fib, bool known)
+				     const struct bpf_fib_lookup *fib, long rc, __u32 device)
 {
-	if (!known)
+	if (rc == BPF_FIB_LKUP_RET_NO_NEIGH)
 		return leave(p, XDP_PASS, WEIR_REASON_NO_NEIGHBOUR);
+	if (!device)
+		return leave(p, XDP_PASS, WEIR_REASON_NO_DEVICE);
 	__builtin_memcpy(eth->h_dest, fib->dmac, sizeof(eth->h_dest));
 	__builtin_memcpy(eth->h_source, fib->smac, sizeof(eth->h_source));
-	return leave(p, output(ctx, p, fib->ifindex), WEIR_REASON_RELAYED);
+	return leave(p, output(ctx, device), WEIR_REASON_RELAYED);
 }
 
 /* What the relay changes of what UDP's checksum over IPv6 covers: addresses and private data, taken
@@ -150,7 +153,7 @@ static __always_inline int relay4(struct xdp_md *ctx, struct packet *p)
 	struct ethhdr *eth = data;
 	__be32 *owner = (void *)(head + 1);
 	__be32 self, to;
-	__u32 next;
+	__u32 next, device;
 	long rc;
 
 	if (data + ETH_HLEN + WEIR_ADDED_GUE4 > packet_end(ctx) ||
@@ -168,15 +171,16 @@ static __always_inline int relay4(struct xdp_md *ctx, struct packet *p)
 	rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
 	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return CONTINUE;
+	device = rc == BPF_FIB_LKUP_RET_SUCCESS ? way_device(p, fib.ifindex) : 0;
 	head->next = next + 1;
-	if (rc == BPF_FIB_LKUP_RET_SUCCESS)
+	if (device)
 		ip->saddr = self;
 	ip->daddr = to;
 	ip->ttl = DEFAULT_TTL;
 	ip->check = 0;
 	ip->check = checksum_ip4(ip);
 	((struct udphdr *)(ip + 1))->check = 0; /* RFC 768: none; ours has none either */
-	return relay_out(ctx, p, eth, &fib, rc == BPF_FIB_LKUP_RET_SUCCESS);
+	return relay_out(ctx, p, eth, &fib, rc, device);
 }
 
 static __always_inline int relay6(struct xdp_md *ctx, struct packet *p)
@@ -190,7 +194,7 @@ static __always_inline int relay6(struct xdp_md *ctx, struct packet *p)
 	__be32 *owner = (void *)(head + 1);
 	struct udphdr *udp = (void *)(ip + 1);
 	__be32 self[4], to[4];
-	__u32 next, sum;
+	__u32 next, sum, device;
 	long rc;
 
 	if (data + ETH_HLEN + WEIR_ADDED_GUE6 > packet_end(ctx) ||
@@ -209,8 +213,9 @@ static __always_inline int relay6(struct xdp_md *ctx, struct packet *p)
 	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return CONTINUE;
 	sum = relayed_sum(ip, head, (__u16)~udp->check, false);
+	device = rc == BPF_FIB_LKUP_RET_SUCCESS ? way_device(p, fib.ifindex) : 0;
 	head->next = next + 1;
-	if (rc == BPF_FIB_LKUP_RET_SUCCESS)
+	if (device)
 		copy_address((__be32 *)&ip->saddr, self);
 	copy_address((__be32 *)&ip->daddr, to);
 	ip->hop_limit = DEFAULT_TTL;
@@ -219,7 +224,7 @@ static __always_inline int relay6(struct xdp_md *ctx, struct packet *p)
 		if (!udp->check) /* RFC 768: zero would be none */
 			udp->check = 0xffff;
 	}
-	return relay_out(ctx, p, eth, &fib, rc == BPF_FIB_LKUP_RET_SUCCESS);
+	return relay_out(ctx, p, eth, &fib, rc, device);
 }
 
 /* A TCP packet that this node knows nothing of goes to an earlier owner of its slot, if one is

@@ -336,6 +336,14 @@ static __always_inline bool is_service(const struct headers *h)
 	return bpf_map_lookup_elem(&services, &key);
 }
 
+/* The backend's VLAN; the device writes it into the frame, or the kernel before that. */
+static __always_inline int push_tag(struct __sk_buff *skb, const struct weir_backend *to)
+{
+	__u16 proto = to->flags & WEIR_BACKEND_VLAN_AD ? ETH_P_8021AD : ETH_P_8021Q;
+
+	return to->flags & WEIR_BACKEND_VLAN ? bpf_skb_vlan_push(skb, bpf_htons(proto), to->vlan) : 0;
+}
+
 __weak __noinline int stage_probe(struct __sk_buff *skb)
 {
 	__u64 cookie = bpf_get_socket_cookie(skb);
@@ -363,7 +371,7 @@ __weak __noinline int stage_probe(struct __sk_buff *skb)
 	else
 		rc = way.gue_port ? encapsulate6(skb, &h, &way, true)
 				  : encapsulate6(skb, &h, &way, false);
-	if (rc)
+	if (rc || push_tag(skb, to))
 		return count(TC_ACT_SHOT, WEIR_EGRESS_NO_ROOM);
 	return count(bpf_redirect(index, 0), WEIR_EGRESS_PROBED);
 }

@@ -26,8 +26,7 @@ struct walk {
 	__be32 id;     /* of the fragment */
 };
 
-/* The length field counts units of 8 bytes after the first; the authentication header's counts units
- * of 4 bytes after the first two (RFC 4302 section 2.2). */
+/* In words of 8 bytes less one; AH counts 4 bytes and two less. */
 static __always_inline __u32 extension_bytes(__u8 proto, const __u8 *header)
 {
 	if (proto == NEXTHDR_FRAGMENT)
@@ -37,7 +36,7 @@ static __always_inline __u32 extension_bytes(__u8 proto, const __u8 *header)
 	return (header[1] + 1) * 8;
 }
 
-/* With offset 0 and nothing that follows (RFC 6946, an "atomic fragment") the packet is whole. */
+/* A packet that is whole after all (RFC 6946) is none. */
 static __always_inline void extension_fragment(const struct fragment_header *f, struct walk *w)
 {
 	if (f->offset & bpf_htons(0xfff8))

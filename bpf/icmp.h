@@ -32,7 +32,7 @@ static __always_inline int echo4(struct iphdr *ip, struct icmp_head *icmp)
 
 	icmp->check = checksum_replace(icmp->check, bpf_htons(ICMP_ECHO_REQUEST << 8), 0);
 	if (!icmp->check)
-		icmp->check = 0xffff; /* the same in ones' complement; right, too, where all bytes are zero */
+		icmp->check = 0xffff; /* of nothing but zeros zero would be wrong, this is right always */
 	icmp->type = 0;
 	ip->saddr = ip->daddr;
 	ip->daddr = source;
@@ -76,10 +76,12 @@ static __always_inline int echo_answer(struct xdp_md *ctx, struct packet *p)
 		echo6(data + ETH_HLEN, data + ETH_HLEN + sizeof(struct ipv6hdr));
 	}
 	swap_link_addresses(data);
-	return leave(p, output(ctx, p, ctx->ingress_ifindex), WEIR_REASON_ECHO);
+	return leave(p, output_back(ctx, p), WEIR_REASON_ECHO);
 }
 
-/* Ports of the quoted packet at the cursor: the other way round they are the client's flow's. */
+/* Reads a quoted packet (from a service to a client) and turns it into the client's flow. The
+ * error must have been sent to the address that the quoted packet came from. Options and extension
+ * headers of the quoted packet are stepped over; of its fragments the first alone has ports. */
 static __always_inline int quote_ports(struct cursor *c, struct packet *p, struct weir_flow *flow)
 {
 	const __be16 *ports;
@@ -96,9 +98,6 @@ static __always_inline int quote_ports(struct cursor *c, struct packet *p, struc
 	return CONTINUE;
 }
 
-/* Reads a quoted packet (from a service to a client) and turns it into the client's flow. The
- * error must have been sent to the address that the quoted packet came from. Options and extension
- * headers of the quoted packet are stepped over; of its fragments the first alone has ports. */
 static __always_inline int quote4(struct cursor *c, struct packet *p)
 {
 	const struct iphdr *ip = cursor_pull(c, sizeof(*ip));
@@ -259,7 +258,7 @@ __weak __noinline int stage_too_big(struct xdp_md *ctx, struct packet *p, int mt
 	rc = p->flow.family == WEIR_FAMILY_4 ? too_big4(ctx, p, mtu) : too_big6(ctx, p, mtu);
 	if (rc)
 		return leave(p, XDP_DROP, WEIR_REASON_TOO_BIG_QUIET);
-	return leave(p, output(ctx, p, ctx->ingress_ifindex), WEIR_REASON_TOO_BIG);
+	return leave(p, output_back(ctx, p), WEIR_REASON_TOO_BIG);
 }
 
 #endif

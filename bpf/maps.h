@@ -58,6 +58,14 @@ struct {
 } backends SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct weir_device);
+	__uint(max_entries, WEIR_DEVICES_MAX);
+} devices SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__type(key, struct weir_flow);
 	__type(value, struct weir_note);

@@ -490,7 +490,8 @@ __weak __noinline int stage_nat(struct xdp_md *ctx, struct packet *p, int reason
 		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
 	__builtin_memcpy(eth->h_dest, backend->mac, sizeof(eth->h_dest));
 	__builtin_memcpy(eth->h_source, backend->source_mac, sizeof(eth->h_source));
-	return leave(p, output(ctx, p, backend->ifindex), reason);
+	way_tag(p, backend);
+	return leave(p, output(ctx, backend->ifindex), reason);
 }
 
 /* The entry that a packet to a NAT address is for, when it comes from the entry's backend. */

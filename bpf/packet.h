@@ -47,6 +47,9 @@
 /* A stage that neither sends, passes nor drops. */
 #define CONTINUE (-1)
 
+/* p->tagged: of the bits of struct weir_device and weir_backend, and this one. */
+#define TAG_CAME 1 /* the frame came with a tag, which was taken off */
+
 enum fragment_kind { FRAGMENT_NONE, FRAGMENT_FIRST, FRAGMENT_LATER };
 
 struct packet {
@@ -69,8 +72,11 @@ struct packet {
 	__u8 action;                    /* XDP_*, as the stage that ended it decided */
 	__u8 asked;                     /* this node owns the slot, but does not know the connection */
 	__u8 owned;                     /* the slot had earlier owners */
-	__u8 back;                      /* redirected to the interface that it came by */
-	__be16 tag_proto, tag;          /* of the VLAN tag that was taken off; proto 0: none */
+	__u8 back;                      /* an answer to who sent it: in the VLAN that it came in */
+	__u8 tagged;                    /* TAG_CAME, WEIR_BACKEND_VLAN, _AD: what stage_retag has to look at */
+	__be16 tag_proto, tag;          /* of the VLAN tag that was taken off; proto 0: none. After
+					   stage_retag: of the one with which it leaves */
+	__u16 vlan;                     /* with WEIR_BACKEND_VLAN: in which it goes on */
 };
 
 /* Where the reader is; `pos` moves only when a pull worked. */

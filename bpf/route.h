@@ -5,10 +5,10 @@
  *
  * Only the plain case is taken, and only to interfaces in tx_ports, which are the agent's. Whatever needs
  * thought is left to the host, which forwards or answers it: TTL at its end, a next hop that is not
- * resolved, packets larger than the way's MTU, options, tags, multicast, addresses of one link, and service
- * addresses by ports of no service: where no interface has the address, the default route would lead
- * such a packet back to the router that it came from, until its TTL ends. Firewall rules of the host do
- * not see what is forwarded here.
+ * resolved, packets larger than the way's MTU, options, tags, multicast, frames for another link address
+ * than the interface's own, addresses of one link, and service addresses by ports of no service: where no
+ * interface has the address, the default route would lead such a packet back to the router that it came
+ * from, until its TTL ends. Firewall rules of the host do not see what is forwarded here.
  */
 #ifndef WEIR_BPF_ROUTE_H
 #define WEIR_BPF_ROUTE_H
@@ -71,19 +71,33 @@ static __always_inline void ttl_decrement(struct iphdr *ip)
 	ip->check = checksum_replace(ip->check, from, *(__u16 *)&ip->ttl);
 }
 
+/* A switch that does not know an address floods, and an interface may be promiscuous or carry other devices
+ * with addresses of their own (macvlan, VRRP): frames for others are none to forward. Not known: they are. */
+static __always_inline bool sent_to_us(const struct ethhdr *eth, __u32 ifindex)
+{
+	const struct weir_device *own = bpf_map_lookup_elem(&devices, &ifindex);
+
+	if (!own || !(own->flags & WEIR_DEVICE_MAC))
+		return true;
+	return !(((*(const __u16 *)&own->mac[0] ^ *(const __u16 *)&eth->h_dest[0]) |
+		  (*(const __u16 *)&own->mac[2] ^ *(const __u16 *)&eth->h_dest[2]) |
+		  (*(const __u16 *)&own->mac[4] ^ *(const __u16 *)&eth->h_dest[4])));
+}
+
 /* The packet is for no service: sent on, or still NOT_OURS. */
 __weak __noinline int stage_transit(struct xdp_md *ctx, struct packet *p)
 {
 	void *data = packet_data(ctx), *end = packet_end(ctx);
 	struct bpf_fib_lookup fib = {};
 	struct ethhdr *eth = data;
-	__u32 port;
+	__u32 port = ctx->ingress_ifindex;
 	__u8 ttl;
 	long rc;
 
-	if (!p || p->tag_proto || !route_ask(&fib, data, end, &ttl) || service_address(&p->flow))
+	if (!p || p->tagged || !route_ask(&fib, data, end, &ttl) || !sent_to_us(eth, port) ||
+	    service_address(&p->flow))
 		return WEIR_REASON_NOT_OURS;
-	fib.ifindex = ctx->ingress_ifindex;
+	fib.ifindex = port;
 	rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
 	if (rc == BPF_FIB_LKUP_RET_NO_NEIGH)
 		return leave(p, XDP_PASS, WEIR_REASON_NO_NEIGHBOUR);
@@ -99,7 +113,7 @@ __weak __noinline int stage_transit(struct xdp_md *ctx, struct packet *p)
 	__builtin_memcpy(eth->h_dest, fib.dmac, sizeof(eth->h_dest));
 	__builtin_memcpy(eth->h_source, fib.smac, sizeof(eth->h_source));
 	if (port == ctx->ingress_ifindex)
-		return leave(p, output(ctx, p, port), WEIR_REASON_ROUTED);
+		return leave(p, output(ctx, port), WEIR_REASON_ROUTED);
 	return leave(p, bpf_redirect_map(&tx_ports, port, 0), WEIR_REASON_ROUTED);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * sample.h -- at the one way out: SYN, FIN and RST are counted, and packets that somebody looks for
- * are copied to a ring. While neither is switched on, seen() costs one bit test.
+ * are copied to a ring. Both are off unless switched on; then seen() costs one bit test.
  *
  * A packet is looked for by its flow as it came and by the addresses that it leaves with, so that an
  * encapsulated one is found under the client's and under the backend's address.
@@ -10,6 +10,9 @@
 #define WEIR_BPF_SAMPLE_H
 
 #include "bpf/abi/sample.h"
+
+#define TCP_FLAG_BYTE_FIN 0x01
+#define TCP_FLAG_BYTE_RST 0x04
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -77,8 +80,8 @@ static __always_inline void ends_of_flow(struct ends *e, const struct weir_flow 
 	e->proto = flow->proto;
 }
 
-/* As the frame has them now, with a VLAN tag or without. Options and extension headers hide the ports. */
-static __always_inline void ends_of_frame(struct ends *e, const struct xdp_md *ctx)
+/* As the frame has them now. Options and extension headers hide the ports. */
+static __always_inline void ends_of_frame(struct ends *e, const struct xdp_md *ctx, bool tagged)
 {
 	struct cursor c = { packet_data(ctx), packet_end(ctx) };
 	const struct ethhdr *eth = cursor_pull(&c, sizeof(*eth));
@@ -91,11 +94,9 @@ static __always_inline void ends_of_frame(struct ends *e, const struct xdp_md *c
 
 	if (!eth)
 		return;
-	type = eth->h_proto;
-	if (type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD))
+	if (tagged)
 		tag = cursor_pull(&c, sizeof(*tag));
-	if (tag)
-		type = tag->next;
+	type = tag ? tag->next : eth->h_proto;
 	if (type == bpf_htons(ETH_P_IP) && (ip4 = cursor_pull(&c, sizeof(*ip4)))) {
 		map_address(e->source, &ip4->saddr, WEIR_FAMILY_4);
 		map_address(e->dest, &ip4->daddr, WEIR_FAMILY_4);
@@ -197,7 +198,7 @@ static __always_inline void sample_head(struct weir_sample *s, const struct xdp_
 static __always_inline __u32 sample_strip(struct weir_sample_record *r, const struct packet *p,
 					  __u32 length)
 {
-	__u32 grew = length - p->bytes + (p->tag_proto ? sizeof(__be32) : 0);
+	__u32 grew = length - p->bytes + (p->tagged & TAG_CAME ? sizeof(__be32) : 0);
 
 	if (length <= p->bytes || grew >= length - ETH_HLEN)
 		return 0;
@@ -260,7 +261,7 @@ __weak __noinline int stage_sample(struct xdp_md *ctx, const struct packet *p, i
 	if (!candidates)
 		return 0;
 	ends_of_flow(&l.came, &p->flow);
-	ends_of_frame(&l.leaves, ctx);
+	ends_of_frame(&l.leaves, ctx, p->tag_proto);
 	for (__u32 i = 0; i < WEIR_SAMPLE_FILTERS; i++) {
 		__u32 want, bytes;
 

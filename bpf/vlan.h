@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * vlan.h -- one VLAN tag (802.1Q or 802.1ad): taken off when the frame is parsed, kept in struct
- * packet, and put back when the frame leaves to the host or by the interface that it came by.
- * Frames that leave by another interface go without; with two tags they are the host's. So backends
- * behind a VLAN device are reached when clients' packets come by the same VLAN.
+ * packet, and put back when the frame is left to the host or answers who sent it (p->back). What goes on
+ * to somebody else has the tag of the way there, or none: a backend's own, and that of the VLAN device
+ * which routes name (`devices`). With two tags frames are the host's.
  */
 #ifndef WEIR_BPF_VLAN_H
 #define WEIR_BPF_VLAN_H
@@ -31,6 +31,7 @@ __weak __noinline int stage_tagged(struct xdp_md *ctx, struct packet *p)
 	__builtin_memcpy(mac, with->mac, sizeof(mac));
 	p->tag_proto = with->tag_proto;
 	p->tag = with->tag;
+	p->tagged |= TAG_CAME;
 	if (bpf_xdp_adjust_head(ctx, VLAN_HLEN))
 		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);
 	data = packet_data(ctx);
@@ -40,7 +41,20 @@ __weak __noinline int stage_tagged(struct xdp_md *ctx, struct packet *p)
 	return parse(ctx, p, true);
 }
 
-/* On the way out, after p->action was decided: puts the tag back where it belongs. */
+/* With which tag the frame leaves: in p->tag_proto, 0 for none, and p->tag. */
+static __always_inline void tag_choose(struct packet *p)
+{
+	if (p->action == XDP_PASS || p->back)
+		return;
+	if (p->action == XDP_DROP || !(p->tagged & WEIR_BACKEND_VLAN)) {
+		p->tag_proto = 0;
+		return;
+	}
+	p->tag_proto = p->tagged & WEIR_BACKEND_VLAN_AD ? bpf_htons(ETH_P_8021AD) : bpf_htons(ETH_P_8021Q);
+	p->tag = bpf_htons(p->vlan);
+}
+
+/* On the way out, after p->action was decided: writes the tag, or none. */
 __weak __noinline int stage_retag(struct xdp_md *ctx, struct packet *p, int reason)
 {
 	struct tagged_header *with;
@@ -49,8 +63,10 @@ __weak __noinline int stage_retag(struct xdp_md *ctx, struct packet *p, int reas
 
 	if (!p)
 		return reason;
-	p->bytes += VLAN_HLEN;
-	if (p->action == XDP_DROP || (p->action == XDP_REDIRECT && !p->back))
+	if (p->tagged & TAG_CAME)
+		p->bytes += VLAN_HLEN;
+	tag_choose(p);
+	if (!p->tag_proto)
 		return reason;
 	if (data + sizeof(mac) > packet_end(ctx))
 		return leave(p, XDP_DROP, WEIR_REASON_TRUNCATED);

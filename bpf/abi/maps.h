@@ -18,9 +18,8 @@
 
 #include "bpf/abi/reasons.h"
 
-/* The program reads several narrow fields as one wide word (the head of a slot, ports, the end of a
- * service's key), and user space fills them so: on a big-endian processor they would lie the other way round. */
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "weir runs on little-endian processors alone (amd64, arm64)");
+/* Bits of bytes are taken out of wider words, and addresses are read as such, in both halves. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "weir's packet path is for little-endian processors");
 
 #define WEIR_SERVICES_MAX   8192u       /* numbers of services; a service may have many addresses */
 #define WEIR_KEYS_MAX       65536u      /* service addresses */
@@ -30,6 +29,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "weir runs on little-e
 #define WEIR_HALF_OPEN_MAX  8192u       /* the same before the handshake ends: a SYN flood stays here */
 #define WEIR_FRAGMENTS_MAX  4096u
 #define WEIR_PORTS_MAX      64u         /* interfaces to forward to */
+#define WEIR_DEVICES_MAX    4096u
 #define WEIR_OWNERS         3           /* earlier owners of a slot that are kept for good */
 #define WEIR_NAME_MAX       64
 #define WEIR_TUNNEL_NAME    "t:"        /* begins the names of services that are tunnels */
@@ -159,6 +159,8 @@ _Static_assert(sizeof(struct weir_slot) == 16, "slot");
 enum weir_backend_flag {
 	WEIR_BACKEND_DOWN  = 1 << 0,
 	WEIR_BACKEND_LOCAL = 1 << 1,    /* this node: packets are left to the host as they are */
+	WEIR_BACKEND_VLAN  = 1 << 2,    /* its packets leave with a tag of the VLAN `vlan`, others without one */
+	WEIR_BACKEND_VLAN_AD = 1 << 3,  /* beside it: a tag of 802.1ad, not 802.1Q */
 };
 
 struct weir_backend {
@@ -173,9 +175,29 @@ struct weir_backend {
 	__u16  service;                 /* number */
 	__u8   family;                  /* of addr and source; 0: there is no such backend */
 	__u8   flags;                   /* enum weir_backend_flag */
-	__u16  zero;
+	__u16  vlan;                    /* with WEIR_BACKEND_VLAN: the VLAN's id on the interface `ifindex` */
 };
 _Static_assert(sizeof(struct weir_backend) == 64, "backend");
+
+/* ---- devices: hash, key __u32 ifindex -------------------------------------------------------- */
+/* What the kernel's routes may name and XDP cannot send by as it is; and this node's own link addresses. A
+ * device that is not in it is sent by as routes say. */
+enum weir_device_flag {
+	WEIR_DEVICE_HOST = 1 << 0,      /* XDP cannot send there: what goes there is left to the host */
+	WEIR_DEVICE_MAC  = 1 << 1,      /* `mac` is given */
+	WEIR_DEVICE_VLAN = WEIR_BACKEND_VLAN,           /* a VLAN device: sent by the device `below`, with a tag */
+	WEIR_DEVICE_VLAN_AD = WEIR_BACKEND_VLAN_AD,     /* beside it, as above */
+};
+
+struct weir_device {
+	__u32 below;                    /* ifindex */
+	__u16 vlan;
+	__u8  flags;                    /* enum weir_device_flag */
+	__u8  zero1;
+	__u8  mac[6];                   /* of an interface in tx_ports: what is forwarded was sent to it */
+	__u16 zero2;
+};
+_Static_assert(sizeof(struct weir_device) == 16, "device");
 
 /* ---- flows: notes, half_open, fragments (all LRU hashes) -------------------------------------- */
 struct weir_flow {                      /* as the client's packets have it */
@@ -231,7 +253,7 @@ enum weir_decap {
 
 /* tunnel_prefixes: LPM trie of the same keys, value __u32 1: from where tunnels have addresses. */
 
-/* decap_ifaces: hash, key __u32 ifindex, value __u32 1. decap_targets: hash of this node's own
+/* decap_interfaces: hash, key __u32 ifindex, value __u32 1. decap_targets: hash of this node's own
  * addresses (IPv4 as ::ffff:a.b.c.d), value __u32 1. All three must agree to a packet. */
 struct weir_target {
 	__be32 addr[4];

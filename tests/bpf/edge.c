@@ -88,6 +88,7 @@ int edge_reset(void **state)
 	clear(skel->maps.kept);
 	clear(skel->maps.kept_half);
 	clear(skel->maps.fragments);
+	clear(skel->maps.devices);
 	clear(skel->maps.decap_sources);
 	clear(skel->maps.decap_ifaces);
 	clear(skel->maps.decap_targets);
@@ -264,6 +265,23 @@ void put_backend_way(uint16_t index, uint32_t ifindex, uint16_t mtu)
 	b.ifindex = ifindex;
 	b.mtu = mtu;
 	put(skel->maps.backends, &key, &b);
+}
+
+void put_backend_vlan(uint16_t index, uint8_t flags, uint16_t vlan)
+{
+	struct weir_backend b;
+	uint32_t key = index;
+
+	if (bpf_map_lookup_elem(bpf_map__fd(skel->maps.backends), &key, &b))
+		die("a backend cannot be read");
+	b.flags = flags;
+	b.vlan = vlan;
+	put(skel->maps.backends, &key, &b);
+}
+
+void put_device(uint32_t ifindex, const struct weir_device *device)
+{
+	put(skel->maps.devices, &ifindex, device);
 }
 
 struct weir_slot *slot(uint32_t index)

@@ -46,6 +46,8 @@ void put_service_prefix(const char *address, uint8_t bits, uint16_t port, uint8_
 void put_backend(uint16_t index, const char *address, const char *source, uint8_t flags);
 void put_backend_service(uint16_t index, uint16_t number);       /* the index has a new owner */
 void put_backend_way(uint16_t index, uint32_t ifindex, uint16_t mtu);
+void put_backend_vlan(uint16_t index, uint8_t flags, uint16_t vlan);
+void put_device(uint32_t ifindex, const struct weir_device *device);
 struct weir_slot *slot(uint32_t index);         /* the map itself */
 void put_decap(const char *source, unsigned int bits, const char *target, bool interface);
 /* A source that may send packets for tunnels alone; a prefix in which tunnels have addresses. */

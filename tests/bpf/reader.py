@@ -132,6 +132,21 @@ def check_gue(run, outer, backend, said, flow):
     return proto, udp[12 + words * 4:]
 
 
+def tag_of(frame):
+    """The VLAN tag, TPID and TCI, or nothing."""
+    return frame[12:link(frame)[0] - 2] if link(frame)[0] == 18 else b""
+
+
+def check_tag(run, frame, came):
+    """Answers, and what the host gets, have the tag that came; what goes to a backend has the backend's."""
+    to = [b for b in run["backends"] if b["address"] == str(packet_of(frame).dst)]
+    if run["action"] == "PASS" or run["reason"] in ("ECHO", "TOO_BIG"):
+        want(tag_of(frame) == tag_of(came), "the tag that came")
+    elif to and to[0]["ifindex"]:
+        kind = 0x88a8 if to[0]["flags"] & 8 else 0x8100
+        want(tag_of(frame) == (struct.pack("!HH", kind, to[0]["vlan"]) if to[0]["flags"] & 4 else b""), "the backend's tag")
+
+
 def check_encapsulated(run, came, outer, frame, said):
     backends = [b for b in run["backends"] if b["address"] == str(outer.dst)]
     want(backends, "the outer destination is a backend")
@@ -191,15 +206,16 @@ def check_run(run, frames, said):
     if not run["out"]:
         return want(run["action"] == "DROP", "nothing came out")
     frame, came = frames[run["out"]], frames[run["in"]]
-    if run["action"] == "PASS" and run["reason"] not in ("DECAPSULATED", "NO_NEIGHBOUR"):
+    if run["action"] == "PASS" and run["reason"] not in ("DECAPSULATED", "NO_NEIGHBOUR", "NO_DEVICE"):
         return want(frame == came, "passed as it came")
+    check_tag(run, frame, came)
     now, before = said[run["out"]], said[run["in"]]
     want(not now["_ws.malformed"] or before["_ws.malformed"], "tshark finds it malformed")
     inside, out = packet_of(came), packet_of(frame)
     reason = run["reason"]
     if reason == "DECAPSULATED":
         check_opened(frame, inside)
-    elif reason == "FORWARDED" or out.total != inside.total and reason in ("ICMP_ERROR", "FRAGMENT", "RELAYED", "NO_NEIGHBOUR"):
+    elif reason == "FORWARDED" or out.total != inside.total and reason in ("ICMP_ERROR", "FRAGMENT", "RELAYED", "NO_NEIGHBOUR", "NO_DEVICE"):
         check_encapsulated(run, inside, out, frame, now)
     elif reason == "TOO_BIG":
         check_too_big(run, inside, out, now)

@@ -135,9 +135,9 @@ static void write_backends(int fd)
 
 		if (bpf_map_lookup_elem(fd, &i, &b) || !b.family)
 			continue;
-		fprintf(lines, "%s{\"index\":%u,\"address\":\"%s\",\"source\":\"%s\",\"flags\":%u,\"mtu\":%u,\"ifindex\":%u}", comma,
+		fprintf(lines, "%s{\"index\":%u,\"address\":\"%s\",\"source\":\"%s\",\"flags\":%u,\"mtu\":%u,\"ifindex\":%u,\"vlan\":%u}", comma,
 			i, text(b.addr, b.family), memcmp(b.source, zero, 16) ? text(b.source, b.family) : "", b.flags, b.mtu,
-			b.ifindex);
+			b.ifindex, b.vlan);
 		comma = ",";
 	}
 }

@@ -2,6 +2,7 @@
 /* Translation: both ways with the exact bytes, errors, fragments. */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
@@ -428,6 +429,67 @@ static void error_changes_no_state(void **state)
 	assert_int_equal(entry(port)->head, head);
 }
 
+/* ---- VLANs ---- */
+
+static void tagged(struct frame *w, uint16_t vlan)
+{
+	const uint8_t tag[4] = { 0x81, 0, (uint8_t)(vlan >> 8), (uint8_t)vlan };
+
+	memmove(w->data + 16, w->data + 12, w->len - 12);
+	memcpy(w->data + 12, tag, sizeof(tag));
+	w->len += 4;
+}
+
+/* The backend in one, the client in another or none: each gets what is for it in its own. */
+static void vlans(void **state)
+{
+	const struct weir_device client_side = { .below = INGRESS, .vlan = 9, .flags = WEIR_DEVICE_VLAN };
+	struct frame sent;
+
+	(void)state;
+	tcp(&f, CLIENT, 40000, VIP, 80, TCP_SYN, 1000, 0, 0, 61);
+	expect(XDP_TX, WEIR_REASON_TRANSLATED);
+	memcpy(sent.data, o.data, o.len);
+	sent.len = o.len;
+	put_backend_vlan(1, WEIR_BACKEND_VLAN, 5);
+	for (uint16_t came = 0; came < 2; came++) {
+		tcp(&f, CLIENT, 40000, VIP, 80, TCP_SYN, 1000, 0, 0, 61);
+		if (came)
+			tagged(&f, 9);
+		expect(XDP_TX, WEIR_REASON_TRANSLATED);
+		want = sent;
+		tagged(&want, 5);
+		expect_frame();
+	}
+	tcp(&f, B1, 80, NAT, FIRST, TCP_SYN | TCP_ACK, 5000, 1001, 0, 61);
+	tagged(&f, 5);
+	tcp(&want, VIP, 80, CLIENT, 40000, TCP_SYN | TCP_ACK, 5000, 1001, 0, 60);
+	link_to(&want, 0x0b, 2, 0x0a);
+	expect(XDP_REDIRECT, WEIR_REASON_RETURNED);
+	expect_frame();
+	put_device(if_nametoindex("w0"), &client_side);
+	tagged(&want, 9);
+	expect(XDP_TX, WEIR_REASON_RETURNED);
+	expect_frame();
+}
+
+/* Translated, and given to the host, which forwards it. */
+static void client_behind_an_incapable_device(void **state)
+{
+	const struct weir_device host = { .flags = WEIR_DEVICE_HOST };
+	uint16_t port = syn_from(CLIENT, 40000);
+
+	(void)state;
+	put_device(if_nametoindex("w0"), &host);
+	tcp(&f, B1, 80, NAT, port, TCP_SYN | TCP_ACK, 5000, 1001, 0, 61);
+	tagged(&f, 5);
+	expect(XDP_PASS, WEIR_REASON_NO_DEVICE);
+	tcp(&want, VIP, 80, CLIENT, 40000, TCP_SYN | TCP_ACK, 5000, 1001, 0, 60);
+	memcpy(want.data, f.data, 12);
+	tagged(&want, 5);
+	expect_frame();
+}
+
 /* ---- fragments ---- */
 
 static void fragment(struct frame *w, const char *source, const char *dest, const void *data,
@@ -571,6 +633,7 @@ int main(void)
 		T(no_address_of_the_family), T(switched_off), T(errors_tcp4), T(errors_tcp6),
 		T(errors_udp4), T(errors_udp6), T(error_with_a_short_quote),
 		T(error_about_no_flow), T(error_that_quotes_extensions), T(error_changes_no_state),
+		T(vlans), T(client_behind_an_incapable_device),
 		T(fragments4), T(fragments6), T(later_fragment_alone),
 		T(fragment_of_an_older_generation),
 		T(later_fragment_names_another_header),

@@ -147,6 +147,138 @@ static void neighbour_unknown6(void **state)
 	expect_left(WEIR_ADDED_IPIP6);
 }
 
+/* Out by a device, as an entry of `devices` says. */
+static void route_device(uint8_t flags, uint16_t vlan, uint32_t below)
+{
+	const struct weir_device d = { .below = below, .vlan = vlan, .flags = flags };
+
+	put_device(if_nametoindex("w0"), &d);
+}
+
+/* What was sent is `plain`, but with this tag. */
+static void expect_tagged(uint32_t action, const struct outcome *plain, uint16_t proto, uint16_t vlan)
+{
+	const uint8_t tag[4] = { (uint8_t)(proto >> 8), (uint8_t)proto, (uint8_t)(vlan >> 8), (uint8_t)vlan };
+
+	assert_int_equal(o.reason, plain->reason);
+	assert_int_equal(o.action, action);
+	assert_int_equal(o.len, plain->len + 4);
+	assert_memory_equal(o.data, plain->data, 12);
+	assert_memory_equal(o.data + 12, tag, 4);
+	assert_memory_equal(o.data + 16, plain->data + 12, plain->len - 12);
+}
+
+static struct outcome plain;
+
+static void route_by_a_vlan_device(void **state)
+{
+	(void)state;
+	for (int is6 = 0; is6 < 2; is6++) {
+		edge_reset(state);
+		send_to(VIP, is6 ? KNOWN6 : KNOWN, WEIR_ENCAP_GUE);
+		plain = o;
+		route_device(WEIR_DEVICE_VLAN, 300, INGRESS);
+		edge_run(&f, &o);
+		expect_tagged(XDP_TX, &plain, 0x8100, 300);
+		route_device(WEIR_DEVICE_VLAN | WEIR_DEVICE_VLAN_AD, 4000, OTHER);
+		edge_run(&f, &o);
+		expect_tagged(XDP_REDIRECT, &plain, 0x88a8, 4000);
+		put_backend_vlan(1, WEIR_BACKEND_VLAN, 9); /* the entry has no way: its VLAN does not count */
+		edge_run(&f, &o);
+		expect_tagged(XDP_REDIRECT, &plain, 0x88a8, 4000);
+		route_device(WEIR_DEVICE_MAC, 0, 0);
+		edge_run(&f, &o);
+		assert_int_equal(o.len, plain.len);
+		assert_memory_equal(o.data, plain.data, plain.len);
+	}
+}
+
+/* Left to the host, encapsulated, to the link address that the frame came to. */
+static void route_by_an_incapable_device(void **state)
+{
+	(void)state;
+	route_device(WEIR_DEVICE_HOST, 0, 0);
+	send_to(VIP, KNOWN, WEIR_ENCAP_GUE);
+	assert_int_equal(o.reason, WEIR_REASON_NO_DEVICE);
+	assert_int_equal(o.action, XDP_PASS);
+	assert_int_equal(o.len, f.len + WEIR_ADDED_GUE4);
+	assert_memory_equal(o.data, f.data, 6);
+	assert_memory_equal(o.data + 14 + WEIR_ADDED_GUE4, f.data + 14, f.len - 14);
+}
+
+/* A connection that this node does not know, and one earlier owner. */
+static void to_relay(bool is6, const char *owner)
+{
+	uint8_t gue[4] = { is6 ? WEIR_GUE_WORDS6 : WEIR_GUE_WORDS4, IPPROTO_IPIP }, private[4 * WEIR_GUE_WORDS6] = {
+		WEIR_GUE_MAGIC, 1 }, address[16];
+
+	address_bytes(address, owner);
+	memcpy(private + 4, address, is6 ? 16 : 4);
+	put_decap(is6 ? "2001:db8::" : "198.18.0.0", is6 ? 32 : 16, is6 ? "2001:db8::1" : SELF, true);
+	frame_eth(&f);
+	if (is6)
+		frame_ip6(&f, "2001:db8::99", "2001:db8::1");
+	else
+		frame_ip4(&f, "198.18.0.99", SELF);
+	frame_udp(&f, 50000, WEIR_GUE_PORT);
+	frame_bytes(&f, gue, sizeof(gue));
+	frame_bytes(&f, private, 4 * (is6 ? WEIR_GUE_WORDS6 : WEIR_GUE_WORDS4));
+	frame_ip4(&f, CLIENT, VIP);
+	frame_tcp(&f, 40000, 80, TCP_ACK);
+	frame_bytes(&f, NULL, 20);
+	frame_end(&f);
+	if (!is6)
+		memset(f.data + 14 + 20 + 6, 0, 2); /* as balancers send it */
+	edge_run(&f, &o);
+}
+
+/* From this node to the owner, who is told that one was asked. */
+static void expect_relayed(bool is6, const char *owner)
+{
+	static const uint8_t link[12] = { 2, 0, 0, 0, 0, 0xbb, 2, 0, 0, 0, 0, 0xaa };
+	uint8_t self[16], to[16];
+	uint32_t header = is6 ? 40 : 20, len = is6 ? 16 : 4;
+
+	address_bytes(self, is6 ? "2001:db8::1" : SELF);
+	address_bytes(to, owner);
+	assert_int_equal(o.reason, WEIR_REASON_RELAYED);
+	assert_int_equal(o.action, XDP_REDIRECT);
+	assert_int_equal(o.len, f.len);
+	assert_memory_equal(o.data, link, sizeof(link));
+	assert_memory_equal(o.data + 14 + (is6 ? 8 : 12), self, len);
+	assert_memory_equal(o.data + 14 + (is6 ? 8 : 12) + len, to, len);
+	assert_int_equal(o.data[14 + header + 14], 1);
+	if (is6)
+		assert_true(transport_checksum_ok(o.data + 14));
+	else
+		assert_true(ip4_checksum_ok(o.data + 14));
+	assert_memory_equal(o.data + 14 + header + 15, f.data + 14 + header + 15, f.len - 29 - header);
+}
+
+static void relay(void **state)
+{
+	(void)state;
+	for (int is6 = 0; is6 < 2; is6++) {
+		const char *owner = is6 ? KNOWN6 : KNOWN;
+
+		edge_reset(state);
+		to_relay(is6, owner);
+		expect_relayed(is6, owner);
+		plain = o;
+		route_device(WEIR_DEVICE_VLAN, 300, INGRESS);
+		to_relay(is6, owner);
+		expect_tagged(XDP_TX, &plain, 0x8100, 300);
+		/* The host would refuse this node's own address as a source. */
+		route_device(WEIR_DEVICE_HOST, 0, 0);
+		to_relay(is6, owner);
+		assert_int_equal(o.reason, WEIR_REASON_NO_DEVICE);
+		assert_int_equal(o.action, XDP_PASS);
+		assert_memory_equal(o.data, f.data, 14);
+		assert_memory_equal(o.data + 14 + (is6 ? 8 : 12), f.data + 14 + (is6 ? 8 : 12), is6 ? 16 : 4);
+		assert_memory_equal(o.data + 14 + (is6 ? 24 : 16), plain.data + 14 + (is6 ? 24 : 16), is6 ? 16 : 4);
+	}
+}
+
 static void no_route(void **state)
 {
 	(void)state;
@@ -178,6 +310,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(route4), T(route4_gue), T(route6), T(route6_gue), T(route_4_in_6), T(route_6_in_4),
+		T(route_by_a_vlan_device), T(route_by_an_incapable_device), T(relay),
 		T(neighbour_unknown4), T(neighbour_unknown6), T(no_route), T(no_room),
 	};
 

@@ -241,6 +241,26 @@ static void link_broadcast_stays(void **state)
 	left(WEIR_REASON_NOT_OURS);
 }
 
+/* A frame for another link address than the interface's own is the host's, that knows of macvlan, VRRP and bridges. */
+static void frame_for_another_stays(void **state)
+{
+	struct weir_device own = { .flags = WEIR_DEVICE_MAC };
+
+	(void)state;
+	packet("192.0.2.1", "8.8.8.8", 64, 30);
+	memcpy(own.mac, f.data, 6);
+	put_device(INGRESS, &own);
+	routed(22);
+	for (int i = 0; i < 6; i++) {
+		packet("192.0.2.1", "8.8.8.8", 64, 30);
+		f.data[i] ^= 2;
+		left(WEIR_REASON_NOT_OURS);
+	}
+	own.flags = 0;
+	put_device(INGRESS, &own);
+	routed(22);
+}
+
 static void other_protocols_too(void **state)
 {
 	(void)state;
@@ -261,7 +281,7 @@ int main(void)
 		T(other_ports_of_a_service_address_stay),
 		T(ttl_at_its_end), T(neighbour_not_known), T(larger_than_the_way),
 		T(interface_of_others), T(addresses_that_stay), T(link_broadcast_stays),
-		T(other_protocols_too),
+		T(other_protocols_too), T(frame_for_another_stays),
 	};
 
 	return cmocka_run_group_tests_name("transit", tests, group_setup, edge_unload);

@@ -26,10 +26,12 @@
  *	nat						→ used=n open=n OPENED=n…
  *	interfaces | sweep | socket FAMILY(4|6)
  *	egress						→ NAME=n...
+ *	probe INDEX gue|ipip ADDRESS:PORT		→ answered | silent (a check that travels as traffic does)
  */
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -316,6 +318,41 @@ static void do_socket(void)
 	close(fd);
 }
 
+/* One line there and back over a connection by the encapsulation of clients' packets. */
+static bool exchange(int fd, const struct addr_port *to)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = addr_port_sockaddr(to, &ss);
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	char back[8];
+
+	if (connect(fd, (struct sockaddr *)&ss, len) && errno != EINPROGRESS)
+		return false;
+	if (poll(&p, 1, 3000) != 1 || write(fd, "probe\n", 6) != 6)
+		return false;
+	p.events = POLLIN;
+	return poll(&p, 1, 3000) == 1 && read(fd, back, sizeof(back)) == 6 && !memcmp(back, "probe\n", 6);
+}
+
+static void do_probe(void)
+{
+	int index = number(), fd;
+	enum weir_encap encap = !strcmp(word(), "ipip") ? WEIR_ENCAP_IPIP : WEIR_ENCAP_GUE;
+	struct addr_port to;
+
+	if (addr_port_parse(&to, word())) {
+		puts("error address");
+		return;
+	}
+	fd = dataplane_probe(dp, (uint16_t)index, &to.addr, encap);
+	if (fd < 0) {
+		fail(fd);
+		return;
+	}
+	puts(exchange(fd, &to) ? "answered" : "silent");
+	close(fd);
+}
+
 static void do_nat(void)
 {
 	static const char *const names[] = {
@@ -470,7 +507,7 @@ static void obey(char *line)
 		{ "state", do_state },	   { "reasons", do_reasons },
 		{ "counts", do_counts },   { "interfaces", do_interfaces },
 		{ "limits", do_limits },   { "socket", do_socket },   { "sweep", do_sweep },
-		{ "egress", do_egress },
+		{ "egress", do_egress }, { "probe", do_probe },
 		{ "nat", do_nat },	   { "notes", do_notes },
 		{ "loads", do_loads },	   { "quic", do_quic },
 		{ "table", do_table },	   { "take", do_take },

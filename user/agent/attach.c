@@ -458,6 +458,7 @@ void attach_fds(const struct packet_path *path, struct maps_fds *fds)
 	*fds = (struct maps_fds){
 		.settings = bpf_map__fd(s->maps.settings),
 		.tx_ports = bpf_map__fd(s->maps.tx_ports),
+		.devices = bpf_map__fd(s->maps.devices),
 		.services = bpf_map__fd(s->maps.services),
 		.service_info = bpf_map__fd(s->maps.service_info),
 		.slots = bpf_map__fd(s->maps.slots),

@@ -200,6 +200,7 @@ static int choose_source(struct loader *l, const struct weir_backend *b, const s
 	struct addr to = loader_backend_address(b);
 	struct choice c = { .family = service->family };
 	int rc = netlink_source(l->nl, service, &c.addr);
+	uint32_t device = netlink_device(l->nl, &to); /* of a VLAN it is not the backend's ifindex */
 
 	if (rc == 1)
 		return -EADDRINUSE;
@@ -207,7 +208,7 @@ static int choose_source(struct loader *l, const struct weir_backend *b, const s
 	if (to.family == service->family)
 		rc = netlink_source(l->nl, &to, &c.addr);
 	else
-		rc = b->ifindex ? netlink_addresses(l->nl, b->ifindex, take_first, &c) : -ENETUNREACH;
+		rc = device ? netlink_addresses(l->nl, device, take_first, &c) : -ENETUNREACH;
 	*source = c.addr;
 	return rc < 0 || source->family != service->family ? -EADDRNOTAVAIL : 0;
 }

@@ -69,6 +69,8 @@ int loader_answer_maps(struct loader *l, int rc);
 
 /* The dynamic sources of decapsulation, after either list changed. */
 int loader_sources(struct loader *l);
+/* What of this node's devices the packet path has to know. */
+void loader_devices(struct loader *l);
 /* Prefixes of tunnels: the map and the local routes. */
 int loader_prefixes(struct loader *l, const struct addr_prefix *prefix, size_t n);
 /* While privileged. */

@@ -65,7 +65,7 @@ static int resolve(struct loader *l, uint32_t index, struct ways *ways)
 	if (rc == -EAGAIN) {
 		/* The same interface as before: the link address that was known may well be right. */
 		l->unresolved = true;
-		if (b->ifindex == way.ifindex)
+		if (b->ifindex == way.ifindex && b->vlan == way.vlan)
 			memcpy(way.mac, b->mac, sizeof(way.mac));
 		else
 			way.ifindex = 0;
@@ -114,6 +114,7 @@ void loader_refresh(struct loader *l)
 	if (rc)
 		log_limited(LOG_LEVEL_WARN, 6, "this node's addresses cannot be read: %s",
 			    strerror(-rc));
+	loader_devices(l);
 	loader_clamp(l);
 	loader_lead_again(l);
 	ways.n = 0;

@@ -22,7 +22,7 @@ struct netlink;
 
 /* File descriptors of the maps; the caller keeps them open. */
 struct maps_fds {
-	int tx_ports;
+	int tx_ports, devices;
 	int settings, services, service_info, slots, backends;
 	int decap_sources, decap_ifaces, decap_targets;
 	int reasons, service_counts, backend_counts;

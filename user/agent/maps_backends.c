@@ -117,8 +117,9 @@ int maps_backend_way(struct maps *m, uint32_t index, const struct netlink_way *w
 {
 	struct weir_backend *b = &m->backends[index], old = *b;
 
-	b->flags =
-		(uint8_t)((b->flags & ~WEIR_BACKEND_LOCAL) | (way->local ? WEIR_BACKEND_LOCAL : 0));
+	b->flags &= (uint8_t)~(WEIR_BACKEND_LOCAL | WEIR_BACKEND_VLAN | WEIR_BACKEND_VLAN_AD);
+	b->flags |= way->local ? WEIR_BACKEND_LOCAL : way->ifindex ? way->tag : 0;
+	b->vlan = way->ifindex ? way->vlan : 0;
 	b->ifindex = way->ifindex;
 	memcpy(b->mac, way->mac, sizeof(b->mac));
 	memcpy(b->source_mac, way->source_mac, sizeof(b->source_mac));

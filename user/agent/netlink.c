@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * netlink.c -- rtnetlink(7) by hand: four questions and a subscription (see netlink.h); what is changed
- * in the kernel stands in netlink_routes.c.
+ * netlink.c -- rtnetlink(7) by hand: four questions and a subscription (see netlink.h); links are read in
+ * netlink_links.c, what is changed in the kernel stands in netlink_routes.c.
  */
 #include "user/agent/netlink_int.h"
 
@@ -212,73 +212,7 @@ static int route_get(struct netlink *nl, const struct addr *to, struct route *r)
 	return netlink_ask(nl, &q, route_read, r);
 }
 
-/* ---- links and neighbours ----------------------------------------------------------------------
- */
-
-struct link {
-	uint8_t mac[6];
-	uint32_t mtu, flags;
-	uint32_t below; /* the link that it is made on */
-	bool veth, vlan;
-};
-
-static void link_kind(struct link *l, const struct rtattr *nest)
-{
-	const struct rtattr *a = RTA_DATA(nest);
-	int left = (int)RTA_PAYLOAD(nest);
-
-	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
-		if (a->rta_type == IFLA_INFO_KIND && RTA_PAYLOAD(a) >= 4) {
-			l->veth = !memcmp(RTA_DATA(a), "veth", 4);
-			l->vlan = !memcmp(RTA_DATA(a), "vlan", 4);
-		}
-}
-
-static void link_read(void *arg, const struct nlmsghdr *head)
-{
-	const struct ifinfomsg *m = NLMSG_DATA(head);
-	const struct rtattr *a = IFLA_RTA(m);
-	int left = (int)IFLA_PAYLOAD(head);
-	struct link *l = arg;
-
-	if (head->nlmsg_type != RTM_NEWLINK)
-		return;
-	l->flags = m->ifi_flags;
-	for (; RTA_OK(a, left); a = RTA_NEXT(a, left)) {
-		if (a->rta_type == IFLA_ADDRESS && RTA_PAYLOAD(a) == sizeof(l->mac))
-			memcpy(l->mac, RTA_DATA(a), sizeof(l->mac));
-		else if (a->rta_type == IFLA_MTU)
-			memcpy(&l->mtu, RTA_DATA(a), sizeof(l->mtu));
-		else if (a->rta_type == IFLA_LINK && RTA_PAYLOAD(a) == sizeof(l->below))
-			memcpy(&l->below, RTA_DATA(a), sizeof(l->below));
-		else if (a->rta_type == IFLA_LINKINFO)
-			link_kind(l, a);
-	}
-}
-
-static int link_get(struct netlink *nl, uint32_t ifindex, struct link *l)
-{
-	struct netlink_question q;
-
-	memset(l, 0, sizeof(*l));
-	netlink_question(&q, RTM_GETLINK, 0, sizeof(q.link));
-	q.link.ifi_index = (int)ifindex;
-	return netlink_ask(nl, &q, link_read, l);
-}
-
-bool netlink_is_veth(struct netlink *nl, uint32_t ifindex)
-{
-	struct link l;
-
-	return !link_get(nl, ifindex, &l) && l.veth;
-}
-
-uint32_t netlink_mtu(struct netlink *nl, uint32_t ifindex)
-{
-	struct link l;
-
-	return link_get(nl, ifindex, &l) ? 0 : l.mtu;
-}
+/* ---- neighbours ------------------------------------------------------------------------------ */
 
 struct neighbour {
 	uint16_t state;
@@ -340,11 +274,24 @@ static int neighbour_get(struct netlink *nl, uint32_t ifindex, const struct addr
 	return -EAGAIN;
 }
 
+/* XDP takes no frame for a VLAN device, but the link below does, with the tag (bpf/vlan.h). */
+static void way_by_vlan(struct netlink *nl, struct netlink_way *way, const struct netlink_link *l)
+{
+	struct netlink_link below;
+
+	way->ifindex = 0;
+	if (!l->below || netlink_link_get(nl, l->below, &below) || below.kind == LINK_VLAN)
+		return;
+	way->ifindex = l->below;
+	way->vlan = l->vlan;
+	way->tag = l->tag;
+}
+
 int netlink_way(struct netlink *nl, const struct addr *to, struct netlink_way *way)
 {
 	struct neighbour n;
 	struct route r;
-	struct link l;
+	struct netlink_link l;
 	int rc = route_get(nl, to, &r);
 
 	memset(way, 0, sizeof(*way));
@@ -356,11 +303,12 @@ int netlink_way(struct netlink *nl, const struct addr *to, struct netlink_way *w
 	}
 	if (r.type != RTN_UNICAST || !r.ifindex)
 		return -ENETUNREACH;
-	rc = link_get(nl, r.ifindex, &l);
+	rc = netlink_link_get(nl, r.ifindex, &l);
 	if (rc)
 		return rc;
-	/* XDP takes no frame for a VLAN device, but the link below does, with the tag (bpf/vlan.h). */
-	way->ifindex = l.vlan && l.below ? l.below : r.ifindex;
+	way->ifindex = r.ifindex;
+	if (l.kind == LINK_VLAN)
+		way_by_vlan(nl, way, &l);
 	way->source = r.source;
 	memcpy(way->source_mac, l.mac, sizeof(way->source_mac));
 	if (r.mtu && r.mtu < l.mtu)
@@ -382,6 +330,13 @@ int netlink_source(struct netlink *nl, const struct addr *to, struct addr *sourc
 		return rc;
 	*source = r.source;
 	return r.type == RTN_LOCAL;
+}
+
+uint32_t netlink_device(struct netlink *nl, const struct addr *to)
+{
+	struct route r;
+
+	return route_get(nl, to, &r) ? 0 : r.ifindex;
 }
 
 int netlink_confirm(struct netlink *nl, const struct addr *to)

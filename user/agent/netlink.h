@@ -13,13 +13,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bpf/abi/maps.h"
 #include "lib/addr.h"
 
 struct netlink;
 
 struct netlink_way {
 	bool local;                     /* the address is this node's: nothing else is set */
-	uint32_t ifindex;
+	uint32_t ifindex;               /* 0: by a device that XDP cannot send by (VLANs on VLANs) */
+	uint8_t tag;                    /* WEIR_BACKEND_VLAN and _AD: by a VLAN device, whose link below is ifindex */
+	uint16_t vlan;
 	uint8_t mac[6], source_mac[6];
 	uint16_t mtu;
 	struct addr source;             /* that the kernel would use; AF_UNSPEC when it names none */
@@ -44,6 +47,17 @@ bool netlink_is_veth(struct netlink *nl, uint32_t ifindex);
 
 /* Its MTU, 0 when there is no such interface. */
 uint32_t netlink_mtu(struct netlink *nl, uint32_t ifindex);
+/* The device that routes to an address name, 0: none. Of a VLAN that is not the way's ifindex. */
+uint32_t netlink_device(struct netlink *nl, const struct addr *to);
+/* All devices of this network namespace that the packet path has to know of (abi/maps.h): VLAN devices; of
+ * the `n` interfaces of own[] their link addresses; and, with `incapable`, what XDP in native mode cannot send
+ * by. At most `max`; what is left out then is sent by as if it were an ordinary one. How many, or -errno. */
+struct netlink_device {
+	uint32_t ifindex;
+	struct weir_device device;
+};
+int netlink_devices(struct netlink *nl, const uint32_t *own, size_t n, bool incapable,
+		    struct netlink_device *out, size_t max);
 /* The source that the kernel would use for an address (AF_UNSPEC: it names none). 1: the address is this
  * node's own, 0, or -errno. */
 int netlink_source(struct netlink *nl, const struct addr *to, struct addr *source);

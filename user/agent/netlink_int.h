@@ -39,6 +39,20 @@ void netlink_add(struct netlink_question *q, uint16_t type, const void *data, si
 /* 0, or -errno as the kernel says. fn may be NULL. */
 int netlink_ask(struct netlink *nl, struct netlink_question *q, netlink_message_fn *fn, void *arg);
 
+/* ---- links (netlink_links.c) ---- */
+enum link_kind { LINK_OTHER, LINK_VETH, LINK_VLAN, LINK_INCAPABLE };
+
+struct netlink_link {
+	uint32_t ifindex, mtu, flags;
+	enum link_kind kind;
+	bool ethernet;
+	uint8_t mac[6];
+	uint32_t below;         /* of a VLAN device: the link that it is made on, 0: that is not here */
+	uint16_t vlan;
+	uint8_t tag;            /* WEIR_DEVICE_VLAN, _AD */
+};
+int netlink_link_get(struct netlink *nl, uint32_t ifindex, struct netlink_link *l);
+
 size_t netlink_address_bytes(const struct addr *a);
 void netlink_take_address(struct addr *to, int family, const struct rtattr *a);
 
