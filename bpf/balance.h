@@ -242,8 +242,8 @@ static __always_inline __u32 slot_hash(const struct packet *p)
 	return p->service_flags & WEIR_SERVICE_ADDRESSES ? weir_address_hash(&p->flow) : p->hash;
 }
 
-/* Current, previous and the newest earlier owner as they were at one moment: the agent writes them in
- * one 64-bit store. */
+/* Current, previous and the two newest earlier owners as they were at one moment: the agent writes them
+ * in one 64-bit store. */
 union slot_head {
 	__u64 word;
 	__u16 index[4];

@@ -2,10 +2,10 @@
 /*
  * edge.bpf.c -- the packet path: one XDP program for edges and backends.
  *
- * parse once → filter → decapsulate → ICMP → balance → encapsulate and forward, or pass. What is switched
- * on depends on the maps alone (abi/maps.h): without entries every packet is passed. Stages that
- * are rare or long are global functions, which the kernel verifies on their own. There is one way
- * out, which counts the packet under a named reason (abi/reasons.h).
+ * parse once → filter → decapsulate → fragments → ICMP → balance → encapsulate or translate, and send; or
+ * pass. What is switched on depends on the maps alone (abi/maps.h): with empty maps all but broken
+ * packets are passed. Stages that are rare or long are global functions, which the kernel verifies on
+ * their own. There is one way out, finish(), which counts the packet under a named reason (abi/reasons.h).
  */
 #include "vmlinux.h"
 
@@ -97,7 +97,7 @@ static __always_inline int stages(struct xdp_md *ctx, struct packet *p,
 		return forward(ctx, p, set, to, WEIR_REASON_FRAGMENT);
 	}
 	if (likely(p->flow.proto == IPPROTO_TCP)) {
-		/* most packets: none of those below (0.4 ns) */
+		/* Most packets: they need none of the questions below, which cost 0.4 ns. */
 	} else if (p->flow.proto == IPPROTO_ICMP || p->flow.proto == IPPROTO_ICMPV6) {
 		rc = stage_icmp(ctx, p);
 		if (rc != CONTINUE)

@@ -5,7 +5,7 @@
  * DF is set and the id zero (RFC 6864: an atomic datagram); ToS is copied, ECN included (RFC 6040,
  * normal mode). GUE's source port, and with IPv6 the flow label, come from the flow's hash, so that
  * routers spread flows over equal paths. UDP's checksum is zero, also over IPv6 (RFC 6935, 6936):
- * the inner packet carries its own; but where WEIR_ON_CHECKSUM is set.
+ * the inner packet carries its own. With WEIR_ON_CHECKSUM it is computed over IPv6.
  */
 #ifndef WEIR_BPF_ENCAP_H
 #define WEIR_BPF_ENCAP_H
@@ -23,8 +23,8 @@ struct owners6 {
 	__be32 addr[WEIR_OWNERS][4];
 };
 
-/* Of the packet's slot: its owner number i, the present one first, unless it is the backend that the
- * packet goes to, or of no use to that. */
+/* Of the packet's slot: its owner number i, the present one first. NULL: it is the backend that the packet
+ * goes to, or one that this cannot or need not ask: down, of another family, the node that asked. */
 static __always_inline const struct weir_backend *owner_get(const struct packet *p,
 							    const struct weir_slot *slot, int i,
 							    __u8 family)

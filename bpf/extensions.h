@@ -26,7 +26,8 @@ struct walk {
 	__be32 id;     /* of the fragment */
 };
 
-/* In words of 8 bytes less one; AH counts 4 bytes and two less. */
+/* The length field counts units of 8 bytes after the first; the authentication header's counts units
+ * of 4 bytes after the first two (RFC 4302 section 2.2). */
 static __always_inline __u32 extension_bytes(__u8 proto, const __u8 *header)
 {
 	if (proto == NEXTHDR_FRAGMENT)
@@ -36,7 +37,7 @@ static __always_inline __u32 extension_bytes(__u8 proto, const __u8 *header)
 	return (header[1] + 1) * 8;
 }
 
-/* A packet that is whole after all (RFC 6946) is none. */
+/* With offset 0 and nothing that follows (RFC 6946, an "atomic fragment") the packet is whole. */
 static __always_inline void extension_fragment(const struct fragment_header *f, struct walk *w)
 {
 	if (f->offset & bpf_htons(0xfff8))

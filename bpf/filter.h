@@ -2,8 +2,8 @@
 /*
  * filter.h -- block and allow lists, and token buckets of sources' networks (abi/filter.h).
  *
- * Lists come right after parsing: filter_blocks() costs an ordinary packet one bit of a table, the
- * trie is asked only where an entry may cover the source. Limits come when the service is known and
+ * Lists come right after parsing: filter_blocks() costs an ordinary packet a look at one bit of a table
+ * (IPv6: two); the trie is asked only where an entry may cover the source. Limits come when the service is known and
  * before anything is remembered of the packet. An LRU table alone would be an open gate to a flood
  * of many sources, each new one with a full bucket: so new ones are limited as well, and what is
  * beyond shares one bucket.

@@ -32,7 +32,7 @@ static __always_inline int echo4(struct iphdr *ip, struct icmp_head *icmp)
 
 	icmp->check = checksum_replace(icmp->check, bpf_htons(ICMP_ECHO_REQUEST << 8), 0);
 	if (!icmp->check)
-		icmp->check = 0xffff; /* of nothing but zeros zero would be wrong, this is right always */
+		icmp->check = 0xffff; /* the same in ones' complement; right, too, where all bytes are zero */
 	icmp->type = 0;
 	ip->saddr = ip->daddr;
 	ip->daddr = source;
@@ -79,9 +79,7 @@ static __always_inline int echo_answer(struct xdp_md *ctx, struct packet *p)
 	return leave(p, output_back(ctx, p), WEIR_REASON_ECHO);
 }
 
-/* Reads a quoted packet (from a service to a client) and turns it into the client's flow. The
- * error must have been sent to the address that the quoted packet came from. Options and extension
- * headers of the quoted packet are stepped over; of its fragments the first alone has ports. */
+/* Ports of the quoted packet at the cursor: the other way round they are the client's flow's. */
 static __always_inline int quote_ports(struct cursor *c, struct packet *p, struct weir_flow *flow)
 {
 	const __be16 *ports;
@@ -98,6 +96,9 @@ static __always_inline int quote_ports(struct cursor *c, struct packet *p, struc
 	return CONTINUE;
 }
 
+/* Reads a quoted packet (from a service to a client) and turns it into the client's flow. The
+ * error must have been sent to the address that the quoted packet came from. Options and extension
+ * headers of the quoted packet are stepped over; of its fragments the first alone has ports. */
 static __always_inline int quote4(struct cursor *c, struct packet *p)
 {
 	const struct iphdr *ip = cursor_pull(c, sizeof(*ip));

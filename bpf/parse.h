@@ -97,7 +97,8 @@ static __always_inline int parse_ip6(struct xdp_md *ctx, struct cursor *c, struc
 	return parse_transport(c, p);
 }
 
-/* Fills *p (zeroed) or leaves with a reason. */
+/* Fills *p, which is zeroed, or leaves with a reason. tagged: a VLAN tag was taken off; a second one is
+ * the host's. */
 static __always_inline int parse(struct xdp_md *ctx, struct packet *p, bool tagged)
 {
 	struct cursor c = { packet_data(ctx), packet_end(ctx) };

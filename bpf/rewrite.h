@@ -34,8 +34,8 @@ static __always_inline void checksum_change(__u16 *check, __u8 proto, __u64 sum)
 	*check = proto == IPPROTO_UDP && !news ? 0xffff : news;
 }
 
-/* Ports at the cursor, and the checksum behind; sum: the difference of the addresses. `inside` is
- * what of a quoted header may be missing. */
+/* Ports at the cursor, and the checksum behind them; sum: the difference of the addresses. What an ICMP
+ * error quotes may end before the checksum: then only the ports are changed. */
 static __always_inline void rewrite_transport(struct cursor *c, __u8 proto, __be16 source, __be16 dest,
 					      __u64 sum)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * sample.h -- at the one way out: SYN, FIN and RST are counted, and packets that somebody looks for
- * are copied to a ring. Both are off unless switched on; then seen() costs one bit test.
+ * are copied to a ring. While neither is switched on, seen() costs one bit test.
  *
  * A packet is looked for by its flow as it came and by the addresses that it leaves with, so that an
  * encapsulated one is found under the client's and under the backend's address.
@@ -10,9 +10,6 @@
 #define WEIR_BPF_SAMPLE_H
 
 #include "bpf/abi/sample.h"
-
-#define TCP_FLAG_BYTE_FIN 0x01
-#define TCP_FLAG_BYTE_RST 0x04
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -80,8 +77,8 @@ static __always_inline void ends_of_flow(struct ends *e, const struct weir_flow 
 	e->proto = flow->proto;
 }
 
-/* As the frame has them now. Options and extension headers hide the ports. */
-static __always_inline void ends_of_frame(struct ends *e, const struct xdp_md *ctx, bool tagged)
+/* As the frame has them now, with a VLAN tag or without. Options and extension headers hide the ports. */
+static __always_inline void ends_of_frame(struct ends *e, const struct xdp_md *ctx)
 {
 	struct cursor c = { packet_data(ctx), packet_end(ctx) };
 	const struct ethhdr *eth = cursor_pull(&c, sizeof(*eth));
@@ -94,9 +91,11 @@ static __always_inline void ends_of_frame(struct ends *e, const struct xdp_md *c
 
 	if (!eth)
 		return;
-	if (tagged)
+	type = eth->h_proto;
+	if (type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD))
 		tag = cursor_pull(&c, sizeof(*tag));
-	type = tag ? tag->next : eth->h_proto;
+	if (tag)
+		type = tag->next;
 	if (type == bpf_htons(ETH_P_IP) && (ip4 = cursor_pull(&c, sizeof(*ip4)))) {
 		map_address(e->source, &ip4->saddr, WEIR_FAMILY_4);
 		map_address(e->dest, &ip4->daddr, WEIR_FAMILY_4);
@@ -261,7 +260,7 @@ __weak __noinline int stage_sample(struct xdp_md *ctx, const struct packet *p, i
 	if (!candidates)
 		return 0;
 	ends_of_flow(&l.came, &p->flow);
-	ends_of_frame(&l.leaves, ctx, p->tag_proto);
+	ends_of_frame(&l.leaves, ctx);
 	for (__u32 i = 0; i < WEIR_SAMPLE_FILTERS; i++) {
 		__u32 want, bytes;
 

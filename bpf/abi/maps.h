@@ -18,8 +18,9 @@
 
 #include "bpf/abi/reasons.h"
 
-/* Bits of bytes are taken out of wider words, and addresses are read as such, in both halves. */
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "weir's packet path is for little-endian processors");
+/* The program reads several narrow fields as one wide word (the head of a slot, ports, the end of a
+ * service's key), and user space fills them so: on a big-endian processor they would lie the other way round. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "weir runs on little-endian processors alone (amd64, arm64)");
 
 #define WEIR_SERVICES_MAX   8192u       /* numbers of services; a service may have many addresses */
 #define WEIR_KEYS_MAX       65536u      /* service addresses */
@@ -253,7 +254,7 @@ enum weir_decap {
 
 /* tunnel_prefixes: LPM trie of the same keys, value __u32 1: from where tunnels have addresses. */
 
-/* decap_interfaces: hash, key __u32 ifindex, value __u32 1. decap_targets: hash of this node's own
+/* decap_ifaces: hash, key __u32 ifindex, value __u32 1. decap_targets: hash of this node's own
  * addresses (IPv4 as ::ffff:a.b.c.d), value __u32 1. All three must agree to a packet. */
 struct weir_target {
 	__be32 addr[4];

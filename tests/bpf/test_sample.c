@@ -483,6 +483,26 @@ static void lost_is_counted(void **state)
 	assert_int_equal(look(), (int)taken);
 }
 
+/* Where a tag came, and the frame leaves by another interface without one, it is found by what it leaves with. */
+static void tag_stays_behind(void **state)
+{
+	const uint8_t tag[4] = { 0x81, 0x00, 0x00, 0x07 };
+	struct weir_sample_filter filter = any();
+
+	(void)state;
+	put_backend_way(1, OTHER, 0);
+	tcp(TCP_ACK, 30);
+	memmove(f.data + 16, f.data + 12, f.len - 12);
+	memcpy(f.data + 12, tag, sizeof(tag));
+	f.len += 4;
+	want_prefix(&filter, BACK, 32);
+	put_filter(0, &filter);
+	assert_int_equal(copied(), 1);
+	assert_int_equal(o.action, XDP_REDIRECT);
+	assert_int_equal(o.data[12] << 8 | o.data[13], 0x0800);
+	assert_memory_equal(got[0].data, o.data, o.len);
+}
+
 static void what_was_decapsulated(void **state)
 {
 	struct weir_sample_filter filter = any();
@@ -559,7 +579,7 @@ int main(void)
 		T(off_takes_nothing), T(on_without_a_filter), T(what_a_copy_holds), T(no_more_than_the_snap),
 		T(without_the_outer_header), T(tagged), T(tagged_and_dropped), T(by_address), T(by_port_and_protocol), T(by_reason),
 		T(by_service_and_backend), T(several_at_once), T(it_ends_by_itself), T(one_of_many),
-		T(lost_is_counted), T(what_was_decapsulated), T(flags_are_counted),
+		T(lost_is_counted), T(what_was_decapsulated), T(tag_stays_behind), T(flags_are_counted),
 	};
 
 	return cmocka_run_group_tests_name("sample", tests, edge_load, edge_unload);
