@@ -75,8 +75,8 @@ struct conf_service {
 	size_t nbackends;
 };
 
-/* As many as the table of ports has places (WEIR_NAT_PORTS_MAX). */
-#define CONF_NAT_ADDRESSES_MAX 2
+/* As many as NAT has places (bpf/abi/nat.h); the table of ports may have room for less. */
+#define CONF_NAT_ADDRESSES_MAX 16
 
 enum conf_mss { CONF_MSS_AUTO, CONF_MSS_OFF }; /* words beside a number */
 /* Packets a second, and how many at once. */
@@ -98,6 +98,7 @@ struct conf_agent {
 	uint32_t mark;
 	struct { /* sizes of the maps */
 		uint32_t services, addresses, backends, slots, notes, half_open, fragments;
+		uint32_t nat_ports;
 	} limits;
 	struct {
 		char **interfaces;

@@ -7,6 +7,8 @@
 
 #include "lib/conf_table.h"
 
+#define NAT_PORTS 65536u /* as in bpf/abi/nat.h */
+
 /* An address of agent.nat has all its ports for flows: nobody else may use it. */
 static const char *nat_address_taken(const struct conf *conf, size_t at)
 {
@@ -91,6 +93,14 @@ void conf_check_nat(const struct conf *conf, struct conf_faults *faults)
 	if (a->nat.naddresses > CONF_NAT_ADDRESSES_MAX)
 		conf_fault(faults, "agent.nat.addresses", "are %zu, and no more than %d are possible; remove some",
 			   a->nat.naddresses, CONF_NAT_ADDRESSES_MAX);
+	else if (a->limits.nat_ports / NAT_PORTS < a->nat.naddresses)
+		conf_fault(faults, "agent.nat.addresses",
+			   "are %zu, each with 65536 ports, and agent.limits.nat_ports is %u; raise it to %zu",
+			   a->nat.naddresses, a->limits.nat_ports, a->nat.naddresses * NAT_PORTS);
+	if (a->limits.nat_ports % NAT_PORTS)
+		conf_fault(faults, "agent.limits.nat_ports",
+			   "is %u, and an address has 65536 ports; give a multiple of that, such as %u",
+			   a->limits.nat_ports, (a->limits.nat_ports / NAT_PORTS + 1) * NAT_PORTS);
 	for (size_t i = 0; i < a->nservices; i++)
 		check_nat_service(a, i, faults);
 }

@@ -108,7 +108,8 @@ SUB(filter, conf_agent, CONF_NO_FLAG);
 static const struct conf_key nat_keys[] = {
 	{ "addresses", CONF_ADDR, PLACE(conf_agent, nat.addresses, nat.naddresses),
 	  .doc = "Addresses from which backends behind NAT are spoken to, of each family that is "
-		 "needed; two at most. They are this node's, and used for nothing else." },
+		 "needed; agent.limits.nat_ports says how many. They are this node's, and used for nothing "
+		 "else." },
 	{ "idle", CONF_TIME, AT(conf_agent, nat.idle_us), .min = 10 * SECOND, .max = 86400 * SECOND,
 	  .fallback = "1h", .doc = "How long an idle TCP connection keeps its port." },
 	{ "udp", CONF_TIME, AT(conf_agent, nat.udp_us), .min = SECOND, .max = 86400 * SECOND,
@@ -215,6 +216,10 @@ static const struct conf_key agent_limits_keys[] = {
 	  .fallback = "8192", .doc = "The same before their handshake ends: a flood stays here." },
 	{ "fragments", CONF_NUMBER, AT(conf_agent, limits.fragments), .min = 64, .max = 1u << 24,
 	  .fallback = "4096", .doc = "Fragmented packets whose later fragments are awaited." },
+	{ "nat_ports", CONF_NUMBER, AT(conf_agent, limits.nat_ports), .min = 65536, .max = 16 * 65536,
+	  .fallback = "131072",
+	  .doc = "Ports of NAT addresses, 65536 for each of agent.nat.addresses; a port takes some 160 "
+		 "bytes." },
 };
 SUB(agent_limits, conf_agent, CONF_NO_FLAG);
 

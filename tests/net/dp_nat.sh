@@ -76,6 +76,29 @@ check "a new loader adopts what is there" tool edge -t 3 -i eth0 -n $NAT -n $NAT
 wait $load4
 check "not one connection broken by it" is "$(broken <"$scratch/load4")" 0
 
+# The table of ports grows and shrinks in the middle of traffic: what is open stays where it is.
+PIN=/sys/fs/bpf/edge
+entries() { bpftool -j map show pinned $PIN/"$1" | jq .max_entries; }
+resize() { # ENTRIES
+	in_ns client $FLOWS tcp $VIP 80 200 6 >"$scratch/load4" 2>/dev/null & load4=$!
+	in_ns client $FLOWS tcp $VIP6 80 100 6 >"$scratch/load6" 2>/dev/null & load6=$!
+	read -rt 2 <> <(:)
+	tool_kill edge
+	check "started with agent.limits.nat_ports $1" tool edge -t 3 -i eth0 -n $NAT -n $NAT6 -l nat_ports="$1"
+	check "  so large are both maps" is "$(entries nat_ports) $(entries nat_flows)" "$1 $1"
+	wait $load4 $load6
+	check "  not one connection broken" is "$(broken <"$scratch/load4")$(broken <"$scratch/load6")" 00
+}
+resize 262144
+resize 131072
+tool_kill edge
+check "a table without room for what is open is refused" test "$(in_ns edge $TOOL -p $PIN -i eth0 -n $NAT -l nat_ports=65536 </dev/null 2>&1 |
+	grep -c "nat_ports: [0-9]* of its entries have no room in 65536: raise agent.limits.nat_ports")" = 1
+check "  and nothing was touched" is "$(entries nat_ports)" 131072
+check "a third address has no room" test "$(in_ns edge $TOOL -p $PIN -i eth0 -n $NAT -n $NAT6 -n 198.18.0.102 -l nat_ports=131072 </dev/null 2>&1 |
+	grep -c "agent.nat.addresses: 3 are more than the table of ports has room for; raise agent.limits.nat_ports to 196608")" = 1
+check "started as before" tool edge -t 3 -i eth0 -n $NAT -n $NAT6
+
 # A router's "too big" about the way to the backend reaches the client's connection: see tests/bpf/test_nat. Here: a closed port.
 check "a refused connection is refused at once" sh -c "! nsenter --net=/run/netns/client timeout 2 bash -c 'exec 3<>/dev/tcp/$VIP/81' 2>/dev/null"
 closed=$(ask edge service s9 1 nat port=81 "$VIP:82/tcp" "$VIP:82/udp")

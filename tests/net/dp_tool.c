@@ -533,7 +533,7 @@ static void set_limit(struct conf_agent *conf, const char *text)
 		{ "services=", &conf->limits.services }, { "addresses=", &conf->limits.addresses },
 		{ "backends=", &conf->limits.backends }, { "slots=", &conf->limits.slots },
 		{ "notes=", &conf->limits.notes },	 { "half_open=", &conf->limits.half_open },
-		{ "fragments=", &conf->limits.fragments },
+		{ "fragments=", &conf->limits.fragments }, { "nat_ports=", &conf->limits.nat_ports },
 	};
 
 	for (size_t i = 0; i < sizeof(limits) / sizeof(*limits); i++)

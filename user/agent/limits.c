@@ -26,6 +26,8 @@ static const struct {
 	{ "kept_half", AT(half_open) },
 	{ "backend_loads", AT(backends) },
 	{ "fragments", AT(fragments) },
+	{ "nat_ports", AT(nat_ports) },
+	{ "nat_flows", AT(nat_ports) },
 };
 
 int limits_apply(struct bpf_object *obj, const struct conf_agent *conf)

@@ -6,9 +6,9 @@
 #include "lib/log.h"
 #include "user/agent/loader_int.h"
 
-_Static_assert(CONF_NAT_ADDRESSES_MAX * WEIR_NAT_PORTS == WEIR_NAT_PORTS_MAX, "places of nat_ports");
+_Static_assert(CONF_NAT_ADDRESSES_MAX == WEIR_NAT_PLACES, "NAT places");
 
-#define COUNT_SECONDS 2 /* counting walks through 8 MiB of entries */
+#define COUNT_SECONDS 2 /* counting walks through all entries, 8 MiB unless agent.limits.nat_ports says more */
 
 struct natset_want loader_nat_want(const struct conf_agent *conf)
 {
@@ -40,8 +40,9 @@ int loader_nat(struct loader *l, const struct natset_want *want)
 	int rc = want->n > WEIR_NAT_PLACES ? -E2BIG : natset_write(&fds, want);
 
 	if (rc == -ENOSPC)
-		log_error("agent.nat.addresses: %u are more than the table of ports has room for",
-			  want->n);
+		log_error("agent.nat.addresses: %u are more than the table of ports has room for; raise "
+			  "agent.limits.nat_ports to %u and restart weir-agent",
+			  want->n, want->n * WEIR_NAT_PORTS);
 	return rc;
 }
 

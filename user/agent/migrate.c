@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "bpf/abi/maps.h"
+#include "bpf/abi/nat.h"
 #include "lib/log.h"
 #include "user/agent/mapcopy.h"
 
@@ -68,6 +69,7 @@ static const char *limit_of(const char *map)
 		{ "services", "addresses" },	  { "service_info", "services" },
 		{ "service_counts", "services" }, { "slots", "slots" },
 		{ "backends", "backends" },	  { "tunnel_ports", "addresses" },
+		{ "nat_ports", "nat_ports" },	  { "nat_flows", "nat_ports" },
 	};
 
 	for (size_t i = 0; i < sizeof(limits) / sizeof(*limits); i++)
@@ -99,6 +101,19 @@ static uint32_t slots_end(const char *pin)
 	return end;
 }
 
+/* Ports that a flow had keep their generation; what counts is who has one. */
+static uint32_t ports_from(const struct mapcopy *c, uint32_t index)
+{
+	uint32_t used = 0;
+
+	for (uint32_t i = 0; i < c->n && c->stride >= sizeof(struct weir_nat_entry); i++) {
+		const struct weir_nat_entry *e = (const void *)(c->values + i * c->stride);
+
+		used += ((const uint32_t *)c->keys)[i] >= index && e->flow.proto;
+	}
+	return used;
+}
+
 /* A smaller map must have room for what is there. Counters and caches give way. */
 static void check_room(struct migrate_plan *p, const char *pin, int fd,
 		       const struct bpf_map_info *old, uint32_t type)
@@ -112,6 +127,8 @@ static void check_room(struct migrate_plan *p, const char *pin, int fd,
 		return;
 	if (!strcmp(p->name, "slots"))
 		over = slots_end(pin) > p->entries ? slots_end(pin) - p->entries : 0;
+	else if (!strcmp(p->name, "nat_ports"))
+		over = ports_from(&c, p->entries);
 	else if (old->type == BPF_MAP_TYPE_ARRAY)
 		over = mapcopy_used_from(&c, p->entries);
 	else if (c.n > p->entries)

@@ -102,18 +102,19 @@ static void lists(struct weir_nat *nat)
 	}
 }
 
+/* Also of places for which a smaller table has no room any more. */
 static int drop_unwanted(const struct natset_fds *fds, struct weir_nat *nat,
-			 const struct natset_want *want)
+			 const struct natset_want *want, uint32_t room)
 {
 	bool gone[WEIR_NAT_PLACES] = { false };
 	int rc;
 
 	for (uint32_t i = 0; i < WEIR_NAT_PLACES; i++) {
-		if (!nat->place[i].family || wanted(want, &nat->place[i]))
+		if (!nat->place[i].family || (i < room && wanted(want, &nat->place[i])))
 			continue;
 		bpf_map_delete_elem(fds->addresses, &nat->place[i]);
 		memset(&nat->place[i], 0, sizeof(nat->place[i]));
-		gone[i] = true;
+		gone[i] = i < room;
 	}
 	/* First nobody takes ports of these any more, then they are emptied. */
 	lists(nat);
@@ -170,7 +171,7 @@ int natset_write(const struct natset_fds *fds, const struct natset_want *want)
 	nat.half_open_s = HALF_OPEN_S;
 	nat.closing_s = CLOSING_S;
 	nat.reuse_s = REUSE_S;
-	rc = drop_unwanted(fds, &nat, want);
+	rc = drop_unwanted(fds, &nat, want, room);
 	if (!rc)
 		rc = add_wanted(fds, &nat, want, room);
 	if (rc)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bpf/abi/nat.h"
 #include "user/agent/attach.h"
 #include "user/agent/migrate.h"
 
@@ -125,6 +126,7 @@ static int services(const struct conf_agent *conf)
 	failed |= need("slots", slots, conf->limits.slots);
 	failed |= need("addresses", addresses, conf->limits.addresses);
 	failed |= need("backends", backends, conf->limits.backends - 1);
+	failed |= need("nat_ports", (uint64_t)conf->nat.naddresses * WEIR_NAT_PORTS, conf->limits.nat_ports);
 	for (size_t i = 0; i < conf->nservices; i++) {
 		const struct conf_service *s = &conf->services[i];
 
