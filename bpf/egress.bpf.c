@@ -25,6 +25,7 @@
 #include "bpf/maps.h"
 #include "bpf/packet.h"
 #include "bpf/checksum.h"
+#include "bpf/prefix.h"
 
 #define TC_ACT_UNSPEC	 (-1) /* to the next filter */
 #define TC_ACT_SHOT	 2
@@ -211,8 +212,10 @@ struct way {
 	__be32 source[4], dest[4];
 	__u8 mac[6], source_mac[6];
 	__be16 gue_port; /* 0: IPIP */
-	__u8 ttl, zero;
+	__u8 ttl;
+	__u8 checksum;   /* UDP's over IPv6 is wanted; inner is then the sum of what is inside */
 	__u32 hash;
+	__u32 inner;
 };
 
 /* The same form as a packet of encap.h, without owners: a connection of our own needs no relay. */
@@ -276,6 +279,18 @@ static __always_inline int encapsulate4(struct __sk_buff *skb, const struct head
 	return 0;
 }
 
+/* RFC 768, RFC 8200 section 8.1. */
+static __always_inline __u16 outer_checksum(const struct outer6 *o, const struct way *way)
+{
+	const __u32 headers = sizeof(o->udp) + sizeof(o->gue) + sizeof(o->private);
+	__s64 sum = bpf_csum_diff(NULL, 0, (__be32 *)&o->ip.saddr, 32, (__u32)o->udp.len + bpf_htons(IPPROTO_UDP));
+	__u16 check;
+
+	sum = bpf_csum_diff(NULL, 0, (__be32 *)&o->udp, headers, sum);
+	check = checksum_fold((__u64)(__u32)sum + way->inner);
+	return check ? check : 0xffff;
+}
+
 static __always_inline int encapsulate6(struct __sk_buff *skb, const struct headers *h,
 					const struct way *way, const bool gue)
 {
@@ -291,12 +306,34 @@ static __always_inline int encapsulate6(struct __sk_buff *skb, const struct head
 		o.gue.word = WEIR_GUE_WORDS6;
 		o.gue.proto = inner_protocol(h);
 		o.private[0] = WEIR_GUE_MAGIC;
+		if (way->checksum)
+			o.udp.check = outer_checksum(&o, way);
 	}
 	if (bpf_skb_adjust_room(skb, added, BPF_ADJ_ROOM_MAC,
 				BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | (gue ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : 0)) ||
 	    bpf_skb_store_bytes(skb, 0, &o.eth, ETH_HLEN + added, 0))
 		return -1;
 	return 0;
+}
+
+/* The sum of the packet that goes inside, from its headers alone: a TCP segment, whose checksum is right or is
+ * made right later by the device, sums up to the complement of its pseudo-header (RFC 1071), and so does an
+ * IPv4 header to nothing. */
+static __always_inline bool sum_inner(struct __sk_buff *skb, const struct headers *h, struct way *way)
+{
+	__u64 pseudo = (__u64)bpf_htons(IPPROTO_TCP) + bpf_htons(skb->len - h->tcp), sum = 0;
+	__be32 word[2]; /* of an IPv6 header before its addresses, which cancel out */
+
+	if (h->family == WEIR_FAMILY_4) {
+		pseudo += (__u64)h->source.addr[3] + h->dest.addr[3];
+	} else {
+		if (bpf_skb_load_bytes(skb, ETH_HLEN, word, sizeof(word)))
+			return false;
+		sum = (__u64)word[0] + word[1];
+	}
+	sum += checksum_fold(pseudo);
+	way->inner = (__u16)~checksum_fold(sum);
+	return true;
 }
 
 /* False: traffic could not be sent there now either. */
@@ -320,20 +357,32 @@ static __always_inline bool find_way(struct __sk_buff *skb, const struct headers
 	__builtin_memcpy(way->source_mac, to->source_mac, sizeof(way->source_mac));
 	way->ttl = set && set->ttl ? set->ttl : DEFAULT_TTL;
 	way->hash = bpf_get_hash_recalc(skb);
-	if (encap == WEIR_ENCAP_GUE)
-		way->gue_port = bpf_htons(set && set->gue_port ? set->gue_port : WEIR_GUE_PORT);
+	if (encap != WEIR_ENCAP_GUE)
+		return true;
+	way->gue_port = bpf_htons(set && set->gue_port ? set->gue_port : WEIR_GUE_PORT);
+	/* Of several segments in one (no check sends so much) each would need its own. */
+	if (set && set->on & WEIR_ON_CHECKSUM && to->family == WEIR_FAMILY_6 && skb->gso_segs <= 1)
+		way->checksum = sum_inner(skb, h, way);
 	return true;
 }
 
+/* By its port or as any port; or else by a prefix. */
 static __always_inline bool is_service(const struct headers *h)
 {
 	struct weir_service_key key = { .port = h->dest_port, .proto = IPPROTO_TCP, .family = h->family };
+	struct weir_flow flow = { .family = h->family };
 
 	if (h->family == WEIR_FAMILY_4)
-		key.addr[0] = h->dest.addr[3];
+		flow.dest[0] = h->dest.addr[3];
 	else
-		copy_address(key.addr, h->dest.addr);
-	return bpf_map_lookup_elem(&services, &key);
+		copy_address(flow.dest, h->dest.addr);
+	copy_address(key.addr, flow.dest);
+	if (bpf_map_lookup_elem(&services, &key))
+		return true;
+	key.port = 0;
+	if (bpf_map_lookup_elem(&services, &key))
+		return true;
+	return prefixes_on(settings_get()) && prefix_find(&flow, IPPROTO_TCP, h->dest_port);
 }
 
 /* The backend's VLAN; the device writes it into the frame, or the kernel before that. */

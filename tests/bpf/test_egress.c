@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_egress.c -- the tc program under BPF_PROG_TEST_RUN: which announced MSS is lowered, wherever the option
- * lies, with the checksum right afterwards, and what is left as it is. That probes arrive is tested with real
- * sockets (tests/net/dp_probe.sh): only a socket has a cookie.
+ * lies, with the checksum right afterwards, and what is left as it is; what probes are wrapped in. That they arrive
+ * is tested with real sockets (tests/net/dp_probe.sh).
  */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
@@ -10,14 +10,18 @@
 #include <errno.h>
 #include <linux/pkt_cls.h>
 #include <net/if.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "bpf/abi/egress.h"
+#include "bpf/abi/gue.h"
 #include "bpf/abi/maps.h"
 #include "skel/egress.skel.h"
 #include "tests/bpf/frame.h"
@@ -218,13 +222,192 @@ static void strays_end_and_others_pass(void **state)
 	assert_int_equal(run(&f, 1, 0), TC_ACT_UNSPEC);
 }
 
+/* By any port, and by a prefix. */
+static void strays_of_all_kinds_of_services(void **state)
+{
+	struct weir_service_key key = { .proto = IPPROTO_TCP, .family = WEIR_FAMILY_4 };
+	struct weir_prefix_key prefix = { .bits = WEIR_PREFIX_HEAD + 64, .proto = IPPROTO_TCP,
+					  .family = WEIR_FAMILY_6, .port = htons(40000) };
+	struct weir_settings set = { .on = WEIR_ON_PREFIXES };
+	struct weir_service service = { .slots = 1 };
+	struct frame f = { 0 };
+	uint32_t zero = 0;
+	uint8_t a[16];
+
+	(void)state;
+	put_limits(1356, 1336, 0x77);
+	address_bytes(a, PEER);
+	memcpy(key.addr, a, sizeof(a));
+	key.port = htons(40000);
+	bpf_map_delete_elem(bpf_map__fd(skel->maps.services), &key);
+	key.port = 0;
+	segment(&f, VIP, TCP_SYN, first, sizeof(first));
+	assert_int_equal(run(&f, 1, 0x77), TC_ACT_UNSPEC);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.services), &key, &service, BPF_ANY), 0);
+	assert_int_equal(run(&f, 1, 0x77), TC_ACT_SHOT);
+	memset(&f, 0, sizeof(f));
+	segment(&f, VIP6, TCP_SYN, first, sizeof(first));
+	address_bytes((uint8_t *)prefix.addr, PEER6);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.service_prefixes), &prefix, &service, BPF_ANY), 0);
+	assert_int_equal(run(&f, 1, 0x77), TC_ACT_UNSPEC);      /* off */
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.settings), &zero, &set, BPF_ANY), 0);
+	assert_int_equal(run(&f, 1, 0x77), TC_ACT_SHOT);
+	bpf_map_delete_elem(bpf_map__fd(skel->maps.service_prefixes), &prefix);
+	prefix.port = 0;
+	prefix.bits = WEIR_PREFIX_HEAD + 32;
+	assert_int_equal(run(&f, 1, 0x77), TC_ACT_UNSPEC);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.service_prefixes), &prefix, &service, BPF_ANY), 0);
+	assert_int_equal(run(&f, 1, 0x77), TC_ACT_SHOT);
+}
+
+/* ---- probes ---- */
+
+#define BACK  "198.18.0.12"
+#define BACK6 "2001:db8::12"
+#define SELF  "198.18.0.1"
+#define SELF6 "2001:db8::1"
+
+static void put_probed(const char *backend, uint32_t on, uint8_t flags)
+{
+	struct weir_backend b = { .ifindex = device, .mac = { 6, 0, 0, 0, 0, 1 }, .source_mac = { 4, 0, 0, 0, 0, 1 },
+				  .family = strchr(backend, ':') ? WEIR_FAMILY_6 : WEIR_FAMILY_4, .flags = flags, .vlan = 5 };
+	struct weir_settings set = { .on = on };
+	uint32_t zero = 0, one = 1;
+
+	address_bytes((uint8_t *)b.addr, backend);
+	address_bytes((uint8_t *)b.source, strchr(backend, ':') ? SELF6 : SELF);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.settings), &zero, &set, BPF_ANY), 0);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.backends), &one, &b, BPF_ANY), 0);
+}
+
+/* The test run's socket has the next cookie of this processor, or, when others take some, one soon after. */
+static void put_cookies(uint8_t encap)
+{
+	struct weir_probe probe = { .backend = 1, .encap = encap };
+	uint64_t cookie;
+	socklen_t len = sizeof(cookie);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len), 0);
+	close(fd);
+	for (int i = 0; i < 256; i++) {
+		cookie++;
+		assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.probes), &cookie, &probe, BPF_ANY), 0);
+	}
+}
+
+static uint8_t out[FRAME_MAX];
+
+/* Runs the frame as a probe's; the length of what comes out. */
+static uint32_t probed(const struct frame *f, uint8_t encap)
+{
+	struct __sk_buff ctx = { .ifindex = 1, .mark = 0x77 };
+	uint64_t before = counted(WEIR_EGRESS_PROBED);
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+
+	/* Cookies are taken in batches of 4,096: at the end of one the next is another. */
+	for (int i = 0; i < 5 && opts.retval != TC_ACT_REDIRECT; i++) {
+		put_cookies(encap);
+		opts = (struct bpf_test_run_opts){ .sz = sizeof(opts), .data_in = f->data, .data_size_in = f->len,
+						   .data_out = out, .data_size_out = sizeof(out), .ctx_in = &ctx,
+						   .ctx_size_in = sizeof(ctx) };
+		assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(skel->progs.weir_egress), &opts), 0);
+	}
+	assert_int_equal(opts.retval, TC_ACT_REDIRECT);
+	assert_int_equal(counted(WEIR_EGRESS_PROBED) - before, 1);
+	return opts.data_size_out;
+}
+
+static void request(struct frame *f, bool six, uint32_t payload)
+{
+	memset(f, 0, sizeof(*f));
+	frame_eth(f);
+	if (six)
+		frame_ip6(f, SELF6, VIP6);
+	else
+		frame_ip4(f, SELF, VIP);
+	frame_tcp(f, 40000, 80, TCP_ACK);
+	frame_bytes(f, NULL, payload);
+	frame_end(f);
+}
+
+/* Link and outer header, and the packet inside untouched; `added` bytes. */
+static void expect_wrapped(const struct frame *f, bool outer6, uint32_t len, uint32_t added, uint8_t proto)
+{
+	static const uint8_t link[12] = { 6, 0, 0, 0, 0, 1, 4, 0, 0, 0, 0, 1 };
+	uint8_t from[16], to[16];
+	uint32_t at = outer6 ? 14 + 8 : 14 + 12, size = outer6 ? 16 : 4;
+
+	address_bytes(from, outer6 ? SELF6 : SELF);
+	address_bytes(to, outer6 ? BACK6 : BACK);
+	assert_int_equal(len, f->len + added);
+	assert_memory_equal(out, link, sizeof(link));
+	assert_int_equal(out[12] << 8 | out[13], outer6 ? 0x86dd : 0x0800);
+	assert_int_equal(out[outer6 ? 20 : 23], proto);
+	assert_memory_equal(out + at, from, size);
+	assert_memory_equal(out + at + size, to, size);
+	if (!outer6)
+		assert_true(ip4_checksum_ok(out + 14));
+	assert_memory_equal(out + 14 + added, f->data + 14, f->len - 14);
+}
+
+static void probes_are_wrapped_as_packets_are(void **state)
+{
+	struct frame f;
+
+	(void)state;
+	put_limits(0, 0, 0x77);
+	for (int six = 0; six < 2; six++) {
+		request(&f, six, 7);
+		for (uint8_t flags = 0; flags <= WEIR_BACKEND_VLAN; flags = (uint8_t)(flags + WEIR_BACKEND_VLAN)) {
+			/* The tag is beside the packet, for the device: tests/kernel61/vlan.sh sees it arrive. */
+			put_probed(BACK, 0, flags);
+			expect_wrapped(&f, false, probed(&f, WEIR_ENCAP_GUE), WEIR_ADDED_GUE4, IPPROTO_UDP);
+			assert_memory_equal(out + 34 + 6, "\0\0", 2);
+			expect_wrapped(&f, false, probed(&f, WEIR_ENCAP_IPIP), WEIR_ADDED_IPIP4, six ? IPPROTO_IPV6 : IPPROTO_IPIP);
+			put_probed(BACK6, 0, flags);
+			expect_wrapped(&f, true, probed(&f, WEIR_ENCAP_GUE), WEIR_ADDED_GUE6, IPPROTO_UDP);
+			assert_memory_equal(out + 54 + 6, "\0\0", 2);
+			expect_wrapped(&f, true, probed(&f, WEIR_ENCAP_IPIP), WEIR_ADDED_IPIP6, six ? IPPROTO_IPV6 : IPPROTO_IPIP);
+		}
+	}
+}
+
+/* agent.gue_checksum: over IPv6 alone, summed from headers; right for whatever the segment carries. */
+static void probes_have_a_checksum(void **state)
+{
+	struct frame f;
+
+	(void)state;
+	put_limits(0, 0, 0x77);
+	for (int six = 0; six < 2; six++)
+		for (uint32_t payload = 0; payload < 300; payload += payload < 20 ? 1 : 37) {
+			request(&f, six, payload);
+			put_probed(BACK6, WEIR_ON_CHECKSUM, 0);
+			expect_wrapped(&f, true, probed(&f, WEIR_ENCAP_GUE), WEIR_ADDED_GUE6, IPPROTO_UDP);
+			assert_true(out[54 + 6] | out[54 + 7]);
+			assert_true(transport_checksum_ok(out + 14));
+		}
+	put_probed(BACK, WEIR_ON_CHECKSUM, 0);
+	expect_wrapped(&f, false, probed(&f, WEIR_ENCAP_GUE), WEIR_ADDED_GUE4, IPPROTO_UDP);
+	assert_memory_equal(out + 34 + 6, "\0\0", 2);
+}
+
 int main(void)
 {
+	cpu_set_t one;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_announced_is_lowered),
 		cmocka_unit_test(what_is_none_of_it_is_left),
 		cmocka_unit_test(strays_end_and_others_pass),
+		cmocka_unit_test(strays_of_all_kinds_of_services),
+		cmocka_unit_test(probes_are_wrapped_as_packets_are),
+		cmocka_unit_test(probes_have_a_checksum),
 	};
 
+	CPU_ZERO(&one); /* a socket's cookie tells the next one of the same processor */
+	CPU_SET(0, &one);
+	sched_setaffinity(0, sizeof(one), &one);
 	return cmocka_run_group_tests_name("egress", tests, load, unload);
 }

@@ -36,6 +36,7 @@ config() {      # config THROUGH
 		  interfaces: [eth0]
 		  pin: /sys/fs/bpf/edge
 		  inside: "127.0.0.1:7001"
+		  gue_checksum: on
 		  services:
 		$(service gue44 "$VIP:8044/tcp" gue "$1" http "$four"
 		service gue64 "[$VIP6]:8064/tcp" gue "$1" tcp "$four"
@@ -80,6 +81,12 @@ metric() { in_ns edge curl -s 127.0.0.1:7001/_/metrics | awk -v "k=$1" 'index($0
 counted() { local n; n=$(metric "$1"); [ "${n:-0}" -gt "$2" ]; }
 check "counted by way" until_true 3 counted 'weir_backend_checks_total{service="gue44",through="service",result="ok"}' 4
 check "and by packet" until_true 3 counted 'weir_egress_packets_total{what="PROBED"}' 50
+
+# On the wire, as the kernel finished them: what the stack leaves to the device is summed, too.
+sums() { timeout 10 tshark -ni p-b2 -c 40 -f "ip6 and udp dst port 6080" -o udp.check_checksum:TRUE -T fields -e udp.checksum.status 2>/dev/null | sort | uniq -c | tr -s ' '; }
+if command -v tshark >/dev/null; then
+	check "agent.gue_checksum: right in each of 40 packets of checks over IPv6" is "$(sums)" " 40 1"
+fi
 
 # The decapsulation of b1 goes; its server answers by its own address as before.
 tool_end b1

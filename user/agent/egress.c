@@ -32,6 +32,7 @@ static int share_maps(struct egress *skel, const struct maps_fds *fds)
 	} shared[] = {
 		{ skel->maps.settings, fds->settings },
 		{ skel->maps.services, fds->services },
+		{ skel->maps.service_prefixes, fds->service_prefixes },
 		{ skel->maps.backends, fds->backends },
 	};
 	const struct bpf_map *own[] = { skel->maps.egress, skel->maps.egress_addrs, skel->maps.probes,
