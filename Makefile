@@ -157,7 +157,7 @@ unit_lib      += test_httpc test_httpd test_httpd_apart test_httpd_text test_ins
 unit_lib      += test_addr test_audit test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
 
 unit_agent    :=
-unit_agent    += test_filterlist test_health test_history test_publish test_ring test_route_pick test_table test_weight
+unit_agent    += test_filterlist test_health test_history test_notes test_publish test_ring test_route_pick test_table test_weight
 
 unit_ns       :=
 unit_ns       += test_ns_pick test_ns_query test_ns_wire test_ns_zone

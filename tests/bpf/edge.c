@@ -6,6 +6,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/bpf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,11 +170,23 @@ void edge_run_by(int prog)
 	run_by = prog;
 }
 
+static uint32_t comes_in;
+
+void edge_run_in(uint32_t ifindex)
+{
+	comes_in = ifindex;
+}
+
 void edge_run_next(const struct frame *f, struct outcome *o)
 {
+	struct xdp_md ctx = { .data_end = f->len, .ingress_ifindex = comes_in };
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->data, .data_size_in = f->len,
 		    .data_out = o->data, .data_size_out = sizeof(o->data), .repeat = 1);
 
+	if (comes_in) {
+		opts.ctx_in = &ctx;
+		opts.ctx_size_in = sizeof(ctx);
+	}
 	if (bpf_prog_test_run_opts(run_by ? run_by : bpf_program__fd(skel->progs.edge), &opts))
 		die("the program cannot be run");
 	o->action = opts.retval;

@@ -34,6 +34,8 @@ void edge_run(const struct frame *f, struct outcome *o);
 void edge_run_next(const struct frame *f, struct outcome *o);
 /* From now on through another program, which ends in ours; 0: no more. */
 void edge_run_by(int prog);
+/* From now on the frames come by that interface, on which an XDP program must be; 0: by INGRESS again. */
+void edge_run_in(uint32_t ifindex);
 
 void put_settings(const struct weir_settings *s);
 /* A service with its slots from `first` on; port 0: any; also makes the address answer echo. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is not ours is forwarded by the kernel's routes (WEIR_ON_ROUTE), or left to the host untouched. */
 #include <linux/bpf.h>
+#include <linux/if_link.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <net/if.h>
@@ -102,13 +103,13 @@ static void left(int reason)
 }
 
 /* Link addresses and TTL are new, the rest is as it came. */
-static void routed(uint32_t ttl_at)
+static void routed_by(uint32_t action, uint32_t ttl_at)
 {
 	const uint8_t link[12] = { 6, 0, 0, 0, 0, 2, 6, 0, 0, 0, 0, 1 };
 
 	edge_run(&f, &o);
 	assert_int_equal(o.reason, WEIR_REASON_ROUTED);
-	assert_int_equal(o.action, XDP_REDIRECT);
+	assert_int_equal(o.action, action);
 	assert_int_equal(o.len, f.len);
 	assert_memory_equal(o.data, link, sizeof(link));
 	assert_int_equal(o.data[ttl_at], f.data[ttl_at] - 1);
@@ -119,6 +120,11 @@ static void routed(uint32_t ttl_at)
 		memcpy(f.data + 24, o.data + 24, 2);
 	}
 	assert_memory_equal(o.data, f.data, f.len);
+}
+
+static void routed(uint32_t ttl_at)
+{
+	routed_by(XDP_REDIRECT, ttl_at);
 }
 
 static void forwards4(void **state)
@@ -272,7 +278,56 @@ static void other_protocols_too(void **state)
 	routed(22);
 }
 
-#define T(name) cmocka_unit_test_setup(name, begin)
+/* A router on a stick. The interface has a program, without which the test run takes nothing from it. */
+static int begin_in(void **state)
+{
+	int rc = begin(state);
+
+	edge_run_in(out);
+	return rc ? rc : bpf_xdp_attach((int)out, bpf_program__fd(edge_skeleton()->progs.edge), XDP_FLAGS_DRV_MODE, NULL);
+}
+
+static int end_in(void **state)
+{
+	(void)state;
+	edge_run_in(0);
+	return bpf_xdp_detach((int)out, XDP_FLAGS_DRV_MODE, NULL);
+}
+
+static void back_by_the_same_interface(void **state)
+{
+	(void)state;
+	for (uint8_t ttl = 255; ttl > 1; ttl -= 2) {
+		packet("192.0.2.1", "8.8.8.8", ttl, ttl);
+		routed_by(XDP_TX, 22);
+		packet("2001:db8:c::1", "2001:db8:d::1", ttl, ttl);
+		routed_by(XDP_TX, 21);
+	}
+}
+
+/* veth hands on what is redirected, also where the peer has no program. */
+static void back_by_redirect(void **state)
+{
+	struct weir_settings redirect = { .on = WEIR_ON_ROUTE, .off = WEIR_OFF_TX };
+
+	(void)state;
+	put_settings(&redirect);
+	packet("192.0.2.1", "8.8.8.8", 64, 30);
+	routed_by(XDP_REDIRECT, 22);
+	packet("2001:db8:c::1", "2001:db8:d::1", 64, 30);
+	routed_by(XDP_REDIRECT, 21);
+}
+
+static void back_by_one_that_is_not_ours(void **state)
+{
+	(void)state;
+	ports(false);
+	packet("192.0.2.1", "8.8.8.8", 64, 30);
+	left(WEIR_REASON_NOT_OURS);
+}
+
+#define T(name)	   cmocka_unit_test_setup(name, begin)
+#define T_IN(name) cmocka_unit_test_setup_teardown(name, begin_in, end_in)
 
 int main(void)
 {
@@ -282,6 +337,7 @@ int main(void)
 		T(ttl_at_its_end), T(neighbour_not_known), T(larger_than_the_way),
 		T(interface_of_others), T(addresses_that_stay), T(link_broadcast_stays),
 		T(other_protocols_too), T(frame_for_another_stays),
+		T_IN(back_by_the_same_interface), T_IN(back_by_redirect), T_IN(back_by_one_that_is_not_ours),
 	};
 
 	return cmocka_run_group_tests_name("transit", tests, group_setup, edge_unload);

@@ -2,6 +2,7 @@
 /* Slots that move: rules 1 to 3 in the packet path, the pure rules of the agent, owners in GUE. */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <linux/bpf.h>
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -454,6 +455,26 @@ static void syn_names_no_owners(void **state)
 	assert_memory_equal(private_of(TCP_SYN), want, sizeof(want));
 }
 
+/* The agent warns from three quarters of the room on (user/agent/notes.c): until then an LRU table, whose CPUs keep
+ * places for themselves, must have forgotten nobody. */
+static void nothing_is_forgotten_before_the_alarm(void **state)
+{
+	int notes = bpf_map__fd(edge_skeleton()->maps.notes);
+	struct weir_note note = { .backend = 1 };
+	struct weir_flow flow = { .proto = IPPROTO_TCP, .family = WEIR_FAMILY_4 };
+	const uint32_t n = WEIR_NOTES_MAX / 4 * 3;
+	uint32_t there = 0;
+
+	(void)state;
+	for (flow.source[0] = 1; flow.source[0] <= n; flow.source[0]++)
+		assert_int_equal(bpf_map_update_elem(notes, &flow, &note, BPF_NOEXIST), 0);
+	for (flow.source[0] = 1; flow.source[0] <= n; flow.source[0]++)
+		there += !bpf_map_lookup_elem(notes, &flow, &note);
+	assert_int_equal(there, n);
+	for (flow.source[0] = 1; flow.source[0] <= n; flow.source[0]++)
+		bpf_map_delete_elem(notes, &flow);
+}
+
 #define T(name) cmocka_unit_test_setup(name, start)
 
 int main(void)
@@ -476,7 +497,7 @@ int main(void)
 		T(three_owners_are_kept), T(no_owner_is_kept_twice),
 		T(emptied_slot_keeps_its_owner_in_mind), T(owners_travel_with_the_packet),
 		T(owners_leave_out_who_gets_it), T(owners_leave_out_who_is_down),
-		T(syn_names_no_owners),
+		T(syn_names_no_owners), T(nothing_is_forgotten_before_the_alarm),
 	};
 
 	return cmocka_run_group_tests_name("transition", tests, edge_load, edge_unload);
