@@ -17,7 +17,10 @@ for n in edge b1 b2 b3; do
 	in_ns $n ip route add 100.64.0.0/16 via 198.18.0.9
 	in_ns $n ip route add 10.0.0.0/8 via 198.18.0.9 # where answers to the flood are dropped
 done
-for b in 1 2 3; do backend b$b || { echo "not ok 1 - b$b opens"; exit 1; }; done
+for b in 1 2 3; do
+	in_ns b$b sysctl -qw net.ipv4.conf.all.forwarding=1     # the second chance asks the kernel's routes
+	backend b$b || { echo "not ok 1 - b$b opens"; exit 1; }
+done
 check "the edge's data plane opens, drain time 5 s" tool edge -t 5 -i eth0
 serve
 s=$(ask edge service s 251 gue "$VIP:80/tcp")
@@ -73,7 +76,8 @@ wait $good_pid $flood_pid
 echo "# off: $(cat "$scratch/good-off"); flood $(cat "$scratch/flood-off"); $moves slot moves"
 echo "# edge: $(ask edge reasons | tr ' ' '\n' | grep -v '=0$' | tr '\n' ' ')"
 sed 's/^/# /' "$scratch/broken-off" | head -5
-# Young ones may: a SYN that is sent again after its slot moved has two servers, and here, in one kernel, all servers
-# have one secret for SYN cookies.
+# A flood pushes notes of handshakes out of their small table within 30 ms; then the client's first ACK goes to the slot's
+# previous owner, which passes it on to who answered the SYN: without forwarding 17 of 4,748 were reset there, with it 0 of
+# 4,824 (64 notes, moves every 0.3 s). What is left and told: a SYN that is sent again after its slot moved has two servers.
 check "without limits no established connection breaks" is "$(($(field off 6) - $(field off 8)))" 0
 finish
