@@ -104,19 +104,22 @@ static void refills_by_the_clock(void **state)
 	/* 20 a second, one at once. */
 	struct weir_limits limits = { .of = { { 50000000, 0 } }, .bits4 = 24, .bits6 = 56 };
 	struct timespec start, now;
+	double s = 0, last, away = 0;
 	int passed = 0;
-	double s;
 
 	(void)state;
 	assert_int_equal(filterset_limits(fs, &limits), 0);
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	do {
+		last = s;
 		passed += tcp_from("192.0.2.1", TCP_SYN) == WEIR_REASON_FORWARDED;
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		s = (double)(now.tv_sec - start.tv_sec) + (double)(now.tv_nsec - start.tv_nsec) / 1e9;
-	} while (s < 0.5);
+		if (s - last > 0.01) /* others had the processor: nobody asked for the tokens of that time */
+			away += s - last + 0.06;
+	} while (s < 0.5 || (s - away < 0.3 && s < 5));
 	/* The clock goes in steps of up to 10 ms; the first packet has the whole bucket. */
-	assert_true(passed >= (int)(s / 0.06));
+	assert_true(passed >= (int)((s - away) / 0.06));
 	assert_true(passed <= (int)(s / 0.05) + 1);
 }
 
