@@ -7,6 +7,12 @@ CLANG   ?= clang-14
 BPFTOOL ?= /usr/sbin/bpftool
 SAN     ?=
 V       ?= 0
+# What is sanitized is compiled by clang, once for the unit tests and for the fuzzers, and not optimized, which would take
+# four times as long; the frames of a report need lines of code only.
+ifneq ($(SAN),)
+  override CC := $(filter ccache,$(CC)) $(CLANG)
+  CFLAGS  ?= -O0 -gline-tables-only
+endif
 BUILD   := build$(if $(SAN),/san)
 Q       := $(if $(filter 1,$(V)),,@)
 say      = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(BUILD)/%,%,$@)';)
@@ -208,7 +214,7 @@ unit_weir     += test_pcapng
 
 # ---- programs that test scripts run (tests/net/NAME.c), with lib ------------------------------
 net_programs  :=
-net_programs  += agent_tool edge_tool registry_conformance
+net_programs  += agent_tool ctl_ask edge_tool registry_conformance
 net_programs  += http_files
 net_upload    := upload_rows
 net_peers     := ws_echo
@@ -270,7 +276,10 @@ warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 CFLAGS   ?= -O2 -g
 cflags    = -std=gnu11 $(CFLAGS) $(warnings) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -I$(BUILD) \
             -fPIE -fstack-protector-strong -pthread $(pkg_cflags) -MMD -MP \
-            $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined,-D_FORTIFY_SOURCE=2)
+            $(if $(SAN),$(san_flags),-D_FORTIFY_SOURCE=2)
+# fuzzer-no-link: counters for libFuzzer, which nobody reads in another program; the macro is gcc's
+san_flags = -fsanitize=fuzzer-no-link,$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined \
+            $(if $(findstring address,$(SAN)),-D__SANITIZE_ADDRESS__)
 ldflags   = -pie -pthread -Wl,-z,relro,-z,now $(if $(SAN),-fsanitize=$(SAN))
 libs      = $(pkg_libs) -lwslay -lm
 
@@ -304,10 +313,10 @@ $(foreach a,$(archives),$(eval $(call archive_rule,$(a))))
 # not ours: no warnings of ours; its headers lie where Debian puts them
 $(llhttp_obj): $(BUILD)/llhttp/%.o: $(llhttp)/%.c
 	@mkdir -p $(@D)
-	$(call say,CC)$(CC) -std=gnu11 $(CFLAGS) -fPIE -w -DLLHTTP_STRICT_MODE=1 -I/usr/share/include/llhttp $(if $(SAN),-fsanitize=$(SAN)) -c $< -o $@
+	$(call say,CC)$(CC) -std=gnu11 $(CFLAGS) -fPIE -w -DLLHTTP_STRICT_MODE=1 -I/usr/share/include/llhttp $(if $(SAN),$(san_flags)) -c $< -o $@
 $(BUILD)/tunnel.a: $(llhttp_obj)
 .SECONDARY: $(llhttp_obj)
-$(tunnel_src:%.c=$(BUILD)/%.o) $(unit_tunnel:%=$(BUILD)/tests/unit/%.o): cflags += -isystem /usr/share/include/llhttp
+$(tunnel_src:%.c=$(BUILD)/%.o) $(unit_tunnel:%=$(BUILD)/tests/unit/%.o) $(fuzz_tunnel:%=$(BUILD)/tests/fuzz/%.o): cflags += -isystem /usr/share/include/llhttp
 
 # A program is its main file, its own archive, those of what it composes, and lib: program(NAME, MAIN, ARCHIVE, COMPOSED)
 define program
@@ -436,27 +445,24 @@ upload_benches := $(addprefix $(BUILD)/tests/bench/,upload_bench upload_stats_be
 $(upload_benches): %: %.o $(BUILD)/upload.a $(BUILD)/lib.a
 	$(call say,LINK)$(CC) -o $@ $^ $(ldflags) $(libs)
 
-# what is fuzzed is compiled once, into archives of its own
-fuzz_flags := -std=gnu11 -O1 -g -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -Ibuild -isystem /usr/share/include/llhttp $(pkg_cflags)
-build/fuzz/obj/%.o: %.c
-	@mkdir -p $(@D)
-	$(call say,FUZZ)$(CLANG) $(fuzz_flags) -MMD -MP -fsanitize=fuzzer-no-link,address,undefined -c $< -o $@
-build/fuzz/obj/llhttp/%.o: $(llhttp)/%.c
-	@mkdir -p $(@D)
-	$(call say,FUZZ)$(CLANG) $(fuzz_flags) -w -DLLHTTP_STRICT_MODE=1 -fsanitize=fuzzer-no-link,address,undefined -c $< -o $@
-build/fuzz/obj/tunnel.a: $(llhttp_obj:$(BUILD)/%=build/fuzz/obj/%)
-define fuzz_archive
-build/fuzz/obj/$(1).a: $($(1)_src:%.c=build/fuzz/obj/%.o)
-	@rm -f $$@
-	$$(call say,AR)ar rcs $$@ $$^
-endef
-$(foreach a,$(archives),$(eval $(call fuzz_archive,$(a))))
+# libFuzzer's main and the sanitized archives
 define fuzz_rule
-build/fuzz/$(2): tests/fuzz/$(2).c $(if $(filter-out lib,$(1)),build/fuzz/obj/$(1).a) build/fuzz/obj/lib.a
-	$$(call say,FUZZ)$$(CLANG) $$(fuzz_flags) -fsanitize=fuzzer,address,undefined -o $$@ $$^ $$(libs)
+build/fuzz/$(2): build/san/tests/fuzz/$(2).o $(if $(filter-out lib,$(1)),build/san/$(1).a) build/san/lib.a
+	@mkdir -p $$(@D)
+	$$(call say,FUZZ)$$(CC) -fsanitize=fuzzer,$$(SAN) -o $$@ $$^ $$(ldflags) $$(libs)
 endef
-$(foreach a,$(archives),$(foreach t,$(fuzz_$(a)),$(eval $(call fuzz_rule,$(a),$(t)))))
+$(if $(SAN),$(foreach a,$(archives),$(foreach t,$(fuzz_$(a)),$(eval $(call fuzz_rule,$(a),$(t))))))
 fuzzers := $(foreach a,$(archives),$(fuzz_$(a):%=build/fuzz/%))
+ifeq ($(SAN),)
+build/fuzz/fuzz_%: always
+	@$(MAKE) --no-print-directory SAN=address,undefined $@
+always:
+.PHONY: always fuzzers
+fuzzers:
+	@$(MAKE) --no-print-directory SAN=address,undefined $@
+else
+fuzzers: $(fuzzers)
+endif
 
 # these start a real registry
 $(BUILD)/unit/test_names_chaos $(BUILD)/unit/test_names_cluster $(BUILD)/unit/test_tunnel_authority: | $(BUILD)/bin/weir-registry
@@ -465,10 +471,10 @@ unit: $(unit_tests)
 
 net-tests: $(net_programs:%=$(BUILD)/net/%) $(net_upload:%=$(BUILD)/net/%) $(net_peers:%=$(BUILD)/net/%) $(if $(SAN),,build/bpf-tests)
 
-check: unit ## unit tests, no root needed (SAN=address,undefined for the sanitizers; SKIP=names leaves some out; JOBS=2)
-	@tests/run -j $(or $(JOBS),1) $(filter-out $(SKIP:%=$(BUILD)/unit/%),$(unit_tests)) $(if $(SAN),,$(wildcard tests/unit/*.sh))
+check: unit ## unit tests, no root needed (SAN=address,undefined for the sanitizers; SKIP=names leaves some out; JOBS=2; AGAIN=1)
+	@tests/run -j $(or $(JOBS),1) $(if $(AGAIN),-a) $(filter-out $(SKIP:%=$(BUILD)/unit/%),$(unit_tests)) $(if $(SAN),,$(wildcard tests/unit/*.sh))
 
-fuzz: $(fuzzers) ## run every fuzzer for FUZZ_SECONDS (20)
+fuzz: fuzzers ## run every fuzzer for FUZZ_SECONDS (20)
 	@tests/fuzz/run $(fuzzers)
 
 test: ## everything (root): installs what tests need, all checks, sanitizers, BPF, namespaces, end to end

@@ -61,6 +61,8 @@ static int run(const uint8_t *data, size_t size, size_t piece, struct told *t)
 	return rc;
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct told whole = { 0 }, pieces = { 0 };

@@ -23,6 +23,8 @@ static void look(const struct media_asset *a)
 	assert(segments <= MEDIA_SEGMENTS_MAX);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint8_t seed[32] = { 1 };

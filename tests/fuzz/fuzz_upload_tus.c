@@ -7,6 +7,8 @@
 
 #include "http/upload/tus.h"
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct tus_parts parts;

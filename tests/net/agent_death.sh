@@ -26,12 +26,11 @@ wait "$edge_pid" 2>/dev/null
 wait $load
 [ "$(cat $work/load)" = "ok 250 failed 0" ]
 check $? "250 new connections while the agent is dead: $(cat $work/load)"
-owners() { bpftool -j map dump pinned /sys/fs/bpf/edge/slots | jq -c '[.[0:1021][].formatted.value.current]'; }
-before=$(owners)
+before=$(owners edge)
 run_edge
 until_ok 10 healthy 3
 check $? "started again"
-changed=$(jq -n --argjson a "$before" --argjson b "$(owners)" '[range(1021) | select($a[.] != $b[.])] | length')
+changed=$(jq -n --argjson a "$before" --argjson b "$(owners edge)" '[range(1021) | select($a[.] != $b[.])] | length')
 [ "$changed" -le 100 ]
 check $? "what was pinned is adopted: $changed of 1,021 slots differ (the learner may have moved some, 5% a second)"
 

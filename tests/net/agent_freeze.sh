@@ -4,19 +4,8 @@
 # earlier generation, at once; `thaw`; `show` lists generations, 16 at most.
 . "$(dirname "$0")/agent_lib"
 
-make -s ${AGENT_SAN:+SAN=$AGENT_SAN} "$build/bin/weir-registry" "$build/bin/weir" >&2 || exit 1
-socket=$work/registry.socket
-REGISTRY="unix:$socket"
-cat >$work/reg.yaml <<END
-node: reg
-user: "64200"
-run: $work/run-reg
-state: $work/state-reg
-registry: {url: "unix:$socket"}
-registry_server: {listen: ["unix:$socket"]}
-END
-"$PWD/$build/bin/weir-registry" -c $work/reg.yaml >>$work/reg.log 2>&1 &
-until_ok 5 test -S $socket || { echo "# $(cat $work/reg.log)"; exit 1; }
+with_registry
+start_registry
 weir() { "$PWD/$build/bin/weir" "$@" -c $work/edge.yaml 2>&1; }
 counts() { ask edge status | jq -c '[.services[0].backends[].slots]'; }
 generation() { ask edge status | jq '.services[0].generation'; }

@@ -5,29 +5,14 @@
 # starts from the rates and says so. Agents speak TLS with certificates of one authority.
 . "$(dirname "$0")/agent_lib"
 
-make -s ${AGENT_SAN:+SAN=$AGENT_SAN} "$build/bin/weir-registry" "$build/bin/weir" >&2 || exit 1
-socket=$work/registry.socket
-REGISTRY="unix:$socket" TLS=1 DRAIN=300s
-cat >$work/reg.yaml <<END
-node: reg
-user: "64200"
-run: $work/run-reg
-state: $work/state-reg
-registry: {url: "unix:$socket"}
-registry_server: {listen: ["unix:$socket"]}
-END
-start_registry() { "$PWD/$build/bin/weir-registry" -c $work/reg.yaml >>$work/reg.log 2>&1 & registry_pid=$!; }
-put() { # KEY VALUE
-	curl -s --unix-socket $socket http://x/v3/kv/put -d "{\"key\":\"$(printf %s "/weir/v1/$1" | base64 -w0)\",\"value\":\"$(printf %s "$2" | base64 -w0)\"}" >/dev/null
-}
-delete() { curl -s --unix-socket $socket http://x/v3/kv/deleterange -d "{\"key\":\"$(printf %s "/weir/v1/$1" | base64 -w0)\"}" >/dev/null; }
+with_registry
+TLS=1 DRAIN=300s
 # Every slot's current, previous and earlier owners as backends' ids (of their names).
 table() { # PIN
-	jq -c -n --argjson b "$(bpftool -j map dump pinned /sys/fs/bpf/"$1"/backends | jq -c '[.[].formatted.value.id]')" \
-		--argjson s "$(bpftool -j map dump pinned /sys/fs/bpf/"$1"/slots | jq -c '[.[0:1021][].formatted.value | [.current, .previous, .owners[]]]')" \
+	jq -c -n --argjson b "$("$tool" backends /sys/fs/bpf/"$1" 8)" --argjson s "$("$tool" slots /sys/fs/bpf/"$1" 1021)" \
 		'def id: if . == 0 then 0 else $b[.] end; $s | map(map(id))'
 }
-indexes() { bpftool -j map dump pinned /sys/fs/bpf/"$1"/backends | jq -c '[.[1:4][].formatted.value.id]'; }
+indexes() { "$tool" backends /sys/fs/bpf/"$1" 4; }
 moving() { # NODE: how many slots are in transition
 	ask "$1" status | jq -r '.services[0].transition'
 }
@@ -40,7 +25,6 @@ run_node() { # NODE HOST BACKENDS
 }
 
 start_registry
-until_ok 5 test -S $socket || { echo "# $(cat $work/reg.log)"; exit 1; }
 "$PWD/$build/bin/weir" ca init $work/ca >/dev/null
 for node in edge:1 edge2:2; do
 	"$PWD/$build/bin/weir" ca issue $work/ca ${node%:*} 198.18.1.${node#*:} >/dev/null

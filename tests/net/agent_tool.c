@@ -6,6 +6,8 @@
  *   agent_tool load ADDR:PORT PER_SECOND SECONDS   that many connections a second, GET /work each
  *   agent_tool pass INTERFACE...               attaches an XDP program that passes everything
  *   agent_tool hold ADDR:PORT N FILE           N connections, a GET /small on each every 100 ms, until FILE is gone
+ *   agent_tool slots PINNED N                  the first N slots as JSON: [[current, previous, owner, ...], ...]
+ *   agent_tool backends PINNED N               the ids of the first N backends as JSON: ["id", ...]
  *
  * load and hold print "ok N failed N". A request that took over 3 s has failed.
  */
@@ -24,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bpf/abi/maps.h"
 #include "lib/addr.h"
 #include "lib/inside.h"
 #include "lib/log.h"
@@ -268,6 +271,43 @@ static int pass(char **names, int n)
 	return 0;
 }
 
+/* What bpftool could tell, too, but of the half a million slots of a map, which takes it seconds. */
+static int print_map(const char *folder, const char *name, unsigned int n)
+{
+	union {
+		struct weir_slot slot;
+		struct weir_backend backend;
+	} value;
+	bool slots = strcmp(name, "slots") == 0;
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	fd = bpf_obj_get(path);
+	if (fd < 0) {
+		fprintf(stderr, "agent_tool: %s: %s\n", path, strerror(-fd));
+		return 1;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		if (bpf_map_lookup_elem(fd, &i, &value) < 0) {
+			fprintf(stderr, "agent_tool: %s has no entry %u\n", path, i);
+			return 1;
+		}
+		putchar(i ? ',' : '[');
+		if (!slots) {
+			printf("\"%llu\"", (unsigned long long)value.backend.id);
+			continue;
+		}
+		printf("[%u,%u", value.slot.current, value.slot.previous);
+		for (int o = 0; o < WEIR_OWNERS; o++)
+			printf(",%u", value.slot.owners[o]);
+		putchar(']');
+	}
+	puts("]");
+	close(fd);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	log_open("agent_tool", LOG_LEVEL_WARN);
@@ -277,10 +317,12 @@ int main(int argc, char **argv)
 		return serve(argv + 2, argc - 2);
 	if (argc >= 3 && strcmp(argv[1], "pass") == 0)
 		return pass(argv + 2, argc - 2);
+	if (argc == 4 && (strcmp(argv[1], "slots") == 0 || strcmp(argv[1], "backends") == 0))
+		return print_map(argv[2], argv[1], (unsigned int)atoi(argv[3]));
 	if (argc != 5 || addr_port_parse(&target, argv[2]) < 0) {
 		fprintf(stderr, "usage: agent_tool serve ADDR:PORT... | load ADDR:PORT RATE SECONDS | "
 				"pass INTERFACE... | "
-				"hold ADDR:PORT N FILE\n");
+				"hold ADDR:PORT N FILE | slots PINNED N | backends PINNED N\n");
 		return 2;
 	}
 	if (strcmp(argv[1], "load") == 0)

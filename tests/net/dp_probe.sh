@@ -5,7 +5,7 @@
 # both families; what cannot be checked so is checked directly, and that is said.
 # Needs root. Exit: 0 pass, 1 fail, 77 skip.
 . "$(dirname "$0")/dp_lib"
-make -s build/bin/weir-agent build/net/agent_tool >&2 || exit 1
+make -s build/bin/weir-agent build/net/agent_tool build/net/ctl_ask >&2 || exit 1
 
 check "the backends' data planes open" eval 'backend b1 && backend b2'
 for b in 1 2; do
@@ -53,15 +53,7 @@ start_agent() {
 	nsenter --net=/run/netns/edge build/bin/weir-agent -c "$scratch/edge.yaml" 2>>"$scratch/agent.log" &
 	agent=$!
 }
-status() {
-	python3 - "$scratch/run/agent.sock" <<-END
-		import socket, sys
-		s = socket.socket(socket.AF_UNIX)
-		s.connect(sys.argv[1])
-		s.sendall(b'{"do":"status"}\n')
-		print(s.makefile().readline())
-	END
-}
+status() { build/net/ctl_ask "$scratch/run/agent.sock" status; }
 # are BACKEND UP THROUGH SERVICES: of so many services the backend is in that state by that way
 are() { [ "$(status | jq "[.services[] | select(.backends[] | .name == \"$1\" and .up == $2 and .through == \"$3\")] | length")" = "$4" ]; }
 say() { status | jq -c '.services[] | [.name, (.backends[] | [.name, .up, .through, .check])]' | sed 's/^/# /'; return 1; }

@@ -80,7 +80,9 @@ static void test_journal(void **state)
 		e->known = i % 2 ? KNOWN_EQUAL : KNOWN_REJECTED;
 		e->size = (uint64_t)i;
 		e->mtime_ns = 1700000000123456789 + i;
-		snprintf(e->key, sizeof(e->key), i % 3 ? "" : "k%d", i);
+		e->key[0] = '\0';
+		if (i % 3 == 0)
+			snprintf(e->key, sizeof(e->key), "k%d", i);
 		sync_state_save(s, e);
 	}
 	sync_state_close(s);

@@ -306,8 +306,8 @@ static void protocol_errors(void **state)
 		OK "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
 		OK "Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
 		"<html>\r\n\r\n",
-		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: "
-		"upgrade\r\n\r\n",
+		("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: "
+		 "upgrade\r\n\r\n"),
 	};
 
 	(void)state;

@@ -97,8 +97,8 @@ static void version_1_is_strict(void **state)
 		"PROXY UNKNOWNX\r\n",
 		"PROXY \r\n",
 		"PROXY TCP4 1.2.3.4 5.6.7.8 1\r2\r\n",
-		"PROXY UNKNOWN aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-		"aaaaaaaaaaaaaaaaaaaaaaaaaa\r\n",
+		("PROXY UNKNOWN aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+		 "aaaaaaaaaaaaaaaaaaaaaaaaaa\r\n"),
 	};
 	struct proxy p = { .local = true };
 

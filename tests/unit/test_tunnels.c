@@ -84,8 +84,8 @@ static void test_tunnel_refused(void **state)
 		"{\"name\":\"a\",\"generation\":1,\"ports\":[{\"port\":0,\"mode\":\"tcp\"}]}",
 		"{\"name\":\"a\",\"generation\":1,\"ports\":[{\"port\":65536,\"mode\":\"tcp\"}]}",
 		"{\"name\":\"a\",\"generation\":1,\"ports\":[{\"port\":1,\"mode\":\"udp\"}]}",
-		"{\"name\":\"a\",\"generation\":1,\"ports\":[{\"port\":1,\"mode\":\"tcp\"},"
-		"{\"port\":1,\"mode\":\"tls\"}]}",
+		("{\"name\":\"a\",\"generation\":1,\"ports\":[{\"port\":1,\"mode\":\"tcp\"},"
+		 "{\"port\":1,\"mode\":\"tls\"}]}"),
 		"{\"name\":\"a\",\"generation\":1,\"allow\":[\"198.18.0.0/33\"]}",
 		"{\"name\":\"a\",\"generation\":1,\"deny\":[7]}",
 		"{\"name\":\"a\",\"generation\":1,\"client_ca\":\"\"}",
@@ -232,7 +232,7 @@ static void test_token(void **state)
 		"weirt1.." SECRET "." FINGERPRINT,
 		"weirt1.app." SECRET "-" FINGERPRINT,
 		"weirt1.app.=" SECRET "." FINGERPRINT,
-		"weirt1.app." SECRET,
+		("weirt1.app." SECRET),
 	};
 	struct tunnel_token t;
 	char text[256];

@@ -200,8 +200,8 @@ static void form_limits(void **state)
 	struct form_sink sink = { on_part, on_data, on_end, &t };
 	static const char *const types[] = { "multipart/form-data", "multipart/form-data; boundary=", "text/plain; boundary=x",
 					     "multipart/form-data-x; boundary=x",
-					     "multipart/form-data; "
-					     "boundary=01234567890123456789012345678901234567890123456789012345678901234567890" };
+					     ("multipart/form-data; "
+					      "boundary=01234567890123456789012345678901234567890123456789012345678901234567890") };
 	struct form *form;
 	char line[100];
 
