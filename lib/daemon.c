@@ -178,7 +178,10 @@ static int bind_ctl(struct daemon *d)
 		return -EADDRINUSE;
 	}
 	err = ctl_bind(&d->ctl, path, d->user.uid);
-	if (err)
+	if (err == -EACCES || err == -EPERM)
+		log_error("cannot listen on %s: %s; start %s as root, or give that folder to user %u", path,
+			  strerror(-err), d->program->name, geteuid());
+	else if (err)
 		log_error(
 			"cannot listen on %s: %s; check the folder's owner%s", path, strerror(-err),
 			err == -ENAMETOOLONG ? " and use a shorter `run:` (107 bytes in all)" : "");

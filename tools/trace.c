@@ -131,7 +131,7 @@ static const char *why_not(int err)
 	switch (err) {
 	case ENOENT:
 	case ECONNREFUSED:
-		return "the agent does not run";
+		return "the agent does not run; start it (weir up, or systemctl start weir-agent)";
 	case EACCES:
 	case EPERM:
 	case EPIPE:

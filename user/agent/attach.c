@@ -396,11 +396,27 @@ static int attach_all(struct packet_path *path)
 	return rc;
 }
 
+/* Before anything is pinned: a mistyped name leaves nothing behind. */
+static int interfaces_there(const struct conf_agent *conf)
+{
+	for (size_t i = 0; i < conf->ninterfaces; i++) {
+		if (if_nametoindex(conf->interfaces[i]))
+			continue;
+		log_error("agent.interfaces: there is no interface %s; `ip -br link` names those of this node",
+			  conf->interfaces[i]);
+		return -ENODEV;
+	}
+	return 0;
+}
+
 int attach_open(struct packet_path **out, const struct conf_agent *conf)
 {
-	struct packet_path *path = calloc(1, sizeof(*path));
-	int rc;
+	struct packet_path *path;
+	int rc = interfaces_there(conf);
 
+	if (rc)
+		return rc;
+	path = calloc(1, sizeof(*path));
 	if (!path)
 		return -ENOMEM;
 	path->conf = conf;

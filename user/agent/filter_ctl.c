@@ -60,11 +60,13 @@ static json_t *hand_changed(struct filter *f, const json_t *request, const char 
 	const char *by = json_string_value(json_object_get(request, "by"));
 	json_int_t seconds = json_integer_value(json_object_get(request, "seconds"));
 	int rc = filter_hand_write(f);
-	char text[HAND_LINE];
+	const char *op = json_string_value(json_object_get(request, "op"));
+	char text[HAND_LINE], until[40] = "";
 
-	log_info("filter: %s %s %s by hand, for %lld seconds (0: ever), by %.64s",
-		 json_string_value(json_object_get(request, "op")), what, filterlist_format(e, text, sizeof(text)),
-		 (long long)seconds, by ? by : "?");
+	if (!strcmp(op, "add"))
+		snprintf(until, sizeof(until), seconds ? ", for %lld seconds" : ", for ever", (long long)seconds);
+	log_info("filter: %s %s %s by hand%s, by %.64s", op, what,
+		 filterlist_format(e, text, sizeof(text)), until, by ? by : "?");
 	if (rc)
 		snprintf(err, err_len, "it is in force, but cannot be kept for a restart: %s", strerror(-rc));
 	filter_want(f, false);

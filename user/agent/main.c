@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* main.c -- weir-agent: loads the packet path, checks backends, learns their load, fills the ring. */
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "user/agent/agent.h"
 #include "user/agent/plan.h"
@@ -18,6 +20,10 @@ static int check(const struct conf *conf)
 
 static int detach(const struct conf *conf)
 {
+	if (geteuid()) {
+		fprintf(stderr, "weir-agent --detach: only root may take the packet path down\n");
+		return 1;
+	}
 	return dataplane_detach(&conf->agent);
 }
 

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "bpf/abi/nat.h"
@@ -15,6 +16,7 @@
 #include "user/agent/migrate.h"
 
 #define MAPS_MAX 128
+#define BPF_FS	 0xcafe4a11 /* magic(7): BPF_FS_MAGIC */
 
 /* ---- interfaces ------------------------------------------------------------------------------ */
 
@@ -71,12 +73,36 @@ static int interface(const struct conf_agent *conf, const char *name)
 
 /* ---- maps ------------------------------------------------------------------------------------ */
 
+/* Is the folder for the pins, or where it would be made, on a BPF file system? */
+static bool can_pin(const char *pin)
+{
+	char path[512], *slash;
+	struct statfs fs;
+
+	snprintf(path, sizeof(path), "%s", pin);
+	while (statfs(path, &fs)) {
+		slash = strrchr(path, '/');
+		if (!slash || slash == path)
+			return false;
+		*slash = '\0';
+	}
+	return (unsigned long)fs.f_type == BPF_FS;
+}
+
 static int maps(const struct conf_agent *conf)
 {
 	struct migrate_plan plan[MAPS_MAX];
 	int n = attach_plan(conf, plan, MAPS_MAX), count[MIGRATE_REFUSE + 1] = { 0 };
 	uint64_t bytes = 0;
 
+	if (!can_pin(conf->pin)) {
+		printf("maps: %s is not on a BPF file system: mount -t bpf bpf /sys/fs/bpf\n", conf->pin);
+		return 1;
+	}
+	if (geteuid()) {
+		printf("maps in %s: only root can see them\n", conf->pin);
+		return 1;
+	}
 	if (n < 0) {
 		printf("maps: cannot be looked at: %s\n", strerror(-n));
 		return 1;
@@ -149,7 +175,7 @@ int plan_print(const struct conf *conf)
 	failed |= services(agent);
 	if (geteuid())
 		printf("not root: what is pinned and attached now could not be seen\n");
-	printf(failed ? "weir-agent could not start so; nothing was changed\n"
+	printf(failed ? "weir-agent could not start like this; nothing was changed\n"
 		      : "nothing was changed\n");
 	return failed;
 }
