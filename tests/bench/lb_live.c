@@ -20,6 +20,7 @@
 
 #define FRAMES 200000
 #define ROUNDS 15
+#define TRIES	 20 /* a round in which another program kept frames from being taken is none */
 
 /* lbg0 → lbg1, where the program is; what it forwards goes by lbf0 → lbf1. */
 static const char *const net[] = {
@@ -50,7 +51,8 @@ static void attach(const char *name, int program)
 		die(name);
 }
 
-static double run(struct lb_live *l, const struct live *s)
+/* Mpps, or 0: fewer than 99 in 100 frames came out again. */
+static double run_once(struct lb_live *l, const struct live *s)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .repeat = FRAMES, .batch_size = 64,
 		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES);
@@ -70,12 +72,21 @@ static double run(struct lb_live *l, const struct live *s)
 	if (bpf_prog_test_run_opts(bpf_program__fd(l->progs.generate), &opts))
 		die("live frames");
 	clock_gettime(CLOCK_MONOTONIC, &b);
-	if (s->comes && l->bss->live_arrived < FRAMES * 99 / 100) {
-		fprintf(stderr, "%s: %llu of %d frames arrived\n", s->name,
-			(unsigned long long)l->bss->live_arrived, FRAMES);
-		exit(1);
-	}
+	if (s->comes && l->bss->live_arrived < FRAMES * 99 / 100)
+		return 0;
 	return FRAMES / ((double)(b.tv_sec - a.tv_sec) * 1e6 + (double)(b.tv_nsec - a.tv_nsec) / 1e3);
+}
+
+static double run(struct lb_live *l, const struct live *s)
+{
+	double mpps = 0;
+
+	for (int i = 0; i < TRIES && mpps <= 0; i++)
+		mpps = run_once(l, s);
+	if (mpps > 0)
+		return mpps;
+	fprintf(stderr, "%s: %llu of %d frames arrived\n", s->name, (unsigned long long)l->bss->live_arrived, FRAMES);
+	exit(1);
 }
 
 static int ascending(const void *a, const void *b)
