@@ -227,9 +227,9 @@ const char *check_outcome(const struct frame *in, const struct outcome *o)
 	case XDP_PASS:
 		if (o->reason == WEIR_REASON_DECAPSULATED)
 			return check_opened(in, o);
-		/* Encapsulated, and left to the host for want of a neighbour. */
-		if (o->reason == WEIR_REASON_NO_NEIGHBOUR && view_frame(&came, in->data, in->len) &&
-		    view_frame(&out, o->data, o->len))
+		/* Encapsulated, and left to the host for want of a neighbour, or of a device that XDP can send by. */
+		if ((o->reason == WEIR_REASON_NO_NEIGHBOUR || o->reason == WEIR_REASON_NO_DEVICE) &&
+		    view_frame(&came, in->data, in->len) && view_frame(&out, o->data, o->len))
 			return out.bytes == came.bytes ? check_changed(&came, &out)
 						       : check_encapsulated(&came, &out);
 		return o->len == in->len && !memcmp(o->data, in->data, in->len)

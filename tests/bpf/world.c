@@ -110,6 +110,8 @@ static void random_backends(void)
 		put_backend_way(i, chance(70) ? INGRESS : chance(50) ? OTHER : 0,
 				chance(70) ? 0 : (uint16_t)(60 + below(1600)));
 		put_backend_service(i, chance(80) ? 1 : (uint16_t)below(SERVICES));
+		if (chance(15))
+			put_backend_vlan(i, flags | WEIR_BACKEND_VLAN | (chance(30) ? WEIR_BACKEND_VLAN_AD : 0), (uint16_t)below(4096));
 		put(edge_skeleton()->maps.backend_loads, &index, &load);
 	}
 }
@@ -212,9 +214,24 @@ static void random_samples(void)
 	}
 }
 
+/* What routes lead to: a device to send by, one that XDP cannot send by, or a VLAN on another. */
+static void random_devices(void)
+{
+	struct weir_device d = { .below = chance(70) ? INGRESS : OTHER, .vlan = (uint16_t)below(4096) };
+	uint32_t route = if_nametoindex("w0");
+
+	if (chance(50))
+		d.flags |= WEIR_DEVICE_HOST;
+	else if (chance(60))
+		d.flags |= WEIR_DEVICE_VLAN | (chance(30) ? WEIR_DEVICE_VLAN_AD : 0);
+	if (route && chance(60))
+		put_device(route, &d);
+}
+
 void world_random(void)
 {
 	edge_reset(NULL);
+	random_devices();
 	random_nat();
 	random_quic();
 	random_filter();
