@@ -23,7 +23,7 @@
 
 struct options {
 	const char *path;
-	bool check, verbose;
+	bool check, verbose, json;
 	int action; /* -1: none */
 };
 
@@ -38,7 +38,8 @@ static void print_help(const struct daemon_program *p)
 	       "  -h, --help          print this and end\n",
 	       p->name, p->summary, p->name);
 	for (int i = 0; p->actions[i].name; i++)
-		printf("      --%-15s %s\n", p->actions[i].name, p->actions[i].help);
+		printf("      --%-15s %s%s\n", p->actions[i].name, p->actions[i].help,
+		       p->actions[i].has_json ? "; with --json as JSON" : "");
 	printf("\nSignals: HUP loads the configuration again, TERM and INT end.\n"
 	       "Exit: 0 fine, 1 failed, 2 wrong use or configuration.\n"
 	       "Example: %s -n -c examples/one-box.yaml\n",
@@ -46,20 +47,33 @@ static void print_help(const struct daemon_program *p)
 }
 
 /* Returns -1 to go on, else the exit code. */
+static int check_options(const struct daemon_program *p, int argc, char **argv, const struct options *opt)
+{
+	if (optind < argc)
+		fprintf(stderr, "%s: \"%s\" is not an option; %s -h shows them\n", p->name, argv[optind], p->name);
+	else if (opt->json && (opt->action < 0 || !p->actions[opt->action].has_json))
+		fprintf(stderr, "%s: --json goes with an option that prints a table; %s -h shows which\n", p->name, p->name);
+	else
+		return -1;
+	return EXIT_USAGE;
+}
+
+/* Returns -1 to go on, else the exit code. */
 static int parse_options(const struct daemon_program *p, int argc, char **argv, struct options *opt)
 {
-	struct option longs[5 + DAEMON_ACTIONS + 1] = {
+	struct option longs[6 + DAEMON_ACTIONS + 1] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "check", no_argument, NULL, 'n' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
+		{ "json", no_argument, NULL, 'j' },
 	};
 	int c;
 
 	opt->action = -1;
 	for (int i = 0; p->actions[i].name; i++)
-		longs[5 + i] = (struct option){ p->actions[i].name, no_argument, NULL, ACTION + i };
+		longs[6 + i] = (struct option){ p->actions[i].name, no_argument, NULL, ACTION + i };
 
 	while ((c = getopt_long(argc, argv, "c:nvVh", longs, NULL)) != -1) {
 		switch (c) {
@@ -71,6 +85,9 @@ static int parse_options(const struct daemon_program *p, int argc, char **argv, 
 			break;
 		case 'v':
 			opt->verbose = true;
+			break;
+		case 'j':
+			opt->json = true;
 			break;
 		case 'V':
 			printf("%s %s\n", p->name, WEIR_VERSION);
@@ -87,11 +104,7 @@ static int parse_options(const struct daemon_program *p, int argc, char **argv, 
 			return EXIT_USAGE;
 		}
 	}
-	if (optind == argc)
-		return -1;
-	fprintf(stderr, "%s: \"%s\" is not an option; %s -h shows them\n", p->name, argv[optind],
-		p->name);
-	return EXIT_USAGE;
+	return check_options(p, argc, argv, opt);
 }
 
 /* Loads, or says every fault. 0 or -errno. */
@@ -388,7 +401,7 @@ int daemon_main(const struct daemon_program *program, int argc, char **argv)
 	}
 	log_level_set(opt.verbose ? LOG_LEVEL_DEBUG : conf->log_level);
 	if (opt.action >= 0) {
-		code = program->actions[opt.action].run(conf);
+		code = program->actions[opt.action].run(conf, opt.json);
 		conf_free(conf);
 		return code;
 	}

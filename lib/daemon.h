@@ -70,10 +70,12 @@ struct daemon_program {
 	 * -errno. May be NULL. */
 	int (*check)(const struct conf *conf);
 	/* Long options that each do one thing instead of running the daemon ("detach"), at most
-	 * DAEMON_ACTIONS; an entry without a name ends them. run returns the exit code. */
+	 * DAEMON_ACTIONS; an entry without a name ends them. run returns the exit code; as_json: JSON
+	 * on standard output, what --json asks for where has_json. */
 	struct {
 		const char *name, *help;
-		int (*run)(const struct conf *conf);
+		int (*run)(const struct conf *conf, bool as_json);
+		bool has_json;
 	} actions[DAEMON_ACTIONS + 1];
 };
 

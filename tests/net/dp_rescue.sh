@@ -34,12 +34,19 @@ plan() { # SLOTS INTERFACE
 		  limits: {slots: $1}
 		  services: [{name: s, addresses: ["$VIP:80/tcp"], slots: 31, backends: [{name: b1, address: 198.18.0.11}]}]
 	END
+	[ -z "${3:-}" ] || printf 'tunnels:\n  prefix: [198.18.200.0/24]\n' >>"$scratch/plan.yaml"
 	in_ns edge build/bin/weir-agent -c "$scratch/plan.yaml" --dry-run >"$scratch/out" 2>&1
 }
+plan_json() { in_ns edge build/bin/weir-agent -c "$scratch/plan.yaml" --dry-run --json | jq -r "$1"; }
 check "a start's dry run" plan 524288 eth0
 check "  attaches" says "eth0 .*attached by a link"
 check "  makes all maps" says "0 kept, 0 migrated, [1-9][0-9]* made"
 check "  made nothing" is "$(xdp edge) $(test -e $PIN && echo pinned)" "0 "
+check "with tunnels" plan 524288 eth0 tunnels
+check "  their listener's program is attached" says "tunnels' listener: attached by a link"
+check "  and its maps are made" says "tunnel_ports *made, of tunnels' listener"
+check "  JSON: each" is "$(plan_json '.listen.would, ([.maps.list[] | select(.of == "listen") | .name] | sort | join(" "))' | xargs)" \
+	"attach listen_counts listeners tunnel_ports"
 check "too few slots: it would fail" is "$(plan 30 eth0; echo $?)" 1
 check "  and says why" says "slots *31 of 30: too many; raise agent.limits.slots"
 check "no such interface: it would fail" is "$(plan 31 eth7; echo $?)" 1
@@ -50,6 +57,8 @@ check "  adopts" says "eth0 .*adopted: program [0-9]* is exchanged in its link"
 check "  keeps all maps but" says "[1-9][0-9]* kept, 0 migrated, 0 made, 0 in the way"
 check "other limits" plan 1024 eth0
 check "  migrate" says "slots *migrated: 524288 entries of 16 bytes become 1024 of 16"
+check "  as JSON, too" is "$(plan_json '[.ok, .interfaces[0].would, (.maps.list[] | select(.name == "slots") | .would, .had_entries, .entries), .limits[1].used] | @csv')" \
+	'true,"adopt","migrate",524288,1024,31'
 check "limits below what is there" is "$(plan 30 eth0; echo $?)" 1
 check "  are in the way" says "slots *in the way: 1 of its entries have no room in 30"
 tool_end edge

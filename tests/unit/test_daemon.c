@@ -59,9 +59,9 @@ static json_t *command_echo(void *arg, const json_t *request, char *err, size_t 
 	return json_pack("{s:s, s:O}", "role", d->role, "text", json_object_get(request, "text"));
 }
 
-static int action(const struct conf *conf)
+static int action(const struct conf *conf, bool as_json)
 {
-	printf("acted for %s\n", conf->node);
+	printf(as_json ? "{\"acted\":\"%s\"}\n" : "acted for %s\n", conf->node);
 	return 5;
 }
 
@@ -82,7 +82,7 @@ static const struct ctl_command commands[] = { { "echo", command_echo }, { NULL,
 static const struct daemon_program program = {
 	.name = "weir-test", .role = "gateway", .summary = "a daemon for a test", .enabled = has_gateway,
 	.profile = PRIV_NET_FILES, .prepare = prepare, .start = start, .stop = stop, .reload = reload,
-	.status = status, .commands = commands, .actions = { { "act", "do one thing", action } },
+	.status = status, .commands = commands, .actions = { { "act", "do one thing", action, .has_json = true }, { "mute", "do it", action } },
 	.drain = drain,
 };
 
@@ -187,6 +187,9 @@ static void options(void **state)
 	assert_said("weir.yaml: fine\n");
 	assert_int_equal(run("--act", "-c", path_of("weir.yaml")), 5);
 	assert_said("acted for a");
+	assert_int_equal(run("--json", NULL, NULL), 2);
+	assert_said("--json goes with");
+	assert_int_equal(run("--mute", "--json", NULL), 2);
 	assert_int_equal(run("-n", "-c", path_of("nothing.yaml")), 2);
 	assert_said("nothing.yaml:1: file: cannot be read: No such file");
 }

@@ -18,8 +18,9 @@ static int check(const struct conf *conf)
 	return filter_check(conf);
 }
 
-static int detach(const struct conf *conf)
+static int detach(const struct conf *conf, bool as_json)
 {
+	(void)as_json;
 	if (geteuid()) {
 		fprintf(stderr, "weir-agent --detach: only root may take the packet path down\n");
 		return 1;
@@ -50,7 +51,7 @@ int main(int argc, char **argv)
 		.check = check,
 		.actions = {
 			{ "detach", "take the packet path down: unpin links, program and maps", detach },
-			{ "dry-run", "show what a start would do, change nothing", plan_print },
+			{ "dry-run", "show what a start would do, change nothing", plan_print, .has_json = true },
 		},
 	};
 

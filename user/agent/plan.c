@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* plan.c -- interfaces, maps and limits as a start would find them (see plan.h). */
+/* plan.c -- interfaces, programs, maps and limits as a start would find them: gathered, then told (see plan.h). */
 #include "user/agent/plan.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <jansson.h>
 #include <net/if.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,61 +15,83 @@
 #include "bpf/abi/nat.h"
 #include "user/agent/attach.h"
 #include "user/agent/migrate.h"
+#include "user/agent/steer.h"
 
 #define MAPS_MAX 128
 #define BPF_FS	 0xcafe4a11 /* magic(7): BPF_FS_MAGIC */
 
 /* ---- interfaces ------------------------------------------------------------------------------ */
 
-/* The program of the link that is pinned for this interface, 0: none. */
-static uint32_t pinned_program(const struct conf_agent *conf, const char *name, uint32_t ifindex)
+/* The program of a pinned link, 0: none, or of another kind or interface. ifindex 0: of a network namespace. */
+static uint32_t pinned_program(const struct conf_agent *conf, const char *prefix, const char *name, uint32_t ifindex)
 {
 	struct bpf_link_info info = { 0 };
 	uint32_t len = sizeof(info), program = 0;
 	char path[512];
 	int link;
 
-	snprintf(path, sizeof(path), "%s/link-%s", conf->pin, name);
+	snprintf(path, sizeof(path), "%s/%s%s", conf->pin, prefix, name);
 	link = bpf_obj_get(path);
 	if (link < 0)
 		return 0;
-	if (!bpf_obj_get_info_by_fd(link, &info, &len) && info.type == BPF_LINK_TYPE_XDP &&
-	    info.xdp.ifindex == ifindex)
+	if (!bpf_obj_get_info_by_fd(link, &info, &len) &&
+	    (ifindex ? info.type == BPF_LINK_TYPE_XDP && info.xdp.ifindex == ifindex : info.type == BPF_LINK_TYPE_NETNS))
 		program = info.prog_id;
 	close(link);
 	return program;
 }
 
-/* Returns 1 when the start would fail here. */
-static int interface(const struct conf_agent *conf, const char *name)
+static json_t *interface_of(const struct conf_agent *conf, const char *name)
 {
-	static const char *const modes[] = { "native, or generic where the driver has no XDP",
-					     "native", "generic" };
-	uint32_t ifindex = if_nametoindex(name), there = 0, pinned;
+	static const char *const modes[] = { "auto", "native", "generic" };
+	uint32_t ifindex = if_nametoindex(name), there = 0, pinned = 0;
 	LIBBPF_OPTS(bpf_xdp_query_opts, query);
+	const char *would = "attach", *why = "";
 
-	if (!ifindex) {
-		printf("  %-15s there is no such interface\n", name);
-		return 1;
-	}
-	if (!bpf_xdp_query((int)ifindex, 0, &query))
+	if (ifindex && !bpf_xdp_query((int)ifindex, 0, &query))
 		there = query.prog_id ? query.prog_id : query.drv_prog_id ? query.drv_prog_id
 									  : query.skb_prog_id;
-	pinned = pinned_program(conf, name, ifindex);
-	if (conf->attach == CONF_ATTACH_DISPATCHER) {
-		printf("  %-15s attached through libxdp's dispatcher, %s%s\n", name, modes[conf->mode],
-		       there ? "; beside what is there" : "");
+	if (ifindex)
+		pinned = pinned_program(conf, "link-", name, ifindex);
+	if (!ifindex) {
+		would = "fail";
+		why = "there is no such interface";
+	} else if (conf->attach == CONF_ATTACH_DISPATCHER) {
+		would = "join";
 	} else if (pinned) {
-		printf("  %-15s adopted: program %u is exchanged in its link\n", name, pinned);
+		would = "adopt";
 	} else if (there) {
-		printf("  %-15s program %u is there and not ours to exchange: the start would fail; "
-		       "remove it (`bpftool net detach xdp dev %s`)\n",
-		       name, there, name);
-		return 1;
-	} else {
-		printf("  %-15s attached by a link, %s\n", name, modes[conf->mode]);
+		would = "fail";
+		why = "another program is there";
 	}
-	return 0;
+	return json_pack("{ss ss ss sI ss}", "name", name, "would", would, "mode", modes[conf->mode], "program",
+			 (json_int_t)(pinned ? pinned : there), "why", why);
+}
+
+/* ---- the other programs ------------------------------------------------------------------------ */
+
+static json_t *listen_of(const struct conf *conf)
+{
+	uint32_t program = pinned_program(&conf->agent, "", STEER_LINK, 0);
+	const char *would = conf->tunnels.enabled ? program ? "adopt" : "attach" : program ? "detach" : "nothing";
+
+	return json_pack("{ss sI}", "would", would, "program", (json_int_t)program);
+}
+
+/* Its maps hold nothing that outlives the loader: each start makes them anew. */
+static json_t *egress_of(const struct conf_agent *conf)
+{
+	json_t *interfaces = json_array();
+	bool leads = false;
+
+	for (size_t i = 0; i < conf->nservices; i++)
+		leads |= conf->services[i].check.through_service;
+	if (leads)
+		json_array_append_new(interfaces, json_string("lo"));
+	if (conf->decap.mss != CONF_MSS_OFF && conf->decap.nfrom)
+		for (size_t i = 0; i < conf->ninterfaces; i++)
+			json_array_append_new(interfaces, json_string(conf->interfaces[i]));
+	return json_pack("{s[ssss] so}", "maps", "egress", "egress_addrs", "probes", "egress_counts", "interfaces", interfaces);
 }
 
 /* ---- maps ------------------------------------------------------------------------------------ */
@@ -89,53 +112,82 @@ static bool can_pin(const char *pin)
 	return (unsigned long)fs.f_type == BPF_FS;
 }
 
-static int maps(const struct conf_agent *conf)
+static const char *const map_would[] = { "make", "keep", "migrate", "fail" };
+
+static bool has_map(const json_t *list, const char *name)
+{
+	json_t *map;
+	size_t i;
+
+	json_array_foreach (list, i, map)
+		if (!strcmp(json_string_value(json_object_get(map, "name")), name))
+			return true;
+	return false;
+}
+
+/* Programs share maps: each is there once. 0, or the -errno of a plan that could not be made. */
+static int add_maps(json_t *list, const char *of, const struct migrate_plan *plan, int n)
+{
+	for (int i = 0; i < n; i++) {
+		const struct migrate_plan *p = &plan[i];
+
+		if (has_map(list, p->name))
+			continue;
+		json_array_append_new(list, json_pack("{ss ss ss sI sI sI sI sI ss}", "name", p->name, "of", of, "would",
+						      map_would[p->what], "entries", (json_int_t)p->entries, "had_entries",
+						      (json_int_t)p->had, "value_bytes", (json_int_t)p->value,
+						      "had_value_bytes", (json_int_t)p->had_value, "bytes",
+						      (json_int_t)p->bytes, "why", p->why));
+	}
+	return n < 0 ? n : 0;
+}
+
+static json_int_t count_maps(const json_t *list, const char *would)
+{
+	json_int_t n = 0;
+	json_t *map;
+	size_t i;
+
+	json_array_foreach (list, i, map)
+		n += !strcmp(json_string_value(json_object_get(map, "would")), would);
+	return n;
+}
+
+static json_t *maps_of(const struct conf *conf)
 {
 	struct migrate_plan plan[MAPS_MAX];
-	int n = attach_plan(conf, plan, MAPS_MAX), count[MIGRATE_REFUSE + 1] = { 0 };
-	uint64_t bytes = 0;
+	json_t *list = json_array(), *map;
+	char why[640] = "";
+	json_int_t bytes = 0;
+	size_t i;
+	int rc = add_maps(list, "edge", plan, attach_plan(&conf->agent, plan, MAPS_MAX));
 
-	if (!can_pin(conf->pin)) {
-		printf("maps: %s is not on a BPF file system: mount -t bpf bpf /sys/fs/bpf\n", conf->pin);
-		return 1;
-	}
-	if (geteuid()) {
-		printf("maps in %s: only root can see them\n", conf->pin);
-		return 1;
-	}
-	if (n < 0) {
-		printf("maps: cannot be looked at: %s\n", strerror(-n));
-		return 1;
-	}
-	for (int i = 0; i < n; i++) {
-		count[plan[i].what]++;
-		bytes += plan[i].bytes;
-	}
-	printf("maps in %s: %d kept, %d migrated, %d made, %d in the way; about %.0f MiB in all\n",
-	       conf->pin, count[MIGRATE_KEEP], count[MIGRATE_CHANGE], count[MIGRATE_NEW],
-	       count[MIGRATE_REFUSE], (double)bytes / 1048576);
-	for (int i = 0; i < n; i++)
-		if (plan[i].what == MIGRATE_CHANGE || plan[i].what == MIGRATE_REFUSE)
-			printf("  %-15s %s: %s\n", plan[i].name,
-			       plan[i].what == MIGRATE_CHANGE ? "migrated" : "in the way",
-			       plan[i].why);
-	return count[MIGRATE_REFUSE] != 0;
+	if (!rc && conf->tunnels.enabled)
+		rc = add_maps(list, "listen", plan, steer_plan(&conf->agent, plan, MAPS_MAX));
+	json_array_foreach (list, i, map)
+		bytes += json_integer_value(json_object_get(map, "bytes"));
+	if (!can_pin(conf->agent.pin))
+		snprintf(why, sizeof(why), "maps: %s is not on a BPF file system: mount -t bpf bpf /sys/fs/bpf", conf->agent.pin);
+	else if (geteuid())
+		snprintf(why, sizeof(why), "maps in %s: only root can see them", conf->agent.pin);
+	else if (rc)
+		snprintf(why, sizeof(why), "maps: cannot be looked at: %s", strerror(-rc));
+	return json_pack("{ss sI sI sI sI sI ss so}", "folder", conf->agent.pin, "bytes", bytes, "kept",
+			 count_maps(list, "keep"), "migrated", count_maps(list, "migrate"), "made",
+			 count_maps(list, "make"), "in_the_way", count_maps(list, "fail"), "error",
+			 why, "list", list);
 }
 
 /* ---- what the services need ------------------------------------------------------------------- */
 
-static int need(const char *what, uint64_t used, uint64_t limit)
+static json_t *need(const char *what, uint64_t used, uint64_t limit)
 {
-	printf("  %-15s %llu of %llu%s%s\n", what, (unsigned long long)used,
-	       (unsigned long long)limit, used > limit ? ": too many; raise agent.limits." : "",
-	       used > limit ? what : "");
-	return used > limit;
+	return json_pack("{ss sI sI}", "name", what, "used", (json_int_t)used, "limit", (json_int_t)limit);
 }
 
-static int services(const struct conf_agent *conf)
+static json_t *limits_of(const struct conf_agent *conf)
 {
 	uint64_t slots = 0, addresses = 0, backends = 0, n = 0;
-	int failed = 0;
 
 	for (size_t i = 0; i < conf->nservices; i++) {
 		const struct conf_service *s = &conf->services[i];
@@ -147,35 +199,175 @@ static int services(const struct conf_agent *conf)
 		addresses += 2 * s->naddresses; /* the second for echo */
 		backends += s->nbackends;
 	}
-	printf("limits (tunnels, and former owners of slots, come on top):\n");
-	failed |= need("services", n, conf->limits.services);
-	failed |= need("slots", slots, conf->limits.slots);
-	failed |= need("addresses", addresses, conf->limits.addresses);
-	failed |= need("backends", backends, conf->limits.backends - 1);
-	failed |= need("nat_ports", (uint64_t)conf->nat.naddresses * WEIR_NAT_PORTS, conf->limits.nat_ports);
+	return json_pack("[ooooo]", need("services", n, conf->limits.services), need("slots", slots, conf->limits.slots),
+			 need("addresses", addresses, conf->limits.addresses),
+			 need("backends", backends, conf->limits.backends - 1),
+			 need("nat_ports", (uint64_t)conf->nat.naddresses * WEIR_NAT_PORTS, conf->limits.nat_ports));
+}
+
+static json_t *services_of(const struct conf_agent *conf)
+{
+	json_t *list = json_array();
+
 	for (size_t i = 0; i < conf->nservices; i++) {
 		const struct conf_service *s = &conf->services[i];
 
-		printf("service %s: %zu addresses, %u slots, %zu backends%s\n", s->name,
-		       s->naddresses, s->slots, s->nbackends,
-		       s->naddresses ? "" : "; only measured, its rates are published");
+		json_array_append_new(list, json_pack("{ss sI sI sI sb}", "name", s->name, "addresses",
+						      (json_int_t)s->naddresses, "slots", (json_int_t)s->slots, "backends",
+						      (json_int_t)s->nbackends, "balanced", s->naddresses != 0));
 	}
-	return failed;
+	return list;
 }
 
-int plan_print(const struct conf *conf)
+/* ---- told ------------------------------------------------------------------------------------ */
+
+static const char *text(const json_t *o, const char *key)
 {
-	const struct conf_agent *agent = &conf->agent;
-	int failed = 0;
+	const char *value = json_string_value(json_object_get(o, key));
+
+	return value ? value : "";
+}
+
+static long long number(const json_t *o, const char *key)
+{
+	return json_integer_value(json_object_get(o, key));
+}
+
+static void tell_interface(const json_t *i)
+{
+	const char *name = text(i, "name"), *would = text(i, "would"), *mode = text(i, "mode");
+	long long program = number(i, "program");
+
+	mode = strcmp(mode, "auto") ? mode : "native, or generic where the driver has no XDP";
+	if (!strcmp(would, "join"))
+		printf("  %-15s attached through libxdp's dispatcher, %s%s\n", name, mode,
+		       program ? "; beside what is there" : "");
+	else if (!strcmp(would, "adopt"))
+		printf("  %-15s adopted: program %lld is exchanged in its link\n", name, program);
+	else if (!strcmp(would, "attach"))
+		printf("  %-15s attached by a link, %s\n", name, mode);
+	else if (program)
+		printf("  %-15s program %lld is there and not ours to exchange: the start would fail; "
+		       "remove it (`bpftool net detach xdp dev %s`)\n",
+		       name, program, name);
+	else
+		printf("  %-15s %s\n", name, text(i, "why"));
+}
+
+static void tell_programs(const json_t *plan)
+{
+	const json_t *listen = json_object_get(plan, "listen"), *egress = json_object_get(plan, "egress");
+	const char *would = text(listen, "would");
+	json_t *name;
+	size_t i;
+
+	if (!strcmp(would, "adopt"))
+		printf("tunnels' listener: adopted: program %lld is exchanged in its link\n", number(listen, "program"));
+	else if (strcmp(would, "nothing"))
+		printf("tunnels' listener: %s this network namespace\n",
+		       strcmp(would, "attach") ? "not configured any more: detached from" : "attached by a link to");
+	printf("tc program: its maps are made anew:");
+	json_array_foreach (json_object_get(egress, "maps"), i, name)
+		printf(" %s", json_string_value(name));
+	json_array_foreach (json_object_get(egress, "interfaces"), i, name)
+		printf("%s%s", i ? ", " : "; attached where it is needed: ", json_string_value(name));
+	putchar('\n');
+}
+
+static void tell_maps(const json_t *maps)
+{
+	json_t *map;
+	size_t i;
+
+	if (*text(maps, "error")) {
+		printf("%s\n", text(maps, "error"));
+		return;
+	}
+	printf("maps in %s: %lld kept, %lld migrated, %lld made, %lld in the way; about %.0f MiB in all\n",
+	       text(maps, "folder"), number(maps, "kept"), number(maps, "migrated"), number(maps, "made"),
+	       number(maps, "in_the_way"), (double)number(maps, "bytes") / 1048576);
+	json_array_foreach (json_object_get(maps, "list"), i, map) {
+		bool fails = !strcmp(text(map, "would"), "fail");
+
+		if (fails || !strcmp(text(map, "would"), "migrate"))
+			printf("  %-15s %s: %s\n", text(map, "name"), fails ? "in the way" : "migrated", text(map, "why"));
+		else if (!strcmp(text(map, "of"), "listen"))
+			printf("  %-15s %s, of tunnels' listener\n", text(map, "name"),
+			       strcmp(text(map, "would"), "keep") ? "made" : "kept");
+	}
+}
+
+static void tell_needs(const json_t *plan)
+{
+	json_t *each;
+	size_t i;
+
+	printf("limits (tunnels, and former owners of slots, come on top):\n");
+	json_array_foreach (json_object_get(plan, "limits"), i, each) {
+		bool over = number(each, "used") > number(each, "limit");
+
+		printf("  %-15s %lld of %lld%s%s\n", text(each, "name"), number(each, "used"), number(each, "limit"),
+		       over ? ": too many; raise agent.limits." : "", over ? text(each, "name") : "");
+	}
+	json_array_foreach (json_object_get(plan, "services"), i, each)
+		printf("service %s: %lld addresses, %lld slots, %lld backends%s\n", text(each, "name"),
+		       number(each, "addresses"), number(each, "slots"), number(each, "backends"),
+		       json_is_true(json_object_get(each, "balanced")) ? "" : "; only measured, its rates are published");
+}
+
+static void tell(const json_t *plan)
+{
+	json_t *each;
+	size_t i;
 
 	printf("interfaces:\n");
-	for (size_t i = 0; i < agent->ninterfaces; i++)
-		failed |= interface(agent, agent->interfaces[i]);
-	failed |= maps(agent);
-	failed |= services(agent);
-	if (geteuid())
+	json_array_foreach (json_object_get(plan, "interfaces"), i, each)
+		tell_interface(each);
+	tell_programs(plan);
+	tell_maps(json_object_get(plan, "maps"));
+	tell_needs(plan);
+	if (!json_is_true(json_object_get(plan, "root")))
 		printf("not root: what is pinned and attached now could not be seen\n");
-	printf(failed ? "weir-agent could not start like this; nothing was changed\n"
-		      : "nothing was changed\n");
-	return failed;
+	printf(json_is_true(json_object_get(plan, "ok")) ? "nothing was changed\n"
+							  : "weir-agent could not start like this; nothing was changed\n");
+}
+
+static bool would_start(const json_t *plan)
+{
+	const json_t *maps = json_object_get(plan, "maps");
+	bool ok = !number(maps, "in_the_way") && !*text(maps, "error");
+	json_t *each;
+	size_t i;
+
+	json_array_foreach (json_object_get(plan, "interfaces"), i, each)
+		ok &= strcmp(text(each, "would"), "fail") != 0;
+	json_array_foreach (json_object_get(plan, "limits"), i, each)
+		ok &= number(each, "used") <= number(each, "limit");
+	return ok;
+}
+
+int plan_print(const struct conf *conf, bool as_json)
+{
+	json_t *interfaces = json_array(), *plan;
+	bool ok;
+
+	for (size_t i = 0; i < conf->agent.ninterfaces; i++)
+		json_array_append_new(interfaces, interface_of(&conf->agent, conf->agent.interfaces[i]));
+	plan = json_pack("{so so so so so so sb}", "interfaces", interfaces, "listen", listen_of(conf), "egress",
+			 egress_of(&conf->agent), "maps", maps_of(conf), "limits", limits_of(&conf->agent), "services",
+			 services_of(&conf->agent), "root", geteuid() == 0);
+	if (!plan) {
+		fprintf(stderr, "weir-agent: out of memory\n");
+		return 1;
+	}
+	ok = would_start(plan);
+	json_object_set_new(plan, "ok", json_boolean(ok));
+	if (as_json) {
+		json_dumpf(plan, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+		putchar('\n');
+	} else {
+		tell(plan);
+	}
+	json_decref(plan);
+	return !ok;
 }

@@ -132,6 +132,20 @@ int steer_open(struct steer **out, const struct conf_agent *conf)
 	return 0;
 }
 
+int steer_plan(const struct conf_agent *conf, struct migrate_plan *out, size_t max)
+{
+	struct listen *skel = listen__open();
+	int rc;
+
+	if (!skel)
+		return -errno;
+	rc = limits_apply(skel->obj, conf);
+	if (!rc)
+		rc = migrate_plan(skel->obj, conf->pin, out, max);
+	listen__destroy(skel);
+	return rc;
+}
+
 void steer_close(struct steer *steer)
 {
 	if (!steer)

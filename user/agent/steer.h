@@ -23,6 +23,10 @@ void steer_fds(const struct steer *steer, struct maps_fds *fds);
 /* Takes down what an earlier start with tunnels left. */
 void steer_remove(const char *pin);
 
+/* What a start with tunnels would do with its maps (migrate_plan()). How many, or -errno. */
+struct migrate_plan;
+int steer_plan(const struct conf_agent *conf, struct migrate_plan *out, size_t max);
+
 /* The pinned link's name under `pin`. */
 #define STEER_LINK "listen-link"
 
