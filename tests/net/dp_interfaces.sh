@@ -34,8 +34,26 @@ flows() { # NODE: 40 connections for a second and 500 datagrams, all of them
 }
 attached() { in_ns edge ip -d link show "$1" | grep -c "prog/xdp"; }
 
+# What the program knows of a device of the edge (`devices`): its flags and link address, or nothing.
+known() {
+	bpftool -j map dump pinned /sys/fs/bpf/edge/devices | jq -r --argjson i "$(in_ns edge ip -j link show dev "$1" | jq '.[0].ifindex')" '.[].formatted |
+		select(.key == $i) | .value | "\(.flags) \(.mac | map(tostring) | join(":"))"'
+}
+knows() { [ "$(known "$1")" = "$2" ]; }
+in_ns edge ip link add name bridge0 type bridge
+declare -A host=([native]="1 0:0:0:0:0:0" [generic]="") # in generic mode the kernel sends by any device
+
 for mode in native generic; do
 	check "$mode: two interfaces" tool edge -m $mode -i eth0 -i eth1
+	check "$mode: the program knows its own link address" is "$(known eth1)" "2 2:0:0:0:1:1"
+	check "$mode: and what it cannot send by" is "$(known bridge0)" "${host[$mode]}"
+	in_ns edge ip link set eth1 address 02:00:00:00:01:02
+	check "$mode: a new address is told" until_true 5 knows eth1 "2 2:0:0:0:1:2"
+	in_ns edge ip link set eth1 address 02:00:00:00:01:01
+	in_ns edge ip link add link eth1 name mac0 type macvlan
+	check "$mode: a new device, too" until_true 5 knows mac0 "${host[$mode]}"
+	in_ns edge ip link del mac0
+	check "$mode: and the old address again" until_true 5 knows eth1 "2 2:0:0:0:1:1"
 	check "$mode: said" is "$(ask edge interfaces)" "eth0 $mode link eth1 $mode link"
 	set_up
 	check "$mode: a client on the backends' link" flows client
