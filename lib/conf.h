@@ -75,6 +75,10 @@ struct conf_service {
 	size_t nbackends;
 };
 
+/* What agent.announce leads: as many as the loader takes in a message. */
+#define CONF_ANNOUNCE_MAX 1024
+/* The routing table of checks through the packet path. */
+#define CONF_CHECKS_TABLE 119
 /* As many as NAT has places (bpf/abi/nat.h); the table of ports may have room for less. */
 #define CONF_NAT_ADDRESSES_MAX 16
 

@@ -375,6 +375,7 @@ static void check_agent(const struct conf *conf, struct conf_faults *faults)
 		conf_fault(faults, "agent.interfaces",
 			   "is missing, but services have addresses; name the interfaces "
 			   "on which their packets arrive");
+	conf_check_announce(a, faults);
 	conf_check_nat(conf, faults);
 	if (a->decap.nfrom && !a->decap.ninterfaces)
 		conf_fault(faults, "agent.decap.interfaces",

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * conf_check_options.c -- what the options of a balanced service (affinity, choice, QUIC) ask of the rest.
+ * conf_check_options.c -- what the options of a balanced service (affinity, choice, QUIC) ask of the rest,
+ * and agent.announce, which leads addresses of all of them.
  */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -87,6 +89,51 @@ static void check_quic(const struct conf_service *s, const char *path, struct co
 			   "at most %" PRIu32, 19 - s->quic.server_id);
 	for (size_t i = 0; i < s->nbackends; i++)
 		check_quic_id(s, path, i, faults);
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct addr_prefix));
+}
+
+/* Addresses and networks of services, each once whatever its ports. */
+static size_t count_announced(const struct conf_agent *a)
+{
+	size_t room = 1, n = 0, different = 0;
+	struct addr_prefix *all;
+
+	for (size_t i = 0; i < a->nservices; i++)
+		room += a->services[i].naddresses;
+	all = calloc(room, sizeof(*all));
+	for (size_t i = 0; all && i < a->nservices; i++)
+		for (size_t k = 0; k < a->services[i].naddresses; k++) {
+			all[n].addr = a->services[i].addresses[k].addr;
+			all[n++].len = a->services[i].addresses[k].prefix;
+		}
+	if (all)
+		qsort(all, n, sizeof(*all), by_bytes);
+	for (size_t i = 0; i < n; i++)
+		different += !i || by_bytes(&all[i - 1], &all[i]);
+	free(all);
+	return different;
+}
+
+void conf_check_announce(const struct conf_agent *a, struct conf_faults *faults)
+{
+	/* The kernel's default, main and local, and the one of checks through the packet path. */
+	static const uint32_t used[] = { CONF_CHECKS_TABLE, 253, 254, 255 };
+	size_t n;
+
+	for (size_t i = 0; i < sizeof(used) / sizeof(*used); i++)
+		if (a->announce == used[i])
+			conf_fault(faults, "agent.announce", "table %" PRIu32 " is in use by %s; take another, such "
+				   "as 120", used[i], i ? "the host itself" : "health checks");
+	if (!a->announce)
+		return;
+	n = count_announced(a);
+	if (n > CONF_ANNOUNCE_MAX)
+		conf_fault(faults, "agent.announce", "leads at most %d addresses, and services have %zu; announce "
+			   "networks of them, or none here", CONF_ANNOUNCE_MAX, n);
 }
 
 void conf_check_options(const struct conf_agent *a, size_t n, const char *path,

@@ -244,7 +244,8 @@ static const struct conf_key agent_keys[] = {
 	  .fallback = "0x77", .doc = "Firewall mark of the health checks' packets." },
 	{ "announce", CONF_NUMBER, AT(conf_agent, announce), .max = UINT32_MAX, .fallback = "0",
 	  .doc = "Routing table that is kept filled with the addresses of services that have a backend "
-		 "up, for a routing daemon to announce; 0: none." },
+		 "up, for a routing daemon to announce; at most 1,024. Not 119, 253, 254 or 255, which are in "
+		 "use; 0: none." },
 	{ "forward", CONF_SWITCH, AT(conf_agent, forward), .words = words_switch, .fallback = "off",
 	  .doc = "on: what is for no service and not for this host is forwarded between the interfaces "
 		 "by the kernel's routes, before its firewall." },

@@ -109,6 +109,8 @@ void conf_check(const struct conf *conf, struct conf_faults *faults);
 void conf_check_tunnels(const struct conf *conf, struct conf_faults *faults);
 /* Its part for agent.nat (conf_check_nat.c). */
 void conf_check_nat(const struct conf *conf, struct conf_faults *faults);
+/* agent.announce (conf_check_options.c). */
+void conf_check_announce(const struct conf_agent *a, struct conf_faults *faults);
 /* Of a service's options (conf_check_options.c); path is its own. */
 void conf_check_options(const struct conf_agent *a, size_t n, const char *path,
 			struct conf_faults *faults);

@@ -236,6 +236,32 @@ static void hostile_files(void **state)
 	assert_null(conf);
 }
 
+/* Each once, whatever its ports: as many as a message to the loader holds. */
+static void too_many_to_announce(void **state)
+{
+	static char text[200000];
+	const char *said;
+
+	(void)state;
+	for (int n = 1024; n <= 1025; n++) {
+		struct conf *conf = NULL;
+		char *p = text;
+		int err;
+
+		p += sprintf(p, "agent:\n  interfaces: [eth1]\n  announce: 120\n  services:\n");
+		for (int i = 0; i < n; i++)
+			p += sprintf(p, "    - name: s%d\n      addresses: [198.18.%d.%d:80/tcp, 198.18.%d.%d:443/tcp]\n"
+				     "      backends: [{name: b1, address: 198.19.1.11}]\n",
+				     i, i >> 8, i & 255, i >> 8, i & 255);
+		err = load(&conf, text, &said);
+		assert_int_equal(err, n == 1024 ? 0 : -EINVAL);
+		if (err)
+			assert_non_null(strstr(said, "weir.yaml:3: agent.announce: leads at most 1024 addresses, "
+						     "and services have 1025; "));
+		conf_free(conf);
+	}
+}
+
 /* ---- tests/conf: "# expect: LINE: KEY" on the first line ---- */
 
 /* Returns 1 when the file is not refused as it says, with the reason on standard error. */
@@ -394,6 +420,7 @@ int main(void)
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(all_faults_at_once_in_order),
 		cmocka_unit_test(hostile_files),
+		cmocka_unit_test(too_many_to_announce),
 		cmocka_unit_test(broken_files),
 		cmocka_unit_test(examples_load),
 		cmocka_unit_test(the_man_page_has_every_key),

@@ -258,6 +258,7 @@ struct agent {
 	uint64_t notes_at_us;
 	bool notes_alarm;
 	struct agent_metrics *metrics;
+	bool nat_shown;
 	struct service **services;
 	size_t n;
 	uint64_t last_tick_us;

@@ -31,8 +31,9 @@ int dataplane_egress_counts(struct dataplane *dp, uint64_t out[WEIR_EGRESS_COUNT
 
 int dataplane_announce(struct dataplane *dp, uint32_t table, const struct addr_prefix *prefix, size_t n)
 {
-	if (n > LOADER_BODY_MAX / sizeof(*prefix))
-		return dataplane_fail(dp, -E2BIG, "too many addresses to announce: %zu", n);
+	if (n > CONF_ANNOUNCE_MAX)
+		return dataplane_fail(dp, -E2BIG, "agent.announce: at most %d addresses, these are %zu; announce "
+				      "networks of them", CONF_ANNOUNCE_MAX, n);
 	dataplane_prepare(dp, table, 0, prefix, n * sizeof(*prefix));
 	return dataplane_do(dp, LOADER_ANNOUNCE);
 }

@@ -200,23 +200,42 @@ bool egress_is_there(uint32_t ifindex)
 	return !find(ifindex, &ours) && ours;
 }
 
+bool egress_is_own(const struct egress_path *e, uint32_t ifindex)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = EGRESS_PRIORITY);
+	struct bpf_prog_info info = { 0 };
+	uint32_t len = sizeof(info);
+
+	return !bpf_tc_query(&hook, &opts) &&
+	       !bpf_obj_get_info_by_fd(bpf_program__fd(e->skel->progs.weir_egress), &info, &len) &&
+	       info.id == opts.prog_id;
+}
+
+int egress_remove(struct netlink *nl, uint32_t ifindex)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
+		    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+	int rc = egress_detach(ifindex);
+
+	if (!rc && netlink_filters(nl, ifindex) == 0)
+		bpf_tc_hook_destroy(&hook);
+	return rc;
+}
+
 static int take_off(struct netlink *nl, const struct if_nameindex *i)
 {
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)i->if_index,
-		    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
 	bool ours = false;
 	int rc;
 
 	if (find(i->if_index, &ours) || !ours)
 		return 0;
-	rc = egress_detach(i->if_index);
+	rc = egress_remove(nl, i->if_index);
 	if (rc) {
 		fprintf(stderr, "weir-agent: %s: the tc program cannot be removed: %s\n", i->if_name,
 			strerror(-rc));
 		return rc;
 	}
-	if (netlink_filters(nl, i->if_index) == 0)
-		bpf_tc_hook_destroy(&hook);
 	printf("%s: tc program removed\n", i->if_name);
 	return 0;
 }

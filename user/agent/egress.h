@@ -30,11 +30,15 @@ int egress_addresses(struct egress_path *e, const struct addr *own, size_t n);
  * place. Failures are logged, six a minute at most. */
 int egress_attach(struct egress_path *e, struct netlink *nl, const char *interface, uint32_t ifindex);
 int egress_detach(uint32_t ifindex);
+/* And clsact, too, where nothing else is in it. */
+int egress_remove(struct netlink *nl, uint32_t ifindex);
 /* The packets of a socket go to a backend. cookie: SO_COOKIE. */
 int egress_probe(struct egress_path *e, uint64_t cookie, uint16_t backend, uint8_t encap);
 int egress_counts(struct egress_path *e, uint64_t out[WEIR_EGRESS_COUNT]);
 
 bool egress_is_there(uint32_t ifindex);
+/* It is that which we loaded ourselves, not another process's. */
+bool egress_is_own(const struct egress_path *e, uint32_t ifindex);
 
 /* Takes the program off every interface of this network namespace, and clsact too where nothing else is in
  * it; says so on standard output. Needs root. */

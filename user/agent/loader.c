@@ -478,6 +478,7 @@ void loader_run(int sock, const struct conf_agent *conf, const struct conf_tunne
 	if (!l->out.result) {
 		serve(l);
 		loader_samples_clear(l); /* nobody reads any more */
+		loader_probes_clear(l);
 	}
 	_exit(l->out.result ? 1 : 0);
 }

@@ -4,6 +4,7 @@
  * announce, health checks that travel as traffic does, and the routes that a routing daemon announces
  * (see loader.h, bpf/egress.bpf.c).
  */
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -51,6 +52,17 @@ static uint16_t mss(int64_t bytes)
 	return bytes < MSS_MIN ? MSS_MIN : bytes > UINT16_MAX ? UINT16_MAX : (uint16_t)bytes;
 }
 
+/* `weir rescue` takes the XDP programs first: what it takes then is not put back. */
+static bool serves_still(const struct loader *l)
+{
+	uint32_t id;
+
+	for (size_t i = 0; i < l->nserving; i++)
+		if (!bpf_xdp_query_id((int)l->serving[i], 0, &id) && id)
+			return true;
+	return !l->nserving;
+}
+
 static void hang(struct loader *l, uint32_t ifindex)
 {
 	char name[IFNAMSIZ] = "";
@@ -59,7 +71,7 @@ static void hang(struct loader *l, uint32_t ifindex)
 	while (i < l->nclamped && l->clamped[i] != ifindex)
 		i++;
 	/* Who changes the queueing disciplines of an interface takes it away with them. */
-	if (i < l->nclamped && egress_is_there(ifindex))
+	if (i < l->nclamped && (egress_is_there(ifindex) || !serves_still(l)))
 		return;
 	if_indextoname(ifindex, name);
 	if (i < LOADER_CLAMPED_MAX && !egress_attach(l->egress, l->nl, name, ifindex)) {
@@ -68,6 +80,20 @@ static void hang(struct loader *l, uint32_t ifindex)
 		log_info("%s: service addresses announce an MSS of at most %u (IPv4), %u (IPv6)", name,
 			 l->settings.mss4, l->settings.mss6);
 	}
+}
+
+static bool has(const uint32_t *list, size_t n, uint32_t ifindex)
+{
+	for (size_t i = 0; i < n; i++)
+		if (list[i] == ifindex)
+			return true;
+	return false;
+}
+
+/* Answers leave by interfaces that serve, and by those where packets are taken. */
+static bool wants_program(const struct loader *l, uint32_t ifindex)
+{
+	return has(l->serving, l->nserving, ifindex) || has(l->taken, l->ntaken, ifindex);
 }
 
 void loader_clamp(struct loader *l)
@@ -88,10 +114,12 @@ void loader_clamp(struct loader *l)
 			hang(l, l->serving[i]);
 		for (size_t i = 0; i < l->ntaken; i++)
 			hang(l, l->taken[i]);
-		return;
 	}
-	while (l->nclamped)
-		egress_detach(l->clamped[--l->nclamped]);
+	for (size_t i = l->nclamped; i-- > 0;)
+		if (!on || !wants_program(l, l->clamped[i])) {
+			egress_detach(l->clamped[i]);
+			l->clamped[i] = l->clamped[--l->nclamped];
+		}
 }
 
 /* ---- probes ----------------------------------------------------------------------------------- */
@@ -153,7 +181,7 @@ static int lead(struct loader *l, const struct addr *service)
 void loader_lead_again(struct loader *l)
 {
 	/* Without the program packets of checks end here. */
-	if (!l->leads || egress_is_there(LOOPBACK_IFINDEX))
+	if (!l->leads || egress_is_there(LOOPBACK_IFINDEX) || !serves_still(l))
 		return;
 	l->leads = false;
 	hang_lo(l);
@@ -177,6 +205,16 @@ void loader_probe_tick(struct loader *l, uint32_t now)
 			l->leads = false;
 		}
 	}
+}
+
+void loader_probes_clear(struct loader *l)
+{
+	/* The next agent's may have come already: it cleared ours. */
+	if (!l->leads || !egress_is_own(l->egress, LOOPBACK_IFINDEX))
+		return;
+	netlink_routes(l->nl, NETLINK_PROBE, 0, NULL, 0);
+	netlink_probe_rule(l->nl, 0);
+	egress_remove(l->nl, LOOPBACK_IFINDEX);
 }
 
 struct choice {
@@ -306,13 +344,16 @@ int loader_do_egress_counts(struct loader *l)
 
 /* ---- announced addresses ---------------------------------------------------------------------- */
 
+_Static_assert(CONF_ANNOUNCE_MAX * sizeof(struct addr_prefix) <= LOADER_BODY_MAX, "one message");
+_Static_assert(NETLINK_PROBE_TABLE == CONF_CHECKS_TABLE, "the table that the configuration's check refuses");
+
 int loader_do_announce(struct loader *l)
 {
 	const struct addr_prefix *p = (const void *)l->in.body;
 	uint32_t n = l->in.len / sizeof(*p), table = l->in.number;
-	int rc = 0;
+	int rc;
 
-	if (n > LOADER_ANNOUNCE_MAX || l->in.len != n * sizeof(*p))
+	if (n > CONF_ANNOUNCE_MAX || l->in.len != n * sizeof(*p) || (n && !table))
 		return -EBADMSG;
 	for (uint32_t i = 0; i < n; i++)
 		if ((p[i].addr.family != AF_INET && p[i].addr.family != AF_INET6) ||
@@ -322,16 +363,24 @@ int loader_do_announce(struct loader *l)
 	if (table == RT_TABLE_MAIN || table == RT_TABLE_LOCAL || table == RT_TABLE_DEFAULT ||
 	    table == NETLINK_PROBE_TABLE)
 		return loader_answer_error(l, -EINVAL, "agent.announce: table %u is in use", table);
-	if (table != l->announced)
-		rc = netlink_routes(l->nl, NETLINK_ANNOUNCE, l->announced, NULL, 0);
-	l->announced = table;
-	if (!rc && table)
-		rc = netlink_routes(l->nl, NETLINK_ANNOUNCE, table, p, n);
+	/* In all other tables there are none then, whoever of us put them there. */
+	rc = netlink_routes(l->nl, NETLINK_ANNOUNCE, table, p, n);
 	return rc ? loader_answer_error(l, rc, "the routes of table %u cannot be set: %s", table, strerror(-rc)) :
 		    0;
 }
 
 /* ---- start ------------------------------------------------------------------------------------ */
+
+/* What an earlier process hung where this one shall not, also on interfaces that no list names any more. */
+static void detach_others(struct loader *l, bool none)
+{
+	struct if_nameindex *all = if_nameindex();
+
+	for (const struct if_nameindex *i = all; i && i->if_index; i++)
+		if (none || !wants_program(l, i->if_index))
+			egress_detach(i->if_index);
+	if_freenameindex(all);
+}
 
 int loader_start_egress(struct loader *l, const struct conf_agent *conf)
 {
@@ -341,7 +390,6 @@ int loader_start_egress(struct loader *l, const struct conf_agent *conf)
 	for (size_t i = 0; i < conf->ninterfaces && l->nserving < LOADER_CLAMPED_MAX / 2; i++)
 		l->serving[l->nserving++] = if_nametoindex(conf->interfaces[i]);
 	/* Otherwise what an earlier process announced stays until the agent knows better. */
-	l->announced = conf->announce;
 	if (!conf->announce)
 		netlink_routes(l->nl, NETLINK_ANNOUNCE, 0, NULL, 0);
 	if (!rc)
@@ -359,8 +407,6 @@ int loader_start_egress(struct loader *l, const struct conf_agent *conf)
 	if (!rc)
 		rc = netlink_probe_rule(l->nl, 0);
 	egress_detach(LOOPBACK_IFINDEX);
-	if (l->mss == CONF_MSS_OFF || !conf->decap.nfrom)
-		for (size_t i = 0; i < l->nserving; i++)
-			egress_detach(l->serving[i]);
+	detach_others(l, l->mss == CONF_MSS_OFF || !conf->decap.nfrom);
 	return rc;
 }

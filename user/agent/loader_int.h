@@ -17,7 +17,6 @@
 #define LOADER_EDGES_MAX    1024
 #define LOADER_CLAMPED_MAX  128
 #define LOADER_LED_MAX	    256
-#define LOADER_ANNOUNCE_MAX 1024
 
 struct loader {
 	int sock;
@@ -51,7 +50,6 @@ struct loader {
 	bool leads;		      /* the program hangs at the loopback interface */
 	uint32_t lead_tried;	      /* when, monotonic seconds */
 	int lead_failed;	      /* and what came of it */
-	uint32_t announced;	      /* the table */
 	bool started;
 	bool unresolved;	      /* some next hop is not known yet */
 	bool stale;		      /* the kernel's tables changed since they were read */
@@ -123,6 +121,8 @@ void loader_clamp(struct loader *l);
 void loader_lead_again(struct loader *l);
 /* Each second: addresses that no check asks for are led nowhere. */
 void loader_probe_tick(struct loader *l, uint32_t now);
+/* Nobody checks any more: what led checks goes. */
+void loader_probes_clear(struct loader *l);
 int loader_do_probe(struct loader *l);
 int loader_do_egress_counts(struct loader *l);
 int loader_do_announce(struct loader *l);

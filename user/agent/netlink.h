@@ -75,8 +75,8 @@ enum netlink_routes {
 /* Makes one, or takes it away; fine when it is, or was, so already. table: for NETLINK_ANNOUNCE. */
 int netlink_route(struct netlink *nl, enum netlink_routes kind, uint32_t table,
 		  const struct addr_prefix *prefix, bool add);
-/* Makes these, and takes away what was made of the kind for others. Table 0 with NETLINK_ANNOUNCE and no
- * prefixes: in every table. */
+/* Makes these, and takes away what was made of the kind for others; of NETLINK_ANNOUNCE also in every other
+ * table. */
 int netlink_routes(struct netlink *nl, enum netlink_routes kind, uint32_t table,
 		   const struct addr_prefix *prefix, size_t n);
 /* The rule, for both families: packets of this mark look into NETLINK_PROBE_TABLE. Mark 0: none do. */

@@ -19,7 +19,6 @@ struct found {
 
 struct routes {
 	enum netlink_routes kind;
-	uint32_t table; /* 0: any */
 	struct found found[ROUTES_MAX];
 	size_t n;
 };
@@ -54,7 +53,7 @@ static void route_found(void *arg, const struct nlmsghdr *head)
 		else if (a->rta_type == RTA_TABLE)
 			memcpy(&f.table, RTA_DATA(a), sizeof(f.table));
 	}
-	if (f.prefix.addr.family && (!all->table || f.table == all->table))
+	if (f.prefix.addr.family && (all->kind == NETLINK_ANNOUNCE || f.table == route_table(all->kind, 0)))
 		all->found[all->n++] = f;
 }
 
@@ -126,12 +125,12 @@ int netlink_routes(struct netlink *nl, enum netlink_routes kind, uint32_t table,
 		rc = netlink_route(nl, kind, table, &prefix[i], true);
 	if (!rc) {
 		all->kind = kind;
-		all->table = route_table(kind, table);
 		all->n = 0;
 		rc = routes_list(nl, all);
 	}
 	for (size_t i = 0; !rc && i < all->n; i++)
-		if (!prefix_listed(prefix, n, &all->found[i].prefix))
+		if (all->found[i].table != route_table(kind, table) ||
+		    !prefix_listed(prefix, n, &all->found[i].prefix))
 			rc = netlink_route(nl, kind, all->found[i].table, &all->found[i].prefix, false);
 	free(all);
 	return rc;

@@ -326,12 +326,14 @@ static void update_notes(const struct agent_metrics *a, const struct agent *agen
 	metric_set(metric_series(a->notes_alarm, NULL), agent->notes_alarm);
 }
 
-static void update_nat(const struct agent_metrics *a, const struct agent *agent)
+/* Nothing is said before there were addresses; after their end there are no ports. */
+static void update_nat(const struct agent_metrics *a, struct agent *agent)
 {
 	struct natset_state s;
 
-	if (dataplane_nat(agent->dp, &s) < 0 || !s.addresses)
+	if (dataplane_nat(agent->dp, &s) < 0 || !(s.addresses || agent->nat_shown))
 		return;
+	agent->nat_shown = true;
 	metric_set(metric_series(a->nat_ports, NULL), s.ports);
 	metric_set(metric_series(a->nat_used, NULL), s.used);
 	metric_set(metric_series(a->nat_open, NULL), s.open);
