@@ -543,7 +543,7 @@ static int unpin(const struct conf_agent *conf, const char *name)
 int dataplane_detach(const struct conf_agent *conf)
 {
 	DIR *dir = opendir(conf->pin);
-	int failed = 0, removed = 0;
+	int missing = dir ? 0 : errno, failed = 0, removed = 0;
 	struct netlink *nl = NULL;
 	struct dirent *e;
 
@@ -562,11 +562,10 @@ int dataplane_detach(const struct conf_agent *conf)
 				"removed\n");
 		failed = 1;
 	}
-	failed |= egress_take_down() != 0;
 	netlink_close(nl);
 	if (!dir) {
 		printf("%s: nothing is pinned\n", conf->pin);
-		return errno == ENOENT ? 0 : 1;
+		return egress_take_down() || missing != ENOENT;
 	}
 	while ((e = readdir(dir))) {
 		if (e->d_name[0] == '.')
@@ -578,6 +577,7 @@ int dataplane_detach(const struct conf_agent *conf)
 	removed -= failed;
 	if (!failed && rmdir(conf->pin) && errno != ENOENT)
 		failed = 1;
+	failed |= egress_take_down() != 0; /* last: an agent that lives puts them back as long as its links are there */
 	printf("%s: %d pins removed\n", conf->pin, removed);
 	return failed ? 1 : 0;
 }

@@ -275,7 +275,7 @@ static ssize_t receive(struct loader *l)
 	struct msghdr msg = { .msg_iov = &iov,
 			      .msg_iovlen = 1,
 			      .msg_control = &control,
-			      .msg_controllen = sizeof(control.room) };
+			      .msg_controllen = CMSG_LEN(sizeof(int)) }; /* CMSG_SPACE has room for two */
 	ssize_t got = recvmsg(l->sock, &msg, MSG_CMSG_CLOEXEC);
 	const struct cmsghdr *c = got < 0 ? NULL : CMSG_FIRSTHDR(&msg);
 

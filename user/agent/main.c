@@ -50,7 +50,7 @@ int main(int argc, char **argv)
 		.commands = commands,
 		.check = check,
 		.actions = {
-			{ "detach", "take the packet path down: unpin links, program and maps", detach },
+			{ "detach", "take the packet path down: unpin links, program and maps", detach, .has_json = false },
 			{ "dry-run", "show what a start would do, change nothing", plan_print, .has_json = true },
 		},
 	};
