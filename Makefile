@@ -147,7 +147,7 @@ weir_src     += tools/peers.c
 weir_src     += tools/pcapng.c tools/top.c tools/trace.c tools/trace_line.c
 weir_src     += tools/tunnel.c tools/tunnel_enroll.c tools/tunnel_origin.c tools/tunnel_show.c tools/tunnel_status.c tools/tunnel_watch.c tools/tunnel_wish.c
 
-bpf_src      := bpf/edge.bpf.c bpf/egress.bpf.c bpf/listen.bpf.c
+bpf_src      := bpf/edge.bpf.c bpf/egress.bpf.c bpf/listen.bpf.c bpf/crypt.bpf.c
 
 # packets through the program under BPF_PROG_TEST_RUN (tests/bpf/NAME.c)
 bpf_tests    := $(patsubst tests/bpf/%.c,%,$(wildcard tests/bpf/test_*.c))
@@ -387,7 +387,7 @@ $(filter build/tests/bpf/test_nat%,$(bpf_tests_bin)): build/tests/bpf/nat.o
 $(filter-out build/tests/bpf/test_nat%,$(bpf_tests_bin)): build/tests/bpf/filter.o build/tests/bpf/packets.o
 build/tests/bpf/test_random: build/tests/bpf/world.o
 $(bpf_tests_bin) $(bpf_tests_with) $(bpf_tests_some): cflags += -Ibuild
-$(bpf_tests_bin:=.o) $(bpf_tests_with) $(bpf_tests_some): | build/skel/edge.skel.h build/skel/egress.skel.h build/skel/listen.skel.h
+$(bpf_tests_bin:=.o) $(bpf_tests_with) $(bpf_tests_some): | build/skel/edge.skel.h build/skel/egress.skel.h build/skel/listen.skel.h build/skel/crypt.skel.h
 $(bpf_tests_bin): %: %.o $(bpf_tests_with) build/agent.a build/lib.a
 	$(call say,LINK)$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(ldflags) -Wl,--wrap=_cmocka_run_group_tests -lcmocka $(libs)
 build/tests/net/dp_tool: build/tests/net/dp_tool.o build/agent.a build/lib.a

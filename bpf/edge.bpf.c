@@ -7,7 +7,7 @@
  * packets are passed. Stages that are rare or long are global functions, which the kernel verifies on
  * their own. There is one way out, finish(), which counts the packet under a named reason (abi/reasons.h).
  */
-#include "vmlinux.h"
+#include "bpf/kernel.h"
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -32,6 +32,7 @@
 #include "bpf/balance.h"
 #include "bpf/two.h"
 #include "bpf/fragment.h"
+#include "bpf/cipher.h"
 #include "bpf/quic.h"
 #include "bpf/extensions.h"
 #include "bpf/forward.h"

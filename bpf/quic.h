@@ -49,6 +49,44 @@ static __always_inline bool quic_id(struct cursor *c, __u32 bytes)
 	return len && len[sizeof(__be32)] >= bytes;
 }
 
+/* The server ID at the cursor, behind the first byte, as it is. */
+static __always_inline bool quic_id_plain(struct cursor *c, const struct weir_quic *quic,
+					  struct weir_quic_key *key)
+{
+	const __u8 *at;
+
+	for (__u32 i = 0; i < WEIR_QUIC_ID_MAX && i < quic->server_id; i++) {
+		at = cursor_pull(c, 1);
+		if (!at)
+			return false;
+		key->id[i] = *at;
+	}
+	return cursor_pull(c, bounded(quic->nonce, 31));
+}
+
+/* The same of an encrypted one. */
+static __always_inline bool quic_id_encrypted(struct cursor *c, const struct weir_quic *quic,
+					      struct weir_quic_key *key)
+{
+	__u32 zero = 0, n = quic->server_id + quic->nonce;
+	struct quic_block *block = bpf_map_lookup_elem(&quic_block, &zero);
+	const __u8 *at;
+
+	if (!block)
+		return false;
+	for (__u32 i = 0; i < WEIR_QUIC_CID_MAX - 1 && i < n; i++) {
+		at = cursor_pull(c, 1);
+		if (!at)
+			return false;
+		block->id[i] = *at;
+	}
+	if (stage_quic_decrypt(key->service, quic->server_id, quic->nonce))
+		return false;
+	for (__u32 i = 0; i < WEIR_QUIC_ID_MAX && i < quic->server_id; i++)
+		key->id[i] = block->id[i];
+	return true;
+}
+
 /* The backend that the datagram's connection ID names, or 0. */
 static __always_inline __u32 quic_server(struct cursor *c, __u32 service)
 {
@@ -63,13 +101,7 @@ static __always_inline __u32 quic_server(struct cursor *c, __u32 service)
 	at = cursor_pull(c, 1);
 	if (!at || *at >> QUIC_CONFIG_SHIFT != quic->config)
 		return 0;
-	for (__u32 i = 0; i < WEIR_QUIC_ID_MAX && i < quic->server_id; i++) {
-		at = cursor_pull(c, 1);
-		if (!at)
-			return 0;
-		key.id[i] = *at;
-	}
-	if (!cursor_pull(c, bounded(quic->nonce, 31)))
+	if (quic->encrypted ? !quic_id_encrypted(c, quic, &key) : !quic_id_plain(c, quic, &key))
 		return 0;
 	key.len = quic->server_id;
 	index = bpf_map_lookup_elem(&quic_servers, &key);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * quic.h -- routing by connection IDs that servers make as QUIC-LB says
- * (draft-ietf-quic-load-balancers-21, plaintext).
+ * (draft-ietf-quic-load-balancers-21).
  *
  * Such an ID is one octet, the server ID, and a nonce. The first octet's upper three bits tell the
  * configuration, 0 to 6 (7: no balancer shall read it); the lower five are random, or the ID's
  * length less one. Lengths are the configuration's: a short header does not say how long its ID is.
+ * Server ID and nonce may be encrypted (section 5.4), by the kernel's AES where it has BPF's crypto
+ * functions (Linux 6.10, CONFIG_CRYPTO_ECB).
  */
 #ifndef WEIR_ABI_QUIC_H
 #define WEIR_ABI_QUIC_H
@@ -25,9 +27,20 @@ struct weir_quic {
 	__u8 config;                    /* configuration's number, 0..6 */
 	__u8 server_id;                 /* bytes, 1..15; 0: none */
 	__u8 nonce;                     /* bytes, 4..18 */
-	__u8 zero;
+	__u8 encrypted;                 /* 1: by the service's cipher; without one all goes by slots */
 };
 _Static_assert(sizeof(struct weir_quic) == 4, "quic");
+
+/* quic_ciphers: array by the service's number, of one pointer that the kernel keeps: user space reads
+ * zeros, and takes a cipher away by writing any. The program quic_key (crypt.bpf.c) makes one; this is
+ * its argument. It returns 0 or a negative errno, -EOPNOTSUPP where the kernel has no such functions. */
+#define WEIR_QUIC_KEY 16                /* bytes: AES-128 */
+
+struct weir_quic_secret {
+	__u32 service;                  /* number */
+	__u8  key[WEIR_QUIC_KEY];
+};
+_Static_assert(sizeof(struct weir_quic_secret) == 20, "quic secret");
 
 /* quic_servers: hash, value __u32: the backend's index. */
 struct weir_quic_key {
