@@ -62,6 +62,7 @@ struct conf_service {
 	bool by_addresses; /* slots follow from addresses alone */
 	struct {	   /* QUIC-LB's configuration; lengths in bytes */
 		uint32_t config, server_id, nonce;
+		char *key; /* file of the key (lib/quic_key.h); NULL: plaintext */
 	} quic;
 	struct {
 		enum conf_check type;

@@ -3,12 +3,14 @@
  * conf_check_options.c -- what the options of a balanced service (affinity, choice, QUIC) ask of the rest,
  * and agent.announce, which leads addresses of all of them.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "lib/conf_table.h"
+#include "lib/quic_key.h"
 
 /* Fragments without ports are led by the address alone, so it must tell the service. */
 static void check_affinity(const struct conf_agent *a, size_t n, const char *path,
@@ -73,11 +75,29 @@ static void check_quic_id(const struct conf_service *s, const char *path, size_t
 				   "backend its own", k);
 }
 
+/* A file that this user may not read says nothing here: the agent reads it as root. */
+static void check_quic_key(const struct conf_service *s, const char *section, struct conf_faults *faults)
+{
+	uint8_t bytes[QUIC_KEY_BYTES];
+	char key[CONF_PATH_LEN];
+
+	if (!s->quic.key)
+		return;
+	conf_member(key, section, "key");
+	if (s->udp != CONF_UDP_QUIC)
+		conf_fault(faults, key, "is there, but the service has no udp: quic; remove it");
+	else if (quic_key_read(s->quic.key, bytes) == -EINVAL)
+		conf_fault(faults, key, "%.120s does not hold a key; write 16 bytes as 32 hexadecimal digits into it "
+			   "(openssl rand -hex 16)", s->quic.key);
+	explicit_bzero(bytes, sizeof(bytes));
+}
+
 static void check_quic(const struct conf_service *s, const char *path, struct conf_faults *faults)
 {
 	char section[CONF_PATH_LEN], key[CONF_PATH_LEN];
 
 	conf_member(section, path, "quic");
+	check_quic_key(s, section, faults);
 	if (s->udp == CONF_UDP_QUIC && !s->quic.server_id) {
 		conf_fault(faults, conf_member(key, section, "server_id"),
 			   "is missing; say how many bytes of a connection ID are the server's");

@@ -162,6 +162,8 @@ static const struct conf_key quic_keys[] = {
 	{ "nonce", CONF_NUMBER, AT(conf_service, quic.nonce), .min = 4, .max = 18,
 	  .fallback = "4",
 	  .doc = "Bytes of the nonce behind it; both together have at most 19." },
+	{ "key", CONF_FILE, AT(conf_service, quic.key),
+	  .doc = "File of the AES key, 32 hexadecimal digits, with which backends encrypt both. None: plaintext." },
 };
 SUB(quic, conf_service, CONF_NO_FLAG);
 
@@ -186,7 +188,7 @@ static const struct conf_key service_keys[] = {
 	  .doc = "sticky: a UDP flow keeps its backend while slots move; quic: a connection keeps it, "
 		 "also when the client's address changes." },
 	{ "quic", CONF_SECTION, .offset = 0, .section = &quic,
-	  .doc = "How backends make connection IDs (QUIC-LB, plaintext)." },
+	  .doc = "How backends make connection IDs (QUIC-LB)." },
 	{ "affinity", CONF_SWITCH, AT(conf_service, by_addresses), .words = words_affinity,
 	  .fallback = "flow",
 	  .doc = "addresses: slots follow from addresses alone, not from ports; a client keeps its "

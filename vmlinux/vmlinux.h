@@ -240,6 +240,10 @@ enum {
 	BPF_F_ADJ_ROOM_ENCAP_L4_UDP = 1 << 4,
 };
 
+struct bpf_dynptr {
+	__u64 opaque[2];
+} __attribute__((aligned(8)));
+
 enum sk_action { SK_DROP, SK_PASS };
 
 struct bpf_sk_lookup {

@@ -5,7 +5,7 @@
 set -u
 top=$(cd "$(dirname "$0")/../.." && pwd)
 # Clang warns before it optimizes: -O0 says as much in half the time.
-objects="build/bpf/edge.bpf.o build/bpf/listen.bpf.o build/bpf/egress.bpf.o"
+objects="build/bpf/edge.bpf.o build/bpf/listen.bpf.o build/bpf/egress.bpf.o build/bpf/crypt.bpf.o"
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 n=0 bad=0

@@ -8,7 +8,7 @@
  * Opens the data plane, prints "ready" and obeys standard input line by line, answering each with
  *one line; ends at end of file. -x: detach instead. Commands:
  *
- *	service NAME SLOTS gue|ipip|nat [two] [sticky] [addresses] [quic=CONFIG:ID:NONCE] [port=P] ADDRESS...	→ number
+ *	service NAME SLOTS gue|ipip|nat [two] [sticky] [addresses] [quic=CONFIG:ID:NONCE] [key=FILE] [port=P] ADDRESS...	→ number
  *	quic SERVICE INDEX HEX				→ 0 (its server ID)
  *	backend SERVICE NAME ADDRESS up|down		→ index
  *	owner SERVICE ID ADDRESS			→ index (a former owner of slots)
@@ -90,6 +90,8 @@ static void do_service(void)
 		else if (sscanf(w, "quic=%u:%u:%u", &s.quic.config, &s.quic.server_id,
 				&s.quic.nonce) == 3)
 			s.udp = CONF_UDP_QUIC;
+		else if (!strncmp(w, "key=", 4))
+			s.quic.key = w + 4;
 		else if (s.naddresses < MANY && !addr_serve_parse(&addresses[s.naddresses], w))
 			s.naddresses++;
 	}

@@ -489,6 +489,7 @@ void attach_fds(const struct packet_path *path, struct maps_fds *fds)
 		.service_prefixes = bpf_map__fd(s->maps.service_prefixes),
 		.quic_configs = bpf_map__fd(s->maps.quic_configs),
 		.quic_servers = bpf_map__fd(s->maps.quic_servers),
+		.quic_ciphers = bpf_map__fd(s->maps.quic_ciphers),
 		.samples = bpf_map__fd(s->maps.samples),
 		.sample_filters = bpf_map__fd(s->maps.sample_filters),
 		.sample_counts = bpf_map__fd(s->maps.sample_counts),

@@ -258,6 +258,28 @@ void dataplane_append(struct dataplane *dp, const void *data, size_t n, size_t s
 	dp->m.len += (uint32_t)(n * size);
 }
 
+/* The path of a service's key; the loader reads the file. */
+static int ask_quic_key(struct dataplane *dp, uint32_t number, bool only_try, const char *path)
+{
+	size_t len = strlen(path) + 1;
+
+	if (len > LOADER_PATH_MAX)
+		return dataplane_fail(dp, -ENAMETOOLONG, "quic.key: the path is too long");
+	dataplane_prepare(dp, number, only_try, path, len);
+	return dataplane_ask(dp, LOADER_QUIC_KEY, NULL);
+}
+
+/* A key that cannot be used must not leave a reload half done. */
+static int refuse_quic_keys(struct dataplane *dp, const struct conf_agent *conf)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc >= 0 && i < conf->nservices; i++)
+		if (conf->services[i].quic.key && conf->services[i].naddresses)
+			rc = ask_quic_key(dp, 0, true, conf->services[i].quic.key);
+	return rc < 0 ? rc : 0;
+}
+
 int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf,
 			  const struct conf_tunnels *tunnels)
 {
@@ -274,6 +296,8 @@ int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf,
 	};
 	int rc = refuse_changes(dp, conf);
 
+	if (!rc)
+		rc = refuse_quic_keys(dp, conf);
 	if (!rc && dp->tunnels != (tunnels && tunnels->enabled))
 		rc = dataplane_fail(dp, -EBUSY, "tunnels: was %s: restart weir-agent",
 			  dp->tunnels ? "removed" : "added");
@@ -323,6 +347,7 @@ int dataplane_service_set(struct dataplane *dp, const struct conf_service *servi
 		.naddresses = (uint16_t)service->naddresses,
 	};
 	size_t room = (LOADER_BODY_MAX - sizeof(s)) / sizeof(struct maps_address);
+	int rc;
 
 	if (service->naddresses > room)
 		return dataplane_fail(dp, -E2BIG, "service %s has more than %zu addresses", service->name,
@@ -331,7 +356,8 @@ int dataplane_service_set(struct dataplane *dp, const struct conf_service *servi
 	if (service->udp == CONF_UDP_QUIC)
 		s.quic = (struct weir_quic){ .config = (uint8_t)service->quic.config,
 					     .server_id = (uint8_t)service->quic.server_id,
-					     .nonce = (uint8_t)service->quic.nonce };
+					     .nonce = (uint8_t)service->quic.nonce,
+					     .encrypted = service->quic.key != NULL };
 	dataplane_prepare(dp, 0, 0, &s, sizeof(s));
 	for (size_t i = 0; i < service->naddresses; i++) {
 		struct maps_address a;
@@ -344,7 +370,13 @@ int dataplane_service_set(struct dataplane *dp, const struct conf_service *servi
 		memcpy(dp->m.body + dp->m.len, &a, sizeof(a));
 		dp->m.len += sizeof(a);
 	}
-	return dataplane_ask(dp, LOADER_SERVICE_SET, NULL);
+	rc = dataplane_ask(dp, LOADER_SERVICE_SET, NULL);
+	if (rc >= 0 && s.quic.encrypted) {
+		int err = ask_quic_key(dp, (uint32_t)rc, false, service->quic.key);
+
+		return err < 0 ? err : rc;
+	}
+	return rc;
 }
 
 int dataplane_backend_set(struct dataplane *dp, int service, const char *name,

@@ -14,6 +14,7 @@ static const struct {
 	{ "service_counts", AT(services) },
 	{ "flag_counts", AT(services) },
 	{ "quic_configs", AT(services) },
+	{ "quic_ciphers", AT(services) },
 	{ "services", AT(addresses) },
 	{ "tunnel_ports", AT(addresses) },
 	{ "backends", AT(backends) },

@@ -172,6 +172,8 @@ static int dispatch(struct loader *l)
 		return loader_do_backend_set(l);
 	case LOADER_BACKEND_QUIC:
 		return loader_do_backend_quic(l);
+	case LOADER_QUIC_KEY:
+		return loader_do_quic_key(l);
 	case LOADER_SWEEP:
 		if (l->in.number != MAPS_CONFIGURED && l->in.number != MAPS_TUNNELS)
 			return -EBADMSG;
@@ -419,8 +421,10 @@ static int start_tx(struct loader *l, const struct conf_agent *conf)
 static int start(struct loader *l, const struct conf_agent *conf,
 		 const struct conf_tunnels *tunnels, const struct priv_user *user)
 {
-	int rc = attach_open(&l->path, conf);
+	int rc = loader_start_quic(l, conf);
 
+	if (!rc)
+		rc = attach_open(&l->path, conf);
 	if (rc)
 		return rc;
 	attach_fds(l->path, &l->fds);

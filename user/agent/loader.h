@@ -18,6 +18,7 @@
 #include "user/agent/natset.h"
 
 #define LOADER_BODY_MAX  49152
+#define LOADER_PATH_MAX  4096
 #define LOADER_SLOTS_MAX (LOADER_BODY_MAX / sizeof(uint16_t))   /* a message */
 
 enum loader_op {
@@ -56,6 +57,7 @@ enum loader_op {
 	LOADER_NAT,             /* answer: struct natset_state */
 	LOADER_NOTES,           /* answer: struct dataplane_notes */
 	LOADER_LOADS,           /* body: struct dataplane_load[] */
+	LOADER_QUIC_KEY,        /* number: service, body: path of its key; offset 1: only whether it would work */
 };
 
 struct loader_message {

@@ -54,6 +54,8 @@ struct loader {
 	bool unresolved;	      /* some next hop is not known yet */
 	bool stale;		      /* the kernel's tables changed since they were read */
 	uint32_t confirmed;	      /* when neighbours were last confirmed */
+	struct loader_key *keys;      /* loader_quic.c */
+	struct ciphers *ciphers;
 	uint16_t *put; /* [slots of the map] LOADER_SLOTS_PUT */
 	struct loader_message in, out;
 	struct weir_sample_filter filters[WEIR_SAMPLE_FILTERS]; /* as asked for */
@@ -100,6 +102,10 @@ int loader_do_owner_set(struct loader *l);
 /* loader_filter.c */
 int loader_start_filter(struct loader *l);
 int loader_do_filter(struct loader *l);
+/* loader_quic.c. The first while privileged and before anything is changed: reads all keys, and refuses a kernel that
+ * cannot use them. */
+int loader_start_quic(struct loader *l, const struct conf_agent *conf);
+int loader_do_quic_key(struct loader *l);
 
 /* Nothing is sampled any more. */
 int loader_samples_clear(struct loader *l);

@@ -27,7 +27,7 @@ struct maps_fds {
 	int decap_sources, decap_ifaces, decap_targets;
 	int reasons, service_counts, backend_counts;
 	int tunnel_prefixes;
-	int service_prefixes, quic_configs, quic_servers;
+	int service_prefixes, quic_configs, quic_servers, quic_ciphers;
 	int samples, sample_filters, sample_counts, flag_counts;        /* bpf/abi/sample.h */
 	int filter4, filter6, filter_hints, filter_limits, filter_buckets, filter_shared;
 	int notes, half_open, kept, backend_loads;

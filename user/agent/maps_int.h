@@ -59,6 +59,7 @@ int maps_prefixes_write(struct maps *m, int number);
 int maps_prefixes_sweep(struct maps *m);
 /* QUIC (maps_quic.c): likewise; what a backend or a service had goes with it. */
 int maps_quic_read(struct maps *m);
+/* Without `encrypted` the service's cipher goes. */
 int maps_quic_config(struct maps *m, int number, const struct weir_quic *quic);
 void maps_quic_forget(struct maps *m, uint32_t index);
 /* Takes away what the service had in the maps but `keep` (n keys). */

@@ -43,8 +43,14 @@ int maps_quic_read(struct maps *m)
 int maps_quic_config(struct maps *m, int number, const struct weir_quic *quic)
 {
 	uint32_t key = (uint32_t)number;
+	uint64_t none = 0;
 
-	return bpf_map_update_elem(m->fds.quic_configs, &key, quic, BPF_ANY) ? -errno : 0;
+	if (bpf_map_update_elem(m->fds.quic_configs, &key, quic, BPF_ANY))
+		return -errno;
+	if (!quic->encrypted && m->fds.quic_ciphers > 0 &&
+	    bpf_map_update_elem(m->fds.quic_ciphers, &key, &none, BPF_ANY))
+		return -errno;
+	return 0;
 }
 
 /* Deletes the entry when it is still the backend's. */

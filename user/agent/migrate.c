@@ -338,10 +338,12 @@ static int make(struct bpf_object *spare, const struct migrate_plan *plan)
 	return bpf_object__load(spare);
 }
 
-/* What a CPU remembers for itself and finds again: no counters, so differences must not be added. */
+/* What a CPU remembers for itself and finds again: no counters, so differences must not be added. And ciphers, which
+ * user space cannot copy: the start that migrates makes them of the keys again. */
 static bool is_memory(const char *name)
 {
-	return !strcmp(name, "service_recent") || !strcmp(name, "nat_cursors");
+	return !strcmp(name, "service_recent") || !strcmp(name, "nat_cursors") || !strcmp(name, "quic_block") ||
+	       !strcmp(name, "quic_ciphers");
 }
 
 static int fill_one(struct migration *m, struct moving *at)

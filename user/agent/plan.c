@@ -14,6 +14,7 @@
 
 #include "bpf/abi/nat.h"
 #include "user/agent/attach.h"
+#include "user/agent/cipher.h"
 #include "user/agent/migrate.h"
 #include "user/agent/steer.h"
 
@@ -219,6 +220,18 @@ static json_t *services_of(const struct conf_agent *conf)
 	return list;
 }
 
+/* Keys of connection IDs: only root can try what the kernel can do with them. */
+static json_t *quic_of(const struct conf_agent *conf)
+{
+	json_int_t keys = 0;
+	int rc;
+
+	for (size_t i = 0; i < conf->nservices; i++)
+		keys += conf->services[i].quic.key != NULL;
+	rc = keys && !geteuid() ? ciphers_try() : 0;
+	return json_pack("{sI ss}", "keys", keys, "error", rc ? ciphers_why(rc) : "");
+}
+
 /* ---- told ------------------------------------------------------------------------------------ */
 
 static const char *text(const json_t *o, const char *key)
@@ -326,6 +339,8 @@ static void tell(const json_t *plan)
 	tell_programs(plan);
 	tell_maps(json_object_get(plan, "maps"));
 	tell_needs(plan);
+	if (*text(json_object_get(plan, "quic"), "error"))
+		printf("quic.key: %s\n", text(json_object_get(plan, "quic"), "error"));
 	if (!json_is_true(json_object_get(plan, "root")))
 		printf("not root: what is pinned and attached now could not be seen\n");
 	printf(json_is_true(json_object_get(plan, "ok")) ? "nothing was changed\n"
@@ -335,7 +350,7 @@ static void tell(const json_t *plan)
 static bool would_start(const json_t *plan)
 {
 	const json_t *maps = json_object_get(plan, "maps");
-	bool ok = !number(maps, "in_the_way") && !*text(maps, "error");
+	bool ok = !number(maps, "in_the_way") && !*text(maps, "error") && !*text(json_object_get(plan, "quic"), "error");
 	json_t *each;
 	size_t i;
 
@@ -353,9 +368,9 @@ int plan_print(const struct conf *conf, bool as_json)
 
 	for (size_t i = 0; i < conf->agent.ninterfaces; i++)
 		json_array_append_new(interfaces, interface_of(&conf->agent, conf->agent.interfaces[i]));
-	plan = json_pack("{so so so so so so sb}", "interfaces", interfaces, "listen", listen_of(conf), "egress",
+	plan = json_pack("{so so so so so so so sb}", "interfaces", interfaces, "listen", listen_of(conf), "egress",
 			 egress_of(&conf->agent), "maps", maps_of(conf), "limits", limits_of(&conf->agent), "services",
-			 services_of(&conf->agent), "root", geteuid() == 0);
+			 services_of(&conf->agent), "quic", quic_of(&conf->agent), "root", geteuid() == 0);
 	if (!plan) {
 		fprintf(stderr, "weir-agent: out of memory\n");
 		return 1;

@@ -6,7 +6,7 @@
  * "listen":{"would":"attach"|"adopt"|"detach"|"nothing","program"},"egress":{"maps":[NAME],"interfaces":[NAME]},
  * "maps":{"folder","bytes","kept","migrated","made","in_the_way","error","list":[{"name","of":"edge"|"listen","would":"keep"|"migrate"|"make"|"fail",
  * "entries","had_entries","value_bytes","had_value_bytes","bytes","why"}]},"limits":[{"name","used","limit"}],
- * "services":[{"name","addresses","slots","backends","balanced"}],"root":BOOL,"ok":BOOL}
+ * "services":[{"name","addresses","slots","backends","balanced"}],"quic":{"keys","error"},"root":BOOL,"ok":BOOL}
  */
 #ifndef WEIR_PLAN_H
 #define WEIR_PLAN_H
