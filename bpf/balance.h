@@ -8,6 +8,7 @@
  *  - a note decides, if it was made in this transition and its backend is up;
  *  - a SYN goes to current and is noted as half open; the first packet of the flow that is not a
  *    SYN moves the note to the table of established flows;
+ *  - with WEIR_ON_FEEDBACK, what has no note, but an owner reported as its own, goes there (feedback.h);
  *  - whatever else has no note goes to previous;
  *  - what goes to another than current is stamped on the slot: the agent ends the transition when
  *    that stamp is older than the drain time.
@@ -165,8 +166,8 @@ static __always_inline __u16 transition_udp(const struct packet *p, const struct
 	struct weir_note note = { .since = slot->since };
 	__u16 noted = note_find(&notes, p, flow, slot->since);
 
-	if (noted)
-		return noted;
+	if (noted || slot->previous == slot->current)
+		return noted ? noted : slot->current;
 	/* The program's clock is a tick behind the agent's: `since` may be a second ahead of it. */
 	if ((__u16)(now - slot->since + 1) <= learn && backend_is_up(slot->previous))
 		note.backend = slot->previous;
@@ -174,6 +175,26 @@ static __always_inline __u16 transition_udp(const struct packet *p, const struct
 		note.backend = slot->current;
 	if (!p->quoted)
 		bpf_map_update_elem(&notes, flow, &note, BPF_ANY);
+	return note.backend;
+}
+
+static __always_inline __u16 reported_find(const struct packet *p, const struct weir_flow *flow, __u16 since)
+{
+	const struct weir_settings *set = settings_get();
+
+	return set && (set->on & WEIR_ON_FEEDBACK) ? note_find(&reported, p, flow, since) : 0;
+}
+
+/* A SYN is noted, but where it goes without a note, too. An earlier connection from its port has ended. */
+static __always_inline __u16 transition_new(const struct packet *p, const struct weir_flow *flow,
+					    const struct weir_slot *slot)
+{
+	struct weir_note note = { .backend = slot->current, .since = slot->since };
+
+	if (reported_find(p, flow, slot->since))
+		bpf_map_delete_elem(&reported, flow);
+	if (slot->previous != slot->current)
+		bpf_map_update_elem(&half_open, flow, &note, BPF_ANY);
 	return note.backend;
 }
 
@@ -185,18 +206,17 @@ static __always_inline __u16 transition_tcp(const struct packet *p, const struct
 	note.backend = note_find(&notes, p, flow, slot->since);
 	if (note.backend)
 		return note.backend;
-	if (is_new_connection(p)) {
-		note.backend = slot->current;
-		bpf_map_update_elem(&half_open, flow, &note, BPF_ANY);
-		return note.backend;
-	}
+	if (is_new_connection(p))
+		return transition_new(p, flow, slot);
 	note.backend = note_find(&half_open, p, flow, slot->since);
 	if (!note.backend)
-		return backend_is_up(slot->previous) ? slot->previous : slot->current;
-	if (!p->quoted) {
+		note.backend = reported_find(p, flow, slot->since);
+	else if (!p->quoted) {
 		bpf_map_update_elem(&notes, flow, &note, BPF_ANY);
 		bpf_map_delete_elem(&half_open, flow);
 	}
+	if (!note.backend)
+		return backend_is_up(slot->previous) ? slot->previous : slot->current;
 	return note.backend;
 }
 

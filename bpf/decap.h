@@ -15,18 +15,6 @@ struct inner {
 	__u8 private; /* bytes of GUE private data that are ours, else 0 */
 };
 
-static __always_inline void map_address(__be32 *to, const __be32 *from, __u8 family)
-{
-	if (family == WEIR_FAMILY_6) {
-		copy_address(to, from);
-		return;
-	}
-	to[0] = 0;
-	to[1] = 0;
-	to[2] = bpf_htonl(0xffff);
-	to[3] = from[0];
-}
-
 /* CONTINUE: ours to open, *what (enum weir_decap) inside. NOT_OURS: ordinary. Else refused. */
 static __always_inline int decap_allowed(const struct xdp_md *ctx, struct packet *p, __u32 *what)
 {
@@ -126,8 +114,8 @@ static __always_inline int relay_out(struct xdp_md *ctx, struct packet *p, struc
 	return leave(p, output(ctx, device), WEIR_REASON_RELAYED);
 }
 
-/* What the relay changes of what UDP's checksum over IPv6 covers: addresses and private data, taken
- * out of the sum, or added. */
+/* What the relay changes of what UDP's checksum over IPv6 covers: addresses, the head of the private
+ * data and the first owner, taken out of the sum, or added. */
 static __always_inline __u32 relayed_sum(const struct ipv6hdr *ip, const void *head, __u32 sum,
 					 const bool add)
 {
@@ -135,10 +123,10 @@ static __always_inline __u32 relayed_sum(const struct ipv6hdr *ip, const void *h
 
 	if (add) {
 		sum = bpf_csum_diff(NULL, 0, addresses, 32, sum);
-		return bpf_csum_diff(NULL, 0, (__be32 *)head, 4, sum);
+		return bpf_csum_diff(NULL, 0, (__be32 *)head, 20, sum);
 	}
 	sum = bpf_csum_diff(addresses, 32, NULL, 0, sum);
-	return bpf_csum_diff((__be32 *)head, 4, NULL, 0, sum);
+	return bpf_csum_diff((__be32 *)head, 20, NULL, 0, sum);
 }
 
 /* The next earlier owner takes the place of this node in the outer header. Without a route the
@@ -173,6 +161,10 @@ static __always_inline int relay4(struct xdp_md *ctx, struct packet *p)
 		return CONTINUE;
 	device = rc == BPF_FIB_LKUP_RET_SUCCESS ? way_device(p, fib.ifindex) : 0;
 	head->next = next + 1;
+	if (next == 0 && head->flags & WEIR_GUE_ASKS) {
+		owner[0] = ip->saddr;
+		head->flags |= WEIR_GUE_SENDER;
+	}
 	if (device)
 		ip->saddr = self;
 	ip->daddr = to;
@@ -215,6 +207,10 @@ static __always_inline int relay6(struct xdp_md *ctx, struct packet *p)
 	sum = relayed_sum(ip, head, (__u16)~udp->check, false);
 	device = rc == BPF_FIB_LKUP_RET_SUCCESS ? way_device(p, fib.ifindex) : 0;
 	head->next = next + 1;
+	if (next == 0 && head->flags & WEIR_GUE_ASKS) {
+		copy_address(owner, (const __be32 *)&ip->saddr);
+		head->flags |= WEIR_GUE_SENDER;
+	}
 	if (device)
 		copy_address((__be32 *)&ip->saddr, self);
 	copy_address((__be32 *)&ip->daddr, to);
@@ -227,12 +223,18 @@ static __always_inline int relay6(struct xdp_md *ctx, struct packet *p)
 	return relay_out(ctx, p, eth, &fib, rc, device);
 }
 
+/* Beside CONTINUE and reasons; what is to be done is called from above, for the stack's depth. */
+#define TO_BE_TOLD    (CONTINUE - 1)	      /* of stage_relay(): ours, by way of another (feedback.h) */
+#define CONTROL(what) (CONTINUE - 1 - (what)) /* of stage_decap(): no packet inside, from whom (enum weir_decap) */
+
 /* A TCP packet that this node knows nothing of goes to an earlier owner of its slot, if one is
- * named. */
+ * named. If it is known and was passed on by another, the balancer is to be told. */
 __weak __noinline int stage_relay(struct xdp_md *ctx, struct packet *p, int offset)
 {
 	struct cursor c = { packet_data(ctx), packet_end(ctx) };
 	const struct weir_gue_private *head;
+	bool named, relayed;
+	int known;
 
 	if (!p || p->transport > 255 || offset < (int)sizeof(*head) || offset > 255)
 		return CONTINUE;
@@ -240,9 +242,16 @@ __weak __noinline int stage_relay(struct xdp_md *ctx, struct packet *p, int offs
 				     sizeof(struct weir_gue)))
 		return CONTINUE;
 	head = cursor_pull(&c, sizeof(*head));
-	if (!head || head->magic != WEIR_GUE_MAGIC || head->next >= head->count)
+	if (!head || head->magic != WEIR_GUE_MAGIC)
 		return CONTINUE;
-	if (stage_known(ctx, offset))
+	named = head->next < head->count;
+	relayed = head->next && head->flags & WEIR_GUE_SENDER;
+	if (!named && !(relayed && feedback_on()))
+		return CONTINUE;
+	known = stage_known(ctx, offset);
+	if (known == KNOWN && relayed)
+		return TO_BE_TOLD;
+	if (known || !named)
 		return CONTINUE;
 	return p->flow.family == WEIR_FAMILY_4 ? relay4(ctx, p) : relay6(ctx, p);
 }
@@ -277,7 +286,7 @@ static __always_inline bool ecn_to_inner(const struct xdp_md *ctx, __u8 outer)
 	return true;
 }
 
-/* Opens an encapsulated packet: CONTINUE when it is an ordinary one. */
+/* Opens an encapsulated packet: CONTINUE when it is an ordinary one, or CONTROL(). */
 __weak __noinline int stage_decap(struct xdp_md *ctx, struct packet *p)
 {
 	const struct weir_settings *set = settings_get();
@@ -293,12 +302,14 @@ __weak __noinline int stage_decap(struct xdp_md *ctx, struct packet *p)
 	if (rc != CONTINUE)
 		return rc == WEIR_REASON_NOT_OURS ? CONTINUE : rc;
 	if (!inner_find(ctx, p, &in))
-		return leave(p, XDP_DROP, WEIR_REASON_DECAP_UNKNOWN);
+		return CONTROL(what);
 	if (what == WEIR_DECAP_TUNNELS && !stage_for_tunnel(ctx, in.offset))
 		return leave(p, XDP_DROP, WEIR_REASON_DECAP_INNER);
 	if (in.private && !(set && (set->off & WEIR_OFF_RELAY))) {
 		rc = stage_relay(ctx, p, in.offset);
-		if (rc != CONTINUE)
+		if (rc == TO_BE_TOLD)
+			stage_report(ctx, p, in.offset);
+		else if (rc != CONTINUE)
 			return rc;
 	}
 	data = packet_data(ctx);

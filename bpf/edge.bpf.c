@@ -40,6 +40,7 @@
 #include "bpf/nat.h"
 #include "bpf/connection.h"
 #include "bpf/encap.h"
+#include "bpf/feedback.h"
 #include "bpf/decap.h"
 #include "bpf/route.h"
 #include "bpf/sample.h"
@@ -82,6 +83,8 @@ static __always_inline int stages(struct xdp_md *ctx, struct packet *p,
 		return leave(p, XDP_DROP, WEIR_REASON_BLOCKED);
 	if (p->flow.proto != IPPROTO_TCP && may_be_encapsulated(p, set)) {
 		rc = stage_decap(ctx, p);
+		if (unlikely(rc < CONTINUE))
+			return stage_control(ctx, p, CONTROL(rc));
 		if (rc != CONTINUE)
 			return rc;
 	}

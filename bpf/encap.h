@@ -126,6 +126,12 @@ static __always_inline bool wants_owners(const struct packet *p)
 	return p->owned && p->flow.proto == IPPROTO_TCP && !p->quoted && !is_new_connection(p);
 }
 
+/* Feedback comes to an address of this node's own, which a service's is not. */
+static __always_inline __u8 asks(const struct weir_settings *set, const struct weir_backend *to)
+{
+	return set->on & WEIR_ON_FEEDBACK && !address_is_zero(to->source) ? WEIR_GUE_ASKS : 0;
+}
+
 /* What stands behind the outer IP header. */
 static __always_inline __u8 outer_protocol(const struct packet *p, const bool gue)
 {
@@ -189,8 +195,10 @@ static __always_inline int encap4(struct xdp_md *ctx, struct packet *p,
 			return leave(p, XDP_DROP, WEIR_REASON_NO_ROUTE);
 		source = p->flow.dest[0];
 	}
-	if (gue && wants_owners(p))
+	if (gue && wants_owners(p)) {
 		stage_owners4(p, &owners);
+		owners.head.flags = asks(set, to);
+	}
 	if (bpf_xdp_adjust_head(ctx, -added))
 		return leave(p, XDP_DROP, WEIR_REASON_NO_ROOM);
 	data = packet_data(ctx);
@@ -225,8 +233,10 @@ static __always_inline int encap6(struct xdp_md *ctx, struct packet *p,
 			return leave(p, XDP_DROP, WEIR_REASON_NO_ROUTE);
 		source = p->flow.dest;
 	}
-	if (gue && wants_owners(p))
+	if (gue && wants_owners(p)) {
 		stage_owners6(p, &owners);
+		owners.head.flags = asks(set, to);
+	}
 	if (bpf_xdp_adjust_head(ctx, -added))
 		return leave(p, XDP_DROP, WEIR_REASON_NO_ROOM);
 	data = packet_data(ctx);

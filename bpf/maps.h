@@ -81,6 +81,13 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct weir_flow);
+	__type(value, struct weir_note);
+	__uint(max_entries, WEIR_REPORTED_MAX);
+} reported SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__type(key, struct weir_fragment_key);
 	__type(value, struct weir_fragment);
 	__uint(max_entries, WEIR_FRAGMENTS_MAX);

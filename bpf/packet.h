@@ -118,6 +118,19 @@ static __always_inline void copy_address(__be32 *to, const __be32 *from)
 	to[3] = from[3];
 }
 
+/* IPv4 as ::ffff:a.b.c.d. */
+static __always_inline void map_address(__be32 *to, const __be32 *from, __u8 family)
+{
+	if (family == WEIR_FAMILY_6) {
+		copy_address(to, from);
+		return;
+	}
+	to[0] = 0;
+	to[1] = 0;
+	to[2] = bpf_htonl(0xffff);
+	to[3] = from[0];
+}
+
 /* An address and two ports are written and read with the same widths: a processor that reads eight
  * bytes of which it wrote four a moment ago waits until all is in its cache (about 5 ns each time). */
 static __always_inline void put_address4(__be32 *to, __be32 from)

@@ -113,7 +113,7 @@ struct conf_agent {
 		uint32_t mss; /* or enum conf_mss */
 	} decap;
 	uint32_t announce; /* routing table; 0: none */
-	bool forward, gue_checksum;
+	bool forward, gue_checksum, feedback;
 	struct {
 		char **block, **allow; /* networks and files of such */
 		size_t nblock, nallow;

@@ -254,6 +254,9 @@ static const struct conf_key agent_keys[] = {
 	{ "gue_checksum", CONF_SWITCH, AT(conf_agent, gue_checksum), .words = words_switch,
 	  .fallback = "off",
 	  .doc = "on: GUE over IPv6 carries a UDP checksum, for networks that drop packets without." },
+	{ "feedback", CONF_SWITCH, AT(conf_agent, feedback), .words = words_switch, .fallback = "off",
+	  .doc = "on: a backend that gets a packet of its connection by way of another tells the balancer, "
+		 "which sends the next ones straight there; both need it, and decap on the balancer, too." },
 	{ "decap", CONF_SECTION, .offset = 0, .section = &decap,
 	  .doc = "For backends: where encapsulated packets are taken, and from whom." },
 	{ "filter", CONF_SECTION, .offset = 0, .section = &filter,

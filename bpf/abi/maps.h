@@ -57,6 +57,7 @@ enum weir_on {                          /* features that must be switched on: ea
 	WEIR_ON_NAT      = 1 << 5,      /* replies of backends behind NAT are looked for (abi/nat.h) */
 	WEIR_ON_CHECKSUM = 1 << 6,      /* GUE over IPv6 carries a checksum of UDP */
 	WEIR_ON_FLAGS    = 1 << 7,      /* SYN, FIN and RST are counted by service */
+	WEIR_ON_FEEDBACK = 1 << 8,      /* who has a relayed connection tells the balancer (abi/gue.h) */
 };
 
 struct weir_settings {
@@ -149,7 +150,8 @@ _Static_assert(sizeof(struct weir_service_info) == 80, "service info");
  * `elsewhere` is written by both. */
 struct weir_slot {
 	__u16 current;                  /* backend of new flows; 0: none */
-	__u16 previous;                 /* the slot is in transition: backend of flows without a note; 0: steady */
+	__u16 previous;                 /* the slot is in transition: backend of flows without a note; 0: steady;
+					   may be current: some flows were reported by others (reported) */
 	__u16 owners[WEIR_OWNERS];      /* the last ones before current, newest first, no two alike */
 	__u16 since;                    /* monotonic seconds, low bits, when the transition began */
 	__u32 elsewhere;                /* monotonic seconds when a packet last went to another than current */
@@ -217,6 +219,26 @@ struct weir_note {
 	__u16 since;                    /* the slot's, a note of an earlier transition does not count */
 };
 _Static_assert(sizeof(struct weir_note) == 4, "note");
+
+/* reported: LRU hash like the notes, by what owners of the slot said (abi/gue.h). A steady slot consults
+ * nothing; the first report of a flow of one sets its `previous` to `current`: a transition in which whatever
+ * has no note goes to the same backend, and which ends like all. */
+#define WEIR_REPORTED_MAX   16384u
+
+/* told: LRU hash by flow, __u64: the program's clock when it was last reported, at most once a second. */
+#define WEIR_TOLD_MAX       4096u
+
+/* reports: ring of what the loader is to send. */
+#define WEIR_REPORTS_RING   65536u
+
+struct weir_report {
+	struct weir_flow flow;
+	__be32 own[4];                  /* this node's tunnel address: the report's source */
+	__be32 balancer[4];             /* its destination */
+	__u8   family;                  /* of both */
+	__u8   zero[7];
+};
+_Static_assert(sizeof(struct weir_report) == 80, "report");
 
 struct weir_fragment_key {
 	__be32 source[4];

@@ -45,9 +45,10 @@
 	X(NAT_FULL, "dropped", "no port left to translate the flow to")                            \
 	X(EXTENSIONS, "dropped", "more IPv6 extension headers than are walked")                    \
 	X(ECN_INVALID, "dropped", "congestion marked outside on a packet that cannot carry it")    \
-	X(FEEDBACK, "taken", "a backend's word that a flow is its own")                       \
+	X(FEEDBACK, "taken", "a backend's word that a flow is its own")                            \
 	X(NAT_UNKNOWN, "dropped", "for a backend behind NAT, of no flow that is known")            \
-	X(NO_DEVICE, "passed", "routes lead to a device that XDP cannot send by: left to the host")
+	X(NO_DEVICE, "passed", "routes lead to a device that XDP cannot send by: left to the host") \
+	X(FEEDBACK_REFUSED, "dropped", "a word about a flow by nobody who had its slot")
 
 enum weir_reason {
 #define WEIR_REASON_NUMBER(name, fate, meaning) WEIR_REASON_##name,

@@ -81,6 +81,7 @@
 #include "bpf/nat.h"
 #include "bpf/connection.h"
 #include "bpf/encap.h"
+#include "bpf/feedback.h"
 #include "bpf/decap.h"
 #include "bpf/route.h"
 #include "bpf/sample.h"

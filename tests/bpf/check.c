@@ -113,7 +113,7 @@ static const char *check_encapsulated(const struct view *in, const struct view *
 		if (!transport_sum_ok(out))
 			return "the checksum of UDP";
 		if (udp[8] != words || be16(udp + 10) || udp[12] != WEIR_GUE_MAGIC ||
-		    udp[13] > WEIR_OWNERS || udp[14] || udp[15])
+		    udp[13] > WEIR_OWNERS || udp[14] || udp[15] & ~WEIR_GUE_ASKS)
 			return "the GUE header";
 		proto = udp[9];
 	}

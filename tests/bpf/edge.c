@@ -86,6 +86,8 @@ int edge_reset(void **state)
 	clear(skel->maps.service_prefixes);
 	clear(skel->maps.notes);
 	clear(skel->maps.half_open);
+	clear(skel->maps.reported);
+	clear(skel->maps.told);
 	clear(skel->maps.kept);
 	clear(skel->maps.kept_half);
 	clear(skel->maps.fragments);

@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 # Reasons without a case yet, and why.
-EXCEPTIONS = {"FEEDBACK": "its stage is not there"}
+EXCEPTIONS = {}
 
 GUE, IPIP, NAT = 0, 1, 2
 DOWN = 1
@@ -121,8 +121,9 @@ def check_gue(run, outer, backend, said, flow):
     checksum = struct.unpack_from("!H", udp, 6)[0]
     want(checksum == 0 or said["udp.checksum.status"][0] == "1", "UDP's checksum")
     want(outer.version == 4 or bool(checksum) == bool(settings["on"] & 64), "UDP's checksum over IPv6 as the settings say")
-    word, proto, flags, magic, count, following, zero = struct.unpack_from("!BBHBBBB", udp, 8)
-    want((word, flags, magic, following, zero) == (words, 0, MAGIC, 0, 0), "the GUE header")
+    word, proto, flags, magic, count, following, asks = struct.unpack_from("!BBHBBBB", udp, 8)
+    want((word, flags, magic, following) == (words, 0, MAGIC, 0), "the GUE header")
+    want(asks == 0 or asks == 1 and settings["on"] & 256, "feedback is asked for as the settings say")
     size = 4 if outer.version == 4 else 16
     owners = [udp[16 + size * i:16 + size * (i + 1)] for i in range(3)]
     known = {ipaddress.ip_address(b["address"]).packed for b in run["backends"] if not b["flags"] & DOWN}

@@ -3,7 +3,7 @@
  * dp_tool.c -- drives the data plane from a test: dp_tool [-a link|dispatcher] [-m
  *auto|native|generic]
  * [-p PIN] [-i IF]... [-d DECAP_IF]... [-f DECAP_PREFIX]... [-t DRAIN_S] [-s MSS] [-l LIMIT=N]...
- * [-n NAT_ADDRESS]... [-x]
+ * [-n NAT_ADDRESS]... [-F] [-x]
  *
  * Opens the data plane, prints "ready" and obeys standard input line by line, answering each with
  *one line; ends at end of file. -x: detach instead. Commands:
@@ -27,6 +27,7 @@
  *	interfaces | sweep | socket FAMILY(4|6)
  *	egress						→ NAME=n...
  *	probe INDEX gue|ipip ADDRESS:PORT		→ answered | silent (a check that travels as traffic does)
+ *	feedback on|off
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -47,6 +48,7 @@
 #define MANY 64
 
 static struct dataplane *dp;
+static struct conf_agent *configured;
 
 static int fail(int rc)
 {
@@ -471,6 +473,19 @@ static void do_take(void)
 		printf("%u\n", changed);
 }
 
+static void do_feedback(void)
+{
+	char *w = word();
+	int rc;
+
+	configured->feedback = w && !strcmp(w, "on");
+	rc = dataplane_reconfigure(dp, configured, NULL);
+	if (rc)
+		fail(rc);
+	else
+		puts("0");
+}
+
 static void do_sweep(void)
 {
 	int rc = dataplane_sweep(dp, MAPS_CONFIGURED);
@@ -510,6 +525,7 @@ static void obey(char *line)
 		{ "counts", do_counts },   { "interfaces", do_interfaces },
 		{ "limits", do_limits },   { "socket", do_socket },   { "sweep", do_sweep },
 		{ "egress", do_egress }, { "probe", do_probe },
+		{ "feedback", do_feedback },
 		{ "nat", do_nat },	   { "notes", do_notes },
 		{ "loads", do_loads },	   { "quic", do_quic },
 		{ "table", do_table },	   { "take", do_take },
@@ -557,12 +573,13 @@ int main(int argc, char **argv)
 	char line[4096];
 	int c, rc;
 
+	configured = &conf;
 	conf.decap.interfaces = decap;
 	conf.decap.from = from;
 	conf.nat.addresses = nat;
 	conf.nat.idle_us = 3600000000;
 	conf.nat.udp_us = 60000000;
-	while ((c = getopt(argc, argv, "a:l:m:p:i:d:f:t:s:n:rx")) != -1) {
+	while ((c = getopt(argc, argv, "a:l:m:p:i:d:f:t:s:n:rFx")) != -1) {
 		switch (c) {
 		case 'a':
 			conf.attach =
@@ -599,6 +616,9 @@ int main(int argc, char **argv)
 			break;
 		case 'r':
 			conf.forward = true;
+			break;
+		case 'F':
+			conf.feedback = true;
 			break;
 		case 'x':
 			take_down = true;

@@ -503,6 +503,7 @@ void attach_fds(const struct packet_path *path, struct maps_fds *fds)
 		.notes = bpf_map__fd(s->maps.notes),
 		.half_open = bpf_map__fd(s->maps.half_open),
 		.kept = bpf_map__fd(s->maps.kept),
+		.reports = bpf_map__fd(s->maps.reports),
 		.backend_loads = bpf_map__fd(s->maps.backend_loads),
 		.nat_conf = bpf_map__fd(s->maps.nat_conf),
 		.nat_addresses = bpf_map__fd(s->maps.nat_addresses),

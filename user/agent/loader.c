@@ -317,12 +317,13 @@ static void serve(struct loader *l)
 	struct pollfd fds[] = {
 		{ .fd = l->sock, .events = POLLIN },
 		{ .fd = netlink_fd(l->nl), .events = POLLIN },
+		{ .fd = loader_feedback_fd(l), .events = POLLIN },
 	};
 	uint32_t settled = 0;
 
 	for (;;) {
 		int wait = l->stale ? DEBOUNCE_MS : l->unresolved ? RETRY_MS : SETTLE_MS;
-		int n = poll(fds, 2, wait);
+		int n = poll(fds, 3, wait);
 		uint32_t now = maps_now();
 
 		if (n < 0 && errno != EINTR)
@@ -333,12 +334,14 @@ static void serve(struct loader *l)
 			netlink_drain(l->nl);
 			l->stale = true;
 		}
+		if (n > 0 && fds[2].revents)
+			loader_feedback(l, now);
 		if (n == 0 && (l->stale || l->unresolved))
 			loader_refresh(l);
 		if (now != settled) {
 			settled = now;
 			maps_settle(l->maps, now, l->drain_s);
-			if (l->stale) /* news that never pause must not put this off for ever */
+			if (l->stale || l->unresolved) /* news that never pause must not put this off */
 				loader_refresh(l);
 			loader_confirm(l, now);
 			loader_probe_tick(l, now);
@@ -359,7 +362,8 @@ size_t loader_decap_interfaces(const struct conf_agent *conf, const struct conf_
 
 uint32_t loader_switches(const struct conf_agent *conf)
 {
-	return (conf->forward ? WEIR_ON_ROUTE : 0) | (conf->gue_checksum ? WEIR_ON_CHECKSUM : 0);
+	return (conf->forward ? WEIR_ON_ROUTE : 0) | (conf->gue_checksum ? WEIR_ON_CHECKSUM : 0) |
+	       (conf->feedback ? WEIR_ON_FEEDBACK : 0);
 }
 
 /* What may be forwarded to; the interfaces cannot change while we run. */
@@ -448,6 +452,8 @@ static int start(struct loader *l, const struct conf_agent *conf,
 		rc = start_tx(l, conf);
 	if (!rc)
 		rc = loader_start_seeing(l);
+	if (!rc)
+		rc = loader_start_feedback(l);
 	if (!rc)
 		rc = loader_start_egress(l, conf);
 	if (rc) {

@@ -88,7 +88,7 @@ struct loader_probe {
 };
 
 /* The switches that the configuration has by themselves. */
-#define LOADER_SWITCHES (WEIR_ON_ROUTE | WEIR_ON_CHECKSUM)
+#define LOADER_SWITCHES (WEIR_ON_ROUTE | WEIR_ON_CHECKSUM | WEIR_ON_FEEDBACK)
 
 struct loader_change {
 	uint64_t drain_us;

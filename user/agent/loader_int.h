@@ -24,6 +24,7 @@ struct loader {
 	struct steer *steer; /* NULL: no tunnels here */
 	struct maps_fds fds;
 	struct maps *maps;
+	struct feedback *feedback; /* loader_feedback.c */
 	struct filterset *filter;
 	struct netlink *nl;
 	struct natset_state nat; /* as counted at nat_at, monotonic seconds */
@@ -136,6 +137,11 @@ int loader_nat(struct loader *l, const struct natset_want *want);
 int loader_do_nat(struct loader *l);
 int loader_do_notes(struct loader *l);
 int loader_do_loads(struct loader *l);
+
+int loader_start_feedback(struct loader *l);
+/* Readable when the packet path has reports to be sent; they are by loader_feedback(). */
+int loader_feedback_fd(const struct loader *l);
+void loader_feedback(struct loader *l, uint32_t now);
 
 int loader_do_edges(struct loader *l);
 int loader_do_listener(struct loader *l);

@@ -30,7 +30,7 @@ struct maps_fds {
 	int service_prefixes, quic_configs, quic_servers, quic_ciphers;
 	int samples, sample_filters, sample_counts, flag_counts;        /* bpf/abi/sample.h */
 	int filter4, filter6, filter_hints, filter_limits, filter_buckets, filter_shared;
-	int notes, half_open, kept, backend_loads;
+	int notes, half_open, kept, backend_loads, reports;
 	int nat_conf, nat_addresses, nat_ports, nat_flows, nat_counts;
 	int tunnel_ports, listeners, listen_counts;     /* -1: no tunnels here */
 };

@@ -41,6 +41,8 @@ bool slot_move(struct weir_slot *slot, uint16_t to, bool old_is_up, uint32_t now
 	else
 		owners_drop(slot, to);
 	slot->current = to;
+	if (slot->previous && slot->previous == left) /* up to now a transition of reported flows alone: */
+		slot->elsewhere = now;		      /* those of `left` have their drain time from here */
 	if (slot->previous || !left || !to || !old_is_up)
 		return true;            /* rule 2, or nothing that could be kept */
 	slot->previous = left;
