@@ -3,8 +3,10 @@
 #include "user/agent/cipher.h"
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,11 +19,24 @@ struct ciphers {
 	struct crypt *skel;
 };
 
+/* Asked of the kernel's own types: without its functions an older one may refuse the program for other reasons. */
+static bool kernel_has_crypto(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	bool has = btf && btf__find_by_name_kind(btf, "bpf_crypto_ctx_create", BTF_KIND_FUNC) > 0;
+
+	btf__free(btf);
+	return has;
+}
+
 int ciphers_open(struct ciphers **out, int map)
 {
-	struct ciphers *c = calloc(1, sizeof(*c));
+	struct ciphers *c;
 	int rc = 0;
 
+	if (!kernel_has_crypto())
+		return -EOPNOTSUPP;
+	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
 	c->skel = crypt__open();
