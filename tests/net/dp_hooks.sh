@@ -53,7 +53,15 @@ routes() { [ "$(announced "$1" | grep -o blackhole | wc -l)" = "$2" ]; }
 rules() { in_ns edge ip rule show priority 119; in_ns edge ip -6 rule show priority 119; in_ns edge ip route show table 119 2>/dev/null; }
 metric() { in_ns edge curl -s 127.0.0.1:7001/_/metrics | awk -v "k=$1" 'index($0, k) == 1 { print $2 }'; }
 
+plan() { in_ns edge build/bin/weir-agent -c "$scratch/edge.yaml" --dry-run --json 2>/dev/null | jq -r "$1" | xargs; }
+config 120 auto eth0,tow 198.18.0.7
+check "a name that decap mistypes: a dry run says so" is "$(plan '.ok, (.decap[] | .would, .why)')" \
+	"false take fail there is no such interface"
+in_ns edge timeout 30 build/bin/weir-agent -c "$scratch/edge.yaml" 2>"$scratch/out"
+check "  a start fails" is "$? $(grep -c 'agent.decap.interfaces: there is no interface tow' "$scratch/out")" "1 1"
+check "  and leaves nothing behind" is "$(find /sys/fs/bpf/edge 2>/dev/null | wc -l) $(in_ns edge ip -d link show eth0 | grep -c xdp)" "0 0"
 config 120 auto eth0,one 198.18.0.7
+check "a dry run names each place of the tc program" is "$(plan '.ok, .egress.interfaces[]')" "true lo eth0 one"
 begin
 check "the MSS is bounded where answers leave, checks are led" soon on lo eth0 one
 check "the addresses are announced" until_true 10 routes 120 2

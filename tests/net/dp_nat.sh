@@ -80,16 +80,17 @@ check "not one connection broken by it" is "$(broken <"$scratch/load4")" 0
 PIN=/sys/fs/bpf/edge
 entries() { bpftool -j map show pinned $PIN/"$1" | jq .max_entries; }
 resize() { # ENTRIES
-	in_ns client $FLOWS tcp $VIP 80 200 6 >"$scratch/load4" 2>/dev/null & load4=$!
-	in_ns client $FLOWS tcp $VIP6 80 100 6 >"$scratch/load6" 2>/dev/null & load6=$!
+	in_ns client $FLOWS tcp $VIP 80 500 6 >"$scratch/load4" 2>"$scratch/broken4" & load4=$!
+	in_ns client $FLOWS tcp $VIP6 80 300 6 >"$scratch/load6" 2>/dev/null & load6=$!
 	read -rt 2 <> <(:)
 	tool_kill edge
 	check "started with agent.limits.nat_ports $1" tool edge -t 3 -i eth0 -n $NAT -n $NAT6 -l nat_ports="$1"
 	check "  so large are both maps" is "$(entries nat_ports) $(entries nat_flows)" "$1 $1"
 	wait $load4 $load6
+	echo "# $(cat "$scratch/load4"); $(cat "$scratch/load6")"
 	check "  not one connection broken" is "$(broken <"$scratch/load4")$(broken <"$scratch/load6")" 00
 }
-resize 262144
+resize 1048576
 resize 131072
 tool_kill edge
 check "a table without room for what is open is refused" test "$(in_ns edge $TOOL -p $PIN -i eth0 -n $NAT -l nat_ports=65536 </dev/null 2>&1 |

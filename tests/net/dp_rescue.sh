@@ -25,11 +25,12 @@ check "  it says so" says "nothing of weir is in the way"
 check "  other namespaces' links are left" says "of another network namespace: left"
 
 # ---- what a start would do
-plan() { # SLOTS INTERFACE
+plan() { # SLOTS INTERFACE [tunnels|"" [ATTACH]]
 	cat >"$scratch/plan.yaml" <<-END
 		node: edge
 		agent:
 		  interfaces: [$2]
+		  attach: ${4:-link}
 		  pin: $PIN
 		  limits: {slots: $1}
 		  services: [{name: s, addresses: ["$VIP:80/tcp"], slots: 31, backends: [{name: b1, address: 198.18.0.11}]}]
@@ -59,6 +60,10 @@ check "other limits" plan 1024 eth0
 check "  migrate" says "slots *migrated: 524288 entries of 16 bytes become 1024 of 16"
 check "  as JSON, too" is "$(plan_json '[.ok, .interfaces[0].would, (.maps.list[] | select(.name == "slots") | .would, .had_entries, .entries), .limits[1].used] | @csv')" \
 	'true,"adopt","migrate",524288,1024,31'
+check "no longer named: its start goes on" plan 524288 lo
+check "  and it is detached" says "eth0 .*detached: agent.interfaces does not name it any more"
+check "the program of a link: libxdp would fail" is "$(plan 524288 eth0 "" dispatcher; echo $?)" 1
+check "  and says so" says "eth0 .*program [0-9]* is there and not ours to exchange"
 check "limits below what is there" is "$(plan 30 eth0; echo $?)" 1
 check "  are in the way" says "slots *in the way: 1 of its entries have no room in 30"
 tool_end edge
@@ -100,6 +105,7 @@ rm -f /sys/fs/bpf/elsewhere
 check "the edge opens through libxdp" tool edge -a dispatcher -i eth0
 tool_kill edge
 check "has a program" test "$(xdp edge)" -gt 0
+check "  which a start through libxdp exchanges or joins" plan 524288 eth0 "" dispatcher
 check "a rescue without a link" rescue
 check "  no program" is "$(xdp edge)" 0
 
@@ -118,6 +124,8 @@ id() { in_ns edge ip -d link show eth0 | grep -o 'prog/xdp id [0-9]*'; }
 before=$(id)
 in_ns edge $TOOL -p $PIN -a dispatcher -i eth0 </dev/null >"$scratch/out" 2>&1
 check "a start through libxdp leaves it, too" is "$(id) $(says "libxdp cannot attach" && echo said)" "$before said"
+check "  as a dry run has said" is "$(plan 524288 eth0 "" dispatcher; echo $?) $(plan_json '.ok, .interfaces[0].would, .interfaces[0].why' | xargs)" \
+	"1 false fail a program is there that does not share"
 
 # ---- a folder that was mistyped
 mkdir "$scratch/precious" && touch "$scratch/precious/slots" "$scratch/precious/edge" "$scratch/precious/service_info"

@@ -397,13 +397,12 @@ static int attach_all(struct packet_path *path)
 }
 
 /* Before anything is pinned: a mistyped name leaves nothing behind. */
-static int interfaces_there(const struct conf_agent *conf)
+static int interfaces_there(const char *key, char *const *names, size_t n)
 {
-	for (size_t i = 0; i < conf->ninterfaces; i++) {
-		if (if_nametoindex(conf->interfaces[i]))
+	for (size_t i = 0; i < n; i++) {
+		if (if_nametoindex(names[i]))
 			continue;
-		log_error("agent.interfaces: there is no interface %s; `ip -br link` names those of this node",
-			  conf->interfaces[i]);
+		log_error("%s: there is no interface %s; `ip -br link` names those of this node", key, names[i]);
 		return -ENODEV;
 	}
 	return 0;
@@ -412,8 +411,10 @@ static int interfaces_there(const struct conf_agent *conf)
 int attach_open(struct packet_path **out, const struct conf_agent *conf)
 {
 	struct packet_path *path;
-	int rc = interfaces_there(conf);
+	int rc = interfaces_there("agent.interfaces", conf->interfaces, conf->ninterfaces);
 
+	if (!rc)
+		rc = interfaces_there("agent.decap.interfaces", conf->decap.interfaces, conf->decap.ninterfaces);
 	if (rc)
 		return rc;
 	path = calloc(1, sizeof(*path));

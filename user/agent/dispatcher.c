@@ -179,6 +179,41 @@ int dispatcher_attach(struct dispatcher *d, uint32_t ifindex, bool generic, stru
 	return rc;
 }
 
+static bool held_by_link(uint32_t ifindex, uint32_t program)
+{
+	bool held = false;
+	uint32_t id = 0;
+
+	while (!held && !bpf_link_get_next_id(id, &id)) {
+		struct bpf_link_info info = { 0 };
+		uint32_t len = sizeof(info);
+		int link = bpf_link_get_fd_by_id(id);
+
+		if (link < 0)
+			continue;
+		/* Another network namespace's interfaces have the same numbers, but not this program there. */
+		held = !bpf_obj_get_info_by_fd(link, &info, &len) && info.type == BPF_LINK_TYPE_XDP &&
+		       info.xdp.ifindex == ifindex && info.prog_id == program;
+		close(link);
+	}
+	return held;
+}
+
+bool dispatcher_refuses(uint32_t ifindex)
+{
+	struct xdp_multiprog *all = xdp_multiprog__get_from_ifindex((int)ifindex);
+	struct xdp_program *main;
+	bool refuses = false;
+
+	if (libxdp_get_error(all))
+		return false;
+	main = xdp_multiprog__is_legacy(all) ? xdp_multiprog__main_prog(all) : NULL;
+	if (main)
+		refuses = !whose_edge(xdp_program__id(main)) || held_by_link(ifindex, xdp_program__id(main));
+	xdp_multiprog__close(all);
+	return refuses;
+}
+
 int dispatcher_undo(struct dispatcher *d, uint32_t ifindex, const struct dispatcher_before *before)
 {
 	enum xdp_attach_mode mode;

@@ -29,6 +29,8 @@ void dispatcher_close(struct dispatcher *d); /* accepts NULL; what is attached s
 
 /* generic: not in the driver. 0 or -errno; *before is set always. */
 int dispatcher_attach(struct dispatcher *d, uint32_t ifindex, bool generic, struct dispatcher_before *before);
+/* Would an attach fail with -EBUSY: is a program there that does not share, another's, or one that a link holds? */
+bool dispatcher_refuses(uint32_t ifindex);
 /* Puts back what was there before; not to be called when it has left. */
 int dispatcher_undo(struct dispatcher *d, uint32_t ifindex, const struct dispatcher_before *before);
 

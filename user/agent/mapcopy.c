@@ -307,21 +307,34 @@ static int catch_up_one(int fd, const struct bpf_map_info *info, const struct ma
 	return rc == -EEXIST || rc == -E2BIG ? 0 : rc;
 }
 
+/* The value that key, the i-th of the later reading, had in the earlier one; NULL: it was not there. Arrays are read in
+ * the order of their keys: a million of ports needs no sorting. */
+static const uint8_t *value_before(const struct mapcopy *before, uint8_t ***order, uint32_t i, const uint8_t *key)
+{
+	size_t size = before->info.key_size;
+	uint8_t **found;
+
+	if (i < before->n && !memcmp(before->keys + i * size, key, size))
+		return before->values + i * before->stride;
+	if (!*order)
+		*order = sorted(before);
+	found = *order ? bsearch(&key, *order, before->n, sizeof(**order), by_key) : NULL;
+	return found ? value_of(before, *found) : NULL;
+}
+
 int mapcopy_catch_up(int fd, struct mapcopy *before, struct mapcopy *after)
 {
-	uint8_t **order = sorted(before);
 	struct bpf_map_info info = { 0 };
 	uint32_t len = sizeof(info);
-	int done = 0, rc = order ? 0 : -ENOMEM;
+	uint8_t **order = is_array(before->info.type) ? NULL : sorted(before);
+	int done = 0, rc = order || is_array(before->info.type) ? 0 : -ENOMEM;
 
 	if (!rc && bpf_obj_get_info_by_fd(fd, &info, &len))
 		rc = -errno;
 	for (uint32_t i = 0; !rc && i < after->n; i++) {
-		uint8_t *key = after->keys + (size_t)i * after->info.key_size, **found;
-		const uint8_t *was, *is = after->values + i * after->stride;
+		uint8_t *key = after->keys + (size_t)i * after->info.key_size;
+		const uint8_t *was = value_before(before, &order, i, key), *is = after->values + i * after->stride;
 
-		found = bsearch(&key, order, before->n, sizeof(*order), by_key);
-		was = found ? value_of(before, *found) : NULL;
 		if (was && !memcmp(was, is, after->stride))
 			continue;
 		rc = catch_up_one(fd, &info, after, key, was, is);

@@ -364,10 +364,11 @@ static int fill_one(struct migration *m, struct moving *at)
 }
 
 /* Tables of flows come last, and once more: what an established flow's note says is needed by its next
- * packet, while counters can be caught up later. */
+ * packet, while counters can be caught up later. NAT's ports are such a table, though an array; the object has
+ * them before nat_flows, which must not name one that is not there yet. */
 static bool is_flows(const struct moving *at)
 {
-	return at->type == BPF_MAP_TYPE_LRU_HASH || at->type == BPF_MAP_TYPE_HASH;
+	return at->type == BPF_MAP_TYPE_LRU_HASH || at->type == BPF_MAP_TYPE_HASH || !strcmp(at->name, "nat_ports");
 }
 
 /* What was written since the last reading. */

@@ -4,6 +4,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <dirent.h>
 #include <jansson.h>
 #include <net/if.h>
 #include <stdint.h>
@@ -15,11 +16,14 @@
 #include "bpf/abi/nat.h"
 #include "user/agent/attach.h"
 #include "user/agent/cipher.h"
+#include "user/agent/dispatcher.h"
+#include "user/agent/loader.h"
 #include "user/agent/migrate.h"
 #include "user/agent/steer.h"
 
-#define MAPS_MAX 128
-#define BPF_FS	 0xcafe4a11 /* magic(7): BPF_FS_MAGIC */
+#define MAPS_MAX    128
+#define BPF_FS	    0xcafe4a11 /* magic(7): BPF_FS_MAGIC */
+#define LINK_PREFIX "link-"    /* attach.c's */
 
 /* ---- interfaces ------------------------------------------------------------------------------ */
 
@@ -42,6 +46,14 @@ static uint32_t pinned_program(const struct conf_agent *conf, const char *prefix
 	return program;
 }
 
+static bool has_name(char *const *names, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}
+
 static json_t *interface_of(const struct conf_agent *conf, const char *name)
 {
 	static const char *const modes[] = { "auto", "native", "generic" };
@@ -53,10 +65,16 @@ static json_t *interface_of(const struct conf_agent *conf, const char *name)
 		there = query.prog_id ? query.prog_id : query.drv_prog_id ? query.drv_prog_id
 									  : query.skb_prog_id;
 	if (ifindex)
-		pinned = pinned_program(conf, "link-", name, ifindex);
+		pinned = pinned_program(conf, LINK_PREFIX, name, ifindex);
 	if (!ifindex) {
 		would = "fail";
 		why = "there is no such interface";
+	} else if (!has_name(conf->interfaces, conf->ninterfaces, name)) {
+		would = "detach";
+		why = "agent.interfaces does not name it any more";
+	} else if (conf->attach == CONF_ATTACH_DISPATCHER && dispatcher_refuses(ifindex)) {
+		would = "fail";
+		why = "a program is there that does not share";
 	} else if (conf->attach == CONF_ATTACH_DISPATCHER) {
 		would = "join";
 	} else if (pinned) {
@@ -67,6 +85,44 @@ static json_t *interface_of(const struct conf_agent *conf, const char *name)
 	}
 	return json_pack("{ss ss ss sI ss}", "name", name, "would", would, "mode", modes[conf->mode], "program",
 			 (json_int_t)(pinned ? pinned : there), "why", why);
+}
+
+/* Those of the configuration, and those whose link a start takes away (attach.c: drop_others()). */
+static json_t *interfaces_of(const struct conf_agent *conf)
+{
+	json_t *list = json_array();
+	DIR *dir = opendir(conf->pin);
+	struct dirent *e;
+
+	for (size_t i = 0; i < conf->ninterfaces; i++)
+		json_array_append_new(list, interface_of(conf, conf->interfaces[i]));
+	while (dir && (e = readdir(dir))) {
+		const char *name = e->d_name + strlen(LINK_PREFIX);
+
+		/* The link of an interface that is gone holds nothing. */
+		if (!strncmp(e->d_name, LINK_PREFIX, strlen(LINK_PREFIX)) && if_nametoindex(name) &&
+		    !has_name(conf->interfaces, conf->ninterfaces, name))
+			json_array_append_new(list, interface_of(conf, name));
+	}
+	if (dir)
+		closedir(dir);
+	return list;
+}
+
+/* Where encapsulated packets would be taken. */
+static json_t *decap_of(const struct conf *conf)
+{
+	char **names;
+	size_t n = loader_decap_interfaces(&conf->agent, &conf->tunnels, &names);
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n; i++) {
+		bool there = if_nametoindex(names[i]) != 0;
+
+		json_array_append_new(list, json_pack("{ss ss ss}", "name", names[i], "would", there ? "take" : "fail", "why",
+						      there ? "" : "there is no such interface"));
+	}
+	return list;
 }
 
 /* ---- the other programs ------------------------------------------------------------------------ */
@@ -80,18 +136,26 @@ static json_t *listen_of(const struct conf *conf)
 }
 
 /* Its maps hold nothing that outlives the loader: each start makes them anew. */
-static json_t *egress_of(const struct conf_agent *conf)
+static json_t *egress_of(const struct conf *all)
 {
+	const struct conf_agent *conf = &all->agent;
 	json_t *interfaces = json_array();
 	bool leads = false;
+	char **taken;
+	size_t ntaken = loader_decap_interfaces(conf, &all->tunnels, &taken);
 
 	for (size_t i = 0; i < conf->nservices; i++)
 		leads |= conf->services[i].check.through_service;
 	if (leads)
 		json_array_append_new(interfaces, json_string("lo"));
-	if (conf->decap.mss != CONF_MSS_OFF && conf->decap.nfrom)
+	/* As loader_clamp(): where answers leave, and where packets are taken. */
+	if (conf->decap.mss != CONF_MSS_OFF && conf->decap.nfrom && ntaken) {
 		for (size_t i = 0; i < conf->ninterfaces; i++)
 			json_array_append_new(interfaces, json_string(conf->interfaces[i]));
+		for (size_t i = 0; i < ntaken; i++)
+			if (!has_name(conf->interfaces, conf->ninterfaces, taken[i]))
+				json_array_append_new(interfaces, json_string(taken[i]));
+	}
 	return json_pack("{s[ssss] so}", "maps", "egress", "egress_addrs", "probes", "egress_counts", "interfaces", interfaces);
 }
 
@@ -259,9 +323,11 @@ static void tell_interface(const json_t *i)
 		printf("  %-15s adopted: program %lld is exchanged in its link\n", name, program);
 	else if (!strcmp(would, "attach"))
 		printf("  %-15s attached by a link, %s\n", name, mode);
+	else if (!strcmp(would, "detach"))
+		printf("  %-15s detached: %s\n", name, text(i, "why"));
 	else if (program)
 		printf("  %-15s program %lld is there and not ours to exchange: the start would fail; "
-		       "remove it (`bpftool net detach xdp dev %s`)\n",
+		       "remove it (`bpftool net detach xdp dev %s`; a link of weir's own: `weir-agent --detach`)\n",
 		       name, program, name);
 	else
 		printf("  %-15s %s\n", name, text(i, "why"));
@@ -336,6 +402,9 @@ static void tell(const json_t *plan)
 	printf("interfaces:\n");
 	json_array_foreach (json_object_get(plan, "interfaces"), i, each)
 		tell_interface(each);
+	json_array_foreach (json_object_get(plan, "decap"), i, each)
+		if (!strcmp(text(each, "would"), "fail"))
+			printf("  %-15s agent.decap.interfaces: %s\n", text(each, "name"), text(each, "why"));
 	tell_programs(plan);
 	tell_maps(json_object_get(plan, "maps"));
 	tell_needs(plan);
@@ -356,6 +425,8 @@ static bool would_start(const json_t *plan)
 
 	json_array_foreach (json_object_get(plan, "interfaces"), i, each)
 		ok &= strcmp(text(each, "would"), "fail") != 0;
+	json_array_foreach (json_object_get(plan, "decap"), i, each)
+		ok &= strcmp(text(each, "would"), "fail") != 0;
 	json_array_foreach (json_object_get(plan, "limits"), i, each)
 		ok &= number(each, "used") <= number(each, "limit");
 	return ok;
@@ -363,14 +434,13 @@ static bool would_start(const json_t *plan)
 
 int plan_print(const struct conf *conf, bool as_json)
 {
-	json_t *interfaces = json_array(), *plan;
+	json_t *plan;
 	bool ok;
 
-	for (size_t i = 0; i < conf->agent.ninterfaces; i++)
-		json_array_append_new(interfaces, interface_of(&conf->agent, conf->agent.interfaces[i]));
-	plan = json_pack("{so so so so so so so sb}", "interfaces", interfaces, "listen", listen_of(conf), "egress",
-			 egress_of(&conf->agent), "maps", maps_of(conf), "limits", limits_of(&conf->agent), "services",
-			 services_of(&conf->agent), "quic", quic_of(&conf->agent), "root", geteuid() == 0);
+	plan = json_pack("{so so so so so so so so sb}", "interfaces", interfaces_of(&conf->agent), "decap", decap_of(conf),
+			 "listen", listen_of(conf), "egress", egress_of(conf), "maps", maps_of(conf), "limits",
+			 limits_of(&conf->agent), "services", services_of(&conf->agent), "quic",
+			 quic_of(&conf->agent), "root", geteuid() == 0);
 	if (!plan) {
 		fprintf(stderr, "weir-agent: out of memory\n");
 		return 1;

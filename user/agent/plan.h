@@ -2,7 +2,8 @@
 /*
  * plan.h -- `weir-agent --dry-run`: what a start would do. Prints to standard output, changes nothing.
  *
- * As JSON: {"interfaces":[{"name","would":"attach"|"join"|"adopt"|"fail","mode","program","why"}],
+ * As JSON: {"interfaces":[{"name","would":"attach"|"join"|"adopt"|"detach"|"fail","mode","program","why"}],
+ * "decap":[{"name","would":"take"|"fail","why"}],
  * "listen":{"would":"attach"|"adopt"|"detach"|"nothing","program"},"egress":{"maps":[NAME],"interfaces":[NAME]},
  * "maps":{"folder","bytes","kept","migrated","made","in_the_way","error","list":[{"name","of":"edge"|"listen","would":"keep"|"migrate"|"make"|"fail",
  * "entries","had_entries","value_bytes","had_value_bytes","bytes","why"}]},"limits":[{"name","used","limit"}],
