@@ -72,6 +72,7 @@ check "NAT has ports" until_true 5 ports -gt
 config 120 auto eth0,two ""
 reload
 check "an interface that decap no longer names loses the program" soon on lo eth0 two
+check "  and clsact" is "$(in_ns edge tc qdisc show dev one | grep -c clsact)" 0
 check "NAT has none after its addresses went, and says so" until_true 5 ports -eq
 in_ns edge tc qdisc del dev two clsact
 check "a place that somebody took away is filled again" soon on lo eth0 two

@@ -179,7 +179,8 @@ static int link_drop(const char *pin)
 	return unlink(pin);
 }
 
-/* The link of an earlier process, when it is still on that interface: its program is exchanged. */
+/* The link of an earlier process, when it is still on that interface: its program is exchanged. -ESTALE: there is none,
+ * or it holds nothing here; else the program that runs could not be exchanged, and goes on. */
 static int link_adopt(const char *pin, uint32_t ifindex, int program, int *before)
 {
 	struct bpf_link_info info = { 0 };
@@ -187,20 +188,21 @@ static int link_adopt(const char *pin, uint32_t ifindex, int program, int *befor
 	int link = bpf_obj_get(pin), rc = 0;
 
 	if (link < 0)
-		return -errno;
+		return -ESTALE;
 	if (bpf_obj_get_info_by_fd(link, &info, &len) || info.type != BPF_LINK_TYPE_XDP ||
 	    info.xdp.ifindex != ifindex)
 		rc = -ESTALE;
 	*before = rc ? -1 : bpf_prog_get_fd_by_id(info.prog_id);
 	if (!rc && bpf_link_update(link, program, NULL))
-		rc = -ESTALE;
+		rc = errno == ENOLINK ? -ESTALE : -errno;
 	if (!rc)
 		return link;
 	if (*before >= 0)
 		close(*before);
 	*before = -1;
 	close(link);
-	unlink(pin);
+	if (rc == -ESTALE)
+		unlink(pin);
 	return rc;
 }
 
@@ -233,6 +235,12 @@ static int attach_link(struct packet_path *path, const char *name, uint32_t ifin
 
 	pin_path(path->conf, LINK_PREFIX, name, pin, sizeof(pin));
 	link = link_adopt(pin, ifindex, program, &on->before);
+	if (link < 0 && link != -ESTALE) {
+		log_error("%s: its program cannot be exchanged: %s; the earlier one goes on (`weir-agent --detach` takes it "
+			  "away)",
+			  name, strerror(-link));
+		return link;
+	}
 	if (link < 0) {
 		adopted = false;
 		link = link_make(path->conf, name, ifindex, program);

@@ -15,6 +15,7 @@ struct dispatcher {
 	struct bpf_program *edge;
 	struct bpf_object *obj;
 	struct xdp_program *program; /* the same in libxdp's hands */
+	int failed;		     /* why it could not be loaded: libbpf does not say so twice */
 };
 
 static int program_of(struct xdp_program *program, struct xdp_program **out)
@@ -137,7 +138,9 @@ static int load(struct dispatcher *d)
 
 	if (rc >= 0) /* libxdp's for a dispatcher elsewhere cannot be alone */
 		return is_xdp(rc) ? rc : -EBUSY;
-	rc = bpf_object__load(d->obj);
+	if (!d->failed)
+		d->failed = bpf_object__load(d->obj);
+	rc = d->failed;
 	if (!rc)
 		rc = program_of(xdp_program__from_fd(bpf_program__fd(d->edge)), &program);
 	if (rc)

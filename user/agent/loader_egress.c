@@ -96,6 +96,13 @@ static bool wants_program(const struct loader *l, uint32_t ifindex)
 	return has(l->serving, l->nserving, ifindex) || has(l->taken, l->ntaken, ifindex);
 }
 
+/* With clsact, where nothing else is in it. */
+static void take_away(struct loader *l, uint32_t ifindex)
+{
+	if (egress_is_there(ifindex))
+		egress_remove(l->nl, ifindex);
+}
+
 void loader_clamp(struct loader *l)
 {
 	bool on = l->egress && l->mss != CONF_MSS_OFF && l->nfrom && l->ntaken;
@@ -117,7 +124,7 @@ void loader_clamp(struct loader *l)
 	}
 	for (size_t i = l->nclamped; i-- > 0;)
 		if (!on || !wants_program(l, l->clamped[i])) {
-			egress_detach(l->clamped[i]);
+			take_away(l, l->clamped[i]);
 			l->clamped[i] = l->clamped[--l->nclamped];
 		}
 }
@@ -201,7 +208,7 @@ void loader_probe_tick(struct loader *l, uint32_t now)
 		l->led[i] = l->led[--l->nled];
 		if (!l->nled) {
 			set_mark(l, 0);
-			egress_detach(LOOPBACK_IFINDEX);
+			take_away(l, LOOPBACK_IFINDEX);
 			l->leads = false;
 		}
 	}
@@ -209,12 +216,14 @@ void loader_probe_tick(struct loader *l, uint32_t now)
 
 void loader_probes_clear(struct loader *l)
 {
+	if (!l->leads && !l->nled)
+		return;
 	/* The next agent's may have come already: it cleared ours. */
-	if (!l->leads || !egress_is_own(l->egress, LOOPBACK_IFINDEX))
+	if (egress_is_there(LOOPBACK_IFINDEX) && !egress_is_own(l->egress, LOOPBACK_IFINDEX))
 		return;
 	netlink_routes(l->nl, NETLINK_PROBE, 0, NULL, 0);
 	netlink_probe_rule(l->nl, 0);
-	egress_remove(l->nl, LOOPBACK_IFINDEX);
+	take_away(l, LOOPBACK_IFINDEX);
 }
 
 struct choice {
@@ -378,14 +387,14 @@ static void detach_others(struct loader *l, bool none)
 
 	for (const struct if_nameindex *i = all; i && i->if_index; i++)
 		if (none || !wants_program(l, i->if_index))
-			egress_detach(i->if_index);
+			take_away(l, i->if_index);
 	if_freenameindex(all);
 }
 
 int loader_start_egress(struct loader *l, const struct conf_agent *conf)
 {
 	struct weir_egress none = { 0 };
-	int rc = egress_open(&l->egress, conf->pin, &l->fds);
+	int rc = egress_open(&l->egress, conf->pin, &l->fds), cleared;
 
 	for (size_t i = 0; i < conf->ninterfaces && l->nserving < LOADER_CLAMPED_MAX / 2; i++)
 		l->serving[l->nserving++] = if_nametoindex(conf->interfaces[i]);
@@ -394,6 +403,12 @@ int loader_start_egress(struct loader *l, const struct conf_agent *conf)
 		netlink_routes(l->nl, NETLINK_ANNOUNCE, 0, NULL, 0);
 	if (!rc)
 		rc = egress_set(l->egress, &none);
+	/* What an earlier process led somewhere; its sockets are gone. */
+	cleared = netlink_routes(l->nl, NETLINK_PROBE, 0, NULL, 0);
+	if (!cleared)
+		cleared = netlink_probe_rule(l->nl, 0);
+	take_away(l, LOOPBACK_IFINDEX);
+	detach_others(l, rc || l->mss == CONF_MSS_OFF || !conf->decap.nfrom);
 	if (rc) {
 		log_warn("the tc program cannot be loaded (%s): service addresses announce any MSS, and "
 			 "checks go to backends' own addresses",
@@ -402,11 +417,5 @@ int loader_start_egress(struct loader *l, const struct conf_agent *conf)
 		l->egress = NULL;
 		return 0;
 	}
-	/* What an earlier process led somewhere; its sockets are gone. */
-	rc = netlink_routes(l->nl, NETLINK_PROBE, 0, NULL, 0);
-	if (!rc)
-		rc = netlink_probe_rule(l->nl, 0);
-	egress_detach(LOOPBACK_IFINDEX);
-	detach_others(l, l->mss == CONF_MSS_OFF || !conf->decap.nfrom);
-	return rc;
+	return cleared;
 }
