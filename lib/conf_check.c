@@ -381,6 +381,9 @@ static void check_agent(const struct conf *conf, struct conf_faults *faults)
 		conf_fault(faults, "agent.decap.interfaces",
 			   "is missing; name the interfaces on which encapsulated "
 			   "packets are taken");
+	if (a->feedback && !(a->decap.nfrom && a->decap.ninterfaces))
+		conf_fault(faults, "agent.feedback",
+			   "needs agent.decap on both ends; name agent.decap.interfaces and .from");
 	if (a->decap.ninterfaces && !a->decap.nfrom && !conf->tunnels.enabled)
 		conf_fault(faults, "agent.decap.from",
 			   "is missing; name the networks of the balancers, all others "

@@ -170,8 +170,13 @@ int agent_start(struct daemon *d)
 int agent_reload(struct daemon *d, const struct conf *old)
 {
 	struct agent *agent = d->state;
-	int err = dataplane_reconfigure(agent->dp, &d->conf->agent, &d->conf->tunnels);
+	int err = dataplane_try_keys(agent->dp, &d->conf->agent);
 
+	if (err) {
+		log_error("the new configuration cannot be used: %s", dataplane_error(agent->dp));
+		return err;
+	}
+	err = dataplane_reconfigure(agent->dp, &d->conf->agent, &d->conf->tunnels);
 	if (err) {
 		log_error("the new configuration cannot be used: %s", dataplane_error(agent->dp));
 		/* What was set until it failed. */

@@ -576,7 +576,7 @@ int dataplane_detach(const struct conf_agent *conf)
 	netlink_close(nl);
 	if (!dir) {
 		printf("%s: nothing is pinned\n", conf->pin);
-		return egress_take_down() || missing != ENOENT;
+		return egress_take_down() || failed || missing != ENOENT;
 	}
 	while ((e = readdir(dir))) {
 		if (e->d_name[0] == '.')

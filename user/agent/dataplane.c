@@ -269,8 +269,7 @@ static int ask_quic_key(struct dataplane *dp, uint32_t number, bool only_try, co
 	return dataplane_ask(dp, LOADER_QUIC_KEY, NULL);
 }
 
-/* A key that cannot be used must not leave a reload half done. */
-static int refuse_quic_keys(struct dataplane *dp, const struct conf_agent *conf)
+int dataplane_try_keys(struct dataplane *dp, const struct conf_agent *conf)
 {
 	int rc = 0;
 
@@ -296,8 +295,6 @@ int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf,
 	};
 	int rc = refuse_changes(dp, conf);
 
-	if (!rc)
-		rc = refuse_quic_keys(dp, conf);
 	if (!rc && dp->tunnels != (tunnels && tunnels->enabled))
 		rc = dataplane_fail(dp, -EBUSY, "tunnels: was %s: restart weir-agent",
 			  dp->tunnels ? "removed" : "added");

@@ -44,6 +44,8 @@ int dataplane_fd(const struct dataplane *dp);
 /* The last failure as a sentence. */
 const char *dataplane_error(const struct dataplane *dp);
 
+/* Keys of connection IDs that a reload names: before anything is changed, so that there is nothing to go back from. */
+int dataplane_try_keys(struct dataplane *dp, const struct conf_agent *conf);
 /* A reload: decapsulation sources, prefixes of tunnels, drain time and mark change at once; interfaces, attach,
  * mode, pin, and whether there are tunnels need a restart (-EBUSY, dataplane_error() names which). */
 int dataplane_reconfigure(struct dataplane *dp, const struct conf_agent *conf,

@@ -78,13 +78,14 @@ static int tell(void *arg, void *data, size_t len)
 	if (len < sizeof(*r))
 		return 0;
 	report.flow = r->flow;
+	f->now++;
 	if (f->sent++ >= SENT_PER_S)
-		return 0; /* thrown away: the ring must not fill with what is old */
-	if (r->family == WEIR_FAMILY_6)
+		; /* thrown away: the ring must not fill with what is old */
+	else if (r->family == WEIR_FAMILY_6)
 		send6(f, r, &report, sizeof(report));
 	else
 		send4(f, r, &report, sizeof(report));
-	return ++f->now < SENT_ONCE ? 0 : -EAGAIN;
+	return f->now < SENT_ONCE ? 0 : -EAGAIN;
 }
 
 int loader_start_feedback(struct loader *l)
