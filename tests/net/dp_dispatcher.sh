@@ -54,6 +54,20 @@ check "traffic goes on" quiet in_ns client $FLOWS udp $VIP 80 200 1000
 check "and is counted in the pinned maps" test "$(counts)" != "$before"
 check "the next start goes on" tool edge -a dispatcher -i eth0
 check "with the service" quiet in_ns client $FLOWS tcp $VIP 80 40 1
+
+# An interface that is no longer named, with and without a migration. That of another agent's folder stays.
+ip link add eth2 netns edge type veth peer name p-edge2
+in_ns edge ip link set eth2 up
+xdp() { in_ns edge ip -d link show "$1" | grep -c 'prog/xdp'; }
+for slots in 524288 262144; do
+	tool_end edge
+	check "starts with a second interface" tool edge -a dispatcher -i eth0 -i eth2
+	check "  it has a program" test "$(xdp eth2)" -gt 0
+	tool_end edge
+	check "starts without, with $slots slots" tool edge -a dispatcher -l slots=$slots -i eth0
+	check "  it has none" is "$(xdp eth2)" 0
+	check "  another agent's has, and so has the first" test "$(xdp eth1)" -gt 0 -a "$(xdp eth0)" -gt 0
+done
 tool_end edge
 quiet in_ns edge $TOOL -a dispatcher -p /sys/fs/bpf/edge -i eth0 -x
 check "detach leaves no program" is "$(in_ns edge ip -d link show eth0 | grep -c xdp)" 0

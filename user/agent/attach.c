@@ -385,9 +385,37 @@ static void drop_others(const struct conf_agent *conf)
 		closedir(dir);
 }
 
+/* The same behind libxdp, where no pin tells: by a map that the earlier program has. */
+static void drop_shared(const struct conf_agent *conf, uint32_t map)
+{
+	struct if_nameindex *all = if_nameindex();
+
+	for (const struct if_nameindex *i = all; map && i && i->if_name; i++)
+		if (!is_named(conf, i->if_name) && dispatcher_drop(i->if_index, map))
+			log_info("%s: detached, agent.interfaces no longer names it", i->if_name);
+	if_freenameindex(all);
+}
+
+/* The number of a pinned map, before a migration gives its name to another. 0: there is none. */
+static uint32_t map_before(const struct conf_agent *conf)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
+	char pin[PIN_PATH_MAX];
+	int fd = bpf_obj_get(pin_path(conf, "", "service_counts", pin, sizeof(pin)));
+
+	if (fd < 0)
+		return 0;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len))
+		info.id = 0;
+	close(fd);
+	return info.id;
+}
+
 static int attach_all(struct packet_path *path)
 {
 	const struct conf_agent *conf = path->conf;
+	uint32_t before = map_before(conf);
 	int rc = migrate_fill(path->migration);
 
 	for (size_t i = 0; !rc && i < conf->ninterfaces; i++)
@@ -398,6 +426,8 @@ static int attach_all(struct packet_path *path)
 	}
 	migrate_finish(path->migration);
 	drop_others(conf);
+	if (path->dispatcher)
+		drop_shared(conf, before);
 	rc = pin_program(path);
 	if (rc)
 		log_error("%s/" PROGRAM_PIN " cannot be pinned: %s", conf->pin, strerror(-rc));

@@ -54,8 +54,8 @@ void dispatcher_close(struct dispatcher *d)
 
 /* ---- off ------------------------------------------------------------------------------------- */
 
-/* Every program of ours but `keep` (0: none). look: they stay. */
-static int walk(uint32_t ifindex, uint32_t keep, bool look)
+/* Every program of ours but `keep` (0: none), that uses the map of this number (0: any). look: they stay. */
+static int walk(uint32_t ifindex, uint32_t keep, uint32_t map, bool look)
 {
 	struct xdp_multiprog *all = xdp_multiprog__get_from_ifindex((int)ifindex);
 	struct xdp_program *each = NULL;
@@ -68,7 +68,7 @@ static int walk(uint32_t ifindex, uint32_t keep, bool look)
 	while (each) {
 		uint32_t id = xdp_program__id(each);
 
-		if (whose_edge(id) && id != keep) {
+		if (whose_edge(id) && id != keep && (!map || whose_uses(id, map))) {
 			enum xdp_attach_mode mode = xdp_multiprog__attach_mode(all);
 
 			found += look || !xdp_program__detach(each, (int)ifindex, mode, 0);
@@ -81,7 +81,12 @@ static int walk(uint32_t ifindex, uint32_t keep, bool look)
 
 int dispatcher_clear(uint32_t ifindex)
 {
-	return walk(ifindex, 0, false);
+	return walk(ifindex, 0, 0, false);
+}
+
+int dispatcher_drop(uint32_t ifindex, uint32_t map)
+{
+	return walk(ifindex, 0, map, false);
 }
 
 int dispatcher_leave(uint32_t ifindex, bool look)
@@ -91,7 +96,7 @@ int dispatcher_leave(uint32_t ifindex, bool look)
 
 	if (!libxdp_get_error(all))
 		xdp_multiprog__close(all);
-	return behind ? walk(ifindex, 0, look) : 0;
+	return behind ? walk(ifindex, 0, 0, look) : 0;
 }
 
 /* ---- on -------------------------------------------------------------------------------------- */
@@ -178,7 +183,7 @@ int dispatcher_attach(struct dispatcher *d, uint32_t ifindex, bool generic, stru
 		return exchange(d, ifindex, id, found, &before->program);
 	rc = xdp_program__attach(d->program, (int)ifindex, mode, 0);
 	if (!rc)
-		before->left = walk(ifindex, xdp_program__id(d->program), false) > 0;
+		before->left = walk(ifindex, xdp_program__id(d->program), 0, false) > 0;
 	return rc;
 }
 
@@ -224,5 +229,5 @@ int dispatcher_undo(struct dispatcher *d, uint32_t ifindex, const struct dispatc
 	if (before->program >= 0)
 		return alone(ifindex, &mode) ? replace(ifindex, before->program, xdp_program__fd(d->program), mode) :
 					       -ESTALE;
-	return walk(ifindex, 0, false) > 0 ? 0 : -ENOENT;
+	return walk(ifindex, 0, 0, false) > 0 ? 0 : -ENOENT;
 }

@@ -36,6 +36,8 @@ int dispatcher_undo(struct dispatcher *d, uint32_t ifindex, const struct dispatc
 
 /* Takes our programs off an interface, out of a dispatcher or alone. How many were there. */
 int dispatcher_clear(uint32_t ifindex);
+/* Those that use the map of this number: what another agent put there stays. */
+int dispatcher_drop(uint32_t ifindex, uint32_t map);
 /* Out of a dispatcher alone (look: only counts them). How many. */
 int dispatcher_leave(uint32_t ifindex, bool look);
 

@@ -35,6 +35,23 @@ bool whose_program(uint32_t id, const char *name, const char *map)
 	return same && has;
 }
 
+bool whose_uses(uint32_t id, uint32_t map)
+{
+	uint32_t maps[MAPS_MAX], len = sizeof(struct bpf_prog_info);
+	struct bpf_prog_info info = { .nr_map_ids = MAPS_MAX, .map_ids = (uintptr_t)maps };
+	int fd = bpf_prog_get_fd_by_id(id);
+	bool uses = false;
+
+	if (fd < 0)
+		return false;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len))
+		info.nr_map_ids = 0;
+	close(fd);
+	for (uint32_t i = 0; i < info.nr_map_ids && i < MAPS_MAX; i++)
+		uses |= maps[i] == map;
+	return uses;
+}
+
 bool whose_edge(uint32_t id)
 {
 	return whose_program(id, "edge", "service_counts");

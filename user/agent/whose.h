@@ -8,6 +8,8 @@
 
 /* By its name and the name of a map that it uses. */
 bool whose_program(uint32_t id, const char *name, const char *map);
+/* Does it use the map of this number? */
+bool whose_uses(uint32_t id, uint32_t map);
 /* The edge program, of whatever version. 0: false. */
 bool whose_edge(uint32_t id);
 
