@@ -166,8 +166,8 @@ static __always_inline __u16 transition_udp(const struct packet *p, const struct
 	struct weir_note note = { .since = slot->since };
 	__u16 noted = note_find(&notes, p, flow, slot->since);
 
-	if (noted || slot->previous == slot->current)
-		return noted ? noted : slot->current;
+	if (noted)
+		return noted;
 	/* The program's clock is a tick behind the agent's: `since` may be a second ahead of it. */
 	if ((__u16)(now - slot->since + 1) <= learn && backend_is_up(slot->previous))
 		note.backend = slot->previous;

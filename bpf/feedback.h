@@ -157,6 +157,13 @@ static __always_inline void slot_mark(struct weir_slot *slot)
 
 /* The flow's next packets go to the backend, unless they would without more. A note of the flow is
  * corrected in its place. */
+static __always_inline bool half_opened(const struct weir_flow *flow, __u16 since)
+{
+	const struct weir_note *note = bpf_map_lookup_elem(&half_open, flow);
+
+	return note && note->since == since;
+}
+
 __weak __noinline int stage_believe(const struct weir_gue_report *report, __u32 index, int backend)
 {
 	struct weir_slot *slot = bpf_map_lookup_elem(&slots, &index);
@@ -173,8 +180,9 @@ __weak __noinline int stage_believe(const struct weir_gue_report *report, __u32 
 	}
 	note.since = slot->since;
 	had = bpf_map_lookup_elem(&notes, &flow);
-	if (!had || had->since != note.since)
-		had = bpf_map_lookup_elem(&half_open, &flow);
+	/* Who answered this connection's SYN has it. */
+	if ((!had || had->since != note.since) && half_opened(&flow, note.since))
+		return 0;
 	if (!had || had->since != note.since)
 		had = bpf_map_lookup_elem(&reported, &flow);
 	if (had && had->since == note.since)
@@ -229,7 +237,7 @@ __weak __noinline int stage_feedback(const struct packet *p, const struct weir_g
 	if (!backend)
 		return 0;
 	stage_believe(report, index, backend);
-	return 1;
+	return 1; /* also what changes nothing */
 }
 
 /* What is allowed to be opened, but has no packet inside: a report, or nothing that is known. what: enum

@@ -110,21 +110,24 @@ static __always_inline bool nat_read(struct weir_nat_entry *e, struct weir_flow 
 }
 
 /* Notes a packet, unless the entry changed meanwhile: false. Most packets find nothing to write. */
-static __always_inline bool nat_touch(struct weir_nat_entry *e, __u64 head, __u32 now, __u8 state)
+static __always_inline bool nat_touch(struct weir_nat_entry *e, __u64 head, __u32 now, __u8 state, bool write)
 {
 	__u64 news = (head & ~0xffffffffULL) | (__u64)(now & 0xffffff) << 8 | state;
 
-	return news == head || __sync_val_compare_and_swap(&e->head, head, news) == head;
+	return (news == head && !write) || __sync_val_compare_and_swap(&e->head, head, news) == head;
 }
 
 /* The same for a segment of TCP, and what was learned of its numbers. */
 static __always_inline void nat_touch_tcp(struct weir_nat_entry *e, __u64 head, const struct nat_tcp *t)
 {
-	if (!nat_touch(e, head, nat_now(), t->state))
+	bool moved = t->next[0] != t->had[0] || t->next[1] != t->had[1];
+
+	/* Numbers are written by who wrote the head last: another's FIN of this moment would be lost. */
+	if (!nat_touch(e, head, nat_now(), t->state, moved))
 		return;
-	if (e->next[0] != t->next[0])
+	if (t->next[0] != t->had[0])
 		e->next[0] = t->next[0];
-	if (e->next[1] != t->next[1])
+	if (t->next[1] != t->had[1])
 		e->next[1] = t->next[1];
 }
 
@@ -203,7 +206,7 @@ __weak __noinline int stage_nat_find(struct xdp_md *ctx, struct packet *p, struc
 		nat_track_client(&t, head);
 		nat_touch_tcp(e, head, &t);
 	} else {
-		nat_touch(e, head, nat_now(), (__u8)head);
+		nat_touch(e, head, nat_now(), (__u8)head, false);
 	}
 	if (p->fragment == FRAGMENT_FIRST)
 		stage_nat_note(p, index, generation);
@@ -542,7 +545,7 @@ __weak __noinline int stage_nat_back(struct xdp_md *ctx, struct packet *p, struc
 		}
 		nat_touch_tcp(e, head, &t);
 	} else if (!p->quoted) {
-		nat_touch(e, head, nat_now(), (__u8)head);
+		nat_touch(e, head, nat_now(), (__u8)head, false);
 	}
 	if (p->fragment == FRAGMENT_FIRST && !p->quoted)
 		stage_nat_note(p, index, head >> 32);

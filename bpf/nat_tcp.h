@@ -18,12 +18,13 @@
 #define NAT_ACK_WINDOW (1u << 16)  /* a client's first acknowledgements lie this far from the SYN-ACK */
 #define NAT_NEAR       (1u << 16)  /* an end is believed when so much follows the acknowledged */
 #define NAT_STALE      (1u << 14)  /* smaller moves of an acknowledgement are not written down */
-#define NAT_FAR	       (1u << 24)  /* more is never on its way: such an end was forged */
+#define NAT_FAR	       (1u << 30)  /* the largest window (RFC 7323): an end behind more was forged */
 
 struct nat_tcp {
 	__u32 seq, ack; /* host order */
 	__u32 payload;
 	__u32 next[2];	/* as in the entry */
+	__u32 had[2];	/* as it was read there */
 	__u8 flags;
 	__u8 state;	/* enum weir_nat_state */
 	__u8 side;	/* who sent it. 0: the client, 1: the backend */
@@ -47,10 +48,11 @@ static __always_inline bool nat_tcp_read(const struct xdp_md *ctx, const struct 
 		.seq = bpf_ntohl(tcp->seq),
 		.ack = bpf_ntohl(tcp->ack_seq),
 		.payload = p->ip_bytes > headers ? p->ip_bytes - headers : 0,
-		.next = { e->next[0], e->next[1] },
 		.flags = p->tcp_flags,
 		.state = (__u8)head,
 	};
+	t->next[0] = t->had[0] = *(volatile __u32 *)&e->next[0];
+	t->next[1] = t->had[1] = *(volatile __u32 *)&e->next[1];
 	return true;
 }
 
@@ -73,11 +75,13 @@ static __always_inline void nat_goes_on(struct nat_tcp *t, __u32 *next, __u8 fin
 	__u32 after = t->seq + t->payload;
 	bool reset = (t->state & (fin | end)) == (fin | end);
 
-	if (t->payload || reset)
+	/* Its own RST was none. The other side's stands: data may have been on its way. */
+	if (reset || (t->payload && (t->state & fin)))
 		t->state &= ~WEIR_NAT_RESET;
-	/* After a RST, or data behind a FIN that was believed: it was none. What is acknowledged is
-	 * not known then, until the next acknowledgement, which is far from this number. */
-	if (reset || ((t->state & fin) && t->payload && (__s32)(after - *next) >= 0)) {
+	/* After a RST, or data behind a FIN that was believed: it was none. (One byte in the FIN's place
+	 * may be a keepalive's, RFC 9293 section 3.8.4.) What is acknowledged is not known then, until the
+	 * next acknowledgement, which is far from this number. */
+	if (reset || ((t->state & fin) && t->payload && (__s32)(after - *next) >= (t->payload == 1))) {
 		t->state = (t->state & ~fin) | end;
 		*next += 1u << 31;
 	}
@@ -105,7 +109,7 @@ static __always_inline void nat_acknowledges(struct nat_tcp *t, __u32 *next, __u
 		t->state |= WEIR_NAT_RESET;
 	} else if (!(t->state & fin) && !missing) {
 		t->state = (t->state & ~end) | fin;
-	} else if (missing >= NAT_FAR || ((t->state & fin) && t->payload)) {
+	} else if (missing >= NAT_FAR) {
 		t->state &= ~(fin | end);
 		*next = t->ack;
 	}

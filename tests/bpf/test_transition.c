@@ -335,6 +335,22 @@ static void sticky_udp_is_noted(void **state)
 	assert_int_equal(udp_to(8), 3);
 }
 
+/* There and back again, or a report: the slot is in a transition whose previous is its current. Flows seen
+ * then are old ones when it moves on. */
+static void sticky_udp_is_noted_where_nothing_moves(void **state)
+{
+	(void)state;
+	put_service(VIP, 80, IPPROTO_UDP, 1, 0, 1, WEIR_ENCAP_IPIP, WEIR_SERVICE_UDP_STICKY);
+	move(2);
+	assert_true(slot_move(slot(0), 1, true, maps_now()));
+	assert_int_equal(slot(0)->previous, slot(0)->current);
+	slot(0)->since = (uint16_t)(maps_now() - 100);
+	assert_int_equal(udp_to(7), 1);
+	assert_true(slot_move(slot(0), 3, true, maps_now()));
+	assert_int_equal(udp_to(7), 1);
+	assert_int_equal(udp_to(8), 3);
+}
+
 /* ---- slot_move(), pure ---- */
 
 static void moving_to_the_same_is_nothing(void **state)
@@ -492,7 +508,8 @@ int main(void)
 		T(note_of_an_earlier_transition_does_not_count), T(noted_backend_that_is_down),
 		T(previous_that_is_down), T(stateless_udp_follows_current), T(sticky_udp_stays),
 		T(sticky_udp_stays_from_the_first_moment), T(noted_index_of_another_service),
-		T(sticky_udp_is_noted), T(moving_to_the_same_is_nothing),
+		T(sticky_udp_is_noted), T(sticky_udp_is_noted_where_nothing_moves),
+		T(moving_to_the_same_is_nothing),
 		T(first_owner_needs_no_transition), T(dead_owner_needs_no_transition),
 		T(three_owners_are_kept), T(no_owner_is_kept_twice),
 		T(emptied_slot_keeps_its_owner_in_mind), T(owners_travel_with_the_packet),

@@ -8,8 +8,7 @@
 #include "lib/log.h"
 #include "user/agent/loader_int.h"
 
-/* In generic mode the kernel sends by any device, tags included. */
-static bool any_native(const struct loader *l)
+bool loader_native(const struct loader *l)
 {
 	struct dataplane_interface on[WEIR_PORTS_MAX];
 	size_t n = attach_interfaces(l->path, on, WEIR_PORTS_MAX);
@@ -50,7 +49,7 @@ static int replace(int map, const struct netlink_device *d, size_t n)
 void loader_devices(struct loader *l)
 {
 	struct netlink_device *d = calloc(WEIR_DEVICES_MAX, sizeof(*d));
-	int n = d ? netlink_devices(l->nl, l->serving, l->nserving, any_native(l), d, WEIR_DEVICES_MAX) : -ENOMEM;
+	int n = d ? netlink_devices(l->nl, l->serving, l->nserving, loader_native(l), d, WEIR_DEVICES_MAX) : -ENOMEM;
 	int rc = n < 0 ? n : replace(l->fds.devices, d, (size_t)n);
 
 	if (rc)

@@ -79,9 +79,9 @@ static int tell(void *arg, void *data, size_t len)
 		return 0;
 	report.flow = r->flow;
 	f->now++;
-	if (f->sent++ >= SENT_PER_S)
-		; /* thrown away: the ring must not fill with what is old */
-	else if (r->family == WEIR_FAMILY_6)
+	if (f->sent++ >= SENT_PER_S) /* thrown away: the ring must not fill with what is old */
+		return f->now < SENT_ONCE ? 0 : -EAGAIN;
+	if (r->family == WEIR_FAMILY_6)
 		send6(f, r, &report, sizeof(report));
 	else
 		send4(f, r, &report, sizeof(report));

@@ -72,6 +72,8 @@ int loader_answer_maps(struct loader *l, int rc);
 int loader_sources(struct loader *l);
 /* What of this node's devices the packet path has to know. */
 void loader_devices(struct loader *l);
+/* Is XDP native on one of the interfaces? In generic mode the kernel sends by any device that has link headers. */
+bool loader_native(const struct loader *l);
 /* Prefixes of tunnels: the map and the local routes. */
 int loader_prefixes(struct loader *l, const struct addr_prefix *prefix, size_t n);
 /* While privileged. */

@@ -50,6 +50,16 @@ struct addr loader_backend_address(const struct weir_backend *b)
 	return to;
 }
 
+static void say_left(const struct addr *to)
+{
+	char text[64];
+
+	log_limited(LOG_LEVEL_WARN, 6,
+		    "backend %s: the way is by a device that XDP cannot send by: its packets are left to the host, which is slower, "
+		    "and over IPv4 takes them only with net.ipv4.conf.all.accept_local=1",
+		    addr_format(to, text, sizeof(text)));
+}
+
 /* ways may be NULL. */
 static int resolve(struct loader *l, uint32_t index, struct ways *ways)
 {
@@ -72,6 +82,10 @@ static int resolve(struct loader *l, uint32_t index, struct ways *ways)
 	} else if (rc) {
 		memset(&way, 0, sizeof(way));
 	}
+	if (way.incapable && loader_native(l))
+		way.ifindex = 0;
+	if (!rc && !way.local && !way.ifindex)
+		say_left(&to);
 	loader_tunnel_source(l, b, &way);
 	return maps_backend_way(l->maps, index, &way);
 }

@@ -282,6 +282,7 @@ static void way_by_vlan(struct netlink *nl, struct netlink_way *way, const struc
 	way->ifindex = 0;
 	if (!l->below || netlink_link_get(nl, l->below, &below) || below.kind == LINK_VLAN)
 		return;
+	way->incapable = below.kind == LINK_INCAPABLE;
 	way->ifindex = l->below;
 	way->vlan = l->vlan;
 	way->tag = l->tag;
@@ -306,7 +307,8 @@ int netlink_way(struct netlink *nl, const struct addr *to, struct netlink_way *w
 	rc = netlink_link_get(nl, r.ifindex, &l);
 	if (rc)
 		return rc;
-	way->ifindex = r.ifindex;
+	way->ifindex = l.kind == LINK_HEADLESS ? 0 : r.ifindex;
+	way->incapable = l.kind == LINK_INCAPABLE;
 	if (l.kind == LINK_VLAN)
 		way_by_vlan(nl, way, &l);
 	way->source = r.source;

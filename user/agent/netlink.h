@@ -20,7 +20,8 @@ struct netlink;
 
 struct netlink_way {
 	bool local;                     /* the address is this node's: nothing else is set */
-	uint32_t ifindex;               /* 0: by a device that XDP cannot send by (VLANs on VLANs) */
+	uint32_t ifindex;               /* 0: by a device that XDP cannot send by (VLANs on VLANs, tunnels) */
+	bool incapable;                 /* by one that XDP in native mode cannot send by (a bridge, macvlan) */
 	uint8_t tag;                    /* WEIR_BACKEND_VLAN and _AD: by a VLAN device, whose link below is ifindex */
 	uint16_t vlan;
 	uint8_t mac[6], source_mac[6];

@@ -40,7 +40,13 @@ void netlink_add(struct netlink_question *q, uint16_t type, const void *data, si
 int netlink_ask(struct netlink *nl, struct netlink_question *q, netlink_message_fn *fn, void *arg);
 
 /* ---- links (netlink_links.c) ---- */
-enum link_kind { LINK_OTHER, LINK_VETH, LINK_VLAN, LINK_INCAPABLE };
+enum link_kind {
+	LINK_OTHER,
+	LINK_VETH,
+	LINK_VLAN,
+	LINK_INCAPABLE, /* in native mode */
+	LINK_HEADLESS,  /* packets there have no link header (tun, WireGuard, IPIP): no frame can be sent */
+};
 
 struct netlink_link {
 	uint32_t ifindex, mtu, flags;

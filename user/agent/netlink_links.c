@@ -18,7 +18,8 @@ static bool kind_is_incapable(const char *kind, size_t len)
 {
 	static const char *const kinds[] = { "bridge",	"dummy",     "macvlan", "macvtap", "ipvlan", "ipvtap",
 					     "wireguard", "vxlan",   "geneve",	"gretap",  "ip6gretap",
-					     "ifb",	"vrf",	     "team",	"batadv",  "hsr" };
+					     "ifb",	"vrf",	     "team",	"batadv",  "hsr",
+					     "macsec",	"erspan",    "ip6erspan" };
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
 		if (strlen(kinds[i]) == len && !memcmp(kinds[i], kind, len))
@@ -92,6 +93,8 @@ static void link_read(void *arg, const struct nlmsghdr *head)
 	}
 	if (elsewhere)
 		l->below = 0;
+	if (!l->ethernet && m->ifi_type != ARPHRD_LOOPBACK)
+		l->kind = LINK_HEADLESS;
 }
 
 int netlink_link_get(struct netlink *nl, uint32_t ifindex, struct netlink_link *l)
@@ -164,7 +167,9 @@ static bool device_of(const struct links *all, const struct netlink_link *l, boo
 		d->flags = WEIR_DEVICE_MAC;
 		memcpy(d->mac, l->mac, sizeof(d->mac));
 	}
-	if (l->kind == LINK_VLAN && below != LINK_VLAN && (below != LINK_INCAPABLE || (l->below && !incapable))) {
+	if (l->kind == LINK_HEADLESS) {
+		d->flags |= WEIR_DEVICE_HOST;
+	} else if (l->kind == LINK_VLAN && below != LINK_VLAN && (below != LINK_INCAPABLE || (l->below && !incapable))) {
 		d->flags |= l->tag;
 		d->vlan = l->vlan;
 		d->below = l->below;
