@@ -51,12 +51,14 @@ silent() { [ "$(ask edge status | jq -r .registry)" = silent ]; }
 until_ok 15 silent
 [ "$(jq -n --argjson a "$before" --argjson b "$(owners edge)" '[range(1021) | select($a[.] != $b[.])] | length')" -lt 200 ]
 check $? "the registry is silent: the ring stays"
-silent2() { [ "$(ask edge2 status | jq -r .registry)" = silent ]; }
-until_ok 15 silent2
+# The status tells a lost connection at once; a publisher holds still after 5 s without a word, when the metric is 0.
+holds_still() { in_net "$1" curl -s http://127.0.0.1:7001/_/metrics | grep -qE '^[a-z_]*registry_reachable(\{[^}]*\})? 0'; }
+until_ok 15 holds_still edge && until_ok 15 holds_still edge2
+check $? "both agents hold still"
+# It comes to rest in a few steps of two or three slots each.
+at_rest() { local was; was=$(counts edge)$(counts edge2); sleep 2.5; [ "$was" = "$(counts edge)$(counts edge2)" ]; }
+until_ok 20 at_rest
 later() { [ "$(ask edge status | jq .uptime_s)" -ge $((now + 5)) ]; }
-# What was under way may still come to an end.
-now=$(ask edge status | jq .uptime_s)
-until_ok 10 later
 before=$(owners edge)$(owners edge2) now=$(ask edge status | jq .uptime_s)
 until_ok 10 later && [ "$before" = "$(owners edge)$(owners edge2)" ]
 check $? "nor does a publisher move what the other could not follow"

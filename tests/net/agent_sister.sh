@@ -53,7 +53,7 @@ check $? "$(grep -o 'slot table copied.*' $work/edge2.log)"
 check $? "its indexes are others"
 same_tables
 check $? "every slot's current, previous and earlier owners are the same"
-moved edge2 300
+until_ok 5 moved edge2 300
 check $? "$(moving edge2) of its slots are in transition"
 [ "$(table edge2 | jq 'map(select(.[1] != 0)) | length')" -ge 300 ]
 check $? "and have a previous owner"
