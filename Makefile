@@ -315,6 +315,11 @@ $(llhttp_obj): $(BUILD)/llhttp/%.o: $(llhttp)/%.c
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) -std=gnu11 $(CFLAGS) -fPIE -w -DLLHTTP_STRICT_MODE=1 -I/usr/share/include/llhttp $(if $(SAN),$(san_flags)) -c $< -o $@
 $(BUILD)/tunnel.a: $(llhttp_obj)
+ifneq ($(SAN),)
+# What simulates hours or moves hundreds of megabytes is optimized, and what is fuzzed most.
+$(foreach a,tunnel upload peers,$($(a)_src:%.c=$(BUILD)/%.o) $(unit_$(a):%=$(BUILD)/tests/unit/%.o)) $(llhttp_obj): \
+	CFLAGS = -O1 -gline-tables-only
+endif
 .SECONDARY: $(llhttp_obj)
 $(tunnel_src:%.c=$(BUILD)/%.o) $(unit_tunnel:%=$(BUILD)/tests/unit/%.o) $(fuzz_tunnel:%=$(BUILD)/tests/fuzz/%.o): cflags += -isystem /usr/share/include/llhttp
 
