@@ -82,7 +82,7 @@ static const struct ctl_command commands[] = { { "echo", command_echo }, { NULL,
 static const struct daemon_program program = {
 	.name = "weir-test", .role = "gateway", .summary = "a daemon for a test", .enabled = has_gateway,
 	.profile = PRIV_NET_FILES, .prepare = prepare, .start = start, .stop = stop, .reload = reload,
-	.status = status, .commands = commands, .actions = { { "act", "do one thing", action, .has_json = true }, { "mute", "do it", action } },
+	.status = status, .commands = commands, .actions = { { "act", "do one thing", action, .has_json = true }, { "mute", "do it", action, .has_json = false } },
 	.drain = drain,
 };
 
