@@ -89,8 +89,8 @@ say_encrypted() {       # SERVER KEY: a connection ID's 17 bytes, with a nonce o
 sealed() { echo "40$(say_encrypted "$1" "${2:-$KEY}")0000000000"; }
 sealed_long() { echo "e00000000111$(say_encrypted "$1" $KEY)00000000"; }
 got=$(encrypted)
-if grep -q "this kernel cannot decrypt" <<<"$got"; then
-	echo "# SKIP encrypted connection IDs: $got"
+if grep -q "this kernel cannot decrypt" <<<"$got" && ! kernel_decrypts; then
+	skip "encrypted connection IDs" "$got"
 	finish
 	exit
 fi
