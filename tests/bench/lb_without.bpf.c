@@ -6,7 +6,7 @@
  * The headers come as edge.bpf.c has them, which then finds them there. A switch that is never set makes
  * the compiler leave out what it switches.
  */
-#include "vmlinux.h"
+#include "bpf/kernel.h"
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -74,6 +74,7 @@
 #include "bpf/balance.h"
 #include "bpf/two.h"
 #include "bpf/fragment.h"
+#include "bpf/cipher.h"
 #include "bpf/quic.h"
 #include "bpf/extensions.h"
 #include "bpf/forward.h"
