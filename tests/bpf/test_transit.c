@@ -33,6 +33,7 @@ static const char *const net[] = {
 	"ip link add out type veth peer name far",
 	"ip link add alien type veth peer name alien1",
 	"ip link set out address 06:00:00:00:00:01 mtu 1400",
+	"echo 1 >/proc/sys/net/ipv6/conf/far/disable_ipv6", /* what it says by itself would be counted, too */
 	"ip addr add 203.0.113.1/24 dev out",
 	"ip addr add 2001:db8:9::1/64 dev out nodad",
 	"ip addr add 198.51.100.1/24 dev alien",
