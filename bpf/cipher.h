@@ -9,6 +9,8 @@
 #ifndef WEIR_BPF_CIPHER_H
 #define WEIR_BPF_CIPHER_H
 
+#include "bpf/ciphers.h"
+
 extern int bpf_crypto_encrypt(struct bpf_crypto_ctx *ctx, const struct bpf_dynptr *from, const struct bpf_dynptr *to,
 			      const struct bpf_dynptr *iv) __ksym __weak;
 extern int bpf_crypto_decrypt(struct bpf_crypto_ctx *ctx, const struct bpf_dynptr *from, const struct bpf_dynptr *to,
@@ -23,13 +25,6 @@ struct quic_block {
 	__u64 left[2], right[2];    /* halves of the ID */
 	__u8 id[QUIC_ID_PLACES];    /* without its first octet; decrypted in place */
 };
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__type(key, __u32);
-	__type(value, struct quic_cipher);
-	__uint(max_entries, WEIR_SERVICES_MAX);
-} quic_ciphers SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

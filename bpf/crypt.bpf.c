@@ -8,6 +8,7 @@
 
 #include "bpf/abi/maps.h"
 #include "bpf/abi/quic.h"
+#include "bpf/ciphers.h"
 
 #ifndef NULL
 #define NULL ((void *)0)
@@ -21,13 +22,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 extern struct bpf_crypto_ctx *bpf_crypto_ctx_create(const struct bpf_crypto_params *params, __u32 bytes,
 						    int *err) __ksym __weak;
 extern void bpf_crypto_ctx_release(struct bpf_crypto_ctx *ctx) __ksym __weak;
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__type(key, __u32);
-	__type(value, struct quic_cipher);
-	__uint(max_entries, WEIR_SERVICES_MAX);
-} quic_ciphers SEC(".maps");
 
 SEC("syscall")
 int quic_key(struct weir_quic_secret *secret)

@@ -155,8 +155,7 @@ static __always_inline void slot_mark(struct weir_slot *slot)
 	__sync_val_compare_and_swap((__u64 *)slot, head.word, marked.word);
 }
 
-/* The flow's next packets go to the backend, unless they would without more. A note of the flow is
- * corrected in its place. */
+/* Is the flow one whose SYN was noted in this transition, and that no other packet followed yet? */
 static __always_inline bool half_opened(const struct weir_flow *flow, __u16 since)
 {
 	const struct weir_note *note = bpf_map_lookup_elem(&half_open, flow);
@@ -164,6 +163,8 @@ static __always_inline bool half_opened(const struct weir_flow *flow, __u16 sinc
 	return note && note->since == since;
 }
 
+/* The flow's next packets go to the backend, unless they would without more. A note of the flow is
+ * corrected in its place. */
 __weak __noinline int stage_believe(const struct weir_gue_report *report, __u32 index, int backend)
 {
 	struct weir_slot *slot = bpf_map_lookup_elem(&slots, &index);

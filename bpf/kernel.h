@@ -29,12 +29,4 @@ struct bpf_crypto_params {
 	__u32 authsize;
 };
 
-/* By a second name: clang 14 forgets the tag of a pointer to a structure itself. */
-typedef struct bpf_crypto_ctx cipher;
-
-/* Value of quic_ciphers (abi/quic.h). */
-struct quic_cipher {
-	cipher __attribute__((btf_type_tag("kptr"))) *with;
-};
-
 #endif

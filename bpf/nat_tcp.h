@@ -7,9 +7,9 @@
  * acknowledged last, which a forger does not know. A true one may be farther off, when more is on
  * its way. It is kept as an END, and counts when the other side's acknowledgements get there: a
  * FIN's exactly, a RST's to within the same 64 KiB unless its sender goes on. Numbers of an END are
- * nothing that later ones are judged by. Whatever was believed ends as soon as data follow.
+ * nothing that later ones are judged by. Whatever was believed ends when its sender goes on.
  *
- * All arithmetic is modulo 2^32, windows are far below half of that.
+ * All arithmetic is modulo 2^32; windows are at most a quarter of that.
  */
 #ifndef WEIR_BPF_NAT_TCP_H
 #define WEIR_BPF_NAT_TCP_H
