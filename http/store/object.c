@@ -13,9 +13,9 @@
 #include "http/store/answer.h"
 #include "http/store/dataset.h"
 #include "http/store/object.h"
+#include "http/store/put.h"
 #include "http/store/reader.h"
 #include "http/store/repair.h"
-#include "http/store/upload.h"
 
 /* One request. */
 struct call {
@@ -138,7 +138,7 @@ static enum http_next put_begin(struct http_req *req, void *arg)
 		return http_reply_error(req, 400, "key", "Name the object: PUT /b/BUCKET/KEY.");
 	if (!dataset_check(ep, req, RIGHT_WRITE, bucket, key, &call->who))
 		return HTTP_ANSWERED;
-	rc = upload_new(&call->upload, ep, bucket, key, call->who.user, http_content_length(req));
+	rc = upload_new(&call->upload, ep, bucket, key, http_content_length(req), NULL);
 	if (!rc)
 		return HTTP_CONTINUE;
 	call_failed(req);
@@ -161,7 +161,7 @@ static enum http_next put_body(struct http_req *req, void *arg, const void *data
 		return HTTP_CONTINUE;
 	/* The disk is full or failed: said when the client has sent the rest, or is cut. */
 	call_failed(req);
-	return upload_refuse(call->upload, req);
+	return put_refuse(call->upload, req);
 }
 
 static void put_work(struct http_req *req, void *arg)
@@ -169,7 +169,7 @@ static void put_work(struct http_req *req, void *arg)
 	struct endpoint *ep = arg;
 	struct call *call = http_state(req);
 
-	bool stored = upload_finish(call->upload, req);
+	bool stored = put_finish(ep, call->upload, req, http_param(req, "bucket"), call->who.user);
 
 	if (stored)
 		atomic_fetch_add(&ep->counts.puts, 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * upload.c -- one PUT (upload.h).
+ * upload.c -- the data of one PUT (upload.h).
  *
  * The body goes to a temporary file here; whenever a chunk of 8 MiB is complete, a sender thread
  * reads it back from the page cache and sends it to the second endpoint. So the disk is the buffer:
@@ -17,7 +17,7 @@
 #include "http/store/upload.h"
 #include "lib/log.h"
 
-#define COPIES_MAX 4
+#define COPIES_MAX UPLOAD_COPIES_MAX
 #define FAILED_MAX 8 /* seconds that broke off in one upload: then it is given up */
 
 struct target {
@@ -28,10 +28,12 @@ struct target {
 
 struct upload {
 	struct endpoint *ep;
-	char bucket[BUCKET_MAX], key[KEY_MAX], owner[64];
+	char bucket[BUCKET_MAX], key[KEY_MAX];
 	struct version version;
 	struct staged *staged;
 	int rc;		      /* the first failure of this disk */
+	bool sealed, stored;
+	struct manifest manifest; /* of what is sealed */
 	uint64_t kicked;      /* chunks that senders were told of */
 	pthread_mutex_t lock; /* what follows */
 	pthread_cond_t idle;
@@ -46,7 +48,7 @@ struct upload {
 };
 
 int upload_new(struct upload **out, struct endpoint *ep, const char *bucket, const char *key,
-	       const char *owner, uint64_t announced)
+	       uint64_t announced, const struct version *version)
 {
 	struct upload *up;
 	int rc;
@@ -59,10 +61,9 @@ int upload_new(struct upload **out, struct endpoint *ep, const char *bucket, con
 		return -ENOMEM;
 	up->ep = ep;
 	up->refs = 1;
-	up->version = peers_new_version(ep->peers);
+	up->version = version ? *version : peers_new_version(ep->peers);
 	snprintf(up->bucket, sizeof(up->bucket), "%s", bucket);
 	snprintf(up->key, sizeof(up->key), "%s", key);
-	snprintf(up->owner, sizeof(up->owner), "%s", owner);
 	rc = staged_new(&up->staged, ep->chunks, &up->version);
 	if (rc) {
 		free(up);
@@ -288,15 +289,30 @@ static void compose(const struct upload *up, struct manifest *m)
 		strcpy(m->holders[m->nholders++], up->targets[i].peer.node);
 }
 
-/* Data and directory on stable storage here and on the seconds. 0 or -errno. */
-static int store_all(struct upload *up, struct manifest *m)
+int upload_seal(struct upload *up, uint64_t *size, uint8_t sha256[32])
 {
+	struct manifest *m = &up->manifest;
+	int rc = up->rc;
+
+	wait_for_sender(up); /* the targets are this thread's from here on */
+	if (!rc && !up->sealed) {
+		rc = staged_seal(up->staged, &m->size, m->sha256);
+		up->sealed = !rc;
+	}
+	if (rc)
+		return rc;
+	*size = m->size;
+	memcpy(sha256, m->sha256, 32);
+	return 0;
+}
+
+/* Data and directory on stable storage here and on the seconds. */
+static int store_all(struct upload *up)
+{
+	struct manifest *m = &up->manifest;
 	char *head;
 	int rc;
 
-	rc = up->rc ? up->rc : staged_seal(up->staged, &m->size, m->sha256);
-	if (rc)
-		return rc;
 	targets_choose(up);
 	compose(up, m);
 	head = manifest_encode(m, NULL);
@@ -323,103 +339,65 @@ static void unstore(struct upload *up)
 	targets_forget(up);
 }
 
-static int give_name(struct upload *up, struct http_req *req, const struct manifest *m,
-		     struct name_entry *entry, bool *replaced)
+int upload_store(struct upload *up)
 {
-	char ideal[COPIES_MAX][CONF_NAME_MAX];
-	const char *names[COPIES_MAX];
-	size_t n;
+	uint8_t sha256[32];
+	uint64_t size;
+	int rc;
 
-	strcpy(entry->key, up->key);
+	rc = upload_seal(up, &size, sha256);
+	if (!rc)
+		rc = store_all(up);
+	if (rc)
+		unstore(up);
+	up->stored = !rc;
+	return rc;
+}
+
+void upload_entry(const struct upload *up, struct name_entry *entry)
+{
+	memset(entry, 0, sizeof(*entry));
+	snprintf(entry->key, sizeof(entry->key), "%s", up->key);
 	version_format(&up->version, entry->version);
-	entry->size = m->size;
-	memcpy(entry->sha256, m->sha256, 32);
+	entry->size = up->manifest.size;
+	memcpy(entry->sha256, up->manifest.sha256, 32);
 	strcpy(entry->holders[entry->nholders++], up->ep->node);
 	for (unsigned int i = 0; i < up->ntargets; i++)
 		if (up->targets[i].stored)
 			strcpy(entry->holders[entry->nholders++], up->targets[i].peer.node);
-	n = peers_ideal(up->ep->peers, &up->version, ideal,
-			up->ep->copies < COPIES_MAX ? up->ep->copies : COPIES_MAX);
+}
+
+size_t upload_ideal(const struct upload *up, struct upload_nodes *nodes)
+{
+	size_t n = peers_ideal(up->ep->peers, &up->version, nodes->text,
+			       up->ep->copies < UPLOAD_COPIES_MAX ? up->ep->copies
+								  : UPLOAD_COPIES_MAX);
+
 	for (size_t i = 0; i < n; i++)
-		names[i] = ideal[i];
-	return names_put(up->ep->names, up->bucket, entry, names, n, http_header(req, "If-Match"),
-			 http_header(req, "If-None-Match"), replaced);
+		nodes->names[i] = nodes->text[i];
+	return n;
 }
 
-static void reply_stored(const struct upload *up, struct http_req *req,
-			 const struct name_entry *entry, bool replaced)
+void upload_named(struct upload *up, int rc)
 {
-	char etag[35], sha[65];
-	json_t *nodes = json_array(), *root;
-
-	for (unsigned int i = 0; i < entry->nholders; i++)
-		json_array_append_new(nodes, json_string(entry->holders[i]));
-	names_etag(entry->sha256, etag);
-	root = json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:i, s:o}", "bucket", up->bucket, "key",
-			 up->key, "version", entry->version, "size", (json_int_t)entry->size,
-			 "sha256", hex_encode(entry->sha256, 32, sha), "etag", etag, "copies",
-			 (int)entry->nholders, "endpoints", nodes);
-	if (entry->nholders == 1)
-		json_object_set_new(root, "note", json_string(endpoint_lone_note(up->ep)));
-	http_add_header(req, "ETag", etag);
-	http_add_header(req, "X-Weir-Sha256", sha);
-	http_reply_json(req, replaced ? 200 : 201, root);
-}
-
-static enum http_next reply_not_stored(const struct upload *up, struct http_req *req, int rc)
-{
-	switch (rc) {
-	case -ENOSPC:
-		return http_reply_error(
-			req, 507, "full",
-			"The disk is full, but for its reserve; nothing was stored.");
-	case -EFBIG:
-		return http_reply_error(req, 413, "size",
-					"The object is larger than this endpoint takes.");
-	case -EAGAIN:
-		return http_reply_error(
-			req, 503, "copies",
-			"No second endpoint could take a copy (%s); nothing was stored, try again.",
-			up->why[0] ? up->why : "none is there");
-	default:
-		return http_reply_error(req, 500, "disk",
-					"The disk failed (%s); nothing was stored.", strerror(-rc));
-	}
-}
-
-enum http_next upload_refuse(struct upload *up, struct http_req *req)
-{
-	/* The client may take its time to hear it. */
-	staged_discard(up->staged);
-	return reply_not_stored(up, req, up->rc);
-}
-
-bool upload_finish(struct upload *up, struct http_req *req)
-{
-	struct name_entry entry = { 0 };
-	struct manifest m = { 0 };
-	bool replaced = false;
-	int rc;
-
-	wait_for_sender(up);
-	rc = store_all(up, &m);
-	if (rc) {
+	/* Unknown outcome: the name may come to be, so its data stay. */
+	if (up->stored && rc && rc != -ETIMEDOUT)
 		unstore(up);
-		reply_not_stored(up, req, rc);
-		return false;
-	}
-	rc = buckets_ensure(up->ep->buckets, up->bucket, up->owner);
-	if (!rc)
-		rc = give_name(up, req, &m, &entry, &replaced);
-	if (rc) {
-		/* Unknown outcome: the name may come to be, so its data stay. */
-		if (rc != -ETIMEDOUT)
-			unstore(up);
-		endpoint_reply_names(req, rc);
-		up->ntargets = 0;
-		return false;
-	}
 	up->ntargets = 0; /* theirs now: nothing to forget */
-	reply_stored(up, req, &entry, replaced);
-	return true;
+	up->stored = false;
+}
+
+int upload_failure(const struct upload *up)
+{
+	return up->rc;
+}
+
+const char *upload_why(const struct upload *up)
+{
+	return up->why[0] ? up->why : "none is there";
+}
+
+void upload_discard(struct upload *up)
+{
+	staged_discard(up->staged);
 }

@@ -1,25 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * upload.h -- one PUT: data to this disk while a second endpoint receives the same chunks; stable
- * on both,
- * then named by the bucket's primary, then answered.
+ * upload.h -- the data of one PUT, in steps, so that who speaks to the client (plain, S3, a part of
+ * an upload) checks, names and answers between them:
+ *
+ *	upload_new    room, a version, a temporary file
+ *	upload_add    pieces, hashed on their way; full chunks go to a second endpoint meanwhile
+ *	upload_seal   the end of the data: size and hash are known, nothing is stored yet
+ *	upload_store  data and directory on stable storage, here and on the seconds
+ *	(the caller gives it a name: upload_entry, upload_ideal, names_put)
+ *	upload_named  what came of it: without a name the data go
+ *	upload_end    always; what did not get so far vanishes, here and elsewhere
  */
 #ifndef WEIR_STORE_UPLOAD_H
 #define WEIR_STORE_UPLOAD_H
 
 #include "http/store/endpoint.h"
 
+#define UPLOAD_COPIES_MAX 4
+
 struct upload;
 
-/* bucket and key are valid. 0 or -errno (-ENOSPC). */
+/* bucket and key are valid (for people: they stand in the file). announced: bytes, UINT64_MAX:
+ * unknown. version: NULL, or the one that was given to it. 0 or -errno (-ENOSPC). */
 int upload_new(struct upload **out, struct endpoint *ep, const char *bucket, const char *key,
-	       const char *owner, uint64_t announced);
-/* A piece of the body; never blocks for a peer. 0, or -errno: then upload_refuse() answers. */
+	       uint64_t announced, const struct version *version);
+/* Never blocks for a peer. 0, or -errno, which upload_failure() repeats: -ENOSPC, -EFBIG, … */
 int upload_add(struct upload *up, const void *data, size_t len);
-enum http_next upload_refuse(struct upload *up, struct http_req *req);
-/* On a worker thread: commits, names, replies; true when it answered 2xx. */
-bool upload_finish(struct upload *up, struct http_req *req);
-/* The request is over: what was not finished vanishes, here and elsewhere. Accepts NULL. */
+int upload_failure(const struct upload *up);
+/* Its disk space is given back at once: a client may take its time to hear of a refusal. */
+void upload_discard(struct upload *up);
+
+/* On a worker thread: waits for what is on its way. 0 or -errno; again: the same. */
+int upload_seal(struct upload *up, uint64_t *size, uint8_t sha256[32]);
+/* On a worker thread. 0, or -errno, and nothing is left of it; -EAGAIN: no second endpoint took a copy (upload_why()). */
+int upload_store(struct upload *up);
+const char *upload_why(const struct upload *up);
+
+/* Key, version, size, sha256 and holders of what is stored; the rest is zero. */
+void upload_entry(const struct upload *up, struct name_entry *entry);
+/* The nodes that should have it, for names_put(): how many. */
+struct upload_nodes {
+	char text[UPLOAD_COPIES_MAX][CONF_NAME_MAX];
+	const char *names[UPLOAD_COPIES_MAX];
+};
+size_t upload_ideal(const struct upload *up, struct upload_nodes *nodes);
+/* rc: what naming returned. -ETIMEDOUT is unknown: the data stay. */
+void upload_named(struct upload *up, int rc);
+/* The request is over. Accepts NULL. */
 void upload_end(struct upload *up);
 
 #endif
