@@ -14,8 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TOKEN_MAX	2048 /* text, with terminator */
+#define TOKEN_MAX	3072 /* text, with terminator */
 #define TOKEN_KEY_BYTES 32
+#define TOKEN_ACCESS_KEY_MAX 24 /* characters of an access key's id */
 
 enum right {
 	RIGHT_READ = 1 << 0,   /* 'r' */
@@ -30,7 +31,7 @@ char *rights_format(unsigned int rights, char buf[8]);
 struct token_scope {
 	char user[64];
 	char bucket[64];  /* "*": any */
-	char prefix[513]; /* key prefix, or the exact key when exact */
+	char prefix[1025]; /* key prefix, or the exact key when exact */
 	bool exact;
 	unsigned int rights;
 	int64_t expires; /* unix seconds */
@@ -43,6 +44,9 @@ struct token_scope {
 	/* Signed by a gateway after it had checked the rights (writes to a dataset's bucket): the token alone decides, the
 	 * user is named for the audit log. Endpoints take changes of a dataset's bucket only with such a token. */
 	bool via_gateway;
+	/* The access key by which the bearer came, "": by something else. users_allow() asks each time whether that key is
+	 * still there and what its scopes are, also of tokens that were made with it. */
+	char access_key[TOKEN_ACCESS_KEY_MAX + 1];
 };
 
 /* Names of users and groups: 1 to 63 of letters, digits, '.', '-', '_', '@'. Ids of tokens: 1 to 16 hex digits. Groups: names
@@ -121,6 +125,43 @@ json_t *users_datasets(struct users *users, const struct token_scope *scope);
 int users_password(struct users *users, const char *name, const char *password, struct token_scope *out);
 /* Is the bucket public for reading without a token? */
 bool users_bucket_public(struct users *users, const char *bucket);
+/* The bucket as it is told to be (lib/bucket.h): a counted reference, given back with bucket_put(). NULL: the registry has no such
+ * record. A search, no more. */
+struct bucket;
+const struct bucket *users_bucket(struct users *users, const char *name);
+/* All that the scope's user owns or may list, by name: [{"name","created","owner"}], a new reference. */
+json_t *users_buckets(struct users *users, const struct token_scope *scope);
+/* users_allow() with all that a policy may want to know: S3's action, the client's address (lib/policy.h). In this order: a Deny of the
+ * bucket's policy; what the token or the access key says is a limit; then any of grants, groups, role, dataset, policy, canned ACL,
+ * `public`. The policy itself is always an administrator's and the owner's to read and change. */
+struct policy_ask;
+bool users_may(struct users *users, const struct token_scope *scope, const struct policy_ask *ask);
+
+/* ---- S3: access keys whose secret can be had back, to check signatures -------------------------- */
+struct users_s3 {
+	uint8_t key[32]; /* HMAC chain of "AWS4" + secret, date, region, "s3", "aws4_request" (SigV4); wipe it after use */
+	struct token_scope scope; /* for users_allow(), users_may() */
+};
+/* The signing key of the access key id for a day ("20260127") and region; cached. 0; -ENOENT (no such id: InvalidAccessKeyId);
+ * -EACCES (the user or the key is disabled), -EKEYEXPIRED (the key's own expiry), -ENOKEY (made before keys could sign: `weir user key
+ * add` makes one that can), -EAGAIN (the registry's users or sealing keys are not here yet). *out is filled when 0 alone. */
+int users_s3_key(struct users *users, const char *id, const char *date, const char *region, int64_t now, struct users_s3 *out);
+
+/* ---- sealing: AES-256-GCM with the installation's key (registry: sealing/KID) ------------------- */
+#define SEALED_TEXT_MAX(len) (17 + 1 + ((len) + 12 + 16 + 2) / 3 * 4 + 1)
+/* "KID.BASE64URL" of at most len bytes of data, bound to `about` (say what it is and whose: "sse bucket/key/version"). 0,
+ * -ENOKEY (no sealing key yet: the first who needs one makes it; try again) or -EINVAL. For objects' keys (SSE) and secrets. */
+int users_seal(struct users *users, const char *about, const void *data, size_t len, char *out, size_t size);
+/* The count of bytes, -EBADMSG (changed, or of another `about`), -ENOKEY (sealed with a key that is not there), -EINVAL. */
+long users_unseal(struct users *users, const char *about, const char *text, void *out, size_t max);
+
+/* ---- quotas ------------------------------------------------------------------------------------- */
+/* May the bucket grow by so much? 0, or -EDQUOT with which limit in err. By buckets/NAME.quota and the owner's users/NAME.quota, and what
+ * users_used() was told last. */
+int users_quota(struct users *users, const char *bucket, uint64_t bytes, uint64_t objects, char err[160]);
+/* What a bucket holds now, as its primary counts it; told by the endpoint (its own buckets: at each change; others': from usage/). */
+void users_used(struct users *users, const char *bucket, uint64_t bytes, uint64_t objects);
+
 /* Signs with the newest key / verifies a token by itself (of a redirect, of a cookie), as users_authorize() does. */
 int users_sign(struct users *users, const struct token_scope *scope, char out[TOKEN_MAX]);
 int users_verify(struct users *users, const char *token, int64_t now, struct token_scope *out);
