@@ -213,6 +213,12 @@ struct conf_endpoint {
 	struct conf_limits limits;
 };
 
+/* How gateways and endpoints serve S3. */
+struct conf_s3 {
+	char *domain; /* buckets are its subdomains; NULL: path style alone */
+	char *region; /* "us-east-1" when none was said */
+};
+
 /* Tunnels of the installation: the same on every node that has an edge, an agent or makes them. */
 struct conf_tunnels {
 	bool enabled;
@@ -311,6 +317,7 @@ struct conf {
 	struct conf_gateway gateway;
 	struct conf_identity identity;
 	struct conf_endpoint endpoint;
+	struct conf_s3 s3;
 	struct conf_tunnels tunnels;
 	struct conf_edge edge;
 	struct conf_origin origin;

@@ -408,6 +408,14 @@ static const struct conf_key gateway_keys[] = {
 };
 SUB(gateway, conf_gateway, offsetof(struct conf_gateway, enabled));
 
+static const struct conf_key s3_keys[] = {
+	{ "domain", CONF_DOMAIN, AT(conf_s3, domain),
+	  .doc = "Name whose subdomains are buckets (BUCKET.DOMAIN). None: buckets are named in the path alone." },
+	{ "region", CONF_NAME_TEXT, AT(conf_s3, region), .fallback = "us-east-1",
+	  .doc = "The region that clients are told, and for which they sign." },
+};
+SUB(s3, conf_s3, CONF_NO_FLAG);
+
 static const struct conf_key identity_keys[] = {
 	{ "issuer", CONF_URL, AT(conf_identity, issuer), .required = true,
 	  .doc = "The OpenID provider's issuer, as its discovery document says it; https://, or http:// on loopback." },
@@ -618,6 +626,8 @@ static const struct conf_key root_keys[] = {
 	  .doc = "Sign-on by an OpenID provider, for the gateway. Without it local users have passwords." },
 	{ "endpoint", CONF_SECTION, AT(conf, endpoint), .section = &endpoint,
 	  .doc = "Run weir-endpoint here." },
+	{ "s3", CONF_SECTION, AT(conf, s3), .section = &s3,
+	  .doc = "How S3 is served; the same on gateways and endpoints." },
 	{ "tunnels", CONF_SECTION, AT(conf, tunnels), .section = &tunnels,
 	  .doc = "Tunnels of the installation; the same on every edge." },
 	{ "edge", CONF_SECTION, AT(conf, edge), .section = &edge,
