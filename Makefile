@@ -51,6 +51,10 @@ ns_src       :=
 ns_src       += dns/blob.c dns/compile.c dns/model.c dns/pick.c dns/probe.c dns/publish.c dns/query.c
 ns_src       += dns/report.c dns/server.c dns/state.c dns/tcp.c dns/view.c dns/wire.c dns/zone.c dns/zones.c
 
+# what endpoint and gateway both speak: S3 as bytes and values
+s3_src       :=
+s3_src       += http/s3/errors.c
+
 store_src    :=
 store_src    += http/store/answer.c http/store/buckets.c http/store/chunks.c http/store/commit.c http/store/dataset.c http/store/endpoint.c http/store/held.c
 store_src    += http/store/inbound.c http/store/inside_api.c http/store/jobs.c http/store/manifest.c http/store/metrics.c
@@ -168,6 +172,8 @@ unit_agent    += test_filterlist test_health test_history test_notes test_publis
 unit_ns       :=
 unit_ns       += test_ns_pick test_ns_query test_ns_wire test_ns_zone
 
+unit_s3       :=
+
 unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement
 unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op
@@ -256,13 +262,15 @@ fuzz_peers    += fuzz_peers_media
 
 fuzz_identity := fuzz_identity_jwt
 
+fuzz_s3       :=
+
 fuzz_store    :=
 fuzz_store    += fuzz_names_wire
 fuzz_store    += fuzz_store_manifest
 
 # ---- flags -----------------------------------------------------------------------------------
 packages := libsystemd yaml-0.1 jansson libcurl libcrypto libssl libnghttp2 libmicrohttpd gnutls lmdb libisal libxxhash \
-            ldns libbpf libxdp libcap libseccomp libarchive libmagic libzstd zlib yajl cjose libmaxminddb
+            ldns libbpf libxdp libcap libseccomp libarchive libmagic libzstd zlib yajl expat cjose libmaxminddb
 no_packages := clean help player tools bootstrap
 ifneq ($(filter-out $(no_packages),$(or $(MAKECMDGOALS),all)),)
   pkg_cflags := $(shell pkg-config --cflags $(packages) 2>/dev/null)
@@ -302,7 +310,7 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(cflags) -c $< -o $@
 
-archives := lib agent ns store upload identity peers gateway registry tunnel weir
+archives := lib agent ns s3 store upload identity peers gateway registry tunnel weir
 define archive_rule
 $(BUILD)/$(1).a: $$($(1)_src:%.c=$(BUILD)/%.o)
 	@mkdir -p $$(@D); rm -f $$@
@@ -331,8 +339,8 @@ $(BUILD)/bin/$(1): $(BUILD)/$(2:%.c=%.o) $(BUILD)/$(3).a $(4:%=$(BUILD)/%.a) $(B
 endef
 $(eval $(call program,weir-agent,user/agent/main.c,agent))
 $(eval $(call program,weir-ns,dns/main.c,ns))
-$(eval $(call program,weir-endpoint,http/store/main.c,store))
-$(eval $(call program,weir-gateway,http/gateway/main.c,gateway,upload identity peers))
+$(eval $(call program,weir-endpoint,http/store/main.c,store,s3))
+$(eval $(call program,weir-gateway,http/gateway/main.c,gateway,upload identity peers s3))
 $(eval $(call program,weir-registry,http/registry/main.c,registry))
 $(eval $(call program,weir-tunnel,user/tunnel/main.c,tunnel))
 $(eval $(call program,weir,tools/weir.c,weir))
@@ -378,9 +386,9 @@ $(agent_src:%.c=$(BUILD)/%.o): | $(bpf_obj:build/bpf/%.bpf.o=build/skel/%.skel.h
 
 # ---- tests -----------------------------------------------------------------------------------
 define unit_rule
-$(BUILD)/unit/$(2): $(BUILD)/tests/unit/$(2).o $(BUILD)/$(1).a $(BUILD)/lib.a
+$(BUILD)/unit/$(2): $(BUILD)/tests/unit/$(2).o $(BUILD)/$(1).a $(if $(filter store gateway,$(1)),$(BUILD)/s3.a) $(BUILD)/lib.a
 	@mkdir -p $$(@D)
-	$$(call say,LINK)$$(CC) -o $$@ $$< $(if $(filter lib,$(1)),,$(BUILD)/$(1).a) $(BUILD)/lib.a $$(ldflags) -lcmocka $$(libs)
+	$$(call say,LINK)$$(CC) -o $$@ $$< $(if $(filter lib,$(1)),,$(BUILD)/$(1).a) $(if $(filter store gateway,$(1)),$(BUILD)/s3.a) $(BUILD)/lib.a $$(ldflags) -lcmocka $$(libs)
 endef
 $(foreach a,$(archives),$(foreach t,$(sort $(unit_$(a))),$(eval $(call unit_rule,$(a),$(t)))))
 unit_tests := $(foreach a,$(archives),$(patsubst %,$(BUILD)/unit/%,$(sort $(unit_$(a)))))
@@ -452,7 +460,7 @@ $(upload_benches): %: %.o $(BUILD)/upload.a $(BUILD)/lib.a
 
 # libFuzzer's main and the sanitized archives
 define fuzz_rule
-build/fuzz/$(2): build/san/tests/fuzz/$(2).o $(if $(filter-out lib,$(1)),build/san/$(1).a) build/san/lib.a
+build/fuzz/$(2): build/san/tests/fuzz/$(2).o $(if $(filter-out lib,$(1)),build/san/$(1).a) $(if $(filter store gateway,$(1)),build/san/s3.a) build/san/lib.a
 	@mkdir -p $$(@D)
 	$$(call say,FUZZ)$$(CC) -fsanitize=fuzzer,$$(SAN) -o $$@ $$^ $$(ldflags) $$(libs)
 endef

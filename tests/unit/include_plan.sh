@@ -42,10 +42,11 @@ plan bpf vmlinux.h 'vmlinux/' 'bpf/'
 plan lib 'lib/'
 plan user 'lib/' 'bpf/abi/' 'skel/' 'build/skel/' 'user/'
 plan dns 'lib/' 'dns/'
-for folder in store registry upload identity peers; do
+for folder in s3 registry upload identity peers; do
 	plan "http/$folder" 'lib/' "http/$folder/"
 done
-plan http/gateway 'lib/' 'http/gateway/' 'http/upload/uploads.h' 'http/identity/identity.h' 'http/peers/peers.h'
+plan http/store 'lib/' 'http/store/' 'http/s3/'
+plan http/gateway 'lib/' 'http/gateway/' 'http/s3/' 'http/upload/uploads.h' 'http/identity/identity.h' 'http/peers/peers.h'
 plan tools 'lib/' 'bpf/abi/' 'tools/'
 
 # bpf/abi is shared with user space: it includes nothing else of ours.
