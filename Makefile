@@ -62,7 +62,7 @@ store_src    += http/store/object.c http/store/peers.c http/store/placement.c ht
 store_src    += http/store/relay.c http/store/repair.c http/store/scrub.c http/store/staged.c http/store/transfer.c
 store_src    += http/store/upload.c
 store_src    += http/store/names.c http/store/names_apply.c http/store/names_bucket.c http/store/names_call.c
-store_src    += http/store/names_copy.c http/store/names_db.c http/store/names_hash.c http/store/names_http.c http/store/names_nodes.c
+store_src    += http/store/names_copy.c http/store/names_db.c http/store/names_hash.c http/store/names_http.c http/store/names_later.c http/store/names_nodes.c
 store_src    += http/store/names_op.c http/store/names_outbox.c http/store/names_record.c
 store_src    += http/store/names_replica.c http/store/names_scan.c http/store/names_second.c http/store/names_wire.c
 

@@ -8,15 +8,32 @@
  * installation has registered a single endpoint; with more, writes wait for a synced second copy
  * and get -EAGAIN when none can be had.
  *
+ * A bucket keeps three things, all ordered and copied in the same way:
+ *   objects   versions of keys, newest first. The newest is what the key names now; when that is a
+ *             delete marker the key names nothing. Which writes keep older versions is said with
+ *             each write (enum names_mode), because it is the bucket's record that knows.
+ *   uploads   begun in parts, not yet completed; the upload's id is the version that the object
+ *             will have
+ *   parts     of uploads, and then of the objects that they became. Each is a version of its own
+ *             with data, size and holders.
+ *
+ * Versions are 32 lower-case hex digits, made by the writer and never used twice. An upload's id
+ * ends with eight zeros and is a *group*: its parts' versions have the same first 24 digits, then
+ * the part's number (4 hex digits) and the attempt (4): names_part_version(). Whoever is told to
+ * forget a group removes all versions with those 24 digits.
+ *
  * All calls are thread-safe and block (worker threads only), for at most NAMES_TIMEOUT_MS and a
- * little. They return 0 or:
+ * little, except those named …_now. They return 0 or:
  *   -EAGAIN     nothing was changed; the service is not available now (503)
- *   -ETIMEDOUT  unknown: it may have happened or may happen yet (504); put: the same version
- *               may be tried again
- *   -ENOENT     no such key
- *   -ECANCELED  If-Match or If-None-Match does not hold (412)
+ *   -ETIMEDOUT  unknown: it may have happened or may happen yet (504); the same call may be tried
+ *               again (put: with the same version)
+ *   -ENOENT     no such bucket (or it is closed), key, version, or upload
+ *   -ECANCELED  If-Match, If-None-Match or if_seq does not hold (412)
  *   -EINVAL     the bucket, the key or a field is not acceptable
  *   -ENOSPC     a disk of the primary or the secondary is full; nothing was changed
+ *   -ENOTEMPTY  names_bucket_close(): something is in it
+ *   -EBADMSG    names_upload_complete(): a part is not there or has another ETag (InvalidPart)
+ *   -EMSGSIZE   names_upload_complete(): a part but the last is too small (EntityTooSmall)
  * and then names_error() is a sentence for people. Nothing here reads a wall clock to order things:
  * `modified` is for display.
  */
@@ -32,24 +49,43 @@
 #include "lib/httpd.h"
 #include "lib/registry.h"
 
-#define NAMES_KEY_MAX	  512 /* bytes of UTF-8, without terminator */
+#define NAMES_KEY_MAX	  1024 /* bytes of UTF-8, without terminator */
 #define NAMES_BUCKET_MAX  63
 #define NAMES_HOLDERS_MAX 8
+#define NAMES_META_MAX	  8192 /* bytes, without terminator */
+#define NAMES_ETAG_MAX	  79
+#define NAMES_PARTS_MAX	  10000
 #define NAMES_TIMEOUT_MS  10000
-#define NAMES_LIST_MAX	  1000 /* entries of one names_list() */
+#define NAMES_LIST_MAX	  1000 /* entries and prefixes of one listing */
+#define NAMES_MARKER_MAX  55   /* see struct names_page */
 
-/* What a key names. Also a tombstone: then `deleted`, and only key, version (the deletion's own)
- * and modified mean something. */
+/* A version of an object, a delete marker, an upload or a part. Big: not in arrays on a stack. */
 struct name_entry {
-	char key[NAMES_KEY_MAX + 1];
-	char version[33]; /* 32 lower-case hex digits, made by the writer, never used twice */
-	uint64_t size;	  /* bytes */
-	uint8_t sha256[32];
-	int64_t modified; /* unix seconds, by the primary's clock, when it was ordered */
+	char version[33]; /* of the data; a marker's and a tombstone's own */
+	/* Internal: gone, kept until every endpoint has forgotten the data. Never told by reads. */
+	bool deleted;
+	bool marker;	   /* a delete marker: no data, size 0 */
+	bool null_version; /* written without versioning: clients call it "null" */
+	bool current;	   /* filled by reads: it is the newest of its key (never stored) */
+	unsigned int nparts; /* > 0: the data are those of names_parts(version), in order; the entry
+				has no holders */
+	unsigned int part;   /* a part: its number from 1; then key is "UPLOADID/NNNNN" */
+	uint64_t size;	     /* bytes; of plain text when it is kept encrypted */
+	uint8_t sha256[32];  /* all zero: not known, and not found by names_by_hash() */
+	int64_t modified;    /* unix seconds, by the primary's clock, when it was ordered; an
+				upload: when it was begun */
 	unsigned int nholders;
 	char holders[NAMES_HOLDERS_MAX][CONF_NAME_MAX]; /* nodes that have the whole data on disk */
-	bool deleted;
-	uint64_t epoch, seq; /* where in the bucket's order */
+	uint64_t epoch, seq; /* where in the bucket's order it was last changed */
+	uint64_t order;	     /* the seq of its writing: newer versions have greater ones */
+	/* What conditions compare with, without quotes: printable ASCII, no '"'. "": derived from
+	 * sha256, see names_entry_etag(). */
+	char etag[NAMES_ETAG_MAX + 1];
+	char key[NAMES_KEY_MAX + 1];
+	/* The owner's own text (S3: compact JSON of content type, headers, tags, checksums, …), opaque
+	 * here; UTF-8 without NUL, ended by one. Listings leave it out unless asked. */
+	unsigned int meta_len;
+	char meta[NAMES_META_MAX + 1];
 };
 
 struct names;
@@ -59,8 +95,9 @@ struct names_options {
 	const char *node, *site, *domain;
 	struct registry *registry;
 	struct httpc *httpc; /* with the installation's certificates: inside_client() */
-	/* Removes all data of a version from this node. Idempotent; 0 also when there was nothing.
-	 * Another result: told again later. Called on worker threads, several at once. */
+	/* Removes all data of a version (of a group: of all its versions) from this node.
+	 * Idempotent; 0 also when there was nothing. Another result: told again later. Called on
+	 * worker threads, several at once. */
 	int (*forget)(void *arg, const char *version);
 	/* Gets the data of entry->version from one of entry->holders and keeps it durably. 0 done
 	 * (this node becomes a holder); -ENOENT: nobody has it, given up; else told again later.
@@ -92,52 +129,207 @@ enum http_next names_http(struct names *names, struct http_req *req);
 /* A sentence about this thread's last failed call. */
 const char *names_error(void);
 
-/* entry: key, version, size, sha256 and holders (who has the data now) are read; modified, epoch
- * and seq are filled in on success. ideal: the nodes that should hold the data; those that are not
- * in holders are told to fetch it. if_match, if_none_match: the headers' values ("*", lists of
- * etags) or NULL. *replaced: there was an object before; its data is forgotten by every endpoint.
- * Trying the same version again is safe. */
+/* ---- writing ---- */
+
+/* What becomes of the versions that a key has. */
+enum names_mode {
+	NAMES_PLAIN,	 /* never versioned: the null version is replaced; deleting removes it */
+	NAMES_VERSIONED, /* what is there is kept; deleting adds a marker */
+	NAMES_SUSPENDED, /* as PLAIN, but versions kept earlier stay; deleting puts a null marker in
+			    the null version's place */
+};
+
+struct names_how {
+	enum names_mode mode;
+	/* The headers' values ("*", lists of quoted ETags) or NULL; about the key's current object. */
+	const char *if_match, *if_none_match;
+	/* The nodes that should hold the data; those that are not in holders are told to fetch. */
+	const char *const *ideal;
+	size_t nideal;
+};
+
+/* entry: key, version, size, sha256, etag, meta and holders (who has the data now) are read;
+ * modified, epoch, seq, order and null_version are filled in on success. *replaced (may be NULL):
+ * the key named an object before; what is not kept is forgotten by every endpoint. Trying the same
+ * version again is safe. */
+int names_put_with(struct names *names, const char *bucket, struct name_entry *entry,
+		   const struct names_how *how, bool *replaced);
+/* The same in NAMES_PLAIN. */
 int names_put(struct names *names, const char *bucket, struct name_entry *entry,
 	      const char *const *ideal, size_t nideal, const char *if_match,
 	      const char *if_none_match, bool *replaced);
-/* -ENOENT also when the bucket is unknown. Never older than the last acknowledged write. */
+
+struct names_deleted {
+	bool marker;	   /* a marker was added, or what was removed is one */
+	bool null_version; /* …, or what was removed: "null" */
+	char version[33];  /* the marker's, or what was removed */
+};
+/* version NULL: deletes the key as how->mode says (NAMES_PLAIN: -ENOENT when there is nothing; the
+ * others add a marker always). Else removes that version for good ("null": the null version); the
+ * next older one is current then. how: mode and if_match. out may be NULL. After 0 no read finds it,
+ * and every endpoint that ever registered will be told to forget the data. */
+int names_delete_with(struct names *names, const char *bucket, const char *key, const char *version,
+		      const struct names_how *how, struct names_deleted *out);
+int names_delete(struct names *names, const char *bucket, const char *key, const char *if_match);
+
+/* Changes the meta of a version alone (version as in names_get_version()). if_seq: only while
+ * entry->seq is that one, else -ECANCELED (an endpoint that fetched the data changes it too: read
+ * and try again); 0: whatever it is. entry (may be NULL): as it is now. */
+int names_set_meta(struct names *names, const char *bucket, const char *key, const char *version,
+		   uint64_t if_seq, const char *meta, struct name_entry *entry);
+
+/* ---- reading ---- */
+
+/* What the key names now. -ENOENT also when the bucket is unknown; when the newest version is a
+ * delete marker, *entry is that one then (entry->marker; else false). Never older than the last
+ * acknowledged write. */
 int names_get(struct names *names, const char *bucket, const char *key, struct name_entry *entry);
+/* A version of a key: 32 hex digits, "null" for the null version, or NULL for the current one. A
+ * marker that is asked for by its version is an entry like others: 0 and entry->marker. */
+int names_get_version(struct names *names, const char *bucket, const char *key, const char *version,
+		      struct name_entry *entry);
 /* The same from this node's own copy, if that is certain at this moment: never waits for another
  * node, so it may be called on a server's thread. -EWOULDBLOCK: ask names_get(). */
 int names_get_now(struct names *names, const char *bucket, const char *key,
 		  struct name_entry *entry);
-/* After 0 no read finds it, and every endpoint that ever registered will be told to forget the
- * data. */
-int names_delete(struct names *names, const char *bucket, const char *key, const char *if_match);
+int names_get_version_now(struct names *names, const char *bucket, const char *key,
+			  const char *version, struct name_entry *entry);
+/* Whatever has the data of that version: an object's version (current or not) or a part. -ENOENT:
+ * nothing needs them. For scrubbing and repair. */
+int names_find(struct names *names, const char *bucket, const char *version,
+	       struct name_entry *entry);
 
-/* Calls fn for each entry in key order (bytes), at most limit (NAMES_LIST_MAX at most; 0: that),
- * after the key `after` (NULL or "": from the start), with the prefix (NULL or "": all). *more:
- * there are more after the last. fn returns 0 to go on. Each page is a consistent snapshot. */
+/* ---- listing ---- */
+/* In the order of the keys' bytes. fn returns 0 to go on, else the listing ends with that result.
+ * A page is a consistent snapshot. */
 typedef int names_entry_fn(void *arg, const char *bucket, const struct name_entry *entry);
+typedef int names_prefix_fn(void *arg, const char *bucket, const char *prefix);
+
+struct names_select {
+	const char *prefix;    /* NULL or "": all */
+	const char *delimiter; /* NULL or "": none. Keys that have it behind the prefix are told as
+				  one: the prefix up to and with the first delimiter. They are
+				  skipped, not walked. */
+	/* NULL or "": from the start. Only what is greater is told: keys, and common prefixes (so a
+	 * key inside a common prefix leaves out that prefix). */
+	const char *after;
+	/* names_versions(): go on behind this version of `after`; names_uploads(): behind this
+	 * upload of `after`. A names_page's next_version, or what a client sent. NULL or "": behind
+	 * all of `after`. One that is gone and is not from a page: from the beginning of `after`. */
+	const char *after_version;
+	unsigned int limit; /* entries and prefixes together; 0: NAMES_LIST_MAX */
+	bool meta;	    /* entries with their meta; a page may then be shorter */
+};
+struct names_page {
+	bool more; /* there is more behind the last; a page may be shorter than its limit */
+	char next[NAMES_KEY_MAX + 1];		 /* the last key or prefix: `after` of the next page */
+	char next_version[NAMES_MARKER_MAX + 1]; /* its after_version; "" after a prefix. Opaque,
+						    URL-safe. */
+};
+/* What each key names now (delete markers are left out). prefix_fn may be NULL without delimiter.
+ * Entries and prefixes come in one order. */
+int names_list_with(struct names *names, const char *bucket, const struct names_select *select,
+		    names_entry_fn *fn, names_prefix_fn *prefix_fn, void *arg,
+		    struct names_page *page);
+/* Without delimiter, with meta: after the key `after`, *more: there are more. */
 int names_list(struct names *names, const char *bucket, const char *prefix, const char *after,
 	       unsigned int limit, names_entry_fn *fn, void *arg, bool *more);
+/* All versions and markers of each key, newest first; entry->current says which is the newest. */
+int names_versions(struct names *names, const char *bucket, const struct names_select *select,
+		   names_entry_fn *fn, names_prefix_fn *prefix_fn, void *arg,
+		   struct names_page *page);
+
+/* ---- uploads in parts ---- */
+
+/* A part's version: number 1 to NAMES_PARTS_MAX; attempt: any, another one for each try (random).
+ * 0 or -EINVAL. */
+int names_part_version(const char *id, unsigned int number, uint16_t attempt, char out[33]);
+bool names_is_group(const char *version);
+
+/* entry: key and meta are read (the owner's text about the upload); version (the upload's id),
+ * modified and the place in the order are filled in. */
+int names_upload_create(struct names *names, const char *bucket, struct name_entry *entry);
+/* -ENOENT: no such upload of that key: never begun, completed or aborted. */
+int names_upload_get(struct names *names, const char *bucket, const char *key, const char *id,
+		     struct name_entry *entry);
+/* The data of a part are on disk; part: version (names_part_version()), size, sha256, etag, meta and
+ * holders are read, the rest is filled in. A part of that number that was there before is forgotten.
+ * how: ideal alone. -ENOENT as above (then the caller removes the data). */
+int names_part_put(struct names *names, const char *bucket, const char *key, const char *id,
+		   unsigned int number, struct name_entry *part, const struct names_how *how);
+/* Parts of an upload, or of the object that it became (id: its version), by number, after the number
+ * `after`; at most limit (0: NAMES_LIST_MAX), fewer when long (*more is right then). Without meta
+ * unless asked. An unknown id has no parts: 0. */
+int names_parts(struct names *names, const char *bucket, const char *id, unsigned int after,
+		unsigned int limit, bool meta, names_entry_fn *fn, void *arg, bool *more);
+/* See names_get_now(). */
+int names_parts_now(struct names *names, const char *bucket, const char *id, unsigned int after,
+		    unsigned int limit, bool meta, names_entry_fn *fn, void *arg, bool *more);
+/* Uploads by key, then by when they were begun. */
+int names_uploads(struct names *names, const char *bucket, const struct names_select *select,
+		  names_entry_fn *fn, names_prefix_fn *prefix_fn, void *arg,
+		  struct names_page *page);
+
+struct names_part {
+	unsigned int number;
+	char etag[NAMES_ETAG_MAX + 1]; /* without quotes; "": not compared */
+};
+/* The upload becomes the object `key` with its id as version. list: its parts, by number, each
+ * greater than the one before (else -EINVAL). Parts that are not in it are forgotten. part_min: so
+ * many bytes at least has each part but the last (0: any). entry: etag, meta and sha256 are read;
+ * key, version, size, nparts and the rest are filled in. how and *replaced as in names_put_with().
+ * Completing again is safe and gives the same entry. */
+int names_upload_complete(struct names *names, const char *bucket, const char *key, const char *id,
+			  const struct names_part *list, size_t n, uint64_t part_min,
+			  struct name_entry *entry, const struct names_how *how, bool *replaced);
+/* The parts are forgotten. */
+int names_upload_abort(struct names *names, const char *bucket, const char *key, const char *id);
+
+/* ---- buckets ---- */
+
+/* After 0 writes are accepted (they are for a bucket that was never closed, too). */
+int names_bucket_open(struct names *names, const char *bucket);
+/* -ENOTEMPTY while there is an object, version, marker or upload. After 0 writes get -ENOENT until
+ * it is opened again, also those that were under way. Closing what is closed or was never written is
+ * 0. */
+int names_bucket_close(struct names *names, const char *bucket);
+
+struct names_usage {
+	uint64_t objects; /* versions with data */
+	uint64_t bytes;	  /* of them, and of parts of uploads */
+	uint64_t markers, uploads, parts;
+	bool closed;
+};
+/* By the primary; zero for a bucket that was never written. */
+int names_usage(struct names *names, const char *bucket, struct names_usage *out);
+
+/* ---- all of it ---- */
 
 /* Objects with that hash, in this node's copies / in all live endpoints' copies (each once). A copy
- * may lag: check with names_get(), where the rights are checked too, before use. At most 64 are
- * told. */
+ * may lag, and may tell versions that are not current: check with names_get(), where the rights are
+ * checked too, before use. At most 64 are told. */
 int names_by_hash(struct names *names, const uint8_t sha256[32], names_entry_fn *fn, void *arg);
 int names_by_hash_all(struct names *names, const uint8_t sha256[32], names_entry_fn *fn, void *arg);
 
-/* Every current object of this node's copies (as primary or secondary), for scrubbing and
- * placement. fn is called without locks held; entries that change meanwhile may be told once, twice
- * or not at all. */
+/* Every version with data of its own in this node's copies (as primary or secondary), also older
+ * ones and parts, for scrubbing and placement. fn is called without locks held; entries that change
+ * meanwhile may be told once, twice or not at all. Without meta. */
 int names_each(struct names *names, names_entry_fn *fn, void *arg);
 
 /* {"buckets":[{"name","role":"primary"|"secondary"|"none","epoch","primary","secondary","objects","bytes",
- * "writes":"ok" or why not}], "objects", "outbox":n, "note"?}: a new reference. objects counts the
- * buckets of which this node is primary. */
+ * "uploads","writes":"ok" or why not}], "objects", "outbox":n, "note"?}: a new reference. objects counts
+ * the buckets of which this node is primary. */
 json_t *names_status(struct names *names);
 
-/* ETag of an object: '"' + first 32 hex digits of its SHA-256 + '"'. */
+/* '"' + first 32 hex digits of the SHA-256 + '"'. */
 char *names_etag(const uint8_t sha256[32], char out[35]);
-/* 3–63 of a-z 0-9 - . starting with a letter or digit; 1–512 bytes of UTF-8 without control
- * characters. */
+/* An entry's ETag with its quotes: etag, or else as names_etag(). */
+char *names_entry_etag(const struct name_entry *entry, char out[NAMES_ETAG_MAX + 3]);
+/* 3–63 of a-z 0-9 - . starting with a letter or digit. */
 bool names_bucket_valid(const char *bucket);
+/* 1–1,024 bytes of UTF-8 without NUL; plain: and without control characters, at most 512 bytes
+ * (what the plain interface takes). */
 bool names_key_valid(const char *key);
+bool names_key_plain(const char *key);
 
 #endif

@@ -16,7 +16,7 @@ struct row_head {
 	uint8_t deleted, nholders, pad[6];
 };
 _Static_assert(sizeof(struct row_head) == 80, "layout");
-_Static_assert(sizeof(struct row_head) + NAMES_KEY_MAX + 1 + NAMES_HOLDERS_MAX * CONF_NAME_MAX <=
+_Static_assert(sizeof(struct row_head) + 512 + 1 + NAMES_HOLDERS_MAX * CONF_NAME_MAX <=
 		       NAMES_ROW_MAX,
 	       "a row fits");
 

@@ -4,6 +4,7 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,12 +55,39 @@ static size_t utf8_len(const unsigned char *p)
 	return 0;
 }
 
+bool names_key_plain(const char *key)
+{
+	return names_key_valid(key);
+}
+
+bool names_is_group(const char *version)
+{
+	return strnlen(version, 32) == 32 && !strcmp(version + 24, "00000000");
+}
+
+int names_part_version(const char *id, unsigned int number, uint16_t attempt, char out[33])
+{
+	if (!names_is_group(id) || number < 1 || number > NAMES_PARTS_MAX)
+		return -EINVAL;
+	memcpy(out, id, 24);
+	snprintf(out + 24, 9, "%04x%04x", number, attempt);
+	return 0;
+}
+
+char *names_entry_etag(const struct name_entry *entry, char out[NAMES_ETAG_MAX + 3])
+{
+	if (!entry->etag[0])
+		return names_etag(entry->sha256, out);
+	snprintf(out, NAMES_ETAG_MAX + 3, "\"%s\"", entry->etag);
+	return out;
+}
+
 bool names_key_valid(const char *key)
 {
 	const unsigned char *p = (const unsigned char *)key;
 	size_t len = strnlen(key, NAMES_KEY_MAX + 1);
 
-	if (len < 1 || len > NAMES_KEY_MAX)
+	if (len < 1 || len > 512)
 		return false;
 	while (*p) {
 		size_t step = utf8_len(p);

@@ -101,7 +101,7 @@ static bool valid_path(struct http_req *req, const char **bucket, const char **k
 			"A bucket has 3 to 63 of a-z 0-9 - . and begins with a letter or digit.");
 		return false;
 	}
-	if (*key && **key && !names_key_valid(*key)) {
+	if (*key && **key && !names_key_plain(*key)) {
 		http_reply_error(req, 400, "key",
 				 "A key has 1 to 512 bytes of UTF-8 without control characters.");
 		return false;
@@ -326,7 +326,7 @@ static bool get_hot(struct endpoint *ep, struct http_req *req, const char *bucke
 struct listing {
 	json_t *objects;
 	bool hides;	    /* what a dataset keeps for itself */
-	char last[513]; /* key seen */
+	char last[NAMES_KEY_MAX + 1]; /* key seen */
 };
 
 static int list_entry(void *arg, const char *bucket, const struct name_entry *entry)
