@@ -44,9 +44,16 @@ enum http_method {
  * http_resume(). */
 enum http_next { HTTP_ANSWERED, HTTP_CONTINUE, HTTP_LATER };
 
+/* One header line, as a name and its value. */
+struct http_pair {
+	const char *name, *value;
+};
+#define HTTP_HEADERS_MAX 128 /* a request with more is refused */
+
 struct http_route {
 	unsigned int methods; /* bit set of 1u << HTTP_GET, …; HEAD is implied by GET */
-	/* "/_/health", "/o/:sha256", "/b/:bucket/" and "*key": the rest, may be empty */
+	/* "/_/health", "/o/:sha256", "/b/:bucket/" and "*key": the rest, may be empty. What does not begin
+	 * with a slash ("s3") is a name for choose alone. */
 	const char *path;
 	uint64_t body_max; /* bytes; larger ones get 413. 0: no body allowed */
 	enum http_next (*begin)(struct http_req *req, void *arg);
@@ -66,6 +73,11 @@ struct http_route {
 /* "METHOD PATH" lines, in the order in which they are looked at: for tests that know every route. */
 void http_routes_print(const struct http_route *routes, FILE *out);
 
+/* Asked for each good head before the routes are looked at: the row of the server's table that takes the
+ * request whatever its method and path, or NULL: the routes decide. Such a row has no parameters (see
+ * http_target()), its target may hold dot segments, and body_max holds as for all. On the pool thread: looks at what the request says, and answers nothing. */
+typedef const struct http_route *http_choose_fn(struct http_req *req, void *arg);
+
 struct httpd_options {
 	const char *name;	      /* for logs and metrics: "gateway", "inside" */
 	unsigned int threads;	      /* pool; 0: as many as CPUs */
@@ -80,6 +92,7 @@ struct httpd_options {
 	unsigned int header_s;	      /* for a whole request head; 0: 10 */
 	unsigned int workers;	      /* threads for http_work(); 0: 4 */
 	struct metrics *metrics;      /* may be NULL */
+	http_choose_fn *choose;	      /* may be NULL; gets the server's arg */
 	struct load *load;	      /* told of each request and connection; may be NULL */
 	/* TLS (PEM files read by the caller while privileged; NULL: plain). With client_ca a client
 	 * certificate is required and checked; its common name is http_peer_name(). */
@@ -99,7 +112,14 @@ void httpd_stop(struct httpd *server, unsigned int grace_ms);
 
 /* ---- what the request says: valid until done; NULL when absent ---- */
 enum http_method http_method(const struct http_req *req);
+const char *http_method_name(enum http_method method); /* "GET" */
 const char *http_path(const struct http_req *req); /* still encoded, without query */
+/* What stood between method and version, byte for byte; of an absolute target what follows the authority
+ * (a path of "/" when none does); NULL without memory. It was checked: no space or control character, no broken escape, no %00. */
+const char *http_target(const struct http_req *req);
+/* The first max header lines as sent, in that order, values without the blanks around them; all there are
+ * when max is HTTP_HEADERS_MAX. Returns how many were filled in. */
+size_t http_headers(const struct http_req *req, struct http_pair *out, size_t max);
 /* From the route, decoded; never contains NUL. */
 const char *http_param(const struct http_req *req, const char *name);
 const char *http_query(const struct http_req *req, const char *name); /* decoded */

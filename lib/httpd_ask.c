@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* httpd_ask.c -- what a request says, for its handlers. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -9,6 +10,43 @@
 enum http_method http_method(const struct http_req *req)
 {
 	return req->method;
+}
+
+const char *http_target(const struct http_req *req)
+{
+	struct http_req *own = (struct http_req *)req;
+	const struct http_target *t = &req->target;
+
+	if (!t->authority || t->path == t->authority + t->authority_len)
+		return t->path;
+	/* "http://host?query": the path is a literal of the parser's */
+	if (!own->target_text && asprintf(&own->target_text, "/%s%s", t->query ? "?" : "", t->query ? t->query : "") < 0)
+		own->target_text = NULL;
+	return own->target_text;
+}
+
+struct pairs {
+	struct http_pair *out;
+	size_t n, max;
+};
+
+static enum MHD_Result take_pair(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	struct pairs *pairs = arg;
+
+	(void)kind;
+	if (pairs->n == pairs->max)
+		return MHD_NO;
+	pairs->out[pairs->n++] = (struct http_pair){ name, value ? value : "" };
+	return MHD_YES;
+}
+
+size_t http_headers(const struct http_req *req, struct http_pair *out, size_t max)
+{
+	struct pairs pairs = { out, 0, max };
+
+	MHD_get_connection_values(req->mhd, MHD_HEADER_KIND, take_pair, &pairs);
+	return pairs.n;
 }
 
 const char *http_path(const struct http_req *req)

@@ -9,8 +9,6 @@
 
 #include "lib/httpd_impl.h"
 
-#define HEADERS_MAX 128
-
 /*
  * What the header lines said. libmicrohttpd parses in place: between the end of a value and the
  * next name there are the two bytes of CR LF, and four before the body. Anything else is a byte
@@ -59,6 +57,11 @@ static const char *const method_names[HTTP_METHODS] = {
 	[HTTP_GET] = "GET",	[HTTP_HEAD] = "HEAD",	  [HTTP_PUT] = "PUT",	  [HTTP_POST] = "POST",
 	[HTTP_DELETE] = "DELETE", [HTTP_PATCH] = "PATCH", [HTTP_OPTIONS] = "OPTIONS",
 };
+
+const char *http_method_name(enum http_method method)
+{
+	return method_names[method];
+}
 
 void http_routes_print(const struct http_route *routes, FILE *out)
 {
@@ -131,7 +134,7 @@ static struct refusal refusal_of(struct http_req *req, const struct seen *seen, 
 
 	if (size && size->header_size > req->server->opt.header_bytes_max)
 		return (struct refusal){ "head_size", "the request's head is too large", 431 };
-	if (seen->count > HEADERS_MAX)
+	if (seen->count > HTTP_HEADERS_MAX)
 		return (struct refusal){ "head_count", "the request has too many header lines",
 					 431 };
 	if (seen->bad_name)
@@ -149,7 +152,7 @@ static struct refusal refusal_of(struct http_req *req, const struct seen *seen, 
 		};
 	if (seen->host > 1 || (v11 && !seen->host) || (seen->host && !host_ok(seen->host_value)))
 		return (struct refusal){ "host", "there must be one Host line with one host", 400 };
-	if (!target_is_whole(req, version) || http_target_parse(&req->target, req->raw) ||
+	if (!target_is_whole(req, version) || http_target_parse_any(&req->target, req->raw) ||
 	    !authority_is_ours(req, seen))
 		return (struct refusal){ "target", "the request's target is malformed", 400 };
 	if (!parse_method(req, method))

@@ -67,6 +67,7 @@ struct http_req {
 	char *param_value[HTTP_PARAMS_MAX];     /* decoded, made at first use */
 	int nparams;
 	char *path;                     /* as sent, without query */
+	char *target_text;              /* see http_target(): seldom needed */
 	char *query_copy;               /* name\0value\0… decoded */
 	size_t query_len;
 

@@ -130,6 +130,7 @@ void http_on_done(void *arg, struct MHD_Connection *mhd, void **slot,
 	for (int i = 0; i < req->nparams; i++)
 		free(req->param_value[i]);
 	free(req->path);
+	free(req->target_text);
 	free(req->query_copy);
 	free(req->gathered);
 	free(req);
@@ -137,7 +138,21 @@ void http_on_done(void *arg, struct MHD_Connection *mhd, void **slot,
 
 /* ---- the head ---- */
 
-static void find_route(struct http_req *req)
+/* The row that the server's owner chose for the request. True: the routes need not be looked at. */
+static bool choose_route(struct http_req *req)
+{
+	struct httpd *server = req->server;
+	const struct http_route *route = server->opt.choose ? server->opt.choose(req, server->arg) : NULL;
+
+	if (!route)
+		return false;
+	req->route = route;
+	if (route >= server->routes && route < server->routes + server->nroutes)
+		req->route_index = (size_t)(route - server->routes);
+	return true;
+}
+
+static void match_route(struct http_req *req)
 {
 	const struct http_route *route;
 	unsigned int bit = 1u << (req->method == HTTP_HEAD ? HTTP_GET : req->method), allowed = 0;
@@ -162,12 +177,25 @@ static void find_route(struct http_req *req)
 		http_reply_error(req, 405, "method", "this address does not take that method");
 	else if (!req->route)
 		http_reply_error(req, 404, "not_found", "there is nothing at this address");
-	else if (req->has_body && req->content_length != UINT64_MAX &&
+}
+
+static void check_body_max(struct http_req *req)
+{
+	if (req->has_body && req->content_length != UINT64_MAX &&
 		 req->content_length > req->route->body_max)
 		http_reply_error(req, 413, "too_large", "the body may have %llu bytes",
 				 (unsigned long long)req->route->body_max);
 	else if (req->has_body && req->route->body_max == 0)
 		http_reply_error(req, 413, "too_large", "no body is wanted here");
+}
+
+/* Before any route: the connection ends, too. */
+static void refuse(struct http_req *req, const char *reason, unsigned int status, const char *code,
+		   const char *sentence)
+{
+	req->refused = true;
+	http_count_refusal(req->server, reason);
+	http_reply_error(req, status, code, "%s", sentence);
 }
 
 static void read_head(struct http_req *req, const char *method, const char *version)
@@ -179,19 +207,23 @@ static void read_head(struct http_req *req, const char *method, const char *vers
 	reason = http_check_head(req, method, version, &status, &sentence);
 	req->phase = PHASE_BEGIN;
 	if (reason) {
-		req->refused = true;
-		http_count_refusal(req->server, reason);
-		http_reply_error(req, status, "malformed", "%s", sentence);
+		refuse(req, reason, status, "malformed", sentence);
 		return;
 	}
 	if (!http_conn_trusted(req->conn, req->mhd)) {
-		req->refused = true;
-		http_count_refusal(req->server, "certificate");
-		http_reply_error(req, 403, "certificate",
-				 "a client certificate of this installation is required");
+		refuse(req, "certificate", 403, "certificate",
+		       "a client certificate of this installation is required");
 		return;
 	}
-	find_route(req);
+	if (!choose_route(req)) {
+		if (http_target_has_dots(&req->target)) {
+			refuse(req, "target", 400, "malformed", "the request's target is malformed");
+			return;
+		}
+		match_route(req);
+	}
+	if (req->route)
+		check_body_max(req);
 }
 
 /* ---- handlers ---- */

@@ -158,7 +158,7 @@ static bool target_text_ok(const char *text, size_t len)
 	return true;
 }
 
-int http_target_parse(struct http_target *out, const char *text)
+int http_target_parse_any(struct http_target *out, const char *text)
 {
 	struct http_target t = { .path = text };
 	size_t len = strlen(text);
@@ -181,7 +181,21 @@ int http_target_parse(struct http_target *out, const char *text)
 	}
 	if (!(t.path_len == 1 && *t.path == '*' && !t.query) && *t.path != '/')
 		return -EINVAL;
-	if (has_dot_segment(t.path, t.path_len))
+	*out = t;
+	return 0;
+}
+
+bool http_target_has_dots(const struct http_target *target)
+{
+	return has_dot_segment(target->path, target->path_len);
+}
+
+int http_target_parse(struct http_target *out, const char *text)
+{
+	struct http_target t;
+	int err = http_target_parse_any(&t, text);
+
+	if (err || http_target_has_dots(&t))
 		return -EINVAL;
 	*out = t;
 	return 0;

@@ -32,6 +32,9 @@ struct http_target {
  * spaces, a fragment, a broken escape, an encoded NUL, or a dot segment, encoded or not. Points
  * into text. */
 int http_target_parse(struct http_target *out, const char *text);
+/* The same, but dot segments are let through, for who takes the path as a name and never as a path. */
+int http_target_parse_any(struct http_target *out, const char *text);
+bool http_target_has_dots(const struct http_target *target);
 
 /* A token of RFC 9110 section 5.6.2 (header names, methods). */
 bool http_is_token(const char *text, size_t len);

@@ -46,6 +46,8 @@
 	X(INVALID_BUCKET_NAME, "InvalidBucketName", 400, "The specified bucket is not valid.")                        \
 	X(INVALID_BUCKET_STATE, "InvalidBucketState", 409,                                                            \
 	  "The request is not valid with the current state of the bucket.")                                           \
+	X(INVALID_CHUNK_SIZE, "InvalidChunkSizeError", 403,                                                           \
+	  "Only the last chunk is allowed to have a size less than 8192 bytes.")                                      \
 	X(INVALID_DIGEST, "InvalidDigest", 400, "The Content-MD5 or checksum value that you specified is not valid.") \
 	X(INVALID_ENCRYPTION, "InvalidEncryptionAlgorithmError", 400,                                                 \
 	  "The encryption request that you specified is not valid. The valid value is AES256.")                       \
