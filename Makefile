@@ -22,7 +22,7 @@ lib_src      :=
 lib_src      += lib/form.c lib/httpc.c lib/inside.c
 lib_src      += lib/token_issue.c
 lib_src      += lib/access.c lib/access_cookie.c lib/audit.c lib/audit_http.c lib/audit_search.c
-lib_src      += lib/group_edit.c lib/password.c lib/token.c lib/user_edit.c lib/users.c lib/users_may.c lib/users_who.c
+lib_src      += lib/group_edit.c lib/password.c lib/token.c lib/sealing.c lib/user_edit.c lib/user_key.c lib/users.c lib/users_may.c lib/users_s3.c lib/users_who.c
 lib_src      += lib/quic_key.c lib/addr.c lib/conf.c lib/conf_check.c lib/conf_check_nat.c lib/conf_check_options.c lib/conf_check_tunnels.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
 lib_src      += lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
 lib_src      += lib/daemon.c lib/daemon_reload.c lib/priv.c lib/priv_filter.c
@@ -141,7 +141,7 @@ llhttp       := /usr/share/llhttp
 llhttp_obj    = $(BUILD)/llhttp/api.o $(BUILD)/llhttp/http.o $(BUILD)/llhttp/llhttp.o
 
 weir_src     := tools/audit.c tools/ca.c tools/cmd.c tools/dataset.c tools/dataset_check.c tools/dataset_file.c tools/fdstore.c tools/group.c tools/lab.c tools/filter.c
-weir_src     += tools/login.c tools/objects.c tools/prompt.c tools/rescue.c tools/session.c tools/show.c tools/up.c tools/user.c tools/web.c tools/weights.c
+weir_src     += tools/login.c tools/objects.c tools/prompt.c tools/rescue.c tools/session.c tools/show.c tools/up.c tools/user.c tools/user_key.c tools/web.c tools/weights.c
 weir_src     += tools/rate.c tools/sync.c tools/sync_down.c tools/sync_fetch.c tools/sync_ignore.c tools/sync_remote.c tools/sync_send.c
 weir_src     += tools/sync_state.c tools/sync_up.c tools/tus.c tools/upload.c tools/upload_mend.c tools/upload_watch.c
 weir_src     += tools/media.c tools/media_add.c tools/media_encode.c tools/media_pack.c tools/media_send.c

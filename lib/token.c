@@ -108,6 +108,14 @@ static void append_mac(char *out, size_t len, const struct token_key *key)
 	base64url_encode(mac, sizeof(mac), out + len + 1);
 }
 
+static bool access_key_valid(const char *id)
+{
+	size_t len = strlen(id);
+
+	return len >= 1 && len <= TOKEN_ACCESS_KEY_MAX &&
+	       len == strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789");
+}
+
 /* The members that a token may have beside the seven that it must: only those that say something,
  * so that a scope has one text. */
 static int pack_options(json_t *o, const struct token_scope *scope)
@@ -126,6 +134,8 @@ static int pack_options(json_t *o, const struct token_scope *scope)
 		rc |= token_groups_valid(scope->groups)
 			      ? json_object_set_new(o, "g", json_string(scope->groups))
 			      : -1;
+	if (*scope->access_key)
+		rc |= access_key_valid(scope->access_key) ? json_object_set_new(o, "c", json_string(scope->access_key)) : -1;
 	if (scope->via_gateway)
 		rc |= json_object_set_new(o, "w", json_true());
 	return rc ? -EINVAL : 0;
@@ -179,14 +189,16 @@ static int take_true(const json_t *o, const char *key, bool *out, size_t *member
 static int parse_options(const json_t *o, struct token_scope *scope, size_t *members)
 {
 	const json_t *issued = json_object_get(o, "i"), *id = json_object_get(o, "j"),
-		     *groups = json_object_get(o, "g");
+		     *groups = json_object_get(o, "g"), *by = json_object_get(o, "c");
 
-	*members = (issued != NULL) + (id != NULL) + (groups != NULL);
+	*members = (issued != NULL) + (id != NULL) + (groups != NULL) + (by != NULL);
 	scope->issued = json_integer_value(issued);
 	if ((issued && scope->issued <= 0) || take_true(o, "v", &scope->provider, members) ||
 	    take_true(o, "w", &scope->via_gateway, members))
 		return -EINVAL;
 	if (id && (take_text(o, "j", scope->id, sizeof(scope->id)) || !token_id_valid(scope->id)))
+		return -EINVAL;
+	if (by && (take_text(o, "c", scope->access_key, sizeof(scope->access_key)) || !access_key_valid(scope->access_key)))
 		return -EINVAL;
 	if (groups &&
 	    (!scope->provider || take_text(o, "g", scope->groups, sizeof(scope->groups)) ||

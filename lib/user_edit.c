@@ -2,42 +2,26 @@
 /*
  * user_edit.c -- see user_edit.h.
  */
-#include "lib/user_edit.h"
+#include "lib/user_edit_impl.h"
 
 #include <errno.h>
-#include <openssl/crypto.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "lib/hash.h"
 #include "lib/password.h"
 #include "lib/token_issue.h"
 
 #define WAIT_S 5 /* for a signing key */
-
-void user_key_hash(const char *salt, const char *secret, char hash[65])
-{
-	struct sha256 *h = sha256_new();
-	uint8_t digest[32] = { 0 };
-
-	if (!h)
-		abort();
-	sha256_add(h, salt, strlen(salt));
-	sha256_add(h, secret, strlen(secret));
-	sha256_end(h, digest);
-	hex_encode(digest, sizeof(digest), hash);
-}
 
 bool user_name_valid(const char *name)
 {
 	return token_name_valid(name);
 }
 
-/* The user's value and revision; 0 or an error. */
-static int read_user(struct registry *reg, const char *name, json_t **user, int64_t *revision)
+int user_read(struct registry *reg, const char *name, json_t **user, int64_t *revision)
 {
 	char path[128];
 	struct reg_kv kv;
@@ -58,8 +42,7 @@ static int read_user(struct registry *reg, const char *name, json_t **user, int6
 	return -EPROTO;
 }
 
-/* Takes the reference; revision 0: must not exist. */
-static int write_user(struct registry *reg, const char *name, json_t *user, int64_t revision)
+int user_write(struct registry *reg, const char *name, json_t *user, int64_t revision)
 {
 	char path[128], *text = json_dumps(user, JSON_COMPACT);
 	struct reg_cond same = { path, revision };
@@ -71,24 +54,6 @@ static int write_user(struct registry *reg, const char *name, json_t *user, int6
 	free(text);
 	json_decref(user);
 	return rc;
-}
-
-/* A new key: the user's part into *key, the registry's part is returned. */
-static json_t *make_key(struct user_key *key)
-{
-	uint8_t id[USER_KEY_ID_LEN / 2], salt[16], secret[32];
-	char salt_text[33], hash[65];
-
-	random_bytes(id, sizeof(id));
-	random_bytes(salt, sizeof(salt));
-	random_bytes(secret, sizeof(secret));
-	hex_encode(id, sizeof(id), key->id);
-	hex_encode(salt, sizeof(salt), salt_text);
-	base64url_encode(secret, sizeof(secret), key->secret);
-	OPENSSL_cleanse(secret, sizeof(secret));
-	user_key_hash(salt_text, key->secret, hash);
-	return json_pack("{s:s, s:s, s:s, s:I}", "id", key->id, "salt", salt_text, "hash", hash,
-			 "created", (json_int_t)time(NULL));
 }
 
 /* What people/ has of the name; 0 with *person NULL and *revision 0: nothing. */
@@ -118,7 +83,7 @@ static bool is_of_provider(const json_t *person)
 int user_add(struct registry *reg, const char *name, const struct user_grant *grant,
 	     struct user_key *key)
 {
-	json_t *user, *person;
+	json_t *user, *person, *record = NULL;
 	int64_t revision;
 	int rc;
 
@@ -128,43 +93,29 @@ int user_add(struct registry *reg, const char *name, const struct user_grant *gr
 	if (!rc && is_of_provider(person))
 		rc = -ENOTUNIQ;
 	json_decref(person);
+	if (!rc)
+		rc = user_key_new(reg, NULL, key, &record);
 	if (rc)
 		return rc;
-	user = json_pack("{s:s, s:b, s:[], s:[o]}", "name", name, "disabled", 0, "grants", "keys",
-			 make_key(key));
+	user = json_pack("{s:s, s:b, s:[], s:[o]}", "name", name, "disabled", 0, "grants", "keys", record);
 	if (user && grant)
 		json_array_append_new(json_object_get(user, "grants"),
 				      json_pack("{s:s, s:s, s:s}", "bucket", grant->bucket,
 						"prefix", grant->prefix, "rights", grant->rights));
-	rc = user ? write_user(reg, name, user, 0) : -EINVAL;
+	rc = user ? user_write(reg, name, user, 0) : -EINVAL;
 	return rc == -EAGAIN ? -EEXIST : rc;
-}
-
-int user_add_key(struct registry *reg, const char *name, struct user_key *key)
-{
-	int64_t revision;
-	json_t *user;
-	int rc = read_user(reg, name, &user, &revision);
-
-	if (rc)
-		return rc;
-	if (json_array_append_new(json_object_get(user, "keys"), make_key(key))) {
-		json_decref(user);
-		return -EPROTO;
-	}
-	return write_user(reg, name, user, revision);
 }
 
 int user_set_disabled(struct registry *reg, const char *name, bool disabled)
 {
 	int64_t revision;
 	json_t *user;
-	int rc = read_user(reg, name, &user, &revision);
+	int rc = user_read(reg, name, &user, &revision);
 
 	if (rc)
 		return rc;
 	json_object_set_new(user, "disabled", json_boolean(disabled));
-	return write_user(reg, name, user, revision);
+	return user_write(reg, name, user, revision);
 }
 
 static int key_exists(struct registry *reg, const char *prefix, const char *name)
@@ -195,13 +146,13 @@ int user_set_groups(struct registry *reg, const char *name, const char *const *g
 		json_array_append_new(list, json_string(groups[i]));
 	}
 	if (!rc)
-		rc = read_user(reg, name, &user, &revision);
+		rc = user_read(reg, name, &user, &revision);
 	if (rc) {
 		json_decref(list);
 		return rc;
 	}
 	json_object_set_new(user, "groups", list);
-	return write_user(reg, name, user, revision);
+	return user_write(reg, name, user, revision);
 }
 
 int user_set_password(struct registry *reg, const char *name, const char *password)
@@ -212,7 +163,7 @@ int user_set_password(struct registry *reg, const char *name, const char *passwo
 
 	if (password && !record)
 		return -ERANGE;
-	rc = read_user(reg, name, &user, &revision);
+	rc = user_read(reg, name, &user, &revision);
 	if (rc) {
 		json_decref(record);
 		return rc;
@@ -221,7 +172,7 @@ int user_set_password(struct registry *reg, const char *name, const char *passwo
 		json_object_set_new(user, "password", record);
 	else
 		json_object_del(user, "password");
-	return write_user(reg, name, user, revision);
+	return user_write(reg, name, user, revision);
 }
 
 int user_remove(struct registry *reg, const char *name)
@@ -230,7 +181,7 @@ int user_remove(struct registry *reg, const char *name)
 	struct reg_cond same[2] = { { path, 0 }, { trace, 0 } };
 	struct reg_change changes[2] = { { path, NULL, 0 }, { trace, NULL, 0 } };
 	json_t *user, *person = NULL, *removed;
-	int rc = read_user(reg, name, &user, &same[0].mod_revision);
+	int rc = user_read(reg, name, &user, &same[0].mod_revision);
 
 	if (rc == -EPROTO) { /* what is broken can be removed, too */
 		snprintf(path, sizeof(path), REG_USERS "%s", name);
@@ -269,10 +220,8 @@ json_t *user_list(struct registry *reg)
 	for (size_t i = 0; i < n; i++) {
 		json_t *user = json_loadb(kvs[i].value, kvs[i].value_len, 0, NULL);
 
-		json_array_foreach (json_object_get(user, "keys"), k, key) {
-			json_object_del(key, "salt");
-			json_object_del(key, "hash");
-		}
+		json_array_foreach (json_object_get(user, "keys"), k, key)
+			user_key_public(key);
 		if (!user)
 			continue;
 		json_object_set_new(user, "password",
@@ -307,7 +256,7 @@ int user_token(struct registry *reg, const struct token_scope *scope, char out[T
 	struct timespec until;
 	int64_t revision;
 	json_t *user;
-	int rc = read_user(reg, scope->user, &user, &revision);
+	int rc = user_read(reg, scope->user, &user, &revision);
 
 	if (rc)
 		return rc;

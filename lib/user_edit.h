@@ -16,8 +16,12 @@
 #include "lib/registry.h"
 #include "lib/token.h"
 
-#define USER_KEY_ID_LEN 12 /* hex digits */
-#define USER_SECRET_LEN 43 /* 256 random bits in base64url */
+#define USER_KEY_ID_LEN 20 /* "WEIR" and 16 of A-Z 2-7; ids made before have 12 hex digits */
+#define USER_SECRET_LEN 40 /* 240 random bits in base64url, as long as clients of S3 expect */
+#define USER_SECRET_MAX 64 /* of any that was ever made */
+#define USER_KEYS_MAX	64 /* of one user */
+#define USER_NOTE_MAX	200 /* bytes */
+#define USER_KEY_ABOUT_MAX 40
 
 /* A key as its owner sees it, once. Wipe it after use. */
 struct user_key {
@@ -29,9 +33,14 @@ struct user_grant {
 	const char *bucket, *prefix, *rights; /* "*", "" and letters */
 };
 
-/* What is kept of a secret: hex SHA-256 over salt and secret. A secret is 256 random bits, so that
- * a slow hash adds nothing. */
+/* What is kept of a secret: hex SHA-256 over salt and secret. A secret is 240 random bits, so that
+ * a slow hash adds nothing. Beside it stands the secret sealed (sealing.h), to check S3's signatures, bound to
+ * user_key_about(). */
 void user_key_hash(const char *salt, const char *secret, char hash[65]);
+const char *user_key_about(const char *id, char out[USER_KEY_ABOUT_MAX]);
+
+/* "RIGHTS:BUCKET[/PREFIX]" in place: "rl:data/2026/", "r:*". */
+bool user_grant_parse(char *text, struct user_grant *out);
 
 /* 1 to 63 of letters, digits, '.', '-', '_', '@'. */
 bool user_name_valid(const char *name);
@@ -41,6 +50,27 @@ bool user_name_valid(const char *name);
 int user_add(struct registry *reg, const char *name, const struct user_grant *grant,
 	     struct user_key *key);
 int user_add_key(struct registry *reg, const char *name, struct user_key *key);
+
+/* ---- access keys (users/NAME.keys) ---- */
+struct user_key_options {
+	const struct user_grant *scopes; /* the key may this at most; none: all that its user may */
+	size_t nscopes;
+	int64_t expires;  /* unix seconds; 0: never */
+	const char *note; /* the owner's words, may be NULL */
+};
+/* -EDQUOT: USER_KEYS_MAX; options may be NULL. */
+int user_key_add(struct registry *reg, const char *name, const struct user_key_options *opt, struct user_key *key);
+/* A new key with the scopes and the note of the old one, which stays good until then (now or before: it is gone at once);
+ * expires: of the new one, 0 never. -ENOKEY: the user has no key of that id. */
+int user_key_rotate(struct registry *reg, const char *name, const char *id, int64_t until, int64_t expires,
+		    struct user_key *key);
+/* Nobody signs with it any more, and tokens that were made with it end. -ENOKEY as above. */
+int user_key_revoke(struct registry *reg, const char *name, const char *id);
+int user_key_set_disabled(struct registry *reg, const char *name, const char *id, bool disabled);
+/* [{user, id, created, expires, disabled, scopes, note, s3: bool}] of one user, or of all (NULL); a new reference, NULL on
+ * failure. s3: can it sign requests? */
+json_t *user_keys(struct registry *reg, const char *name);
+
 int user_set_disabled(struct registry *reg, const char *name, bool disabled);
 /* The name stays in people/ with the moment: tokens of before are nobody's when it is given again, and
  * no person of a provider can take it. */
@@ -50,7 +80,7 @@ int user_set_groups(struct registry *reg, const char *name, const char *const *g
 		    const char **missing);
 /* NULL: none any more. -ERANGE: too short or too long (password.h). */
 int user_set_password(struct registry *reg, const char *name, const char *password);
-/* [{name, disabled, grants, groups, keys: [{id, created}], password: bool}]: no hashes; a new
+/* [{name, disabled, grants, groups, keys: [{id, created, s3}], password: bool}]: no hashes, no secrets; a new
  * reference, NULL on failure. */
 json_t *user_list(struct registry *reg);
 

@@ -3,8 +3,8 @@
  * users.c -- who there is and what they may, in memory, kept by watches (the second half of
  * token.h).
  *
- * Users, people, groups, datasets, ended tokens and buckets are kept as JSON, signing keys as an
- * array; a request takes the read lock for the time of a search. A registry that is silent leaves
+ * Users, people, groups, datasets, ended tokens and buckets are kept as JSON, signing and sealing
+ * keys as arrays; a request takes the read lock for the time of a search. A registry that is silent leaves
  * all as it was. Who asks stands in users_who.c, what they may in users_may.c.
  */
 #include <errno.h>
@@ -13,57 +13,55 @@
 #include <string.h>
 #include <time.h>
 
-#include "lib/hash.h"
 #include "lib/log.h"
 #include "lib/registry.h"
+#include "lib/sealing.h"
 #include "lib/users_internal.h"
 
 #define MAKE_TRIES 3
-#define FIRST_KID  "first"
 
 static const char *const prefixes[PREFIXES] = { REG_USERS,  REG_SIGNING,  REG_BUCKETS, REG_GROUPS,
-						REG_PEOPLE, REG_DATASETS, REG_ENDED };
+						REG_PEOPLE, REG_DATASETS, REG_ENDED,  REG_SEALING };
 
 /* ---- what the registry says ------------------------------------------------------------------ */
 
 /* All these are called with the lock held for writing. */
 
-static void signing_remove(struct users *u, const char *kid)
+static struct keyring *keyring_of(struct users *u, int which)
 {
-	for (size_t i = 0; i < u->nkeys; i++) {
-		if (strcmp(u->keys[i].kid, kid))
+	return which == SIGNING ? &u->signing : which == SEALING ? &u->sealing : NULL;
+}
+
+static void keyring_remove(struct keyring *r, const char *kid)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		if (strcmp(r->keys[i].kid, kid))
 			continue;
-		u->nkeys--;
-		memmove(&u->keys[i], &u->keys[i + 1], (u->nkeys - i) * sizeof(u->keys[0]));
-		memmove(&u->created[i], &u->created[i + 1], (u->nkeys - i) * sizeof(u->created[0]));
-		OPENSSL_cleanse(&u->keys[u->nkeys], sizeof(u->keys[0]));
+		r->n--;
+		memmove(&r->keys[i], &r->keys[i + 1], (r->n - i) * sizeof(r->keys[0]));
+		memmove(&r->created[i], &r->created[i + 1], (r->n - i) * sizeof(r->created[0]));
+		OPENSSL_cleanse(&r->keys[r->n], sizeof(r->keys[0]));
 		return;
 	}
 }
 
-/* Newest first, so that all daemons sign with the same one. */
-static void signing_add(struct users *u, const char *kid, json_t *value)
+static void keyring_add(struct keyring *r, const char *kid, json_t *value)
 {
-	char *text = (char *)json_string_value(json_object_get(value, "secret"));
-	int64_t created = json_integer_value(json_object_get(value, "created"));
-	struct token_key key = { { 0 }, { 0 } };
+	struct token_key key;
+	int64_t created;
 	size_t at = 0, last;
 
-	if (!text || strlen(kid) >= sizeof(key.kid) ||
-	    base64url_decode(text, strlen(text), key.secret, sizeof(key.secret)) !=
-		    sizeof(key.secret))
+	if (sealing_key_parse(kid, value, &key, &created))
 		return;
-	memcpy(key.kid, kid, strlen(kid));
-	OPENSSL_cleanse(text, strlen(text)); /* jansson's copy */
-	while (at < u->nkeys && (u->created[at] > created ||
-				 (u->created[at] == created && strcmp(u->keys[at].kid, kid) > 0)))
+	while (at < r->n &&
+	       (r->created[at] > created || (r->created[at] == created && strcmp(r->keys[at].kid, kid) > 0)))
 		at++;
 	if (at < KEYS_MAX) {
-		last = u->nkeys < KEYS_MAX ? u->nkeys++ : KEYS_MAX - 1;
-		memmove(&u->keys[at + 1], &u->keys[at], (last - at) * sizeof(key));
-		memmove(&u->created[at + 1], &u->created[at], (last - at) * sizeof(created));
-		u->keys[at] = key;
-		u->created[at] = created;
+		last = r->n < KEYS_MAX ? r->n++ : KEYS_MAX - 1;
+		memmove(&r->keys[at + 1], &r->keys[at], (last - at) * sizeof(key));
+		memmove(&r->created[at + 1], &r->created[at], (last - at) * sizeof(created));
+		r->keys[at] = key;
+		r->created[at] = created;
 	}
 	OPENSSL_cleanse(&key, sizeof(key));
 }
@@ -87,10 +85,14 @@ static void index_user(struct users *u, const char *name, bool enter)
 
 static void take_change(struct users *u, int which, const char *rest, json_t *value)
 {
-	if (which == SIGNING) {
-		signing_remove(u, rest);
+	struct keyring *ring = keyring_of(u, which);
+
+	if (ring || which == USERS)
+		users_s3_forget(u);
+	if (ring) {
+		keyring_remove(ring, rest);
 		if (value)
-			signing_add(u, rest, value);
+			keyring_add(ring, rest, value);
 		return;
 	}
 	if (which == USERS)
@@ -103,40 +105,22 @@ static void take_change(struct users *u, int which, const char *rest, json_t *va
 		index_user(u, rest, true);
 }
 
-/* The first who needs one makes it, under one name: when two do at once, one of them wins and both
+/* The first who needs a key makes it, under one name: when two do at once, one of them wins and both
  * use it. */
-static int make_signing_key(struct users *u)
+static void make_first_key(struct users *u, int which)
 {
-	uint8_t secret[TOKEN_KEY_BYTES];
-	char text[64];
-	struct reg_cond absent = { REG_SIGNING FIRST_KID, 0 };
-	struct reg_change change = { REG_SIGNING FIRST_KID, NULL, 0 };
-	json_t *value;
-	char *dump;
-	int rc;
-
-	random_bytes(secret, sizeof(secret));
-	base64url_encode(secret, sizeof(secret), text);
-	value = json_pack("{s:s, s:s, s:I}", "kid", FIRST_KID, "secret", text, "created",
-			  (json_int_t)time(NULL));
-	dump = json_dumps(value, JSON_COMPACT);
-	json_decref(value);
-	change.value = dump;
-	rc = dump ? registry_txn(u->reg, &absent, 1, &change, 1, NULL) : -ENOMEM;
-	if (!rc)
-		log_info("made the installation's first signing key");
-	if (dump)
-		OPENSSL_cleanse(dump, strlen(dump));
-	free(dump);
-	OPENSSL_cleanse(secret, sizeof(secret));
-	OPENSSL_cleanse(text, sizeof(text));
-	return rc == -EAGAIN ? 0 : rc;
+	for (int i = 0; i < MAKE_TRIES; i++)
+		if (!sealing_key_make(u->reg, prefixes[which])) {
+			log_info("made the installation's first %s key", which == SIGNING ? "signing" : "sealing");
+			return;
+		}
 }
 
 static void changed(void *arg, enum reg_event event, const struct reg_kv *kv)
 {
 	struct source *source = arg;
 	struct users *u = source->users;
+	struct keyring *ring = keyring_of(u, source->which);
 	const char *rest = kv ? kv->key + strlen(prefixes[source->which]) : NULL;
 	json_t *value = NULL;
 	bool no_key;
@@ -156,13 +140,13 @@ static void changed(void *arg, enum reg_event event, const struct reg_kv *kv)
 		u->synced |= 1u << source->which;
 	if (event != REG_SYNCED)
 		take_change(u, source->which, rest, value);
-	else if (source->which == SIGNING)
-		u->signing_synced = true;
-	no_key = source->which == SIGNING && u->signing_synced && u->nkeys == 0;
+	else if (ring)
+		ring->synced = true;
+	no_key = ring && ring->synced && ring->n == 0;
 	pthread_rwlock_unlock(&u->lock);
 	json_decref(value);
-	for (int i = 0; no_key && i < MAKE_TRIES && make_signing_key(u); i++)
-		;
+	if (no_key)
+		make_first_key(u, source->which);
 	if (u->on_change)
 		u->on_change(u->arg);
 }
@@ -175,6 +159,7 @@ int users_open(struct users **out, struct registry *reg, void (*on_change)(void 
 	if (!u)
 		return -ENOMEM;
 	pthread_rwlock_init(&u->lock, NULL);
+	pthread_mutex_init(&u->s3_lock, NULL);
 	u->reg = reg;
 	u->on_change = on_change;
 	u->arg = arg;
@@ -218,7 +203,10 @@ void users_close(struct users *u)
 	for (int i = 0; i < PREFIXES; i++)
 		json_decref(u->known[i]);
 	json_decref(u->ids);
-	OPENSSL_cleanse(u->keys, sizeof(u->keys));
+	OPENSSL_cleanse(&u->signing, sizeof(u->signing));
+	OPENSSL_cleanse(&u->sealing, sizeof(u->sealing));
+	users_s3_forget(u);
+	pthread_mutex_destroy(&u->s3_lock);
 	pthread_rwlock_destroy(&u->lock);
 	free(u);
 }

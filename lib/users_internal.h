@@ -11,7 +11,9 @@
 
 #define KEYS_MAX 64 /* signing keys; the oldest go */
 
-enum { USERS, SIGNING, BUCKETS, GROUPS, PEOPLE, DATASETS, ENDED, PREFIXES };
+#define S3_CACHED 512 /* derived keys, each in the place of its hash */
+
+enum { USERS, SIGNING, BUCKETS, GROUPS, PEOPLE, DATASETS, ENDED, SEALING, PREFIXES };
 
 #define SYNCED_ALL ((1u << PREFIXES) - 1)
 
@@ -21,16 +23,28 @@ struct source {
 	struct reg_watch *watch;
 };
 
+/* Newest first, so that all daemons use the same one. */
+struct keyring {
+	struct token_key keys[KEYS_MAX];
+	int64_t created[KEYS_MAX];
+	size_t n;
+	bool synced;
+};
+
+/* A derived key, good until anything about users or sealing keys changes. */
+struct s3_cached {
+	char id[TOKEN_ACCESS_KEY_MAX + 1], date[9], region[33];
+	uint8_t key[32];
+};
+
 struct users {
 	pthread_rwlock_t lock;
 	struct registry *reg;
-	json_t *known[PREFIXES]; /* rest of the key → value; none for signing keys, which are kept
-				    in `keys` */
+	json_t *known[PREFIXES]; /* rest of the key → value; none for signing and sealing keys */
 	json_t *ids;		 /* key id → user's name */
-	struct token_key keys[KEYS_MAX];
-	int64_t created[KEYS_MAX];
-	size_t nkeys; /* newest first */
-	bool signing_synced;
+	struct keyring signing, sealing;
+	pthread_mutex_t s3_lock; /* of the cache; taken within the other */
+	struct s3_cached s3[S3_CACHED];
 	unsigned int synced; /* a bit for each watch that told all that was there */
 	bool via_gateway; /* tokens that a gateway signed for a change are taken */
 	struct source sources[PREFIXES];
@@ -46,6 +60,15 @@ const char *users_text(const json_t *o, const char *key);
 const json_t *users_active(const struct users *u, const char *name);
 /* Does the scope's bearer still exist, and is the token not ended? 0, -EACCES, -EKEYREVOKED. */
 int users_bearer(const struct users *u, const struct token_scope *scope);
+/* The record of an access key that is good now, of that user (NULL: of anybody's, whose name goes to *owner). */
+const json_t *users_key(const struct users *u, const char *id, const char *name, int64_t now, const char **owner);
+/* token_allows(), and the scopes of the access key by which the bearer came. */
+bool users_within(const struct users *u, const struct token_scope *scope, unsigned int right, const char *bucket,
+		  const char *key);
+/* The scope of a user of the table who has proved now to be it, by that access key (NULL: by something else): 0 or
+ * -EACCES. */
+int users_scope(const struct users *u, const char *name, const json_t *key, int64_t now, struct token_scope *out);
+void users_s3_forget(struct users *u); /* held for writing: what was derived */
 void users_groups_held(const struct users *u, const struct token_scope *scope, char out[512]);
 /* What a user may at most anywhere: the rights of a key, or of a session. */
 unsigned int users_most(const struct users *u, const struct token_scope *scope);

@@ -7,6 +7,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/users_internal.h"
 
@@ -143,20 +144,25 @@ size_t users_groups_from(struct users *u, const json_t *claim, char out[512])
 
 /* ---- grants and roles ------------------------------------------------------------------------ */
 
-/* Does one of the holder's grants allow it? Without a bucket: only a grant on everything does. */
+/* Does one grant, or one scope of an access key, cover it? Without a bucket: only one on everything does. */
+static bool covers(const json_t *grant, unsigned int right, const char *bucket, const char *key)
+{
+	const char *in = users_text(grant, "bucket"), *prefix = users_text(grant, "prefix");
+
+	return (rights_parse(users_text(grant, "rights")) & right) == right &&
+	       (!strcmp(in, "*") || (bucket && !strcmp(in, bucket))) &&
+	       (!*prefix || (key && !strncmp(prefix, key, strlen(prefix))));
+}
+
+/* Does one of the holder's grants allow it? */
 static bool granted(const json_t *holder, unsigned int right, const char *bucket, const char *key)
 {
 	const json_t *grant;
 	size_t i;
 
-	json_array_foreach (json_object_get(holder, "grants"), i, grant) {
-		const char *in = users_text(grant, "bucket"), *prefix = users_text(grant, "prefix");
-
-		if ((rights_parse(users_text(grant, "rights")) & right) == right &&
-		    (!strcmp(in, "*") || (bucket && !strcmp(in, bucket))) &&
-		    (!*prefix || (key && !strncmp(prefix, key, strlen(prefix)))))
+	json_array_foreach (json_object_get(holder, "grants"), i, grant)
+		if (covers(grant, right, bucket, key))
 			return true;
-	}
 	return false;
 }
 
@@ -172,6 +178,24 @@ static bool granted_to(const struct users *u, const struct token_scope *scope, c
 		if ((group = next_group(u, &groups)) && granted(group, right, bucket, key))
 			return true;
 	return false;
+}
+
+bool users_within(const struct users *u, const struct token_scope *scope, unsigned int right, const char *bucket,
+		  const char *key)
+{
+	const json_t *record, *scopes, *one;
+	size_t i;
+
+	if (!token_allows(scope, right, bucket, key))
+		return false;
+	if (!*scope->access_key)
+		return true;
+	record = users_key(u, scope->access_key, scope->user, time(NULL), NULL);
+	scopes = json_object_get(record, "scopes");
+	json_array_foreach (scopes, i, one)
+		if (covers(one, right, bucket, key))
+			return true;
+	return record && !json_array_size(scopes);
 }
 
 /* Held: the role by groups and grants, whatever the token says. The right a alone only watches: who could not read data may
@@ -202,9 +226,9 @@ enum role users_role(struct users *u, const struct token_scope *scope)
 		users_groups_held(u, scope, groups);
 		role = role_held(u, scope, groups);
 	}
-	pthread_rwlock_unlock(&u->lock);
-	while (role > ROLE_MEMBER && !token_allows(scope, needs[role], NULL, NULL))
+	while (role > ROLE_MEMBER && !users_within(u, scope, needs[role], NULL, NULL))
 		role--;
+	pthread_rwlock_unlock(&u->lock);
 	return role;
 }
 
@@ -292,10 +316,10 @@ bool users_allow(struct users *u, const struct token_scope *scope, unsigned int 
 
 	if (may_anybody(u, right, bucket, key))
 		return true;
-	if (!token_allows(scope, right, bucket, key))
-		return false;
 	pthread_rwlock_rdlock(&u->lock);
-	if (scope->via_gateway)
+	if (!users_within(u, scope, right, bucket, key))
+		allowed = false;
+	else if (scope->via_gateway)
 		allowed = !users_bearer(u, scope) && bucket && !strcmp(scope->bucket, bucket);
 	else
 		allowed = may(u, scope, right, bucket, key);
@@ -335,9 +359,9 @@ json_t *users_dataset_record(struct users *u, const char *bucket)
 }
 
 /* Held. Is the token for all of the bucket, with this right? */
-static bool token_covers(const struct token_scope *scope, unsigned int right, const char *bucket)
+static bool token_covers(const struct users *u, const struct token_scope *scope, unsigned int right, const char *bucket)
 {
-	return !scope->via_gateway && token_allows(scope, right, bucket, NULL);
+	return !scope->via_gateway && users_within(u, scope, right, bucket, NULL);
 }
 
 static bool owns(const struct users *u, const struct token_scope *scope, const char *bucket)
@@ -345,7 +369,7 @@ static bool owns(const struct users *u, const struct token_scope *scope, const c
 	const json_t *dataset = json_object_get(u->known[DATASETS], bucket);
 	char groups[512];
 
-	if (!dataset || !token_covers(scope, RIGHT_WRITE, bucket) || users_bearer(u, scope))
+	if (!dataset || !token_covers(u, scope, RIGHT_WRITE, bucket) || users_bearer(u, scope))
 		return false;
 	users_groups_held(u, scope, groups);
 	return !strcmp(users_text(dataset, "owner"), scope->user) ||
@@ -392,9 +416,9 @@ json_t *users_datasets(struct users *u, const struct token_scope *scope)
 	pthread_rwlock_rdlock(&u->lock);
 	names = dataset_names(u, &n);
 	for (size_t i = 0; names && i < n; i++) {
-		bool read = token_covers(scope, RIGHT_READ, names[i]) &&
+		bool read = token_covers(u, scope, RIGHT_READ, names[i]) &&
 			    may(u, scope, RIGHT_READ, names[i], NULL),
-		     write = token_covers(scope, RIGHT_WRITE, names[i]) &&
+		     write = token_covers(u, scope, RIGHT_WRITE, names[i]) &&
 			     may(u, scope, RIGHT_WRITE, names[i], NULL);
 
 		if (read || write)

@@ -56,39 +56,68 @@ int users_bearer(const struct users *u, const struct token_scope *scope)
 		return -EACCES;
 	if (*scope->id && json_object_get(u->known[ENDED], scope->id))
 		return -EKEYREVOKED;
+	if (*scope->access_key && !users_key(u, scope->access_key, scope->user, time(NULL), NULL))
+		return -EKEYREVOKED;
 	return person_blocked(u, scope->user, scope->issued);
 }
 
-/* Held: the name of the user whose key it is. The hash is compared in constant time. */
-static const char *find_key(const struct users *u, const char *id, const char *secret)
+const json_t *users_key(const struct users *u, const char *id, const char *name, int64_t now, const char **owner)
 {
-	const char *name = json_string_value(json_object_get(u->ids, id));
-	const json_t *user = name ? users_active(u, name) : NULL, *key;
-	char hash[65];
+	const char *has = json_string_value(json_object_get(u->ids, id));
+	const json_t *user = has && (!name || !strcmp(name, has)) ? users_active(u, has) : NULL, *key;
+	int64_t expires;
 	size_t i;
 
 	json_array_foreach (json_object_get(user, "keys"), i, key) {
-		const char *known = users_text(key, "hash");
-
 		if (strcmp(users_text(key, "id"), id))
 			continue;
-		user_key_hash(users_text(key, "salt"), secret, hash);
-		return strlen(known) == 64 && !CRYPTO_memcmp(known, hash, 64) ? name : NULL;
+		expires = json_integer_value(json_object_get(key, "expires"));
+		if (json_is_true(json_object_get(key, "disabled")) || (expires && now >= expires))
+			return NULL;
+		if (owner)
+			*owner = has;
+		return key;
 	}
 	return NULL;
 }
 
-/* Held: the scope of a user of the table who has proved to be it now. */
-static int scope_of(const struct users *u, const char *name, int64_t now, struct token_scope *out)
+/* Held: the key whose secret it is, and whose. The hash is compared in constant time. */
+static const json_t *find_key(const struct users *u, const char *id, const char *secret, int64_t now, const char **owner)
+{
+	const json_t *key = users_key(u, id, NULL, now, owner);
+	const char *known = users_text(key, "hash");
+	char hash[65];
+
+	if (!key)
+		return NULL;
+	user_key_hash(users_text(key, "salt"), secret, hash);
+	return strlen(known) == 64 && !CRYPTO_memcmp(known, hash, 64) ? key : NULL;
+}
+
+static unsigned int rights_of_scopes(const json_t *key)
+{
+	const json_t *scopes = json_object_get(key, "scopes"), *one;
+	unsigned int rights = json_array_size(scopes) ? 0 : ~0u;
+	size_t i;
+
+	json_array_foreach (scopes, i, one)
+		rights |= rights_parse(users_text(one, "rights"));
+	return rights;
+}
+
+int users_scope(const struct users *u, const char *name, const json_t *key, int64_t now, struct token_scope *out)
 {
 	struct token_scope scope = { .bucket = "*", .issued = now };
+	const char *id = users_text(key, "id");
 
-	if (strlen(name) >= sizeof(scope.user))
+	if (strlen(name) >= sizeof(scope.user) || strlen(id) >= sizeof(scope.access_key))
 		return -EACCES;
 	memcpy(scope.user, name, strlen(name));
+	memcpy(scope.access_key, id, strlen(id));
+	scope.expires = json_integer_value(json_object_get(key, "expires"));
 	if (users_bearer(u, &scope))
 		return -EACCES;
-	scope.rights = users_most(u, &scope);
+	scope.rights = users_most(u, &scope) & rights_of_scopes(key);
 	*out = scope;
 	return 0;
 }
@@ -98,6 +127,7 @@ static int authorize_key(struct users *u, const char *base64, int64_t now, struc
 	char text[BASIC_MAX], *colon;
 	long n = base64_decode(base64, strlen(base64), text, sizeof(text) - 1);
 	const char *name;
+	const json_t *key;
 	int rc = -EACCES;
 
 	if (n < 0)
@@ -108,9 +138,9 @@ static int authorize_key(struct users *u, const char *base64, int64_t now, struc
 		return -EINVAL;
 	*colon = '\0';
 	pthread_rwlock_rdlock(&u->lock);
-	name = find_key(u, text, colon + 1);
-	if (name)
-		rc = scope_of(u, name, now, out);
+	key = find_key(u, text, colon + 1, now, &name);
+	if (key)
+		rc = users_scope(u, name, key, now, out);
 	pthread_rwlock_unlock(&u->lock);
 	OPENSSL_cleanse(text, sizeof(text));
 	return rc;
@@ -122,7 +152,7 @@ int users_verify(struct users *u, const char *token, int64_t now, struct token_s
 	int rc;
 
 	pthread_rwlock_rdlock(&u->lock);
-	rc = token_verify(&scope, token, u->keys, u->nkeys, now);
+	rc = token_verify(&scope, token, u->signing.keys, u->signing.n, now);
 	if (!rc)
 		rc = users_bearer(u, &scope);
 	pthread_rwlock_unlock(&u->lock);
@@ -158,7 +188,7 @@ int users_password(struct users *u, const char *name, const char *password, stru
 	if (rc)
 		return rc;
 	pthread_rwlock_rdlock(&u->lock);
-	rc = scope_of(u, name, time(NULL), out);
+	rc = users_scope(u, name, NULL, time(NULL), out);
 	pthread_rwlock_unlock(&u->lock);
 	return rc;
 }
@@ -168,7 +198,7 @@ int users_sign(struct users *u, const struct token_scope *scope, char out[TOKEN_
 	int rc;
 
 	pthread_rwlock_rdlock(&u->lock);
-	rc = u->nkeys ? token_sign(out, scope, &u->keys[0]) : -ENOKEY;
+	rc = u->signing.n ? token_sign(out, scope, &u->signing.keys[0]) : -ENOKEY;
 	pthread_rwlock_unlock(&u->lock);
 	return rc;
 }

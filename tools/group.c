@@ -44,21 +44,6 @@ static int say_failure(const char *what, const char *name, int rc)
 	}
 }
 
-/* "RIGHTS:BUCKET[/PREFIX]" in place: "rl:data/2026/". */
-static bool parse_grant(char *text, struct user_grant *out)
-{
-	char *bucket = strchr(text, ':'), *slash;
-
-	if (!bucket)
-		return false;
-	*bucket++ = '\0';
-	slash = strchr(bucket, '/');
-	if (slash)
-		*slash++ = '\0';
-	*out = (struct user_grant){ bucket, slash ? slash : "", text };
-	return rights_parse(text) && *bucket && strlen(bucket) < 64;
-}
-
 static int change(const struct cmd *cmd, struct registry *reg, const char *what, const char *name,
 		  const struct group_flags *flags)
 {
@@ -73,7 +58,7 @@ static int change(const struct cmd *cmd, struct registry *reg, const char *what,
 	int rc;
 
 	for (size_t i = 0; i < flags->ngrants; i++)
-		if (!parse_grant((char *)flags->grants[i], &grants[i]))
+		if (!user_grant_parse((char *)flags->grants[i], &grants[i]))
 			return cmd_usage(cmd,
 					 "--grant wants LETTERS:BUCKET or LETTERS:BUCKET/PREFIX, "
 					 "such as rl:data/2026/ or r:\"*\"");

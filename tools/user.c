@@ -2,7 +2,7 @@
 /*
  * user.c -- `weir user` and `weir token`: who may.
  */
-#include "tools/cmd.h"
+#include "tools/user.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -12,16 +12,15 @@
 
 #include "lib/password.h"
 #include "lib/token.h"
-#include "lib/user_edit.h"
 #include "tools/prompt.h"
 
 #define TTL_MAX (90 * 86400)
 
-static int say_failure(const char *what, const char *name, int rc)
+int user_say_failure(const char *what, const char *name, int rc)
 {
 	switch (rc) {
 	case -EEXIST:
-		return cmd_fail("there is a user %s already; `weir user key %s` makes another key",
+		return cmd_fail("there is a user %s already; `weir user key add %s` makes another key",
 				name, name);
 	case -ENOTUNIQ:
 		return cmd_fail("a person of the OpenID provider is called %s, whose datasets would "
@@ -42,18 +41,6 @@ static int say_failure(const char *what, const char *name, int rc)
 	default:
 		return cmd_fail("cannot %s %s: %s", what, name, registry_error());
 	}
-}
-
-static int print_key(const char *name, struct user_key *key, bool as_json)
-{
-	if (as_json)
-		cmd_print_json(json_pack("{s:s, s:s, s:s}", "user", name, "id", key->id, "secret",
-					 key->secret));
-	else
-		printf("key of %s: %s %s\nit is shown this once; with curl: -u %s:%s\n", name,
-		       key->id, key->secret, key->id, key->secret);
-	OPENSSL_cleanse(key, sizeof(*key));
-	return CMD_OK;
 }
 
 /* A JSON array of names with ", " between. */
@@ -109,27 +96,33 @@ static int run_list(struct registry *reg, bool as_json)
 	return CMD_OK;
 }
 
-static int run_user(const struct cmd *cmd, struct registry *reg, const char *what, const char *name,
-		    const struct user_grant *grant, bool as_json)
+static int add(struct registry *reg, const char *name, const struct user_flags *flags)
 {
+	struct user_grant grant = { flags->grant.bucket ? flags->grant.bucket : "*",
+				    flags->grant.prefix ? flags->grant.prefix : "",
+				    flags->grant.rights ? flags->grant.rights : "rwdl" };
 	struct user_key key;
+	int rc = user_add(reg, name, strcmp(grant.rights, "none") ? &grant : NULL, &key);
+
+	return rc ? user_say_failure("add", name, rc) : user_print_key(name, &key, flags);
+}
+
+static int run_user(const struct cmd *cmd, struct registry *reg, const char *what, const char *name,
+		    const struct user_flags *flags)
+{
 	int rc;
 
 	if (!strcmp(what, "add"))
-		rc = user_add(reg, name, strcmp(grant->rights, "none") ? grant : NULL, &key);
-	else if (!strcmp(what, "key"))
-		rc = user_add_key(reg, name, &key);
-	else if (!strcmp(what, "disable") || !strcmp(what, "enable"))
+		return add(reg, name, flags);
+	if (!strcmp(what, "disable") || !strcmp(what, "enable"))
 		rc = user_set_disabled(reg, name, what[0] == 'd');
 	else if (!strcmp(what, "rm"))
 		rc = user_remove(reg, name);
 	else
 		return cmd_usage(cmd, "there is no `weir user %s`", what);
 	if (rc)
-		return say_failure(what, name, rc);
-	if (!strcmp(what, "add") || !strcmp(what, "key"))
-		return print_key(name, &key, as_json);
-	if (as_json)
+		return user_say_failure(what, name, rc);
+	if (flags->json)
 		return cmd_print_json(json_pack("{s:s, s:s}", "user", name, "done", what));
 	printf("%s: %s\n", name,
 	       !strcmp(what, "rm") ? "removed; its tokens are refused from now on"
@@ -148,7 +141,7 @@ static int set_groups(struct registry *reg, const char *name, const char *const 
 		return cmd_fail("there is no group %s; make it first (weir group add %s)", missing,
 				missing);
 	if (rc)
-		return say_failure("change the groups of", name, rc);
+		return user_say_failure("change the groups of", name, rc);
 	if (as_json)
 		return cmd_print_json(json_pack("{s:s, s:i}", "user", name, "groups", (int)n));
 	printf("%s: %s", name, n ? "in " : "in no group");
@@ -186,7 +179,7 @@ static int set_password(struct registry *reg, const char *name, bool from_stdin,
 
 	if (!rc) {
 		rc = user_set_password(reg, name, none ? NULL : password);
-		rc = rc ? say_failure("set the password of", name, rc) : CMD_OK;
+		rc = rc ? user_say_failure("set the password of", name, rc) : CMD_OK;
 	}
 	OPENSSL_cleanse(password, sizeof(password));
 	if (rc)
@@ -197,22 +190,19 @@ static int set_password(struct registry *reg, const char *name, bool from_stdin,
 	return CMD_OK;
 }
 
-struct user_flags {
-	struct user_grant grant;
-	bool from_stdin, none, json;
-};
-
 static int run_words(const struct cmd *cmd, struct registry *reg, int n, char **words,
 		     const struct user_flags *flags)
 {
 	if (!strcmp(words[0], "list"))
 		return run_list(reg, flags->json);
+	if (!strcmp(words[0], "key"))
+		return user_key_run(cmd, reg, n - 1, words + 1, flags);
 	if (!strcmp(words[0], "groups"))
 		return set_groups(reg, words[1], (const char *const *)words + 2, (size_t)n - 2,
 				  flags->json);
 	if (!strcmp(words[0], "password"))
 		return set_password(reg, words[1], flags->from_stdin, flags->none, flags->json);
-	return run_user(cmd, reg, words[0], words[1], &flags->grant, flags->json);
+	return run_user(cmd, reg, words[0], words[1], flags);
 }
 
 /* Are these as many words as the action wants? */
@@ -220,6 +210,8 @@ static bool words_right(int n, char **words, const struct user_flags *flags)
 {
 	if (!strcmp(words[0], "list"))
 		return n == 1;
+	if (!strcmp(words[0], "key"))
+		return n >= 2 && n <= 4;
 	if (!strcmp(words[0], "groups"))
 		return flags->none ? n == 2 : n > 2;
 	return n == 2;
@@ -228,27 +220,36 @@ static bool words_right(int n, char **words, const struct user_flags *flags)
 int cmd_user(const struct cmd *cmd, int argc, char **argv)
 {
 	static char *list[] = { "list" };
-	struct user_flags flags = { .grant = { .bucket = "*", .prefix = "", .rights = "rwdl" } };
+	struct user_flags flags = { .json = false };
 	const struct cmd_flag own[] = { { "--rights", &flags.grant.rights, NULL },
 					{ "--bucket", &flags.grant.bucket, NULL },
 					{ "--prefix", &flags.grant.prefix, NULL },
+					{ "--expires", &flags.expires, NULL },
+					{ "--keep", &flags.keep, NULL },
+					{ "--note", &flags.note, NULL },
+					{ "--profile", &flags.profile, NULL },
 					{ "--stdin", NULL, &flags.from_stdin },
 					{ "--none", NULL, &flags.none },
 					{ NULL, NULL, NULL } };
 	struct cmd_options opt = { 0 };
-	int n = cmd_parse(cmd, argc, argv, &opt, own), rc = CMD_FAILED;
-	char **words = n > 0 ? argv : list;
+	char **words = list;
 	struct registry *reg;
 	struct conf *conf;
+	int n, rc = CMD_FAILED;
 
+	flags.nscopes = cmd_take_all(&argc, argv, "--scope", flags.scopes, SCOPES_MAX);
+	n = cmd_parse(cmd, argc, argv, &opt, own);
 	if (n < 0)
 		return cmd_exit_of(n);
+	if (flags.nscopes > SCOPES_MAX)
+		return cmd_usage(cmd, "takes at most %d --scope", SCOPES_MAX);
+	words = n ? argv : list;
 	n = n ? n : 1;
 	flags.json = opt.json;
 	if (!words_right(n, words, &flags))
 		return cmd_usage(cmd,
 				 "wants one action and one name (groups: a name and groups, or "
-				 "--none)");
+				 "--none; key: add, list, rotate, revoke, disable or enable)");
 	conf = cmd_conf(&opt);
 	if (!conf)
 		return CMD_USAGE;
@@ -266,7 +267,7 @@ static int print_token(struct registry *reg, const struct token_scope *scope, bo
 	int rc = user_token(reg, scope, token);
 
 	if (rc)
-		return say_failure("sign a token for", scope->user, rc);
+		return user_say_failure("sign a token for", scope->user, rc);
 	if (as_json)
 		return cmd_print_json(json_pack("{s:s, s:s, s:I}", "token", token, "user",
 						scope->user, "expires",

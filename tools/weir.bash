@@ -71,7 +71,7 @@ _weir() {
 			[[ $cur != -* ]] && words+=" $(weir dataset list --json 2>/dev/null | sed -n 's/^ *"name": "\(.*\)",$/\1/p')" ;;
 		esac ;;
 	group) words="add set remove list --role --from --own-name --grant --no-grants -c --json --help" ;;
-	user) words="add key disable enable rm groups password list -c --rights --bucket --prefix --stdin --none --json --help" ;;
+	user) words="add key rotate revoke disable enable rm groups password list -c --rights --bucket --prefix --scope --expires --keep --note --profile --stdin --none --json --help" ;;
 	token) words="-c --rights --bucket --prefix --ttl --json --help" ;;
 	tunnel)
 		case ${COMP_WORDS[2]} in

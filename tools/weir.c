@@ -208,9 +208,16 @@ static const struct cmd commands[] = {
 	  "  --bucket B        in this bucket (all)\n  --prefix P        below this key prefix "
 	  "(all)\n"
 	  "  groups NAME G…    these are the user's groups; --none: none\n"
-	  "  password NAME     asked for, or --stdin; --none: no password any more\n" JSON_HELP
-	  "\nadd and key print a new key once: its id and secret are user and password for HTTP\n"
-	  "example: weir user add ada --rights rwdl\n",
+	  "  password NAME     asked for, or --stdin; --none: no password any more\n"
+	  "  key add NAME      another key; --scope L:B/P (several times), --bucket, --prefix,\n"
+	  "                    --rights: at most this; --expires T; --note TEXT; --profile P: as\n"
+	  "                    a section of ~/.aws/credentials\n"
+	  "  key list [NAME]   what there is\n"
+	  "  key rotate NAME KEY   a new one like it; the old one is good for --keep T (1d; 0)\n"
+	  "  key revoke|disable|enable NAME KEY\n" JSON_HELP
+	  "\nadd and key print a new key once: its id and secret are user and password for HTTP,\n"
+	  "access key and secret for S3\n"
+	  "example: weir user key add ada --scope rl:data/2026/ --expires 90d\n",
 	  cmd_user },
 	{ "token", "NAME", "Sign a token for a user; it is printed on standard output",
 	  CONFIG_HELP "  --rights LETTERS  at most so much (all that the user has)\n  --bucket B   "

@@ -52,6 +52,7 @@ static int short_token(struct gateway *gw, const struct token_scope *who,
 	/* the endpoint asks again what the user may, and whether the sign-in was ended */
 	memcpy(scope.groups, who->groups, sizeof(scope.groups));
 	memcpy(scope.id, who->id, sizeof(scope.id));
+	memcpy(scope.access_key, who->access_key, sizeof(scope.access_key));
 	scope.provider = who->provider;
 	scope.issued = who->issued;
 	scope.expires = now + gw->token_ttl_s;

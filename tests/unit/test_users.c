@@ -247,12 +247,213 @@ static void test_names_and_list(void **state)
 	json_decref(list);
 }
 
+/* ---- keys that sign: S3 ---- */
+
+static void chain(const char *secret, const char *date, const char *region, uint8_t out[32])
+{
+	char first[80];
+	uint8_t a[32], b[32];
+
+	snprintf(first, sizeof(first), "AWS4%s", secret);
+	hmac_sha256(first, strlen(first), date, strlen(date), a);
+	hmac_sha256(a, 32, region, strlen(region), b);
+	hmac_sha256(b, 32, "s3", 2, a);
+	hmac_sha256(a, 32, "aws4_request", 12, out);
+}
+
+static int s3(const char *id, int64_t now, struct users_s3 *out)
+{
+	return users_s3_key(users, id, "20260127", "eu-central-1", now, out);
+}
+
+static void test_s3_key(void **state)
+{
+	struct user_key key, other;
+	struct users_s3 got, again;
+	char old[160];
+	uint8_t want[32];
+	struct reg_kv kv;
+
+	(void)state;
+	assert_int_equal(s3("WEIRAAAAAAAAAAAAAAAA", 100, &got), -ENOENT);
+	assert_int_equal(add("sam", "data", "", "rwl", &key), 0);
+	assert_int_equal(strlen(key.id), 20);
+	assert_memory_equal(key.id, "WEIR", 4);
+	assert_int_equal(strlen(key.secret), 40);
+	eventually(!s3(key.id, 100, &got));
+	chain(key.secret, "20260127", "eu-central-1", want);
+	assert_memory_equal(got.key, want, 32);
+	assert_string_equal(got.scope.user, "sam");
+	assert_string_equal(got.scope.access_key, key.id);
+	assert_true(users_allow(users, &got.scope, RIGHT_READ, "data", "a"));
+	assert_false(users_allow(users, &got.scope, RIGHT_READ, "other", "a"));
+	assert_int_equal(s3(key.id, 100, &again), 0); /* from the cache */
+	assert_memory_equal(again.key, want, 32);
+	assert_int_equal(users_s3_key(users, key.id, "20260128", "eu-central-1", 100, &again), 0);
+	assert_memory_not_equal(again.key, want, 32);
+	assert_int_equal(users_s3_key(users, key.id, "20260127", "us-east-1", 100, &again), 0);
+	assert_memory_not_equal(again.key, want, 32);
+	assert_int_equal(users_s3_key(users, key.id, "2026012", "us-east-1", 100, &again), -EINVAL);
+	assert_int_equal(users_s3_key(users, key.id, "20260127", "", 100, &again), -EINVAL);
+	assert_int_equal(users_s3_key(users, "", "20260127", "x", 100, &again), -ENOENT);
+	assert_int_equal(s3("WEIRAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", 100, &again), -ENOENT);
+	/* the registry has no secret that can be read */
+	assert_int_equal(registry_get(here.reg, REG_USERS "sam", &kv), 0);
+	assert_null(strstr(kv.value, key.secret));
+	reg_kv_free(&kv);
+	assert_int_equal(user_set_disabled(here.reg, "sam", true), 0);
+	eventually(s3(key.id, 100, &got) == -EACCES);
+	assert_int_equal(user_set_disabled(here.reg, "sam", false), 0);
+	eventually(!s3(key.id, 100, &got));
+	assert_int_equal(user_key_set_disabled(here.reg, "sam", key.id, true), 0);
+	eventually(s3(key.id, 100, &again) == -EACCES && try_key(key.id, key.secret, &got.scope) == -EACCES);
+	assert_false(users_allow(users, &got.scope, RIGHT_READ, "data", "a"));
+	assert_int_equal(user_key_set_disabled(here.reg, "sam", key.id, false), 0);
+	eventually(!s3(key.id, 100, &got));
+	assert_int_equal(user_key_revoke(here.reg, "sam", "none"), -ENOKEY);
+	assert_int_equal(user_key_revoke(here.reg, "nobody", key.id), -ENOENT);
+	assert_int_equal(user_key_revoke(here.reg, "sam", key.id), 0);
+	eventually(s3(key.id, 100, &again) == -ENOENT);
+	assert_false(users_allow(users, &got.scope, RIGHT_READ, "data", "a"));
+	/* a key of before cannot sign, and says so */
+	snprintf(old, sizeof(old), "{\"name\":\"old\",\"grants\":[],\"keys\":[{\"id\":\"0123456789ab\",\"salt\":\"00\",\"hash\":\"x\"}]}");
+	assert_int_equal(registry_put(here.reg, REG_USERS "old", old, 0), 0);
+	eventually(s3("0123456789ab", 100, &again) == -ENOKEY);
+	/* a sealed secret that stands at another key is nobody's */
+	assert_int_equal(user_key_add(here.reg, "sam", NULL, &key), 0);
+	assert_int_equal(user_key_add(here.reg, "sam", NULL, &other), 0);
+	eventually(!s3(key.id, 100, &got) && !s3(other.id, 100, &again));
+	assert_memory_not_equal(got.key, again.key, 32);
+	assert_int_equal(user_remove(here.reg, "sam"), 0);
+	assert_int_equal(user_remove(here.reg, "old"), 0);
+	eventually(s3(key.id, 100, &again) == -ENOENT);
+}
+
+/* What stands sealed at one key does not open at another. */
+static void test_s3_moved(void **state)
+{
+	struct user_key key;
+	struct users_s3 got;
+	json_t *user, *one;
+	struct reg_kv kv;
+	char *text;
+
+	(void)state;
+	assert_int_equal(add("max", "*", "", "r", &key), 0);
+	eventually(!s3(key.id, 100, &got));
+	assert_int_equal(registry_get(here.reg, REG_USERS "max", &kv), 0);
+	user = json_loads(kv.value, 0, NULL);
+	reg_kv_free(&kv);
+	one = json_array_get(json_object_get(user, "keys"), 0);
+	json_object_set_new(one, "id", json_string("WEIRBBBBBBBBBBBBBBBB"));
+	text = json_dumps(user, 0);
+	assert_int_equal(registry_put(here.reg, REG_USERS "max", text, 0), 0);
+	eventually(s3("WEIRBBBBBBBBBBBBBBBB", 100, &got) == -ENOKEY && s3(key.id, 100, &got) == -ENOENT);
+	free(text);
+	json_decref(user);
+	assert_int_equal(user_remove(here.reg, "max"), 0);
+}
+
+static bool may(const char *id, unsigned int right, const char *bucket, const char *key)
+{
+	struct users_s3 got;
+
+	return !s3(id, time(NULL), &got) && users_allow(users, &got.scope, right, bucket, key);
+}
+
+static void test_scopes(void **state)
+{
+	const struct user_grant scopes[] = { { "data", "in/", "w" }, { "logs", "", "rl" } }, wrong = { "data", "", "z" };
+	struct user_key_options opt = { .scopes = scopes, .nscopes = 2, .expires = time(NULL) + 3600, .note = "robot" },
+				bad = { .scopes = &wrong, .nscopes = 1 };
+	char header[TOKEN_MAX + 16], token[TOKEN_MAX];
+	struct user_key all, key, next;
+	struct token_scope who, made;
+	struct users_s3 got;
+	json_t *list, *first;
+
+	(void)state;
+	assert_int_equal(add("rob", "*", "", "rwdla", &all), 0);
+	assert_int_equal(user_key_add(here.reg, "rob", &bad, &key), -EINVAL);
+	assert_int_equal(user_key_add(here.reg, "none", &opt, &key), -ENOENT);
+	assert_int_equal(user_key_add(here.reg, "rob", &opt, &key), 0);
+	eventually(may(key.id, RIGHT_WRITE, "data", "in/1"));
+	assert_false(may(key.id, RIGHT_READ, "data", "in/1"));
+	assert_false(may(key.id, RIGHT_WRITE, "data", "out/1"));
+	assert_false(may(key.id, RIGHT_WRITE, "data", NULL));
+	assert_true(may(key.id, RIGHT_READ, "logs", "x"));
+	assert_true(may(key.id, RIGHT_LIST, "logs", NULL));
+	assert_false(may(key.id, RIGHT_WRITE, "logs", "x"));
+	assert_false(may(key.id, RIGHT_READ, "other", "x"));
+	assert_false(may(key.id, RIGHT_LIST, NULL, NULL));
+	assert_true(may(all.id, RIGHT_ADMIN, NULL, NULL));
+	/* the same by HTTP's Basic, and by a token that was made with it */
+	assert_int_equal(try_key(key.id, key.secret, &who), 0);
+	assert_true(users_allow(users, &who, RIGHT_WRITE, "data", "in/1"));
+	assert_false(users_allow(users, &who, RIGHT_READ, "data", "in/1"));
+	assert_int_equal(users_role(users, &who), ROLE_MEMBER);
+	who.expires = time(NULL) + 60;
+	who.rights = 31; /* whatever it says: the key decides */
+	eventually(!users_sign(users, &who, token));
+	snprintf(header, sizeof(header), "Bearer %s", token);
+	assert_int_equal(users_authorize(users, header, time(NULL), &made), 0);
+	assert_string_equal(made.access_key, key.id);
+	assert_true(users_allow(users, &made, RIGHT_WRITE, "data", "in/1"));
+	assert_false(users_allow(users, &made, RIGHT_READ, "data", "in/1"));
+	assert_int_equal(users_role(users, &made), ROLE_MEMBER);
+	/* when the key's time is over */
+	assert_int_equal(s3(key.id, opt.expires - 1, &got), 0);
+	assert_int_equal(s3(key.id, opt.expires, &got), -EKEYEXPIRED);
+	list = user_keys(here.reg, "rob");
+	assert_int_equal(json_array_size(list), 2);
+	first = json_array_get(list, 1);
+	assert_string_equal(json_string_value(json_object_get(first, "note")), "robot");
+	assert_int_equal(json_integer_value(json_object_get(first, "expires")), opt.expires);
+	assert_true(json_is_true(json_object_get(first, "s3")));
+	assert_null(json_object_get(first, "secret_sealed"));
+	assert_null(json_object_get(first, "hash"));
+	json_decref(list);
+	/* rotated: the new one may the same, the old one ends */
+	assert_int_equal(user_key_rotate(here.reg, "rob", "none", 0, 0, &next), -ENOKEY);
+	assert_int_equal(user_key_rotate(here.reg, "rob", key.id, time(NULL) + 1800, 0, &next), 0);
+	eventually(may(next.id, RIGHT_WRITE, "data", "in/1"));
+	assert_false(may(next.id, RIGHT_READ, "data", "in/1"));
+	assert_int_equal(s3(key.id, time(NULL), &got), 0);
+	assert_int_equal(s3(key.id, time(NULL) + 1900, &got), -EKEYEXPIRED);
+	assert_int_equal(user_key_rotate(here.reg, "rob", key.id, 0, 0, &next), 0);
+	eventually(users_authorize(users, header, time(NULL), &who) == -EKEYREVOKED);
+	assert_int_equal(user_remove(here.reg, "rob"), 0);
+	eventually(!may(all.id, RIGHT_READ, "any", "thing"));
+}
+
+static void test_sealing(void **state)
+{
+	char text[SEALED_TEXT_MAX(32)], out[64];
+
+	(void)state;
+	eventually(!users_seal(users, "sse b/k/1", "0123456789abcdef0123456789abcdef", 32, text, sizeof(text)));
+	assert_int_equal(users_unseal(users, "sse b/k/1", text, out, sizeof(out)), 32);
+	assert_memory_equal(out, "0123456789abcdef0123456789abcdef", 32);
+	assert_int_equal(users_unseal(users, "sse b/k/2", text, out, sizeof(out)), -EBADMSG);
+	assert_int_equal(users_unseal(users, "sse b/k/1", text, out, 31), -EINVAL);
+	assert_int_equal(users_seal(users, "x", out, 32, text, 40), -EINVAL);
+	assert_int_equal(users_unseal(users, "x", "first", out, sizeof(out)), -EINVAL);
+	assert_int_equal(users_unseal(users, "x", "first.AAAA", out, sizeof(out)), -EINVAL);
+	text[0] = 'F';
+	assert_int_equal(users_unseal(users, "sse b/k/1", text, out, sizeof(out)), -ENOKEY);
+	text[0] = 'f';
+	text[20] = text[20] == 'A' ? 'B' : 'A';
+	assert_int_equal(users_unseal(users, "sse b/k/1", text, out, sizeof(out)), -EBADMSG);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_signing_key),    cmocka_unit_test(test_key),
 		cmocka_unit_test(test_grants),	       cmocka_unit_test(test_tokens),
 		cmocka_unit_test(test_public),	       cmocka_unit_test(test_rotation),
+		cmocka_unit_test(test_s3_key),	       cmocka_unit_test(test_s3_moved),
+		cmocka_unit_test(test_scopes),	       cmocka_unit_test(test_sealing),
 		cmocka_unit_test(test_names_and_list),
 	};
 

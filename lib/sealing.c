@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sealing.c -- see sealing.h.
+ */
+#include "lib/sealing.h"
+
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/hash.h"
+
+#define NONCE	  12
+#define TAG	  16
+#define LEN_MAX	  4096
+#define FIRST_KID "first"
+
+static bool encrypt(const uint8_t *key, const char *about, const void *data, int len, uint8_t *out)
+{
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	int n = 0;
+	bool good;
+
+	random_bytes(out, NONCE);
+	good = ctx && EVP_EncryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, out) == 1 &&
+	       EVP_EncryptUpdate(ctx, NULL, &n, (const uint8_t *)about, (int)strlen(about)) == 1 &&
+	       EVP_EncryptUpdate(ctx, out + NONCE, &n, data, len) == 1 && EVP_EncryptFinal_ex(ctx, out + NONCE + n, &n) == 1 &&
+	       EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG, TAG, out + NONCE + len) == 1;
+	EVP_CIPHER_CTX_free(ctx);
+	return good;
+}
+
+static bool decrypt(const uint8_t *key, const char *about, const uint8_t *in, int len, uint8_t *out)
+{
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	uint8_t tag[TAG];
+	int n = 0;
+	bool good;
+
+	memcpy(tag, in + NONCE + len, TAG);
+	good = ctx && EVP_DecryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, in) == 1 &&
+	       EVP_DecryptUpdate(ctx, NULL, &n, (const uint8_t *)about, (int)strlen(about)) == 1 &&
+	       EVP_DecryptUpdate(ctx, out, &n, in + NONCE, len) == 1 &&
+	       EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG, TAG, tag) == 1 && EVP_DecryptFinal_ex(ctx, out + n, &n) == 1;
+	EVP_CIPHER_CTX_free(ctx);
+	return good;
+}
+
+int sealing_seal(const struct token_key *key, const char *about, const void *data, size_t len, char *out, size_t size)
+{
+	uint8_t sealed[NONCE + LEN_MAX + TAG];
+	size_t kid = strlen(key->kid);
+
+	if (len > LEN_MAX || size < kid + 1 + (len + NONCE + TAG + 2) / 3 * 4 + 1)
+		return -EINVAL;
+	if (!encrypt(key->secret, about, data, (int)len, sealed))
+		return -ENOMEM;
+	memcpy(out, key->kid, kid);
+	out[kid] = '.';
+	base64url_encode(sealed, NONCE + len + TAG, out + kid + 1);
+	return 0;
+}
+
+static const struct token_key *key_of(const struct token_key *keys, size_t nkeys, const char *kid, size_t len)
+{
+	for (size_t i = 0; i < nkeys; i++)
+		if (strlen(keys[i].kid) == len && !memcmp(keys[i].kid, kid, len))
+			return &keys[i];
+	return NULL;
+}
+
+long sealing_open(const struct token_key *keys, size_t nkeys, const char *about, const char *text, void *out, size_t max)
+{
+	const char *dot = strchr(text, '.');
+	const struct token_key *key = dot ? key_of(keys, nkeys, text, (size_t)(dot - text)) : NULL;
+	uint8_t sealed[NONCE + LEN_MAX + TAG], plain[LEN_MAX + 1];
+	long n, len;
+
+	if (!dot)
+		return -EINVAL;
+	n = base64url_decode(dot + 1, strlen(dot + 1), sealed, sizeof(sealed));
+	len = n - NONCE - TAG;
+	if (len < 0 || (size_t)len > max)
+		return -EINVAL;
+	if (!key)
+		return -ENOKEY;
+	if (!decrypt(key->secret, about, sealed, (int)len, plain))
+		len = -EBADMSG;
+	else
+		memcpy(out, plain, (size_t)len);
+	OPENSSL_cleanse(plain, sizeof(plain));
+	return len;
+}
+
+int sealing_key_parse(const char *kid, json_t *value, struct token_key *key, int64_t *created)
+{
+	char *text = (char *)json_string_value(json_object_get(value, "secret"));
+	struct token_key one = { { 0 }, { 0 } };
+	int rc = 0;
+
+	if (!text || strlen(kid) >= sizeof(one.kid) ||
+	    base64url_decode(text, strlen(text), one.secret, sizeof(one.secret)) != sizeof(one.secret))
+		rc = -EINVAL;
+	if (text)
+		OPENSSL_cleanse(text, strlen(text)); /* jansson's copy */
+	if (!rc) {
+		memcpy(one.kid, kid, strlen(kid));
+		*created = json_integer_value(json_object_get(value, "created"));
+		*key = one;
+	}
+	OPENSSL_cleanse(&one, sizeof(one));
+	return rc;
+}
+
+int sealing_key_make(struct registry *reg, const char *prefix)
+{
+	uint8_t secret[TOKEN_KEY_BYTES];
+	char text[64], path[64];
+	struct reg_cond absent = { path, 0 };
+	struct reg_change change = { path, NULL, 0 };
+	json_t *value;
+	char *dump;
+	int rc;
+
+	snprintf(path, sizeof(path), "%s" FIRST_KID, prefix);
+	random_bytes(secret, sizeof(secret));
+	base64url_encode(secret, sizeof(secret), text);
+	value = json_pack("{s:s, s:s, s:I}", "kid", FIRST_KID, "secret", text, "created", (json_int_t)time(NULL));
+	dump = json_dumps(value, JSON_COMPACT);
+	json_decref(value);
+	change.value = dump;
+	rc = dump ? registry_txn(reg, &absent, 1, &change, 1, NULL) : -ENOMEM;
+	if (dump)
+		OPENSSL_cleanse(dump, strlen(dump));
+	free(dump);
+	OPENSSL_cleanse(secret, sizeof(secret));
+	OPENSSL_cleanse(text, sizeof(text));
+	return rc == -EAGAIN ? 0 : rc;
+}
+
+/* -ENOENT: there is none that can be read. */
+static int newest(struct registry *reg, struct token_key *out)
+{
+	struct token_key key;
+	struct reg_kv *kvs = NULL;
+	int64_t created, last = INT64_MIN;
+	size_t n = 0;
+	int rc = registry_list(reg, REG_SEALING, &kvs, &n, NULL);
+
+	if (rc)
+		return rc;
+	rc = -ENOENT;
+	for (size_t i = 0; i < n; i++) {
+		json_t *value = json_loadb(kvs[i].value, kvs[i].value_len, 0, NULL);
+
+		OPENSSL_cleanse(kvs[i].value, kvs[i].value_len);
+		if (!sealing_key_parse(kvs[i].key + strlen(REG_SEALING), value, &key, &created) &&
+		    (rc || created >= last)) {
+			*out = key;
+			last = created;
+			rc = 0;
+		}
+		json_decref(value);
+	}
+	reg_kv_list_free(kvs, n);
+	OPENSSL_cleanse(&key, sizeof(key));
+	return rc;
+}
+
+int sealing_key_get(struct registry *reg, struct token_key *out)
+{
+	int rc = newest(reg, out);
+
+	if (rc != -ENOENT)
+		return rc;
+	rc = sealing_key_make(reg, REG_SEALING);
+	return rc ? rc : newest(reg, out);
+}

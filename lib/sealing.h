@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sealing.h -- secrets that must be had back (access keys for S3, objects' keys), under AES-256-GCM by a key of the
+ * installation: sealing/KID of the registry, {"kid","secret","created"} as signing/KID.
+ *
+ * A sealed text is KID "." base64url(nonce (12), cipher text, tag (16)); `about` is authenticated with it, so that a text
+ * moved to another place does not open. Nonces are random: a key seals up to 2^32 texts (NIST SP 800-38D section 8.3).
+ * Pure but for sealing_key_get(). Nothing here logs; keys are wiped by their owner.
+ */
+#ifndef WEIR_SEALING_H
+#define WEIR_SEALING_H
+
+#include "lib/registry.h"
+#include "lib/token.h"
+
+/* out has SEALED_TEXT_MAX(len) bytes; 0, -EINVAL (size too small, len beyond 4,096) or -ENOMEM. */
+int sealing_seal(const struct token_key *key, const char *about, const void *data, size_t len, char *out, size_t size);
+/* As users_unseal(). */
+long sealing_open(const struct token_key *keys, size_t nkeys, const char *about, const char *text, void *out, size_t max);
+
+/* The newest key of the registry, made when there is none, for who has no table of users. It blocks; 0 or the registry's
+ * error. */
+int sealing_key_get(struct registry *reg, struct token_key *out);
+/* Makes the first key under `prefix` (signing/ or sealing/) when there is none: 0 also when somebody else was first. */
+int sealing_key_make(struct registry *reg, const char *prefix);
+/* One record of either: 0, or -EINVAL. The record's secret is wiped. */
+int sealing_key_parse(const char *kid, json_t *value, struct token_key *key, int64_t *created);
+
+#endif

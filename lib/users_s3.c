@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * users_s3.c -- keys that check signatures, and what is sealed (token.h).
+ *
+ * A signature is an HMAC by a key that is derived from the secret, the day and the region (Amazon: "Create a signed AWS API
+ * request", deriving the signing key). The secret is unsealed for a moment here and leaves this file never; what was
+ * derived is kept, so that most requests cost a search.
+ */
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/hash.h"
+#include "lib/sealing.h"
+#include "lib/user_edit.h"
+#include "lib/users_internal.h"
+
+#define SERVICE "s3"
+
+/* ---- the derived key ------------------------------------------------------------------------- */
+
+/* Held: without the lock of the cache nobody else is here. */
+void users_s3_forget(struct users *u)
+{
+	pthread_mutex_lock(&u->s3_lock);
+	OPENSSL_cleanse(u->s3, sizeof(u->s3));
+	pthread_mutex_unlock(&u->s3_lock);
+}
+
+static void derive(const char *secret, const char *date, const char *region, uint8_t out[32])
+{
+	char first[4 + USER_SECRET_MAX + 1];
+	uint8_t a[32], b[32];
+	int len = snprintf(first, sizeof(first), "AWS4%s", secret);
+
+	hmac_sha256(first, (size_t)len, date, strlen(date), a);
+	hmac_sha256(a, sizeof(a), region, strlen(region), b);
+	hmac_sha256(b, sizeof(b), SERVICE, strlen(SERVICE), a);
+	hmac_sha256(a, sizeof(a), "aws4_request", 12, out);
+	OPENSSL_cleanse(first, sizeof(first));
+	OPENSSL_cleanse(a, sizeof(a));
+	OPENSSL_cleanse(b, sizeof(b));
+}
+
+static int unseal_and_derive(const struct users *u, const json_t *key, const char *date, const char *region, uint8_t out[32])
+{
+	char secret[USER_SECRET_MAX + 1], about[USER_KEY_ABOUT_MAX];
+	const char *sealed = users_text(key, "secret_sealed");
+	long n;
+
+	if (!*sealed)
+		return -ENOKEY;
+	n = sealing_open(u->sealing.keys, u->sealing.n, user_key_about(users_text(key, "id"), about), sealed, secret,
+			 sizeof(secret) - 1);
+	if (n >= 0) {
+		secret[n] = '\0';
+		derive(secret, date, region, out);
+	}
+	OPENSSL_cleanse(secret, sizeof(secret));
+	return n >= 0 ? 0 : n == -ENOKEY && !u->sealing.synced ? -EAGAIN : -ENOKEY;
+}
+
+/* Held for reading: nothing that was derived from what is no longer there can come in. */
+static int derived(struct users *u, const json_t *key, const char *id, const char *date, const char *region,
+		   uint8_t out[32])
+{
+	char name[128];
+	int len = snprintf(name, sizeof(name), "%s/%s/%s", id, date, region), rc;
+	struct s3_cached *place = &u->s3[hash64(name, (size_t)len, 0) % S3_CACHED];
+	bool hit;
+
+	pthread_mutex_lock(&u->s3_lock);
+	hit = !strcmp(place->id, id) && !strcmp(place->date, date) && !strcmp(place->region, region);
+	if (hit)
+		memcpy(out, place->key, sizeof(place->key));
+	pthread_mutex_unlock(&u->s3_lock);
+	if (hit)
+		return 0;
+	rc = unseal_and_derive(u, key, date, region, out);
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&u->s3_lock);
+	strcpy(place->id, id);
+	strcpy(place->date, date);
+	strcpy(place->region, region);
+	memcpy(place->key, out, sizeof(place->key));
+	pthread_mutex_unlock(&u->s3_lock);
+	return 0;
+}
+
+/* Why is there no key of this id that is good now? */
+static int why_not(const struct users *u, const char *id, int64_t now)
+{
+	const char *name = json_string_value(json_object_get(u->ids, id));
+	const json_t *user = name ? users_active(u, name) : NULL, *key;
+	int64_t expires;
+	size_t i;
+
+	if (!name)
+		return u->synced == SYNCED_ALL ? -ENOENT : -EAGAIN;
+	json_array_foreach (json_object_get(user, "keys"), i, key) {
+		expires = json_integer_value(json_object_get(key, "expires"));
+		if (!strcmp(users_text(key, "id"), id) && !json_is_true(json_object_get(key, "disabled")) && expires &&
+		    now >= expires)
+			return -EKEYEXPIRED;
+	}
+	return -EACCES;
+}
+
+static int find(struct users *u, const char *id, const char *date, const char *region, int64_t now, struct users_s3 *out)
+{
+	const char *name;
+	const json_t *key = users_key(u, id, NULL, now, &name);
+	int rc;
+
+	if (!key)
+		return why_not(u, id, now);
+	if (u->synced != SYNCED_ALL)
+		return -EAGAIN;
+	rc = derived(u, key, id, date, region, out->key);
+	return rc ? rc : users_scope(u, name, key, now, &out->scope);
+}
+
+int users_s3_key(struct users *u, const char *id, const char *date, const char *region, int64_t now, struct users_s3 *out)
+{
+	struct users_s3 found = { { 0 }, { .bucket = "" } };
+	int rc;
+
+	if (strlen(id) > TOKEN_ACCESS_KEY_MAX || !*id)
+		return -ENOENT;
+	if (strlen(date) != 8 || strspn(date, "0123456789") != 8 || !*region || strlen(region) >= sizeof(u->s3[0].region))
+		return -EINVAL;
+	pthread_rwlock_rdlock(&u->lock);
+	rc = find(u, id, date, region, now, &found);
+	pthread_rwlock_unlock(&u->lock);
+	if (!rc)
+		*out = found;
+	OPENSSL_cleanse(&found.key, sizeof(found.key));
+	return rc;
+}
+
+/* ---- sealing --------------------------------------------------------------------------------- */
+
+int users_seal(struct users *u, const char *about, const void *data, size_t len, char *out, size_t size)
+{
+	int rc;
+
+	pthread_rwlock_rdlock(&u->lock);
+	rc = u->sealing.n ? sealing_seal(&u->sealing.keys[0], about, data, len, out, size) : -ENOKEY;
+	pthread_rwlock_unlock(&u->lock);
+	return rc;
+}
+
+long users_unseal(struct users *u, const char *about, const char *text, void *out, size_t max)
+{
+	long n;
+
+	pthread_rwlock_rdlock(&u->lock);
+	n = sealing_open(u->sealing.keys, u->sealing.n, about, text, out, max);
+	pthread_rwlock_unlock(&u->lock);
+	return n;
+}
