@@ -53,7 +53,7 @@ ns_src       += dns/report.c dns/server.c dns/state.c dns/tcp.c dns/view.c dns/w
 
 # what endpoint and gateway both speak: S3 as bytes and values
 s3_src       :=
-s3_src       += http/s3/conditions.c http/s3/errors.c http/s3/listing.c http/s3/operation.c http/s3/range.c http/s3/target.c http/s3/text.c http/s3/xml_docs.c http/s3/xml_out.c
+s3_src       += http/s3/errors.c http/s3/meta.c
 
 store_src    :=
 store_src    += http/store/answer.c http/store/buckets.c http/store/chunks.c http/store/commit.c http/store/dataset.c http/store/endpoint.c http/store/held.c
@@ -61,6 +61,8 @@ store_src    += http/store/inbound.c http/store/inside_api.c http/store/jobs.c h
 store_src    += http/store/object.c http/store/peers.c http/store/placement.c http/store/presence.c http/store/put.c http/store/reader.c
 store_src    += http/store/relay.c http/store/repair.c http/store/scrub.c http/store/staged.c http/store/transfer.c
 store_src    += http/store/upload.c
+store_src    += http/store/s3.c http/store/s3_auth.c http/store/s3_body.c http/store/s3_bucket.c http/store/s3_delete.c http/store/s3_get.c
+store_src    += http/store/s3_list.c http/store/s3_meta.c http/store/s3_put.c http/store/s3_reply.c http/store/s3_send.c http/store/s3_table.c
 store_src    += http/store/names.c http/store/names_apply.c http/store/names_bucket.c http/store/names_call.c
 store_src    += http/store/names_copy.c http/store/names_db.c http/store/names_hash.c http/store/names_http.c http/store/names_later.c http/store/names_nodes.c
 store_src    += http/store/names_op.c http/store/names_outbox.c http/store/names_record.c
@@ -172,7 +174,7 @@ unit_agent    += test_filterlist test_health test_history test_notes test_publis
 unit_ns       :=
 unit_ns       += test_ns_pick test_ns_query test_ns_wire test_ns_zone
 
-unit_s3       := test_s3_listing test_s3_operation
+unit_s3       :=
 
 unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement

@@ -58,7 +58,7 @@ bool put_finish(struct endpoint *ep, struct upload *up, struct http_req *req, co
 		const char *owner)
 {
 	struct upload_nodes ideal;
-	struct name_entry entry;
+	struct name_entry entry = { 0 };
 	bool replaced = false;
 	size_t n;
 	int rc;

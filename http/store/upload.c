@@ -356,11 +356,11 @@ int upload_store(struct upload *up)
 
 void upload_entry(const struct upload *up, struct name_entry *entry)
 {
-	memset(entry, 0, sizeof(*entry));
 	snprintf(entry->key, sizeof(entry->key), "%s", up->key);
 	version_format(&up->version, entry->version);
 	entry->size = up->manifest.size;
 	memcpy(entry->sha256, up->manifest.sha256, 32);
+	entry->nholders = 0;
 	strcpy(entry->holders[entry->nholders++], up->ep->node);
 	for (unsigned int i = 0; i < up->ntargets; i++)
 		if (up->targets[i].stored)

@@ -36,7 +36,7 @@ int upload_seal(struct upload *up, uint64_t *size, uint8_t sha256[32]);
 int upload_store(struct upload *up);
 const char *upload_why(const struct upload *up);
 
-/* Key, version, size, sha256 and holders of what is stored; the rest is zero. */
+/* Fills in key, version, size, sha256 and holders of what is stored. */
 void upload_entry(const struct upload *up, struct name_entry *entry);
 /* The nodes that should have it, for names_put(): how many. */
 struct upload_nodes {

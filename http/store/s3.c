@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * s3.c -- S3 requests of an endpoint: which are S3's, and their way (s3.h).
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "http/store/object.h"
+#include "http/store/reader.h"
+#include "http/store/s3.h"
+#include "http/store/s3_choose.h"
+
+/* ---- which requests ---- */
+
+/* "BUCKET.DOMAIN" or "DOMAIN", with or without a port. */
+static bool host_is(const char *host, const char *domain)
+{
+	size_t len, n;
+
+	if (!host || !domain)
+		return false;
+	len = strcspn(host, ":");
+	n = strlen(domain);
+	if (len < n || strncasecmp(host + len - n, domain, n))
+		return false;
+	return len == n || host[len - n - 1] == '.';
+}
+
+/* The plain interface's first segments have one character (/b/, /o/, /_/), buckets have three and more. */
+static bool path_is_bucket(const char *target)
+{
+	size_t len = strcspn(target + (*target == '/'), "/?");
+
+	return *target == '/' && len >= 3 && isalnum((unsigned char)target[1]) && strncmp(target, "/favicon.ico", 12) &&
+	       strncmp(target, "/robots.txt", 11);
+}
+
+static bool is_mine(struct http_req *req, const char *domain)
+{
+	const char *target = http_target(req);
+
+	return sigv4_kind(target, http_header(req, "Authorization")) != SIGV4_NONE ||
+	       host_is(http_header(req, "Host"), domain) || path_is_bucket(target);
+}
+
+const struct http_route *s3_choose(struct http_req *req, void *arg)
+{
+	struct endpoint *ep = arg;
+
+	return is_mine(req, ep->daemon->conf->s3.domain) ? object_routes(ep) : NULL;
+}
+
+const struct http_route *s3_choose_inside(struct http_req *req, void *arg)
+{
+	(void)arg;
+	return !strncmp(http_target(req), S3_INSIDE_PATH "/", strlen(S3_INSIDE_PATH) + 1) ? &s3_inside_route : NULL;
+}
+
+/* ---- one request ---- */
+
+static enum s3_error read_target(struct s3 *s3)
+{
+	const char *raw = http_target(s3->req), *host = http_header(s3->req, "Host");
+	const char *domains[2] = { s3->ep->daemon->conf->s3.domain, NULL };
+	struct s3_choice choice = { .copy_source = http_header(s3->req, "x-amz-copy-source"),
+				    .content_type = http_header(s3->req, "Content-Type") };
+	enum s3_error error;
+
+	if (s3->inside) {
+		raw += strlen(S3_INSIDE_PATH);
+		host = http_header(s3->req, "X-Weir-S3-Host");
+	}
+	error = s3_target_parse(&s3->target, host, raw, domains, &s3->fault);
+	s3->bucket = s3->target.bucket;
+	s3->key = s3->target.key ? s3->target.key : "";
+	if (error)
+		return error;
+	error = s3_operation_of(&s3->op, http_method(s3->req), &s3->target, &choice, &s3->fault);
+	if (error && error != S3_NOT_IMPLEMENTED)
+		return error;
+	s3->version = s3_query(s3, "versionId");
+	s3->handler = &s3_handlers[s3->op->op];
+	if (error || (!s3->handler->begin && !s3->handler->run)) /* said to who may ask at all */
+		s3->handler = NULL;
+	return S3_OK;
+}
+
+/* Amazon's parameters and headers for what is not there are refused, and not taken for something else. */
+static const char *header_of(void *arg, const char *name)
+{
+	return http_header(arg, name);
+}
+
+static enum s3_error check_rest(struct s3 *s3)
+{
+	const char *unsupported = s3_header_unsupported(header_of, s3->req);
+
+	if (!s3->handler)
+		return s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "%s is not implemented here.", s3->op->name);
+	if (unsupported)
+		return s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "What the header %s asks for is not implemented here.",
+				unsupported);
+	if (s3->version && !*s3->version)
+		return s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "Version id cannot be the empty string");
+	return S3_OK;
+}
+
+/* Rights and body; the bucket's record is known. */
+static enum s3_error make_ready(struct s3 *s3)
+{
+	enum s3_error error = S3_OK;
+
+	if (!s3->handler->asks && s3->op->action)
+		error = s3_may(s3, NULL, s3->bucket, s3->key);
+	if (!error)
+		error = check_rest(s3);
+	if (!error)
+		error = s3_body_expect(s3, s3->ep->object_max < S3_PART_MAX ? s3->ep->object_max : S3_PART_MAX);
+	if (!error && s3->handler->begin)
+		error = s3->handler->begin(s3);
+	return error;
+}
+
+static bool wants_bucket(const struct s3 *s3)
+{
+	return s3->op->level != S3_SERVICE && s3->op->op != S3_OP_CreateBucket;
+}
+
+/* The bucket came a moment ago, or there is none: the registry knows. */
+static void begin_work(struct http_req *req, void *arg)
+{
+	struct s3 *s3 = http_state(req);
+	enum s3_error error = S3_OK;
+
+	(void)arg;
+	s3->config = s3_bucket_find(s3->ep, s3->bucket);
+	if (!s3->config)
+		error = S3_NO_SUCH_BUCKET;
+	if (!error)
+		error = make_ready(s3);
+	if (error && !s3->answered)
+		s3_reply_error(s3, error);
+}
+
+static enum http_next begin(struct http_req *req, void *arg, bool inside)
+{
+	struct s3 *s3 = calloc(1, sizeof(*s3));
+	enum s3_error error;
+
+	if (!s3)
+		return http_reply_error(req, 503, "memory", "Out of memory; try again.");
+	s3->ep = arg;
+	s3->req = req;
+	s3->inside = inside;
+	s3->bucket = s3->key = "";
+	http_set_state(req, s3);
+	error = read_target(s3);
+	if (!error)
+		error = s3_identify(s3);
+	if (!error && !s3->answered && *s3->bucket) {
+		s3->config = users_bucket(s3->ep->users, s3->bucket);
+		if (!s3->config && wants_bucket(s3))
+			return http_work(req, begin_work, NULL);
+	}
+	if (!error && !s3->answered)
+		error = make_ready(s3);
+	if (error && !s3->answered)
+		s3_reply_error(s3, error);
+	return s3->answered ? HTTP_ANSWERED : HTTP_CONTINUE;
+}
+
+static enum http_next begin_public(struct http_req *req, void *arg)
+{
+	return begin(req, arg, false);
+}
+
+static enum http_next begin_inside(struct http_req *req, void *arg)
+{
+	return begin(req, arg, true);
+}
+
+static enum http_next take_body(struct http_req *req, void *arg, const void *data, size_t len, size_t *taken)
+{
+	struct s3 *s3 = http_state(req);
+	enum s3_error error;
+
+	(void)arg;
+	*taken = len;
+	error = s3_body_add(s3, data, len);
+	if (!error)
+		return HTTP_CONTINUE;
+	if (s3->body.upload)
+		upload_discard(s3->body.upload); /* the client may take its time to hear it */
+	if (!s3->answered)
+		s3_reply_error(s3, error);
+	return HTTP_ANSWERED;
+}
+
+static void run_work(struct http_req *req, void *arg)
+{
+	struct s3 *s3 = http_state(req);
+	enum s3_error error = s3_body_check(s3);
+
+	(void)arg;
+	if (!error && !s3->answered)
+		s3->handler->run(s3);
+	else if (!s3->answered)
+		s3_reply_error(s3, error);
+	if (!s3->answered)
+		s3_reply_error(s3, S3_INTERNAL);
+}
+
+static enum http_next end(struct http_req *req, void *arg)
+{
+	return http_work(req, run_work, arg);
+}
+
+static void done(struct http_req *req, void *arg)
+{
+	struct endpoint *ep = arg;
+	struct s3 *s3 = http_state(req);
+
+	if (!s3)
+		return;
+	s3_body_free(s3);
+	reader_detach(s3->reader);
+	if (s3->free_own)
+		s3->free_own(s3->own);
+	if (s3->failed)
+		atomic_fetch_add(&ep->counts.failed, 1);
+	bucket_put(s3->config);
+	s3_target_free(&s3->target);
+	OPENSSL_cleanse(s3->signing, sizeof(s3->signing));
+	free(s3);
+}
+
+#define ALL_METHODS ((1u << HTTP_METHODS) - 1)
+
+/* What is too large is told in S3's own words: s3_body_expect(). */
+const struct http_route s3_route = { ALL_METHODS, "s3", UINT64_MAX - 1, begin_public, take_body, end, done, NULL };
+const struct http_route s3_inside_route = { ALL_METHODS, "i/s3", UINT64_MAX - 1, begin_inside, take_body, end, done, NULL };

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * s3.h -- S3 at an endpoint: one request from its head to its answer, and what the operations (s3_*.c) share.
+ *
+ * s3.c takes the requests that are S3's, s3_auth.c asks who sends them and whether they may, s3_body.c receives, checks and
+ * keeps or stores what they carry, s3_reply.c answers, s3_table.c says which function does which operation. All of it in
+ * this order:
+ *
+ *	pool thread	target, operation, signature, rights, headers of the body; handler->begin
+ *	pool thread	the body: decoded, hashed; into memory or into an upload
+ *	worker		the body's checks; handler->run, which answers
+ *
+ * What only a worker may do (ask the registry whether a bucket is new) sends the first part there, too.
+ */
+#ifndef WEIR_STORE_S3_H
+#define WEIR_STORE_S3_H
+
+#include "http/s3/awschunked.h"
+#include "http/s3/checksum.h"
+#include "http/s3/conditions.h"
+#include "http/s3/errors.h"
+#include "http/s3/meta.h"
+#include "http/s3/operation.h"
+#include "http/s3/sigv4.h"
+#include "http/s3/xml_in.h"
+#include "http/s3/xml_out.h"
+#include "http/store/endpoint.h"
+#include "http/store/upload.h"
+#include "lib/bucket.h"
+#include "lib/policy.h"
+
+struct reader;
+struct s3;
+
+#define S3_INSIDE_PATH "/i/s3" /* what gateways carry: the client's target follows (s3_choose.h) */
+
+/* How an operation is done. */
+struct s3_handler {
+	/* On the pool thread, when the request may be done and its body is wanted; may be NULL. S3_OK: goes on, or it answered
+	 * by a reply function; else the error is answered (s3->fault). Must not block. */
+	enum s3_error (*begin)(struct s3 *s3);
+	/* On a worker, after the body was found right: answers. NULL: begin did. */
+	void (*run)(struct s3 *s3);
+	/* The rights are the operation's own matter (DeleteObjects: of each key). */
+	bool asks;
+};
+extern const struct s3_handler s3_handlers[S3_OPS_N]; /* no run and no begin: NotImplemented */
+
+/* What comes behind the head, and what it must be. */
+struct s3_payload {
+	struct awschunked *chunked; /* NULL: as it is */
+	uint64_t want, got;	    /* bytes of payload; UINT64_MAX: not said */
+	/* gathered: XML and JSON */
+	char *text;
+	size_t len, room;
+	/* streamed: data */
+	struct upload *upload;
+	uint64_t max;	     /* bytes that it may have */
+	struct checksums *sums;
+	unsigned int kinds;  /* bits of those that sums computes */
+	bool sha_by_upload;  /* SHA-256 is computed where it is stored anyway */
+	bool has_md5, has_kind, in_trailer, has_value;
+	uint8_t md5[CHECKSUM_MAX]; /* of Content-MD5 */
+	enum checksum_kind kind; /* the checksum that the client chose */
+	uint8_t value[CHECKSUM_MAX]; /* as it says */
+	/* after s3_body_check(): of the whole payload */
+	uint64_t size;
+	uint8_t sha256[32];
+	char etag[33];			    /* MD5, hex (of data) */
+	char checksum[CHECKSUM_TEXT_MAX];   /* of `kind`, when has_kind */
+};
+
+struct s3 {
+	struct endpoint *ep;
+	struct http_req *req;
+	struct s3_target target;
+	const char *bucket, *key; /* of target; "" */
+	const char *version;	  /* versionId, or NULL */
+	const struct s3_operation *op;
+	const struct s3_handler *handler;
+	const struct bucket *config; /* NULL: there is no such bucket (CreateBucket), or no bucket is meant */
+	struct sigv4 sig;
+	uint8_t signing[32];	 /* the key of the signature, for chunks */
+	struct token_scope who;	 /* user "": a stranger */
+	struct s3_fault fault;
+	struct s3_payload body;
+	struct reader *reader;
+	bool inside;   /* carried by a gateway */
+	bool answered; /* by a function below */
+	bool denied;   /* but the object's own ACL may allow it */
+	bool failed;   /* our fault, for the counter */
+	void *own;     /* of the operation; freed by free_own */
+	void (*free_own)(void *own);
+};
+
+/* ---- s3_auth.c: S3_OK, or the error with s3->fault, or s3_refused() answered (S3_INTERNAL, answered) ---- */
+enum s3_error s3_identify(struct s3 *s3);
+/* May the sender do the operation on this bucket and key (NULL: what the target names)? action NULL: the operation's. */
+enum s3_error s3_may(struct s3 *s3, const char *action, const char *bucket, const char *key);
+/* The same for an object whose own ACL is known (meta of its entry). */
+enum s3_error s3_may_object(struct s3 *s3, const char *action, const char *bucket, const char *key, const char *acl);
+/* The bucket's record, also when it came a moment ago: waits for the registry. NULL: there is none. On a worker. */
+const struct bucket *s3_bucket_find(struct endpoint *ep, const char *bucket);
+
+/* ---- s3_body.c ---- */
+/* What the headers say of the body. max: bytes of an object's data. */
+enum s3_error s3_body_expect(struct s3 *s3, uint64_t max);
+/* Where data go: body.upload is made. NULL version: a new one. */
+enum s3_error s3_body_store(struct s3 *s3, const struct version *version);
+enum s3_error s3_body_add(struct s3 *s3, const char *data, size_t len);
+/* On a worker: is it complete, and all that was said of it true? Fills what stands last in s3_body; data are sealed, not
+ * stored. */
+enum s3_error s3_body_check(struct s3 *s3);
+void s3_body_free(struct s3 *s3);
+
+/* ---- s3_reply.c: all answer; from any thread ---- */
+void s3_add_ids(struct s3 *s3); /* x-amz-request-id and -id-2: the functions below add them, others call this once */
+void s3_reply_xml(struct s3 *s3, unsigned int status, char *text, size_t len); /* takes text; NULL: no memory */
+void s3_reply_empty(struct s3 *s3, unsigned int status);
+void s3_reply_error(struct s3 *s3, enum s3_error error); /* with the sentence of s3->fault when it is this error's */
+/* Codes that errors.h has not. */
+void s3_reply_code(struct s3 *s3, unsigned int status, const char *code, const char *message);
+/* A call of names failed; missing: what -ENOENT means. */
+void s3_reply_names(struct s3 *s3, int rc, enum s3_error missing);
+enum s3_error s3_names_error(struct s3 *s3, int rc, enum s3_error missing);
+/* Storing failed. */
+enum s3_error s3_store_error(struct s3 *s3, int rc);
+const char *s3_header(const struct s3 *s3, const char *name);
+const char *s3_query(const struct s3 *s3, const char *name);
+bool s3_header_is(const struct s3 *s3, const char *name, const char *value); /* without case */
+#define S3_VERSION_MAX 34
+/* As clients see it: "null" or 32 hex digits. */
+const char *s3_version_text(const struct name_entry *entry);
+/* With its quotes. Of an object that another way than S3 has stored it is no MD5 and must not look like one. */
+#define S3_ETAG_MAX (NAMES_ETAG_MAX + 5)
+char *s3_etag(const struct name_entry *entry, char out[S3_ETAG_MAX]);
+
+/* ---- s3_meta.c: between headers and the meta of an entry ---- */
+/* Content-Type, …, x-amz-meta-…, x-amz-tagging, x-amz-acl of the request. *out is the caller's. */
+enum s3_error s3_meta_of_request(struct s3 *s3, json_t **out);
+enum s3_error s3_meta_store(struct s3 *s3, const json_t *meta, struct name_entry *entry);
+/* The checksum that s3_body_check() found. */
+void s3_meta_checksum(const struct s3 *s3, json_t *meta);
+/* NULL without memory, or when it is damaged (answered as an internal error by the caller). */
+json_t *s3_meta_of_entry(const struct name_entry *entry);
+/* The headers of a GET or HEAD: type (out, not added), metadata, version, checksums, counts. */
+const char *s3_meta_answer(struct s3 *s3, const struct name_entry *entry, const json_t *meta, bool whole);
+/* {"CRC32": …} of meta as XML and headers name it; algorithm "": none. */
+struct s3_checksum_text s3_meta_checksum_text(const json_t *meta);
+void s3_add_checksum(struct s3 *s3, const json_t *meta);
+void s3_add_version(struct s3 *s3, const struct name_entry *entry); /* x-amz-version-id, when the bucket is versioned */
+
+/* ---- naming ---- */
+enum names_mode s3_names_mode(const struct s3 *s3);
+/* The headers' conditions for a write, as names takes them; *how is filled. */
+enum s3_error s3_names_how(struct s3 *s3, struct names_how *how);
+/* Stores and names what was received, with this meta, to which the checksum is added. *entry is zero before. */
+enum s3_error s3_put_entry(struct s3 *s3, struct name_entry *entry, json_t *meta, const struct names_how *how);
+
+#endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * s3_auth.c -- who sends an S3 request, and may they?
+ */
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "http/store/dataset.h"
+#include "http/store/s3.h"
+
+#define SEEN_TRIES 200 /* for a record that the registry has, until the watch has brought it: of 10 ms */
+
+/* What is wrong with the key itself. */
+static enum s3_error refuse_key(struct s3 *s3, int rc)
+{
+	switch (rc) {
+	case -ENOENT:
+		return s3_fault(&s3->fault, S3_INVALID_ACCESS_KEY, NULL);
+	case -EACCES:
+		return s3_fault(&s3->fault, S3_INVALID_ACCESS_KEY, "The access key, or its user, is disabled.");
+	case -EKEYEXPIRED:
+		return s3_fault(&s3->fault, S3_INVALID_ACCESS_KEY, "The access key has expired.");
+	case -ENOKEY:
+		return s3_fault(&s3->fault, S3_INVALID_ACCESS_KEY,
+				"The access key cannot sign: it was made for the plain interface. Make one with "
+				"weir user key add.");
+	case -EAGAIN:
+		return s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, "The users are not known here yet; try again.");
+	default:
+		return s3_fault(&s3->fault, S3_INTERNAL, NULL);
+	}
+}
+
+static enum s3_error identify_signed(struct s3 *s3, const struct sigv4_request *request)
+{
+	struct users_s3 key;
+	enum s3_error error;
+	int rc;
+
+	rc = users_s3_key(s3->ep->users, s3->sig.id, s3->sig.date, s3->sig.region, time(NULL), &key);
+	if (rc)
+		return refuse_key(s3, rc);
+	error = sigv4_check(&s3->sig, request, key.key);
+	memcpy(s3->signing, key.key, sizeof(s3->signing));
+	explicit_bzero(key.key, sizeof(key.key));
+	if (error)
+		return s3_fault(&s3->fault, error, NULL);
+	s3->who = key.scope;
+	return S3_OK;
+}
+
+/* By the platform's own means (Bearer, Basic), or a stranger. */
+static enum s3_error identify_other(struct s3 *s3)
+{
+	struct token_scope scope = { .bucket = "" };
+	int rc = access_identify(s3->req, s3->ep->users, &scope);
+
+	if (!rc)
+		s3->who = scope;
+	if (!rc || rc == -ENOENT)
+		return S3_OK;
+	return s3_fault(&s3->fault, rc == -ETIME ? S3_INVALID_TOKEN : S3_ACCESS_DENIED,
+			rc == -ETIME ? "The token has expired; get a new one."
+				     : "What stands in Authorization is no valid token or key of this installation.");
+}
+
+enum s3_error s3_identify(struct s3 *s3)
+{
+	struct http_pair headers[HTTP_HEADERS_MAX];
+	struct sigv4_request request = { .method = http_method_name(http_method(s3->req)),
+					 .target = http_target(s3->req),
+					 .headers = headers };
+	enum s3_error error;
+
+	if (s3->inside) {
+		request.target += strlen(S3_INSIDE_PATH);
+		request.host = s3_header(s3, "X-Weir-S3-Host");
+	}
+	request.nheaders = http_headers(s3->req, headers, HTTP_HEADERS_MAX);
+	error = sigv4_read(&s3->sig, &request, time(NULL), &s3->fault);
+	if (error)
+		return error;
+	return s3->sig.kind == SIGV4_NONE ? identify_other(s3) : identify_signed(s3, &request);
+}
+
+/* ---- rights ---- */
+
+static void fill_source(const struct s3 *s3, struct policy_ask *ask)
+{
+	const char *client = s3->inside ? s3_header(s3, "X-Weir-S3-Client") : NULL;
+	const char *proto = s3->inside ? s3_header(s3, "X-Weir-S3-Proto") : NULL;
+
+	if (client)
+		addr_parse(&ask->source, client);
+	else if (!s3->inside)
+		ask->source = http_peer(s3->req)->addr;
+	ask->https = s3->inside ? proto && !strcmp(proto, "https") : access_is_https(s3->req);
+}
+
+static void fill_ask(const struct s3 *s3, struct policy_ask *ask, const char *action)
+{
+	ask->action = action ? action : s3_operation_action(s3->op, &s3->target);
+	ask->known = true;
+	ask->now = time(NULL);
+	fill_source(s3, ask);
+	ask->presigned = s3->sig.kind == SIGV4_QUERY;
+	ask->sigv4 = s3->sig.kind != SIGV4_NONE;
+	if (ask->sigv4)
+		ask->signature_age_ms = (ask->now - s3->sig.when) * 1000;
+	ask->agent = s3_header(s3, "User-Agent");
+	ask->referer = s3_header(s3, "Referer");
+	ask->delimiter = s3_query(s3, "delimiter");
+	ask->max_keys = s3_query(s3, "max-keys");
+	ask->version_id = s3->version;
+	ask->acl = s3_header(s3, "x-amz-acl");
+	ask->encryption = s3_header(s3, "x-amz-server-side-encryption");
+}
+
+static bool is_change(const struct s3 *s3)
+{
+	return s3->op->right & (RIGHT_WRITE | RIGHT_DELETE);
+}
+
+static enum s3_error may(struct s3 *s3, struct policy_ask *ask)
+{
+	if (!users_may(s3->ep->users, &s3->who, ask))
+		return s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL);
+	if (!s3->who.via_gateway && is_change(s3) && users_dataset(s3->ep->users, ask->bucket))
+		return s3_fault(&s3->fault, S3_ACCESS_DENIED,
+				"%s is a dataset, whose files are checked: put and delete them at a gateway.", ask->bucket);
+	return S3_OK;
+}
+
+/* Listings are asked with their prefix. */
+static const char *key_of(const struct s3 *s3, const char *key)
+{
+	if (key && *key)
+		return key;
+	return s3->op->level == S3_BUCKET ? s3_query(s3, "prefix") : NULL;
+}
+
+enum s3_error s3_may(struct s3 *s3, const char *action, const char *bucket, const char *key)
+{
+	struct policy_ask ask = { .bucket = bucket && *bucket ? bucket : NULL, .key = key_of(s3, key) };
+
+	fill_ask(s3, &ask, action);
+	return may(s3, &ask);
+}
+
+enum s3_error s3_may_object(struct s3 *s3, const char *action, const char *bucket, const char *key, const char *acl)
+{
+	struct policy_ask ask = { .bucket = bucket, .key = key };
+
+	ask.object_known = acl && !acl_parse(acl, &ask.object);
+	fill_ask(s3, &ask, action);
+	return may(s3, &ask);
+}
+
+/* ---- the bucket's record ---- */
+
+const struct bucket *s3_bucket_find(struct endpoint *ep, const char *bucket)
+{
+	char key[sizeof(REG_BUCKETS) + S3_BUCKET_MAX + 1];
+	const struct bucket *config = users_bucket(ep->users, bucket);
+	struct reg_kv kv;
+
+	if (config)
+		return config;
+	snprintf(key, sizeof(key), REG_BUCKETS "%s", bucket);
+	if (registry_get(ep->daemon->registry, key, &kv))
+		return NULL;
+	reg_kv_free(&kv);
+	/* It is there: the watch brings it in a moment, and rights are told by what it brought. */
+	for (int i = 0; i < SEEN_TRIES && !config; i++) {
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+		config = users_bucket(ep->users, bucket);
+	}
+	return config;
+}

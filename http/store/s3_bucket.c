@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * s3_bucket.c -- buckets of S3: list, create, head, delete, location.
+ */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "http/store/s3_ops.h"
+
+static const char *region_of(const struct s3 *s3)
+{
+	const char *region = s3->ep->daemon->conf->s3.region;
+
+	return region ? region : "us-east-1";
+}
+
+/* ---- ListBuckets ---- */
+
+static unsigned long buckets_max(struct s3 *s3)
+{
+	const char *text = s3_query(s3, "max-buckets");
+	unsigned long n = text ? strtoul(text, NULL, 10) : 10000;
+
+	return n < 1 || n > 10000 ? 10000 : n;
+}
+
+void s3_buckets_run(struct s3 *s3)
+{
+	const char *prefix = s3_query(s3, "prefix"), *after = s3_query(s3, "continuation-token"), *next = NULL;
+	struct s3_owner owner = { s3->who.user, NULL };
+	unsigned long n = 0, max = buckets_max(s3);
+	json_t *all, *one;
+	struct xml xml;
+	size_t i, len;
+	char *text;
+
+	if (!s3->who.user[0]) {
+		s3_reply_error(s3, S3_ACCESS_DENIED);
+		return;
+	}
+	all = users_buckets(s3->ep->users, &s3->who);
+	s3_out_buckets_begin(&xml, &owner);
+	json_array_foreach(all, i, one) {
+		const char *name = json_string_value(json_object_get(one, "name"));
+
+		if ((prefix && strncmp(name, prefix, strlen(prefix))) || (after && strcmp(name, after) <= 0))
+			continue;
+		if (n == max)
+			break;
+		next = name;
+		n++;
+		s3_out_bucket(&xml, name, json_integer_value(json_object_get(one, "created")), region_of(s3));
+	}
+	text = s3_out_buckets_end(&xml, prefix, i < json_array_size(all) ? next : NULL, &len);
+	json_decref(all);
+	s3_reply_xml(s3, 200, text, len);
+}
+
+/* ---- CreateBucket, DeleteBucket ---- */
+
+static enum s3_error create(struct s3 *s3)
+{
+	char location[64] = "";
+	enum canned_acl acl = ACL_PRIVATE;
+	const char *text;
+	enum s3_error error;
+	int rc;
+
+	error = s3_in_create_bucket(location, s3->body.text ? s3->body.text : "", s3->body.len, &s3->fault);
+	if (error)
+		return error;
+	error = s3_acl_parse(&text, s3_header(s3, "x-amz-acl"), &s3->fault);
+	if (!error && acl_parse(text, &acl))
+		error = s3_fault(&s3->fault, S3_INVALID_ARGUMENT, NULL);
+	if (error)
+		return error;
+	if (users_dataset(s3->ep->users, s3->bucket))
+		return s3_fault(&s3->fault, S3_BUCKET_ALREADY_EXISTS, "A dataset has this name.");
+	rc = names_bucket_open(s3->ep->names, s3->bucket);
+	if (rc)
+		return s3_names_error(s3, rc, S3_NO_SUCH_BUCKET);
+	rc = buckets_create(s3->ep->buckets, s3->bucket, s3->who.user, acl);
+	if (rc == -EALREADY)
+		return s3_fault(&s3->fault, S3_BUCKET_ALREADY_YOURS, NULL);
+	if (rc == -EEXIST)
+		return s3_fault(&s3->fault, S3_BUCKET_ALREADY_EXISTS, NULL);
+	if (rc)
+		return s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, "The registry did not answer (%s); try again.",
+				registry_error());
+	bucket_put(s3->config);
+	s3->config = s3_bucket_find(s3->ep, s3->bucket); /* who made it can use it */
+	return S3_OK;
+}
+
+void s3_bucket_create_run(struct s3 *s3)
+{
+	char where[S3_BUCKET_MAX + 2];
+	enum s3_error error = S3_OK;
+
+	if (!names_bucket_valid(s3->bucket))
+		error = S3_INVALID_BUCKET_NAME;
+	else if (!s3->who.user[0])
+		error = S3_ACCESS_DENIED;
+	if (!error)
+		error = create(s3);
+	if (error) {
+		s3_reply_error(s3, error);
+		return;
+	}
+	snprintf(where, sizeof(where), "/%s", s3->bucket);
+	http_add_header(s3->req, "Location", where);
+	s3_reply_empty(s3, 200);
+}
+
+void s3_bucket_delete_run(struct s3 *s3)
+{
+	int rc;
+
+	if (users_dataset(s3->ep->users, s3->bucket)) {
+		s3_fault(&s3->fault, S3_ACCESS_DENIED, "%s is a dataset: weir dataset rm removes it.", s3->bucket);
+		s3_reply_error(s3, S3_ACCESS_DENIED);
+		return;
+	}
+	rc = names_bucket_close(s3->ep->names, s3->bucket);
+	if (rc) {
+		s3_reply_names(s3, rc, S3_NO_SUCH_BUCKET);
+		return;
+	}
+	rc = buckets_remove(s3->ep->buckets, s3->bucket);
+	if (rc == -ENOENT) {
+		s3_reply_error(s3, S3_NO_SUCH_BUCKET);
+	} else if (rc) {
+		names_bucket_open(s3->ep->names, s3->bucket);
+		s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, "The registry did not answer (%s); try again.",
+			 registry_error());
+		s3_reply_error(s3, S3_SERVICE_UNAVAILABLE);
+	} else {
+		s3_reply_empty(s3, 204);
+	}
+}
+
+/* ---- HeadBucket, GetBucketLocation ---- */
+
+void s3_bucket_head_run(struct s3 *s3)
+{
+	http_add_header(s3->req, "x-amz-bucket-region", region_of(s3));
+	http_add_header(s3->req, "x-amz-access-point-alias", "false");
+	s3_reply_empty(s3, 200);
+}
+
+void s3_bucket_location_run(struct s3 *s3)
+{
+	size_t len;
+	char *text = s3_out_location(region_of(s3), &len);
+
+	s3_reply_xml(s3, 200, text, len);
+}

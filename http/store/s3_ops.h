@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * s3_ops.h -- the functions of the operations, for s3_table.c (see struct s3_handler).
+ */
+#ifndef WEIR_STORE_S3_OPS_H
+#define WEIR_STORE_S3_OPS_H
+
+#include "http/store/s3.h"
+
+/* s3_bucket.c */
+void s3_buckets_run(struct s3 *s3);
+void s3_bucket_create_run(struct s3 *s3);
+void s3_bucket_head_run(struct s3 *s3);
+void s3_bucket_delete_run(struct s3 *s3);
+void s3_bucket_location_run(struct s3 *s3);
+/* s3_list.c */
+void s3_list_run(struct s3 *s3);
+void s3_list_versions_run(struct s3 *s3);
+/* s3_put.c */
+enum s3_error s3_put_begin(struct s3 *s3);
+void s3_put_run(struct s3 *s3);
+/* s3_get.c */
+enum s3_error s3_get_begin(struct s3 *s3);
+void s3_get_run(struct s3 *s3);
+/* The version (NULL: the current one) of a key; a delete marker and what is not there are errors, with the headers that tell of
+ * them. On a worker. */
+enum s3_error s3_find(struct s3 *s3, const char *bucket, const char *key, const char *version, struct name_entry *entry);
+/* s3_send.c */
+struct s3_piece {
+	unsigned int status; /* 200, 206 */
+	uint64_t first, len;
+	const char *type; /* Content-Type */
+};
+/* Answers with these bytes of an entry; the headers were added. S3_OK: answered. */
+enum s3_error s3_send(struct s3 *s3, const struct name_entry *entry, const json_t *meta, const struct s3_piece *piece);
+/* Can it be answered without waiting for a disk or a peer? */
+bool s3_is_hot(struct s3 *s3, const struct name_entry *entry);
+/* Which bytes are its part `number`; on a worker. */
+enum s3_error s3_part_range(struct s3 *s3, const struct name_entry *entry, unsigned int number, struct http_range *out);
+/* s3_delete.c */
+void s3_delete_run(struct s3 *s3);
+void s3_delete_many_run(struct s3 *s3);
+
+#endif

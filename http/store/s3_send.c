@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * s3_send.c -- the bytes of an object to an S3 client: from this disk, or from an endpoint that has them.
+ */
+#include <errno.h>
+
+#include "http/s3/range.h"
+#include "http/store/reader.h"
+#include "http/store/repair.h"
+#include "http/store/s3_ops.h"
+
+enum s3_error s3_part_range(struct s3 *s3, const struct name_entry *entry, unsigned int number, struct http_range *out)
+{
+	if (s3_range_part(out, number, NULL, 0, entry->size))
+		return s3_fault(&s3->fault, S3_INVALID_PART_NUMBER, NULL);
+	return S3_OK;
+}
+
+bool s3_is_hot(struct s3 *s3, const struct name_entry *entry)
+{
+	struct version v;
+	struct held *held;
+	bool hot;
+
+	if (http_method(s3->req) == HTTP_HEAD)
+		return true;
+	if (entry->nparts || version_parse(&v, entry->version))
+		return false;
+	held = held_hot(s3->ep->held, &v);
+	if (!held)
+		return false;
+	hot = held_ready(held, 0, entry->size);
+	held_put(held);
+	return hot;
+}
+
+enum s3_error s3_send(struct s3 *s3, const struct name_entry *entry, const json_t *meta, const struct s3_piece *piece)
+{
+	struct reader_job job = { .status = piece->status,
+				  .first = piece->first,
+				  .len = piece->len,
+				  .head = http_method(s3->req) == HTTP_HEAD,
+				  .type = piece->type,
+				  .holders = entry->holders,
+				  .nholders = entry->nholders,
+				  .kept = &s3->reader };
+	struct held *held = NULL;
+	int rc;
+
+	(void)meta;
+	if (version_parse(&job.version, entry->version))
+		return s3_fault(&s3->fault, S3_INTERNAL, NULL);
+	s3_add_ids(s3);
+	s3->answered = true;
+	if (job.head) {
+		reader_reply_local(s3->ep, s3->req, NULL, &job);
+		return S3_OK;
+	}
+	rc = held_get(s3->ep->held, &job.version, &held);
+	if (!rc) {
+		reader_reply_local(s3->ep, s3->req, held, &job);
+		held_put(held);
+		return S3_OK;
+	}
+	if (rc == -EBADMSG)
+		repair_queue(s3->ep->repair, &job.version);
+	else if (rc == -ENOENT)
+		repair_missing(s3->ep->repair, s3->bucket, entry);
+	reader_reply_relay(s3->ep, s3->req, &job);
+	return S3_OK;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * s3_table.c -- which functions do which operation (s3.h). What is not here is answered NotImplemented.
+ */
+#include "http/store/s3_ops.h"
+
+const struct s3_handler s3_handlers[S3_OPS_N] = {
+	/* buckets */
+	[S3_OP_ListBuckets] = { NULL, s3_buckets_run, true },
+	[S3_OP_CreateBucket] = { NULL, s3_bucket_create_run, false },
+	[S3_OP_HeadBucket] = { NULL, s3_bucket_head_run, false },
+	[S3_OP_DeleteBucket] = { NULL, s3_bucket_delete_run, false },
+	[S3_OP_GetBucketLocation] = { NULL, s3_bucket_location_run, false },
+	/* listings */
+	[S3_OP_ListObjects] = { NULL, s3_list_run, false },
+	[S3_OP_ListObjectsV2] = { NULL, s3_list_run, false },
+	[S3_OP_ListObjectVersions] = { NULL, s3_list_versions_run, false },
+	/* objects */
+	[S3_OP_PutObject] = { s3_put_begin, s3_put_run, false },
+	[S3_OP_GetObject] = { s3_get_begin, s3_get_run, true },
+	[S3_OP_HeadObject] = { s3_get_begin, s3_get_run, true },
+	[S3_OP_DeleteObject] = { NULL, s3_delete_run, false },
+	[S3_OP_DeleteObjects] = { NULL, s3_delete_many_run, true },
+};
