@@ -60,6 +60,8 @@ store_src    += http/store/answer.c http/store/buckets.c http/store/chunks.c htt
 store_src    += http/store/inbound.c http/store/inside_api.c http/store/jobs.c http/store/manifest.c http/store/metrics.c
 store_src    += http/store/object.c http/store/peers.c http/store/placement.c http/store/presence.c http/store/put.c http/store/reader.c
 store_src    += http/store/relay.c http/store/repair.c http/store/scrub.c http/store/staged.c http/store/transfer.c
+store_src    += http/store/segment.c http/store/segments.c http/store/segments_compact.c http/store/segments_index.c
+store_src    += http/store/segments_round.c
 store_src    += http/store/upload.c
 store_src    += http/store/s3.c http/store/s3_auth.c http/store/s3_body.c http/store/s3_bucket.c http/store/s3_delete.c http/store/s3_get.c
 store_src    += http/store/s3_list.c http/store/s3_meta.c http/store/s3_put.c http/store/s3_reply.c http/store/s3_send.c http/store/s3_table.c
@@ -177,7 +179,7 @@ unit_ns       += test_ns_pick test_ns_query test_ns_wire test_ns_zone
 unit_s3       :=
 
 unit_store    :=
-unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement
+unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement test_store_segments
 unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op
 
 unit_gateway  := test_neighbours test_rank

@@ -16,9 +16,13 @@
 #include "http/store/chunks.h"
 #include "lib/log.h"
 
+#define MEMORY_MAX (48u << 20) /* for small versions that are being received */
+
 struct chunks {
 	int root;
 	struct commit *commit;
+	struct segments *segments;
+	atomic_size_t memory;
 	uint64_t reserve_bytes;
 	double reserve_fraction;
 	atomic_uint serial;
@@ -83,6 +87,7 @@ static int sweep(int root)
 int chunks_open(struct chunks **out, const struct chunks_options *options)
 {
 	struct chunks *c = calloc(1, sizeof(*c));
+	struct segments_options segments = { 0 };
 	int rc;
 
 	if (!c)
@@ -104,6 +109,11 @@ int chunks_open(struct chunks **out, const struct chunks_options *options)
 		rc = sweep(c->root);
 	if (!rc)
 		rc = commit_new(&c->commit, c->root);
+	if (options->segments)
+		segments = *options->segments;
+	segments.dir = options->dir;
+	if (!rc)
+		rc = segments_open(&c->segments, c->root, &segments);
 	if (rc)
 		goto fail;
 	*out = c;
@@ -117,10 +127,18 @@ void chunks_close(struct chunks *c)
 {
 	if (!c)
 		return;
+	segments_close(c->segments);
 	commit_free(c->commit);
 	if (c->root >= 0)
 		close(c->root);
 	free(c);
+}
+
+void chunks_kill(struct chunks *c)
+{
+	segments_kill(c->segments);
+	c->segments = NULL;
+	chunks_close(c);
 }
 
 int chunks_root(const struct chunks *c)
@@ -131,6 +149,34 @@ int chunks_root(const struct chunks *c)
 struct commit *chunks_commit(const struct chunks *c)
 {
 	return c->commit;
+}
+
+struct segments *chunks_segments(const struct chunks *c)
+{
+	return c->segments;
+}
+
+void chunks_counts(const struct chunks *c, unsigned long *rounds, unsigned long *jobs)
+{
+	struct segments_counts small;
+
+	commit_counts(c->commit, rounds, jobs);
+	segments_count(c->segments, &small);
+	*rounds += small.rounds;
+	*jobs += small.jobs;
+}
+
+bool chunks_memory_take(struct chunks *c, size_t bytes)
+{
+	if (atomic_fetch_add(&c->memory, bytes) + bytes <= MEMORY_MAX)
+		return true;
+	chunks_memory_give(c, bytes);
+	return false;
+}
+
+void chunks_memory_give(struct chunks *c, size_t bytes)
+{
+	atomic_fetch_sub(&c->memory, bytes);
 }
 
 char *chunks_folder(const struct version *v, char path[COMMIT_PATH])
@@ -184,10 +230,40 @@ bool chunks_has(const struct chunks *c, const struct version *v)
 {
 	char path[COMMIT_PATH];
 
-	return !faccessat(c->root, chunks_path(v, path), F_OK, 0);
+	return segments_has(c->segments, v) || !faccessat(c->root, chunks_path(v, path), F_OK, 0);
 }
 
-int chunks_forget(struct chunks *c, const struct version *v)
+int chunks_stored(const struct chunks *c, const struct version *v, int64_t *when)
+{
+	struct segments_found found;
+	struct segment_record head;
+	char path[COMMIT_PATH];
+	struct stat st;
+	int rc = segments_find(c->segments, v, &found);
+
+	if (!rc) {
+		segment_file_put(found.file);
+		rc = segments_head(c->segments, &found.place, &head);
+		*when = rc ? *when : head.stored;
+		return rc;
+	}
+	if (fstatat(c->root, chunks_path(v, path), &st, 0))
+		return -errno;
+	*when = st.st_ctim.tv_sec;
+	return 0;
+}
+
+int chunks_forget_packed(struct chunks *c, const struct version *v)
+{
+	struct segments_job job = { .what = SEGMENTS_FORGET, .version = *v };
+
+	if (!segments_has(c->segments, v))
+		return 0;
+	segments_begin(c->segments, &job);
+	return segments_wait(c->segments, &job);
+}
+
+static int forget_file(struct chunks *c, const struct version *v)
 {
 	struct commit_job job = { .fd = -1 };
 	char path[COMMIT_PATH];
@@ -197,6 +273,88 @@ int chunks_forget(struct chunks *c, const struct version *v)
 	chunks_folder(v, job.folder);
 	commit_begin(c->commit, &job);
 	return commit_wait(c->commit, &job);
+}
+
+struct members {
+	const struct version *group;
+	struct version *v;
+	size_t n, room;
+};
+
+static int member_add(void *arg, const struct version *v)
+{
+	struct members *m = arg;
+
+	if (!version_same_group(v, m->group))
+		return 0;
+	if (m->n == m->room) {
+		size_t room = m->room ? 2 * m->room : 64;
+		struct version *more = realloc(m->v, room * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		m->v = more;
+		m->room = room;
+	}
+	m->v[m->n++] = *v;
+	return 0;
+}
+
+/* All at once, so that they share a round. */
+static int forget_members(struct chunks *c, const struct members *m)
+{
+	struct segments_job *jobs = calloc(m->n + 1, sizeof(*jobs));
+	int rc = jobs ? 0 : -ENOMEM, one;
+
+	for (size_t i = 0; jobs && i < m->n; i++) {
+		jobs[i].what = SEGMENTS_FORGET;
+		jobs[i].version = m->v[i];
+		segments_begin(c->segments, &jobs[i]);
+	}
+	for (size_t i = 0; jobs && i < m->n; i++) {
+		one = segments_wait(c->segments, &jobs[i]);
+		rc = rc ? rc : one;
+	}
+	free(jobs);
+	return rc;
+}
+
+static int each_in_folder(const struct chunks *c, const char *path,
+			  int (*fn)(void *arg, const struct version *v), void *arg);
+
+static int forget_group(struct chunks *c, const struct version *v)
+{
+	struct commit_job job = { .fd = -1 };
+	struct members m = { .group = v };
+	char path[COMMIT_PATH];
+	int rc;
+
+	chunks_folder(v, job.folder);
+	rc = segments_each(c->segments, v, VERSION_GROUP_BYTES, member_add, &m);
+	if (!rc && m.n)
+		rc = forget_members(c, &m);
+	m.n = 0;
+	if (!rc)
+		rc = each_in_folder(c, job.folder, member_add, &m);
+	for (size_t i = 0; !rc && i < m.n; i++)
+		if (unlinkat(c->root, chunks_path(&m.v[i], path), 0) && errno != ENOENT)
+			rc = -errno;
+	if (!rc && m.n) {
+		commit_begin(c->commit, &job);
+		rc = commit_wait(c->commit, &job);
+	}
+	free(m.v);
+	return rc;
+}
+
+int chunks_forget(struct chunks *c, const struct version *v)
+{
+	int rc;
+
+	if (version_is_group(v))
+		return forget_group(c, v);
+	rc = chunks_forget_packed(c, v);
+	return rc ? rc : forget_file(c, v);
 }
 
 static int each_in_folder(const struct chunks *c, const char *path,
@@ -225,7 +383,7 @@ static int each_in_folder(const struct chunks *c, const char *path,
 int chunks_each(const struct chunks *c, int (*fn)(void *arg, const struct version *v), void *arg)
 {
 	char path[COMMIT_PATH];
-	int rc = 0;
+	int rc = segments_each(c->segments, NULL, 0, fn, arg);
 
 	for (unsigned int i = 0; !rc && i < 4096; i++) {
 		snprintf(path, sizeof(path), "d/%x/%02x", i >> 8, i & 255);

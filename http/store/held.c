@@ -23,6 +23,8 @@ struct held {
 	atomic_uint refs;
 	int fd;
 	struct stat st;
+	uint64_t base, length; /* where in the file the version lies */
+	struct segments_found packed; /* file NULL: it has a file of its own */
 	struct manifest manifest;
 	pthread_mutex_t lock; /* what follows */
 	uint8_t *checked;     /* a bit a chunk */
@@ -73,7 +75,9 @@ static void held_free(struct held *h)
 	if (h->thing && h->free_thing)
 		h->free_thing(h->thing);
 	pthread_mutex_destroy(&h->lock);
-	close(h->fd);
+	if (h->fd >= 0)
+		close(h->fd);
+	segment_file_put(h->packed.file);
 	free(h->checked);
 	free(h);
 }
@@ -138,17 +142,23 @@ static bool still_same(const struct held *h)
 {
 	struct stat st;
 
-	return !fstat(h->fd, &st) && st.st_nlink && st.st_size == h->st.st_size &&
+	if (fstat(h->fd, &st))
+		return false;
+	if (h->packed.file)
+		return segments_same(chunks_segments(h->cache->chunks), &h->version, &h->packed, &st);
+	return st.st_nlink && st.st_size == h->st.st_size &&
 	       st.st_ctim.tv_sec == h->st.st_ctim.tv_sec &&
 	       st.st_ctim.tv_nsec == h->st.st_ctim.tv_nsec;
 }
 
-static int read_exact(int fd, void *buf, size_t len, uint64_t offset)
+static int read_exact(const struct held *h, void *buf, size_t len, uint64_t offset)
 {
 	uint8_t *p = buf;
 
+	offset += h->base;
+
 	while (len) {
-		ssize_t n = pread(fd, p, len, (off_t)offset);
+		ssize_t n = pread(h->fd, p, len, (off_t)offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -164,13 +174,13 @@ static int read_exact(int fd, void *buf, size_t len, uint64_t offset)
 static int read_head(struct held *h)
 {
 	uint8_t raw[FOOTER_SIZE];
-	uint64_t end = (uint64_t)h->st.st_size;
+	uint64_t end = h->length;
 	char head[HEAD_MAX];
 	struct footer f;
 
-	if (end < FOOTER_SIZE || read_exact(h->fd, raw, sizeof(raw), end - FOOTER_SIZE) ||
+	if (end < FOOTER_SIZE || read_exact(h, raw, sizeof(raw), end - FOOTER_SIZE) ||
 	    footer_decode(&f, raw, end) ||
-	    read_exact(h->fd, head, f.head_len, end - FOOTER_SIZE - f.head_len) ||
+	    read_exact(h, head, f.head_len, end - FOOTER_SIZE - f.head_len) ||
 	    crc32c(0, head, f.head_len) != f.head_crc ||
 	    manifest_decode(&h->manifest, head, f.head_len) || h->manifest.size != f.size ||
 	    !version_equal(&h->manifest.version, &h->version))
@@ -179,25 +189,58 @@ static int read_head(struct held *h)
 	return h->checked ? 0 : -ENOMEM;
 }
 
+/* A place in a segment, or a file of its own. */
+static int open_data(struct held *h)
+{
+	struct chunks *c = h->cache->chunks;
+	struct segments *segments = chunks_segments(c);
+	char path[COMMIT_PATH];
+	int rc;
+
+	/* A segment that was compacted between the two steps is somewhere else at the second try. */
+	for (int tries = 0; tries < 3; tries++) {
+		rc = segments_find(segments, &h->version, &h->packed);
+		if (rc)
+			break;
+		segments_path(h->packed.place.segment, path, sizeof(path));
+		h->fd = openat(chunks_root(c), path, O_RDONLY | O_CLOEXEC);
+		if (h->fd >= 0)
+			break;
+		rc = -errno;
+		segment_file_put(h->packed.file);
+		h->packed.file = NULL;
+	}
+	if (rc == -ENOENT) {
+		h->fd = openat(chunks_root(c), chunks_path(&h->version, path), O_RDONLY | O_CLOEXEC);
+		rc = h->fd < 0 ? -errno : 0;
+	}
+	if (!rc && fstat(h->fd, &h->st))
+		rc = -errno;
+	if (rc)
+		return rc;
+	h->length = (uint64_t)h->st.st_size;
+	if (h->packed.file) {
+		h->base = h->packed.place.offset + SEGMENT_HEADER;
+		h->length = h->packed.place.length;
+	}
+	return 0;
+}
+
 static int held_open(struct held_cache *cache, const struct version *v, struct held **out)
 {
 	struct held *h = calloc(1, sizeof(*h));
-	char path[COMMIT_PATH];
 	int rc;
 
 	if (!h)
 		return -ENOMEM;
 	h->cache = cache;
 	h->version = *v;
-	h->fd = openat(chunks_root(cache->chunks), chunks_path(v, path), O_RDONLY | O_CLOEXEC);
-	if (h->fd < 0) {
-		rc = -errno;
-		free(h);
-		return rc;
-	}
+	h->fd = -1;
 	pthread_mutex_init(&h->lock, NULL);
 	h->refs = 1;
-	rc = fstat(h->fd, &h->st) ? -errno : read_head(h);
+	rc = open_data(h);
+	if (!rc)
+		rc = read_head(h);
 	if (rc) {
 		held_free(h);
 		return rc;
@@ -286,6 +329,11 @@ const struct manifest *held_manifest(const struct held *h)
 	return &h->manifest;
 }
 
+uint64_t held_base(const struct held *h)
+{
+	return h->base;
+}
+
 int held_fd(const struct held *h)
 {
 	int fd = fcntl(h->fd, F_DUPFD_CLOEXEC, 0);
@@ -298,7 +346,7 @@ static bool resident(const struct held *h, uint64_t first, uint64_t len)
 {
 	static const size_t step = 64u << 20;
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	uint64_t at = first / page * page, end = first + len;
+	uint64_t at = (h->base + first) / page * page, end = h->base + first + len;
 	unsigned char *vec = malloc(step / page);
 	bool all = vec != NULL;
 
@@ -402,7 +450,7 @@ static int record_load(const struct held *h, uint64_t chunk, struct chunk_record
 	uint32_t len = chunk_length(size, chunk);
 	uint8_t raw[RECORD_MAX];
 
-	if (read_exact(h->fd, raw, record_length(len), record_offset(size, chunk)))
+	if (read_exact(h, raw, record_length(len), record_offset(size, chunk)))
 		return -EBADMSG;
 	return record_decode(rec, chunk, len, raw);
 }
@@ -424,7 +472,7 @@ static int block_load(struct held_cursor *cur, uint64_t block)
 			return -EBADMSG;
 		cur->chunk = chunk;
 	}
-	if (read_exact(h->fd, cur->buf, len, at) ||
+	if (read_exact(h, cur->buf, len, at) ||
 	    crc32c(0, cur->buf, len) != cur->record.blocks[i]) {
 		cur->chunk = UINT64_MAX; /* loaded anew after a repair */
 		return -EBADMSG;
@@ -463,7 +511,7 @@ int held_repair(struct held *h, uint64_t chunk, const void *data, uint32_t len)
 	struct chunk_record rec;
 	char path[COMMIT_PATH];
 	const uint8_t *p = data;
-	uint64_t at = chunk * CHUNK_SIZE;
+	uint64_t at = h->base + chunk * CHUNK_SIZE;
 	uint8_t sha256[32];
 	int fd, rc = 0;
 
@@ -472,8 +520,11 @@ int held_repair(struct held *h, uint64_t chunk, const void *data, uint32_t len)
 	sha256_once(data, len, sha256);
 	if (memcmp(sha256, rec.sha256, 32))
 		return -EBADMSG;
-	fd = openat(chunks_root(h->cache->chunks), chunks_path(&h->version, path),
-		    O_WRONLY | O_CLOEXEC);
+	if (h->packed.file)
+		segments_path(h->packed.place.segment, path, sizeof(path));
+	else
+		chunks_path(&h->version, path);
+	fd = openat(chunks_root(h->cache->chunks), path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	while (len && !rc) {

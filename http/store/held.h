@@ -37,8 +37,10 @@ void held_drop(struct held_cache *cache, const struct version *v);
 const struct manifest *held_manifest(const struct held *h);
 /* May [first, first+len) be sent straight from the file? */
 bool held_ready(struct held *h, uint64_t first, uint64_t len);
-/* A descriptor of the file for sendfile, to be closed by the taker; or -errno. */
+/* A descriptor of the file for sendfile, to be closed by the taker; or -errno. The version's first
+ * byte is at held_base() of it. */
 int held_fd(const struct held *h);
+uint64_t held_base(const struct held *h);
 
 /* Something small that the server keeps for a hot object (a ready answer), freed with it. */
 void *held_attached(struct held *h);

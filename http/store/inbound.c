@@ -141,14 +141,21 @@ bool inbound_give(struct inbound *in, const struct version *v, bool keep)
 
 void inbound_forget(struct inbound *in, const struct version *v)
 {
-	struct entry **p;
+	struct entry **p = &in->bucket[v->id[0]];
+	bool group = version_is_group(v);
 
 	pthread_mutex_lock(&in->lock);
-	p = find(in, v);
-	if (*p && (*p)->lent)
-		(*p)->dropped = true;
-	else if (*p)
-		drop(in, p);
+	while (*p) {
+		struct entry *e = *p;
+		bool meant = group ? version_same_group(&e->version, v) : version_equal(&e->version, v);
+
+		if (meant && !e->lent) {
+			drop(in, p);
+			continue;
+		}
+		e->dropped |= meant;
+		p = &e->next;
+	}
 	pthread_mutex_unlock(&in->lock);
 }
 

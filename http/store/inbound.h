@@ -23,7 +23,7 @@ int inbound_take(struct inbound *in, const struct version *v, const char *from, 
 /* Gives it back; keep false: it is done (or spoilt) and freed. True: it was to be dropped
  * meanwhile, which is the giver's to do for what it made of it. */
 bool inbound_give(struct inbound *in, const struct version *v, bool keep);
-/* Drops it, at once or when it is given back. */
+/* Drops it (of a group: all of them), at once or when it is given back. */
 void inbound_forget(struct inbound *in, const struct version *v);
 /* That endpoint has started anew: what it was sending will never be finished. */
 void inbound_forget_from(struct inbound *in, const char *from);

@@ -93,7 +93,7 @@ static void collect(void *arg)
 	count(x, REPAIRED, atomic_load(&ep->counts.repaired));
 	count(x, FETCHED, atomic_load(&ep->counts.fetched));
 	count(x, ORPHANS, atomic_load(&ep->counts.orphans));
-	commit_counts(chunks_commit(ep->chunks), &rounds, &jobs);
+	chunks_counts(ep->chunks, &rounds, &jobs);
 	count(x, ROUNDS, rounds);
 	count(x, COMMITS, jobs);
 	if (!chunks_space(ep->chunks, &space)) {

@@ -136,8 +136,8 @@ enum http_next reader_reply_local(struct endpoint *ep, struct http_req *req, str
 		int fd = held_fd(held);
 
 		if (fd >= 0)
-			return http_reply_fd(req, job->status, type_of(job), fd, job->first,
-					     job->len);
+			return http_reply_fd(req, job->status, type_of(job), fd,
+					     held_base(held) + job->first, job->len);
 	}
 	r = reader_new(ep, req, job);
 	if (r)

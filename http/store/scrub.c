@@ -78,13 +78,13 @@ static int collect(void *arg, const struct version *v)
 /* Is the version another one than its name's, and not just being written? */
 static void check_name(struct scrub *s, const struct manifest *m)
 {
-	char path[COMMIT_PATH], hex[VERSION_STRLEN];
+	char hex[VERSION_STRLEN];
 	struct name_entry entry;
-	struct stat st;
+	int64_t stored;
 	int rc;
 
-	if (fstatat(chunks_root(s->ep->chunks), chunks_path(&m->version, path), &st, 0) ||
-	    st.st_ctim.tv_sec + ORPHAN_AGE_S > time(NULL))
+	if (chunks_stored(s->ep->chunks, &m->version, &stored) ||
+	    stored + ORPHAN_AGE_S > time(NULL))
 		return;
 	rc = names_get(s->ep->names, m->bucket, m->key, &entry);
 	version_format(&m->version, hex);

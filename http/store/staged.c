@@ -2,8 +2,10 @@
 /*
  * staged.c -- a version that is being written (staged.h).
  *
- * Memory does not grow with the object: the first chunk's record is kept here (most objects have
- * no other), later ones go to an unlinked file and are copied behind the data at the end.
+ * A small version stays in memory and goes to a segment when it is committed. One that grows beyond
+ * SEGMENT_SMALL goes to a file; then memory does not grow with the object: the first chunk's record
+ * is kept here (most objects have no other), later ones go to an unlinked file and are copied
+ * behind the data at the end.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +17,10 @@
 struct staged {
 	struct chunks *chunks;
 	struct version version;
-	int fd, records_fd;	     /* the file; encoded records from number 1 on, or -1 */
+	uint8_t *small;		     /* the version while it is small, else NULL */
+	size_t small_len, small_room;
+	struct segments_job small_job;
+	int fd, records_fd;	     /* the file, or -1; encoded records from number 1 on, or -1 */
 	_Atomic uint64_t done, size; /* complete chunks, their bytes; read by senders too */
 	uint8_t first[RECORD_MAX];   /* encoded record of chunk 0 */
 	/* the chunk under way */
@@ -27,30 +32,65 @@ struct staged {
 	/* the whole, when it is a stream of more than one chunk; one chunk's hash is the whole's */
 	struct sha256 *whole;
 	struct commit_job job;
-	bool committing, committed;
+	bool committing, committed, discarded;
 };
+
+#define SMALL_FIRST (8u << 10) /* bytes of memory that it begins with; doubled */
 
 int staged_new(struct staged **out, struct chunks *c, const struct version *v)
 {
 	struct staged *s = calloc(1, sizeof(*s));
-	int rc;
 
 	if (!s)
 		return -ENOMEM;
 	s->chunks = c;
 	s->version = *v;
-	s->records_fd = -1;
-	chunks_temporary(c, v, s->job.from);
-	chunks_path(v, s->job.to);
-	chunks_folder(v, s->job.folder);
-	s->fd = openat(chunks_root(c), s->job.from, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	s->fd = s->records_fd = -1;
+	*out = s;
+	return 0;
+}
+
+static void small_free(struct staged *s)
+{
+	chunks_memory_give(s->chunks, s->small_room);
+	free(s->small);
+	s->small = NULL;
+	s->small_room = s->small_len = 0;
+}
+
+/* Room for so many bytes; false: it is to become a file. */
+static bool small_grow(struct staged *s, size_t room)
+{
+	size_t want = s->small_room ? s->small_room : SMALL_FIRST;
+	uint8_t *more;
+
+	if (room <= s->small_room)
+		return true;
+	while (want < room)
+		want *= 2;
+	if (room > SEGMENT_RECORD || !chunks_memory_take(s->chunks, want - s->small_room))
+		return false;
+	more = realloc(s->small, want);
+	if (!more) {
+		chunks_memory_give(s->chunks, want - s->small_room);
+		return false;
+	}
+	s->small = more;
+	s->small_room = want;
+	return true;
+}
+
+static int file_new(struct staged *s)
+{
+	chunks_temporary(s->chunks, &s->version, s->job.from);
+	chunks_path(&s->version, s->job.to);
+	chunks_folder(&s->version, s->job.folder);
+	s->fd = openat(chunks_root(s->chunks), s->job.from, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (s->fd < 0) {
-		rc = -errno;
-		free(s);
-		return rc;
+		s->job.from[0] = 0;
+		return -errno;
 	}
 	s->job.fd = s->fd;
-	*out = s;
 	return 0;
 }
 
@@ -60,11 +100,13 @@ void staged_free(struct staged *s)
 		return;
 	if (s->committing)
 		staged_commit_wait(s);
-	if (!s->committed)
+	if (!s->committed && s->fd >= 0)
 		unlinkat(chunks_root(s->chunks), s->job.from, 0);
 	if (s->records_fd >= 0)
 		close(s->records_fd);
-	close(s->fd);
+	if (s->fd >= 0)
+		close(s->fd);
+	small_free(s);
 	sha256_drop(s->sha);
 	sha256_drop(s->whole);
 	free(s);
@@ -72,6 +114,10 @@ void staged_free(struct staged *s)
 
 void staged_discard(struct staged *s)
 {
+	s->discarded = true;
+	small_free(s);
+	if (s->fd < 0)
+		return;
 	unlinkat(chunks_root(s->chunks), s->job.from, 0);
 	if (ftruncate(s->fd, 0))
 		return; /* the space comes back with the descriptor's end */
@@ -92,6 +138,37 @@ static int write_all(int fd, const void *data, size_t len, uint64_t offset)
 		len -= (size_t)n;
 		offset += (uint64_t)n;
 	}
+	return 0;
+}
+
+/* It is small no more, or memory is short. */
+static int become_file(struct staged *s)
+{
+	int rc = file_new(s);
+
+	if (!rc && s->small_len)
+		rc = write_all(s->fd, s->small, s->small_len, 0);
+	if (!rc)
+		small_free(s);
+	return rc;
+}
+
+/* Writes at an offset of the version, wherever it is kept by then. */
+static int put_bytes(struct staged *s, const void *data, size_t len, uint64_t offset)
+{
+	int rc = 0;
+
+	if (s->discarded)
+		return -EIO;
+	if (s->fd < 0 && !small_grow(s, (size_t)offset + len))
+		rc = become_file(s);
+	if (rc)
+		return rc;
+	if (s->fd >= 0)
+		return write_all(s->fd, data, len, offset);
+	memcpy(s->small + offset, data, len);
+	if (offset + len > s->small_len)
+		s->small_len = (size_t)offset + len;
 	return 0;
 }
 
@@ -147,7 +224,10 @@ int staged_chunk_add(struct staged *s, const void *data, size_t len)
 		return -EINVAL;
 	if (len > CHUNK_SIZE - s->fill)
 		return -EFBIG;
-	rc = write_all(s->fd, data, len, s->number * (uint64_t)CHUNK_SIZE + s->fill);
+	/* What is longer than a segment takes is a file from there on. */
+	rc = s->fd < 0 && !s->discarded && s->fill + len > SEGMENT_SMALL ? become_file(s) : 0;
+	if (!rc)
+		rc = put_bytes(s, data, len, s->number * (uint64_t)CHUNK_SIZE + s->fill);
 	if (rc)
 		return rc;
 	sha256_add(s->sha, data, len);
@@ -265,8 +345,16 @@ uint64_t staged_size(const struct staged *s)
 
 ssize_t staged_read(const struct staged *s, void *buf, size_t len, uint64_t offset)
 {
-	ssize_t n = pread(s->fd, buf, len, (off_t)offset);
+	ssize_t n;
 
+	if (s->fd < 0) {
+		if (offset >= s->size)
+			return 0;
+		n = (ssize_t)(s->size - offset < len ? s->size - offset : len);
+		memcpy(buf, s->small + offset, (size_t)n);
+		return n;
+	}
+	n = pread(s->fd, buf, len, (off_t)offset);
 	return n < 0 ? -errno : n;
 }
 
@@ -294,7 +382,7 @@ static int write_records(struct staged *s)
 
 	if (!s->done)
 		return 0;
-	rc = write_all(s->fd, s->first, record_length(chunk_length(s->size, 0)),
+	rc = put_bytes(s, s->first, record_length(chunk_length(s->size, 0)),
 		       record_offset(s->size, 0));
 	to = record_offset(s->size, 1);
 	left = record_offset(s->size, s->done) - to;
@@ -333,12 +421,15 @@ int staged_finish(struct staged *s, const struct manifest *m)
 			     .head_crc = crc32c(0, head, head_len) };
 	footer_encode(&f, footer);
 	if (!rc)
-		rc = write_all(s->fd, head, head_len, at);
+		rc = put_bytes(s, head, head_len, at);
 	if (!rc)
-		rc = write_all(s->fd, footer, sizeof(footer), at + head_len);
+		rc = put_bytes(s, footer, sizeof(footer), at + head_len);
 	free(head);
 	/* A retried chunk may have been longer before: nothing may lie behind the footer. */
-	if (!rc && ftruncate(s->fd, (off_t)(at + head_len + FOOTER_SIZE)))
+	at += head_len + FOOTER_SIZE;
+	if (!rc && s->fd < 0)
+		s->small_len = (size_t)at;
+	else if (!rc && ftruncate(s->fd, (off_t)at))
 		rc = -errno;
 	return rc;
 }
@@ -346,15 +437,27 @@ int staged_finish(struct staged *s, const struct manifest *m)
 void staged_commit_begin(struct staged *s)
 {
 	s->committing = true;
-	commit_begin(chunks_commit(s->chunks), &s->job);
+	if (s->fd >= 0) {
+		commit_begin(chunks_commit(s->chunks), &s->job);
+		return;
+	}
+	s->small_job = (struct segments_job){ .what = SEGMENTS_STORE,
+					      .version = s->version,
+					      .data = s->small,
+					      .len = (uint32_t)s->small_len };
+	segments_begin(chunks_segments(s->chunks), &s->small_job);
 }
 
 int staged_commit_wait(struct staged *s)
 {
-	int rc = commit_wait(chunks_commit(s->chunks), &s->job);
+	int rc = s->fd < 0 ? segments_wait(chunks_segments(s->chunks), &s->small_job)
+			   : commit_wait(chunks_commit(s->chunks), &s->job);
 
 	s->committing = false;
 	if (!rc)
 		s->committed = true;
+	/* Fetched anew while memory was short: the file counts, not what it was to replace. */
+	if (!rc && s->fd >= 0 && s->size <= SEGMENT_SMALL)
+		rc = chunks_forget_packed(s->chunks, &s->version);
 	return rc;
 }

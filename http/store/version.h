@@ -39,4 +39,18 @@ static inline bool version_equal(const struct version *a, const struct version *
 	return !memcmp(a->id, b->id, VERSION_BYTES);
 }
 
+/* A group: versions whose ids begin alike, told apart by the last four bytes (the parts of a
+ * multipart upload). The id with four zeros stands for all of them. */
+#define VERSION_GROUP_BYTES 12
+
+static inline bool version_is_group(const struct version *v)
+{
+	return !(v->id[12] | v->id[13] | v->id[14] | v->id[15]);
+}
+
+static inline bool version_same_group(const struct version *a, const struct version *b)
+{
+	return !memcmp(a->id, b->id, VERSION_GROUP_BYTES);
+}
+
 #endif

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * segments_round.c -- the thread that appends to segments (segments_int.h): group commit.
+ *
+ * A round, in this order: the records are written behind the last one, fdatasync(2), the index's
+ * transaction is committed, those that wait are woken. What fails before the commit has not
+ * happened: the file is cut where the round began, and when a sync failed nothing more is
+ * written to that file, for its pages may be called clean and not be on the disk.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "http/store/segments_int.h"
+#include "lib/log.h"
+
+#define ROUND_JOBS  256	       /* at most in one round */
+#define ROUND_BYTES (16u << 20)
+#define AHEAD	    (4u << 20) /* disk space is taken so much at once */
+
+struct round {
+	struct segments *s;
+	MDB_txn *txn;
+	uint32_t begin, end;
+	struct iovec iov[4 * ROUND_JOBS]; /* IOV_MAX */
+	int niov;
+	uint8_t heads[2 * ROUND_JOBS][SEGMENT_HEADER];
+	unsigned int nheads;
+};
+
+static const uint8_t zeros[SEGMENT_ALIGN];
+
+static void seal(struct segments *s)
+{
+	struct segment_file *f = s->active;
+
+	if (s->active_fd < 0)
+		return;
+	/* Room that was taken ahead is given back. */
+	if (f && !ftruncate(s->active_fd, (off_t)f->row.end))
+		file_remember(f, s->active_fd);
+	close(s->active_fd);
+	s->active_fd = -1;
+	s->active = NULL;
+	pthread_cond_signal(&s->wake);
+}
+
+/* A new file, durable under its name before anything is appended. */
+static int begin_segment(struct segments *s)
+{
+	uint32_t number = s->files ? s->files->number + 1 : 1;
+	uint8_t head[SEGMENT_HEADER];
+	struct segment_file *f;
+	char path[32];
+	int fd, rc = 0;
+
+	segment_head_encode(number, head);
+	fd = openat(s->root, segments_path(number, path, sizeof(path)),
+		    O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return errno == EDQUOT ? -ENOSPC : -errno;
+	if (pwrite(fd, head, sizeof(head), 0) != sizeof(head))
+		rc = errno == EDQUOT || !errno ? -ENOSPC : -errno;
+	else if (fsync(fd) || fsync(s->folder))
+		rc = -errno;
+	pthread_mutex_lock(&s->lock);
+	f = rc ? NULL : file_add(s, number);
+	if (f) {
+		f->row.end = SEGMENT_HEADER;
+		f->dirty = true;
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (!f) {
+		unlinkat(s->root, path, 0);
+		close(fd);
+		return rc ? rc : -ENOMEM;
+	}
+	file_remember(f, fd);
+	s->active = f;
+	s->active_fd = fd;
+	s->allocated = SEGMENT_HEADER;
+	return 0;
+}
+
+static void add_iov(struct round *r, const void *data, size_t len)
+{
+	if (len)
+		r->iov[r->niov++] = (struct iovec){ (void *)data, len };
+}
+
+static int add_record(struct round *r, const struct segment_record *rec, const void *data,
+		      struct segment_place *at)
+{
+	uint8_t *head = r->heads[r->nheads++];
+	uint32_t room = segment_room(rec->length);
+
+	*at = (struct segment_place){ r->s->active->number, r->end, rec->length };
+	segment_record_encode(rec, head);
+	add_iov(r, head, SEGMENT_HEADER);
+	add_iov(r, data, rec->length);
+	add_iov(r, zeros, room - SEGMENT_HEADER - rec->length);
+	r->end += room;
+	return segments_apply(r->s, r->txn, rec, at);
+}
+
+static bool place_equal(const struct segment_place *a, const struct segment_place *b)
+{
+	return a->segment == b->segment && a->offset == b->offset;
+}
+
+/* 0: a record, or nothing to do. */
+static int add_job(struct round *r, struct segments_job *job)
+{
+	struct segment_record rec = { .kind = SEGMENT_STORED,
+				      .version = job->version,
+				      .length = job->len,
+				      .crc = job->crc,
+				      .stored = job->stored };
+	struct segment_place now = { 0 }, at;
+	int rc = index_get(r->s, r->txn, &job->version, &now);
+
+	if (rc && rc != -ENOENT)
+		return rc;
+	job->place = (struct segment_place){ 0 };
+	switch (job->what) {
+	case SEGMENTS_STORE:
+		break;
+	case SEGMENTS_MOVE:
+		if (rc || !place_equal(&now, &job->from))
+			return 0; /* forgotten or replaced meanwhile */
+		break;
+	case SEGMENTS_FORGET:
+		if (rc)
+			return 0;
+		rec.kind = SEGMENT_FORGOT;
+		rec.target = now;
+		break;
+	case SEGMENTS_KEEP:
+		rec.kind = SEGMENT_FORGOT;
+		rec.target = job->from;
+		break;
+	}
+	if (rec.kind == SEGMENT_FORGOT)
+		rec.length = rec.crc = 0;
+	if (add_record(r, &rec, job->data, &job->place))
+		return -EIO;
+	/* What it replaces is ended by name, too: otherwise it would come back from its segment when
+	 * this record was forgotten and both this and the FORGOT were compacted away. */
+	if (rc || rec.kind == SEGMENT_FORGOT)
+		return 0;
+	rec = (struct segment_record){ .kind = SEGMENT_FORGOT,
+				       .version = job->version,
+				       .target = now,
+				       .stored = job->stored };
+	return add_record(r, &rec, NULL, &at);
+}
+
+static int write_all(struct round *r)
+{
+	struct iovec *iov = r->iov;
+	int n = r->niov, fd = r->s->active_fd;
+	uint64_t at = r->begin;
+
+	/* Room ahead makes the file's blocks lie together; without it the write itself will say. */
+	if (r->end > r->s->allocated &&
+	    !fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)r->begin, (off_t)(r->end - r->begin + AHEAD)))
+		r->s->allocated = r->end + AHEAD;
+	while (n) {
+		ssize_t done = pwritev(fd, iov, n, (off_t)at);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return !done || errno == EDQUOT ? -ENOSPC : -errno;
+		at += (uint64_t)done;
+		while (n && (size_t)done >= iov->iov_len) {
+			done -= (ssize_t)iov->iov_len;
+			iov++;
+			n--;
+		}
+		if (n) {
+			iov->iov_base = (uint8_t *)iov->iov_base + done;
+			iov->iov_len -= (size_t)done;
+		}
+	}
+	return 0;
+}
+
+static int row_reload(void *arg, uint32_t number, const struct segment_row *row)
+{
+	struct segments *s = arg;
+	struct segment_file *f = file_find(s, number);
+
+	if (f && f->dirty)
+		f->row = *row;
+	return 0;
+}
+
+/* The accounts as they were before a round that failed. */
+static void rows_restore(struct segments *s, uint32_t active_end)
+{
+	pthread_mutex_lock(&s->lock);
+	if (s->active && s->active->dirty)
+		s->active->row = (struct segment_row){ .end = SEGMENT_HEADER }; /* when it has no row */
+	index_rows(s, row_reload, s);
+	for (struct segment_file *f = s->files; f; f = f->next)
+		f->dirty = f == s->active && f->dirty;
+	if (s->active)
+		s->active->row.end = active_end;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* Writes, syncs. */
+static int round_append(struct round *r)
+{
+	struct segments *s = r->s;
+	struct segment_file *f = s->active;
+	struct stat st;
+	int rc;
+
+	if (!fstat(s->active_fd, &st) && !file_unchanged(f, &st))
+		atomic_fetch_add(&f->generation, 1);
+	f->appending = true;
+	rc = write_all(r);
+	if (!rc && fdatasync(s->active_fd))
+		rc = -errno;
+	if (rc) {
+		s->allocated = r->begin;
+		if (ftruncate(s->active_fd, (off_t)r->begin))
+			rc = -EIO;
+	}
+	file_remember(f, s->active_fd);
+	f->appending = false;
+	return rc;
+}
+
+static int round_try(struct round *r, struct segments_job *batch)
+{
+	struct segments *s = r->s;
+	int rc = 0;
+
+	if (s->active && s->active->row.end >= s->size)
+		seal(s);
+	if (!s->active)
+		rc = begin_segment(s);
+	if (!rc)
+		rc = segments_errno(mdb_txn_begin(s->env, NULL, 0, &r->txn));
+	if (rc)
+		return rc;
+	r->begin = r->end = s->active->row.end;
+	for (struct segments_job *job = batch; job && !rc; job = job->next)
+		rc = add_job(r, job);
+	if (!rc && r->niov)
+		rc = round_append(r);
+	if (!rc)
+		rc = segments_rows_write(s, r->txn);
+	if (!rc) {
+		rc = segments_errno(mdb_txn_commit(r->txn));
+		r->txn = NULL;
+	}
+	if (!rc)
+		return 0;
+	if (r->txn)
+		mdb_txn_abort(r->txn);
+	rows_restore(s, r->begin);
+	if (rc != -ENOSPC)
+		seal(s);
+	return rc;
+}
+
+static void round_run(struct segments *s, struct round *r, struct segments_job *batch)
+{
+	struct segments_job *next;
+	int rc;
+
+	*r = (struct round){ .s = s };
+	rc = round_try(r, batch);
+	if (rc)
+		log_limited(LOG_LEVEL_ERROR, 30, "store: cannot write small versions: %s", strerror(-rc));
+	for (struct segments_job *job = batch; job; job = next) {
+		next = job->next;
+		if (!rc && (job->what == SEGMENTS_STORE || job->what == SEGMENTS_FORGET))
+			atomic_fetch_add(forget_slot(s, &job->version), 1);
+		job->rc = rc;
+		sem_post(&job->done); /* the job is the waiter's from here on */
+	}
+}
+
+/* Lock held. */
+static struct segments_job *batch_take(struct segments *s)
+{
+	struct segments_job *batch = s->head, *last = batch;
+	uint64_t bytes = batch->len;
+
+	s->njobs++;
+	for (int n = 1; n < ROUND_JOBS && last->next && bytes + last->next->len < ROUND_BYTES; n++) {
+		last = last->next;
+		bytes += last->len;
+		s->njobs++;
+	}
+	s->head = last->next;
+	if (!s->head)
+		s->tail = &s->head;
+	last->next = NULL;
+	s->nrounds++;
+	return batch;
+}
+
+static void *rounds_main(void *arg)
+{
+	struct segments *s = arg;
+
+	pthread_mutex_lock(&s->lock);
+	for (;;) {
+		struct segments_job *batch;
+
+		while (!s->head && !s->stop)
+			pthread_cond_wait(&s->work, &s->lock);
+		if (!s->head)
+			break;
+		batch = batch_take(s);
+		pthread_mutex_unlock(&s->lock);
+		round_run(s, s->round, batch);
+		pthread_mutex_lock(&s->lock);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return NULL;
+}
+
+int rounds_start(struct segments *s)
+{
+	int rc;
+
+	s->round = malloc(sizeof(*s->round));
+	if (!s->round)
+		return -ENOMEM;
+	rc = pthread_create(&s->thread, NULL, rounds_main, s);
+	if (rc)
+		return -rc;
+	s->thread_runs = true;
+	pthread_setname_np(s->thread, "segments");
+	return 0;
+}
+
+void rounds_stop(struct segments *s)
+{
+	if (s->thread_runs) {
+		pthread_mutex_lock(&s->lock);
+		s->stop = true;
+		pthread_cond_signal(&s->work);
+		pthread_mutex_unlock(&s->lock);
+		pthread_join(s->thread, NULL);
+		s->thread_runs = false;
+	}
+	free(s->round);
+	s->round = NULL;
+}
+
+void segments_begin(struct segments *s, struct segments_job *job)
+{
+	bool idle;
+
+	sem_init(&job->done, 0, 0);
+	job->next = NULL;
+	if (job->what == SEGMENTS_STORE) {
+		job->stored = time(NULL);
+		job->crc = crc32c(0, job->data, job->len);
+	}
+	pthread_mutex_lock(&s->lock);
+	idle = !s->head;
+	*s->tail = job;
+	s->tail = &job->next;
+	if (idle)
+		pthread_cond_signal(&s->work);
+	pthread_mutex_unlock(&s->lock);
+}
+
+int segments_wait(struct segments *s, struct segments_job *job)
+{
+	(void)s;
+	while (sem_wait(&job->done) && errno == EINTR)
+		;
+	sem_destroy(&job->done);
+	return job->rc;
+}
