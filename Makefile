@@ -53,7 +53,7 @@ ns_src       += dns/report.c dns/server.c dns/state.c dns/tcp.c dns/view.c dns/w
 
 # what endpoint and gateway both speak: S3 as bytes and values
 s3_src       :=
-s3_src       += http/s3/errors.c http/s3/meta.c
+s3_src       += http/s3/conditions.c http/s3/errors.c http/s3/listing.c http/s3/meta.c http/s3/operation.c http/s3/range.c http/s3/target.c http/s3/text.c http/s3/xml_docs.c http/s3/xml_out.c
 
 store_src    :=
 store_src    += http/store/answer.c http/store/buckets.c http/store/chunks.c http/store/commit.c http/store/dataset.c http/store/endpoint.c http/store/held.c
@@ -176,7 +176,7 @@ unit_agent    += test_filterlist test_health test_history test_notes test_publis
 unit_ns       :=
 unit_ns       += test_ns_pick test_ns_query test_ns_wire test_ns_zone
 
-unit_s3       :=
+unit_s3       := test_s3_listing test_s3_operation
 
 unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement test_store_segments

@@ -177,6 +177,9 @@ struct s3_target {
 enum s3_error s3_target_parse(struct s3_target *out, const char *host, const char *raw, const char *const *domains,
 			      struct s3_fault *fault);
 void s3_target_free(struct s3_target *target);
+/* May a bucket be created with that name? Amazon's rules, which are narrower than those of names that are only looked up: 3 to 63
+ * of a-z 0-9 - . between letters or digits, no "..", no address, no reserved beginning or end. */
+bool s3_bucket_name_valid(const char *bucket);
 /* NULL: not there. The first of that name. */
 const char *s3_target_query(const struct s3_target *target, const char *name);
 
