@@ -90,6 +90,7 @@ static void take_change(struct users *u, int which, const char *rest, json_t *va
 	if (ring || which == USERS)
 		users_s3_forget(u);
 	if (ring) {
+		token_cache_clear(u->tokens);
 		keyring_remove(ring, rest);
 		if (value)
 			keyring_add(ring, rest, value);
@@ -166,6 +167,7 @@ int users_open(struct users **out, struct registry *reg, void (*on_change)(void 
 	for (int i = 0; i < PREFIXES; i++)
 		u->known[i] = json_object();
 	u->ids = json_object();
+	rc = token_cache_new(&u->tokens);
 	*out = u; /* on_change may come before this returns */
 	for (int i = 0; i < PREFIXES && !rc; i++) {
 		u->sources[i] = (struct source){ .users = u, .which = i };
@@ -206,6 +208,7 @@ void users_close(struct users *u)
 	OPENSSL_cleanse(&u->signing, sizeof(u->signing));
 	OPENSSL_cleanse(&u->sealing, sizeof(u->sealing));
 	users_s3_forget(u);
+	token_cache_free(u->tokens);
 	pthread_mutex_destroy(&u->s3_lock);
 	pthread_rwlock_destroy(&u->lock);
 	free(u);

@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "lib/token.h"
+#include "lib/token_cache.h"
 
 #define KEYS_MAX 64 /* signing keys; the oldest go */
 
@@ -46,6 +47,7 @@ struct users {
 	pthread_mutex_t s3_lock; /* of the cache; taken within the other */
 	struct s3_cached s3[S3_CACHED];
 	unsigned int synced; /* a bit for each watch that told all that was there */
+	struct token_cache *tokens; /* those verified with a key of `signing` */
 	bool via_gateway; /* tokens that a gateway signed for a change are taken */
 	struct source sources[PREFIXES];
 	void (*on_change)(void *arg);

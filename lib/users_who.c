@@ -146,13 +146,23 @@ static int authorize_key(struct users *u, const char *base64, int64_t now, struc
 	return rc;
 }
 
+/* Held: so a key that is taken away meanwhile cannot leave a token behind. */
+static int verify_anew(struct users *u, const char *token, int64_t now, struct token_scope *out)
+{
+	int rc = token_verify(out, token, u->signing.keys, u->signing.n, now);
+
+	if (!rc)
+		token_cache_put(u->tokens, token, out);
+	return rc;
+}
+
 int users_verify(struct users *u, const char *token, int64_t now, struct token_scope *out)
 {
 	struct token_scope scope;
 	int rc;
 
 	pthread_rwlock_rdlock(&u->lock);
-	rc = token_verify(&scope, token, u->signing.keys, u->signing.n, now);
+	rc = token_cache_get(u->tokens, token, now, &scope) ? 0 : verify_anew(u, token, now, &scope);
 	if (!rc)
 		rc = users_bearer(u, &scope);
 	pthread_rwlock_unlock(&u->lock);
