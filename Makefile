@@ -54,6 +54,7 @@ ns_src       += dns/report.c dns/server.c dns/state.c dns/tcp.c dns/view.c dns/w
 # what endpoint and gateway both speak: S3 as bytes and values
 s3_src       :=
 s3_src       += http/s3/conditions.c http/s3/errors.c http/s3/listing.c http/s3/meta.c http/s3/operation.c http/s3/range.c http/s3/target.c http/s3/text.c http/s3/xml_docs.c http/s3/xml_out.c
+s3_src       += http/s3/awschunked.c http/s3/checksum.c http/s3/checksum_crc.c http/s3/sigv4.c http/s3/sigv4_canonical.c
 
 store_src    :=
 store_src    += http/store/answer.c http/store/buckets.c http/store/chunks.c http/store/commit.c http/store/dataset.c http/store/endpoint.c http/store/held.c
@@ -177,6 +178,7 @@ unit_ns       :=
 unit_ns       += test_ns_pick test_ns_query test_ns_wire test_ns_zone
 
 unit_s3       := test_s3_listing test_s3_operation
+unit_s3       += test_s3_awschunked test_s3_checksum test_s3_sigv4
 
 unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement test_store_segments
@@ -267,6 +269,7 @@ fuzz_peers    += fuzz_peers_media
 fuzz_identity := fuzz_identity_jwt
 
 fuzz_s3       :=
+fuzz_s3       += fuzz_s3_awschunked fuzz_s3_sigv4
 
 fuzz_store    :=
 fuzz_store    += fuzz_names_wire

@@ -27,7 +27,8 @@
 #define SIGV4_EXPIRES_MAX  604800 /* a presigned URL's life, seconds */
 #define SIGV4_ID_MAX	   128	  /* bytes of an access key id */
 #define SIGV4_REGION_MAX   64
-#define SIGV4_SIGNED_MAX   64	  /* names in SignedHeaders */
+#define SIGV4_SIGNED_LEN   4000	  /* bytes of SignedHeaders */
+#define SIGV4_PARAMS_MAX   128	  /* parameters of a query */
 
 /* What is signed. Strings are the caller's and live as long as what was read from them. */
 struct sigv4_request {
@@ -67,10 +68,10 @@ struct sigv4 {
 	enum sigv4_payload payload;
 	uint8_t payload_sha256[32];    /* SIGV4_SIGNED */
 	uint8_t signature[32];
-	/* The parts of SignedHeaders, in the request's text. */
-	const char *signed_headers;
-	size_t signed_len;
-	const char *payload_text;      /* as signed: "UNSIGNED-PAYLOAD", hex, … */
+	char signed_headers[SIGV4_SIGNED_LEN + 1]; /* "host;x-amz-date": lower case, ascending */
+	/* As signed: "UNSIGNED-PAYLOAD", hex, …; in the request's text or a literal. */
+	const char *payload_text;
+	size_t payload_len;
 };
 
 /* Cheap, for http_choose_fn: looks at the Authorization header and at the names in the target's query. */
@@ -91,11 +92,10 @@ bool sigv4_signs(const struct sigv4 *sig, const char *name);
 void sigv4_key(const char *secret, const char *date, const char *region, const char *service, uint8_t out[32]);
 
 /* ---- for clients: tests, benches, our own requests ---- */
-/* What the signature is over; for tests against published vectors. Both malloc'ed, NULL without memory.
- * signed_headers: "host;x-amz-date", in lower case and sorted. payload: as in x-amz-content-sha256. skip: a
- * query parameter that is left out (X-Amz-Signature), or NULL. */
-char *sigv4_canonical(const struct sigv4_request *req, const char *signed_headers, size_t signed_len,
-		      const char *payload, const char *skip);
+/* What the signature is over; for tests against published vectors. Both malloc'ed, NULL without memory or with
+ * more than SIGV4_PARAMS_MAX parameters. signed_headers: "host;x-amz-date", each once. payload: as in x-amz-content-sha256.
+ * The query's X-Amz-Signature is left out. */
+char *sigv4_canonical(const struct sigv4_request *req, const char *signed_headers, const char *payload);
 /* scope: "20130524/us-east-1/s3/aws4_request". */
 char *sigv4_string_to_sign(const char *timestamp, const char *scope, const char *canonical);
 /* The value of Authorization for req, whose headers already hold x-amz-date and x-amz-content-sha256; all of
