@@ -22,7 +22,8 @@ lib_src      :=
 lib_src      += lib/form.c lib/httpc.c lib/inside.c
 lib_src      += lib/token_cache.c lib/token_issue.c
 lib_src      += lib/access.c lib/access_cookie.c lib/audit.c lib/audit_http.c lib/audit_search.c
-lib_src      += lib/group_edit.c lib/password.c lib/token.c lib/sealing.c lib/user_edit.c lib/user_key.c lib/users.c lib/users_may.c lib/users_s3.c lib/users_who.c
+lib_src      += lib/bucket.c lib/bucket_edit.c lib/policy.c lib/policy_cond.c lib/policy_parse.c
+lib_src      += lib/group_edit.c lib/password.c lib/token.c lib/sealing.c lib/user_edit.c lib/user_key.c lib/users.c lib/users_may.c lib/users_policy.c lib/users_s3.c lib/users_who.c
 lib_src      += lib/quic_key.c lib/addr.c lib/conf.c lib/conf_check.c lib/conf_check_nat.c lib/conf_check_options.c lib/conf_check_tunnels.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
 lib_src      += lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
 lib_src      += lib/daemon.c lib/daemon_reload.c lib/priv.c lib/priv_filter.c
@@ -167,6 +168,7 @@ programs     := weir weir-agent weir-endpoint weir-gateway weir-ns weir-registry
 # ---- unit tests, by the archive that they test (tests/unit/NAME.c) ---------------------------
 unit_lib      :=
 unit_lib      += test_target test_token test_token_cache test_tunnels
+unit_lib      += test_policy
 unit_lib      += test_load test_orca
 unit_lib      += test_httpc test_httpd test_httpd_apart test_httpd_text test_inside
 unit_lib      += test_addr test_audit test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv

@@ -82,8 +82,8 @@ struct policy_action {
 };
 /* NULL: there is none of this name ("s3:" may be left out). */
 const struct policy_action *policy_action(const char *name);
-/* "s3:GetObject" for RIGHT_READ and so on, on a bucket or an object. */
-const char *policy_action_of(unsigned int right, bool object);
+/* "s3:GetObject" for RIGHT_READ, "s3:ListBucket" for RIGHT_LIST and so on; NULL: none of one right. */
+const char *policy_action_of(unsigned int right);
 
 struct policy;
 enum policy_verdict { POLICY_SILENT, POLICY_ALLOW, POLICY_DENY };

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -83,7 +84,38 @@ static void index_user(struct users *u, const char *name, bool enter)
 	}
 }
 
-static void take_change(struct users *u, int which, const char *rest, json_t *value)
+static int by_bucket(const void *a, const void *b)
+{
+	return strcmp(((const struct bucket *)a)->name, ((const struct bucket *)b)->name);
+}
+
+const struct bucket *users_bucket_held(const struct users *u, const char *name)
+{
+	struct bucket wanted;
+	struct bucket **node;
+	size_t len = strlen(name);
+
+	if (len >= sizeof(wanted.name))
+		return NULL;
+	memcpy(wanted.name, name, len + 1);
+	node = tfind(&wanted, &u->buckets, by_bucket);
+	return node ? *node : NULL;
+}
+
+/* Who holds the old one goes on with it. */
+static void take_bucket(struct users *u, const char *name, const json_t *value, int64_t revision)
+{
+	const struct bucket *old = users_bucket_held(u, name);
+	struct bucket *made = value && strlen(name) <= BUCKET_NAME_MAX ? bucket_compile(name, value, revision) : NULL;
+
+	if (old)
+		tdelete(old, &u->buckets, by_bucket);
+	bucket_put(old);
+	if (made && !tsearch(made, &u->buckets, by_bucket))
+		bucket_put(made);
+}
+
+static void take_change(struct users *u, int which, const char *rest, json_t *value, int64_t revision)
 {
 	struct keyring *ring = keyring_of(u, which);
 
@@ -96,6 +128,8 @@ static void take_change(struct users *u, int which, const char *rest, json_t *va
 			keyring_add(ring, rest, value);
 		return;
 	}
+	if (which == BUCKETS)
+		take_bucket(u, rest, value, revision);
 	if (which == USERS)
 		index_user(u, rest, false);
 	if (value)
@@ -140,7 +174,7 @@ static void changed(void *arg, enum reg_event event, const struct reg_kv *kv)
 	if (event == REG_SYNCED)
 		u->synced |= 1u << source->which;
 	if (event != REG_SYNCED)
-		take_change(u, source->which, rest, value);
+		take_change(u, source->which, rest, value, kv->mod_revision);
 	else if (ring)
 		ring->synced = true;
 	no_key = ring && ring->synced && ring->n == 0;
@@ -196,6 +230,11 @@ bool users_wait(struct users *u, unsigned int ms)
 	return all;
 }
 
+static void free_bucket(void *bucket)
+{
+	bucket_put(bucket);
+}
+
 void users_close(struct users *u)
 {
 	if (!u)
@@ -205,6 +244,7 @@ void users_close(struct users *u)
 	for (int i = 0; i < PREFIXES; i++)
 		json_decref(u->known[i]);
 	json_decref(u->ids);
+	tdestroy(u->buckets, free_bucket);
 	OPENSSL_cleanse(&u->signing, sizeof(u->signing));
 	OPENSSL_cleanse(&u->sealing, sizeof(u->sealing));
 	users_s3_forget(u);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * users_internal.h -- what users.c, users_who.c and users_may.c share.
+ * users_internal.h -- what the files of users_*.c share.
  */
 #ifndef WEIR_USERS_INTERNAL_H
 #define WEIR_USERS_INTERNAL_H
 
 #include <pthread.h>
 
+#include "lib/bucket.h"
 #include "lib/token.h"
 #include "lib/token_cache.h"
 
@@ -42,6 +43,7 @@ struct users {
 	pthread_rwlock_t lock;
 	struct registry *reg;
 	json_t *known[PREFIXES]; /* rest of the key → value; none for signing and sealing keys */
+	void *buckets;		 /* a tsearch(3) tree of struct bucket, each with one reference */
 	json_t *ids;		 /* key id → user's name */
 	struct keyring signing, sealing;
 	pthread_mutex_t s3_lock; /* of the cache; taken within the other */
@@ -70,6 +72,14 @@ bool users_within(const struct users *u, const struct token_scope *scope, unsign
 /* The scope of a user of the table who has proved now to be it, by that access key (NULL: by something else): 0 or
  * -EACCES. */
 int users_scope(const struct users *u, const char *name, const json_t *key, int64_t now, struct token_scope *out);
+/* By grants, groups, role and datasets, whatever the token says. */
+bool users_granted(const struct users *u, const struct token_scope *scope, unsigned int right, const char *bucket,
+		   const char *key);
+enum role users_role_held(const struct users *u, const struct token_scope *scope, const char *groups);
+/* Does the user own the bucket, or have any right in it? */
+bool users_sees(const struct users *u, const struct token_scope *scope, const char *bucket);
+/* The bucket compiled, NULL: not there. */
+const struct bucket *users_bucket_held(const struct users *u, const char *name);
 void users_s3_forget(struct users *u); /* held for writing: what was derived */
 void users_groups_held(const struct users *u, const struct token_scope *scope, char out[512]);
 /* What a user may at most anywhere: the rights of a key, or of a session. */

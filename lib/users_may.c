@@ -200,8 +200,7 @@ bool users_within(const struct users *u, const struct token_scope *scope, unsign
 
 /* Held: the role by groups and grants, whatever the token says. The right a alone only watches: who could not read data may
  * not make themselves readers either. */
-static enum role role_held(const struct users *u, const struct token_scope *scope,
-			   const char *groups)
+enum role users_role_held(const struct users *u, const struct token_scope *scope, const char *groups)
 {
 	enum role most = ROLE_MEMBER, role;
 	const char *at = groups;
@@ -224,7 +223,7 @@ enum role users_role(struct users *u, const struct token_scope *scope)
 	pthread_rwlock_rdlock(&u->lock);
 	if (!scope->via_gateway && !users_bearer(u, scope)) {
 		users_groups_held(u, scope, groups);
-		role = role_held(u, scope, groups);
+		role = users_role_held(u, scope, groups);
 	}
 	while (role > ROLE_MEMBER && !users_within(u, scope, needs[role], NULL, NULL))
 		role--;
@@ -256,7 +255,7 @@ unsigned int users_most(const struct users *u, const struct token_scope *scope)
 		rights |= rights_of_grants(users_active(u, scope->user));
 	while (*at)
 		rights |= rights_of_grants(next_group(u, &at));
-	return role_held(u, scope, groups) == ROLE_ADMIN ? RIGHTS_ALL : rights;
+	return users_role_held(u, scope, groups) == ROLE_ADMIN ? RIGHTS_ALL : rights;
 }
 
 /* ---- datasets -------------------------------------------------------------------------------- */
@@ -284,9 +283,8 @@ static unsigned int dataset_rights(const struct token_scope *scope, const char *
 	return one_of(groups, json_object_get(dataset, "readers")) ? RIGHT_READ | RIGHT_LIST : 0;
 }
 
-/* Held: whatever the token says. */
-static bool may(const struct users *u, const struct token_scope *scope, unsigned int right,
-		const char *bucket, const char *key)
+bool users_granted(const struct users *u, const struct token_scope *scope, unsigned int right, const char *bucket,
+		   const char *key)
 {
 	const json_t *dataset = bucket ? json_object_get(u->known[DATASETS], bucket) : NULL;
 	char groups[512];
@@ -297,45 +295,53 @@ static bool may(const struct users *u, const struct token_scope *scope, unsigned
 		right |= RIGHT_WRITE;
 	users_groups_held(u, scope, groups);
 	return granted_to(u, scope, groups, right, bucket, key) ||
-	       role_held(u, scope, groups) == ROLE_ADMIN ||
+	       users_role_held(u, scope, groups) == ROLE_ADMIN ||
 	       (dataset && (dataset_rights(scope, groups, dataset) & right) == right);
 }
 
-/* What nobody in particular may, everybody may. What a dataset keeps for itself is never public. */
-static bool may_anybody(struct users *u, unsigned int right, const char *bucket, const char *key)
+/* Does a grant, or a scope, say something about the bucket? */
+static bool names_bucket(const json_t *grants, const char *bucket)
 {
-	return right == RIGHT_READ && bucket && users_bucket_public(u, bucket) &&
-	       !(key && !strncmp(key, DATASET_KEPT, strlen(DATASET_KEPT)) &&
-		 users_dataset(u, bucket));
+	const json_t *grant;
+	size_t i;
+
+	json_array_foreach (grants, i, grant) {
+		const char *in = users_text(grant, "bucket");
+
+		if (rights_parse(users_text(grant, "rights")) && (!strcmp(in, "*") || !strcmp(in, bucket)))
+			return true;
+	}
+	return false;
 }
 
-bool users_allow(struct users *u, const struct token_scope *scope, unsigned int right,
-		 const char *bucket, const char *key)
+/* Held: may the token, and the key behind it, do anything at all in the bucket? */
+static bool within_any(const struct users *u, const struct token_scope *scope, const char *bucket)
 {
-	bool allowed;
+	const json_t *scopes = json_object_get(
+		*scope->access_key ? users_key(u, scope->access_key, scope->user, time(NULL), NULL) : NULL, "scopes");
 
-	if (may_anybody(u, right, bucket, key))
+	return (!strcmp(scope->bucket, "*") || !strcmp(scope->bucket, bucket)) &&
+	       (!json_array_size(scopes) || names_bucket(scopes, bucket));
+}
+
+bool users_sees(const struct users *u, const struct token_scope *scope, const char *bucket)
+{
+	const json_t *dataset = json_object_get(u->known[DATASETS], bucket);
+	const struct bucket *b = users_bucket_held(u, bucket);
+	char groups[512];
+	const char *at = groups;
+
+	if (scope->via_gateway || users_bearer(u, scope) || !within_any(u, scope, bucket))
+		return false;
+	users_groups_held(u, scope, groups);
+	if ((b && !strcmp(b->owner, scope->user)) || (dataset && dataset_rights(scope, groups, dataset)) ||
+	    (!scope->provider && names_bucket(json_object_get(users_active(u, scope->user), "grants"), bucket)) ||
+	    users_role_held(u, scope, groups) == ROLE_ADMIN)
 		return true;
-	pthread_rwlock_rdlock(&u->lock);
-	if (!users_within(u, scope, right, bucket, key))
-		allowed = false;
-	else if (scope->via_gateway)
-		allowed = !users_bearer(u, scope) && bucket && !strcmp(scope->bucket, bucket);
-	else
-		allowed = may(u, scope, right, bucket, key);
-	pthread_rwlock_unlock(&u->lock);
-	return allowed;
-}
-
-bool users_bucket_public(struct users *u, const char *bucket)
-{
-	bool is_public;
-
-	pthread_rwlock_rdlock(&u->lock);
-	is_public =
-		json_is_true(json_object_get(json_object_get(u->known[BUCKETS], bucket), "public"));
-	pthread_rwlock_unlock(&u->lock);
-	return is_public;
+	while (*at)
+		if (names_bucket(json_object_get(next_group(u, &at), "grants"), bucket))
+			return true;
+	return false;
 }
 
 bool users_dataset(struct users *u, const char *bucket)
@@ -373,7 +379,7 @@ static bool owns(const struct users *u, const struct token_scope *scope, const c
 		return false;
 	users_groups_held(u, scope, groups);
 	return !strcmp(users_text(dataset, "owner"), scope->user) ||
-	       role_held(u, scope, groups) == ROLE_ADMIN;
+	       users_role_held(u, scope, groups) == ROLE_ADMIN;
 }
 
 bool users_dataset_owned(struct users *u, const struct token_scope *scope, const char *bucket)
@@ -417,9 +423,9 @@ json_t *users_datasets(struct users *u, const struct token_scope *scope)
 	names = dataset_names(u, &n);
 	for (size_t i = 0; names && i < n; i++) {
 		bool read = token_covers(u, scope, RIGHT_READ, names[i]) &&
-			    may(u, scope, RIGHT_READ, names[i], NULL),
+			    users_granted(u, scope, RIGHT_READ, names[i], NULL),
 		     write = token_covers(u, scope, RIGHT_WRITE, names[i]) &&
-			     may(u, scope, RIGHT_WRITE, names[i], NULL);
+			     users_granted(u, scope, RIGHT_WRITE, names[i], NULL);
 
 		if (read || write)
 			json_array_append_new(

@@ -74,6 +74,39 @@ static void remember(struct buckets *b, const char *bucket)
 	free(name);
 }
 
+void buckets_forget(struct buckets *b, const char *bucket)
+{
+	char **node, *name = NULL;
+
+	pthread_mutex_lock(&b->lock);
+	node = tfind(bucket, &b->known, by_name);
+	if (node) {
+		name = *node;
+		tdelete(bucket, &b->known, by_name);
+		b->n--;
+	}
+	pthread_mutex_unlock(&b->lock);
+	free(name);
+}
+
+int buckets_create(struct buckets *b, const char *bucket, const char *owner, enum canned_acl acl)
+{
+	int rc = bucket_edit_create(b->reg, bucket, owner, acl);
+
+	if (!rc || rc == -EALREADY || rc == -EEXIST)
+		remember(b, bucket);
+	return rc;
+}
+
+int buckets_remove(struct buckets *b, const char *bucket)
+{
+	int rc = bucket_edit_remove(b->reg, bucket);
+
+	if (!rc || rc == -ENOENT)
+		buckets_forget(b, bucket);
+	return rc;
+}
+
 int buckets_ensure(struct buckets *b, const char *bucket, const char *owner)
 {
 	char key[sizeof(REG_BUCKETS) + 64];

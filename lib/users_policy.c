@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * users_policy.c -- the one decision: grants, groups, roles and datasets (users_may.c) together with a bucket's policy,
+ * canned ACL and `public` (token.h).
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/users_internal.h"
+
+#define DATASET_KEPT ".weir/"
+
+/* A question with what its action means. */
+struct question {
+	struct policy_ask ask;
+	const struct policy_action *action; /* NULL: asked by rights */
+	unsigned int right;
+	const char *key; /* what grants are compared with */
+	const struct bucket *bucket;
+	bool dataset;
+};
+
+static bool is_list(const struct policy_action *action)
+{
+	return !strncmp(action->name, "s3:ListBucket", 13);
+}
+
+/* False: nobody can be allowed what is not known. */
+static bool understand(struct users *u, const struct policy_ask *ask, struct question *q)
+{
+	*q = (struct question){ .ask = *ask, .right = ask->right, .key = ask->key };
+	if (ask->action) {
+		q->action = policy_action(ask->action);
+		if (!q->action)
+			return false;
+		q->ask.action = q->action->name;
+		q->right |= q->action->right;
+		if (q->action->kind != ASK_OBJECT && !is_list(q->action))
+			q->key = q->ask.key = NULL;
+	}
+	if (ask->bucket) {
+		q->bucket = users_bucket_held(u, ask->bucket);
+		q->dataset = json_object_get(u->known[DATASETS], ask->bucket) != NULL;
+	}
+	return true;
+}
+
+/* The policy of the bucket; of several rights each must be allowed, and none denied. */
+static enum policy_verdict verdict_of(const struct question *q, const struct policy_who *who)
+{
+	enum policy_verdict all = POLICY_ALLOW, one;
+	struct policy_ask ask = q->ask;
+
+	if (!q->bucket || !q->bucket->policy)
+		return POLICY_SILENT;
+	if (q->action)
+		return policy_evaluate(q->bucket->policy, who, &ask);
+	for (unsigned int right = 1; right <= q->right; right <<= 1) {
+		if (!(q->right & right))
+			continue;
+		ask.action = policy_action_of(right);
+		one = ask.action ? policy_evaluate(q->bucket->policy, who, &ask) : POLICY_SILENT;
+		if (one == POLICY_DENY)
+			return POLICY_DENY;
+		if (one == POLICY_SILENT)
+			all = POLICY_SILENT;
+	}
+	return q->right ? all : POLICY_SILENT;
+}
+
+/* What a dataset keeps for itself, and every change of it, are its own to give. */
+static bool of_dataset_alone(const struct question *q)
+{
+	return q->dataset && ((q->right & ~(RIGHT_READ | RIGHT_LIST)) ||
+			      (q->key && !strncmp(q->key, DATASET_KEPT, strlen(DATASET_KEPT))) || (!q->key && q->right != RIGHT_LIST));
+}
+
+/* Bucket: read is to list, write is to put and delete. Object: read is to read it. */
+static bool acl_gives(const struct question *q, bool somebody)
+{
+	enum canned_acl acl = q->bucket ? q->bucket->acl : ACL_PRIVATE, object = q->ask.object;
+	bool lists = acl == ACL_PUBLIC_READ || acl == ACL_PUBLIC_READ_WRITE || (somebody && acl == ACL_AUTHENTICATED_READ);
+	bool reads = q->ask.object_known && (object == ACL_PUBLIC_READ || object == ACL_PUBLIC_READ_WRITE ||
+					     (somebody && object == ACL_AUTHENTICATED_READ));
+
+	if (q->action && q->action->kind == ASK_BUCKET)
+		return lists && is_list(q->action);
+	if (q->action && strcmp(q->action->name, "s3:GetObject") && strcmp(q->action->name, "s3:GetObjectVersion") &&
+	    strcmp(q->action->name, "s3:GetObjectAttributes") && strcmp(q->action->name, "s3:PutObject") &&
+	    strcmp(q->action->name, "s3:DeleteObject") && strcmp(q->action->name, "s3:AbortMultipartUpload") &&
+	    strcmp(q->action->name, "s3:ListMultipartUploadParts"))
+		return false;
+	if (q->right == RIGHT_LIST)
+		return lists;
+	if (q->right == RIGHT_READ)
+		return reads;
+	return acl == ACL_PUBLIC_READ_WRITE && q->key && (q->right == RIGHT_WRITE || q->right == RIGHT_DELETE);
+}
+
+/* `public`: for reading objects, whatever their versions. */
+static bool public_gives(const struct question *q)
+{
+	return q->bucket && q->bucket->is_public && q->right == RIGHT_READ && (!q->action || q->action->kind == ASK_OBJECT) &&
+	       !(q->dataset && q->key && !strncmp(q->key, DATASET_KEPT, strlen(DATASET_KEPT)));
+}
+
+/* Given to anybody at all, or (somebody) to every user. */
+static bool given(const struct question *q, const struct policy_who *who)
+{
+	if (public_gives(q))
+		return true;
+	if (of_dataset_alone(q))
+		return false;
+	return acl_gives(q, *who->user != '\0') || verdict_of(q, who) == POLICY_ALLOW;
+}
+
+/* The policy is an administrator's and the owner's in any case: else a mistake in it could not be mended. */
+static bool about_policy(const struct question *q)
+{
+	return q->action && (!strcmp(q->action->name, "s3:GetBucketPolicy") || !strcmp(q->action->name, "s3:PutBucketPolicy") ||
+			     !strcmp(q->action->name, "s3:DeleteBucketPolicy"));
+}
+
+static bool may_config(const struct users *u, const struct token_scope *scope, const struct policy_who *who)
+{
+	return who->owner || users_role_held(u, scope, who->groups) == ROLE_ADMIN;
+}
+
+/* Held. who: as whom the policy sees the bearer. */
+static bool may_bearer(const struct users *u, const struct token_scope *scope, const struct question *q,
+		       const struct policy_who *who)
+{
+	bool config = q->action && q->action->kind == ASK_CONFIG;
+
+	if (q->action && q->action->kind == ASK_SERVICE)
+		return true; /* each sees what is theirs */
+	if (!users_within(u, scope, q->right, q->ask.bucket, q->key))
+		return false;
+	if (config ? may_config(u, scope, who) : users_granted(u, scope, q->right, q->ask.bucket, q->key))
+		return true;
+	return given(q, who);
+}
+
+static bool decide(struct users *u, const struct token_scope *scope, const struct policy_ask *ask)
+{
+	struct policy_who who = { "", "", false }, nobody = who;
+	char groups[512];
+	struct question q;
+	bool bearer;
+
+	if (!understand(u, ask, &q))
+		return false;
+	/* A gateway has asked already, and the token is for one bucket. */
+	if (scope->via_gateway)
+		return users_within(u, scope, q.right, ask->bucket, q.key) && !users_bearer(u, scope) && ask->bucket &&
+		       !strcmp(scope->bucket, ask->bucket);
+	bearer = *scope->user && !users_bearer(u, scope);
+	if (bearer) {
+		users_groups_held(u, scope, groups);
+		who = (struct policy_who){ scope->user, groups, q.bucket && !strcmp(q.bucket->owner, scope->user) };
+	}
+	if (bearer && about_policy(&q) && may_config(u, scope, &who))
+		return users_within(u, scope, q.right, ask->bucket, NULL);
+	if (verdict_of(&q, &who) == POLICY_DENY)
+		return false;
+	/* what nobody in particular may, everybody may, however narrow their token is */
+	return given(&q, &nobody) || (bearer && may_bearer(u, scope, &q, &who));
+}
+
+bool users_may(struct users *u, const struct token_scope *scope, const struct policy_ask *ask)
+{
+	bool allowed;
+
+	pthread_rwlock_rdlock(&u->lock);
+	allowed = decide(u, scope, ask);
+	pthread_rwlock_unlock(&u->lock);
+	return allowed;
+}
+
+bool users_allow(struct users *u, const struct token_scope *scope, unsigned int right, const char *bucket, const char *key)
+{
+	struct policy_ask ask = { .right = right, .bucket = bucket, .key = key };
+
+	return users_may(u, scope, &ask);
+}
+
+/* ---- buckets --------------------------------------------------------------------------------- */
+
+const struct bucket *users_bucket(struct users *u, const char *name)
+{
+	const struct bucket *b;
+
+	pthread_rwlock_rdlock(&u->lock);
+	b = users_bucket_held(u, name);
+	if (b)
+		bucket_hold(b);
+	pthread_rwlock_unlock(&u->lock);
+	return b;
+}
+
+bool users_bucket_public(struct users *u, const char *bucket)
+{
+	const struct bucket *b;
+	bool is_public;
+
+	pthread_rwlock_rdlock(&u->lock);
+	b = users_bucket_held(u, bucket);
+	is_public = b && b->is_public && !b->policy; /* a policy may have more to say */
+	pthread_rwlock_unlock(&u->lock);
+	return is_public;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+json_t *users_buckets(struct users *u, const struct token_scope *scope)
+{
+	json_t *list = json_array(), *value;
+	const char **names, *name;
+	size_t n = 0;
+
+	pthread_rwlock_rdlock(&u->lock);
+	names = calloc(json_object_size(u->known[BUCKETS]) + 1, sizeof(*names));
+	json_object_foreach (u->known[BUCKETS], name, value)
+		if (names && users_sees(u, scope, name))
+			names[n++] = name;
+	if (names)
+		qsort(names, n, sizeof(*names), by_name);
+	for (size_t i = 0; i < n; i++) {
+		const struct bucket *b = users_bucket_held(u, names[i]);
+
+		if (b)
+			json_array_append_new(list, json_pack("{s:s, s:I, s:s}", "name", b->name, "created",
+							      (json_int_t)b->created, "owner", b->owner));
+	}
+	pthread_rwlock_unlock(&u->lock);
+	free(names);
+	return list;
+}
