@@ -54,7 +54,8 @@ ns_src       += dns/report.c dns/server.c dns/state.c dns/tcp.c dns/view.c dns/w
 
 # what endpoint and gateway both speak: S3 as bytes and values
 s3_src       :=
-s3_src       += http/s3/conditions.c http/s3/errors.c http/s3/listing.c http/s3/meta.c http/s3/operation.c http/s3/range.c http/s3/target.c http/s3/text.c http/s3/xml_docs.c http/s3/xml_out.c
+s3_src       += http/s3/conditions.c http/s3/cors.c http/s3/errors.c http/s3/lifecycle.c http/s3/listing.c http/s3/meta.c http/s3/operation.c http/s3/range.c
+s3_src       += http/s3/target.c http/s3/text.c http/s3/xml_acl.c http/s3/xml_docs.c http/s3/xml_in.c http/s3/xml_out.c http/s3/xml_rules.c http/s3/xml_tree.c
 s3_src       += http/s3/awschunked.c http/s3/checksum.c http/s3/checksum_crc.c http/s3/sigv4.c http/s3/sigv4_canonical.c
 
 store_src    :=
@@ -179,7 +180,7 @@ unit_agent    += test_filterlist test_health test_history test_notes test_publis
 unit_ns       :=
 unit_ns       += test_ns_pick test_ns_query test_ns_wire test_ns_zone
 
-unit_s3       := test_s3_listing test_s3_operation
+unit_s3       := test_s3_listing test_s3_operation test_s3_xml
 unit_s3       += test_s3_awschunked test_s3_checksum test_s3_sigv4
 
 unit_store    :=
@@ -270,7 +271,7 @@ fuzz_peers    += fuzz_peers_media
 
 fuzz_identity := fuzz_identity_jwt
 
-fuzz_s3       :=
+fuzz_s3       := fuzz_s3_token fuzz_s3_xml
 fuzz_s3       += fuzz_s3_awschunked fuzz_s3_sigv4
 
 fuzz_store    :=

@@ -4,7 +4,7 @@
  *
  * Of the record: {"rules":[{"id","enabled":bool,"prefix":"","tags":{…},"larger":BYTES,"smaller":BYTES,"days":N or
  * "date":UNIX_S,"marker":true (remove a delete marker that stands alone),"noncurrent_days":N,"noncurrent_keep":N,
- * "abort_days":N},…]}. Days count as Amazon does: from the moment plus N days, rounded up to the next midnight UTC. Pure: the
+ * "abort_days":N,"old":true (the prefix stood in Rule, not in Filter)},…]}. Days count as Amazon does: from the moment plus N days, rounded up to the next midnight UTC. Pure: the
  * clock comes in.
  */
 #ifndef WEIR_S3_LIFECYCLE_H

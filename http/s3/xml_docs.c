@@ -130,7 +130,10 @@ static void lifecycle_rule_write(struct xml *xml, const json_t *rule)
 
 	xml_open(xml, "Rule");
 	xml_text(xml, "ID", json_string_value(json_object_get(rule, "id")));
-	filter_write(xml, rule);
+	if (json_is_true(json_object_get(rule, "old")))
+		xml_text(xml, "Prefix", json_string_value(json_object_get(rule, "prefix")));
+	else
+		filter_write(xml, rule);
 	xml_text(xml, "Status", json_is_true(json_object_get(rule, "enabled")) ? "Enabled" : "Disabled");
 	if (json_is_integer(date) || json_is_integer(days) || marker) {
 		xml_open(xml, "Expiration");

@@ -31,7 +31,7 @@ struct s3_deletes {
 	bool quiet;
 	size_t n;
 	struct s3_delete *items;
-	char *text;
+	struct xml_tree *tree; /* owns the strings */
 };
 enum s3_error s3_in_delete(struct s3_deletes *out, const void *body, size_t len, struct s3_fault *fault);
 void s3_deletes_free(struct s3_deletes *deletes);
@@ -54,8 +54,8 @@ void s3_complete_free(struct s3_complete *complete);
  * values of 0 to 256 characters; twice the same key, "aws:": S3_INVALID_TAG. */
 enum s3_error s3_in_tagging(json_t **out, unsigned int max, const void *body, size_t len, struct s3_fault *fault);
 
-/* <VersioningConfiguration> → "enabled", "suspended", or "" when no Status is said. MfaDelete: S3_NOT_IMPLEMENTED when it is
- * Enabled. */
+/* <VersioningConfiguration> → "enabled" or "suspended"; no Status: S3_ILLEGAL_VERSIONING; MfaDelete Enabled:
+ * S3_NOT_IMPLEMENTED. */
 enum s3_error s3_in_versioning(const char **out, const void *body, size_t len, struct s3_fault *fault);
 
 /* <LifecycleConfiguration>, <CORSConfiguration>, <ServerSideEncryptionConfiguration> → what the bucket's record keeps (see
