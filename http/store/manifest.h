@@ -32,7 +32,7 @@
 #define OBJECT_MAX      (1ULL << 43)    /* 8 TiB */
 #define HOLDERS_MAX     8
 #define BUCKET_MAX      64              /* with terminator, as all below */
-#define KEY_MAX         513
+#define KEY_MAX         1025    /* with control characters: at most 6 bytes each in the head */
 #define NODE_MAX        64
 
 struct manifest {

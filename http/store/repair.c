@@ -88,23 +88,36 @@ int repair_fetch(struct endpoint *ep, const struct version *v, const char (*hold
 	return asked && asked == without ? -ENOENT : rc == -ENOENT ? -EAGAIN : rc;
 }
 
+/* The entry that needs a version, of its object or its part. */
+static int find_entry(struct endpoint *ep, const char *bucket, const char *key, const char *hex,
+		      struct name_entry *out)
+{
+	int rc = names_find(ep->names, bucket, hex, out);
+
+	if (rc != -ENOSYS)
+		return rc;
+	rc = names_get(ep->names, bucket, key, out);
+	return !rc && strcmp(out->version, hex) ? -ENOENT : rc;
+}
+
 /* Who should have a version: what its name says now, else what its manifest said. */
 static unsigned int find_holders(struct endpoint *ep, const struct version *v, struct held *held,
 				 char (*holders)[CONF_NAME_MAX])
 {
 	const struct manifest *m = held ? held_manifest(held) : NULL;
+	struct name_entry *entry = malloc(sizeof(*entry));
 	char hex[VERSION_STRLEN];
-	struct name_entry entry;
 	struct peer *list;
 	size_t npeers;
 	unsigned int n = 0;
 
 	version_format(v, hex);
-	if (m && !names_get(ep->names, m->bucket, m->key, &entry) && !strcmp(entry.version, hex)) {
-		for (; n < entry.nholders; n++)
-			strcpy(holders[n], entry.holders[n]);
+	if (m && entry && !find_entry(ep, m->bucket, m->key, hex, entry))
+		for (; n < entry->nholders; n++)
+			strcpy(holders[n], entry->holders[n]);
+	free(entry);
+	if (n)
 		return n;
-	}
 	if (m) {
 		for (; n < m->nholders; n++)
 			strcpy(holders[n], m->holders[n]);
@@ -254,11 +267,12 @@ struct missing {
 
 int repair_missing_now(struct endpoint *ep, const char *bucket, const struct name_entry *entry)
 {
-	struct name_entry now;
+	struct name_entry *now;
 	struct version v;
-	int rc, got;
+	int rc;
 
-	if (version_parse(&v, entry->version) || chunks_has(ep->chunks, &v))
+	if (entry->marker || entry->nparts || version_parse(&v, entry->version) ||
+	    chunks_has(ep->chunks, &v))
 		return 0;
 	rc = repair_fetch(ep, &v, entry->holders, entry->nholders);
 	log_warn("version %s should be here and was missing: %s", entry->version,
@@ -266,9 +280,10 @@ int repair_missing_now(struct endpoint *ep, const char *bucket, const struct nam
 	if (rc)
 		return rc;
 	/* Deleted or replaced meanwhile: nobody would tell this endpoint once more. */
-	got = names_get(ep->names, bucket, entry->key, &now);
-	if (got == -ENOENT || (!got && strcmp(now.version, entry->version)))
+	now = malloc(sizeof(*now));
+	if (now && find_entry(ep, bucket, entry->key, entry->version, now) == -ENOENT)
 		chunks_forget(ep->chunks, &v);
+	free(now);
 	return 0;
 }
 

@@ -79,16 +79,22 @@ static int collect(void *arg, const struct version *v)
 static void check_name(struct scrub *s, const struct manifest *m)
 {
 	char hex[VERSION_STRLEN];
-	struct name_entry entry;
+	struct name_entry *entry;
 	int64_t stored;
 	int rc;
 
 	if (chunks_stored(s->ep->chunks, &m->version, &stored) ||
 	    stored + ORPHAN_AGE_S > time(NULL))
 		return;
-	rc = names_get(s->ep->names, m->bucket, m->key, &entry);
+	entry = malloc(sizeof(*entry));
+	if (!entry)
+		return;
 	version_format(&m->version, hex);
-	if (!rc && strcmp(entry.version, hex)) {
+	/* An older version or a part of an upload is needed as well. */
+	rc = names_find(s->ep->names, m->bucket, hex, entry);
+	if (rc == -ENOENT || rc == -ENOSYS)
+		rc = names_get(s->ep->names, m->bucket, m->key, entry);
+	if (!rc && strcmp(entry->version, hex)) {
 		log_info("scrub: version %s was replaced; removing it", hex);
 		chunks_forget(s->ep->chunks, &m->version);
 		held_drop(s->ep->held, &m->version);
@@ -99,6 +105,7 @@ static void check_name(struct scrub *s, const struct manifest *m)
 		s->orphans++;
 		pthread_mutex_unlock(&s->lock);
 	}
+	free(entry);
 }
 
 static void check_version(struct scrub *s, const struct version *v)
@@ -145,7 +152,9 @@ static int check_entry(void *arg, const char *bucket, const struct name_entry *e
 	struct scrub *s = arg;
 	struct version v;
 
-	if (entry->deleted || version_parse(&v, entry->version) || chunks_has(s->ep->chunks, &v))
+	/* An object of parts has no data but theirs, which are told on their own. */
+	if (entry->deleted || entry->marker || entry->nparts ||
+	    version_parse(&v, entry->version) || chunks_has(s->ep->chunks, &v))
 		return s->stop;
 	for (unsigned int i = 0; i < entry->nholders; i++) {
 		if (strcmp(entry->holders[i], s->ep->node))
