@@ -5,8 +5,9 @@
  */
 #include <errno.h>
 #include <isa-l.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -14,12 +15,29 @@
 
 #include "lib/hash.h"
 
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static const EVP_MD *fetched;
+
+/* EVP_sha256() is looked up again by OpenSSL 3 whenever it is used, which costs more than to hash a short text. */
+static void fetch(void)
+{
+	fetched = EVP_MD_fetch(NULL, "SHA256", NULL);
+	if (!fetched)
+		fetched = EVP_sha256();
+}
+
+static const EVP_MD *sha256_md(void)
+{
+	pthread_once(&once, fetch);
+	return fetched;
+}
+
 /* An alias for EVP_MD_CTX: the struct itself has no members of ours. */
 struct sha256 *sha256_new(void)
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 
-	if (ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1) {
+	if (ctx && EVP_DigestInit_ex(ctx, sha256_md(), NULL) != 1) {
 		EVP_MD_CTX_free(ctx);
 		ctx = NULL;
 	}
@@ -58,15 +76,31 @@ void sha256_drop(struct sha256 *h)
 
 void sha256_once(const void *data, size_t len, uint8_t out[32])
 {
-	if (EVP_Digest(data, len, out, NULL, EVP_sha256(), NULL) != 1)
+	if (EVP_Digest(data, len, out, NULL, sha256_md(), NULL) != 1)
 		abort();
 }
 
 void hmac_sha256(const void *key, size_t key_len, const void *data, size_t len, uint8_t out[32])
 {
-	/* HMAC() takes NULL for "the key of before": an empty key needs a pointer. */
-	if (!HMAC(EVP_sha256(), key_len ? key : "", (int)key_len, data, len, out, NULL))
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	uint8_t pad[64] = { 0 }; /* the key, as long as a block of SHA-256: RFC 2104 section 2 */
+
+	if (key_len > sizeof(pad))
+		sha256_once(key, key_len, pad);
+	else if (key_len)
+		memcpy(pad, key, key_len);
+	for (size_t i = 0; i < sizeof(pad); i++)
+		pad[i] ^= 0x36;
+	if (!ctx || EVP_DigestInit_ex(ctx, sha256_md(), NULL) != 1 || EVP_DigestUpdate(ctx, pad, sizeof(pad)) != 1 ||
+	    EVP_DigestUpdate(ctx, data, len) != 1 || EVP_DigestFinal_ex(ctx, out, NULL) != 1)
 		abort();
+	for (size_t i = 0; i < sizeof(pad); i++)
+		pad[i] ^= 0x36 ^ 0x5c;
+	if (EVP_DigestInit_ex(ctx, NULL, NULL) != 1 || EVP_DigestUpdate(ctx, pad, sizeof(pad)) != 1 ||
+	    EVP_DigestUpdate(ctx, out, 32) != 1 || EVP_DigestFinal_ex(ctx, out, NULL) != 1)
+		abort();
+	EVP_MD_CTX_free(ctx);
+	OPENSSL_cleanse(pad, sizeof(pad));
 }
 
 uint32_t crc32c(uint32_t crc, const void *data, size_t len)

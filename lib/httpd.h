@@ -117,7 +117,7 @@ const char *http_path(const struct http_req *req); /* still encoded, without que
 /* What stood between method and version, byte for byte; of an absolute target what follows the authority
  * (a path of "/" when none does); NULL without memory. It was checked: no space or control character, no broken escape, no %00. */
 const char *http_target(const struct http_req *req);
-/* The first max header lines as sent, in that order, values without the blanks around them; all there are
+/* The first max header lines as sent, in that order, values without the blanks before them; all there are
  * when max is HTTP_HEADERS_MAX. Returns how many were filled in. */
 size_t http_headers(const struct http_req *req, struct http_pair *out, size_t max);
 /* From the route, decoded; never contains NUL. */

@@ -18,6 +18,7 @@
 #define BIG (600u << 10)
 
 struct fixture {
+	void *choose_arg;
 	char folder[80], base[128];
 	struct httpd *server;
 	struct httpc *client;
@@ -238,6 +239,22 @@ static enum http_next never(struct http_req *req, void *arg)
 	return HTTP_LATER;
 }
 
+/* Says the target as sent, and each header line. */
+static enum http_next chosen(struct http_req *req, void *arg)
+{
+	struct http_pair pairs[HTTP_HEADERS_MAX];
+	size_t n = http_headers(req, pairs, HTTP_HEADERS_MAX), len;
+	char *text;
+	FILE *out = open_memstream(&text, &len);
+
+	(void)arg;
+	fprintf(out, "%s %s\n", http_method_name(http_method(req)), http_target(req));
+	for (size_t i = 0; i < n; i++)
+		fprintf(out, "%s=%s\n", pairs[i].name, pairs[i].value);
+	fclose(out);
+	return http_reply_owned(req, 200, NULL, text, len);
+}
+
 #define M(m) (1u << HTTP_##m)
 static const struct http_route routes[] = {
 	{ .methods = M(GET),
@@ -262,11 +279,26 @@ static const struct http_route routes[] = {
 	{ .methods = M(GET), .path = "/file", .begin = from_file },
 	{ .methods = M(GET), .path = "/headers", .begin = headers },
 	{ .methods = M(GET), .path = "/cached", .begin = cached },
+	{ .methods = M(GET), .path = "by-name", .begin = chosen },
 	{ .methods = M(GET), .path = "/events", .begin = events },
 	{ .methods = M(GET), .path = "/replay", .begin = replay },
 	{ .methods = M(GET), .path = "/late", .begin = late },
 	{ .methods = M(GET), .path = "/never", .begin = never, .done = counted_done },
 	{ .path = NULL },
 };
+
+/* Everything of "/chosen", by whatever method, and whatever names a host of its own. */
+static inline const struct http_route *choose(struct http_req *req, void *arg)
+{
+	const char *host = http_header(req, "X-Choose");
+	size_t i = 0;
+
+	assert_ptr_equal(((struct fixture *)arg)->choose_arg, arg);
+	if (strncmp(http_path(req), "/chosen", 7) != 0 && !host)
+		return NULL;
+	while (strcmp(routes[i].path, "by-name") != 0)
+		i++;
+	return &routes[i];
+}
 
 #endif

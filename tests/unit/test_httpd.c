@@ -34,6 +34,8 @@ static int begin(void **state)
 	free(bytes);
 	assert_int_equal(metrics_new(&fix.metrics), 0);
 	opt.metrics = fix.metrics;
+	opt.choose = choose;
+	fix.choose_arg = &fix;
 	fix.cached = http_cached_new(200, "text/plain", "kept", 4,
 				     (const char *const[]){ "X-Kept", "yes", NULL });
 	fd = bind_unix(fix.folder, 0);
@@ -111,6 +113,19 @@ static void says_what_was_asked(void **state)
 	expect(CALL(0), "/nope", 404, "\"error\":\"not_found\"");
 	expect(CALL(.method = "DELETE"), "/cached", 405, "\"request\":\"");
 	expect(CALL(.method = "HEAD"), "/b/x/", 200, NULL);
+}
+
+static void chosen_before_routes(void **state)
+{
+	(void)state;
+	expect(CALL(0), "/chosen/a/../b//c%2F%2e?q=1+2%2B&none", 200, "GET /chosen/a/../b//c%2F%2e?q=1+2%2B&none\n");
+	expect(CALL(.method = "DELETE"), "/chosen", 200, "DELETE /chosen\n");
+	expect(CALL(.headers = (const char *const[]){ "X-Choose: a  b ", "x-two: 1", "X-Two: 2", NULL }), "/cached", 200,
+	       "X-Choose=a  b \nx-two=1\nX-Two=2\n");
+	expect(CALL(0), "/cached", 200, "kept");
+	expect(CALL(0), "/b/x/../y", 400, "target");
+	expect(CALL(0), "/by-name", 404, NULL);
+	expect(CALL(.method = "PUT", .body = "x", .body_len = 1), "/chosen", 413, NULL);
 }
 
 static void gathers(void **state)
@@ -391,6 +406,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(listens_later),
 		cmocka_unit_test(says_what_was_asked),
+		cmocka_unit_test(chosen_before_routes),
 		cmocka_unit_test(gathers),
 		cmocka_unit_test(back_pressure),
 		cmocka_unit_test(streams),
