@@ -331,7 +331,7 @@ static void counts(void **state)
 
 	(void)state;
 	assert_non_null(strstr(
-		page, "http_requests_total{server=\"test\",route=\"/cached\",status=\"200\"} 401"));
+		page, "http_requests_total{server=\"test\",route=\"/cached\",status=\"200\"} 402"));
 	assert_non_null(strstr(
 		page, "http_requests_total{server=\"test\",route=\"none\",status=\"404\"} 1"));
 	assert_non_null(strstr(page, "http_request_seconds_count{server=\"test\"}"));
