@@ -333,7 +333,7 @@ static void counts(void **state)
 	assert_non_null(strstr(
 		page, "http_requests_total{server=\"test\",route=\"/cached\",status=\"200\"} 402"));
 	assert_non_null(strstr(
-		page, "http_requests_total{server=\"test\",route=\"none\",status=\"404\"} 1"));
+		page, "http_requests_total{server=\"test\",route=\"none\",status=\"404\"} 2"));
 	assert_non_null(strstr(page, "http_request_seconds_count{server=\"test\"}"));
 	free(page);
 	assert_int_equal(fix.done, 6);
