@@ -429,12 +429,13 @@ static void bucket_status(struct names *n, struct bucket *b, void *arg)
 		role = "secondary";
 	}
 	json_array_append_new(s->list,
-			      json_pack("{s:s s:s s:I s:s s:s? s:I s:I s:s}", "name", b->name,
+			      json_pack("{s:s s:s s:I s:s s:s? s:I s:I s:I s:s}", "name", b->name,
 					"role", role, "epoch", (json_int_t)v.record.epoch,
 					"primary", v.record.primary, "secondary",
 					v.record.secondary[0] ? v.record.secondary : NULL,
 					"objects", (json_int_t)(*role == 'n' ? 0 : v.meta.objects),
 					"bytes", (json_int_t)(*role == 'n' ? 0 : v.meta.bytes),
+					"uploads", (json_int_t)(*role == 'n' ? 0 : v.meta.uploads),
 					"writes", why[0] ? why : "ok"));
 }
 
@@ -453,32 +454,44 @@ json_t *names_status(struct names *n)
 }
 
 /* ---- all of this node's copies ---- */
+#define WALK_PAGE 64
+
 struct walk_page {
 	const char *bucket;
-	char after[NAMES_KEY_MAX + 1];
+	enum names_space space;
+	struct names_page page;
+	char after[NAMES_KEY_MAX + 1], after_version[NAMES_MARKER_MAX + 1];
 	unsigned int count;
-	struct name_entry entries[128];
+	struct name_entry entries[WALK_PAGE];
 };
 
+/* Those that have data of their own. */
 static int walk_keep(void *arg, const char *bucket, const struct name_entry *e)
 {
 	struct walk_page *p = arg;
 
 	(void)bucket;
-	p->entries[p->count++] = *e;
+	if (!e->marker && !e->nparts)
+		names_entry_copy(&p->entries[p->count++], e);
 	return 0;
 }
 
 static int walk_txn(struct names_txn *t, void *arg)
 {
 	struct walk_page *p = arg;
+	struct names_scan o = { .space = p->space,
+				.versions = true,
+				.select = { .after = p->after,
+					    .after_version = p->after_version,
+					    .limit = WALK_PAGE },
+				.fn = walk_keep,
+				.arg = p };
 	struct names_meta meta;
-	bool more;
 	int rc = names_meta_get(t, p->bucket, &meta);
 
 	if (rc || meta.state != NAMES_STATE_COMPLETE)
 		return rc == -ENOENT ? 0 : rc;
-	return names_scan(t, meta.id, p->bucket, "", p->after, 128, walk_keep, p, &more);
+	return names_scan(t, meta.id, p->bucket, &o, &p->page);
 }
 
 struct walk_all {
@@ -487,23 +500,38 @@ struct walk_all {
 	int rc;
 };
 
+static void walk_space(struct names *n, struct walk_page *p, struct walk_all *w)
+{
+	p->after[0] = p->after_version[0] = '\0';
+	do {
+		p->count = 0;
+		memset(&p->page, 0, sizeof(p->page));
+		w->rc = names_db_read(n->db, walk_txn, p);
+		strcpy(p->after, p->page.next);
+		strcpy(p->after_version, p->page.next_version);
+		for (unsigned int i = 0; i < p->count && !w->rc; i++)
+			w->rc = w->fn(w->arg, p->bucket, &p->entries[i]);
+	} while (!w->rc && p->page.more);
+}
+
 static void walk_bucket(struct names *n, struct bucket *b, void *arg)
 {
-	struct walk_page *p = calloc(1, sizeof(*p));
 	struct walk_all *w = arg;
+	struct walk_page *p;
 
-	if (!p && !w->rc)
+	if (w->rc)
+		return;
+	p = malloc(sizeof(*p));
+	if (!p) {
 		w->rc = -ENOMEM;
-	while (!w->rc) {
-		p->bucket = b->name;
-		p->count = 0;
-		w->rc = names_db_read(n->db, walk_txn, p);
-		if (!p->count)
-			break;
-		strcpy(p->after, p->entries[p->count - 1].key);
-		for (unsigned int i = 0; i < p->count && !w->rc; i++)
-			w->rc = w->fn(w->arg, b->name, &p->entries[i]);
+		return;
 	}
+	p->bucket = b->name;
+	p->space = NAMES_OBJECTS;
+	walk_space(n, p, w);
+	p->space = NAMES_PARTS;
+	if (!w->rc)
+		walk_space(n, p, w);
 	free(p);
 }
 

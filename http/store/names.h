@@ -64,9 +64,9 @@ struct name_entry {
 	char version[33]; /* of the data; a marker's and a tombstone's own */
 	/* Internal: gone, kept until every endpoint has forgotten the data. Never told by reads. */
 	bool deleted;
-	bool marker;	   /* a delete marker: no data, size 0 */
-	bool null_version; /* written without versioning: clients call it "null" */
-	bool current;	   /* filled by reads: it is the newest of its key (never stored) */
+	bool marker;	     /* a delete marker: no data, size 0 */
+	bool null_version;   /* written without versioning: clients call it "null" */
+	bool current;	     /* filled by reads: it is the newest of its key (never stored) */
 	unsigned int nparts; /* > 0: the data are those of names_parts(version), in order; the entry
 				has no holders */
 	unsigned int part;   /* a part: its number from 1; then key is "UPLOADID/NNNNN" */
@@ -82,8 +82,8 @@ struct name_entry {
 	 * sha256, see names_entry_etag(). */
 	char etag[NAMES_ETAG_MAX + 1];
 	char key[NAMES_KEY_MAX + 1];
-	/* The owner's own text (S3: compact JSON of content type, headers, tags, checksums, …), opaque
-	 * here; UTF-8 without NUL, ended by one. Listings leave it out unless asked. */
+	/* The owner's own text (S3: compact JSON of content type, headers, tags, checksums, …),
+	 * opaque here; UTF-8 without NUL, ended by one. Listings leave it out unless asked. */
 	unsigned int meta_len;
 	char meta[NAMES_META_MAX + 1];
 };
@@ -141,7 +141,8 @@ enum names_mode {
 
 struct names_how {
 	enum names_mode mode;
-	/* The headers' values ("*", lists of quoted ETags) or NULL; about the key's current object. */
+	/* The headers' values ("*", lists of quoted ETags) or NULL; about the key's current object.
+	 */
 	const char *if_match, *if_none_match;
 	/* The nodes that should hold the data; those that are not in holders are told to fetch. */
 	const char *const *ideal;
@@ -166,8 +167,8 @@ struct names_deleted {
 };
 /* version NULL: deletes the key as how->mode says (NAMES_PLAIN: -ENOENT when there is nothing; the
  * others add a marker always). Else removes that version for good ("null": the null version); the
- * next older one is current then. how: mode and if_match. out may be NULL. After 0 no read finds it,
- * and every endpoint that ever registered will be told to forget the data. */
+ * next older one is current then. how: mode and if_match. out may be NULL. After 0 no read finds
+ * it, and every endpoint that ever registered will be told to forget the data. */
 int names_delete_with(struct names *names, const char *bucket, const char *key, const char *version,
 		      const struct names_how *how, struct names_deleted *out);
 int names_delete(struct names *names, const char *bucket, const char *key, const char *if_match);
@@ -215,14 +216,15 @@ struct names_select {
 	const char *after;
 	/* names_versions(): go on behind this version of `after`; names_uploads(): behind this
 	 * upload of `after`. A names_page's next_version, or what a client sent. NULL or "": behind
-	 * all of `after`. One that is gone and is not from a page: from the beginning of `after`. */
+	 * all of `after`. One that is gone and is not from a page: from the beginning of `after`.
+	 */
 	const char *after_version;
 	unsigned int limit; /* entries and prefixes together; 0: NAMES_LIST_MAX */
 	bool meta;	    /* entries with their meta; a page may then be shorter */
 };
 struct names_page {
 	bool more; /* there is more behind the last; a page may be shorter than its limit */
-	char next[NAMES_KEY_MAX + 1];		 /* the last key or prefix: `after` of the next page */
+	char next[NAMES_KEY_MAX + 1]; /* the last key or prefix: `after` of the next page */
 	char next_version[NAMES_MARKER_MAX + 1]; /* its after_version; "" after a prefix. Opaque,
 						    URL-safe. */
 };
@@ -252,14 +254,14 @@ int names_upload_create(struct names *names, const char *bucket, struct name_ent
 /* -ENOENT: no such upload of that key: never begun, completed or aborted. */
 int names_upload_get(struct names *names, const char *bucket, const char *key, const char *id,
 		     struct name_entry *entry);
-/* The data of a part are on disk; part: version (names_part_version()), size, sha256, etag, meta and
- * holders are read, the rest is filled in. A part of that number that was there before is forgotten.
- * how: ideal alone. -ENOENT as above (then the caller removes the data). */
+/* The data of a part are on disk; part: version (names_part_version()), size, sha256, etag, meta
+ * and holders are read, the rest is filled in. A part of that number that was there before is
+ * forgotten. how: ideal alone. -ENOENT as above (then the caller removes the data). */
 int names_part_put(struct names *names, const char *bucket, const char *key, const char *id,
 		   unsigned int number, struct name_entry *part, const struct names_how *how);
-/* Parts of an upload, or of the object that it became (id: its version), by number, after the number
- * `after`; at most limit (0: NAMES_LIST_MAX), fewer when long (*more is right then). Without meta
- * unless asked. An unknown id has no parts: 0. */
+/* Parts of an upload, or of the object that it became (id: its version), by number, after the
+ * number `after`; at most limit (0: NAMES_LIST_MAX), fewer when long (*more is right then). Without
+ * meta unless asked. An unknown id has no parts: 0. */
 int names_parts(struct names *names, const char *bucket, const char *id, unsigned int after,
 		unsigned int limit, bool meta, names_entry_fn *fn, void *arg, bool *more);
 /* See names_get_now(). */
@@ -290,8 +292,8 @@ int names_upload_abort(struct names *names, const char *bucket, const char *key,
 /* After 0 writes are accepted (they are for a bucket that was never closed, too). */
 int names_bucket_open(struct names *names, const char *bucket);
 /* -ENOTEMPTY while there is an object, version, marker or upload. After 0 writes get -ENOENT until
- * it is opened again, also those that were under way. Closing what is closed or was never written is
- * 0. */
+ * it is opened again, also those that were under way. Closing what is closed or was never written
+ * is 0. */
 int names_bucket_close(struct names *names, const char *bucket);
 
 struct names_usage {
@@ -317,8 +319,8 @@ int names_by_hash_all(struct names *names, const uint8_t sha256[32], names_entry
 int names_each(struct names *names, names_entry_fn *fn, void *arg);
 
 /* {"buckets":[{"name","role":"primary"|"secondary"|"none","epoch","primary","secondary","objects","bytes",
- * "uploads","writes":"ok" or why not}], "objects", "outbox":n, "note"?}: a new reference. objects counts
- * the buckets of which this node is primary. */
+ * "uploads","writes":"ok" or why not}], "objects", "outbox":n, "note"?}: a new reference. objects
+ * counts the buckets of which this node is primary. */
 json_t *names_status(struct names *names);
 
 /* '"' + first 32 hex digits of the SHA-256 + '"'. */

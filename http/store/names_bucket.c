@@ -36,6 +36,7 @@ void write_free(struct write *w)
 		return;
 	free(w->if_match);
 	free(w->if_none_match);
+	free(w->list);
 	free(w);
 }
 
@@ -146,84 +147,16 @@ struct round {
 	struct write *writes;  /* in order */
 	struct write *refused; /* by the copy here: rc set, not answered yet */
 	struct names_batch batch;
+	struct plan *plan;
+	unsigned int room; /* for operations */
 	struct names_meta meta;
 	int64_t now_s;
 };
 
-/* Already done, by an earlier try that lost its answer? */
-static bool write_done_before(struct names_txn *t, const struct names_meta *meta, struct write *w)
-{
-	struct name_entry e;
-	uint64_t seq;
-
-	if (names_version_find(t, meta->id, w->entry.version, &seq, &w->replaced))
-		return false;
-	w->entry.seq = seq;
-	if (!names_row_find(t, meta->id, w->entry.key, &e) && !strcmp(e.version, w->entry.version))
-		w->entry = e;
-	return true;
-}
-
-static void plan_fetch(const struct write *w, struct names_op *op)
-{
-	for (unsigned int i = 0; i < w->nideal; i++) {
-		bool holds = false;
-
-		for (unsigned int k = 0; k < w->entry.nholders; k++)
-			holds |= !strcmp(w->ideal[i], w->entry.holders[k]);
-		for (unsigned int k = 0; k < op->nfetch; k++)
-			holds |= !strcmp(w->ideal[i], op->fetch[k]);
-		if (!holds)
-			strcpy(op->fetch[op->nfetch++], w->ideal[i]);
-	}
-}
-
-/* What a put or delete does to the key as it is now: 1 an operation is to be logged, 0 nothing to
- * do, -errno refused. */
-static int plan_write(struct names_txn *t, const struct round *r, struct write *w,
-		      struct names_op *op)
-{
-	struct name_entry old;
-	char etag[35];
-	bool live;
-	int rc;
-
-	if (write_done_before(t, &r->meta, w))
-		return 0;
-	rc = names_row_find(t, r->meta.id, w->entry.key, &old);
-	if (rc && rc != -ENOENT)
-		return rc;
-	live = !rc && !old.deleted;
-	/* A try so late that the history has forgotten the first: its data must stay. */
-	if (live && w->kind == WRITE_PUT && !strcmp(old.version, w->entry.version)) {
-		w->entry = old;
-		return 0;
-	}
-	rc = names_conditions(w->if_match, w->if_none_match,
-			      live ? names_etag(old.sha256, etag) : NULL);
-	if (rc)
-		return rc;
-	if (w->kind == WRITE_DELETE && !live)
-		return -ENOENT;
-	w->replaced = op->replaced = live;
-	op->entry = w->entry;
-	op->entry.deleted = w->kind == WRITE_DELETE;
-	op->entry.modified = r->now_s;
-	op->entry.epoch = op->epoch;
-	op->entry.seq = op->seq;
-	if (live)
-		strcpy(op->forget, old.version);
-	op->kind = w->kind == WRITE_PUT ? NAMES_OP_PUT : NAMES_OP_DELETE;
-	if (w->kind == WRITE_PUT)
-		plan_fetch(w, op);
-	w->entry = op->entry;
-	return 1;
-}
-
 static const char *refusal(int rc)
 {
 	return rc == -ECANCELED ? "the object is not what the condition asks for"
-	       : rc == -ENOENT	? "there is no such object"
+	       : rc == -ENOENT	? "there is no such object or upload"
 				: strerror(-rc);
 }
 
@@ -235,7 +168,7 @@ static void round_refuse(struct round *r)
 
 	for (struct write *w = r->refused; w; w = next) {
 		next = w->next;
-		write_end(w, rc ? rc : w->rc, rc ? names_error() : refusal(w->rc));
+		write_end(w, rc ? rc : w->rc, rc ? names_error() : w->refusal);
 	}
 	r->refused = NULL;
 }
@@ -244,38 +177,42 @@ static int plan_txn(struct names_txn *t, void *arg)
 {
 	struct round *r = arg;
 	struct write *keep = NULL, **end = &keep, **refused = &r->refused, *next;
+	struct plan *p = r->plan;
 	int rc = names_meta_get(t, r->b->name, &r->meta);
 
 	if (rc)
 		return rc;
 	r->batch.prev_seq = r->meta.seq;
 	r->batch.prev_epoch = r->meta.seq_epoch;
+	p->t = t;
+	p->meta = &r->meta;
+	p->epoch = r->batch.epoch;
+	p->seq = r->meta.seq + 1;
+	p->now_s = r->now_s;
+	p->ops = r->batch.ops;
+	p->room = r->room;
 	for (struct write *w = r->writes; w; w = next) {
-		struct names_op *op = &r->batch.ops[r->batch.nops];
+		unsigned int before = p->n;
 
 		next = w->next;
 		w->next = NULL;
 		w->maybe = false; /* what an earlier try had done is in this copy, or nowhere */
-		memset(op, 0, sizeof(*op));
-		if (w->kind == WRITE_FORGOTTEN || w->kind == WRITE_FETCHED)
-			*op = w->done;
-		op->epoch = r->batch.epoch;
-		op->seq = r->meta.seq + r->batch.nops + 1;
-		rc = w->kind == WRITE_PUT || w->kind == WRITE_DELETE ? plan_write(t, r, w, op) : 1;
-		if (!rc) {
-			write_end(w, 0, "");
-			continue;
-		}
-		if (rc < 0) {
+		p->w = w;
+		rc = write_plan(p);
+		if (rc) {
 			w->rc = rc;
+			snprintf(w->refusal, sizeof(w->refusal), "%s",
+				 *names_error() ? names_error() : refusal(rc));
 			*refused = w;
 			refused = &w->next;
-			continue;
+		} else if (p->n == before) {
+			write_end(w, 0, "");
+		} else {
+			*end = w;
+			end = &w->next;
 		}
-		r->batch.nops++;
-		*end = w;
-		end = &w->next;
 	}
+	r->batch.nops = p->n;
 	r->writes = keep;
 	return 0;
 }
@@ -299,23 +236,42 @@ static int commit_txn(struct names_txn *t, void *arg)
 	return names_meta_put(t, r->b->name, &meta);
 }
 
-/* At most one write of a key in a batch: its condition is evaluated against what is on disk. */
-static bool is_first_of_key(const struct write *w, const void *arg)
-{
-	uint64_t *seen = (uint64_t *)arg, h;
+/* What a batch has so far. */
+struct gather {
+	uint64_t seen[NAMES_BATCH_MAX];
+	unsigned int n;
+	size_t bytes;
+	bool full;
+};
 
-	if (w->kind == WRITE_FORGOTTEN || w->kind == WRITE_FETCHED)
-		return true;
-	h = hash64(w->entry.key, strlen(w->entry.key), 0) | 1;
-	for (unsigned int i = 0; i < NAMES_BATCH_MAX; i++) {
-		if (seen[i] == h)
-			return false;
-		if (!seen[i]) {
-			seen[i] = h;
-			return true;
-		}
+/* At most one write of a key in a batch: its condition is evaluated against what is on disk. Those
+ * that depend on more are a batch of their own. */
+static bool fits(const struct write *w, const void *arg)
+{
+	struct gather *g = (struct gather *)arg;
+	uint64_t h = 0;
+
+	if (g->full || (g->n && write_alone(w))) {
+		g->full = true; /* what follows waits, too */
+		return false;
 	}
-	return false;
+	if (w->kind < WRITE_OPEN) {
+		h = hash64(w->entry.key, strlen(w->entry.key),
+			   w->kind == WRITE_PART ? w->entry.part : 0);
+		if (w->kind == WRITE_UPLOAD)
+			h = hash64(w->entry.version, 32, 0);
+		for (unsigned int i = 0; i < g->n; i++)
+			if (g->seen[i] == h)
+				return false;
+	}
+	g->bytes += names_entry_weight(&w->entry) + NAMES_HOLDERS_MAX * CONF_NAME_MAX;
+	if (g->n && g->bytes > NAMES_BATCH_BYTES) {
+		g->full = true;
+		return false;
+	}
+	g->seen[g->n++] = h;
+	g->full = write_alone(w);
+	return true;
 }
 
 static void batch_targets(struct names *n, struct names_batch *batch)
@@ -394,12 +350,12 @@ static int round_write(struct round *r)
 static int round_run(struct names *n, struct bucket *b)
 {
 	struct round r = { .n = n, .b = b, .now_s = time(NULL) };
-	uint64_t seen[NAMES_BATCH_MAX] = { 0 };
+	struct gather g = { .n = 0 };
 	int rc;
 
 	bucket_expire(n, b, false); /* this program may have been stopped for long */
 	pthread_mutex_lock(&n->lock);
-	r.writes = queue_take(b, is_first_of_key, seen, NAMES_BATCH_MAX);
+	r.writes = queue_take(b, fits, &g, NAMES_BATCH_MAX);
 	r.batch.epoch = b->meta.epoch;
 	b->why[0] = '\0';
 	pthread_mutex_unlock(&n->lock);
@@ -407,11 +363,13 @@ static int round_run(struct names *n, struct bucket *b)
 		return -ENODATA;
 	strcpy(r.batch.bucket, b->name);
 	strcpy(r.batch.primary, n->node);
-	r.batch.ops = calloc(NAMES_BATCH_MAX, sizeof(*r.batch.ops));
+	r.room = write_alone(r.writes) ? NAMES_BATCH_MAX : g.n;
+	r.batch.ops = malloc(r.room * sizeof(*r.batch.ops));
+	r.plan = calloc(1, sizeof(*r.plan));
 	batch_targets(n, &r.batch);
 	names_fail("the disk of %s is full", n->node);
 	rc = names_db_room(n->db) < NAMES_ROOM_MIN ? -ENOSPC : 0;
-	if (!rc && (!r.batch.ops || !r.batch.targets)) {
+	if (!rc && (!r.batch.ops || !r.batch.targets || !r.plan)) {
 		names_fail("no memory");
 		rc = -EAGAIN;
 	}
@@ -420,9 +378,12 @@ static int round_run(struct names *n, struct bucket *b)
 	round_refuse(&r);
 	if (!rc && r.batch.nops)
 		rc = round_write(&r);
+	if (!rc && r.writes && r.writes->again)
+		round_give_back(&r, false);
 	if (rc != -ERESTART)
 		end_all(r.writes, rc, rc ? names_error() : "");
 	names_batch_free(&r.batch);
+	free(r.plan);
 	return rc == -ERESTART ? rc : 0;
 }
 

@@ -11,9 +11,9 @@
 #include "http/store/names_db_internal.h"
 #include "lib/hash.h"
 
-/* So many of the longest fit into NAMES_BODY_MAX with JSON around them. */
-#define PAGE_TASKS   400
-#define PAGE_ROWS    300
+/* So many of the longest fit into NAMES_BODY_MAX with JSON around them; rows are weighed, too. */
+#define PAGE_TASKS   3000
+#define PAGE_ROWS    1000
 #define PAGE_HISTORY 4000
 
 /* A walk over one table's part of a bucket; returns 1 when a page is full, 0 at the end, -errno. */
@@ -21,43 +21,46 @@ struct walk {
 	struct names_txn *t;
 	uint32_t id;
 	unsigned int room;
+	size_t bytes;
 	json_t *list;
 	unsigned char last[NAMES_CURSOR_MAX / 2 - 2]; /* key of the last entry told */
 	size_t last_len;
 };
 
-static json_t *task_json(const MDB_val *k, const MDB_val *v)
+static json_t *task_json(struct walk *w, const MDB_val *k, const MDB_val *v)
 {
 	const char *node = (char *)k->mv_data + 5;
-	char version[33], key[NAMES_KEY_MAX + 1] = "";
+	char version[33];
 
-	memcpy(key, (char *)v->mv_data + 16, v->mv_size - 16);
-	return json_pack("{s:i s:s s:I s:s s:s}", "kind", ((unsigned char *)k->mv_data)[4], "node",
+	(void)w;
+	return json_pack("{s:i s:s s:I s:s}", "kind", ((unsigned char *)k->mv_data)[4], "node",
 			 node, "seq", (json_int_t)get_u64(node + strlen(node) + 1), "version",
-			 hex_encode(v->mv_data, 16, version), "key", key);
+			 hex_encode(v->mv_data, 16, version));
 }
 
-static json_t *row_json(const MDB_val *k, const MDB_val *v)
+static json_t *row_json(struct walk *w, const MDB_val *k, const MDB_val *v)
 {
 	struct name_entry e;
 
 	if (names_row_unpack(&e, v, get_u64((char *)k->mv_data + 4)))
 		return NULL;
+	w->bytes += names_entry_weight(&e);
 	return names_entry_encode(&e);
 }
 
-static json_t *history_json(const MDB_val *k, const MDB_val *v)
+static json_t *history_json(struct walk *w, const MDB_val *k, const MDB_val *v)
 {
 	struct history_value h;
-	char version[33];
+	char id[33];
 
+	(void)w;
 	memcpy(&h, v->mv_data, sizeof(h));
 	return json_pack("[I I s b]", (json_int_t)get_u64((char *)k->mv_data + 4),
-			 (json_int_t)h.epoch, hex_encode(h.version, 16, version), h.replaced);
+			 (json_int_t)h.epoch, hex_encode(h.id, 16, id), h.replaced);
 }
 
 static int walk_table(struct walk *w, enum names_table table, struct keybuf *from, bool beyond,
-		      json_t *(*encode)(const MDB_val *k, const MDB_val *v))
+		      json_t *(*encode)(struct walk *w, const MDB_val *k, const MDB_val *v))
 {
 	MDB_val k = kb_val(from), v;
 	MDB_cursor *c;
@@ -69,11 +72,11 @@ static int walk_table(struct walk *w, enum names_table table, struct keybuf *fro
 	if (!rc && beyond && k.mv_size == from->len && !memcmp(k.mv_data, from->bytes, from->len))
 		rc = mdb_cursor_get(c, &k, &v, MDB_NEXT);
 	for (; !rc && get_u32(k.mv_data) == w->id; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
-		if (w->room-- == 0) {
+		if (w->room-- == 0 || w->bytes > NAMES_BATCH_BYTES) {
 			mdb_cursor_close(c);
 			return 1;
 		}
-		if (json_array_append_new(w->list, encode(&k, &v))) {
+		if (json_array_append_new(w->list, encode(w, &k, &v))) {
 			mdb_cursor_close(c);
 			return -EIO;
 		}
@@ -88,12 +91,15 @@ static const struct part {
 	char letter;
 	const char *member;
 	enum names_table table;
+	enum names_space space;
 	unsigned int room;
-	json_t *(*encode)(const MDB_val *k, const MDB_val *v);
+	json_t *(*encode)(struct walk *w, const MDB_val *k, const MDB_val *v);
 } parts[] = {
-	{ 't', "tasks", T_TASKS, PAGE_TASKS, task_json },
-	{ 'r', "rows", T_ROWS, PAGE_ROWS, row_json },
-	{ 'h', "history", T_HISTORY, PAGE_HISTORY, history_json },
+	{ 't', "tasks", T_TASKS, NAMES_OBJECTS, PAGE_TASKS, task_json },
+	{ 'r', "rows", T_ROWS, NAMES_OBJECTS, PAGE_ROWS, row_json },
+	{ 'u', "uploads", T_ROWS, NAMES_UPLOADS, PAGE_ROWS, row_json },
+	{ 'p', "parts", T_ROWS, NAMES_PARTS, PAGE_ROWS, row_json },
+	{ 'h', "history", T_HISTORY, NAMES_OBJECTS, PAGE_HISTORY, history_json },
 };
 #define PARTS (sizeof(parts) / sizeof(parts[0]))
 
@@ -107,6 +113,7 @@ static int cursor_read(const char *cursor, uint32_t id, uint64_t from, size_t *p
 		;
 	if (*part == PARTS)
 		return -EINVAL;
+	id = names_space_id(id, parts[*part].space);
 	len = *cursor ? strlen(cursor + 1) : 0;
 	if (len) {
 		if (len % 2 || len / 2 > sizeof(key->bytes) || len / 2 < 4 ||
@@ -135,6 +142,7 @@ int names_export(struct names_txn *t, const struct names_meta *meta, uint64_t fr
 
 	if (rc)
 		return rc;
+	w.id = names_space_id(meta->id, parts[part].space);
 	w.room = parts[part].room;
 	w.list = json_array();
 	rc = walk_table(&w, parts[part].table, &key, beyond, parts[part].encode);
@@ -142,8 +150,8 @@ int names_export(struct names_txn *t, const struct names_meta *meta, uint64_t fr
 		json_decref(w.list);
 		return rc;
 	}
-	*page = json_pack("{s:o s:I}", parts[part].member, w.list, "purged",
-			  (json_int_t)meta->purged);
+	*page = json_pack("{s:o s:I s:b}", parts[part].member, w.list, "purged",
+			  (json_int_t)meta->purged, "closed", meta->closed != 0);
 	*last = !rc && part + 1 == PARTS;
 	cursor[0] = parts[rc || *last ? part : part + 1].letter;
 	cursor[1] = '\0';
@@ -167,7 +175,7 @@ static int table_wipe(struct names_txn *t, enum names_table table, uint32_t id)
 	kb_u32(&from, id);
 	k = kb_val(&from);
 	while (!(rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE)) && get_u32(k.mv_data) == id) {
-		rc = mdb_cursor_del(c, table == T_NAMES ? MDB_NODUPDATA : 0);
+		rc = mdb_cursor_del(c, 0);
 		if (rc)
 			break;
 		k = kb_val(&from);
@@ -199,7 +207,7 @@ static int hashes_wipe(struct names_txn *t, uint32_t id)
 			break;
 		kb_place(&place, id, e.seq);
 		where = kb_val(&place);
-		if (!e.deleted)
+		if (!e.deleted && !e.marker)
 			rc = mdb_del(t->txn, names_table(t->db, T_HASHES), &hash, &where);
 		if (rc && rc != MDB_NOTFOUND)
 			break;
@@ -210,16 +218,24 @@ static int hashes_wipe(struct names_txn *t, uint32_t id)
 
 int names_bucket_wipe(struct names_txn *t, struct names_meta *meta)
 {
-	static const enum names_table tables[] = { T_NAMES,    T_ROWS,	T_HISTORY,
-						   T_VERSIONS, T_TASKS, T_PENDING };
+	static const enum names_table spaced[] = { T_NAMES, T_ROWS, T_VERSIONS },
+				      plain[] = { T_HISTORY, T_TASKS, T_PENDING };
 	int rc = hashes_wipe(t, meta->id);
 
-	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]) && !rc; i++)
-		rc = table_wipe(t, tables[i], meta->id);
+	for (size_t i = 0; i < sizeof(spaced) / sizeof(spaced[0]); i++)
+		for (int space = NAMES_OBJECTS; space <= NAMES_PARTS && !rc; space++)
+			rc = table_wipe(t, spaced[i],
+					names_space_id(meta->id, (enum names_space)space));
+	for (int space = NAMES_OBJECTS; space <= NAMES_PARTS && !rc; space++)
+		rc = table_wipe(t, T_NAMES,
+				names_space_id(meta->id, (enum names_space)space) | INDEX_CHILD);
+	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]) && !rc; i++)
+		rc = table_wipe(t, plain[i], meta->id);
 	if (rc)
 		return rc;
 	meta->seq = meta->seq_epoch = meta->purged = 0;
 	meta->objects = meta->bytes = meta->tasks = 0;
+	meta->markers = meta->uploads = meta->parts = 0;
 	return 0;
 }
 
@@ -247,8 +263,7 @@ static int task_import(struct names_txn *t, struct names_meta *meta, const json_
 	    (kind != NAMES_TASK_FORGET && kind != NAMES_TASK_FETCH) ||
 	    names_json_text(value, "node", task.node, sizeof(task.node)) ||
 	    !names_node_valid(task.node) || names_json_u64(value, "seq", &task.seq) ||
-	    names_json_text(value, "version", task.version, sizeof(task.version)) ||
-	    names_json_text(value, "key", task.key, sizeof(task.key)) || !names_key_valid(task.key))
+	    names_json_text(value, "version", task.version, sizeof(task.version)))
 		return -EINVAL;
 	task.kind = (enum names_task_kind)kind;
 	rc = names_task_add(t, meta, &task);
@@ -257,25 +272,41 @@ static int task_import(struct names_txn *t, struct names_meta *meta, const json_
 	return rc;
 }
 
-static int row_import(struct names_txn *t, struct names_meta *meta, const json_t *value)
+static int space_import(struct names_txn *t, struct names_meta *meta, enum names_space space,
+			const json_t *value)
 {
 	struct name_entry e;
 
 	if (names_entry_decode(&e, value) || e.seq < 1)
 		return -EINVAL;
-	return names_row_write(t, meta, &e);
+	return names_row_write(t, meta, space, &e);
+}
+
+static int row_import(struct names_txn *t, struct names_meta *meta, const json_t *value)
+{
+	return space_import(t, meta, NAMES_OBJECTS, value);
+}
+
+static int upload_import(struct names_txn *t, struct names_meta *meta, const json_t *value)
+{
+	return space_import(t, meta, NAMES_UPLOADS, value);
+}
+
+static int part_import(struct names_txn *t, struct names_meta *meta, const json_t *value)
+{
+	return space_import(t, meta, NAMES_PARTS, value);
 }
 
 static int history_import(struct names_txn *t, struct names_meta *meta, const json_t *value)
 {
 	struct history_value h = { 0 };
 	json_int_t seq, epoch;
-	const char *version;
+	const char *id;
 	int replaced;
 
-	if (json_unpack_ex((json_t *)value, NULL, JSON_STRICT, "[I I s b]", &seq, &epoch, &version,
+	if (json_unpack_ex((json_t *)value, NULL, JSON_STRICT, "[I I s b]", &seq, &epoch, &id,
 			   &replaced) ||
-	    seq < 1 || epoch < 1 || names_version_pack(h.version, version))
+	    seq < 1 || epoch < 1 || names_version_pack(h.id, id))
 		return -EINVAL;
 	h.epoch = (uint64_t)epoch;
 	h.replaced = replaced != 0;
@@ -286,9 +317,7 @@ int names_import(struct names_txn *t, struct names_meta *meta, const json_t *pag
 {
 	static int (*const imports[PARTS])(struct names_txn *, struct names_meta *,
 					   const json_t *) = {
-		task_import,
-		row_import,
-		history_import,
+		task_import, row_import, upload_import, part_import, history_import,
 	};
 	uint64_t purged;
 
@@ -306,5 +335,6 @@ int names_import(struct names_txn *t, struct names_meta *meta, const json_t *pag
 		}
 	}
 	meta->purged = purged;
+	meta->closed = json_is_true(json_object_get(page, "closed"));
 	return 0;
 }

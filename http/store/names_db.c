@@ -27,16 +27,6 @@ struct waiter {
 	struct waiter *next;
 };
 
-struct names_db {
-	MDB_env *env;
-	MDB_dbi tables[T_TABLES];
-	char *dir;
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	struct waiter *first, **tail;
-	bool led; /* a waiter is writing for the others */
-};
-
 MDB_dbi names_table(const struct names_db *db, enum names_table table)
 {
 	return db->tables[table];
@@ -67,11 +57,12 @@ static int tables_open(struct names_db *db)
 		const char *name;
 		unsigned int flags;
 	} tables[T_TABLES] = {
-		[T_BUCKETS] = { "buckets", 0 }, [T_NAMES] = { "names", MDB_DUPSORT },
-		[T_ROWS] = { "rows", 0 },	[T_HASHES] = { "hashes", MDB_DUPSORT },
-		[T_HISTORY] = { "history", 0 }, [T_VERSIONS] = { "versions", 0 },
-		[T_TASKS] = { "tasks", 0 },	[T_PENDING] = { "pending", 0 },
-		[T_NODES] = { "nodes", 0 },
+		/* Those that were laid out anew have a new name, see names_upgrade.c. */
+		[T_BUCKETS] = { "buckets2", 0 }, [T_NAMES] = { "index2", 0 },
+		[T_ROWS] = { "rows2", 0 },	 [T_HASHES] = { "hashes", MDB_DUPSORT },
+		[T_HISTORY] = { "history", 0 },	 [T_VERSIONS] = { "versions2", 0 },
+		[T_TASKS] = { "tasks2", 0 },	 [T_PENDING] = { "pending", 0 },
+		[T_NODES] = { "nodes", 0 },	 [T_FORMAT] = { "format", 0 },
 	};
 	MDB_txn *txn;
 	int rc = mdb_txn_begin(db->env, NULL, 0, &txn);
@@ -118,7 +109,7 @@ int names_db_open(struct names_db **out, const char *dir)
 	if (!rc)
 		rc = mdb_env_create(&db->env);
 	if (!rc)
-		rc = mdb_env_set_maxdbs(db->env, T_TABLES);
+		rc = mdb_env_set_maxdbs(db->env, 2 * T_TABLES);
 	if (!rc)
 		rc = mdb_env_set_mapsize(db->env, MAP_SIZE);
 	if (!rc)
@@ -127,6 +118,8 @@ int names_db_open(struct names_db **out, const char *dir)
 	if (!rc)
 		rc = mdb_env_open(db->env, dir, MDB_NOTLS | MDB_NORDAHEAD, 0600);
 	rc = rc ? names_errno(rc) : tables_open(db);
+	if (!rc)
+		rc = names_upgrade(db);
 	if (!rc)
 		rc = folders_sync(dir);
 	if (rc) {
@@ -147,6 +140,16 @@ void names_db_close(struct names_db *db)
 	pthread_cond_destroy(&db->changed);
 	free(db->dir);
 	free(db);
+}
+
+int names_db_backup(struct names_db *db, const char *dir)
+{
+	int rc;
+
+	if (mkdir(dir, 0700) && errno != EEXIST)
+		return -errno;
+	rc = names_errno(mdb_env_copy2(db->env, dir, MDB_CP_COMPACT));
+	return rc ? rc : folders_sync(dir);
 }
 
 uint64_t names_db_room(const struct names_db *db)

@@ -8,16 +8,21 @@
  * names_db_write() from many threads costs few syncs. Returns 0 or -errno (-ENOSPC: the disk is
  * full, nothing was written). Nothing here logs.
  *
- * Tables (numbers big-endian, so that order is numeric; `id` is the bucket's, 4 bytes):
+ * A bucket has three spaces (enum names_space), told apart by the high bits of its number.
+ *
+ * Tables (numbers big-endian, so that order is numeric; `id` is the bucket's number, 4 bytes, where
+ * marked * with the bits of a space):
+ *   format    "version" → NAMES_FORMAT
  *   buckets   name → struct names_meta
- *   names     id, first 496 bytes of the key → rest of the key, 0, seq, deleted (sorted duplicates:
- *             LMDB's keys end at 511 bytes, ours at 512, and listings need their order)
- *   rows      id, seq → the entry that this operation wrote, while it is the key's newest
- *   hashes    SHA-256 → id, seq (sorted duplicates), live entries only
- *   history   id, seq → epoch and version of the last NAMES_HISTORY operations
- *   versions  id, version → seq and whether it replaced an object, of the same operations: what
- *             makes a retried write harmless
- *   tasks     id, kind, node, 0, seq → version and key: the outbox
+ *   index     id *, key, 0, order → seq, flags. Keys of LMDB end at 511 bytes: a longer one goes on
+ *             in a child, see names_index.c. Listings have the order of this table.
+ *   rows      id *, seq → the entry that this operation wrote, while it is in its slot
+ *   hashes    SHA-256 → id, seq (sorted duplicates), objects with data only
+ *   history   id, seq → epoch and id of the last NAMES_HISTORY operations
+ *   versions  id *, version → the row that has it; and the operation that had it as its id, among
+ *             the same last ones, and whether it replaced an object: what makes a retried write
+ *             harmless
+ *   tasks     id, kind, node, 0, seq → version: the outbox
  *   pending   id, seq → how many nodes have not yet confirmed that they forgot
  *   nodes     name → endpoints/NODE as last heard
  */
@@ -42,8 +47,11 @@ struct names_meta {
 	uint32_t state;
 	uint64_t epoch;		 /* of the configuration that the copy belongs to */
 	uint64_t seq, seq_epoch; /* the last operation applied */
-	uint64_t purged;	 /* the newest tombstone that was removed */
-	uint64_t objects, bytes, tasks;
+	uint64_t purged;	 /* the newest row that was removed and left no tombstone */
+	uint64_t objects;	 /* versions with data */
+	uint64_t bytes;		 /* theirs and the parts' of uploads */
+	uint64_t markers, uploads, parts, tasks;
+	uint32_t closed, pad;
 	char primary[CONF_NAME_MAX];
 	char secondary[CONF_NAME_MAX];
 };
@@ -78,6 +86,8 @@ int names_meta_each(struct names_txn *t, names_meta_fn *fn, void *arg);
 typedef int names_node_fn(void *arg, const char *node, const char *text);
 int names_node_each(struct names_txn *t, names_node_fn *fn, void *arg);
 int names_node_put(struct names_txn *t, const char *node, const char *text);
+/* A copy of all files as they are at one moment, without free pages, in an empty folder. */
+int names_db_backup(struct names_db *db, const char *dir);
 /* Removes everything of the bucket but its meta, whose counters and position become 0. */
 int names_bucket_wipe(struct names_txn *t, struct names_meta *meta);
 
@@ -85,17 +95,43 @@ int names_bucket_wipe(struct names_txn *t, struct names_meta *meta);
 int names_apply(struct names_txn *t, struct names_meta *meta, const struct names_op *op,
 		char (*targets)[CONF_NAME_MAX], unsigned int ntargets);
 
-/* The newest entry of a key, also when it is a tombstone; -ENOENT. */
+/* The newest entry of a key that is not a tombstone (it may be a marker); -ENOENT. */
 int names_row_find(struct names_txn *t, uint32_t id, const char *key, struct name_entry *entry);
-int names_row_get(struct names_txn *t, uint32_t id, uint64_t seq, struct name_entry *entry);
-/* Has this version been applied (among the last NAMES_HISTORY operations)? 0 or -ENOENT. */
+/* A key's version: hex or "null"; -ENOENT. `current` is filled in. */
+int names_row_version(struct names_txn *t, uint32_t id, const char *key, const char *version,
+		      struct name_entry *entry);
+int names_row_get(struct names_txn *t, uint32_t id, enum names_space space, uint64_t seq,
+		  struct name_entry *entry);
+/* What is in e's slot, also a tombstone; -ENOENT. */
+int names_row_slot(struct names_txn *t, uint32_t id, enum names_space space,
+		   const struct name_entry *e, struct name_entry *row);
+/* The row of a version in a space; -ENOENT. */
+int names_row_of(struct names_txn *t, uint32_t id, enum names_space space, const char *version,
+		 struct name_entry *entry);
+/* What has the data of a version: an object or a part. */
+int names_row_data(struct names_txn *t, uint32_t id, const char *version, enum names_space *space,
+		   struct name_entry *entry);
+/* Has an operation with this id been applied (among the last NAMES_HISTORY)? 0 or -ENOENT. */
 int names_version_find(struct names_txn *t, uint32_t id, const char *version, uint64_t *seq,
 		       bool *replaced);
 /* Was (epoch, seq) applied here? Position 0 always was. */
 bool names_history_has(struct names_txn *t, uint32_t id, uint64_t epoch, uint64_t seq);
 
-int names_scan(struct names_txn *t, uint32_t id, const char *bucket, const char *prefix,
-	       const char *after, unsigned int limit, names_entry_fn *fn, void *arg, bool *more);
+/* A listing of one space; see struct names_select for what is not said here. */
+struct names_scan {
+	enum names_space space;
+	bool versions; /* all, markers too; else what each key names */
+	struct names_select select;
+	names_entry_fn *fn;
+	names_prefix_fn *prefix_fn;
+	void *arg;
+};
+int names_scan(struct names_txn *t, uint32_t id, const char *bucket, const struct names_scan *scan,
+	       struct names_page *page);
+/* The parts of an upload or object, by number. */
+int names_scan_parts(struct names_txn *t, uint32_t id, const char *bucket, const char *group,
+		     unsigned int after, unsigned int limit, bool meta, names_entry_fn *fn,
+		     void *arg, bool *more);
 int names_scan_hash(struct names_txn *t, const uint8_t sha256[32], unsigned int limit,
 		    names_entry_fn *fn, void *arg);
 
@@ -105,7 +141,6 @@ struct names_task {
 	char node[CONF_NAME_MAX];
 	uint64_t seq; /* of the operation that made it */
 	char version[33];
-	char key[NAMES_KEY_MAX + 1];
 };
 /* The first max tasks of one node, oldest first; the count or -errno. */
 int names_tasks_of(struct names_txn *t, uint32_t id, enum names_task_kind kind, const char *node,

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_db_internal.h -- what the files of the local copy (names_db.c, names_apply.c, names_scan.c,
- * names_copy.c) share: the tables, and how their keys are composed.
+ * names_db_internal.h -- what the files of the local copy (names_db.c, names_index.c, names_row.c,
+ * names_apply.c, names_scan.c, names_copy.c, names_upgrade.c) share: the tables, and how their keys
+ * are composed.
  */
 #ifndef WEIR_STORE_NAMES_DB_INTERNAL_H
 #define WEIR_STORE_NAMES_DB_INTERNAL_H
 
 #include <endian.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "http/store/names_db.h"
@@ -21,14 +25,28 @@ enum names_table {
 	T_TASKS,
 	T_PENDING,
 	T_NODES,
+	T_FORMAT,
 	T_TABLES
 };
+
+struct names_db {
+	MDB_env *env;
+	MDB_dbi tables[T_TABLES];
+	char *dir;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct waiter *first, **tail;
+	bool led; /* a waiter is writing for the others */
+};
+
+/* Brings files of an older layout to the present one, before the tables are used. 0, -errno;
+ * -EPROTO: they are of a newer program. */
+int names_upgrade(struct names_db *db);
+#define NAMES_FORMAT 2
 
 MDB_dbi names_table(const struct names_db *db, enum names_table table);
 /* LMDB's results as -errno. */
 int names_errno(int mdb);
-
-#define NAMES_SPLIT 496 /* bytes of a key that are in the index key */
 
 /* A key composed of numbers and bytes. */
 struct keybuf {
@@ -77,6 +95,17 @@ static inline uint64_t get_u64(const void *p)
 	return be64toh(be);
 }
 
+/* A bucket's number with the bits of a space; and back. Bit 29 is the index's. */
+static inline uint32_t names_space_id(uint32_t id, enum names_space space)
+{
+	return id | (uint32_t)space << 30;
+}
+
+static inline enum names_space names_id_space(uint32_t id)
+{
+	return (enum names_space)(id >> 30);
+}
+
 /* id, seq */
 static inline void kb_place(struct keybuf *k, uint32_t id, uint64_t seq)
 {
@@ -85,35 +114,94 @@ static inline void kb_place(struct keybuf *k, uint32_t id, uint64_t seq)
 	kb_u64(k, seq);
 }
 
+static inline int names_kv_put(struct names_txn *t, enum names_table table, struct keybuf *k,
+			       const void *data, size_t len)
+{
+	MDB_val key = kb_val(k), val = { len, (void *)data };
+
+	return names_errno(mdb_put(t->txn, names_table(t->db, table), &key, &val, 0));
+}
+
+static inline int names_kv_del(struct names_txn *t, enum names_table table, struct keybuf *k,
+			       struct keybuf *dup)
+{
+	MDB_val key = kb_val(k), val = dup ? kb_val(dup) : (MDB_val){ 0 };
+
+	return names_errno(mdb_del(t->txn, names_table(t->db, table), &key, dup ? &val : NULL));
+}
+
 /* history's value; versions' is struct version_value */
 struct history_value {
 	uint64_t epoch;
-	uint8_t version[16]; /* zero: the operation has none */
+	uint8_t id[16]; /* of the operation; zero: it has none */
 	uint8_t replaced, pad[7];
 };
 struct version_value {
-	uint64_t seq;
+	uint64_t op;  /* the operation with this id, 0: not among the last NAMES_HISTORY */
+	uint64_t row; /* the row of this version, 0: none */
 	uint8_t replaced, pad[7];
 };
 _Static_assert(sizeof(struct history_value) == 32, "layout");
-_Static_assert(sizeof(struct version_value) == 16, "layout");
+_Static_assert(sizeof(struct version_value) == 24, "layout");
 
 /* id, kind, node, 0 [, seq] */
 void kb_task(struct keybuf *k, uint32_t id, enum names_task_kind kind, const char *node);
-/* The index key and the beginning (rest, 0) of its value. */
-void kb_name(struct keybuf *key, struct keybuf *rest, uint32_t id, const char *name);
 
-/* Rows as bytes. The packed form is at most NAMES_ROW_MAX long. */
-#define NAMES_ROW_MAX (2048)
+/* ---- names_index.c: keys in order ---- */
+#define INDEX_CHILD   (1u << 29) /* a bit of the number: a child */
+#define INDEX_DELETED 1		 /* a tombstone */
+#define INDEX_MARKER  2
+#define INDEX_NULL    4
+unsigned int names_index_flags(const struct name_entry *e);
+/* id: the bucket's with its space. */
+int names_index_put(struct names_txn *t, uint32_t id, const struct name_entry *e);
+int names_index_del(struct names_txn *t, uint32_t id, const struct name_entry *e);
+
+#define INDEX_DEPTH 3
+/* A walk through the index. After 0 of a call the fields are those of an entry; -ENOENT: the end.
+ */
+struct names_walk {
+	char key[NAMES_KEY_MAX + 1];
+	size_t len;
+	uint64_t order, seq;
+	unsigned int flags;
+	/* private */
+	struct names_txn *t;
+	MDB_cursor *c;
+	uint32_t id;
+	unsigned int depth;
+	struct {
+		struct keybuf node;
+		size_t from; /* bytes of the key that are above */
+	} level[INDEX_DEPTH];
+};
+int names_walk_open(struct names_walk *w, struct names_txn *t, uint32_t id);
+void names_walk_close(struct names_walk *w);
+/* The first whose key is not less than these bytes. */
+int names_walk_seek(struct names_walk *w, const char *bytes, size_t len);
+/* The first that is not before (key, order): newer versions come first, uploads oldest first. */
+int names_walk_seek_order(struct names_walk *w, const char *key, uint64_t order);
+int names_walk_next(struct names_walk *w);
+/* The newest of a key that is not a tombstone, -ENOENT. */
+int names_walk_current(struct names_walk *w, const char *key);
+
+/* ---- names_row.c: rows, and what hangs on them ---- */
+/* The packed form is at most NAMES_ROW_MAX long. */
+#define NAMES_ROW_MAX 10240
 size_t names_row_pack(const struct name_entry *e, unsigned char *out);
 int names_row_unpack(struct name_entry *e, const MDB_val *val, uint64_t seq);
 
-/* Puts e at e->seq as the key's newest, removing what was there before from all tables and
- * counters. */
-int names_row_write(struct names_txn *t, struct names_meta *meta, const struct name_entry *e);
-int names_row_drop(struct names_txn *t, struct names_meta *meta, const struct name_entry *e);
+/* Puts e at e->seq into its slot (a null version: its key's only one; else key and order), removing
+ * what was in the slot before from all tables and counters; with an object of parts that is
+ * replaced, its parts; with an object that has parts, its upload. */
+int names_row_write(struct names_txn *t, struct names_meta *meta, enum names_space space,
+		    const struct name_entry *e);
+int names_row_drop(struct names_txn *t, struct names_meta *meta, enum names_space space,
+		   const struct name_entry *e);
 int names_history_add(struct names_txn *t, uint32_t id, uint64_t seq,
 		      const struct history_value *h);
+int names_version_get(struct names_txn *t, uint32_t id, const char *version,
+		      struct version_value *v);
 int names_task_add(struct names_txn *t, struct names_meta *meta, const struct names_task *task);
 int names_pending_add(struct names_txn *t, uint32_t id, uint64_t seq, uint32_t n);
 

@@ -12,7 +12,9 @@
 #include "http/store/names_int.h"
 #include "lib/hash.h"
 
-enum http_next reply_failure(struct names *n, struct http_req *req, const char *bucket, int rc)
+/* entry: the delete marker that was met, or NULL. */
+static enum http_next failure_reply(struct names *n, struct http_req *req, const char *bucket,
+				    int rc, const struct name_entry *entry)
 {
 	struct bucket *b = rc == -ESTALE && *bucket ? bucket_find(n, bucket) : NULL;
 	struct bucket_view v = { .known = false };
@@ -31,7 +33,14 @@ enum http_next reply_failure(struct names *n, struct http_req *req, const char *
 				    json_loads(record ? record : "null", JSON_DECODE_ANY, NULL));
 		free(record);
 	}
+	if (entry)
+		json_object_set_new(o, "entry", names_entry_encode(entry));
 	return http_reply_json(req, (unsigned int)status_of(rc), o);
+}
+
+enum http_next reply_failure(struct names *n, struct http_req *req, const char *bucket, int rc)
+{
+	return failure_reply(n, req, bucket, rc, NULL);
 }
 
 /* A request that is answered from a thread of the names. */
@@ -67,91 +76,20 @@ static void asked_complete(struct write *w)
 		names_fail("%s", w->why);
 		reply_failure(a->n, a->req, a->bucket, w->rc);
 	} else {
-		http_reply_json(a->req, 200,
-				json_pack("{s:o s:b}", "entry", names_entry_encode(&w->entry),
-					  "replaced", w->replaced));
+		http_reply_json(a->req, 200, names_answer_encode(w));
 	}
 	http_resume(a->req);
 	write_free(w);
 	free(a);
 }
 
-static int optional_text(const json_t *body, const char *member, char **out)
-{
-	const json_t *v = json_object_get(body, member);
-
-	if (json_is_null(v))
-		return 0;
-	if (!json_is_string(v) || json_string_length(v) > 4096)
-		return -EINVAL;
-	*out = strdup(json_string_value(v));
-	return *out ? 0 : -ENOMEM;
-}
-
-static int put_decode(const json_t *body, struct write *w)
-{
-	const json_t *ideal = json_object_get(body, "ideal"), *value;
-	size_t i;
-
-	if (names_entry_decode(&w->entry, json_object_get(body, "entry")) || w->entry.deleted ||
-	    optional_text(body, "if_none_match", &w->if_none_match) || !json_is_array(ideal) ||
-	    json_array_size(ideal) > NAMES_HOLDERS_MAX)
-		return -EINVAL;
-	json_array_foreach (ideal, i, value) {
-		if (!json_is_string(value) || !names_node_valid(json_string_value(value)))
-			return -EINVAL;
-		strcpy(w->ideal[w->nideal++], json_string_value(value));
-	}
-	return 0;
-}
-
-static int delete_decode(const json_t *body, struct write *w)
-{
-	uint8_t version[16];
-
-	if (names_json_text(body, "key", w->entry.key, sizeof(w->entry.key)) ||
-	    !names_key_valid(w->entry.key) ||
-	    names_json_text(body, "version", w->entry.version, sizeof(w->entry.version)) ||
-	    names_version_pack(version, w->entry.version))
-		return -EINVAL;
-	return 0;
-}
-
-/* The fuzzer calls it too. */
-int names_write_decode(const json_t *body, bool put, char bucket[NAMES_BUCKET_MAX + 1],
-		       struct write **w)
-{
-	uint64_t wait_ms;
-	int rc;
-
-	*w = write_new(put ? WRITE_PUT : WRITE_DELETE);
-	if (!*w)
-		return -ENOMEM;
-	rc = names_json_text(body, "bucket", bucket, NAMES_BUCKET_MAX + 1) ||
-			     !names_bucket_valid(bucket) ||
-			     names_json_u64(body, "wait_ms", &wait_ms) ||
-			     optional_text(body, "if_match", &(*w)->if_match)
-		     ? -EINVAL
-	     : put ? put_decode(body, *w)
-		   : delete_decode(body, *w);
-	if (rc) {
-		write_free(*w);
-		*w = NULL;
-		return rc;
-	}
-	(*w)->deadline =
-		now_ms() + (int64_t)(wait_ms < NAMES_TIMEOUT_MS ? wait_ms : NAMES_TIMEOUT_MS);
-	return 0;
-}
-
-static enum http_next write_begin(struct names *n, struct http_req *req, const json_t *body,
-				  bool put)
+static enum http_next write_begin(struct names *n, struct http_req *req, const json_t *body)
 {
 	struct asked *a = calloc(1, sizeof(*a));
 	struct bucket_view v = { .known = false };
 	struct bucket *b = NULL;
 	struct write *w = NULL;
-	int rc = a ? names_write_decode(body, put, a->bucket, &w) : -ENOMEM;
+	int rc = a ? names_write_decode(body, a->bucket, &w) : -ENOMEM;
 
 	names_fail("the request is not understood");
 	if (!rc) {
@@ -181,55 +119,80 @@ static enum http_next write_begin(struct names *n, struct http_req *req, const j
 
 /* ---- reads ---- */
 
-static void get_run(struct job *j)
-{
-	char bucket[NAMES_BUCKET_MAX + 1], key[NAMES_KEY_MAX + 1];
-	struct name_entry e;
-	int rc = -EINVAL;
+/* A page on its way: entries as objects, prefixes as strings. */
+struct gathered {
+	json_t *list;
+	bool meta;
+};
 
-	names_fail("the request is not understood");
-	if (!names_json_text(j->body, "bucket", bucket, sizeof(bucket)) &&
-	    names_bucket_valid(bucket) && !names_json_text(j->body, "key", key, sizeof(key)) &&
-	    names_key_valid(key))
-		rc = read_local(j->n, bucket, key, &e);
-	else
-		bucket[0] = '\0';
-	if (rc)
-		reply_failure(j->n, j->req, bucket, rc);
-	else
-		http_reply_json(j->req, 200, json_pack("{s:o}", "entry", names_entry_encode(&e)));
-}
-
-static int entry_append(void *arg, const char *bucket, const struct name_entry *e)
+static int gathered_entry(void *arg, const char *bucket, const struct name_entry *e)
 {
+	struct gathered *g = arg;
+
 	(void)bucket;
-	return json_array_append_new(arg, names_entry_encode(e)) ? -ENOMEM : 0;
+	return json_array_append_new(g->list,
+				     g->meta ? names_entry_encode(e) : names_entry_encode_short(e))
+		       ? -ENOMEM
+		       : 0;
 }
 
-static void list_run(struct job *j)
+static int gathered_prefix(void *arg, const char *bucket, const char *prefix)
 {
-	char bucket[NAMES_BUCKET_MAX + 1] = "";
-	json_t *entries = json_array();
-	struct listing l;
-	uint64_t limit;
-	bool more = false;
-	int rc = -EINVAL;
+	struct gathered *g = arg;
+
+	(void)bucket;
+	return json_array_append_new(g->list, json_string(prefix)) ? -ENOMEM : 0;
+}
+
+static json_t *usage_encode(const struct names_usage *u)
+{
+	return json_pack("{s:{s:I s:I s:I s:I s:I s:b}}", "usage", "objects",
+			 (json_int_t)u->objects, "bytes", (json_int_t)u->bytes, "markers",
+			 (json_int_t)u->markers, "uploads", (json_int_t)u->uploads, "parts",
+			 (json_int_t)u->parts, "closed", u->closed);
+}
+
+static void read_reply(struct job *j, const struct query *q, json_t *list, int rc)
+{
+	if (rc) {
+		bool marker = rc == -ENOENT && q->kind == QUERY_GET && q->entry.marker;
+
+		failure_reply(j->n, j->req, q->bucket, rc, marker ? &q->entry : NULL);
+	} else if (q->kind == QUERY_USAGE) {
+		http_reply_json(j->req, 200, usage_encode(&q->usage));
+	} else if (q->kind >= QUERY_LIST) {
+		http_reply_json(j->req, 200,
+				json_pack("{s:O s:b s:s s:s}", "entries", list, "more",
+					  q->page.more, "next", q->page.next, "next_version",
+					  q->page.next_version));
+	} else {
+		http_reply_json(j->req, 200,
+				json_pack("{s:o}", "entry", names_entry_encode(&q->entry)));
+	}
+}
+
+static void read_begin(struct job *j)
+{
+	struct query *q = calloc(1, sizeof(*q));
+	struct gathered g = { json_array(), false };
+	int rc = q ? query_decode(q, j->body) : -ENOMEM;
 
 	names_fail("the request is not understood");
-	if (!names_json_text(j->body, "bucket", bucket, sizeof(bucket)) &&
-	    names_bucket_valid(bucket) &&
-	    !names_json_text(j->body, "prefix", l.prefix, sizeof(l.prefix)) &&
-	    !names_json_text(j->body, "after", l.after, sizeof(l.after)) &&
-	    !names_json_u64(j->body, "limit", &limit) && limit >= 1 && limit <= NAMES_LIST_MAX) {
-		l.limit = (unsigned int)limit;
-		rc = list_local(j->n, bucket, &l, entry_append, entries, &more);
+	if (!rc) {
+		g.meta = q->meta;
+		q->fn = gathered_entry;
+		q->prefix_fn = gathered_prefix;
+		q->arg = &g;
+		rc = query_local(j->n, q);
+	} else if (q) {
+		q->bucket[0] = '\0';
 	}
-	if (rc) {
-		json_decref(entries);
-		reply_failure(j->n, j->req, names_bucket_valid(bucket) ? bucket : "", rc);
-		return;
-	}
-	http_reply_json(j->req, 200, json_pack("{s:o s:b}", "entries", entries, "more", more));
+	if (q)
+		read_reply(j, q, g.list, rc);
+	else
+		reply_failure(j->n, j->req, "", rc);
+	json_decref(g.list);
+	free(q);
 }
 
 static int hash_append(void *arg, const char *bucket, const struct name_entry *e)
@@ -268,15 +231,10 @@ struct message {
 };
 
 static const struct message messages[] = {
-	{ "get", get_run, NULL },
-	{ "list", list_run, NULL },
-	{ "hash", hash_run, NULL },
-	{ "append", NULL, replica_append },
-	{ "position", NULL, replica_position },
-	{ "pull", NULL, replica_pull },
-	{ "begin", NULL, replica_begin },
-	{ "page", NULL, replica_page },
-	{ "end", NULL, replica_end },
+	{ "read", read_begin, NULL },	    { "hash", hash_run, NULL },
+	{ "append", NULL, replica_append }, { "position", NULL, replica_position },
+	{ "pull", NULL, replica_pull },	    { "begin", NULL, replica_begin },
+	{ "page", NULL, replica_page },	    { "end", NULL, replica_end },
 	{ "tasks", NULL, outbox_tasks },
 };
 
@@ -352,8 +310,8 @@ enum http_next names_http(struct names *n, struct http_req *req)
 		return http_reply_error(req, 400, "malformed", "The body is not a JSON object.");
 	if (m)
 		return job_begin(n, req, m, body);
-	if (!strcmp(what, "put") || !strcmp(what, "delete"))
-		next = write_begin(n, req, body, *what == 'p');
+	if (!strcmp(what, "write"))
+		next = write_begin(n, req, body);
 	else if (!strcmp(what, "confirm"))
 		next = replica_confirm(n, req, body);
 	else

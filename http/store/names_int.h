@@ -3,9 +3,11 @@
  * names_int.h -- what the files of the ordered names share.
  *
  * How it fits together:
- *   names_call.c      what callers ask, here or at the bucket's primary; reads
+ *   names_call.c      what callers ask to be written, here or at the bucket's primary
+ *   names_read.c      what callers ask to know
  *   names_hash.c      retrieval by the hash of the data
  *   names_bucket.c    a primary's work on one bucket: batches of writes, one at a time
+ *   names_plan.c      what each of them does to the bucket as it is
  *   names_second.c    a primary's talk with its secondary: agree, send operations, copy
  *   names_record.c    names/BUCKET in the registry: created, taken over, changed by CAS
  *   names_replica.c   the other side: answers to a primary, checked against the epoch
@@ -37,7 +39,7 @@
 #include <pthread.h>
 
 #include "http/store/jobs.h"
-#include "http/store/names_db.h"
+#include "http/store/names_db_internal.h"
 #include "lib/log.h"
 
 #define NAMES_TICK_MS	  100	      /* waiting work is looked at again so often */
@@ -49,11 +51,31 @@
 #define NAMES_BUCKETS_MAX 100000
 
 /* ---- a write on its way ---- */
-enum write_kind { WRITE_PUT, WRITE_DELETE, WRITE_FORGOTTEN, WRITE_FETCHED };
+enum write_kind {
+	WRITE_PUT,
+	WRITE_DELETE,
+	WRITE_META,
+	WRITE_UPLOAD,
+	WRITE_PART,
+	WRITE_COMPLETE,
+	WRITE_ABORT,
+	WRITE_OPEN, /* from here also while the bucket is closed */
+	WRITE_CLOSE,
+	WRITE_ASKED = WRITE_CLOSE, /* the last that others may ask for */
+	WRITE_FORGOTTEN,
+	WRITE_FETCHED,
+};
 
 struct write {
 	enum write_kind kind;
-	struct name_entry entry; /* delete: key, and version = the deletion's own */
+	/* What is written. Delete, meta, complete, abort, open, close: version is the operation's
+	 * own id; part: key is the object's. When it is done: what is there now. */
+	struct name_entry entry;
+	enum names_mode mode;
+	char target[33]; /* delete, meta: a version or ""; part, complete, abort: the upload */
+	uint64_t if_seq, part_min;
+	struct names_part *list; /* complete; freed with the write */
+	size_t nlist;
 	unsigned int nideal;
 	char ideal[NAMES_HOLDERS_MAX][CONF_NAME_MAX];
 	char *if_match, *if_none_match; /* NULL: no condition; freed with the write */
@@ -62,8 +84,10 @@ struct write {
 
 	int rc;
 	bool replaced;
+	struct names_deleted deleted;
+	bool again; /* not all of it fits into one batch */
 	bool maybe; /* a secondary may have it: a failure is not certain any more */
-	char why[256];
+	char why[256], refusal[256];
 	/* Called once, on any thread, without locks; owns the write from then on. */
 	void (*complete)(struct write *w);
 	void *arg;
@@ -71,6 +95,24 @@ struct write {
 };
 struct write *write_new(enum write_kind kind);
 void write_free(struct write *w);
+
+/* ---- names_plan.c ---- */
+struct plan {
+	struct names_txn *t;
+	const struct names_meta *meta;
+	struct write *w;
+	uint64_t epoch, seq; /* seq: of ops[0] */
+	int64_t now_s;
+	struct names_op *ops;
+	unsigned int n, room;
+	struct name_entry row; /* scratch */
+};
+/* Adds w's operations (none: nothing is to be done) and makes w say what is true then. 0, or why it
+ * is refused; names_error() may say more, or is "". */
+int write_plan(struct plan *p);
+/* Is it evaluated by what other writes of the same batch would change? */
+bool write_alone(const struct write *w);
+void version_random(char out[33]); /* never a group's */
 
 /* ---- buckets ---- */
 struct bucket {
@@ -146,7 +188,8 @@ void names_fail(const char *fmt, ...)
 /* names.c */
 struct bucket *bucket_find(struct names *n,
 			   const char *name); /* takes the lock; makes it; NULL: too many */
-/* Takes the lock; NULL: nobody has made it here. What strangers ask for must not fill the memory. */
+/* Takes the lock; NULL: nobody has made it here. What strangers ask for must not fill the memory.
+ */
 struct bucket *bucket_look(struct names *n, const char *name);
 int bucket_meta_load(struct names *n, struct bucket *b); /* database → b->meta; 0 or -errno */
 /* The fields that others change, copied under the lock. */
@@ -233,21 +276,61 @@ void outbox_tasks(struct names *n, struct http_req *req, const json_t *body);
 /* names_call.c */
 /* Queues the write here and waits for its end; the write stays the caller's. */
 int write_here(struct names *n, struct bucket *b, struct write *w);
+struct pause {
+	int64_t deadline, ms;
+};
+struct pause pause_begin(void);
+/* Waits a little before the next try; false: the time is over. */
+bool pause_next(struct names *n, struct pause *p);
+#define TRY_MS 4000 /* one try at another node; a stopped one must not use up all the time */
+/* The bucket and its record; with create it is made when there is none. */
+int route(struct names *n, const char *name, bool create, struct bucket **b, struct bucket_view *v);
+/* After a refusal: it may tell who the primary is; the registry knows better. */
+void route_again(struct names *n, struct bucket *b, const json_t *answer);
+
+/* names_read.c */
 /* Is this node's word on the bucket current? 0; -ESTALE it is not the primary; -EAGAIN cannot say.
  */
 int read_certain(struct names *n, struct bucket *b);
-int read_local(struct names *n, const char *bucket, const char *key, struct name_entry *entry);
-struct listing {
-	char prefix[NAMES_KEY_MAX + 1], after[NAMES_KEY_MAX + 1];
-	unsigned int limit;
+enum query_kind {
+	QUERY_GET,
+	QUERY_FIND,
+	QUERY_UPLOAD,
+	QUERY_LIST,
+	QUERY_VERSIONS,
+	QUERY_UPLOADS,
+	QUERY_PARTS,
+	QUERY_USAGE,
+	QUERY_KINDS
 };
-int list_local(struct names *n, const char *bucket, const struct listing *l, names_entry_fn *fn,
-	       void *arg, bool *more);
+struct query {
+	enum query_kind kind;
+	char bucket[NAMES_BUCKET_MAX + 1];
+	char key[NAMES_KEY_MAX + 1]; /* get, upload; listings: after */
+	char version[NAMES_MARKER_MAX +
+		     1]; /* get ("": current), find, upload, parts; after_version */
+	char prefix[NAMES_KEY_MAX + 1], delimiter[NAMES_KEY_MAX + 1];
+	unsigned int limit, part; /* part: after it */
+	bool meta;
+	names_entry_fn *fn;
+	names_prefix_fn *prefix_fn;
+	void *arg;
+	/* answers */
+	struct name_entry entry;
+	struct names_page page;
+	struct names_usage usage;
+};
+int query_local(struct names *n, struct query *q);
+/* A query as a message: strict, 0 or -EINVAL. */
+json_t *query_encode(const struct query *q);
+int query_decode(struct query *q, const json_t *body);
 
 /* names_http.c */
-/* A put or delete as a message; *w is NULL after a failure (-EINVAL). */
-int names_write_decode(const json_t *body, bool put, char bucket[NAMES_BUCKET_MAX + 1],
-		       struct write **w);
+/* names_ask.c: a write as a message; *w is NULL after a failure (-EINVAL). */
+json_t *names_write_encode(const char *bucket, const struct write *w, int64_t wait_ms);
+int names_write_decode(const json_t *body, char bucket[NAMES_BUCKET_MAX + 1], struct write **w);
+json_t *names_answer_encode(const struct write *w);
+int names_answer_decode(struct write *w, const json_t *answer);
 /* The answer for a failed call: the status of rc, the sentence of names_error(). */
 enum http_next reply_failure(struct names *n, struct http_req *req, const char *bucket, int rc);
 int status_of(int rc);

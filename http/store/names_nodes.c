@@ -229,6 +229,7 @@ static const struct {
 } statuses[] = {
 	{ 200, 0 },	     { 400, -EINVAL }, { 404, -ENOENT },    { 409, -ESTALE },
 	{ 412, -ECANCELED }, { 503, -EAGAIN }, { 504, -ETIMEDOUT }, { 507, -ENOSPC },
+	{ 413, -EMSGSIZE },  { 422, -EBADMSG }, { 423, -ENOTEMPTY },
 };
 
 int status_of(int rc)

@@ -29,13 +29,13 @@ bool names_bucket_valid(const char *bucket)
 	return strspn(bucket, "abcdefghijklmnopqrstuvwxyz0123456789-.") == len;
 }
 
-/* Length of the UTF-8 sequence at p (RFC 3629 section 4), 0 when it is not one. */
+/* Length of the UTF-8 sequence at p (RFC 3629 section 4), 0 when it is not one or NUL. */
 static size_t utf8_len(const unsigned char *p)
 {
 	static const struct {
 		unsigned char lo, hi, len, lo2, hi2;
 	} forms[] = {
-		{ 0x20, 0x7e, 1, 0, 0 },       { 0xc2, 0xdf, 2, 0x80, 0xbf },
+		{ 0x01, 0x7f, 1, 0, 0 },       { 0xc2, 0xdf, 2, 0x80, 0xbf },
 		{ 0xe0, 0xe0, 3, 0xa0, 0xbf }, { 0xe1, 0xec, 3, 0x80, 0xbf },
 		{ 0xed, 0xed, 3, 0x80, 0x9f }, { 0xee, 0xef, 3, 0x80, 0xbf },
 		{ 0xf0, 0xf0, 4, 0x90, 0xbf }, { 0xf1, 0xf3, 4, 0x80, 0xbf },
@@ -55,14 +55,41 @@ static size_t utf8_len(const unsigned char *p)
 	return 0;
 }
 
+bool names_text_valid(const char *text, size_t len)
+{
+	const unsigned char *p = (const unsigned char *)text, *end = p + len;
+
+	while (p < end) {
+		size_t step = utf8_len(p); /* stops at the terminator inside a sequence */
+
+		if (!step || step > (size_t)(end - p))
+			return false;
+		p += step;
+	}
+	return true;
+}
+
+bool names_key_valid(const char *key)
+{
+	size_t len = strnlen(key, NAMES_KEY_MAX + 1);
+
+	return len >= 1 && len <= NAMES_KEY_MAX && names_text_valid(key, len);
+}
+
 bool names_key_plain(const char *key)
 {
-	return names_key_valid(key);
+	if (!names_key_valid(key) || strlen(key) > 512)
+		return false;
+	for (const unsigned char *p = (const unsigned char *)key; *p; p++)
+		/* U+0080 to U+009F are control characters too. */
+		if (*p < 0x20 || *p == 0x7f || (p[0] == 0xc2 && p[1] < 0xa0))
+			return false;
+	return true;
 }
 
 bool names_is_group(const char *version)
 {
-	return strnlen(version, 32) == 32 && !strcmp(version + 24, "00000000");
+	return strnlen(version, 33) == 32 && !strcmp(version + 24, "00000000");
 }
 
 int names_part_version(const char *id, unsigned int number, uint16_t attempt, char out[33])
@@ -74,30 +101,17 @@ int names_part_version(const char *id, unsigned int number, uint16_t attempt, ch
 	return 0;
 }
 
+void names_part_key(char out[NAMES_KEY_MAX + 1], const char *id, unsigned int number)
+{
+	snprintf(out, 40, "%.32s/%05u", id, number);
+}
+
 char *names_entry_etag(const struct name_entry *entry, char out[NAMES_ETAG_MAX + 3])
 {
 	if (!entry->etag[0])
 		return names_etag(entry->sha256, out);
 	snprintf(out, NAMES_ETAG_MAX + 3, "\"%s\"", entry->etag);
 	return out;
-}
-
-bool names_key_valid(const char *key)
-{
-	const unsigned char *p = (const unsigned char *)key;
-	size_t len = strnlen(key, NAMES_KEY_MAX + 1);
-
-	if (len < 1 || len > 512)
-		return false;
-	while (*p) {
-		size_t step = utf8_len(p);
-
-		/* U+0080 to U+009F are control characters too. */
-		if (!step || (p[0] == 0xc2 && p[1] < 0xa0))
-			return false;
-		p += step;
-	}
-	return true;
 }
 
 bool names_node_valid(const char *node)
@@ -119,13 +133,35 @@ int names_version_pack(uint8_t out[16], const char *hex)
 	return hex_decode(hex, out, 16);
 }
 
+void names_entry_clear(struct name_entry *e)
+{
+	memset(e, 0, offsetof(struct name_entry, key));
+	e->key[0] = e->meta[0] = '\0';
+	e->meta_len = 0;
+}
+
+void names_entry_copy(struct name_entry *to, const struct name_entry *from)
+{
+	memcpy(to, from, offsetof(struct name_entry, key));
+	memcpy(to->key, from->key, strlen(from->key) + 1);
+	to->meta_len = from->meta_len;
+	memcpy(to->meta, from->meta, from->meta_len + 1);
+}
+
 int names_entry_check(const struct name_entry *entry)
 {
 	uint8_t version[16];
 
 	if (!names_key_valid(entry->key) || names_version_pack(version, entry->version) ||
-	    entry->nholders > NAMES_HOLDERS_MAX || entry->size > INT64_MAX)
+	    entry->nholders > NAMES_HOLDERS_MAX || entry->size > INT64_MAX ||
+	    entry->nparts > NAMES_PARTS_MAX || entry->part > NAMES_PARTS_MAX ||
+	    entry->meta_len > NAMES_META_MAX || entry->meta[entry->meta_len] ||
+	    !names_text_valid(entry->meta, entry->meta_len) ||
+	    strnlen(entry->etag, sizeof(entry->etag)) > NAMES_ETAG_MAX)
 		return -EINVAL;
+	for (const char *p = entry->etag; *p; p++)
+		if (*p < 0x21 || *p > 0x7e || *p == '"')
+			return -EINVAL;
 	for (unsigned int i = 0; i < entry->nholders; i++)
 		if (!names_node_valid(entry->holders[i]))
 			return -EINVAL;

@@ -11,34 +11,48 @@
 
 #include "http/store/names.h"
 
-#define NAMES_TARGETS_MAX 256 /* endpoints that ever registered */
-#define NAMES_BATCH_MAX                                                                            \
-	200		  /* operations of one message: below NAMES_BODY_MAX at the longest keys */
-#define NAMES_DONE_MAX 64 /* tasks confirmed by one operation */
+#define NAMES_TARGETS_MAX 256	       /* endpoints that ever registered */
+#define NAMES_BATCH_MAX	  200	       /* operations of one message */
+#define NAMES_BATCH_BYTES (640u << 10) /* of names_entry_weight(): below NAMES_BODY_MAX */
+#define NAMES_DONE_MAX	  64	       /* tasks confirmed by one operation */
 
 enum names_op_kind {
 	NAMES_OP_PUT = 1,
 	NAMES_OP_DELETE,
 	NAMES_OP_FORGOTTEN, /* `node` has forgotten the versions that the operations `seqs` replaced
 			     */
-	NAMES_OP_FETCHED,   /* `node` has the data of entry.key, entry.version now, or gave up */
+	NAMES_OP_FETCHED,   /* `node` has the data of entry.version now, or gave up */
+	NAMES_OP_OPEN,	    /* the bucket takes writes */
+	NAMES_OP_CLOSE,	    /* … and does not any more */
 };
+
+/* What a row belongs to. Every row is written into a slot: a null version into its key's only one,
+ * others into (key, order); parts are null versions of the key "UPLOADID/NNNNN". */
+enum names_space { NAMES_OBJECTS, NAMES_UPLOADS, NAMES_PARTS };
 
 enum names_task_kind { NAMES_TASK_FORGET = 1, NAMES_TASK_FETCH };
 
 struct names_op {
 	enum names_op_kind kind;
+	enum names_space space; /* put, delete */
 	uint64_t epoch, seq;
-	struct name_entry entry; /* put, delete: what is written; fetched: key and version */
-	bool replaced;		 /* there was a live object before */
-	char forget[33];	 /* the version that every target is to forget, or "" */
-	unsigned int nfetch;	 /* put: these nodes are to fetch the data */
+	/* By which a later try finds it; "": none. An entry's own version when it is written
+	 * first. */
+	char id[33];
+	bool replaced;	     /* there was a live object before */
+	char forget[33];     /* the version that every target is to forget, or "" */
+	unsigned int nfetch; /* put: these nodes are to fetch the data */
 	char fetch[NAMES_HOLDERS_MAX][CONF_NAME_MAX];
 	char node[CONF_NAME_MAX]; /* forgotten, fetched */
 	bool holds;		  /* fetched: it has the data */
 	unsigned int nseqs;	  /* forgotten; fetched: the one task's */
 	uint64_t seqs[NAMES_DONE_MAX];
+	struct name_entry entry; /* put, delete: what is written; fetched: the version */
 };
+
+/* An entry is big and mostly empty: these touch what is used. */
+void names_entry_clear(struct name_entry *e);
+void names_entry_copy(struct name_entry *to, const struct name_entry *from);
 
 /* Operations of one bucket that follow each other, from its primary. */
 struct names_batch {
@@ -58,9 +72,13 @@ void names_batch_free(struct names_batch *batch); /* its members */
  * (RFC 9110 sections 13.1.1 and 13.1.2). Headers may be NULL. */
 int names_conditions(const char *if_match, const char *if_none_match, const char *etag);
 
+/* UTF-8 without NUL (RFC 3629)? */
+bool names_text_valid(const char *text, size_t len);
 /* Versions as 16 bytes. 0 or -EINVAL. */
 int names_version_pack(uint8_t out[16], const char *hex);
 bool names_node_valid(const char *node);
+/* The key of a part. */
+void names_part_key(char out[NAMES_KEY_MAX + 1], const char *id, unsigned int number);
 /* All fields that a writer gives. 0 or -EINVAL. */
 int names_entry_check(const struct name_entry *entry);
 
@@ -68,6 +86,10 @@ int names_entry_check(const struct name_entry *entry);
  * return 0 or -EINVAL with the output undefined, names_batch_decode() leaves nothing to free then.
  */
 json_t *names_entry_encode(const struct name_entry *entry);
+/* The same without meta. */
+json_t *names_entry_encode_short(const struct name_entry *entry);
+/* At most so many bytes of JSON. */
+size_t names_entry_weight(const struct name_entry *entry);
 int names_entry_decode(struct name_entry *out, const json_t *value);
 json_t *names_op_encode(const struct names_op *op);
 int names_op_decode(struct names_op *out, const json_t *value);

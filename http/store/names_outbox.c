@@ -106,14 +106,20 @@ static int do_fetch(struct names *n, const char *bucket, const struct name_entry
 
 static int do_forget(struct names *n, const char *version)
 {
-	struct fetching **p;
-	bool runs;
+	size_t same = names_is_group(version) ? 24 : 32;
+	struct fetching **p = &n->fetching;
+	bool runs = false;
 
 	pthread_mutex_lock(&n->lock);
-	p = fetching_find(n, version);
-	runs = *p && (*p)->state == FETCH_RUNS;
-	if (*p && !runs)
-		fetching_drop(p);
+	while (*p) {
+		bool meant = !strncmp((*p)->entry.version, version, same);
+
+		runs |= meant && (*p)->state == FETCH_RUNS;
+		if (meant && (*p)->state != FETCH_RUNS)
+			fetching_drop(p);
+		else
+			p = &(*p)->next;
+	}
 	pthread_mutex_unlock(&n->lock);
 	return runs ? -EAGAIN : n->forget(n->arg, version);
 }
@@ -168,7 +174,7 @@ struct tasks {
 	int nnodes;
 	const char *node;
 	struct names_task list[NAMES_DONE_MAX];
-	struct name_entry rows[FETCH_MAX]; /* fetch: the keys as they are now */
+	struct name_entry rows[FETCH_MAX]; /* fetch: what has the version */
 	bool current[FETCH_MAX];
 	int count;
 };
@@ -186,6 +192,7 @@ static int nodes_txn(struct names_txn *t, void *arg)
 static int list_txn(struct names_txn *t, void *arg)
 {
 	struct tasks *s = arg;
+	enum names_space space;
 	struct names_meta meta;
 	int rc = names_meta_get(t, s->bucket, &meta);
 
@@ -194,9 +201,8 @@ static int list_txn(struct names_txn *t, void *arg)
 	s->count = names_tasks_of(t, meta.id, s->kind, s->node, s->list,
 				  s->kind == NAMES_TASK_FETCH ? FETCH_MAX : NAMES_DONE_MAX);
 	for (int i = 0; s->kind == NAMES_TASK_FETCH && i < s->count; i++)
-		s->current[i] = !names_row_find(t, meta.id, s->list[i].key, &s->rows[i]) &&
-				!s->rows[i].deleted &&
-				!strcmp(s->rows[i].version, s->list[i].version);
+		s->current[i] =
+			!names_row_data(t, meta.id, s->list[i].version, &space, &s->rows[i]);
 	return s->count < 0 ? s->count : 0;
 }
 
@@ -327,7 +333,6 @@ static void fetch_node(struct pass *p, struct bucket *b, struct tasks *s)
 		}
 		done.holds = !rc;
 		strcpy(done.node, s->node);
-		strcpy(done.entry.key, s->list[i].key);
 		strcpy(done.entry.version, s->list[i].version);
 		if (!confirm(p->n, b, WRITE_FETCHED, &done))
 			p->again = true; /* there may be more behind it */

@@ -1,151 +1,270 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names_scan.c -- reading the tables: one key, listings in key order, by hash, the tasks of a node.
+ * names_scan.c -- listings: objects, versions, uploads and parts in key order, by hash, the tasks
+ * of a node.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "http/store/names_db_internal.h"
 #include "lib/hash.h"
+
+/* So much of entries with meta is told in one page. */
+#define PAGE_BYTES (512u << 10)
+/* Versions of a key that are stepped over before it is worth seeking behind them. */
+#define STEPS 4
 
 static int cursor_open(struct names_txn *t, enum names_table table, MDB_cursor **c)
 {
 	return names_errno(mdb_cursor_open(t->txn, names_table(t->db, table), c));
 }
 
-int names_row_get(struct names_txn *t, uint32_t id, uint64_t seq, struct name_entry *entry)
-{
-	struct keybuf place;
-	MDB_val key, val;
-	int rc;
-
-	kb_place(&place, id, seq);
-	key = kb_val(&place);
-	rc = names_errno(mdb_get(t->txn, names_table(t->db, T_ROWS), &key, &val));
-	return rc ? rc : names_row_unpack(entry, &val, seq);
-}
-
-int names_row_find(struct names_txn *t, uint32_t id, const char *name, struct name_entry *entry)
-{
-	struct keybuf key, rest;
-	MDB_val k, v;
-	MDB_cursor *c;
-	int rc = cursor_open(t, T_NAMES, &c);
-
-	if (rc)
-		return rc;
-	kb_name(&key, &rest, id, name);
-	k = kb_val(&key);
-	v = kb_val(&rest);
-	/* The value begins with the rest of the key and its end: the smallest such is the only one.
-	 */
-	rc = names_errno(mdb_cursor_get(c, &k, &v, MDB_GET_BOTH_RANGE));
-	if (!rc && (v.mv_size != rest.len + 9 || memcmp(v.mv_data, rest.bytes, rest.len)))
-		rc = -ENOENT;
-	if (!rc)
-		rc = names_row_get(t, id, get_u64((char *)v.mv_data + rest.len), entry);
-	mdb_cursor_close(c);
-	return rc;
-}
-
-/* Places the cursor on the first index entry that may be told: at or after `from`, or after it when
- * `beyond`. */
-static int scan_start(MDB_cursor *c, uint32_t id, const char *from, bool beyond, MDB_val *k,
-		      MDB_val *v)
-{
-	struct keybuf key, rest;
-	int rc;
-
-	kb_name(&key, &rest, id, from);
-	if (beyond)
-		rest.bytes[rest.len - 1] = 1; /* keys hold no byte below 0x20: behind `from` itself,
-						 before all longer */
-	*k = kb_val(&key);
-	*v = kb_val(&rest);
-	rc = mdb_cursor_get(c, k, v, MDB_GET_BOTH_RANGE);
-	if (!rc)
-		return mdb_cursor_get(c, k, v, MDB_GET_CURRENT); /* k becomes LMDB's */
-	if (rc != MDB_NOTFOUND)
-		return rc;
-	*k = kb_val(&key);
-	rc = mdb_cursor_get(c, k, v, MDB_SET_RANGE);
-	if (!rc && k->mv_size == key.len && !memcmp(k->mv_data, key.bytes, key.len))
-		rc = mdb_cursor_get(c, k, v, MDB_NEXT_NODUP);
-	return rc;
-}
-
 struct scan {
+	const struct names_scan *o;
 	struct names_txn *t;
 	uint32_t id;
-	const char *bucket, *prefix;
+	const char *bucket, *prefix, *delimiter;
+	size_t prefix_len, delimiter_len;
 	unsigned int limit, told;
-	names_entry_fn *fn;
-	void *arg;
-	bool more;
+	size_t bytes;
+	struct names_walk w;
+	struct names_page *page;
+	struct name_entry e;
+	/* versions: the key that the walk is at, and the order of its newest */
+	char key[NAMES_KEY_MAX + 1];
+	uint64_t current;
 };
 
-/* One index entry: 0 go on, 1 past the end, -errno. */
-static int scan_one(struct scan *s, const MDB_val *k, const MDB_val *v)
+/* To the first key that does not begin with these bytes. */
+static int seek_beyond(struct scan *s, const char *bytes, size_t len)
 {
-	const unsigned char *seq = (unsigned char *)v->mv_data + v->mv_size - 9;
-	size_t plen = strlen(s->prefix), head = plen < NAMES_SPLIT ? plen : NAMES_SPLIT;
-	struct name_entry e;
-	int rc;
+	char after[NAMES_KEY_MAX + 1];
 
-	if (k->mv_size < 4 || get_u32(k->mv_data) != s->id || v->mv_size < 10)
-		return 1;
-	if (k->mv_size - 4 < head || memcmp((char *)k->mv_data + 4, s->prefix, head))
-		return 1;
-	if (plen > head &&
-	    (v->mv_size - 10 < plen - head || memcmp(v->mv_data, s->prefix + head, plen - head)))
-		return 1;
-	if (seq[8])
-		return 0;
-	if (s->told == s->limit) {
-		s->more = true;
-		return 1;
-	}
-	rc = names_row_get(s->t, s->id, get_u64(seq), &e);
-	if (rc)
-		return rc == -ENOENT ? -EIO : rc;
-	s->told++;
-	return s->fn(s->arg, s->bucket, &e);
+	while (len && (unsigned char)bytes[len - 1] == 0xff)
+		len--;
+	if (!len)
+		return -ENOENT;
+	memcpy(after, bytes, len);
+	after[len - 1]++;
+	return names_walk_seek(&s->w, after, len);
 }
 
-int names_scan(struct names_txn *t, uint32_t id, const char *bucket, const char *prefix,
-	       const char *after, unsigned int limit, names_entry_fn *fn, void *arg, bool *more)
+/* Behind all versions of a key: no key has a byte below 1. */
+static int seek_after(struct scan *s, const char *key)
 {
-	struct scan s = { .t = t,
-			  .id = id,
-			  .bucket = bucket,
-			  .prefix = prefix ? prefix : "",
-			  .limit = limit,
-			  .fn = fn,
-			  .arg = arg };
-	bool beyond = after && *after && strcmp(after, s.prefix) >= 0;
-	MDB_cursor *c;
-	MDB_val k, v;
-	int rc = cursor_open(t, T_NAMES, &c);
+	char after[NAMES_KEY_MAX + 2];
+	size_t len = strlen(key);
 
+	memcpy(after, key, len);
+	after[len] = 1;
+	return names_walk_seek(&s->w, after, len + 1);
+}
+
+/* The length of the common prefix that the key is told as, 0: it is told itself. */
+static size_t common(const struct scan *s, const char *key)
+{
+	const char *at;
+
+	if (!s->delimiter_len || strncmp(key, s->prefix, s->prefix_len))
+		return 0;
+	at = strstr(key + s->prefix_len, s->delimiter);
+	return at ? (size_t)(at - key) + s->delimiter_len : 0;
+}
+
+/* A page's marker says the order; a client's is the version alone. -ENOENT: not known. */
+static int marker_order(struct scan *s, const char *key, const char *marker, uint64_t *order)
+{
+	const char *dot = strchr(marker, '.');
+	char *end;
+	int rc;
+
+	if (dot) {
+		*order = strtoull(dot + 1, &end, 16);
+		return *end ? -ENOENT : 0;
+	}
+	if (s->o->space == NAMES_OBJECTS)
+		rc = names_row_version(s->t, s->id, key, marker, &s->e);
+	else
+		rc = names_row_of(s->t, s->id, s->o->space, marker, &s->e);
+	*order = s->e.order;
+	return rc || strcmp(s->e.key, key) ? -ENOENT : 0;
+}
+
+static int seek_marker(struct scan *s, const char *key, const char *marker)
+{
+	uint64_t order;
+	int rc;
+
+	if (marker_order(s, key, marker, &order))
+		return names_walk_seek(&s->w, key, strlen(key));
+	if (s->o->versions && !names_walk_current(&s->w, key)) {
+		strcpy(s->key, key);
+		s->current = s->w.order;
+	}
+	rc = names_walk_seek_order(&s->w, key, order);
+	if (!rc && !strcmp(s->w.key, key) && s->w.order == order)
+		rc = names_walk_next(&s->w);
+	return rc;
+}
+
+static int scan_start(struct scan *s)
+{
+	const char *after = s->o->select.after, *marker = s->o->select.after_version;
+	size_t len;
+
+	if (!after || !*after || strcmp(after, s->prefix) < 0)
+		return names_walk_seek(&s->w, s->prefix, s->prefix_len);
+	len = common(s, after);
+	if (len)
+		return seek_beyond(s, after, len);
+	if (marker && *marker)
+		return seek_marker(s, after, marker);
+	return seek_after(s, after);
+}
+
+/* Is there room for one more? */
+static bool room(struct scan *s)
+{
+	if (s->told < s->limit && s->bytes < PAGE_BYTES)
+		return true;
+	s->page->more = true;
+	return false;
+}
+
+static int tell_prefix(struct scan *s, size_t len)
+{
+	char prefix[NAMES_KEY_MAX + 1];
+	int rc;
+
+	if (!room(s))
+		return 1;
+	memcpy(prefix, s->w.key, len);
+	prefix[len] = '\0';
+	s->told++;
+	strcpy(s->page->next, prefix);
+	s->page->next_version[0] = '\0';
+	rc = s->o->prefix_fn ? s->o->prefix_fn(s->o->arg, s->bucket, prefix) : 0;
+	return rc ? rc : seek_beyond(s, prefix, len);
+}
+
+static int tell_entry(struct scan *s, bool current)
+{
+	int rc;
+
+	if (!room(s))
+		return 1;
+	rc = names_row_get(s->t, s->id, s->o->space, s->w.seq, &s->e);
+	if (rc)
+		return rc == -ENOENT ? -EIO : rc;
+	s->e.current = current;
+	if (s->o->select.meta) {
+		s->bytes += names_entry_weight(&s->e);
+	} else {
+		s->e.meta_len = 0;
+		s->e.meta[0] = '\0';
+	}
+	s->told++;
+	strcpy(s->page->next, s->e.key);
+	snprintf(s->page->next_version, sizeof(s->page->next_version), "%s.%llx",
+		 s->e.null_version && s->o->space == NAMES_OBJECTS ? "null" : s->e.version,
+		 (unsigned long long)s->e.order);
+	return s->o->fn(s->o->arg, s->bucket, &s->e);
+}
+
+/* The walk is at the newest of a key: to the next key. */
+static int next_key(struct scan *s)
+{
+	char key[NAMES_KEY_MAX + 1];
+	int rc = 0;
+
+	memcpy(key, s->w.key, s->w.len + 1);
+	for (int i = 0; i < STEPS; i++) {
+		rc = names_walk_next(&s->w);
+		if (rc || strcmp(s->w.key, key))
+			return rc;
+	}
+	return seek_after(s, key);
+}
+
+/* One entry of the index that is no tombstone; then the walk is at the next. -ENOENT or 1: the end.
+ */
+static int scan_one(struct scan *s)
+{
+	size_t len = common(s, s->w.key);
+	bool current = true;
+	int rc;
+
+	if (!s->o->versions && s->o->space == NAMES_OBJECTS && s->w.flags & INDEX_MARKER)
+		return next_key(s);
+	if (len)
+		return tell_prefix(s, len);
+	if (s->o->versions) {
+		if (strcmp(s->key, s->w.key)) {
+			memcpy(s->key, s->w.key, s->w.len + 1);
+			s->current = s->w.order;
+		}
+		current = s->w.order == s->current;
+	}
+	rc = tell_entry(s, current);
 	if (rc)
 		return rc;
-	rc = scan_start(c, id, beyond ? after : s.prefix, beyond, &k, &v);
+	return s->o->versions || s->o->space != NAMES_OBJECTS ? names_walk_next(&s->w)
+							      : next_key(s);
+}
+
+int names_scan(struct names_txn *t, uint32_t id, const char *bucket, const struct names_scan *o,
+	       struct names_page *page)
+{
+	struct scan *s = calloc(1, sizeof(*s));
+	int rc;
+
+	memset(page, 0, sizeof(*page));
+	if (!s)
+		return -ENOMEM;
+	s->o = o;
+	s->t = t;
+	s->id = id;
+	s->bucket = bucket;
+	s->prefix = o->select.prefix ? o->select.prefix : "";
+	s->delimiter = o->select.delimiter ? o->select.delimiter : "";
+	s->prefix_len = strlen(s->prefix);
+	s->delimiter_len = strlen(s->delimiter);
+	s->limit = o->select.limit;
+	s->page = page;
+	rc = names_walk_open(&s->w, t, names_space_id(id, o->space));
 	if (rc) {
-		mdb_cursor_close(c);
-		*more = false;
-		return rc == MDB_NOTFOUND ? 0 : names_errno(rc);
+		free(s);
+		return rc;
 	}
-	do {
-		rc = scan_one(&s, &k, &v);
-		if (rc)
-			break;
-		rc = mdb_cursor_get(c, &k, &v, MDB_NEXT);
-		if (rc)
-			rc = rc == MDB_NOTFOUND ? 1 : names_errno(rc);
-	} while (!rc);
-	mdb_cursor_close(c);
-	*more = s.more;
-	return rc < 0 ? rc : 0;
+	rc = scan_start(s);
+	while (!rc && !strncmp(s->w.key, s->prefix, s->prefix_len))
+		rc = s->w.flags & INDEX_DELETED ? names_walk_next(&s->w) : scan_one(s);
+	names_walk_close(&s->w);
+	free(s);
+	return rc == -ENOENT || rc == 1 ? 0 : rc;
+}
+
+int names_scan_parts(struct names_txn *t, uint32_t id, const char *bucket, const char *group,
+		     unsigned int after, unsigned int limit, bool meta, names_entry_fn *fn,
+		     void *arg, bool *more)
+{
+	char prefix[40], from[NAMES_KEY_MAX + 1] = "";
+	struct names_scan o = {
+		.space = NAMES_PARTS,
+		.select = { .prefix = prefix, .after = from, .limit = limit, .meta = meta },
+		.fn = fn,
+		.arg = arg,
+	};
+	struct names_page page;
+	int rc;
+
+	snprintf(prefix, sizeof(prefix), "%.32s/", group);
+	if (after)
+		names_part_key(from, group, after);
+	rc = names_scan(t, id, bucket, &o, &page);
+	*more = page.more;
+	return rc;
 }
 
 struct bucket_of {
@@ -181,7 +300,8 @@ int names_scan_hash(struct names_txn *t, const uint8_t sha256[32], unsigned int 
 
 		rc = names_meta_each(t, bucket_match, &b);
 		if (!rc)
-			rc = names_row_get(t, b.id, get_u64((char *)v.mv_data + 4), &e);
+			rc = names_row_get(t, b.id, NAMES_OBJECTS, get_u64((char *)v.mv_data + 4),
+					   &e);
 		if (!rc && b.complete) {
 			limit--;
 			rc = fn(arg, b.name, &e);
@@ -200,15 +320,13 @@ static int task_unpack(struct names_task *task, const MDB_val *k, const MDB_val 
 	const char *node = (char *)k->mv_data + 5;
 	size_t len = strnlen(node, k->mv_size - 5);
 
-	if (len >= CONF_NAME_MAX || k->mv_size != 5 + len + 1 + 8 || v->mv_size < 16 ||
-	    v->mv_size > 16 + NAMES_KEY_MAX)
+	if (len >= CONF_NAME_MAX || k->mv_size != 5 + len + 1 + 8 || v->mv_size != 16)
 		return -EIO;
 	memset(task, 0, sizeof(*task));
 	task->kind = ((unsigned char *)k->mv_data)[4];
 	memcpy(task->node, node, len);
 	task->seq = get_u64(node + len + 1);
 	hex_encode(v->mv_data, 16, task->version);
-	memcpy(task->key, (char *)v->mv_data + 16, v->mv_size - 16);
 	return 0;
 }
 

@@ -16,6 +16,8 @@ static const char *const kind_names[] = {
 	[NAMES_OP_DELETE] = "delete",
 	[NAMES_OP_FORGOTTEN] = "forgotten",
 	[NAMES_OP_FETCHED] = "fetched",
+	[NAMES_OP_OPEN] = "open",
+	[NAMES_OP_CLOSE] = "close",
 };
 
 int names_json_text(const json_t *object, const char *member, char *out, size_t room)
@@ -69,16 +71,87 @@ static int nodes_decode(const json_t *list, char (*out)[CONF_NAME_MAX], unsigned
 	return 0;
 }
 
-json_t *names_entry_encode(const struct name_entry *entry)
+json_t *names_entry_encode_short(const struct name_entry *entry)
 {
 	char sha[65];
 	json_t *holders = nodes_encode((char(*)[CONF_NAME_MAX])entry->holders, entry->nholders);
+	json_t *o = json_pack("{s:s s:s s:I s:s s:I s:o s:b s:I s:I s:I s:b}", "key", entry->key,
+			      "version", entry->version, "size", (json_int_t)entry->size, "sha256",
+			      hex_encode(entry->sha256, 32, sha), "modified",
+			      (json_int_t)entry->modified, "holders", holders, "deleted",
+			      entry->deleted, "epoch", (json_int_t)entry->epoch, "seq",
+			      (json_int_t)entry->seq, "order", (json_int_t)entry->order, "null",
+			      entry->null_version);
 
-	return json_pack("{s:s s:s s:I s:s s:I s:o s:b s:I s:I}", "key", entry->key, "version",
-			 entry->version, "size", (json_int_t)entry->size, "sha256",
-			 hex_encode(entry->sha256, 32, sha), "modified",
-			 (json_int_t)entry->modified, "holders", holders, "deleted", entry->deleted,
-			 "epoch", (json_int_t)entry->epoch, "seq", (json_int_t)entry->seq);
+	/* The rare ones only when they say something. */
+	if (entry->marker)
+		json_object_set_new(o, "marker", json_true());
+	if (entry->current)
+		json_object_set_new(o, "current", json_true());
+	if (entry->nparts)
+		json_object_set_new(o, "nparts", json_integer(entry->nparts));
+	if (entry->part)
+		json_object_set_new(o, "part", json_integer(entry->part));
+	if (entry->etag[0])
+		json_object_set_new(o, "etag", json_string(entry->etag));
+	return o;
+}
+
+json_t *names_entry_encode(const struct name_entry *entry)
+{
+	json_t *o = names_entry_encode_short(entry);
+
+	if (entry->meta_len)
+		json_object_set_new(o, "meta", json_string(entry->meta));
+	return o;
+}
+
+/* Bytes of a JSON string with these. */
+static size_t json_weight(const char *text)
+{
+	size_t n = 2;
+
+	for (; *text; text++)
+		n += (unsigned char)*text < 0x20 ? 6 : *text == '"' || *text == '\\' ? 2 : 1;
+	return n;
+}
+
+size_t names_entry_weight(const struct name_entry *entry)
+{
+	return 480 + json_weight(entry->key) + strlen(entry->etag) +
+	       (entry->meta_len ? json_weight(entry->meta) : 0) +
+	       (size_t)entry->nholders * (CONF_NAME_MAX + 3);
+}
+
+/* A member that may be missing: 0 then. */
+static int small_decode(const json_t *value, const char *member, unsigned int *out)
+{
+	uint64_t v = 0;
+
+	if (json_object_get(value, member) &&
+	    (names_json_u64(value, member, &v) || v > NAMES_PARTS_MAX))
+		return -EINVAL;
+	*out = (unsigned int)v;
+	return 0;
+}
+
+static int rare_decode(struct name_entry *out, const json_t *value)
+{
+	const json_t *null_version = json_object_get(value, "null");
+
+	if (!json_is_boolean(null_version) || names_json_u64(value, "order", &out->order) ||
+	    small_decode(value, "nparts", &out->nparts) ||
+	    small_decode(value, "part", &out->part) ||
+	    (json_object_get(value, "etag") &&
+	     names_json_text(value, "etag", out->etag, sizeof(out->etag))) ||
+	    (json_object_get(value, "meta") &&
+	     names_json_text(value, "meta", out->meta, sizeof(out->meta))))
+		return -EINVAL;
+	out->meta_len = (unsigned int)strlen(out->meta);
+	out->null_version = json_is_true(null_version);
+	out->marker = json_is_true(json_object_get(value, "marker"));
+	out->current = json_is_true(json_object_get(value, "current"));
+	return 0;
 }
 
 int names_entry_decode(struct name_entry *out, const json_t *value)
@@ -96,7 +169,8 @@ int names_entry_decode(struct name_entry *out, const json_t *value)
 	    nodes_decode(json_object_get(value, "holders"), out->holders, NAMES_HOLDERS_MAX,
 			 &out->nholders) ||
 	    names_json_u64(value, "epoch", &out->epoch) ||
-	    names_json_u64(value, "seq", &out->seq) || !json_is_boolean(deleted))
+	    names_json_u64(value, "seq", &out->seq) || !json_is_boolean(deleted) ||
+	    rare_decode(out, value))
 		return -EINVAL;
 	out->modified = (int64_t)modified;
 	out->deleted = json_is_true(deleted);
@@ -109,7 +183,13 @@ json_t *names_op_encode(const struct names_op *op)
 			      (json_int_t)op->epoch, "seq", (json_int_t)op->seq);
 	json_t *seqs;
 
+	if (op->id[0])
+		json_object_set_new(o, "id", json_string(op->id));
+	if (op->kind == NAMES_OP_OPEN || op->kind == NAMES_OP_CLOSE)
+		return o;
 	if (op->kind == NAMES_OP_PUT || op->kind == NAMES_OP_DELETE) {
+		if (op->space)
+			json_object_set_new(o, "space", json_integer(op->space));
 		json_object_set_new(o, "entry", names_entry_encode(&op->entry));
 		json_object_set_new(o, "replaced", json_boolean(op->replaced));
 		json_object_set_new(o, "forget", json_string(op->forget));
@@ -118,7 +198,6 @@ json_t *names_op_encode(const struct names_op *op)
 		return o;
 	}
 	if (op->kind == NAMES_OP_FETCHED) {
-		json_object_set_new(o, "key", json_string(op->entry.key));
 		json_object_set_new(o, "version", json_string(op->entry.version));
 		json_object_set_new(o, "holds", json_boolean(op->holds));
 	}
@@ -134,8 +213,10 @@ static int write_decode(struct names_op *out, const json_t *value)
 {
 	const json_t *replaced = json_object_get(value, "replaced");
 	uint8_t version[16];
+	unsigned int space;
 
-	if (names_entry_decode(&out->entry, json_object_get(value, "entry")) ||
+	if (small_decode(value, "space", &space) || space > NAMES_PARTS ||
+	    names_entry_decode(&out->entry, json_object_get(value, "entry")) ||
 	    !json_is_boolean(replaced) ||
 	    names_json_text(value, "forget", out->forget, sizeof(out->forget)) ||
 	    (out->forget[0] && names_version_pack(version, out->forget)) ||
@@ -143,6 +224,9 @@ static int write_decode(struct names_op *out, const json_t *value)
 			 &out->nfetch))
 		return -EINVAL;
 	out->replaced = json_is_true(replaced);
+	out->space = (enum names_space)space;
+	if (out->entry.order < 1 || out->entry.order > out->seq)
+		return -EINVAL;
 	if (out->entry.epoch != out->epoch || out->entry.seq != out->seq ||
 	    out->entry.deleted != (out->kind == NAMES_OP_DELETE))
 		return -EINVAL;
@@ -168,9 +252,7 @@ static int done_decode(struct names_op *out, const json_t *value)
 	}
 	if (out->kind == NAMES_OP_FORGOTTEN)
 		return 0;
-	if (names_json_text(value, "key", out->entry.key, sizeof(out->entry.key)) ||
-	    !names_key_valid(out->entry.key) ||
-	    names_json_text(value, "version", out->entry.version, sizeof(out->entry.version)) ||
+	if (names_json_text(value, "version", out->entry.version, sizeof(out->entry.version)) ||
 	    names_version_pack(version, out->entry.version) || !json_is_boolean(holds) ||
 	    out->nseqs != 1)
 		return -EINVAL;
@@ -180,6 +262,7 @@ static int done_decode(struct names_op *out, const json_t *value)
 
 int names_op_decode(struct names_op *out, const json_t *value)
 {
+	uint8_t id[16];
 	char kind[16];
 
 	memset(out, 0, sizeof(*out));
@@ -187,7 +270,11 @@ int names_op_decode(struct names_op *out, const json_t *value)
 	    names_json_u64(value, "epoch", &out->epoch) ||
 	    names_json_u64(value, "seq", &out->seq) || out->seq < 1)
 		return -EINVAL;
-	for (int k = NAMES_OP_PUT; k <= NAMES_OP_FETCHED; k++)
+	if (json_object_get(value, "id") &&
+	    (names_json_text(value, "id", out->id, sizeof(out->id)) ||
+	     names_version_pack(id, out->id)))
+		return -EINVAL;
+	for (int k = NAMES_OP_PUT; k <= NAMES_OP_CLOSE; k++)
 		if (!strcmp(kind, kind_names[k]))
 			out->kind = (enum names_op_kind)k;
 	switch (out->kind) {
@@ -197,6 +284,9 @@ int names_op_decode(struct names_op *out, const json_t *value)
 	case NAMES_OP_FORGOTTEN:
 	case NAMES_OP_FETCHED:
 		return done_decode(out, value);
+	case NAMES_OP_OPEN:
+	case NAMES_OP_CLOSE:
+		return 0;
 	}
 	return -EINVAL;
 }

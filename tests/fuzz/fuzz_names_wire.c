@@ -49,9 +49,10 @@ static int try_batch(struct names_txn *t, void *arg)
 	for (unsigned int i = 0; i < b->nops && !rc; i++) {
 		rc = names_apply(t, &meta, &b->ops[i], b->targets, b->ntargets);
 		must(rc || meta.seq == b->ops[i].seq);
-		if (!rc && b->ops[i].kind == NAMES_OP_PUT)
-			must(!names_row_find(t, meta.id, b->ops[i].entry.key, &e) &&
-			     !strcmp(e.version, b->ops[i].entry.version));
+		if (!rc && b->ops[i].kind == NAMES_OP_PUT && !b->ops[i].entry.deleted)
+			must(!names_row_get(t, meta.id, b->ops[i].space, b->ops[i].seq, &e) &&
+			     !strcmp(e.version, b->ops[i].entry.version) &&
+			     !strcmp(e.key, b->ops[i].entry.key));
 	}
 	must(rc != -EIO);
 	return -ECANCELED;
@@ -88,17 +89,39 @@ static void one_batch(const json_t *value)
 	names_batch_free(&batch);
 }
 
-static void one_write(const json_t *value, bool is_put)
+static void one_write(const json_t *value)
 {
-	char bucket[NAMES_BUCKET_MAX + 1];
-	struct write *w;
+	char bucket[NAMES_BUCKET_MAX + 1], again_bucket[NAMES_BUCKET_MAX + 1];
+	struct write *w, *again;
+	json_t *back;
 
-	if (!names_write_decode(value, is_put, bucket, &w)) {
+	if (!names_write_decode(value, bucket, &w)) {
 		must(names_bucket_valid(bucket) && names_key_valid(w->entry.key));
+		back = names_write_encode(bucket, w, 1);
+		must(!names_write_decode(back, again_bucket, &again));
+		must(again->kind == w->kind && again->nlist == w->nlist &&
+		     !memcmp(&again->entry, &w->entry, sizeof(w->entry)));
+		write_free(again);
+		json_decref(back);
 		names_conditions(w->if_match, w->if_none_match,
 				 "\"00112233445566778899aabbccddeeff\"");
 	}
 	write_free(w);
+}
+
+static void one_query(const json_t *value)
+{
+	struct query *q = calloc(1, sizeof(*q)), *again = calloc(1, sizeof(*again));
+	json_t *back;
+
+	must(q && again);
+	if (!query_decode(q, value)) {
+		back = query_encode(q);
+		must(!query_decode(again, back) && !memcmp(again, q, sizeof(*q)));
+		json_decref(back);
+	}
+	free(q);
+	free(again);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -119,8 +142,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	names_entry_decode(&entry, value);
 	one_batch(value);
-	one_write(value, true);
-	one_write(value, false);
+	one_write(value);
+	one_query(value);
 	if (json_object_get(value, "purged"))
 		names_db_write(db, try_page, value);
 	json_decref(value);

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +44,7 @@ struct model {
 };
 static struct model model[KEYS];
 
-/* Short keys, keys that share 496 bytes and more, and the longest. */
+/* Short keys, keys that end in a child of the index and in a child of that. */
 static void model_fill(void)
 {
 	for (int i = 0; i < KEYS; i++) {
@@ -53,7 +54,8 @@ static void model_fill(void)
 		if (i % 3 == 0) {
 			snprintf(m->key, sizeof(m->key), "dir%d/file-%d.txt", i % 7, i);
 		} else {
-			int len = i % 3 == 1 ? 496 : 500;
+			static const int lens[] = { 498, 500, 988, 1000, 486, 987 };
+			int len = lens[i % 6];
 
 			memset(m->key, i % 2 ? 'x' : 'y', (size_t)len);
 			snprintf(m->key + len, sizeof(m->key) - (size_t)len, "%0*d", i % 5 ? 12 : 3,
@@ -91,6 +93,12 @@ static int apply_fn(struct names_txn *t, void *arg)
 		return rc;
 	op->seq = meta.seq + 1;
 	op->entry.seq = op->seq;
+	if (!op->entry.order)
+		op->entry.order = op->seq;
+	if (op->kind == NAMES_OP_PUT || op->kind == NAMES_OP_DELETE) {
+		op->entry.null_version = true;
+		strcpy(op->id, op->entry.version);
+	}
 	rc = names_apply(t, &meta, op, targets, 3);
 	return rc ? rc : names_meta_put(t, BUCKET, &meta);
 }
@@ -104,7 +112,12 @@ static void do_put(struct names_db *db, struct model *m)
 	version_new(op.entry.version);
 	op.entry.size = rnd(1000000);
 	op.entry.modified = 1700000000 + rnd(1000);
-	memset(op.entry.sha256, (int)rnd(10), 32);
+	memset(op.entry.sha256, 1 + (int)rnd(10), 32);
+	if (rnd(2)) {
+		op.entry.meta_len = rnd(rnd(20) ? 300 : NAMES_META_MAX);
+		memset(op.entry.meta, rnd(2) ? 'm' : '"', op.entry.meta_len);
+		strcpy(op.entry.etag, "etag-1");
+	}
 	op.entry.nholders = 2;
 	strcpy(op.entry.holders[0], "ep-1");
 	strcpy(op.entry.holders[1], "ep-2");
@@ -125,6 +138,7 @@ static void do_delete(struct names_db *db, struct model *m)
 
 	op.entry.epoch = 1;
 	op.entry.deleted = true;
+	op.entry.order = m->entry.order;
 	strcpy(op.entry.key, m->key);
 	version_new(op.entry.version);
 	strcpy(op.forget, m->entry.version);
@@ -169,7 +183,6 @@ static int fetch_find(struct names_txn *t, void *arg)
 	if (names_tasks_of(t, meta.id, NAMES_TASK_FETCH, "ep-3", &task, 1) < 1)
 		return -ENOENT;
 	strcpy(op->node, "ep-3");
-	strcpy(op->entry.key, task.key);
 	strcpy(op->entry.version, task.version);
 	op->seqs[0] = task.seq;
 	op->nseqs = 1;
@@ -210,6 +223,20 @@ static void do_random(struct names_db *db, int n)
 }
 
 /* ---- checking ---- */
+
+static void same_entry(const struct name_entry *a, const struct name_entry *b)
+{
+	struct name_entry x, y;
+
+	names_entry_copy(&x, a);
+	names_entry_copy(&y, b);
+	x.current = y.current = false;
+	assert_memory_equal(&x, &y, offsetof(struct name_entry, key));
+	assert_string_equal(x.key, y.key);
+	assert_int_equal(x.meta_len, y.meta_len);
+	assert_string_equal(x.meta, y.meta);
+}
+
 struct expect {
 	struct model *at, *end;
 	const char *prefix, *after;
@@ -227,7 +254,7 @@ static int expect_next(void *arg, const char *bucket, const struct name_entry *e
 			break;
 	assert_true(x->at < x->end);
 	assert_string_equal(e->key, x->at->key);
-	assert_memory_equal(e, &x->at->entry, sizeof(*e));
+	same_entry(e, &x->at->entry);
 	x->at++;
 	x->told++;
 	return 0;
@@ -238,7 +265,6 @@ static int check_fn(struct names_txn *t, void *arg)
 	static const char *const prefixes[] = { "", "dir", "dir3/", "x", "nothing", "y" };
 	struct names_meta meta;
 	uint64_t live = 0, bytes = 0;
-	bool more;
 
 	assert_int_equal(names_meta_get(t, BUCKET, &meta), 0);
 	qsort(model, KEYS, sizeof(model[0]), model_order);
@@ -250,7 +276,7 @@ static int check_fn(struct names_txn *t, void *arg)
 		bytes += model[i].live ? model[i].entry.size : 0;
 		if (model[i].live) {
 			assert_int_equal(rc, 0);
-			assert_memory_equal(&e, &model[i].entry, sizeof(e));
+			same_entry(&e, &model[i].entry);
 		} else {
 			assert_true(rc == -ENOENT || e.deleted);
 		}
@@ -261,17 +287,22 @@ static int check_fn(struct names_txn *t, void *arg)
 		struct expect x = { model, model + KEYS, prefixes[rnd(6)], "", 0 };
 		unsigned int limit = 1 + rnd(KEYS);
 		const char *after = rnd(3) ? model[rnd(KEYS)].key : NULL;
+		struct names_scan o = { .select = { .prefix = x.prefix,
+						    .after = after,
+						    .limit = limit,
+						    .meta = true },
+					.fn = expect_next,
+					.arg = &x };
+		struct names_page page;
 
 		x.after = after ? after : "";
-		assert_int_equal(names_scan(t, meta.id, BUCKET, x.prefix, after, limit, expect_next,
-					    &x, &more),
-				 0);
+		assert_int_equal(names_scan(t, meta.id, BUCKET, &o, &page), 0);
 		for (; x.at < x.end; x.at++)
 			if (x.at->live && strcmp(x.at->key, x.after) > 0 &&
 			    !strncmp(x.at->key, x.prefix, strlen(x.prefix)))
 				break;
-		assert_int_equal(more, x.at < x.end);
-		assert_true(!more || x.told == limit);
+		assert_int_equal(page.more, x.at < x.end);
+		assert_true(!page.more || x.told == limit);
 	}
 	(void)arg;
 	return 0;
@@ -287,7 +318,7 @@ static int count_fn(void *arg, const char *bucket, const struct name_entry *e)
 
 static int hash_fn(struct names_txn *t, void *arg)
 {
-	for (int b = 0; b < 10; b++) {
+	for (int b = 1; b <= 10; b++) {
 		unsigned int want = 0, got = 0;
 		uint8_t sha[32];
 
@@ -603,6 +634,7 @@ static void full_disk(void **state)
 	setrlimit(RLIMIT_FSIZE, &little);
 	for (; !rc && n < 5000; n++) {
 		snprintf(op.entry.key, sizeof(op.entry.key), "%0400d", n);
+		op.entry.order = 0;
 		version_new(op.entry.version);
 		rc = names_db_write(db, apply_fn, &op);
 	}

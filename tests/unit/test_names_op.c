@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_names_op.c -- what of the names is pure: conditions, what may be a name, messages and records
- * as JSON and back.
+ * test_names_op.c -- what of the names is pure: conditions, what may be a name, messages and
+ * records as JSON and back.
  */
 #include <errno.h>
 
@@ -31,7 +31,7 @@ static void conditions(void **state)
 
 static void names_valid(void **state)
 {
-	char key[512 + 2];
+	char key[NAMES_KEY_MAX + 2];
 
 	(void)state;
 	assert_true(names_bucket_valid("a-b.c9"));
@@ -39,23 +39,25 @@ static void names_valid(void **state)
 	assert_false(names_bucket_valid("-abc"));
 	assert_false(names_bucket_valid("Abc"));
 	memset(key, 'k', sizeof(key));
-	key[512 + 1] = '\0';
+	key[NAMES_KEY_MAX + 1] = '\0';
 	assert_false(names_key_valid(key));
-	key[512] = '\0';
+	key[NAMES_KEY_MAX] = '\0';
 	assert_true(names_key_valid(key));
 	assert_true(names_key_valid("gr\xc3\xbc\xc3\x9f/\xf0\x9f\x90\x9f"));
 	assert_false(names_key_valid(""));
-	assert_false(names_key_valid("a\nb"));
-	assert_false(names_key_valid("a\x7f"));
+	assert_true(names_key_valid("a\nb\x01\x7f"));
+	assert_false(names_key_plain("a\nb"));
+	assert_false(names_key_plain("a\x7f"));
+	assert_false(names_key_plain("\xc2\x85"));
+	assert_true(names_key_plain("gr\xc3\xbc\xc3\x9f/\xf0\x9f\x90\x9f"));
 	assert_false(names_key_valid("\xc3("));
 	assert_false(names_key_valid("\xed\xa0\x80"));
-	assert_false(names_key_valid("\xc2\x85"));
 	assert_false(names_key_valid("cut\xf0\x9f"));
 }
 
 static void messages_round_trip(void **state)
 {
-	struct names_op ops[2] = {
+	static struct names_op ops[3] = {
 		{ .kind = NAMES_OP_PUT,
 		  .epoch = 3,
 		  .seq = 8,
@@ -63,6 +65,8 @@ static void messages_round_trip(void **state)
 		  .nfetch = 1,
 		  .fetch = { "ep-3" },
 		  .forget = "00112233445566778899aabbccddeeff",
+		  .id = "ffeeddccbbaa99887766554433221100",
+		  .space = NAMES_PARTS,
 		  .entry = { .key = "k\xc3\xa4\"\\",
 			     .version = "ffeeddccbbaa99887766554433221100",
 			     .size = 1ull << 42,
@@ -70,6 +74,12 @@ static void messages_round_trip(void **state)
 			     .nholders = 1,
 			     .holders = { "ep-1" },
 			     .epoch = 3,
+			     .order = 5,
+			     .null_version = true,
+			     .part = 7,
+			     .nparts = 3,
+			     .etag = "d41d8cd98f00b204e9800998ecf8427e-3",
+			     .meta = "{\"type\":\"text/\u00fc\"}",
 			     .seq = 8 } },
 		{ .kind = NAMES_OP_FORGOTTEN,
 		  .epoch = 3,
@@ -77,6 +87,7 @@ static void messages_round_trip(void **state)
 		  .node = "ep-2",
 		  .nseqs = 2,
 		  .seqs = { 4, 5 } },
+		{ .kind = NAMES_OP_CLOSE, .epoch = 3, .seq = 10 },
 	};
 	struct names_batch b = { .bucket = BUCKET,
 				 .primary = "ep-1",
@@ -85,14 +96,16 @@ static void messages_round_trip(void **state)
 				 .prev_seq = 7,
 				 .ntargets = 3,
 				 .targets = targets,
-				 .nops = 2,
+				 .nops = 3,
 				 .ops = ops };
 	struct names_batch back;
-	json_t *j = names_batch_encode(&b);
+	json_t *j;
 
 	(void)state;
+	ops[0].entry.meta_len = (unsigned int)strlen(ops[0].entry.meta);
+	j = names_batch_encode(&b);
 	assert_int_equal(names_batch_decode(&back, j), 0);
-	assert_int_equal(back.nops, 2);
+	assert_int_equal(back.nops, 3);
 	assert_memory_equal(back.ops, ops, sizeof(ops));
 	assert_memory_equal(back.targets, targets, sizeof(targets));
 	names_batch_free(&back);
