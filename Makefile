@@ -54,7 +54,7 @@ ns_src       += dns/report.c dns/server.c dns/state.c dns/tcp.c dns/view.c dns/w
 
 # what endpoint and gateway both speak: S3 as bytes and values
 s3_src       :=
-s3_src       += http/s3/conditions.c http/s3/cors.c http/s3/errors.c http/s3/lifecycle.c http/s3/listing.c http/s3/meta.c http/s3/operation.c http/s3/range.c
+s3_src       += http/s3/conditions.c http/s3/cors.c http/s3/count.c http/s3/errors.c http/s3/lifecycle.c http/s3/listing.c http/s3/meta.c http/s3/operation.c http/s3/range.c
 s3_src       += http/s3/target.c http/s3/text.c http/s3/xml_acl.c http/s3/xml_docs.c http/s3/xml_in.c http/s3/xml_out.c http/s3/xml_rules.c http/s3/xml_tree.c
 s3_src       += http/s3/awschunked.c http/s3/checksum.c http/s3/checksum_crc.c http/s3/sigv4.c http/s3/sigv4_canonical.c
 
@@ -67,7 +67,7 @@ store_src    += http/store/segment.c http/store/segments.c http/store/segments_c
 store_src    += http/store/segments_round.c
 store_src    += http/store/upload.c
 store_src    += http/store/s3.c http/store/s3_auth.c http/store/s3_body.c http/store/s3_bucket.c http/store/s3_delete.c http/store/s3_get.c
-store_src    += http/store/s3_list.c http/store/s3_meta.c http/store/s3_put.c http/store/s3_reply.c http/store/s3_send.c http/store/s3_table.c
+store_src    += http/store/s3_list.c http/store/s3_meta.c http/store/s3_put.c http/store/s3_reply.c http/store/s3_seen.c http/store/s3_send.c http/store/s3_table.c
 store_src    += http/store/names.c http/store/names_apply.c http/store/names_bucket.c http/store/names_call.c
 store_src    += http/store/names_copy.c http/store/names_db.c http/store/names_hash.c http/store/names_http.c http/store/names_index.c http/store/names_nodes.c
 store_src    += http/store/names_ask.c http/store/names_op.c http/store/names_outbox.c http/store/names_plan.c http/store/names_read.c http/store/names_record.c

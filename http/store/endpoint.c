@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "http/s3/count.h"
 #include "http/store/endpoint.h"
 #include "http/store/inside_api.h"
 #include "http/store/object.h"
@@ -277,6 +278,7 @@ static void endpoint_stop(struct daemon *d)
 	buckets_free(ep->buckets);
 	free(ep->listeners);
 	free(ep->exported);
+	s3_counts_free(ep->s3_counts);
 	free(ep);
 	d->state = NULL;
 }

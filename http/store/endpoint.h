@@ -23,6 +23,7 @@
 struct exported;
 struct repair;
 struct presence;
+struct s3_counts;
 
 struct endpoint {
 	struct daemon *daemon;
@@ -44,6 +45,7 @@ struct endpoint {
 	struct jobs *senders;           /* chunks on their way to second copies */
 	struct repair *repair;
 	struct presence *presence;      /* in the registry */
+	struct s3_counts *s3_counts;    /* of S3's operations */
 	struct exported *exported;      /* what metrics.c keeps */ 
 	struct load *load;
 	struct inside *inside;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "http/s3/count.h"
 #include "http/store/endpoint.h"
 
 struct row {
@@ -122,5 +123,7 @@ int endpoint_metrics(struct endpoint *ep)
 		x->series[i] = metric_series(metric, NULL);
 	}
 	ep->exported = x; /* freed with the endpoint */
+	if (s3_counts_new(&ep->s3_counts, ep->daemon->metrics))
+		return -ENOMEM;
 	return metrics_on_collect(ep->daemon->metrics, collect, x);
 }

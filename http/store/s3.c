@@ -156,6 +156,7 @@ static enum http_next begin(struct http_req *req, void *arg, bool inside)
 	s3->req = req;
 	s3->inside = inside;
 	s3->bucket = s3->key = "";
+	s3_seen_begin(s3);
 	http_set_state(req, s3);
 	error = read_target(s3);
 	if (!error)
@@ -225,6 +226,7 @@ static void done(struct http_req *req, void *arg)
 
 	if (!s3)
 		return;
+	s3_seen_done(s3);
 	s3_body_free(s3);
 	reader_detach(s3->reader);
 	if (s3->free_own)

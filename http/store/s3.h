@@ -89,6 +89,11 @@ struct s3 {
 	bool answered; /* by a function below */
 	bool denied;   /* but the object's own ACL may allow it */
 	bool failed;   /* our fault, for the counter */
+	struct {
+		int64_t begun;	  /* ns of the monotonic clock */
+		const char *code; /* of the error that was answered, or NULL */
+		uint64_t sent;	  /* bytes of the answer's body */
+	} seen; /* s3_seen.c */
 	void *own;     /* of the operation; freed by free_own */
 	void (*free_own)(void *own);
 };
@@ -134,6 +139,12 @@ const char *s3_version_text(const struct name_entry *entry);
 /* With its quotes. Of an object that another way than S3 has stored it is no MD5 and must not look like one. */
 #define S3_ETAG_MAX (NAMES_ETAG_MAX + 5)
 char *s3_etag(const struct name_entry *entry, char out[S3_ETAG_MAX]);
+
+/* ---- s3_seen.c: metrics and the audit log ---- */
+void s3_seen_begin(struct s3 *s3);
+/* What is answered, before it is: code of the error (a literal) or NULL, bytes of the body. Reply functions call it. */
+void s3_seen_answer(struct s3 *s3, const char *code, uint64_t sent);
+void s3_seen_done(struct s3 *s3);
 
 /* ---- s3_meta.c: between headers and the meta of an entry ---- */
 /* Content-Type, …, x-amz-meta-…, x-amz-tagging, x-amz-acl of the request. *out is the caller's. */

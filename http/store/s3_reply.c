@@ -37,18 +37,26 @@ void s3_add_ids(struct s3 *s3)
 void s3_reply_empty(struct s3 *s3, unsigned int status)
 {
 	s3->answered = true;
+	s3_seen_answer(s3, NULL, 0);
 	s3_add_ids(s3);
 	http_reply(s3->req, status, NULL, NULL, 0);
 }
 
-void s3_reply_xml(struct s3 *s3, unsigned int status, char *text, size_t len)
+/* code: of an error, or NULL */
+static void send_xml(struct s3 *s3, unsigned int status, const char *code, char *text, size_t len)
 {
 	s3->answered = true;
+	s3_seen_answer(s3, text ? code : "InternalError", text ? len : 0);
 	s3_add_ids(s3);
 	if (text)
 		http_reply_owned(s3->req, status, S3_XML_TYPE, text, len);
 	else
 		http_reply_error(s3->req, 503, "memory", "Out of memory; try again.");
+}
+
+void s3_reply_xml(struct s3 *s3, unsigned int status, char *text, size_t len)
+{
+	send_xml(s3, status, NULL, text, len);
 }
 
 static char *resource_of(const struct s3 *s3, char *out, size_t size)
@@ -77,7 +85,7 @@ void s3_reply_code(struct s3 *s3, unsigned int status, const char *code, const c
 	xml_text(&xml, "RequestId", http_id(s3->req));
 	xml_text(&xml, "HostId", s3->ep->node);
 	text = xml_take(&xml, "Error", &len);
-	s3_reply_xml(s3, status, text, len);
+	send_xml(s3, status, code, text, len);
 }
 
 void s3_reply_error(struct s3 *s3, enum s3_error error)

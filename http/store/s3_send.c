@@ -52,6 +52,7 @@ enum s3_error s3_send(struct s3 *s3, const struct name_entry *entry, const json_
 		return s3_fault(&s3->fault, S3_INTERNAL, NULL);
 	s3_add_ids(s3);
 	s3->answered = true;
+	s3_seen_answer(s3, NULL, job.head ? 0 : job.len);
 	if (job.head) {
 		reader_reply_local(s3->ep, s3->req, NULL, &job);
 		return S3_OK;

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "http/s3/count.h"
 #include "http/s3/operation.h"
 
 static const char *const domains[] = { "s3.example.org", "s3.other", NULL };
@@ -256,6 +257,36 @@ static void test_errors(void **state)
 	assert_int_equal(s3_error_of(0, S3_NO_SUCH_KEY), S3_OK);
 }
 
+static void test_counts(void **state)
+{
+	static const char *const lines[] = { "weir_s3_requests_total{operation=\"GetObject\"} 2\n",
+					    "weir_s3_requests_total{operation=\"unknown\"} 1\n",
+					    "weir_s3_errors_total{operation=\"GetObject\",code=\"NoSuchKey\"} 1\n",
+					    "weir_s3_sent_bytes_total{operation=\"GetObject\"} 10\n",
+					    "weir_s3_request_seconds_count{operation=\"GetObject\"} 2\n",
+					    "weir_s3_request_seconds_bucket{operation=\"GetObject\",le=\"0.004\"} 1\n" };
+	struct s3_counts *counts;
+	struct metrics *m;
+	size_t len;
+	char *page;
+
+	(void)state;
+	assert_int_equal(metrics_new(&m), 0);
+	assert_int_equal(s3_counts_new(&counts, m), 0);
+	s3_counts_add(counts, &(struct s3_counted){ .op = S3_OP_GetObject, .sent = 10, .seconds = 0.003 });
+	s3_counts_add(counts, &(struct s3_counted){ .op = S3_OP_GetObject, .code = "NoSuchKey", .seconds = 1.5 });
+	s3_counts_add(counts, &(struct s3_counted){ .received = 7 });
+	s3_counts_add(NULL, &(struct s3_counted){ .received = 7 });
+	page = metrics_render(m, &len);
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		if (!strstr(page, lines[i]))
+			fail_msg("no %s in\n%s", lines[i], page);
+	assert_null(strstr(page, "PutObject"));
+	free(page);
+	s3_counts_free(counts);
+	metrics_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -263,6 +294,7 @@ int main(void)
 		cmocka_unit_test(test_long_keys),    cmocka_unit_test(test_bucket_names),
 		cmocka_unit_test(test_copy_source),  cmocka_unit_test(test_tags),
 		cmocka_unit_test(test_headers_refused), cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_counts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
