@@ -13,6 +13,7 @@
 
 #include "lib/access_impl.h"
 #include "lib/log.h"
+#include "lib/policy.h"
 
 #define BACKLOG 1024
 
@@ -85,6 +86,27 @@ bool access_who(struct http_req *req, struct users *users, struct token_scope *w
 	return !access_is_cookie(req) || access_csrf_fine(req, users, who) || refuse_csrf(req);
 }
 
+/* What a policy may want to know of the request. */
+static void look(struct policy_ask *ask, void *arg)
+{
+	const struct http_req *req = arg;
+	char client[ADDR_PORT_STRLEN];
+
+	if (addr_parse(&ask->source, access_client(req, client)))
+		ask->source = http_peer(req)->addr;
+	ask->https = access_is_https(req);
+	ask->agent = http_header(req, "User-Agent");
+	ask->referer = http_header(req, "Referer");
+}
+
+static bool allowed(struct http_req *req, struct users *users, const struct token_scope *who, unsigned int right,
+		    const char *bucket, const char *key)
+{
+	struct policy_ask ask = { .right = right, .bucket = bucket, .key = key, .look = look, .look_arg = req };
+
+	return users_may(users, who, &ask);
+}
+
 bool access_check(struct http_req *req, struct users *users, unsigned int right, const char *bucket,
 		  const char *key, struct token_scope *who)
 {
@@ -95,15 +117,15 @@ bool access_check(struct http_req *req, struct users *users, unsigned int right,
 
 	*who = (struct token_scope){ .bucket = "" };
 	/* A session that is over makes nobody of a browser, which sends its cookie whether one wants it or not. */
-	if ((rc == -ENOENT || (rc && cookie)) && users_allow(users, &(struct token_scope){ .bucket = "" }, right, bucket, key)) {
+	if ((rc == -ENOENT || (rc && cookie)) &&
+	    allowed(req, users, &(struct token_scope){ .bucket = "" }, right, bucket, key))
 		return true;
-	}
 	if (rc)
 		return refuse(req, rc);
 	*who = scope;
 	if (cookie && !access_csrf_fine(req, users, &scope))
 		return refuse_csrf(req);
-	if (!users_allow(users, &scope, right, bucket, key)) {
+	if (!allowed(req, users, &scope, right, bucket, key)) {
 		http_reply_error(req, 403, "forbidden", "%s has not the right %s here", scope.user,
 				 rights_format(right, letters));
 		return false;

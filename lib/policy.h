@@ -52,6 +52,9 @@ struct policy_ask {
 	struct addr source; /* of the client, AF_UNSPEC when not known */
 	int64_t now;	    /* unix seconds; 0: the clock is read when a condition wants it */
 	bool known;	    /* source, https, ... were looked at. Else a Deny whose condition cannot be judged counts as met */
+	/* When not known: users_may() calls this once when the bucket has a policy; it fills what is below. May be NULL. */
+	void (*look)(struct policy_ask *ask, void *arg);
+	void *look_arg;
 	bool https;
 	bool presigned; /* s3:authType REST-QUERY-STRING */
 	bool sigv4;	/* s3:signatureversion */

@@ -72,9 +72,9 @@ bool users_within(const struct users *u, const struct token_scope *scope, unsign
 /* The scope of a user of the table who has proved now to be it, by that access key (NULL: by something else): 0 or
  * -EACCES. */
 int users_scope(const struct users *u, const char *name, const json_t *key, int64_t now, struct token_scope *out);
-/* By grants, groups, role and datasets, whatever the token says. */
-bool users_granted(const struct users *u, const struct token_scope *scope, unsigned int right, const char *bucket,
-		   const char *key);
+/* By grants, groups (users_groups_held), role and datasets, whatever the token says and whether it is still good. */
+bool users_granted(const struct users *u, const struct token_scope *scope, const char *groups, unsigned int right,
+		   const char *bucket, const char *key);
 enum role users_role_held(const struct users *u, const struct token_scope *scope, const char *groups);
 /* Does the user own the bucket, or have any right in it? */
 bool users_sees(const struct users *u, const struct token_scope *scope, const char *bucket);

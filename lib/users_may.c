@@ -283,20 +283,32 @@ static unsigned int dataset_rights(const struct token_scope *scope, const char *
 	return one_of(groups, json_object_get(dataset, "readers")) ? RIGHT_READ | RIGHT_LIST : 0;
 }
 
-bool users_granted(const struct users *u, const struct token_scope *scope, unsigned int right, const char *bucket,
-		   const char *key)
+bool users_granted(const struct users *u, const struct token_scope *scope, const char *groups, unsigned int right,
+		   const char *bucket, const char *key)
 {
 	const json_t *dataset = bucket ? json_object_get(u->known[DATASETS], bucket) : NULL;
-	char groups[512];
 
-	if (users_bearer(u, scope))
-		return false;
 	if (dataset && key && !strncmp(key, DATASET_KEPT, strlen(DATASET_KEPT)))
 		right |= RIGHT_WRITE;
-	users_groups_held(u, scope, groups);
-	return granted_to(u, scope, groups, right, bucket, key) ||
-	       users_role_held(u, scope, groups) == ROLE_ADMIN ||
+	return granted_to(u, scope, groups, right, bucket, key) || users_role_held(u, scope, groups) == ROLE_ADMIN ||
 	       (dataset && (dataset_rights(scope, groups, dataset) & right) == right);
+}
+
+/* Held. Is the token for all of the bucket, with this right? */
+static bool token_covers(const struct users *u, const struct token_scope *scope, unsigned int right, const char *bucket)
+{
+	return !scope->via_gateway && users_within(u, scope, right, bucket, NULL);
+}
+
+/* Held: of a bucket as a whole, and by a token that is good. */
+static bool may_all(const struct users *u, const struct token_scope *scope, unsigned int right, const char *bucket)
+{
+	char groups[512];
+
+	if (!token_covers(u, scope, right, bucket) || users_bearer(u, scope))
+		return false;
+	users_groups_held(u, scope, groups);
+	return users_granted(u, scope, groups, right, bucket, NULL);
 }
 
 /* Does a grant, or a scope, say something about the bucket? */
@@ -364,12 +376,6 @@ json_t *users_dataset_record(struct users *u, const char *bucket)
 	return record;
 }
 
-/* Held. Is the token for all of the bucket, with this right? */
-static bool token_covers(const struct users *u, const struct token_scope *scope, unsigned int right, const char *bucket)
-{
-	return !scope->via_gateway && users_within(u, scope, right, bucket, NULL);
-}
-
 static bool owns(const struct users *u, const struct token_scope *scope, const char *bucket)
 {
 	const json_t *dataset = json_object_get(u->known[DATASETS], bucket);
@@ -422,10 +428,7 @@ json_t *users_datasets(struct users *u, const struct token_scope *scope)
 	pthread_rwlock_rdlock(&u->lock);
 	names = dataset_names(u, &n);
 	for (size_t i = 0; names && i < n; i++) {
-		bool read = token_covers(u, scope, RIGHT_READ, names[i]) &&
-			    users_granted(u, scope, RIGHT_READ, names[i], NULL),
-		     write = token_covers(u, scope, RIGHT_WRITE, names[i]) &&
-			     users_granted(u, scope, RIGHT_WRITE, names[i], NULL);
+		bool read = may_all(u, scope, RIGHT_READ, names[i]), write = may_all(u, scope, RIGHT_WRITE, names[i]);
 
 		if (read || write)
 			json_array_append_new(

@@ -42,6 +42,10 @@ static bool understand(struct users *u, const struct policy_ask *ask, struct que
 		q->bucket = users_bucket_held(u, ask->bucket);
 		q->dataset = json_object_get(u->known[DATASETS], ask->bucket) != NULL;
 	}
+	if (q->bucket && q->bucket->policy && !ask->known && ask->look) {
+		ask->look(&q->ask, ask->look_arg);
+		q->ask.known = true;
+	}
 	return true;
 }
 
@@ -136,7 +140,7 @@ static bool may_bearer(const struct users *u, const struct token_scope *scope, c
 		return true; /* each sees what is theirs */
 	if (!users_within(u, scope, q->right, q->ask.bucket, q->key))
 		return false;
-	if (config ? may_config(u, scope, who) : users_granted(u, scope, q->right, q->ask.bucket, q->key))
+	if (config ? may_config(u, scope, who) : users_granted(u, scope, who->groups, q->right, q->ask.bucket, q->key))
 		return true;
 	return given(q, who);
 }

@@ -65,10 +65,10 @@ static int unseal_and_derive(const struct users *u, const json_t *key, const cha
 static int derived(struct users *u, const json_t *key, const char *id, const char *date, const char *region,
 		   uint8_t out[32])
 {
-	char name[128];
-	int len = snprintf(name, sizeof(name), "%s/%s/%s", id, date, region), rc;
-	struct s3_cached *place = &u->s3[hash64(name, (size_t)len, 0) % S3_CACHED];
+	uint64_t hash = hash64(id, strlen(id), hash64(date, 8, hash64(region, strlen(region), 0)));
+	struct s3_cached *place = &u->s3[hash % S3_CACHED];
 	bool hit;
+	int rc;
 
 	pthread_mutex_lock(&u->s3_lock);
 	hit = !strcmp(place->id, id) && !strcmp(place->date, date) && !strcmp(place->region, region);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 
+#include "lib/bucket.h"
 #include "lib/token.h"
 #include "lib/user_edit.h"
 
@@ -407,6 +408,251 @@ static void test_datasets(void **state)
 	json_decref(list);
 }
 
+/* ---- buckets: policies, canned ACLs ---- */
+
+static bool asks(const char *name, const char *action, const char *bucket, const char *key)
+{
+	struct token_scope who = session(name);
+	struct policy_ask ask = { .action = action, .bucket = bucket, .key = key, .known = true };
+
+	addr_parse(&ask.source, "198.51.100.7");
+	if (!*name)
+		who = (struct token_scope){ .bucket = "" };
+	return users_may(users, &who, &ask);
+}
+
+static void policy(const char *bucket, const char *statements)
+{
+	char text[2048], err[256] = "";
+
+	snprintf(text, sizeof(text), "{\"Version\":\"2012-10-17\",\"Statement\":[%s]}", statements);
+	if (bucket_edit_part(here.reg, bucket, BUCKET_POLICY, *statements ? text : NULL, err))
+		fail_msg("%s", err);
+}
+
+#define ALLOW(who, what, on) "{\"Effect\":\"Allow\",\"Principal\":" who ",\"Action\":\"" what "\",\"Resource\":\"arn:aws:s3:::" on "\"}"
+#define DENY(who, what, on) "{\"Effect\":\"Deny\",\"Principal\":" who ",\"Action\":\"" what "\",\"Resource\":\"arn:aws:s3:::" on "\"}"
+#define USER(name) "{\"AWS\":\"arn:aws:iam::weir:user/" name "\"}"
+#define GROUP(name) "{\"AWS\":\"arn:aws:iam::weir:group/" name "\"}"
+
+static void test_policy(void **state)
+{
+	struct user_grant all = { "shelf", "", "rwdl" };
+	struct token_scope narrow = session("mia");
+	const struct bucket *b;
+	struct user_key key;
+
+	(void)state;
+	assert_int_equal(user_add(here.reg, "bea", &all, &key), 0);
+	assert_int_equal(bucket_edit_create(here.reg, "shelf", "bea", ACL_PRIVATE), 0);
+	assert_int_equal(bucket_edit_create(here.reg, "shelf", "bea", ACL_PRIVATE), -EALREADY);
+	assert_int_equal(bucket_edit_create(here.reg, "shelf", "mia", ACL_PRIVATE), -EEXIST);
+	assert_int_equal(bucket_edit_create(here.reg, "A", "mia", ACL_PRIVATE), -EINVAL);
+	eventually(asks("bea", "s3:PutObject", "shelf", "k"));
+	assert_false(asks("mia", "s3:GetObject", "shelf", "k"));
+	assert_false(asks("", "s3:GetObject", "shelf", "k"));
+	assert_false(asks("bea", "s3:Frob", "shelf", "k"));
+	/* who owns it, and administrators, change what it is */
+	assert_true(asks("bea", "s3:PutBucketPolicy", "shelf", NULL));
+	assert_true(asks("adam", "s3:PutBucketPolicy", "shelf", NULL));
+	assert_false(asks("mia", "s3:PutBucketPolicy", "shelf", NULL));
+	assert_false(asks("bea", "s3:PutBucketVersioning", "plain", NULL));
+	assert_false(asks("", "s3:GetBucketPolicy", "shelf", NULL));
+	assert_true(asks("bea", "s3:GetBucketLocation", "shelf", "ignored"));
+	assert_true(asks("mia", "s3:ListAllMyBuckets", NULL, NULL));
+	assert_false(asks("", "s3:ListAllMyBuckets", NULL, NULL));
+	/* a policy gives to somebody, to a group, to everybody */
+	policy("shelf", ALLOW(USER("mia"), "s3:GetObject", "shelf/a/*") "," ALLOW(GROUP("crew"), "s3:ListBucket", "shelf") ","
+			ALLOW("\"*\"", "s3:GetObject", "shelf/open/*"));
+	eventually(asks("mia", "s3:GetObject", "shelf", "a/1"));
+	assert_false(asks("mia", "s3:GetObject", "shelf", "b/1"));
+	assert_false(asks("mia", "s3:PutObject", "shelf", "a/1"));
+	assert_true(asks("rita", "s3:ListBucket", "shelf", NULL));
+	assert_false(asks("mia", "s3:ListBucket", "shelf", NULL));
+	assert_true(asks("", "s3:GetObject", "shelf", "open/x"));
+	assert_true(users_allow(users, &(struct token_scope){ .bucket = "" }, RIGHT_READ, "shelf", "open/x"));
+	assert_false(asks("", "s3:GetObjectTagging", "shelf", "open/x"));
+	assert_false(asks("", "s3:GetObject", "shelf", "a/1"));
+	/* a token that is too narrow stays so, but for what everybody may */
+	strcpy(narrow.bucket, "other");
+	assert_string_equal(rights_at(&narrow, "shelf", "a/1"), "");
+	assert_string_equal(rights_at(&narrow, "shelf", "open/x"), "r");
+	/* an explicit Deny wins over grants, over the role admin, over everything */
+	policy("shelf", ALLOW("\"*\"", "s3:*", "shelf/*") "," DENY(USER("bea"), "s3:Delete*", "shelf/*") ","
+			DENY("\"*\"", "s3:PutObject", "shelf/frozen/*"));
+	eventually(!asks("bea", "s3:DeleteObject", "shelf", "k"));
+	assert_true(asks("bea", "s3:GetObject", "shelf", "k"));
+	assert_false(asks("adam", "s3:PutObject", "shelf", "frozen/k"));
+	assert_false(asks("bea", "s3:PutObject", "shelf", "frozen/k"));
+	assert_true(asks("mia", "s3:DeleteObject", "shelf", "k"));
+	assert_string_equal(of("bea", "shelf", "k"), "rwl");
+	assert_string_equal(of("bea", "shelf", "frozen/k"), "rl");
+	/* nobody locks themselves out of the policy */
+	policy("shelf", DENY("\"*\"", "s3:*", "shelf") "," DENY("\"*\"", "s3:*", "shelf/*"));
+	eventually(!asks("bea", "s3:GetObject", "shelf", "k"));
+	assert_false(asks("adam", "s3:ListBucket", "shelf", NULL));
+	assert_true(asks("bea", "s3:DeleteBucketPolicy", "shelf", NULL));
+	assert_true(asks("adam", "s3:PutBucketPolicy", "shelf", NULL));
+	assert_false(asks("mia", "s3:PutBucketPolicy", "shelf", NULL));
+	/* one that this version cannot read denies all */
+	policy("shelf", "");
+	eventually(asks("bea", "s3:GetObject", "shelf", "k"));
+	put(REG_BUCKETS "shelf", "{\"name\":\"shelf\",\"owner\":\"bea\",\"public\":true,\"policy\":\"{\\\"Statement\\\":7}\"}");
+	eventually(!asks("bea", "s3:GetObject", "shelf", "k"));
+	assert_false(asks("", "s3:GetObject", "shelf", "k"));
+	policy("shelf", "");
+	eventually(asks("", "s3:GetObject", "shelf", "k"));
+	b = users_bucket(users, "shelf");
+	assert_true(b->is_public);
+	assert_null(b->policy);
+	bucket_put(b);
+	/* over the address */
+	policy("shelf", "{\"Effect\":\"Deny\",\"Principal\":\"*\",\"Action\":\"s3:*\",\"Resource\":[\"arn:aws:s3:::shelf/*\"],"
+			"\"Condition\":{\"NotIpAddress\":{\"aws:SourceIp\":\"198.51.100.0/24\"}}}");
+	eventually(!users_bucket_public(users, "shelf"));
+	assert_true(asks("bea", "s3:GetObject", "shelf", "k"));
+	assert_string_equal(of("bea", "shelf", "k"), "l"); /* asked by who did not look at the address */
+	assert_int_equal(bucket_edit_remove(here.reg, "sales"), -EBUSY);
+	assert_int_equal(bucket_edit_remove(here.reg, "shelf"), 0);
+	assert_int_equal(bucket_edit_remove(here.reg, "shelf"), -ENOENT);
+	eventually(users_bucket(users, "shelf") == NULL);
+	assert_int_equal(user_remove(here.reg, "bea"), 0);
+}
+
+/* A dataset's files are given by the dataset; a policy can take away, and show. */
+static void test_policy_dataset(void **state)
+{
+	(void)state;
+	policy("sales", ALLOW("\"*\"", "s3:*", "sales/*") "," DENY(USER("olga"), "s3:DeleteObject", "sales/*"));
+	eventually(asks("mia", "s3:GetObject", "sales", "a.csv"));
+	assert_true(asks("", "s3:GetObject", "sales", "a.csv"));
+	assert_false(asks("mia", "s3:PutObject", "sales", "a.csv"));
+	assert_false(asks("mia", "s3:GetObject", "sales", ".weir/a.csv/manifest.json"));
+	assert_false(asks("olga", "s3:DeleteObject", "sales", "a.csv"));
+	assert_true(asks("olga", "s3:PutObject", "sales", "a.csv"));
+	policy("sales", "");
+	eventually(!asks("mia", "s3:GetObject", "sales", "a.csv"));
+}
+
+static void acl(const char *bucket, const char *name)
+{
+	char err[256] = "";
+
+	if (bucket_edit_part(here.reg, bucket, BUCKET_ACL, name, err))
+		fail_msg("%s", err);
+}
+
+static void test_acl(void **state)
+{
+	struct policy_ask ask = { .action = "s3:GetObject", .bucket = "attic", .key = "k", .object_known = true };
+	struct token_scope nobody = { .bucket = "" }, mia = session("mia");
+	char err[256];
+
+	(void)state;
+	assert_int_equal(bucket_edit_create(here.reg, "attic", "otto", ACL_PUBLIC_READ), 0);
+	eventually(asks("", "s3:ListBucket", "attic", NULL));
+	assert_true(asks("", "s3:ListBucketVersions", "attic", "x"));
+	assert_false(asks("", "s3:GetObject", "attic", "k"));
+	assert_false(asks("", "s3:PutObject", "attic", "k"));
+	assert_false(asks("", "s3:GetBucketAcl", "attic", NULL));
+	acl("attic", "public-read-write");
+	eventually(asks("", "s3:PutObject", "attic", "k"));
+	assert_true(asks("", "s3:DeleteObject", "attic", "k"));
+	assert_false(asks("", "s3:DeleteObjectVersion", "attic", "k"));
+	assert_false(asks("", "s3:PutBucketAcl", "attic", NULL));
+	assert_false(asks("", "s3:CreateBucket", "attic", NULL));
+	assert_false(asks("", "s3:DeleteBucket", "attic", NULL));
+	policy("attic", DENY("\"*\"", "s3:PutObject", "attic/*"));
+	eventually(!asks("", "s3:PutObject", "attic", "k"));
+	policy("attic", "");
+	acl("attic", "authenticated-read");
+	eventually(!asks("", "s3:ListBucket", "attic", NULL));
+	assert_true(asks("mia", "s3:ListBucket", "attic", NULL));
+	assert_false(asks("mia", "s3:GetObject", "attic", "k"));
+	assert_int_equal(bucket_edit_part(here.reg, "attic", BUCKET_ACL, "log-delivery-write", err), -EINVAL);
+	assert_non_null(strstr(err, "acl of bucket attic"));
+	assert_int_equal(bucket_edit_part(here.reg, "none", BUCKET_ACL, "private", err), -ENOENT);
+	acl("attic", NULL);
+	eventually(!asks("mia", "s3:ListBucket", "attic", NULL));
+	/* an object's own */
+	ask.object = ACL_PUBLIC_READ;
+	assert_true(users_may(users, &nobody, &ask));
+	ask.object = ACL_AUTHENTICATED_READ;
+	assert_false(users_may(users, &nobody, &ask));
+	assert_true(users_may(users, &mia, &ask));
+	ask.object = ACL_PRIVATE;
+	assert_false(users_may(users, &mia, &ask));
+	assert_int_equal(bucket_edit_remove(here.reg, "attic"), 0);
+}
+
+static void *count_made(const char *text, size_t len)
+{
+	int *made = malloc(sizeof(*made));
+
+	assert_int_equal(len, strlen(text));
+	*made = (int)len;
+	return made;
+}
+
+static void test_bucket(void **state)
+{
+	const struct bucket_quota quota = { 1000, 5 };
+	const struct bucket *b, *again;
+	const int *made;
+	json_t *list;
+	struct token_scope who = session("mia"), adam = session("adam");
+	char err[256], *big = calloc(1, BUCKET_PART_MAX + 2);
+
+	(void)state;
+	assert_int_equal(bucket_edit_create(here.reg, "cellar", "mia", ACL_PRIVATE), 0);
+	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_VERSIONING, "on", err), -EINVAL);
+	assert_non_null(strstr(err, "enabled or suspended"));
+	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_POLICY, "{}", err), -EINVAL);
+	memset(big, 'x', BUCKET_PART_MAX + 1);
+	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_CORS, big, err), -EINVAL);
+	free(big);
+	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_VERSIONING, "enabled", err), 0);
+	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_ENCRYPTION, "AES256", err), 0);
+	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_CORS, "<cors/>", err), 0);
+	assert_int_equal(bucket_edit_quota(here.reg, "cellar", &quota), 0);
+	eventually((b = users_bucket(users, "cellar")) && (b->quota.bytes == 1000 || (bucket_put(b), false)));
+	assert_string_equal(b->name, "cellar");
+	assert_string_equal(b->owner, "mia");
+	assert_true(b->encrypt);
+	assert_int_equal(b->versioning, VERSIONING_ENABLED);
+	assert_int_equal(b->quota.objects, 5);
+	assert_string_equal(b->part[BUCKET_CORS], "<cors/>");
+	made = bucket_made(b, BUCKET_CORS, count_made, free);
+	assert_int_equal(*made, 7);
+	assert_ptr_equal(bucket_made(b, BUCKET_CORS, count_made, free), made);
+	assert_null(bucket_made(b, BUCKET_LIFECYCLE, count_made, free));
+	/* who has the old one keeps it */
+	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_VERSIONING, "suspended", NULL), 0);
+	eventually((again = users_bucket(users, "cellar")) &&
+		   (again->versioning == VERSIONING_SUSPENDED || (bucket_put(again), false)));
+	assert_int_equal(b->versioning, VERSIONING_ENABLED);
+	assert_true(again->revision > b->revision);
+	assert_int_equal(*made, 7);
+	bucket_put(b);
+	bucket_put(again);
+	/* which buckets does somebody see? */
+	list = users_buckets(users, &who);
+	assert_int_equal(json_array_size(list), 1);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(list, 0), "name")), "cellar");
+	json_decref(list);
+	list = users_buckets(users, &adam);
+	assert_int_equal(json_array_size(list), 2);
+	json_decref(list);
+	strcpy(who.bucket, "other");
+	list = users_buckets(users, &who);
+	assert_int_equal(json_array_size(list), 0);
+	json_decref(list);
+	assert_int_equal(bucket_edit_owner(here.reg, "cellar", "otto"), 0);
+	assert_int_equal(bucket_edit_public(here.reg, "cellar", true), 0);
+	eventually(users_bucket_public(users, "cellar"));
+	assert_int_equal(bucket_edit_remove(here.reg, "cellar"), 0);
+}
+
 /* The command line's half: groups and who is in them. */
 static void test_edit(void **state)
 {
@@ -460,6 +706,8 @@ int main(void)
 		cmocka_unit_test(test_groups_lost),   cmocka_unit_test(test_name_again),
 		cmocka_unit_test(test_ended),	      cmocka_unit_test(test_via_gateway),
 		cmocka_unit_test(test_password),      cmocka_unit_test(test_datasets),
+		cmocka_unit_test(test_policy),	      cmocka_unit_test(test_policy_dataset),
+		cmocka_unit_test(test_acl),	      cmocka_unit_test(test_bucket),
 		cmocka_unit_test(test_edit),
 	};
 
