@@ -12,6 +12,7 @@
 #include "http/store/object.h"
 #include "http/store/presence.h"
 #include "http/store/repair.h"
+#include "http/store/s3_choose.h"
 #include "lib/log.h"
 
 #define OPEN_VERSIONS 1024 /* descriptors of hot versions, and at most 64 KiB of memory each */
@@ -180,7 +181,8 @@ static void on_users(void *arg)
 
 static int serve_inside(struct endpoint *ep)
 {
-	struct httpd_options options = { .workers = WORKERS, .upload_chunk = 128 << 10, .connections_max = 1024 };
+	struct httpd_options options = { .workers = WORKERS, .upload_chunk = 128 << 10, .connections_max = 1024,
+					 .choose = s3_choose_inside };
 
 	return inside_serve(ep->inside, ep->daemon, ep->load, &options, inside_api_routes, ep);
 }
@@ -197,6 +199,7 @@ static int serve_public(struct endpoint *ep)
 		.workers = WORKERS,
 		.metrics = ep->daemon->metrics,
 		.load = ep->load,
+		.choose = s3_choose,
 	};
 	struct httpd *server = NULL;
 	int rc;

@@ -16,6 +16,7 @@
 #include "http/store/put.h"
 #include "http/store/reader.h"
 #include "http/store/repair.h"
+#include "http/store/s3_choose.h"
 
 /* One request. */
 struct call {
@@ -524,6 +525,7 @@ static enum http_next health_begin(struct http_req *req, void *arg)
 const struct http_route *object_routes(const struct endpoint *ep)
 {
 	static struct http_route routes[] = {
+		{ 0, "s3", 0, NULL, NULL, NULL, NULL, NULL }, /* chosen by s3_choose() */
 		{ 1u << HTTP_PUT, "/b/:bucket/*key", 0, put_begin, put_body, put_end, call_done, NULL },
 		{ 1u << HTTP_GET, "/b/:bucket/*key", 0, get_begin, NULL, NULL, call_done, NULL },
 		{ 1u << HTTP_GET, "/b/:bucket", 0, get_begin, NULL, NULL, call_done, NULL },
@@ -534,6 +536,7 @@ const struct http_route *object_routes(const struct endpoint *ep)
 		{ 0, NULL, 0, NULL, NULL, NULL, NULL, NULL },
 	};
 
-	routes[0].body_max = ep->object_max;
+	routes[0] = s3_route;
+	routes[1].body_max = ep->object_max;
 	return routes;
 }

@@ -8,7 +8,7 @@
 
 #include "http/store/endpoint.h"
 
-/* The public routes, ended by a NULL path; the handlers' arg is the struct endpoint. Valid as long
+/* The public routes, that of S3 first, ended by a NULL path; the handlers' arg is the struct endpoint. Valid as long
  * as the program runs. */
 const struct http_route *object_routes(const struct endpoint *ep);
 

@@ -98,8 +98,6 @@ static enum s3_error check_rest(struct s3 *s3)
 {
 	const char *unsupported = s3_header_unsupported(header_of, s3->req);
 
-	if (!s3->handler)
-		return s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "%s is not implemented here.", s3->op->name);
 	if (unsupported)
 		return s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "What the header %s asks for is not implemented here.",
 				unsupported);
@@ -113,6 +111,9 @@ static enum s3_error make_ready(struct s3 *s3)
 {
 	enum s3_error error = S3_OK;
 
+	if (!s3->handler)
+		return s3->who.user[0] ? s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "%s is not implemented here.", s3->op->name)
+				       : s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL);
 	if (!s3->handler->asks && s3->op->action)
 		error = s3_may(s3, NULL, s3->bucket, s3->key);
 	if (!error)

@@ -127,7 +127,8 @@ static enum s3_error may(struct s3 *s3, struct policy_ask *ask)
 {
 	if (!users_may(s3->ep->users, &s3->who, ask))
 		return s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL);
-	if (!s3->who.via_gateway && is_change(s3) && users_dataset(s3->ep->users, ask->bucket))
+	if (!s3->who.via_gateway && is_change(s3) && ask->bucket && !strcmp(ask->bucket, s3->bucket) &&
+	    users_dataset(s3->ep->users, ask->bucket))
 		return s3_fault(&s3->fault, S3_ACCESS_DENIED,
 				"%s is a dataset, whose files are checked: put and delete them at a gateway.", ask->bucket);
 	return S3_OK;

@@ -149,11 +149,10 @@ enum s3_error s3_body_expect(struct s3 *s3, uint64_t max)
 enum s3_error s3_body_store(struct s3 *s3, const struct version *version)
 {
 	struct s3_payload *body = &s3->body;
-	char why[160];
 	int rc;
 
-	if (body->want != UINT64_MAX && users_quota(s3->ep->users, s3->bucket, body->want, 1, why))
-		return s3_fault(&s3->fault, S3_QUOTA_EXCEEDED, "%s", why);
+	if (s3_header(s3, "x-amz-server-side-encryption") || (s3->config && s3->config->encrypt))
+		return s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "Encryption at rest is not implemented yet.");
 	body->sha_by_upload = true;
 	body->kinds &= ~(1u << CHECKSUM_SHA256);
 	rc = upload_new(&body->upload, s3->ep, s3->bucket, s3->key, body->want, version);

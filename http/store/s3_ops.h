@@ -37,6 +37,26 @@ enum s3_error s3_send(struct s3 *s3, const struct name_entry *entry, const json_
 bool s3_is_hot(struct s3 *s3, const struct name_entry *entry);
 /* Which bytes are its part `number`; on a worker. */
 enum s3_error s3_part_range(struct s3 *s3, const struct name_entry *entry, unsigned int number, struct http_range *out);
+/* s3_copy.c */
+void s3_copy_run(struct s3 *s3);
+/* x-amz-copy-source, its rights and conditions looked at. Big: allocate it. */
+struct s3_source {
+	char bucket[S3_BUCKET_MAX + 1], key[S3_KEY_MAX + 1], version[65];
+	bool versioned; /* its bucket */
+	struct name_entry entry;
+};
+enum s3_error s3_source_find(struct s3 *s3, struct s3_source *out);
+/* Bytes of it into body.upload, which is made (version NULL: a new one), and checked: s3_put_entry() or names_part_put() follows. */
+enum s3_error s3_source_copy(struct s3 *s3, const struct s3_source *source, const json_t *meta, uint64_t first, uint64_t len,
+			     const struct version *version);
+/* s3_tagging.c */
+void s3_tagging_get_run(struct s3 *s3);
+void s3_tagging_put_run(struct s3 *s3);
+void s3_tagging_delete_run(struct s3 *s3);
+void s3_acl_get_run(struct s3 *s3);
+void s3_acl_put_run(struct s3 *s3);
+/* s3_attributes.c */
+void s3_attributes_run(struct s3 *s3);
 /* s3_delete.c */
 void s3_delete_run(struct s3 *s3);
 void s3_delete_many_run(struct s3 *s3);

@@ -35,6 +35,15 @@ enum s3_error s3_names_how(struct s3 *s3, struct names_how *how)
 	return error;
 }
 
+static bool is_there(struct s3 *s3)
+{
+	struct name_entry *entry = malloc(sizeof(*entry));
+	bool there = !entry || names_get(s3->ep->names, s3->bucket, s3->key, entry) != -ENOENT;
+
+	free(entry);
+	return there;
+}
+
 enum s3_error s3_put_entry(struct s3 *s3, struct name_entry *entry, json_t *meta, const struct names_how *how)
 {
 	struct names_how with = *how;
@@ -61,6 +70,8 @@ enum s3_error s3_put_entry(struct s3 *s3, struct name_entry *entry, json_t *meta
 		atomic_fetch_add(&s3->ep->counts.puts, 1);
 		return S3_OK;
 	}
+	if (rc == -ECANCELED && how->if_match && !is_there(s3))
+		rc = -ENOENT;
 	/* What If-Match names is not there at all; or the bucket went meanwhile. */
 	return s3_names_error(s3, rc, how->if_match ? S3_NO_SUCH_KEY : S3_NO_SUCH_BUCKET);
 }

@@ -20,5 +20,12 @@ const struct s3_handler s3_handlers[S3_OPS_N] = {
 	[S3_OP_GetObject] = { s3_get_begin, s3_get_run, true },
 	[S3_OP_HeadObject] = { s3_get_begin, s3_get_run, true },
 	[S3_OP_DeleteObject] = { NULL, s3_delete_run, false },
+	[S3_OP_CopyObject] = { NULL, s3_copy_run, false },
+	[S3_OP_GetObjectTagging] = { NULL, s3_tagging_get_run, false },
+	[S3_OP_PutObjectTagging] = { NULL, s3_tagging_put_run, false },
+	[S3_OP_DeleteObjectTagging] = { NULL, s3_tagging_delete_run, false },
+	[S3_OP_GetObjectAcl] = { NULL, s3_acl_get_run, false },
+	[S3_OP_PutObjectAcl] = { NULL, s3_acl_put_run, false },
+	[S3_OP_GetObjectAttributes] = { NULL, s3_attributes_run, false },
 	[S3_OP_DeleteObjects] = { NULL, s3_delete_many_run, true },
 };
