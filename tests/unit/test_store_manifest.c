@@ -86,9 +86,8 @@ static void test_longest_manifest_fits(void **state)
 
 	(void)state;
 	memset(m.bucket, 'b', BUCKET_MAX - 1);
-	/* Four bytes of UTF-8 become twelve characters of JSON: nothing grows more. */
-	for (int i = 0; i < KEY_MAX - 1; i += 4)
-		memcpy(m.key + i, "\xf0\x9f\x98\x80", 4);
+	/* A control character becomes six characters of JSON: nothing grows more. */
+	memset(m.key, 1, KEY_MAX - 1);
 	m.nholders = HOLDERS_MAX;
 	for (int i = 0; i < HOLDERS_MAX; i++)
 		memset(m.holders[i], 'h', NODE_MAX - 1);
@@ -96,6 +95,33 @@ static void test_longest_manifest_fits(void **state)
 	text = manifest_encode(&m, &len);
 	assert_true(len <= HEAD_MAX);
 	free(text);
+}
+
+/* Any key comes back as it was, and a JSON library reads the same of it. */
+static void test_any_key(void **state)
+{
+	static const char *const keys[] = { "a", "a\"b\\c", "\x01\x1f\n\t\x7f", "\xc3\xa4/\xe2\x82\xac",
+					    "\xf0\x9f\x98\x80 \xf4\x8f\xbf\xbf", "//", "%41 +" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
+		struct manifest m = { .size = 1, .bucket = "b-1", .nholders = 2, .created = -5 }, back;
+		size_t len;
+		char *text;
+
+		strcpy(m.key, keys[i]);
+		strcpy(m.holders[0], "n1");
+		strcpy(m.holders[1], "n2");
+		text = manifest_encode(&m, &len);
+		assert_int_equal(strlen(text), len);
+		for (size_t k = 0; k < len; k++)
+			assert_true(text[k] >= 0x20 && text[k] < 0x7f);
+		assert_int_equal(manifest_decode(&back, text, len), 0);
+		assert_string_equal(back.key, keys[i]);
+		assert_string_equal(back.holders[1], "n2");
+		assert_int_equal(back.created, -5);
+		free(text);
+	}
 }
 
 static void test_footer(void **state)
@@ -122,6 +148,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sizes),	 cmocka_unit_test(test_record),
 		cmocka_unit_test(test_manifest), cmocka_unit_test(test_longest_manifest_fits),
+		cmocka_unit_test(test_any_key),
 		cmocka_unit_test(test_footer),
 	};
 
