@@ -4,9 +4,11 @@
  * asked there, tried again while the installation rearranges itself and time is left.
  */
 #include <errno.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "http/store/names_int.h"
 #include "lib/hash.h"
@@ -71,40 +73,50 @@ void route_again(struct names *n, struct bucket *b, const json_t *answer)
 
 /* ---- writes ---- */
 struct sync_write {
-	struct names *n;
-	bool done;
+	sem_t done; /* its own: a condition shared by all writers would wake them all for each */
 };
 
 static void sync_complete(struct write *w)
 {
-	struct sync_write *s = w->arg;
+	sem_post(&((struct sync_write *)w->arg)->done);
+}
 
-	pthread_mutex_lock(&s->n->lock);
-	s->done = true;
-	pthread_cond_broadcast(&s->n->changed);
-	pthread_mutex_unlock(&s->n->lock);
+static bool sync_wait(struct sync_write *s, int64_t ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += ms % 1000 * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	while (sem_clockwait(&s->done, CLOCK_MONOTONIC, &until))
+		if (errno != EINTR)
+			return false;
+	return true;
 }
 
 int write_here(struct names *n, struct bucket *b, struct write *w)
 {
-	struct sync_write s = { .n = n };
+	struct sync_write s;
 
+	sem_init(&s.done, 0, 0);
 	w->complete = sync_complete;
 	w->arg = &s;
 	w->maybe = false;
 	bucket_enqueue(n, b, w);
-	pthread_mutex_lock(&n->lock);
-	while (!s.done) {
-		bool stopping = n->stopping;
+	while (!sync_wait(&s, 500)) {
+		bool stopping;
 
-		names_wait(n, now_ms() + 500);
-		if (s.done || !stopping)
-			continue;
-		pthread_mutex_unlock(&n->lock);
-		bucket_expire(n, b, true); /* nobody else looks after the queue any more */
 		pthread_mutex_lock(&n->lock);
+		stopping = n->stopping;
+		pthread_mutex_unlock(&n->lock);
+		if (stopping)
+			bucket_expire(n, b, true); /* nobody else looks after the queue any more */
 	}
-	pthread_mutex_unlock(&n->lock);
+	sem_destroy(&s.done);
 	if (w->rc)
 		names_fail("%s", w->why);
 	return w->rc;
