@@ -16,6 +16,7 @@
 
 #define HELD_BUCKETS 1024
 #define RESIDENT_MS  1000 /* how long an answer of mincore(2) is believed */
+#define LOOK_MS	     10	  /* … of fstat(2): a hot object is asked for many times in it */
 
 struct held {
 	struct held_cache *cache;
@@ -33,6 +34,7 @@ struct held {
 	void *thing;
 	void (*free_thing)(void *);
 	/* under the cache's lock */
+	int64_t looked_ms; /* when the file was last looked at */
 	struct held *hash_next, *newer, *older;
 };
 
@@ -137,18 +139,22 @@ static struct held *cache_find(struct held_cache *cache, const struct version *v
 	return h;
 }
 
-/* Is it still the file that was opened, as it was? */
-static bool still_same(const struct held *h)
+/* Is it still the file that was opened, as it was? This program's own changes drop it from the cache: here those are
+ * found that somebody else makes. */
+static bool still_same(struct held *h)
 {
+	int64_t now = now_ms();
+	bool look = now - h->looked_ms >= LOOK_MS;
 	struct stat st;
 
-	if (fstat(h->fd, &st))
+	if (look && fstat(h->fd, &st))
 		return false;
+	if (look)
+		h->looked_ms = now;
 	if (h->packed.file)
-		return segments_same(chunks_segments(h->cache->chunks), &h->version, &h->packed, &st);
-	return st.st_nlink && st.st_size == h->st.st_size &&
-	       st.st_ctim.tv_sec == h->st.st_ctim.tv_sec &&
-	       st.st_ctim.tv_nsec == h->st.st_ctim.tv_nsec;
+		return segments_same(chunks_segments(h->cache->chunks), &h->version, &h->packed, look ? &st : NULL);
+	return !look || (st.st_nlink && st.st_size == h->st.st_size && st.st_ctim.tv_sec == h->st.st_ctim.tv_sec &&
+			 st.st_ctim.tv_nsec == h->st.st_ctim.tv_nsec);
 }
 
 static int read_exact(const struct held *h, void *buf, size_t len, uint64_t offset)

@@ -102,6 +102,7 @@ int names_db_open(struct names_db **out, const char *dir)
 	if (!db)
 		return -ENOMEM;
 	pthread_mutex_init(&db->lock, NULL);
+	pthread_mutex_init(&db->idle_lock, NULL);
 	pthread_cond_init(&db->changed, NULL);
 	db->tail = &db->first;
 	db->dir = strdup(dir);
@@ -134,9 +135,12 @@ void names_db_close(struct names_db *db)
 {
 	if (!db)
 		return;
+	while (db->nidle)
+		mdb_txn_abort(db->idle[--db->nidle]);
 	if (db->env)
 		mdb_env_close(db->env);
 	pthread_mutex_destroy(&db->lock);
+	pthread_mutex_destroy(&db->idle_lock);
 	pthread_cond_destroy(&db->changed);
 	free(db->dir);
 	free(db);
@@ -161,15 +165,40 @@ uint64_t names_db_room(const struct names_db *db)
 	return (uint64_t)st.f_bavail * st.f_frsize;
 }
 
+/* A read transaction that sees what is there now. */
+static int reader_take(struct names_db *db, MDB_txn **txn)
+{
+	pthread_mutex_lock(&db->idle_lock);
+	*txn = db->nidle ? db->idle[--db->nidle] : NULL;
+	pthread_mutex_unlock(&db->idle_lock);
+	if (*txn && !mdb_txn_renew(*txn))
+		return 0;
+	mdb_txn_abort(*txn); /* accepts NULL */
+	return names_errno(mdb_txn_begin(db->env, NULL, MDB_RDONLY, txn));
+}
+
+/* It holds back no page from now on. */
+static void reader_give(struct names_db *db, MDB_txn *txn)
+{
+	mdb_txn_reset(txn);
+	pthread_mutex_lock(&db->idle_lock);
+	if (db->nidle < NAMES_IDLE_MAX) {
+		db->idle[db->nidle++] = txn;
+		txn = NULL;
+	}
+	pthread_mutex_unlock(&db->idle_lock);
+	mdb_txn_abort(txn);
+}
+
 int names_db_read(struct names_db *db, names_txn_fn *fn, void *arg)
 {
 	struct names_txn t = { .db = db };
-	int rc = names_errno(mdb_txn_begin(db->env, NULL, MDB_RDONLY, &t.txn));
+	int rc = reader_take(db, &t.txn);
 
 	if (rc)
 		return rc;
 	rc = fn(&t, arg);
-	mdb_txn_abort(t.txn);
+	reader_give(db, t.txn);
 	return rc;
 }
 

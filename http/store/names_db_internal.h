@@ -29,6 +29,8 @@ enum names_table {
 	T_TABLES
 };
 
+#define NAMES_IDLE_MAX 32
+
 struct names_db {
 	MDB_env *env;
 	MDB_dbi tables[T_TABLES];
@@ -37,6 +39,10 @@ struct names_db {
 	pthread_cond_t changed;
 	struct waiter *first, **tail;
 	bool led; /* a waiter is writing for the others */
+	/* Read transactions that ended: to renew one costs a third of a new one. */
+	pthread_mutex_t idle_lock;
+	MDB_txn *idle[NAMES_IDLE_MAX];
+	unsigned int nidle;
 };
 
 /* Brings files of an older layout to the present one, before the tables are used. 0, -errno;

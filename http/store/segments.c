@@ -554,7 +554,7 @@ bool segments_same(struct segments *s, const struct version *v, const struct seg
 	if (f->gone || f->generation != found->generation ||
 	    atomic_load(forget_slot(s, v)) != found->changes)
 		return false;
-	if (f->appending || file_unchanged(f, st))
+	if (!st || f->appending || file_unchanged(f, st))
 		return true;
 	/* Somebody else wrote to it: all that was checked is to be checked again. */
 	atomic_fetch_add(&f->generation, 1);
