@@ -17,8 +17,11 @@
 struct staged {
 	struct chunks *chunks;
 	struct version version;
-	uint8_t *small;		     /* the version while it is small, else NULL */
+	/* The version while it is small; then what is next to be written to the file at small_at, so that large writes
+	 * make large folios of the page cache, which sendfile(2) later sends faster. NULL: memory is short. */
+	uint8_t *small;
 	size_t small_len, small_room;
+	uint64_t small_at;
 	struct segments_job small_job;
 	int fd, records_fd;	     /* the file, or -1; encoded records from number 1 on, or -1 */
 	_Atomic uint64_t done, size; /* complete chunks, their bytes; read by senders too */
@@ -141,15 +144,46 @@ static int write_all(int fd, const void *data, size_t len, uint64_t offset)
 	return 0;
 }
 
+/* To the file, what was gathered for it. */
+static int flush(struct staged *s)
+{
+	int rc = s->fd >= 0 && s->small_len ? write_all(s->fd, s->small, s->small_len, s->small_at) : 0;
+
+	if (!rc && s->fd >= 0)
+		s->small_len = 0;
+	return rc;
+}
+
 /* It is small no more, or memory is short. */
 static int become_file(struct staged *s)
 {
 	int rc = file_new(s);
 
-	if (!rc && s->small_len)
-		rc = write_all(s->fd, s->small, s->small_len, 0);
-	if (!rc)
-		small_free(s);
+	return rc ? rc : flush(s);
+}
+
+/* Into the file, by way of the memory that it had while it was small. */
+static int file_put(struct staged *s, const uint8_t *data, size_t len, uint64_t offset)
+{
+	int rc = s->small_len && offset != s->small_at + s->small_len ? flush(s) : 0;
+
+	while (!rc && len) {
+		size_t n = s->small_room - s->small_len;
+
+		if (!s->small_len && len >= s->small_room)
+			return write_all(s->fd, data, len, offset);
+		if (n > len)
+			n = len;
+		if (!s->small_len)
+			s->small_at = offset;
+		memcpy(s->small + s->small_len, data, n);
+		s->small_len += n;
+		data += n;
+		offset += n;
+		len -= n;
+		if (s->small_len == s->small_room)
+			rc = flush(s);
+	}
 	return rc;
 }
 
@@ -165,7 +199,7 @@ static int put_bytes(struct staged *s, const void *data, size_t len, uint64_t of
 	if (rc)
 		return rc;
 	if (s->fd >= 0)
-		return write_all(s->fd, data, len, offset);
+		return file_put(s, data, len, offset);
 	memcpy(s->small + offset, data, len);
 	if (offset + len > s->small_len)
 		s->small_len = (size_t)offset + len;
@@ -264,8 +298,10 @@ int staged_chunk_end(struct staged *s, uint8_t sha256[32])
 	s->sha = NULL;
 	s->open = false;
 	if (s->fill) {
-		int rc = record_keep(s);
+		int rc = flush(s); /* senders read it from now on */
 
+		if (!rc)
+			rc = record_keep(s);
 		if (rc)
 			return rc;
 	}
@@ -392,7 +428,7 @@ static int write_records(struct staged *s)
 
 		if (n <= 0)
 			return n < 0 ? -errno : -EIO;
-		rc = write_all(s->fd, buf, (size_t)n, to + from);
+		rc = file_put(s, buf, (size_t)n, to + from);
 		from += (uint64_t)n;
 		left -= (uint64_t)n;
 	}
@@ -425,6 +461,8 @@ int staged_finish(struct staged *s, const struct manifest *m)
 	if (!rc)
 		rc = put_bytes(s, footer, sizeof(footer), at + head_len);
 	free(head);
+	if (!rc)
+		rc = flush(s);
 	/* A retried chunk may have been longer before: nothing may lie behind the footer. */
 	at += head_len + FOOTER_SIZE;
 	if (!rc && s->fd < 0)
