@@ -443,7 +443,7 @@ static struct query *query_new(enum query_kind kind, const char *bucket, const c
 }
 
 static int get(struct names *n, enum query_kind kind, const char *bucket, const char *key,
-	       const char *version, bool only_now, struct name_entry *entry)
+	       const char *version, struct name_entry *entry)
 {
 	int rc;
 	struct query *q = query_new(kind, bucket, key, version, &rc);
@@ -454,46 +454,82 @@ static int get(struct names *n, enum query_kind kind, const char *bucket, const 
 		rc = -EINVAL;
 	}
 	if (!rc)
-		rc = only_now ? query_now(n, q) : query_run(n, q);
+		rc = query_run(n, q);
 	if (!rc || (rc == -ENOENT && q && q->entry.marker))
 		names_entry_copy(entry, &q->entry);
 	free(q);
-	return rc && only_now && rc != -ENOENT ? -EWOULDBLOCK : rc;
+	return rc;
+}
+
+/* For a server's thread: straight into the caller's entry, without a query in between. */
+struct now {
+	const char *node, *bucket, *key, *version;
+	struct name_entry *entry;
+};
+
+static int now_txn(struct names_txn *t, void *arg)
+{
+	const struct now *g = arg;
+	struct names_meta meta;
+	int rc = names_meta_get(t, g->bucket, &meta);
+
+	if (rc || meta.state != NAMES_STATE_COMPLETE || strcmp(meta.primary, g->node))
+		return -ESTALE;
+	if (g->version)
+		return names_row_version(t, meta.id, g->key, g->version, g->entry);
+	rc = names_row_find(t, meta.id, g->key, g->entry);
+	return !rc && g->entry->marker ? -ENOENT : rc;
 }
 
 int names_get(struct names *names, const char *bucket, const char *key, struct name_entry *entry)
 {
-	return get(names, QUERY_GET, bucket, key, NULL, false, entry);
+	return get(names, QUERY_GET, bucket, key, NULL, entry);
 }
 
 int names_get_now(struct names *names, const char *bucket, const char *key,
 		  struct name_entry *entry)
 {
-	return get(names, QUERY_GET, bucket, key, NULL, true, entry);
+	return names_get_version_now(names, bucket, key, NULL, entry);
 }
 
 int names_get_version(struct names *names, const char *bucket, const char *key, const char *version,
 		      struct name_entry *entry)
 {
-	return get(names, QUERY_GET, bucket, key, version, false, entry);
+	return get(names, QUERY_GET, bucket, key, version, entry);
 }
 
 int names_get_version_now(struct names *names, const char *bucket, const char *key,
 			  const char *version, struct name_entry *entry)
 {
-	return get(names, QUERY_GET, bucket, key, version, true, entry);
+	struct now g = { names->node, bucket, key, version, entry };
+	uint64_t before, after;
+	struct bucket *b;
+	int rc;
+
+	entry->marker = false;
+	if (!names_bucket_valid(bucket) || !names_key_valid(key))
+		return -EWOULDBLOCK;
+	b = bucket_look(names, bucket);
+	if (!b || !certain_now(names, b, &before))
+		return -EWOULDBLOCK;
+	rc = names_db_read(names->db, now_txn, &g);
+	if (!certain_now(names, b, &after) || after != before)
+		return -EWOULDBLOCK; /* stopped in between, see read_run() */
+	if (rc == -ENOENT)
+		names_fail("there is no such object");
+	return !rc || rc == -ENOENT ? rc : -EWOULDBLOCK;
 }
 
 int names_find(struct names *names, const char *bucket, const char *version,
 	       struct name_entry *entry)
 {
-	return get(names, QUERY_FIND, bucket, NULL, version, false, entry);
+	return get(names, QUERY_FIND, bucket, NULL, version, entry);
 }
 
 int names_upload_get(struct names *names, const char *bucket, const char *key, const char *id,
 		     struct name_entry *entry)
 {
-	return get(names, QUERY_UPLOAD, bucket, key, id, false, entry);
+	return get(names, QUERY_UPLOAD, bucket, key, id, entry);
 }
 
 static unsigned int limit_of(unsigned int limit)

@@ -80,7 +80,7 @@ int names_row_unpack(struct name_entry *e, const MDB_val *val, uint64_t seq)
 		return -EIO;
 	memcpy(&h, p, sizeof(h));
 	p += sizeof(h);
-	memset(e, 0, offsetof(struct name_entry, key));
+	memset(e, 0, offsetof(struct name_entry, holders));
 	e->epoch = h.epoch;
 	e->seq = seq;
 	e->order = h.order;

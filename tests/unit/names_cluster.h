@@ -12,6 +12,7 @@
 #define WEIR_TESTS_NAMES_CLUSTER_H
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -50,18 +51,30 @@ static void rest_ms(int ms)
 struct child {
 	char name[16], dir[128], top[64];
 	struct registry *registry;
+	struct httpc *httpc;
 	struct reg_lease *lease;
 	struct names *names;
 	struct httpd *inside, *control;
 };
 
+/* A group: all that begin like it. */
 static int child_forget(void *arg, const char *version)
 {
+	size_t same = names_is_group(version) ? 24 : 32;
 	struct child *c = arg;
 	char path[256];
+	struct dirent *d;
+	DIR *dir;
+	int rc = 0;
 
-	snprintf(path, sizeof(path), "%s/data/%s", c->dir, version);
-	return unlink(path) && errno != ENOENT ? -errno : 0;
+	snprintf(path, sizeof(path), "%s/data", c->dir);
+	dir = opendir(path);
+	while (dir && !rc && (d = readdir(dir)))
+		if (!strncmp(d->d_name, version, same))
+			rc = unlinkat(dirfd(dir), d->d_name, 0) && errno != ENOENT ? -errno : 0;
+	if (dir)
+		closedir(dir);
+	return dir ? rc : -errno;
 }
 
 static int child_fetch(void *arg, const char *bucket, const struct name_entry *e)
@@ -211,61 +224,84 @@ static int child_listen(struct httpd **out, const struct http_route *routes, uns
 	return ntohs(sin.sin_port);
 }
 
-/* argv: node NAME SITE TOP REGISTRY INSIDE. Serves until standard input ends; says its ports on
- * standard output. */
-static int child_main(char **argv)
+/* Opens a node in this process; says the ports of its listeners, before anybody is told of it, by
+ * `ready`. port: where the others reach its inside listener, 0: itself. */
+static void child_open(struct child *c, const char *name, const char *site, const char *top,
+		       const char *url, int port, void (*ready)(int inside, int control))
 {
-	struct child c = { .names = NULL };
-	struct conf_registry reg = { .url = argv[5], .timeout_us = 1000000 };
+	struct conf_registry reg = { .url = (char *)url, .timeout_us = 1000000 };
 	struct httpc_options ho = { .connect_ms = 1000, .stall_ms = 4000 };
-	struct names_options o = { .node = argv[2],
-				   .site = argv[3],
-				   .domain = argv[2],
+	struct names_options o = { .node = name,
+				   .site = site,
+				   .domain = name,
 				   .forget = child_forget,
 				   .fetch = child_fetch,
-				   .arg = &c };
+				   .arg = c };
 	char dir[160], key[64], value[256];
 	int inside, control;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	signal(SIGPIPE, SIG_IGN);
-	snprintf(c.name, sizeof(c.name), "%s", argv[2]);
-	snprintf(c.top, sizeof(c.top), "%s", argv[4]);
-	snprintf(c.dir, sizeof(c.dir), "%s/%s", argv[4], argv[2]);
-	mkdir(c.dir, 0700);
-	snprintf(dir, sizeof(dir), "%s/data", c.dir);
+	memset(c, 0, sizeof(*c));
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	snprintf(c->top, sizeof(c->top), "%s", top);
+	snprintf(c->dir, sizeof(c->dir), "%s/%s", top, name);
+	mkdir(c->dir, 0700);
+	snprintf(dir, sizeof(dir), "%s/data", c->dir);
 	mkdir(dir, 0700);
-	snprintf(dir, sizeof(dir), "%s/names", c.dir);
-	log_open(c.name, getenv("NAMES_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
-	assert_int_equal(registry_open(&c.registry, &reg), 0);
-	assert_int_equal(httpc_new(&o.httpc, &ho), 0);
+	snprintf(dir, sizeof(dir), "%s/names", c->dir);
+	assert_int_equal(registry_open(&c->registry, &reg), 0);
+	assert_int_equal(httpc_new(&c->httpc, &ho), 0);
 	o.dir = dir;
-	o.registry = c.registry;
-	assert_int_equal(names_open(&c.names, &o), 0);
-	inside = child_listen(&c.inside, inside_routes, 4, &c);
-	control = child_listen(&c.control, control_routes, 24, &c);
+	o.registry = c->registry;
+	o.httpc = c->httpc;
+	assert_int_equal(names_open(&c->names, &o), 0);
+	inside = child_listen(&c->inside, inside_routes, 4, c);
+	control = child_listen(&c->control, control_routes, 24, c);
 	snprintf(value, sizeof(value),
 		 "{\"node\":\"%s\",\"site\":\"%s\",\"domain\":\"%s\",\"url\":\"\",\"inside\":\"127."
-		 "0.0.1:%s\"}",
-		 c.name, argv[3], c.name, argv[6]);
-	/* The relay must know the port before anybody is told of the node. */
+		 "0.0.1:%d\"}",
+		 c->name, site, c->name, port ? port : inside);
+	if (ready)
+		ready(inside, control);
+	snprintf(key, sizeof(key), REG_ENDPOINTS "%s", c->name);
+	registry_put(c->registry, key, value, 0);
+	registry_lease(c->registry, &c->lease, LEASE_S, NULL, NULL);
+	snprintf(key, sizeof(key), REG_MEMBERS "endpoint/%s", c->name);
+	registry_lease_put(c->lease, key, value);
+	names_set_lease(c->names, c->lease);
+}
+
+static void child_close(struct child *c)
+{
+	names_stop(c->names);
+	httpd_stop(c->control, 1000);
+	httpd_stop(c->inside, 1000);
+	names_close(c->names);
+	registry_lease_end(c->lease, true);
+	registry_close(c->registry);
+	httpc_free(c->httpc);
+}
+
+/* The relay must know the port before anybody is told of the node. */
+static void child_ready(int inside, int control)
+{
 	printf("%d %d\n", inside, control);
 	fflush(stdout);
-	snprintf(key, sizeof(key), REG_ENDPOINTS "%s", c.name);
-	registry_put(c.registry, key, value, 0);
-	registry_lease(c.registry, &c.lease, LEASE_S, NULL, NULL);
-	snprintf(key, sizeof(key), REG_MEMBERS "endpoint/%s", c.name);
-	registry_lease_put(c.lease, key, value);
-	names_set_lease(c.names, c.lease);
-	while (read(0, value, sizeof(value)) > 0)
+}
+
+/* argv: node NAME SITE TOP REGISTRY INSIDE. Serves until standard input ends; says its ports on
+ * standard output. */
+static inline int child_main(char **argv)
+{
+	struct child c;
+	char text[16];
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGPIPE, SIG_IGN);
+	log_open(argv[2], getenv("NAMES_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
+	child_open(&c, argv[2], argv[3], argv[4], argv[5], atoi(argv[6]), child_ready);
+	while (read(0, text, sizeof(text)) > 0)
 		;
-	names_stop(c.names);
-	httpd_stop(c.control, 1000);
-	httpd_stop(c.inside, 1000);
-	names_close(c.names);
-	registry_lease_end(c.lease, true);
-	registry_close(c.registry);
-	httpc_free(o.httpc);
+	child_close(&c);
 	return 0;
 }
 
@@ -365,7 +401,7 @@ static void node_start(struct cluster *c, unsigned int i)
 	n->control = control;
 }
 
-static void node_kill(struct cluster *c, unsigned int i)
+static inline void node_kill(struct cluster *c, unsigned int i)
 {
 	struct cluster_node *n = &c->nodes[i];
 
@@ -478,7 +514,7 @@ static void new_version(char out[33])
 }
 
 /* The file that stands for the data. */
-static bool data_at(struct cluster *c, unsigned int i, const char *version)
+static inline bool data_at(struct cluster *c, unsigned int i, const char *version)
 {
 	char path[256];
 
@@ -486,7 +522,7 @@ static bool data_at(struct cluster *c, unsigned int i, const char *version)
 	return access(path, F_OK) == 0;
 }
 
-static void data_make(struct cluster *c, unsigned int i, const char *version)
+static inline void data_make(struct cluster *c, unsigned int i, const char *version)
 {
 
 	char path[256];
@@ -504,7 +540,7 @@ static inline int put(struct cluster *c, unsigned int i, const char *bucket, con
 		   NULL);
 }
 
-static int get(struct cluster *c, unsigned int i, const char *bucket, const char *key,
+static inline int get(struct cluster *c, unsigned int i, const char *bucket, const char *key,
 	       char version[33])
 {
 	json_t *a;
@@ -536,7 +572,7 @@ static json_t *bucket_line(struct cluster *c, unsigned int i, const char *bucket
 }
 
 /* The number of the node in a role as node i sees it, -1. */
-static int role_of(struct cluster *c, unsigned int i, const char *bucket, const char *role)
+static inline int role_of(struct cluster *c, unsigned int i, const char *bucket, const char *role)
 {
 	json_t *line = bucket_line(c, i, bucket);
 	const char *node = text_of(line, role);
@@ -546,7 +582,7 @@ static int role_of(struct cluster *c, unsigned int i, const char *bucket, const 
 	return number;
 }
 
-static uint64_t outbox_of(struct cluster *c, unsigned int i)
+static inline uint64_t outbox_of(struct cluster *c, unsigned int i)
 {
 	json_t *a;
 	uint64_t n;

@@ -161,7 +161,7 @@ static void relay_start(struct relay *r, const char *path)
 	pthread_detach(t);
 }
 
-static void relay_cut(struct relay *r, bool cut)
+static inline void relay_cut(struct relay *r, bool cut)
 {
 	pthread_mutex_lock(&r->lock);
 	r->cut = cut;

@@ -224,17 +224,30 @@ static void do_random(struct names_db *db, int n)
 
 /* ---- checking ---- */
 
+/* What is behind the end of a text is anything. */
+static void tidy(struct name_entry *to, const struct name_entry *from)
+{
+	memset(to, 0, sizeof(*to));
+	memcpy(to, from, offsetof(struct name_entry, holders));
+	for (unsigned int i = 0; i < from->nholders; i++)
+		strcpy(to->holders[i], from->holders[i]);
+	to->epoch = from->epoch;
+	to->seq = from->seq;
+	to->order = from->order;
+	strcpy(to->etag, from->etag);
+	strcpy(to->key, from->key);
+	to->meta_len = from->meta_len;
+	memcpy(to->meta, from->meta, from->meta_len);
+	to->current = false;
+}
+
 static void same_entry(const struct name_entry *a, const struct name_entry *b)
 {
 	struct name_entry x, y;
 
-	names_entry_copy(&x, a);
-	names_entry_copy(&y, b);
-	x.current = y.current = false;
-	assert_memory_equal(&x, &y, offsetof(struct name_entry, key));
-	assert_string_equal(x.key, y.key);
-	assert_int_equal(x.meta_len, y.meta_len);
-	assert_string_equal(x.meta, y.meta);
+	tidy(&x, a);
+	tidy(&y, b);
+	assert_memory_equal(&x, &y, sizeof(x));
 }
 
 struct expect {
