@@ -241,7 +241,7 @@ static void mend_job(void *arg)
 			 mended == 1 ? "" : "s");
 	}
 	if (rc)
-		log_error("version %s is damaged and could not be repaired (%s); it is tried again "
+		log_limited(LOG_LEVEL_ERROR, 30, "version %s is damaged and could not be repaired (%s); it is tried again "
 			  "by the "
 			  "next reader and by the scrubber",
 			  hex, strerror(-rc));
