@@ -11,6 +11,7 @@
  * the connection, so a request without a body is answered in its last call; and in the middle of a
  * body no answer can be queued at all, so a refused body is read to its end.
  */
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "lib/hash.h"
 #include "lib/httpd_impl.h"
 #include "lib/load.h"
 #include "lib/log.h"
@@ -43,7 +45,8 @@ static void make_id(struct http_req *req)
 
 	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
 	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	snprintf(req->id, sizeof(req->id), "%016llx", (unsigned long long)(x ^ x >> 31));
+	x = htobe64(x ^ x >> 31);
+	hex_encode(&x, sizeof(x), req->id);
 }
 
 void *http_on_target(void *arg, const char *target, struct MHD_Connection *mhd)

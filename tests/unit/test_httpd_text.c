@@ -170,6 +170,14 @@ static void words(void **state)
 	assert_true(http_is_field_value("a\tb \xff", 5));
 	assert_false(http_is_field_value("a\rb", 3));
 	assert_false(http_is_field_value("a\0b", 3));
+	/* Each byte at each place of a long value, among ordinary ones and beside others that are allowed. */
+	for (unsigned int c = 0; c < 256; c++)
+		for (size_t at = 0; at < 24; at++) {
+			char text[25] = "abcdefgh\xff\t ~\x80zyxwvutsrqp";
+
+			text[at] = (char)c;
+			assert_int_equal(http_is_field_value(text, 24), (c >= 0x20 && c != 0x7f) || c == '\t');
+		}
 	assert_int_equal(http_length_parse(&n, "0123", 4), 0);
 	assert_int_equal(n, 123);
 	assert_int_equal(http_length_parse(&n, "", 0), -EINVAL);
