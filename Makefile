@@ -125,7 +125,7 @@ peers_src    += http/peers/exchange.c http/peers/exchange_link.c
 
 gateway_src  := http/gateway/console.c http/gateway/console_files.c http/gateway/neighbours.c http/gateway/rank.c http/gateway/redirect.c http/gateway/services.c
 gateway_src  += http/gateway/signon.c http/gateway/view.c
-gateway_src  += http/gateway/player_files.c
+gateway_src  += http/gateway/player_files.c http/gateway/carry.c http/gateway/carry_curl.c http/gateway/s3.c
 
 registry_src := http/registry/fields.c http/registry/request.c http/registry/server.c http/registry/store.c
 registry_src += http/registry/store_disk.c http/registry/store_lease.c http/registry/watch.c
@@ -188,7 +188,7 @@ unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement test_store_segments
 unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op test_store_contract
 
-unit_gateway  := test_neighbours test_rank
+unit_gateway  := test_carry test_neighbours test_rank
 
 unit_upload   :=
 unit_upload   += test_upload_stats test_upload_transform

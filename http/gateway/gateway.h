@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 
+#include "http/gateway/carry.h"
 #include "http/gateway/neighbours.h"
 #include "http/gateway/view.h"
 #include "http/peers/peers.h"
@@ -46,14 +47,29 @@ struct gateway {
 	atomic_bool listening; /* off loopback too */
 	atomic_llong token_ttl_s;
 	_Atomic uint64_t object_max; /* bytes */
-	atomic_ullong redirected, refused, no_endpoint;
-	struct metric_series *counted[3]; /* the same, for the metrics page */
+	struct carriers *carriers; /* of S3 requests */
+	const struct http_route *s3_route; /* in routes */
+	char *s3_domain;	   /* a copy; NULL: path style alone */
+	atomic_ullong redirected, refused, no_endpoint, carried, broken;
+	struct metric_series *counted[5]; /* the same, for the metrics page */
 };
 
 /* redirect.c: /b/BUCKET/KEY and /o/SHA256 → 307 to a ranked endpoint with a short token; arg is the
  * gateway. */
 enum http_next redirect_object(struct http_req *req, void *arg);
 enum http_next redirect_hash(struct http_req *req, void *arg);
+
+/* s3.c: S3 requests are carried to an endpoint. prepare: while privileged; choose: of httpd_options. */
+int s3_prepare(struct gateway *gw, const struct conf *conf);
+int s3_start(struct gateway *gw);
+void s3_stop(struct gateway *gw); /* before the server */
+void s3_free(struct gateway *gw);
+const struct http_route *s3_choose(struct http_req *req, void *arg);
+/* The row "s3" of the routes. */
+enum http_next s3_begin(struct http_req *req, void *arg);
+enum http_next s3_body(struct http_req *req, void *arg, const void *data, size_t len, size_t *taken);
+enum http_next s3_end(struct http_req *req, void *arg);
+void s3_done(struct http_req *req, void *arg);
 
 /* services.c: what the gateway composes. prepare: privileged, one thread; start: before the servers; stop: before they
  * stop; free: after. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * main.c -- weir-gateway: redirects requests to endpoints, and shows the installation in a console.
+ * main.c -- weir-gateway: redirects requests to endpoints, carries S3 to them, and shows the installation in a console.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -50,6 +50,13 @@ static const struct http_route routes[] = {
 	  .end = object_end,
 	  .done = object_done },
 	{ .methods = OPTIONS, .path = "/b/:bucket/*key", .begin = media_cors_preflight },
+	{ .methods = (1u << HTTP_METHODS) - 1,
+	  .path = "s3",
+	  .body_max = UINT64_MAX - 1,
+	  .begin = s3_begin,
+	  .body = s3_body,
+	  .end = s3_end,
+	  .done = s3_done },
 	{ .methods = GET, .path = "/o/:sha256", .begin = redirect_hash },
 	{ .methods = GET, .path = "/", .begin = console_page },
 	{ .methods = GET, .path = "/_/console/*file", .begin = console_file },
@@ -83,17 +90,20 @@ static void collect(void *arg)
 	metric_set(gw->counted[0], (double)gw->redirected);
 	metric_set(gw->counted[1], (double)gw->refused);
 	metric_set(gw->counted[2], (double)gw->no_endpoint);
+	metric_set(gw->counted[3], (double)gw->carried);
+	metric_set(gw->counted[4], (double)gw->broken);
 }
 
 static int add_metrics(struct gateway *gw)
 {
-	static const char *const results[] = { "redirected", "refused", "no_endpoint" };
+	static const char *const results[] = { "redirected", "refused", "no_endpoint", "carried", "broken" };
 	struct metric *m = metric_add(gw->daemon->metrics, METRIC_COUNTER, "gateway_requests_total",
 				      "Requests for objects: sent on to an endpoint, refused for "
-				      "lack of rights, or without an endpoint alive.",
+				      "lack of rights, without an endpoint alive, carried to an endpoint (S3), or "
+				      "carried and lost with it.",
 				      "result");
 
-	for (size_t i = 0; m && i < 3; i++)
+	for (size_t i = 0; m && i < sizeof(results) / sizeof(*results); i++)
 		gw->counted[i] = metric_series(m, results[i], NULL);
 	return m ? metrics_on_collect(gw->daemon->metrics, collect, gw) : -ENOMEM;
 }
@@ -175,6 +185,8 @@ static int prepare(struct daemon *d)
 		rc = identity_open(&gw->identity, d->conf);
 	if (!rc)
 		rc = services_prepare(gw, d);
+	if (!rc)
+		rc = s3_prepare(gw, d->conf);
 	return rc;
 }
 
@@ -223,6 +235,7 @@ static int start(struct daemon *d)
 		.workers = 16, /* passwords are hashed and the provider is asked there */
 		.metrics = d->metrics,
 		.load = gw->load,
+		.choose = s3_choose,
 		.header_bytes_max = conf->limits.header_bytes,
 		.idle_s = (unsigned int)(conf->limits.idle_us / 1000000),
 		.header_s = (unsigned int)(conf->limits.request_us / 1000000),
@@ -239,6 +252,8 @@ static int start(struct daemon *d)
 		log_warn("the registry is silent: who may is not known yet");
 	if (!rc)
 		rc = services_start(gw, routes, inside_routes);
+	if (!rc)
+		rc = s3_start(gw);
 	if (!rc)
 		rc = access_listen_local(conf->listen, conf->nlisten, gw->fds);
 	if (!rc)
@@ -272,11 +287,13 @@ static void stop(struct daemon *d)
 	registry_lease_end(gw->lease, true);
 	console_stop(gw->console);
 	services_stop(gw);
+	s3_stop(gw);
 	httpd_stop(gw->server, 5000);
 	identity_stop(gw->identity);
 	inside_stop(gw->inside);
 	console_free(gw->console);
 	services_free(gw);
+	s3_free(gw);
 	view_close(gw->view);
 	identity_free(gw->identity);
 	users_close(gw->users);
@@ -308,9 +325,9 @@ static void status(struct daemon *d, json_t *answer)
 	struct gateway *gw = d->state;
 
 	json_object_set_new(answer, "requests",
-			    json_pack("{s:I, s:I, s:I}", "redirected", (json_int_t)gw->redirected,
+			    json_pack("{s:I, s:I, s:I, s:I}", "redirected", (json_int_t)gw->redirected,
 				      "refused", (json_int_t)gw->refused, "no_endpoint",
-				      (json_int_t)gw->no_endpoint));
+				      (json_int_t)gw->no_endpoint, "carried", (json_int_t)gw->carried));
 	json_object_set_new(answer, "users", json_integer((json_int_t)users_count(gw->users)));
 	json_object_set_new(
 		answer, "listening",

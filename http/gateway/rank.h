@@ -16,6 +16,7 @@
 
 struct rank_endpoint {
 	char node[64], site[64], url[256];
+	char inside[256]; /* http(s)://HOST:PORT for daemons; "": none */
 	double weight; /* ≥ 0; published rate relative to the mean, 1 when nobody measures it */
 	bool draining, measured;
 	const char *why; /* it is not used, or NULL; a constant string */

@@ -92,6 +92,9 @@ static void rebuild(struct view *view)
 		snprintf(e->node, sizeof(e->node), "%s", text_of(member, "node"));
 		snprintf(e->site, sizeof(e->site), "%s", text_of(member, "site"));
 		snprintf(e->url, sizeof(e->url), "%s", text_of(member, "url"));
+		if (*text_of(member, "inside"))
+			snprintf(e->inside, sizeof(e->inside), "%s://%s", json_is_true(json_object_get(member, "tls")) ? "https" : "http",
+				 text_of(member, "inside"));
 		e->draining = json_object_get(view->known[DRAIN], e->node) != NULL;
 		e->weight = 1;
 		e->measured = weight_of(view, e->node, &e->weight);
@@ -190,6 +193,49 @@ int view_pick(struct view *view, double u, char url[256], char node[64])
 		rc = 0;
 	}
 	pthread_mutex_unlock(&view->lock);
+	return rc;
+}
+
+static bool is_tried(const struct rank_endpoint *e, char (*tried)[64], size_t ntried)
+{
+	for (size_t i = 0; i < ntried; i++)
+		if (!strcmp(e->node, tried[i]))
+			return true;
+	return false;
+}
+
+/* Under the lock: those that are left, ranked as they were; malloc'ed. */
+static struct rank_endpoint *left_over(const struct view *view, char (*tried)[64], size_t ntried, size_t *n)
+{
+	struct rank_endpoint *list = calloc(view->nranked + 1, sizeof(*list));
+
+	*n = 0;
+	for (size_t i = 0; list && i < view->nranked; i++)
+		if (view->ranked[i].inside[0] && !is_tried(&view->ranked[i], tried, ntried))
+			list[(*n)++] = view->ranked[i];
+	return list;
+}
+
+int view_pick_inside(struct view *view, double u, char (*tried)[64], size_t ntried, char base[256], char node[64])
+{
+	const struct rank_endpoint *best;
+	struct rank_endpoint *left = NULL;
+	int rc = -ENOENT;
+	size_t n;
+
+	pthread_mutex_lock(&view->lock);
+	best = rank_pick(view->ranked, view->nranked, view->conf->gateway.redirect.top, u);
+	if (best && (ntried || !best->inside[0])) { /* the list is copied only then */
+		left = left_over(view, tried, ntried, &n);
+		best = left ? rank_pick(left, n, view->conf->gateway.redirect.top, u) : NULL;
+	}
+	if (best) {
+		memcpy(base, best->inside, sizeof(best->inside));
+		memcpy(node, best->node, sizeof(best->node));
+		rc = 0;
+	}
+	pthread_mutex_unlock(&view->lock);
+	free(left);
 	return rc;
 }
 

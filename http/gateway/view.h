@@ -22,6 +22,8 @@ void view_configure(struct view *view, const struct conf *conf);
 
 /* Copies the endpoint for a draw u; 0 or -ENOENT when no endpoint is alive. Thread-safe. */
 int view_pick(struct view *view, double u, char url[256], char node[64]);
+/* The same for its inside listener ("http(s)://HOST:PORT"), but none of `tried` (ntried of them). */
+int view_pick_inside(struct view *view, double u, char (*tried)[64], size_t ntried, char base[256], char node[64]);
 /* [{node, site, url, up, weight, why}] ranked; a new reference. */
 json_t *view_endpoints(struct view *view);
 /* [{node, site, role, inside, tls, url, …}]: every member; a new reference. */

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * s3.c -- S3 at the gateway: which requests are S3's, whether their signature fits, and what an endpoint gets of them.
+ *
+ * Clients sign the Host, so that a redirect would break the signature: S3 is carried (carry.h). The signature is checked here,
+ * so that a stranger costs no endpoint, and again there by the same code: no trust is passed on. An endpoint gets the method,
+ * the raw target behind /i/s3, and headers that S3 knows or that the client signed, composed anew:
+ *
+ *	X-Weir-S3-Host	   the Host that the client used
+ *	X-Weir-S3-Client   the client's address
+ *	X-Weir-S3-Proto	   "https" or "http", as the client came
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "http/gateway/gateway.h"
+#include "http/s3/errors.h"
+#include "http/s3/sigv4.h"
+#include "lib/hash.h"
+
+#define CARRIERS 2
+#define INSIDE	 "/i/s3"
+#define OURS	 4 /* headers that we add, with the end */
+
+/* ---- which requests ---- */
+
+/* "BUCKET.DOMAIN" or "DOMAIN", with or without a port. */
+static bool host_is(const char *host, const char *domain)
+{
+	size_t len, n;
+
+	if (!host || !domain)
+		return false;
+	len = strcspn(host, ":");
+	n = strlen(domain);
+	if (len < n || strncasecmp(host + len - n, domain, n))
+		return false;
+	return len == n || host[len - n - 1] == '.';
+}
+
+/* Our own first segments have one character (/b/, /o/, /_/), buckets have three and more; files that browsers ask for by
+ * themselves are nobody's bucket. */
+static bool path_is_bucket(const char *target)
+{
+	size_t len = strcspn(target + (*target == '/'), "/?");
+
+	return *target == '/' && len >= 3 && isalnum((unsigned char)target[1]) && strncmp(target, "/favicon.ico", 12) &&
+	       strncmp(target, "/robots.txt", 11);
+}
+
+static bool is_own_path(const char *target)
+{
+	return !strncmp(target, "/_/", 3);
+}
+
+const struct http_route *s3_choose(struct http_req *req, void *arg)
+{
+	const char *target = http_target(req);
+	struct gateway *gw = arg;
+
+	if (!target)
+		return NULL;
+	if (sigv4_kind(target, http_header(req, "Authorization")) != SIGV4_NONE || path_is_bucket(target))
+		return gw->s3_route;
+	/* Health checks and the console ask by whatever name. */
+	return host_is(http_header(req, "Host"), gw->s3_domain) && !is_own_path(target) ? gw->s3_route : NULL;
+}
+
+/* ---- errors ---- */
+
+static enum http_next reply_error(struct gateway *gw, struct http_req *req, enum s3_error error, const char *message)
+{
+	size_t len = 0;
+	char *text = s3_error_xml(error, message, NULL, http_id(req), gw->node, NULL, &len);
+
+	http_add_header(req, "x-amz-request-id", http_id(req));
+	http_add_header(req, "x-amz-id-2", gw->node);
+	if (!text)
+		return http_reply(req, 503, NULL, NULL, 0);
+	return http_reply_owned(req, s3_error_status(error), "application/xml", text, len);
+}
+
+/* An endpoint could not be reached, or went away: clients try again by themselves. */
+static enum http_next no_answer(void *arg, struct http_req *req, enum carry_fault fault, const char *node)
+{
+	struct gateway *gw = arg;
+
+	http_add_header(req, "Retry-After", "1");
+	if (*node)
+		http_add_header(req, "X-Weir-Endpoint", node);
+	if (fault == CARRY_LOST || fault == CARRY_SLOW)
+		gw->broken++;
+	else
+		gw->no_endpoint++;
+	switch (fault) {
+	case CARRY_LOST:
+		return reply_error(gw, req, S3_SERVICE_UNAVAILABLE,
+				   "The endpoint went away before it answered. Whether the request took effect is not known; try again.");
+	case CARRY_SLOW:
+		return reply_error(gw, req, S3_SERVICE_UNAVAILABLE,
+				   "The endpoint did not answer in time. Whether the request took effect is not known; try again.");
+	default:
+		return reply_error(gw, req, S3_SERVICE_UNAVAILABLE, "No endpoint can be reached at the moment; nothing was changed. Try again.");
+	}
+}
+
+static enum s3_error refuse_key(int rc, struct s3_fault *fault)
+{
+	switch (rc) {
+	case -ENOENT:
+		return s3_fault(fault, S3_INVALID_ACCESS_KEY, NULL);
+	case -EACCES:
+		return s3_fault(fault, S3_INVALID_ACCESS_KEY, "The access key, or its user, is disabled.");
+	case -EKEYEXPIRED:
+		return s3_fault(fault, S3_INVALID_ACCESS_KEY, "The access key has expired.");
+	case -ENOKEY:
+		return s3_fault(fault, S3_INVALID_ACCESS_KEY,
+				"The access key cannot sign: it was made for the plain interface. Make one with weir user key add.");
+	case -EAGAIN:
+		return s3_fault(fault, S3_SERVICE_UNAVAILABLE, "The users are not known here yet; try again.");
+	default:
+		return s3_fault(fault, S3_INTERNAL, NULL);
+	}
+}
+
+/* ---- who ---- */
+
+struct asked {
+	struct http_pair headers[HTTP_HEADERS_MAX];
+	struct sigv4_request request;
+	struct sigv4 sig;
+	struct users_s3 key; /* of signed ones */
+	struct s3_fault fault;
+};
+
+static enum s3_error identify(struct gateway *gw, struct http_req *req, struct asked *a)
+{
+	enum s3_error error;
+	int rc;
+
+	a->request = (struct sigv4_request){ .method = http_method_name(http_method(req)),
+					     .target = http_target(req),
+					     .headers = a->headers,
+					     .nheaders = http_headers(req, a->headers, HTTP_HEADERS_MAX) };
+	error = sigv4_read(&a->sig, &a->request, time(NULL), &a->fault);
+	if (error || a->sig.kind == SIGV4_NONE)
+		return error;
+	rc = users_s3_key(gw->users, a->sig.id, a->sig.date, a->sig.region, time(NULL), &a->key);
+	if (rc)
+		return refuse_key(rc, &a->fault);
+	return sigv4_check(&a->sig, &a->request, a->key.key);
+}
+
+/* ---- what the endpoint gets ---- */
+
+/* What belongs to a connection, what is ours, and what the client's request says of itself. */
+static bool never_led(const char *name)
+{
+	static const char *const names[] = { "Host",  "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Expect",
+					     "TE",    "Trailer",	"Upgrade",	     "Cookie",	   "X-Request-Id" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (!strcasecmp(name, names[i]))
+			return true;
+	return !strncasecmp(name, "Proxy-", 6) || !strncasecmp(name, "X-Weir-", 7);
+}
+
+static bool is_known(const char *name)
+{
+	static const char *const names[] = { "Authorization",	    "Cache-Control",	   "Content-Disposition",
+					     "Content-Encoding",    "Content-Language",	   "Content-MD5",
+					     "Content-Type",	    "Date",		   "Expires",
+					     "If-Match",	    "If-Modified-Since",   "If-None-Match",
+					     "If-Unmodified-Since", "If-Range",		   "Range",
+					     "Origin",		    "Referer",		   "User-Agent",
+					     "Accept",		    "Access-Control-Request-Method",
+					     "Access-Control-Request-Headers" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (!strcasecmp(name, names[i]))
+			return true;
+	return !strncasecmp(name, "x-amz-", 6);
+}
+
+/* libcurl sends a header without a value when it ends with a semicolon. */
+static char *header_line(const char *name, const char *value)
+{
+	char *line = NULL;
+
+	if (asprintf(&line, *value ? "%s: %s" : "%s;", name, value) < 0)
+		return NULL;
+	return line;
+}
+
+static void free_lines(char **lines)
+{
+	for (size_t i = 0; lines && lines[i]; i++)
+		free(lines[i]);
+	free(lines);
+}
+
+/* Lines for the endpoint, ended by NULL; NULL without memory. */
+static char **compose(struct http_req *req, const struct asked *a)
+{
+	char **lines = calloc(a->request.nheaders + OURS, sizeof(*lines)), from[ADDR_PORT_STRLEN];
+	const char *host = http_header(req, "Host");
+	bool good = lines != NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; good && i < a->request.nheaders; i++) {
+		const struct http_pair *h = &a->headers[i];
+
+		if (never_led(h->name) || (!is_known(h->name) && (a->sig.kind == SIGV4_NONE || !sigv4_signs(&a->sig, h->name))))
+			continue;
+		lines[n] = header_line(h->name, h->value);
+		good = lines[n++] != NULL;
+	}
+	good = good && (lines[n++] = header_line("X-Weir-S3-Host", host ? host : ""));
+	good = good && (lines[n++] = header_line("X-Weir-S3-Client", access_client(req, from)));
+	good = good && (lines[n++] = header_line("X-Weir-S3-Proto", access_is_https(req) ? "https" : "http"));
+	if (good)
+		return lines;
+	free_lines(lines);
+	return NULL;
+}
+
+static int pick(void *arg, char (*tried)[64], size_t ntried, char base[256], char node[64])
+{
+	struct gateway *gw = arg;
+	uint32_t n;
+
+	random_bytes(&n, sizeof(n));
+	return view_pick_inside(gw->view, (double)n / 4294967296.0, tried, ntried, base, node);
+}
+
+static void answered(void *arg, unsigned int status)
+{
+	struct gateway *gw = arg;
+
+	(void)status;
+	gw->carried++;
+}
+
+static enum http_next carry(struct gateway *gw, struct http_req *req, const struct asked *a)
+{
+	char **lines = compose(req, a), *target = NULL;
+	uint64_t len = http_content_length(req);
+	struct carry_order order = { .method = a->request.method,
+				     .headers = (const char *const *)lines,
+				     .body_len = len,
+				     .has_body = len != 0,
+				     .pick = pick,
+				     .refuse = no_answer,
+				     .answered = answered,
+				     .arg = gw };
+	struct carry *c = NULL;
+
+	if (lines && asprintf(&target, INSIDE "%s", a->request.target) >= 0) {
+		order.target = target;
+		c = carry_begin(gw->carriers, req, &order);
+	}
+	free(target);
+	free_lines(lines);
+	if (!c)
+		return reply_error(gw, req, S3_SERVICE_UNAVAILABLE, "The gateway has no memory for this; try again.");
+	http_set_state(req, c);
+	return HTTP_CONTINUE;
+}
+
+/* ---- one request ---- */
+
+enum http_next s3_begin(struct http_req *req, void *arg)
+{
+	struct gateway *gw = arg;
+	struct asked *a = calloc(1, sizeof(*a));
+	enum http_next next;
+	enum s3_error error;
+
+	if (!a)
+		return reply_error(gw, req, S3_SERVICE_UNAVAILABLE, NULL);
+	error = identify(gw, req, a);
+	if (error) {
+		gw->refused++;
+		next = reply_error(gw, req, error, a->fault.error == error ? a->fault.message : NULL);
+	} else if (http_content_length(req) != UINT64_MAX && http_content_length(req) > gw->object_max) {
+		next = reply_error(gw, req, S3_ENTITY_TOO_LARGE, NULL);
+	} else {
+		next = carry(gw, req, a);
+	}
+	explicit_bzero(a->key.key, sizeof(a->key.key));
+	free(a);
+	return next;
+}
+
+enum http_next s3_body(struct http_req *req, void *arg, const void *data, size_t len, size_t *taken)
+{
+	(void)arg;
+	return carry_body(http_state(req), data, len, taken);
+}
+
+enum http_next s3_end(struct http_req *req, void *arg)
+{
+	(void)arg;
+	return carry_end(http_state(req));
+}
+
+void s3_done(struct http_req *req, void *arg)
+{
+	(void)arg;
+	carry_done(http_state(req));
+}
+
+int s3_prepare(struct gateway *gw, const struct conf *conf)
+{
+	if (conf->s3.domain && !(gw->s3_domain = strdup(conf->s3.domain)))
+		return -ENOMEM;
+	return carriers_new(&gw->carriers, conf, CARRIERS);
+}
+
+int s3_start(struct gateway *gw)
+{
+	for (const struct http_route *r = gw->routes; r->path; r++)
+		if (!strcmp(r->path, "s3"))
+			gw->s3_route = r;
+	return carriers_start(gw->carriers);
+}
+
+void s3_stop(struct gateway *gw)
+{
+	carriers_stop(gw->carriers);
+}
+
+void s3_free(struct gateway *gw)
+{
+	carriers_free(gw->carriers);
+	free(gw->s3_domain);
+}
