@@ -69,6 +69,7 @@ store_src    += http/store/upload.c
 store_src    += http/store/s3.c http/store/s3_attributes.c http/store/s3_auth.c http/store/s3_body.c http/store/s3_bucket.c http/store/s3_copy.c http/store/s3_delete.c http/store/s3_get.c
 store_src    += http/store/s3_list.c http/store/s3_meta.c http/store/s3_put.c http/store/s3_reply.c http/store/s3_seen.c http/store/s3_send.c http/store/s3_table.c
 store_src    += http/store/s3_tagging.c http/store/source.c
+store_src    += http/store/parts.c http/store/s3_config.c http/store/s3_multipart.c http/store/s3_part.c
 store_src    += http/store/names.c http/store/names_apply.c http/store/names_bucket.c http/store/names_call.c
 store_src    += http/store/names_copy.c http/store/names_db.c http/store/names_hash.c http/store/names_http.c http/store/names_index.c http/store/names_nodes.c
 store_src    += http/store/names_ask.c http/store/names_op.c http/store/names_outbox.c http/store/names_plan.c http/store/names_read.c http/store/names_record.c

@@ -10,8 +10,9 @@
 
 #include "http/store/object.h"
 #include "http/store/reader.h"
-#include "http/store/s3.h"
+#include "http/store/s3_ops.h"
 #include "http/store/s3_choose.h"
+#include "http/store/parts.h"
 
 /* ---- which requests ---- */
 
@@ -111,6 +112,7 @@ static enum s3_error make_ready(struct s3 *s3)
 {
 	enum s3_error error = S3_OK;
 
+	s3_cors_add(s3);
 	if (!s3->handler)
 		return s3->who.user[0] ? s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "%s is not implemented here.", s3->op->name)
 				       : s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL);
@@ -230,6 +232,7 @@ static void done(struct http_req *req, void *arg)
 	s3_seen_done(s3);
 	s3_body_free(s3);
 	reader_detach(s3->reader);
+	parts_detach(s3->parts);
 	if (s3->free_own)
 		s3->free_own(s3->own);
 	if (s3->failed)

@@ -30,6 +30,7 @@
 #include "lib/policy.h"
 
 struct reader;
+struct parts_answer;
 struct s3;
 
 #define S3_INSIDE_PATH "/i/s3" /* what gateways carry: the client's target follows (s3_choose.h) */
@@ -85,6 +86,7 @@ struct s3 {
 	struct s3_fault fault;
 	struct s3_payload body;
 	struct reader *reader;
+	struct parts_answer *parts; /* of an object of parts */
 	bool inside;   /* carried by a gateway */
 	bool answered; /* by a function below */
 	bool denied;   /* but the object's own ACL may allow it */

@@ -57,6 +57,24 @@ void s3_acl_get_run(struct s3 *s3);
 void s3_acl_put_run(struct s3 *s3);
 /* s3_attributes.c */
 void s3_attributes_run(struct s3 *s3);
+/* s3_multipart.c */
+void s3_upload_create_run(struct s3 *s3);
+void s3_upload_complete_run(struct s3 *s3);
+void s3_upload_abort_run(struct s3 *s3);
+/* s3_part.c */
+enum s3_error s3_part_begin(struct s3 *s3);
+void s3_part_run(struct s3 *s3);
+void s3_part_copy_run(struct s3 *s3);
+void s3_parts_list_run(struct s3 *s3);
+void s3_uploads_list_run(struct s3 *s3);
+/* s3_config.c */
+void s3_config_get_run(struct s3 *s3);
+void s3_policy_get_run(struct s3 *s3);
+void s3_config_put_run(struct s3 *s3);
+void s3_config_delete_run(struct s3 *s3);
+void s3_preflight_run(struct s3 *s3);
+/* Headers of the bucket's CORS rules, before any answer. */
+void s3_cors_add(struct s3 *s3);
 /* s3_delete.c */
 void s3_delete_run(struct s3 *s3);
 void s3_delete_many_run(struct s3 *s3);

@@ -8,9 +8,16 @@
 #include "http/store/reader.h"
 #include "http/store/repair.h"
 #include "http/store/s3_ops.h"
+#include "http/store/parts.h"
 
 enum s3_error s3_part_range(struct s3 *s3, const struct name_entry *entry, unsigned int number, struct http_range *out)
 {
+	int rc;
+
+	if (entry->nparts) {
+		rc = parts_find(s3->ep, s3->bucket, entry, number, &out->first, &out->len);
+		return rc == -ENOENT ? s3_fault(&s3->fault, S3_INVALID_PART_NUMBER, NULL) : rc ? s3_names_error(s3, rc, S3_INTERNAL) : S3_OK;
+	}
 	if (s3_range_part(out, number, NULL, 0, entry->size))
 		return s3_fault(&s3->fault, S3_INVALID_PART_NUMBER, NULL);
 	return S3_OK;
@@ -55,6 +62,10 @@ enum s3_error s3_send(struct s3 *s3, const struct name_entry *entry, const json_
 	s3_seen_answer(s3, NULL, job.head ? 0 : job.len);
 	if (job.head) {
 		reader_reply_local(s3->ep, s3->req, NULL, &job);
+		return S3_OK;
+	}
+	if (entry->nparts) {
+		parts_reply(s3->ep, s3->req, s3->bucket, entry, &job, &s3->parts);
 		return S3_OK;
 	}
 	rc = held_get(s3->ep->held, &job.version, &held);

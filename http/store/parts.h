@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * parts.h -- the bytes of an object as one stream, whatever it is made of and wherever it lies: one version or the
+ * parts of a multipart upload, each from this disk or from a holder; a damaged block is taken over by another copy at
+ * its byte.
+ */
+#ifndef WEIR_STORE_PARTS_H
+#define WEIR_STORE_PARTS_H
+
+#include "http/store/endpoint.h"
+#include "http/store/reader.h"
+
+struct parts;
+
+/* Bytes [first, first + len) of what an entry names (an object, a part). wake(arg) is called when a read that got
+ * HTTP_READ_LATER should be tried again; NULL: reads block instead. Blocks (worker threads). 0, -ENOENT (a part is
+ * missing, nobody holds it), -ERANGE, or -errno. */
+int parts_open(struct parts **out, struct endpoint *ep, const char *bucket, const struct name_entry *entry, uint64_t first,
+		uint64_t len, void (*wake)(void *arg), void *arg);
+/* As http_read_fn, in order. */
+ssize_t parts_read(struct parts *s, char *buf, size_t max);
+/* No more wakes after it returned; accepts NULL. */
+void parts_stop(struct parts *s);
+void parts_free(struct parts *s); /* accepts NULL */
+
+/* What part `number` of an object of parts covers. 0, or -ENOENT. On a worker. */
+int parts_find(struct endpoint *ep, const char *bucket, const struct name_entry *entry, unsigned int number, uint64_t *first,
+		uint64_t *len);
+
+/* Answers a GET or HEAD of an object of parts with job's range, as reader_reply_local() and reader_reply_relay() do of
+ * one version: job->version and its holders are not looked at. On a worker. *kept goes to parts_detach() in `done`. */
+struct parts_answer;
+enum http_next parts_reply(struct endpoint *ep, struct http_req *req, const char *bucket, const struct name_entry *entry,
+			    const struct reader_job *job, struct parts_answer **kept);
+void parts_detach(struct parts_answer *a); /* accepts NULL */
+
+#endif

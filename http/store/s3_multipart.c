@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * s3_multipart.c -- CreateMultipartUpload, CompleteMultipartUpload, AbortMultipartUpload (s3_multipart.h).
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "http/store/s3_multipart.h"
+#include "lib/hash.h"
+
+/* ---- what both files need ---- */
+
+void upload_choice_of(const json_t *meta, struct upload_choice *out)
+{
+	const char *algorithm = s3_meta_text(meta, UPLOAD_META_ALGORITHM), *type = s3_meta_text(meta, UPLOAD_META_TYPE);
+
+	out->chosen = algorithm && checksum_by_name(&out->kind, algorithm);
+	out->full = out->chosen && type && !strcmp(type, "FULL_OBJECT");
+}
+
+const char *upload_choice_type(const struct upload_choice *choice)
+{
+	return choice->full ? "FULL_OBJECT" : "COMPOSITE";
+}
+
+enum s3_error upload_id_valid(struct s3 *s3, const char **id)
+{
+	struct version v;
+
+	*id = s3_query(s3, "uploadId");
+	if (!*id || version_parse(&v, *id) || !names_is_group(*id))
+		return s3_fault(&s3->fault, S3_NO_SUCH_UPLOAD, NULL);
+	return S3_OK;
+}
+
+enum s3_error upload_find(struct s3 *s3, struct name_entry *entry, json_t **meta)
+{
+	const char *id;
+	enum s3_error error = upload_id_valid(s3, &id);
+	int rc;
+
+	if (error)
+		return error;
+	rc = names_upload_get(s3->ep->names, s3->bucket, s3->key, id, entry);
+	if (rc)
+		return s3_names_error(s3, rc, S3_NO_SUCH_UPLOAD);
+	if (!meta)
+		return S3_OK;
+	*meta = s3_meta_of_entry(entry);
+	return *meta ? S3_OK : S3_INTERNAL;
+}
+
+/* ---- CreateMultipartUpload ---- */
+
+/* The checksums of parts can be made one of the whole, or not. */
+static bool type_fits(enum checksum_kind kind, bool full)
+{
+	if (kind == CHECKSUM_CRC64NVME)
+		return full;
+	return !full || kind == CHECKSUM_CRC32 || kind == CHECKSUM_CRC32C;
+}
+
+static enum s3_error choose(struct s3 *s3, struct upload_choice *choice)
+{
+	const char *algorithm = s3_header(s3, "x-amz-checksum-algorithm"), *type = s3_header(s3, "x-amz-checksum-type");
+
+	*choice = (struct upload_choice){ .chosen = algorithm != NULL };
+	if (!algorithm)
+		return type ? s3_fault(&s3->fault, S3_INVALID_REQUEST,
+				       "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
+			    : S3_OK;
+	if (!checksum_by_name(&choice->kind, algorithm))
+		return s3_fault(&s3->fault, S3_INVALID_REQUEST,
+				"Checksum algorithm provided is unsupported. Please try again with any of the valid types: "
+				"[CRC32, CRC32C, CRC64NVME, SHA1, SHA256]");
+	if (type && strcasecmp(type, "FULL_OBJECT") && strcasecmp(type, "COMPOSITE"))
+		return s3_fault(&s3->fault, S3_INVALID_REQUEST, "Value for x-amz-checksum-type header is invalid.");
+	choice->full = type ? !strcasecmp(type, "FULL_OBJECT") : choice->kind == CHECKSUM_CRC64NVME;
+	if (!type_fits(choice->kind, choice->full))
+		return s3_fault(&s3->fault, S3_INVALID_REQUEST,
+				"The %s checksum type cannot be used with the %s checksum algorithm.", upload_choice_type(choice),
+				checksum_name(choice->kind));
+	return S3_OK;
+}
+
+static enum s3_error create(struct s3 *s3, struct name_entry *entry, struct upload_choice *choice)
+{
+	json_t *meta = NULL;
+	enum s3_error error;
+	int rc;
+
+	error = choose(s3, choice);
+	if (!error)
+		error = s3_meta_of_request(s3, &meta);
+	if (!error && choice->chosen) {
+		json_object_set_new(meta, UPLOAD_META_ALGORITHM, json_string(checksum_name(choice->kind)));
+		json_object_set_new(meta, UPLOAD_META_TYPE, json_string(upload_choice_type(choice)));
+	}
+	if (!error)
+		error = s3_meta_store(s3, meta, entry);
+	json_decref(meta);
+	if (error)
+		return error;
+	strcpy(entry->key, s3->key);
+	rc = names_upload_create(s3->ep->names, s3->bucket, entry);
+	return rc ? s3_names_error(s3, rc, S3_NO_SUCH_BUCKET) : S3_OK;
+}
+
+void s3_upload_create_run(struct s3 *s3)
+{
+	struct name_entry *entry = calloc(1, sizeof(*entry));
+	struct upload_choice choice;
+	enum s3_error error = entry ? create(s3, entry, &choice) : S3_SERVICE_UNAVAILABLE;
+	size_t len = 0;
+	char *text;
+
+	if (error) {
+		s3_reply_error(s3, error);
+	} else {
+		if (choice.chosen) {
+			http_add_header(s3->req, "x-amz-checksum-algorithm", checksum_name(choice.kind));
+			http_add_header(s3->req, "x-amz-checksum-type", upload_choice_type(&choice));
+		}
+		text = s3_out_upload_created(s3->bucket, s3->key, entry->version, &len);
+		s3_reply_xml(s3, 200, text, len);
+	}
+	free(entry);
+}
+
+/* ---- CompleteMultipartUpload ---- */
+
+struct completing {
+	struct s3 *s3;
+	struct s3_complete list;
+	struct upload_choice choice;
+	struct names_part *parts; /* list.n, as names wants them */
+	uint8_t *md5s, *sums;	  /* of the parts of the list, one after another */
+	size_t at;		  /* … found so far */
+	unsigned int last;	  /* the number of the last part that was told */
+	uint64_t size;
+	uint8_t full[CHECKSUM_MAX];
+	enum s3_error error;
+};
+
+static enum s3_error invalid_part(struct completing *c, unsigned int number)
+{
+	return s3_fault(&c->s3->fault, S3_INVALID_PART,
+			"One or more of the specified parts could not be found. The part may not have been uploaded, or the "
+			"specified entity tag may not match the part's entity tag (part %u).",
+			number);
+}
+
+/* The checksum of a part: kept, compared with what the list says, and made one with those before. */
+static enum s3_error take_checksum(struct completing *c, const struct s3_complete_part *want, const struct name_entry *part)
+{
+	size_t size = checksum_size(c->choice.kind);
+	json_t *meta = s3_meta_of_entry(part);
+	struct s3_checksum_text sum = s3_meta_checksum_text(meta);
+	uint8_t *at = c->sums + c->at * CHECKSUM_MAX;
+	enum s3_error error = S3_OK;
+
+	if (!sum.value || strcmp(sum.algorithm, checksum_name(c->choice.kind)) || checksum_parse(c->choice.kind, sum.value, at))
+		error = s3_fault(&c->s3->fault, S3_INVALID_PART, "Part %u was uploaded without the checksum that the upload was begun with (%s).",
+				 part->part, checksum_name(c->choice.kind));
+	else if (want->checksum[0] && strcmp(want->checksum, sum.value))
+		error = invalid_part(c, part->part);
+	else if (!c->at)
+		memcpy(c->full, at, size);
+	else if (c->choice.full)
+		checksum_combine(c->choice.kind, c->full, at, part->size);
+	json_decref(meta);
+	return error;
+}
+
+static int take_part(void *arg, const char *bucket, const struct name_entry *part)
+{
+	const struct s3_complete_part *want;
+	struct completing *c = arg;
+
+	(void)bucket;
+	c->last = part->part;
+	if (c->at == c->list.n)
+		return 1;
+	want = &c->list.parts[c->at];
+	if (part->part < want->number)
+		return 0; /* not named: it will be forgotten */
+	if (part->part > want->number || strcasecmp(want->etag, part->etag) ||
+	    hex_decode(part->etag, c->md5s + c->at * 16, 16)) {
+		c->error = invalid_part(c, want->number);
+		return 1;
+	}
+	if (c->choice.chosen)
+		c->error = take_checksum(c, want, part);
+	if (c->error)
+		return 1;
+	/* names takes them as they are stored */
+	c->parts[c->at].number = want->number;
+	strcpy(c->parts[c->at].etag, part->etag);
+	c->size += part->size;
+	c->at++;
+	return 0;
+}
+
+static enum s3_error collect(struct completing *c, const char *id)
+{
+	bool more = true;
+	int rc = 0;
+
+	while (rc == 0 && more && c->at < c->list.n) {
+		unsigned int before = c->last;
+
+		rc = names_parts(c->s3->ep->names, c->s3->bucket, id, c->last, 0, c->choice.chosen, take_part, c, &more);
+		if (!rc && c->last == before)
+			break;
+	}
+	if (rc < 0)
+		return s3_names_error(c->s3, rc, S3_NO_SUCH_UPLOAD);
+	if (!c->error && c->at < c->list.n)
+		c->error = invalid_part(c, c->list.parts[c->at].number);
+	return c->error;
+}
+
+/* x-amz-mp-object-size, and a checksum of the whole in a header. */
+static enum s3_error compare_whole(struct completing *c, const char *checksum)
+{
+	const char *size = s3_header(c->s3, "x-amz-mp-object-size"), *said;
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, c->size);
+	if (size && strcmp(size, text))
+		return s3_fault(&c->s3->fault, S3_INVALID_REQUEST,
+				"The provided 'x-amz-mp-object-size' header does not match what was computed.");
+	if (!c->choice.chosen)
+		return S3_OK;
+	said = s3_header(c->s3, "x-amz-checksum-type");
+	if (said && strcasecmp(said, upload_choice_type(&c->choice)))
+		return s3_fault(&c->s3->fault, S3_INVALID_REQUEST,
+				"The upload was created using the %s checksum mode. The complete request must use the same checksum mode.",
+				upload_choice_type(&c->choice));
+	said = s3_header(c->s3, checksum_header(c->choice.kind));
+	/* "VALUE-N" and "VALUE" both stand for one of the parts' checksums. */
+	if (said && strcmp(said, checksum) && (c->choice.full || strncmp(said, checksum, strlen(said))))
+		return s3_fault(&c->s3->fault, S3_BAD_DIGEST, "The %s you specified did not match the calculated checksum.",
+				checksum_name(c->choice.kind));
+	return S3_OK;
+}
+
+/* The ETag and the checksum of the whole, into the entry and the meta that the object gets. */
+static enum s3_error sum_up(struct completing *c, struct name_entry *entry, json_t *meta)
+{
+	size_t size = c->choice.chosen ? checksum_size(c->choice.kind) : 0;
+	char text[CHECKSUM_TEXT_MAX] = "", whole[CHECKSUM_TEXT_MAX + 8] = "", hex[33];
+	uint8_t sum[CHECKSUM_MAX];
+
+	checksum_composite(CHECKSUM_MD5, c->md5s, c->list.n, sum);
+	snprintf(entry->etag, sizeof(entry->etag), "%s-%zu", hex_encode(sum, 16, hex), c->list.n);
+	json_object_del(meta, UPLOAD_META_ALGORITHM);
+	json_object_del(meta, UPLOAD_META_TYPE);
+	if (c->choice.chosen) {
+		for (size_t i = 0; i < c->list.n; i++)
+			memmove(c->sums + i * size, c->sums + i * CHECKSUM_MAX, size);
+		if (!c->choice.full)
+			checksum_composite(c->choice.kind, c->sums, c->list.n, c->full);
+		checksum_text(c->choice.kind, c->full, text);
+		if (c->choice.full)
+			snprintf(whole, sizeof(whole), "%s", text);
+		else
+			snprintf(whole, sizeof(whole), "%s-%zu", text, c->list.n);
+		json_object_set_new(meta, S3_META_CHECKSUM, json_pack("{s:s}", checksum_name(c->choice.kind), whole));
+		json_object_set_new(meta, S3_META_KIND, json_string(upload_choice_type(&c->choice)));
+	}
+	return compare_whole(c, whole);
+}
+
+static enum s3_error complete(struct completing *c, struct name_entry *entry, json_t *meta, const char *id)
+{
+	struct s3 *s3 = c->s3;
+	struct names_how how;
+	enum s3_error error;
+	int rc;
+
+	c->parts = calloc(c->list.n, sizeof(*c->parts));
+	c->md5s = calloc(c->list.n, 16);
+	c->sums = calloc(c->list.n, CHECKSUM_MAX);
+	if (!c->parts || !c->md5s || !c->sums)
+		return S3_SERVICE_UNAVAILABLE;
+	error = collect(c, id);
+	memset(entry, 0, sizeof(*entry));
+	if (!error)
+		error = sum_up(c, entry, meta);
+	if (!error)
+		error = s3_meta_store(s3, meta, entry);
+	if (!error)
+		error = s3_names_how(s3, &how);
+	if (error)
+		return error;
+	rc = names_upload_complete(s3->ep->names, s3->bucket, s3->key, id, c->parts, c->list.n, S3_PART_MIN, entry, &how, NULL);
+	if (rc == -EBADMSG)
+		return s3_fault(&s3->fault, S3_INVALID_PART, NULL);
+	if (rc == -EMSGSIZE)
+		return s3_fault(&s3->fault, S3_ENTITY_TOO_SMALL, NULL);
+	if (rc == -EINVAL)
+		return s3_fault(&s3->fault, S3_INVALID_PART_ORDER, NULL);
+	return rc ? s3_names_error(s3, rc, how.if_match ? S3_NO_SUCH_KEY : S3_NO_SUCH_UPLOAD) : S3_OK;
+}
+
+static void reply_complete(struct s3 *s3, const struct name_entry *entry, const json_t *meta)
+{
+	struct s3_checksum_text checksum = s3_meta_checksum_text(meta);
+	const char *host = s3_header(s3, s3->inside ? "X-Weir-S3-Host" : "Host");
+	char *location = NULL, *encoded = http_percent_encode(s3->key, true), etag[S3_ETAG_MAX], *text = NULL;
+	size_t len = 0;
+
+	if (encoded && asprintf(&location, "http://%s/%s%s%s", host ? host : "", s3->target.virtual_host ? "" : s3->bucket,
+				s3->target.virtual_host ? "" : "/", encoded) < 0)
+		location = NULL;
+	if (location)
+		text = s3_out_upload_complete(location, s3->bucket, s3->key, s3_etag(entry, etag), &checksum, &len);
+	s3_add_version(s3, entry);
+	s3_reply_xml(s3, 200, text, len);
+	free(location);
+	free(encoded);
+}
+
+/* A retry of what has succeeded gets the same answer. */
+static bool completed_before(struct s3 *s3, struct name_entry *entry)
+{
+	const char *id = s3_query(s3, "uploadId");
+	json_t *meta;
+
+	if (!id || names_get_version(s3->ep->names, s3->bucket, s3->key, id, entry) || !entry->nparts)
+		return false;
+	meta = s3_meta_of_entry(entry);
+	reply_complete(s3, entry, meta);
+	json_decref(meta);
+	return true;
+}
+
+void s3_upload_complete_run(struct s3 *s3)
+{
+	struct name_entry *entry = calloc(1, sizeof(*entry));
+	struct completing c = { .s3 = s3 };
+	enum s3_error error = entry ? S3_OK : S3_SERVICE_UNAVAILABLE;
+	json_t *meta = NULL;
+
+	if (!error)
+		error = s3_in_complete(&c.list, s3->body.text ? s3->body.text : "", s3->body.len, &s3->fault);
+	if (!error)
+		error = upload_find(s3, entry, &meta);
+	if (error == S3_NO_SUCH_UPLOAD && completed_before(s3, entry))
+		goto out;
+	if (!error) {
+		upload_choice_of(meta, &c.choice);
+		error = complete(&c, entry, meta, s3_query(s3, "uploadId"));
+	}
+	if (error)
+		s3_reply_error(s3, error);
+	else
+		reply_complete(s3, entry, meta);
+out:
+	json_decref(meta);
+	s3_complete_free(&c.list);
+	free(c.parts);
+	free(c.md5s);
+	free(c.sums);
+	free(entry);
+}
+
+/* ---- AbortMultipartUpload ---- */
+
+void s3_upload_abort_run(struct s3 *s3)
+{
+	const char *id;
+	enum s3_error error = upload_id_valid(s3, &id);
+	int rc;
+
+	if (error) {
+		s3_reply_error(s3, error);
+		return;
+	}
+	rc = names_upload_abort(s3->ep->names, s3->bucket, s3->key, id);
+	if (rc)
+		s3_reply_names(s3, rc, S3_NO_SUCH_UPLOAD);
+	else
+		s3_reply_empty(s3, 204);
+}
