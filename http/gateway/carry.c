@@ -198,6 +198,24 @@ bool carry_tell(struct carry *c)
 	return runs;
 }
 
+/* The client's body comes as it comes: libcurl's own Expect is left out. */
+static struct curl_slist *compose(const struct carry_order *order)
+{
+	struct curl_slist *list = NULL, *more;
+	bool expects = false;
+
+	for (size_t i = 0; order->headers[i]; i++) {
+		more = curl_slist_append(list, order->headers[i]);
+		if (!more) {
+			curl_slist_free_all(list);
+			return NULL;
+		}
+		list = more;
+		expects |= !strncasecmp(order->headers[i], "Expect:", 7);
+	}
+	return expects ? list : curl_slist_append(list, "Expect:");
+}
+
 struct carry *carry_begin(struct carriers *all, struct http_req *req, const struct carry_order *order)
 {
 	struct carry *c = calloc(1, sizeof(*c));
@@ -219,10 +237,8 @@ struct carry *carry_begin(struct carriers *all, struct http_req *req, const stru
 	c->refuse = order->refuse;
 	c->answered = order->answered;
 	c->arg = order->arg;
-	c->sent = curl_slist_append(NULL, "Expect:"); /* the client's body comes as it comes */
+	c->sent = compose(order);
 	good = c->method && c->target && c->sent;
-	for (size_t i = 0; good && order->headers[i]; i++)
-		good = curl_slist_append(c->sent, order->headers[i]) != NULL;
 	c->in_ended = !order->has_body;
 	if (!good) {
 		c->refs = 1;

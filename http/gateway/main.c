@@ -333,6 +333,7 @@ static void status(struct daemon *d, json_t *answer)
 		answer, "listening",
 		json_string(gw->listening ? "everywhere" : "loopback only: no user yet"));
 	json_object_set_new(answer, "endpoints", view_endpoints(gw->view));
+	json_object_set_new(answer, "s3", json_pack("{s:I}", "active", (json_int_t)carriers_active(gw->carriers)));
 	json_object_set_new(answer, "uploads", uploads_status(gw->uploads));
 	json_object_set_new(answer, "peers", peers_status(gw->peers));
 }

@@ -161,7 +161,7 @@ static enum s3_error identify(struct gateway *gw, struct http_req *req, struct a
 /* What belongs to a connection, what is ours, and what the client's request says of itself. */
 static bool never_led(const char *name)
 {
-	static const char *const names[] = { "Host",  "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Expect",
+	static const char *const names[] = { "Host",  "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive",
 					     "TE",    "Trailer",	"Upgrade",	     "Cookie",	   "X-Request-Id" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
@@ -215,6 +215,7 @@ static char **compose(struct http_req *req, const struct asked *a)
 	for (size_t i = 0; good && i < a->request.nheaders; i++) {
 		const struct http_pair *h = &a->headers[i];
 
+		/* Expect is answered here; who signed it gets it to the endpoint, too. */
 		if (never_led(h->name) || (!is_known(h->name) && (a->sig.kind == SIGV4_NONE || !sigv4_signs(&a->sig, h->name))))
 			continue;
 		lines[n] = header_line(h->name, h->value);

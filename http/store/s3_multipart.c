@@ -331,7 +331,10 @@ static bool completed_before(struct s3 *s3, struct name_entry *entry)
 	const char *id = s3_query(s3, "uploadId");
 	json_t *meta;
 
-	if (!id || names_get_version(s3->ep->names, s3->bucket, s3->key, id, entry) || !entry->nparts)
+	if (!id || (names_get_version(s3->ep->names, s3->bucket, s3->key, id, entry) &&
+		    names_get_version(s3->ep->names, s3->bucket, s3->key, "null", entry)))
+		return false;
+	if (!entry->nparts || strcmp(entry->version, id))
 		return false;
 	meta = s3_meta_of_entry(entry);
 	reply_complete(s3, entry, meta);
