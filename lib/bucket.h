@@ -15,6 +15,7 @@
 
 #include "lib/policy.h"
 #include "lib/registry.h"
+#include "lib/token.h"
 
 #define BUCKET_NAME_MAX 63
 #define BUCKET_PART_MAX 65536 /* bytes of one part's text */
@@ -35,10 +36,6 @@ enum bucket_part {
 	BUCKET_PARTS
 };
 extern const char *const bucket_part_names[BUCKET_PARTS]; /* the record's members */
-
-struct bucket_quota {
-	uint64_t bytes, objects; /* 0: no limit */
-};
 
 struct bucket {
 	char name[BUCKET_NAME_MAX + 1];

@@ -32,7 +32,6 @@
 #define REG_NAMES     REG_ROOT "names/"	    /* BUCKET */
 #define REG_SIGNING   REG_ROOT "signing/"   /* KID */
 #define REG_SEALING   REG_ROOT "sealing/"   /* KID: seals secrets and objects' keys */
-#define REG_USAGE     REG_ROOT "usage/"	    /* BUCKET: what it holds, by its primary */
 #define REG_GROUPS    REG_ROOT "groups/"    /* NAME */
 #define REG_PEOPLE    REG_ROOT "people/"    /* NAME: of an OpenID provider */
 #define REG_DATASETS  REG_ROOT "datasets/"  /* NAME */

@@ -155,12 +155,18 @@ int users_seal(struct users *users, const char *about, const void *data, size_t 
 /* The count of bytes, -EBADMSG (changed, or of another `about`), -ENOKEY (sealed with a key that is not there), -EINVAL. */
 long users_unseal(struct users *users, const char *about, const char *text, void *out, size_t max);
 
-/* ---- quotas ------------------------------------------------------------------------------------- */
-/* May the bucket grow by so much? 0, or -EDQUOT with which limit in err. By buckets/NAME.quota and the owner's users/NAME.quota, and what
- * users_used() was told last. */
-int users_quota(struct users *users, const char *bucket, uint64_t bytes, uint64_t objects, char err[160]);
-/* What a bucket holds now, as its primary counts it; told by the endpoint (its own buckets: at each change; others': from usage/). */
-void users_used(struct users *users, const char *bucket, uint64_t bytes, uint64_t objects);
+/* ---- quotas: of a bucket (buckets/NAME.quota), of all that a user owns (users/NAME.quota) ------------ */
+struct bucket_quota {
+	uint64_t bytes, objects; /* 0: no limit */
+};
+struct users_limits {
+	struct bucket_quota bucket, owner;
+	char user[64]; /* the owner */
+};
+/* False: there is no limit (all is zero then). */
+bool users_limits(struct users *users, const char *bucket, struct users_limits *out);
+/* The names of the buckets that a user owns, *n of 64 bytes; the caller frees. NULL without memory. */
+char (*users_owned(struct users *users, const char *user, size_t *n))[64];
 
 /* Signs with the newest key / verifies a token by itself (of a redirect, of a cookie), as users_authorize() does. */
 int users_sign(struct users *users, const struct token_scope *scope, char out[TOKEN_MAX]);

@@ -175,6 +175,22 @@ int user_set_password(struct registry *reg, const char *name, const char *passwo
 	return user_write(reg, name, user, revision);
 }
 
+int user_set_quota(struct registry *reg, const char *name, const struct bucket_quota *quota)
+{
+	int64_t revision;
+	json_t *user;
+	int rc = quota->bytes > INT64_MAX || quota->objects > INT64_MAX ? -ERANGE : user_read(reg, name, &user, &revision);
+
+	if (rc)
+		return rc;
+	if (quota->bytes || quota->objects)
+		json_object_set_new(user, "quota", json_pack("{s:I, s:I}", "bytes", (json_int_t)quota->bytes, "objects",
+							     (json_int_t)quota->objects));
+	else
+		json_object_del(user, "quota");
+	return user_write(reg, name, user, revision);
+}
+
 int user_remove(struct registry *reg, const char *name)
 {
 	char path[128], trace[128], *text;

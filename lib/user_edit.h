@@ -80,6 +80,8 @@ int user_set_groups(struct registry *reg, const char *name, const char *const *g
 		    const char **missing);
 /* NULL: none any more. -ERANGE: too short or too long (password.h). */
 int user_set_password(struct registry *reg, const char *name, const char *password);
+/* For all buckets that the user owns together; both 0: no limit any more. */
+int user_set_quota(struct registry *reg, const char *name, const struct bucket_quota *quota);
 /* [{name, disabled, grants, groups, keys: [{id, created, s3}], password: bool}]: no hashes, no secrets; a new
  * reference, NULL on failure. */
 json_t *user_list(struct registry *reg);

@@ -243,3 +243,46 @@ json_t *users_buckets(struct users *u, const struct token_scope *scope)
 	free(names);
 	return list;
 }
+
+/* ---- quotas ---------------------------------------------------------------------------------- */
+
+static uint64_t number_of(const json_t *o, const char *key)
+{
+	json_int_t n = json_integer_value(json_object_get(o, key));
+
+	return n > 0 ? (uint64_t)n : 0;
+}
+
+bool users_limits(struct users *u, const char *bucket, struct users_limits *out)
+{
+	const struct bucket *b;
+	const json_t *quota;
+
+	memset(out, 0, sizeof(*out));
+	pthread_rwlock_rdlock(&u->lock);
+	b = users_bucket_held(u, bucket);
+	if (b) {
+		quota = json_object_get(json_object_get(u->known[USERS], b->owner), "quota");
+		out->bucket = b->quota;
+		out->owner = (struct bucket_quota){ number_of(quota, "bytes"), number_of(quota, "objects") };
+		strcpy(out->user, b->owner);
+	}
+	pthread_rwlock_unlock(&u->lock);
+	return out->bucket.bytes || out->bucket.objects || out->owner.bytes || out->owner.objects;
+}
+
+char (*users_owned(struct users *u, const char *user, size_t *n))[64]
+{
+	char (*names)[64];
+	const char *name;
+	json_t *value;
+
+	*n = 0;
+	pthread_rwlock_rdlock(&u->lock);
+	names = calloc(json_object_size(u->known[BUCKETS]) + 1, sizeof(*names));
+	json_object_foreach (u->known[BUCKETS], name, value)
+		if (names && strlen(name) < sizeof(*names) && !strcmp(users_text(value, "owner"), user))
+			strcpy(names[(*n)++], name);
+	pthread_rwlock_unlock(&u->lock);
+	return names;
+}

@@ -14,6 +14,7 @@
 #include "http/store/dataset.h"
 #include "http/store/object.h"
 #include "http/store/put.h"
+#include "http/store/quota.h"
 #include "http/store/reader.h"
 #include "http/store/repair.h"
 #include "http/store/s3_choose.h"
@@ -127,6 +128,7 @@ static enum http_next put_begin(struct http_req *req, void *arg)
 {
 	struct endpoint *ep = arg;
 	const char *bucket, *key;
+	char why[QUOTA_WHY];
 	struct call *call;
 	int rc;
 
@@ -139,6 +141,10 @@ static enum http_next put_begin(struct http_req *req, void *arg)
 		return http_reply_error(req, 400, "key", "Name the object: PUT /b/BUCKET/KEY.");
 	if (!dataset_check(ep, req, RIGHT_WRITE, bucket, key, &call->who))
 		return HTTP_ANSWERED;
+	if (http_content_length(req) != UINT64_MAX && quota_begin(ep, bucket, http_content_length(req), why)) {
+		call_failed(req);
+		return http_reply_error(req, 507, "quota", "%s", why);
+	}
 	rc = upload_new(&call->upload, ep, bucket, key, http_content_length(req), NULL);
 	if (!rc)
 		return HTTP_CONTINUE;

@@ -34,6 +34,8 @@ static enum http_next reply_not_stored(const struct upload *up, struct http_req 
 		return http_reply_error(
 			req, 507, "full",
 			"The disk is full, but for its reserve; nothing was stored.");
+	case -EDQUOT:
+		return http_reply_error(req, 507, "quota", "%s", upload_why(up));
 	case -EFBIG:
 		return http_reply_error(req, 413, "size",
 					"The object is larger than this endpoint takes.");

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "http/store/quota.h"
 #include "http/store/s3.h"
 #include "lib/hash.h"
 
@@ -149,10 +150,13 @@ enum s3_error s3_body_expect(struct s3 *s3, uint64_t max)
 enum s3_error s3_body_store(struct s3 *s3, const struct version *version)
 {
 	struct s3_payload *body = &s3->body;
+	char why[QUOTA_WHY];
 	int rc;
 
 	if (s3_header(s3, "x-amz-server-side-encryption") || (s3->config && s3->config->encrypt))
 		return s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "Encryption at rest is not implemented yet.");
+	if (body->want != UINT64_MAX && quota_begin(s3->ep, s3->bucket, body->want, why))
+		return s3_fault(&s3->fault, S3_QUOTA_EXCEEDED, "%s", why);
 	body->sha_by_upload = true;
 	body->kinds &= ~(1u << CHECKSUM_SHA256);
 	rc = upload_new(&body->upload, s3->ep, s3->bucket, s3->key, body->want, version);

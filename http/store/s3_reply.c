@@ -120,6 +120,8 @@ enum s3_error s3_store_error(struct s3 *s3, int rc)
 	case -ENOSPC:
 		return s3_fault(&s3->fault, S3_INSUFFICIENT_STORAGE,
 				"The disk is full, but for its reserve; nothing was stored.");
+	case -EDQUOT:
+		return s3_fault(&s3->fault, S3_QUOTA_EXCEEDED, "%s", upload_why(s3->body.upload));
 	case -EFBIG:
 		return s3_fault(&s3->fault, S3_ENTITY_TOO_LARGE, NULL);
 	case -EAGAIN:

@@ -15,6 +15,7 @@
 #include "http/store/staged.h"
 #include "http/store/transfer.h"
 #include "http/store/upload.h"
+#include "http/store/quota.h"
 #include "lib/log.h"
 
 #define COPIES_MAX UPLOAD_COPIES_MAX
@@ -44,7 +45,7 @@ struct upload {
 	unsigned int ntargets;
 	char failed[FAILED_MAX][CONF_NAME_MAX];
 	unsigned int nfailed;
-	char why[200]; /* the last target's failure */
+	char why[QUOTA_WHY]; /* the last target's failure */
 };
 
 int upload_new(struct upload **out, struct endpoint *ep, const char *bucket, const char *key,
@@ -346,6 +347,8 @@ int upload_store(struct upload *up)
 	int rc;
 
 	rc = upload_seal(up, &size, sha256);
+	if (!rc)
+		rc = quota_check(up->ep, up->bucket, up->key, size, up->why);
 	if (!rc)
 		rc = store_all(up);
 	if (rc)

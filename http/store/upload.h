@@ -32,7 +32,8 @@ void upload_discard(struct upload *up);
 
 /* On a worker thread: waits for what is on its way. 0 or -errno; again: the same. */
 int upload_seal(struct upload *up, uint64_t *size, uint8_t sha256[32]);
-/* On a worker thread. 0, or -errno, and nothing is left of it; -EAGAIN: no second endpoint took a copy (upload_why()). */
+/* On a worker thread. 0, or -errno, and nothing is left of it; -EAGAIN: no second endpoint took a copy, -EDQUOT: a quota
+ * (upload_why()). */
 int upload_store(struct upload *up);
 const char *upload_why(const struct upload *up);
 

@@ -594,6 +594,23 @@ static void *count_made(const char *text, size_t len)
 	return made;
 }
 
+static bool has_bytes(const char *name, uint64_t bytes, enum bucket_versioning versioning)
+{
+	const struct bucket *b = users_bucket(users, name);
+	bool has = b && b->quota.bytes == bytes && b->versioning == versioning;
+
+	bucket_put(b);
+	return has;
+}
+
+static bool has_limits(const char *name, uint64_t bucket, uint64_t owner)
+{
+	struct users_limits limits;
+	bool any = users_limits(users, name, &limits);
+
+	return any == (bucket || owner) && limits.bucket.bytes == bucket && limits.owner.bytes == owner;
+}
+
 static void test_bucket(void **state)
 {
 	const struct bucket_quota quota = { 1000, 5 };
@@ -601,7 +618,8 @@ static void test_bucket(void **state)
 	const int *made;
 	json_t *list;
 	struct token_scope who = session("mia"), adam = session("adam");
-	char err[256], *big = calloc(1, BUCKET_PART_MAX + 2);
+	char err[256], *big = calloc(1, BUCKET_PART_MAX + 2), (*owned)[64];
+	size_t nowned;
 
 	(void)state;
 	assert_int_equal(bucket_edit_create(here.reg, "cellar", "mia", ACL_PRIVATE), 0);
@@ -615,7 +633,17 @@ static void test_bucket(void **state)
 	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_ENCRYPTION, "AES256", err), 0);
 	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_CORS, "<cors/>", err), 0);
 	assert_int_equal(bucket_edit_quota(here.reg, "cellar", &quota), 0);
-	eventually((b = users_bucket(users, "cellar")) && (b->quota.bytes == 1000 || (bucket_put(b), false)));
+	assert_int_equal(user_set_quota(here.reg, "mia", &quota), 0);
+	assert_int_equal(user_set_quota(here.reg, "none", &quota), -ENOENT);
+	eventually(has_limits("cellar", 1000, 1000));
+	assert_int_equal(user_set_quota(here.reg, "mia", &(struct bucket_quota){ 0, 0 }), 0);
+	eventually(has_limits("cellar", 1000, 0));
+	owned = users_owned(users, "mia", &nowned);
+	assert_int_equal(nowned, 1);
+	assert_string_equal(owned[0], "cellar");
+	free(owned);
+	eventually(has_bytes("cellar", 1000, VERSIONING_ENABLED));
+	b = users_bucket(users, "cellar");
 	assert_string_equal(b->name, "cellar");
 	assert_string_equal(b->owner, "mia");
 	assert_true(b->encrypt);
@@ -628,8 +656,8 @@ static void test_bucket(void **state)
 	assert_null(bucket_made(b, BUCKET_LIFECYCLE, count_made, free));
 	/* who has the old one keeps it */
 	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_VERSIONING, "suspended", NULL), 0);
-	eventually((again = users_bucket(users, "cellar")) &&
-		   (again->versioning == VERSIONING_SUSPENDED || (bucket_put(again), false)));
+	eventually(has_bytes("cellar", 1000, VERSIONING_SUSPENDED));
+	again = users_bucket(users, "cellar");
 	assert_int_equal(b->versioning, VERSIONING_ENABLED);
 	assert_true(again->revision > b->revision);
 	assert_int_equal(*made, 7);
