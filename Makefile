@@ -61,7 +61,7 @@ s3_src       += http/s3/awschunked.c http/s3/checksum.c http/s3/checksum_crc.c h
 store_src    :=
 store_src    += http/store/answer.c http/store/buckets.c http/store/chunks.c http/store/commit.c http/store/dataset.c http/store/endpoint.c http/store/held.c
 store_src    += http/store/inbound.c http/store/inside_api.c http/store/jobs.c http/store/manifest.c http/store/metrics.c
-store_src    += http/store/object.c http/store/peers.c http/store/placement.c http/store/presence.c http/store/put.c http/store/quota.c http/store/reader.c
+store_src    += http/store/list.c http/store/object.c http/store/peers.c http/store/placement.c http/store/presence.c http/store/put.c http/store/quota.c http/store/reader.c
 store_src    += http/store/relay.c http/store/repair.c http/store/scrub.c http/store/staged.c http/store/transfer.c
 store_src    += http/store/segment.c http/store/segments.c http/store/segments_compact.c http/store/segments_index.c
 store_src    += http/store/segments_round.c
@@ -125,6 +125,7 @@ peers_src    += http/peers/media_routes.c
 peers_src    += http/peers/exchange.c http/peers/exchange_link.c
 
 gateway_src  := http/gateway/console.c http/gateway/console_files.c http/gateway/neighbours.c http/gateway/rank.c http/gateway/redirect.c http/gateway/services.c
+gateway_src  += http/gateway/browse.c http/gateway/buckets.c http/gateway/keys.c
 gateway_src  += http/gateway/signon.c http/gateway/view.c
 gateway_src  += http/gateway/player_files.c http/gateway/carry.c http/gateway/carry_curl.c http/gateway/s3.c
 
@@ -150,7 +151,7 @@ llhttp       := /usr/share/llhttp
 llhttp_obj    = $(BUILD)/llhttp/api.o $(BUILD)/llhttp/http.o $(BUILD)/llhttp/llhttp.o
 
 weir_src     := tools/audit.c tools/ca.c tools/cmd.c tools/dataset.c tools/dataset_check.c tools/dataset_file.c tools/fdstore.c tools/group.c tools/lab.c tools/filter.c
-weir_src     += tools/login.c tools/objects.c tools/prompt.c tools/rescue.c tools/session.c tools/show.c tools/up.c tools/user.c tools/user_key.c tools/web.c tools/weights.c
+weir_src     += tools/du.c tools/login.c tools/objects.c tools/prompt.c tools/rescue.c tools/session.c tools/show.c tools/up.c tools/user.c tools/user_key.c tools/web.c tools/weights.c
 weir_src     += tools/rate.c tools/sync.c tools/sync_down.c tools/sync_fetch.c tools/sync_ignore.c tools/sync_remote.c tools/sync_send.c
 weir_src     += tools/sync_state.c tools/sync_up.c tools/tus.c tools/upload.c tools/upload_mend.c tools/upload_watch.c
 weir_src     += tools/media.c tools/media_add.c tools/media_encode.c tools/media_pack.c tools/media_send.c

@@ -40,6 +40,7 @@ int cmd_drain(const struct cmd *cmd, int argc, char **argv);
 int cmd_put(const struct cmd *cmd, int argc, char **argv);
 int cmd_get(const struct cmd *cmd, int argc, char **argv);
 int cmd_ls(const struct cmd *cmd, int argc, char **argv);
+int cmd_du(const struct cmd *cmd, int argc, char **argv);
 int cmd_rm(const struct cmd *cmd, int argc, char **argv);
 int cmd_user(const struct cmd *cmd, int argc, char **argv);
 int cmd_token(const struct cmd *cmd, int argc, char **argv);

@@ -108,6 +108,10 @@ static const struct cmd commands[] = {
 	  CONFIG_HELP OBJECT_HELP "\nexample: weir get data/2026/report.csv\n", cmd_get },
 	{ "ls", "BUCKET[/PREFIX]", "List objects in key order",
 	  CONFIG_HELP OBJECT_HELP "\nexample: weir ls data/2026/\n", cmd_ls },
+	{ "du", "[BUCKET[/PREFIX]] [--versions]", "Say how much buckets hold, or what stands below a prefix",
+	  CONFIG_HELP OBJECT_HELP "  --versions      count older versions, too\n"
+				  "\nexample: weir du; weir du data/2026/ --json | jq .bytes\n",
+	  cmd_du },
 	{ "rm", "BUCKET/KEY…", "Delete objects, at every endpoint",
 	  CONFIG_HELP OBJECT_HELP "\nexample: weir rm data/2026/report.csv\n", cmd_rm },
 	{ "media", "add FILE [BUCKET/]NAME | ls [BUCKET] | show NAME | rm NAME | watch NAME",

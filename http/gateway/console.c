@@ -142,9 +142,9 @@ static bool may_look(struct http_req *req, struct gateway *gw, struct token_scop
 	return false;
 }
 
-static void status_work(struct http_req *req, void *arg)
+/* malloc'ed; NULL without memory */
+static char *overview_text(struct console *c)
 {
-	struct console *c = arg;
 	char *text = NULL;
 	bool fresh;
 
@@ -158,6 +158,22 @@ static void status_work(struct http_req *req, void *arg)
 		text = look(c);
 		keep(c, text ? strdup(text) : NULL);
 	}
+	return text;
+}
+
+json_t *console_overview(struct console *c)
+{
+	char *text = overview_text(c);
+	json_t *overview = text ? json_loads(text, 0, NULL) : NULL;
+
+	free(text);
+	return overview;
+}
+
+static void status_work(struct http_req *req, void *arg)
+{
+	char *text = overview_text(arg);
+
 	if (text)
 		http_reply_owned(req, 200, "application/json", text, strlen(text));
 	else

@@ -58,6 +58,10 @@ struct gateway {
  * gateway. */
 enum http_next redirect_object(struct http_req *req, void *arg);
 enum http_next redirect_hash(struct http_req *req, void *arg);
+/* The short token for an endpoint, or "" for a public bucket that nobody in particular reads. 0, or there is no key to sign
+ * with. */
+int redirect_token(struct gateway *gw, const struct token_scope *who, const struct token_scope *want,
+		   char token[TOKEN_MAX]);
 
 /* s3.c: S3 requests are carried to an endpoint. prepare: while privileged; choose: of httpd_options. */
 int s3_prepare(struct gateway *gw, const struct conf *conf);
@@ -112,6 +116,8 @@ int console_start(struct console *console); /* when gw->server and gw->view are 
 void console_stop(
 	struct console *console); /* ends the thread; before the server stops. Accepts NULL */
 void console_free(struct console *console); /* after the server stopped. Accepts NULL */
+/* What /_/status answers, asked anew when it is older than two seconds; a new reference, NULL without memory. On a worker. */
+json_t *console_overview(struct console *console);
 enum http_next console_page(struct http_req *req, void *arg);
 enum http_next console_file(struct http_req *req, void *arg);
 enum http_next console_status(struct http_req *req, void *arg);

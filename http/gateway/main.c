@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "http/gateway/buckets.h"
 #include "http/gateway/gateway.h"
 #include "lib/log.h"
 #include "lib/media_type.h"
@@ -79,6 +80,11 @@ static const struct http_route routes[] = {
 	{ .methods = GET, .path = "/_/people", .begin = signon_people },
 	{ .methods = POST, .path = "/_/people/:name", .body_max = SMALL, .end = signon_people },
 	{ .methods = GET, .path = "/_/audit", .begin = signon_audit },
+	{ .methods = GET, .path = "/_/buckets", .begin = buckets_list },
+	{ .methods = GET, .path = "/_/buckets/:bucket", .begin = buckets_one },
+	{ .methods = POST, .path = "/_/buckets/:bucket", .body_max = SMALL, .end = buckets_change },
+	{ .methods = GET, .path = "/_/buckets/:bucket/objects", .begin = buckets_objects },
+	{ .methods = GET, .path = "/_/keys", .begin = keys_list },
 	{ .methods = GET, .path = "/_/health", .begin = health },
 	{ .path = NULL },
 };

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "http/gateway/buckets.h"
 #include "http/gateway/gateway.h"
 #include "lib/hash.h"
 #include "lib/media_type.h"
@@ -38,9 +39,8 @@ static double draw(void)
 	return (double)n / 4294967296.0;
 }
 
-/* The short token, or "" for a public bucket that nobody in particular reads. */
-static int short_token(struct gateway *gw, const struct token_scope *who,
-		       const struct token_scope *want, char token[TOKEN_MAX])
+int redirect_token(struct gateway *gw, const struct token_scope *who,
+		   const struct token_scope *want, char token[TOKEN_MAX])
 {
 	struct token_scope scope = *want;
 	int64_t now = time(NULL);
@@ -161,11 +161,13 @@ enum http_next redirect_object(struct http_req *req, void *arg)
 		return HTTP_ANSWERED;
 	}
 	note(gw, req, &who, &want, "ok");
+	if (listing && browse_reply(gw, req, &who, &next))
+		return next;
 	/* A page of another gateway, or of another site, may follow. Without credentials: what anybody may read, or whoever has the
 	 * address with its token, as at endpoints. */
 	if (want.rights == RIGHT_READ && (users_bucket_public(gw->users, bucket) || http_query(req, "t")))
 		media_cors_add(req);
-	if (short_token(gw, &who, &want, token))
+	if (redirect_token(gw, &who, &want, token))
 		return http_reply_error(req, 503, "no_signing_key",
 					"the registry gave no key to sign with yet; try again");
 	encoded_bucket = http_percent_encode(bucket, false);
@@ -209,7 +211,7 @@ enum http_next redirect_hash(struct http_req *req, void *arg)
 		return http_reply_error(req, 403, "forbidden", "%s has not the right r here",
 					who.user);
 	}
-	if (short_token(gw, &who, &want, token))
+	if (redirect_token(gw, &who, &want, token))
 		return http_reply_error(req, 503, "no_signing_key",
 					"the registry gave no key to sign with yet; try again");
 	snprintf(path, sizeof(path), "/o/%s", sha);

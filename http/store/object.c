@@ -12,6 +12,7 @@
 
 #include "http/store/answer.h"
 #include "http/store/dataset.h"
+#include "http/store/list.h"
 #include "http/store/object.h"
 #include "http/store/put.h"
 #include "http/store/quota.h"
@@ -330,53 +331,18 @@ static bool get_hot(struct endpoint *ep, struct http_req *req, const char *bucke
 
 /* ---- listing ---- */
 
-struct listing {
-	json_t *objects;
-	bool hides;	    /* what a dataset keeps for itself */
-	char last[NAMES_KEY_MAX + 1]; /* key seen */
-};
-
-static int list_entry(void *arg, const char *bucket, const struct name_entry *entry)
-{
-	struct listing *listing = arg;
-	char etag[35], sha[65];
-
-	(void)bucket;
-	snprintf(listing->last, sizeof(listing->last), "%s", entry->key);
-	if (listing->hides && !strncmp(entry->key, DATASET_KEPT, strlen(DATASET_KEPT)))
-		return 0;
-	return json_array_append_new(
-		listing->objects, json_pack("{s:s, s:I, s:s, s:s, s:s, s:I}", "key", entry->key, "size",
-			       (json_int_t)entry->size, "etag", names_etag(entry->sha256, etag),
-			       "sha256", hex_encode(entry->sha256, 32, sha), "version",
-			       entry->version, "modified", (json_int_t)entry->modified));
-}
-
 static void list_work(struct http_req *req, void *arg)
 {
-	const char *bucket = http_param(req, "bucket"), *limit = http_query(req, "limit");
-	unsigned long n = limit ? strtoul(limit, NULL, 10) : NAMES_LIST_MAX;
 	struct call *call = http_state(req);
 	struct endpoint *ep = arg;
-	struct listing listing = { .objects = json_array(),
-				   .hides = dataset_hides(ep, &call->who, bucket) };
-	bool more = false;
 	int rc;
 
-	if (n < 1 || n > NAMES_LIST_MAX)
-		n = NAMES_LIST_MAX;
-	rc = names_list(ep->names, bucket, http_query(req, "prefix"), http_query(req, "after"),
-			(unsigned int)n, list_entry, &listing, &more);
-	if (rc) {
-		json_decref(listing.objects);
-		endpoint_reply_names(req, rc);
-		return;
-	}
-	atomic_fetch_add(&ep->counts.lists, 1);
 	note(req, "object.list", http_query(req, "prefix"), true, 0);
-	http_reply_json(req, 200,
-			json_pack("{s:s, s:o, s:s?}", "bucket", bucket, "objects", listing.objects,
-				  "next", more ? listing.last : NULL));
+	rc = list_reply(ep, req, dataset_hides(ep, &call->who, http_param(req, "bucket")));
+	if (rc)
+		endpoint_reply_names(req, rc);
+	else
+		atomic_fetch_add(&ep->counts.lists, 1);
 }
 
 static enum http_next get_begin(struct http_req *req, void *arg)

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Buckets as the console, `weir du` and a browser see them: who sees which, what they hold, folders and pages of objects,
+access keys, a browse page that is there when its owner allows it and is text alone."""
+import html
+import re
+import urllib.parse
+
+from upload_lib import *
+
+KEYS = {"a.txt": b"one", "logs/1": b"x" * 100, "logs/2": b"y" * 200, "logs/deep/3": b"z" * 300, "<b>&\"'.txt": b"odd",
+        "sp ace+plus%25.txt": b"odd too"}
+PAGE = {"Accept": "text/html,application/xhtml+xml;q=0.9"}
+
+
+def lines(lab, **query):
+    return lab.audit(**query)["lines"]
+
+
+def path(key):
+    return urllib.parse.quote(key, safe="/")
+
+
+def api(lab):
+    rows = {r["name"]: r for r in lab.get("ada", "/_/buckets").json["buckets"]}
+    check("data" in rows and rows["data"]["owner"] == "ada" and rows["data"]["versioning"] == "off" and not rows["data"]["browse"],
+          "who owns a bucket sees what it is", rows)
+    got = until(lambda: (lambda r: r if r.get("objects") == len(KEYS) else None)(lab.get("ada", "/_/buckets/data").json), 10)
+    check(got and got["bytes"] == sum(map(len, KEYS.values())), "objects and bytes are those of its primary", got)
+    check("data" not in {r["name"] for r in lab.get("eve", "/_/buckets").json["buckets"]}, "who may not list it does not see it")
+    check(lab.get("eve", "/_/buckets/data").status == 403 and lab.get("eve", "/_/buckets/data/objects").status == 403,
+          "nor what is in it: 403")
+    check(lab.get(None, "/_/buckets").status == 401, "a stranger: 401")
+    top = lab.get("ada", "/_/buckets/data/objects?delimiter=/").json
+    check(top["prefixes"] == ["logs/"] and len(top["objects"]) == 3 and top["next"] is None, "a folder is one row", top)
+    below = lab.get("ada", "/_/buckets/data/objects?delimiter=/&prefix=logs/").json
+    check(below["prefixes"] == ["logs/deep/"] and [o["key"] for o in below["objects"]] == ["logs/1", "logs/2"], "a prefix", below)
+    seen, after = [], ""
+    while after is not None:
+        page = lab.get("ada", f"/_/buckets/data/objects?limit=2&after={urllib.parse.quote(after)}").json
+        seen += [o["key"] for o in page["objects"]]
+        after = page["next"]
+    check(seen == sorted(KEYS), "pages of two have all keys in order", seen)
+    versions = lab.get("ada", "/_/buckets/data/objects?versions=1").json["objects"]
+    check(len(versions) == len(KEYS) and all(v["version"] == "null" and v["current"] and not v["marker"] for v in versions),
+          "versions of a bucket that keeps none", versions)
+
+
+def browse(lab):
+    got = lab.get("ada", "/b/data/", headers=PAGE)
+    check(got.headers["content-type"].startswith("application/json"), "a bucket that may not be browsed is a list, also for a browser", got)
+    check(lab.req("POST", "/_/buckets/data", "eve", b'{"browse": true}').status == 403, "others may not allow it: 403")
+    check(lab.req("POST", "/_/buckets/data", "ada", b'{"browse": 1}').status == 400, "no truth value: 400")
+    check(lab.req("POST", "/_/buckets/data", "ada", b'{"browse": true}').json == {"name": "data", "browse": True}, "the owner allows it")
+    got = until(lambda: (lambda r: r if "html" in r.headers["content-type"] else None)(lab.get("ada", "/b/data/", headers=PAGE)), 5)
+    if not check(got is not None, "then it is a page"):
+        return
+    text = got.body.decode()
+    links = {html.unescape(m) for m in re.findall(r'href="(/b/[^"]*)"', text)}
+    check(links == {f"/b/data/{path(k)}" for k in KEYS if "/" not in k}, "with a link to each object", links)
+    check(all(lab.get("ada", l).body == KEYS[urllib.parse.unquote(l[8:])] for l in links), "that leads to its bytes")
+    check("<b>&" not in text and "&lt;b&gt;&amp;" in text and "<script" not in text, "what keys say is text", text)
+    check("default-src 'none'" in got.headers["content-security-policy"], "and nothing could run")
+    below = lab.get("ada", "/b/data/?prefix=logs/", headers=PAGE).body.decode()
+    check('href="?prefix=logs%2Fdeep%2F"' in below and "/b/data/logs/1" in below and "a.txt" not in below, "a folder is a page", below)
+    check(lab.get("ada", "/b/data/").headers["content-type"].startswith("application/json"), "programs get the list as before")
+    check(lab.get("eve", "/b/data/", headers=PAGE).status == 403, "who may not list it: 403")
+    check(any(l["what"] == "bucket.change" and l["on"].startswith("data") and l["who"] == "ada" for l in lines(lab, what="bucket.change")),
+          "the audit log has who allowed it")
+
+
+def du(lab):
+    env = {**os.environ, "WEIR_URL": f"http://127.0.0.1:{lab.port['gw0']}", "WEIR_TOKEN": lab.token["ada"]}
+
+    def run(*argv):
+        return subprocess.run([str(BIN / "weir"), "du", *argv], capture_output=True, text=True, timeout=30, env=env)
+
+    got = json.loads(run("data", "--json").stdout)
+    check(got["objects"] == len(KEYS) and got["bytes"] == sum(map(len, KEYS.values())), "weir du BUCKET counts all", got)
+    check({"name": "logs/", "objects": 3, "bytes": 600} in got["below"], "and each folder", got)
+    got = json.loads(run("data/logs/", "--versions", "--json").stdout)
+    check([b["name"] for b in got["below"]] == ["1", "2", "deep/"], "below a prefix", got)
+    text = run()
+    check(text.returncode == 0 and re.search(r"^data +6 +", text.stdout, re.M), "weir du: a line for each bucket", text)
+    check(run("none").returncode == 1, "a bucket that is not there is a failure")
+
+
+def keys(lab):
+    made = json.loads(lab.weir("user", "key", "add", "ada", "--json"))
+    rows = until(lambda: lab.get("ada", "/_/keys").json["keys"], 5)
+    check([r["id"] for r in rows] == [made["id"]] and rows[0]["s3"] and made["secret"] not in json.dumps(rows),
+          "a key is listed without its secret", rows)
+    check(lab.get("eve", "/_/keys").json["keys"] == [], "others do not see it")
+    check(lab.get("eve", "/_/keys?all=1").status == 403 and lab.get(None, "/_/keys").status == 401, "everybody's are for administrators: 403")
+    check(made["id"] in {r["id"] for r in lab.get("root", "/_/keys?all=1").json["keys"]}, "who see it")
+
+
+with Lab() as lab:
+    lab.user("root", grants=[{"bucket": "*", "prefix": "", "rights": "rwdla"}])
+    lab.user("ada", grants=[{"bucket": "data", "prefix": "", "rights": "rwdl"}])
+    lab.user("eve")
+    for key, body in KEYS.items():
+        put = lab.req("PUT", f"/b/data/{path(key)}", "ada", b"", follow=False)
+        to = put.headers["location"].split("/", 3)
+        if lab.req("PUT", "/" + to[3], None, body, port=int(to[2].split(":")[1])).status not in (200, 201):
+            lab.bail(f"cannot put {key}")
+    api(lab)
+    browse(lab)
+    du(lab)
+    keys(lab)
+finish()
