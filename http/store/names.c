@@ -336,7 +336,10 @@ int names_open(struct names **out, const struct names_options *o)
 	if (!rc)
 		rc = threads_start(n);
 	if (rc) {
-		log_error("the names in %s cannot be opened: %s", o->dir, strerror(-rc));
+		log_error("the names in %s cannot be opened: %s", o->dir,
+			  rc == -EPROTO ? "they were written by a newer weir; run that one, or restore a "
+					  "backup"
+					: strerror(-rc));
 		names_stop(n);
 		names_close(n);
 		return rc;

@@ -118,48 +118,137 @@ static const char *text_of(const json_t *o, const char *member)
 	return json_string_value(json_object_get(o, member));
 }
 
-static int child_put(struct child *c, const json_t *q, json_t *a)
+/* What a caller gives: key, version, holders, meta. */
+static void child_entry(struct name_entry *e, const json_t *q)
 {
-	const char *ideal[NAMES_HOLDERS_MAX];
-	const json_t *v, *list = json_object_get(q, "ideal");
-	struct name_entry e = { .size = 5 };
-	bool replaced = false;
-	size_t n = 0, i;
-	int rc;
+	const json_t *v;
+	size_t i;
 
-	snprintf(e.key, sizeof(e.key), "%s", text_of(q, "key"));
-	snprintf(e.version, sizeof(e.version), "%s", text_of(q, "version"));
-	sha256_once(e.version, 32, e.sha256);
+	memset(e, 0, sizeof(*e));
+	e->size = 5;
+	snprintf(e->key, sizeof(e->key), "%s", text_of(q, "key"));
+	if (text_of(q, "version")) {
+		snprintf(e->version, sizeof(e->version), "%s", text_of(q, "version"));
+		sha256_once(e->version, 32, e->sha256);
+	}
+	if (text_of(q, "meta"))
+		e->meta_len =
+			(unsigned int)snprintf(e->meta, sizeof(e->meta), "%s", text_of(q, "meta"));
 	json_array_foreach (json_object_get(q, "holders"), i, v)
-		strcpy(e.holders[e.nholders++], json_string_value(v));
-	json_array_foreach (list, i, v)
-		ideal[n++] = json_string_value(v);
-	rc = names_put(c->names, text_of(q, "bucket"), &e, ideal, n, text_of(q, "if_match"),
-		       text_of(q, "if_none_match"), &replaced);
+		strcpy(e->holders[e->nholders++], json_string_value(v));
+}
+
+static unsigned int number_of(const json_t *q, const char *member)
+{
+	return (unsigned int)json_integer_value(json_object_get(q, member));
+}
+
+static int child_complete(struct child *c, const json_t *q, const struct names_how *how,
+			  struct name_entry *e, bool *replaced)
+{
+	struct names_part list[64];
+	const json_t *v;
+	size_t n = 0, i;
+
+	json_array_foreach (json_object_get(q, "parts"), i, v)
+		list[n++] = (struct names_part){ .number = (unsigned int)json_integer_value(v) };
+	return names_upload_complete(c->names, text_of(q, "bucket"), text_of(q, "key"),
+				     text_of(q, "id"), list, n, 0, e, how, replaced);
+}
+
+/* Writes: 1 when it is none. */
+static int child_write(struct child *c, const char *what, const json_t *q, json_t *a)
+{
+	const char *ideal[NAMES_HOLDERS_MAX], *bucket = text_of(q, "bucket");
+	struct names_how how = { .mode = (enum names_mode)number_of(q, "mode"),
+				 .if_match = text_of(q, "if_match"),
+				 .if_none_match = text_of(q, "if_none_match"),
+				 .ideal = ideal };
+	struct name_entry e;
+	const json_t *v;
+	bool replaced = false;
+	size_t i;
+	int rc = 1;
+
+	if (!text_of(q, "key"))
+		return 1;
+	child_entry(&e, q);
+	json_array_foreach (json_object_get(q, "ideal"), i, v)
+		ideal[how.nideal++] = json_string_value(v);
+	if (!strcmp(what, "put"))
+		rc = names_put_with(c->names, bucket, &e, &how, &replaced);
+	else if (!strcmp(what, "delete"))
+		rc = names_delete_with(c->names, bucket, e.key, text_of(q, "version"), &how, NULL);
+	else if (!strcmp(what, "meta"))
+		rc = names_set_meta(c->names, bucket, e.key, text_of(q, "version"), 0, e.meta,
+				    NULL);
+	else if (!strcmp(what, "upload"))
+		rc = names_upload_create(c->names, bucket, &e);
+	else if (!strcmp(what, "part"))
+		rc = names_part_put(c->names, bucket, e.key, text_of(q, "id"),
+				    number_of(q, "number"), &e, &how);
+	else if (!strcmp(what, "complete"))
+		rc = child_complete(c, q, &how, &e, &replaced);
+	else if (!strcmp(what, "abort"))
+		rc = names_upload_abort(c->names, bucket, e.key, text_of(q, "id"));
 	json_object_set_new(a, "replaced", json_boolean(replaced));
+	if (!strcmp(what, "upload"))
+		json_object_set_new(a, "id", json_string(e.version));
+	return rc;
+}
+
+/* Everything of a bucket in this node's copy. */
+struct dump {
+	const char *bucket;
+	json_t *list;
+};
+
+static int dump_txn(struct names_txn *t, void *arg)
+{
+	struct dump *d = arg;
+	struct names_meta m;
+	int rc = names_meta_get(t, d->bucket, &m);
+
+	for (int space = NAMES_OBJECTS; space <= NAMES_PARTS && !rc; space++) {
+		struct names_scan o = { .space = (enum names_space)space,
+					.versions = true,
+					.select = { .limit = 100000, .meta = true },
+					.fn = gather_entry,
+					.arg = d->list };
+		struct names_page page;
+
+		rc = names_scan(t, m.id, d->bucket, &o, &page);
+	}
+	if (!rc)
+		json_array_append_new(d->list,
+				      json_pack("[I I I I I I I]", (json_int_t)m.seq,
+						(json_int_t)m.objects, (json_int_t)m.bytes,
+						(json_int_t)m.markers, (json_int_t)m.uploads,
+						(json_int_t)m.parts, (json_int_t)m.tasks));
 	return rc;
 }
 
 static int child_do(struct child *c, const char *what, const json_t *q, json_t *a)
 {
 	json_t *list = json_array();
+	struct dump d = { text_of(q, "bucket"), list };
 	struct name_entry e;
 	uint8_t sha[32];
 	bool more = false;
 	int rc;
 
 	json_object_set_new(a, "entries", list);
-	if (!strcmp(what, "put"))
-		return child_put(c, q, a);
+	if (!strcmp(what, "dump"))
+		return names_db_read(c->names->db, dump_txn, &d);
 	if (!strcmp(what, "get")) {
 		rc = names_get(c->names, text_of(q, "bucket"), text_of(q, "key"), &e);
 		if (!rc)
 			json_object_set_new(a, "entry", names_entry_encode(&e));
 		return rc;
 	}
-	if (!strcmp(what, "delete"))
-		return names_delete(c->names, text_of(q, "bucket"), text_of(q, "key"),
-				    text_of(q, "if_match"));
+	rc = child_write(c, what, q, a);
+	if (rc <= 0)
+		return rc;
 	if (!strcmp(what, "list")) {
 		rc = names_list(c->names, text_of(q, "bucket"), text_of(q, "prefix"),
 				text_of(q, "after"),
@@ -541,7 +630,7 @@ static inline int put(struct cluster *c, unsigned int i, const char *bucket, con
 }
 
 static inline int get(struct cluster *c, unsigned int i, const char *bucket, const char *key,
-	       char version[33])
+		      char version[33])
 {
 	json_t *a;
 	int rc = ask(c, i, "get", json_pack("{s:s s:s}", "bucket", bucket, "key", key), &a);
@@ -555,6 +644,23 @@ static inline int get(struct cluster *c, unsigned int i, const char *bucket, con
 static inline int del(struct cluster *c, unsigned int i, const char *bucket, const char *key)
 {
 	return ask(c, i, "delete", json_pack("{s:s s:s}", "bucket", bucket, "key", key), NULL);
+}
+
+/* Is everything of the bucket the same at both nodes? */
+static inline bool copies_same(struct cluster *c, unsigned int i, unsigned int k,
+			       const char *bucket)
+{
+	json_t *a, *b;
+	bool same;
+
+	same = !ask(c, i, "dump", json_pack("{s:s}", "bucket", bucket), &a) &&
+	       !ask(c, k, "dump", json_pack("{s:s}", "bucket", bucket), &b);
+	if (!same)
+		return false;
+	same = json_equal(json_object_get(a, "entries"), json_object_get(b, "entries"));
+	json_decref(a);
+	json_decref(b);
+	return same;
 }
 
 /* A bucket's line in the status of node i: a new reference or NULL. */

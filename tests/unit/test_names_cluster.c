@@ -199,8 +199,8 @@ static void stopped_primary_is_not_stale(void **state)
 	assert_string_equal(got, v1);
 }
 
-/* The same for what a write is told: "there is no such object" is as much a word on the present as a
- * read is, and so is a condition that does not hold. */
+/* The same for what a write is told: "there is no such object" is as much a word on the present as
+ * a read is, and so is a condition that does not hold. */
 static void stopped_primary_refuses_nothing_stale(void **state)
 {
 	struct cluster *c = &cluster;
@@ -322,6 +322,133 @@ static void primary_lost_its_disk(void **state)
 	assert_int_equal(put(c, (unsigned int)primary, "photos", "k", v), 0);
 }
 
+/* ---- everything that a bucket keeps ---- */
+struct upload {
+	char key[8], id[33];
+	unsigned int parts;
+};
+
+static void random_write(struct cluster *c, struct upload *u, unsigned int *seed)
+{
+	unsigned int at = (unsigned int)rand_r(seed) % 3, mode = (unsigned int)rand_r(seed) % 3,
+		     number = 1 + (unsigned int)rand_r(seed) % 3;
+	char key[8], version[33];
+	json_t *a, *list;
+
+	snprintf(key, sizeof(key), "k%d", rand_r(seed) % 5);
+	new_version(version);
+	version[31] = '1';
+	switch (rand_r(seed) % 8) {
+	case 0:
+	case 1:
+		ask(c, at, "put",
+		    json_pack("{s:s s:s s:s s:i s:s s:[]}", "bucket", "photos", "key", key,
+			      "version", version, "mode", mode, "meta", "{\"a\":1}", "holders"),
+		    NULL);
+		break;
+	case 2:
+		ask(c, at, "delete",
+		    json_pack("{s:s s:s s:i}", "bucket", "photos", "key", key, "mode", mode), NULL);
+		break;
+	case 3:
+		ask(c, at, "delete",
+		    json_pack("{s:s s:s s:s s:i}", "bucket", "photos", "key", key, "version",
+			      "null", "mode", mode),
+		    NULL);
+		break;
+	case 4:
+		ask(c, at, "meta",
+		    json_pack("{s:s s:s s:s}", "bucket", "photos", "key", key, "meta", version),
+		    NULL);
+		break;
+	case 5:
+		if (u->id[0])
+			break;
+		strcpy(u->key, key);
+		u->parts = 0;
+		if (!ask(c, at, "upload", json_pack("{s:s s:s}", "bucket", "photos", "key", key),
+			 &a))
+			strcpy(u->id, text_of(a, "id"));
+		json_decref(a);
+		break;
+	case 6:
+		if (!u->id[0] || names_part_version(u->id, number, (uint16_t)rand_r(seed), version))
+			break;
+		if (!ask(c, at, "part",
+			 json_pack("{s:s s:s s:s s:s s:i s:[s]}", "bucket", "photos", "key", u->key,
+				   "id", u->id, "version", version, "number", (int)number,
+				   "holders", "ep-0"),
+			 NULL))
+			u->parts |= 1u << number;
+		break;
+	case 7:
+		if (!u->parts)
+			break;
+		list = json_array();
+		for (int i = 1; i <= 3; i++)
+			if (u->parts >> i & 1 && (rand_r(seed) % 4 || !json_array_size(list)))
+				json_array_append_new(list, json_integer(i));
+		ask(c, at, rand_r(seed) % 4 ? "complete" : "abort",
+		    json_pack("{s:s s:s s:s s:i s:o}", "bucket", "photos", "key", u->key, "id",
+			      u->id, "mode", mode, "parts", list),
+		    NULL);
+		memset(u, 0, sizeof(*u));
+		break;
+	}
+}
+
+static bool settled(struct cluster *c)
+{
+	int primary = role_of(c, 0, "photos", "primary"), second;
+
+	if (primary < 0 || outbox_of(c, (unsigned int)primary))
+		return false;
+	second = role_of(c, (unsigned int)primary, "photos", "secondary");
+	return second >= 0 && copies_same(c, (unsigned int)primary, (unsigned int)second, "photos");
+}
+
+/* Versions, markers, meta, uploads and parts are the same in the second copy, after it took over,
+ * and in a copy that was made anew. */
+static void everything_is_copied(void **state)
+{
+	struct cluster *c = &cluster;
+	struct upload u = { .parts = 0 };
+	unsigned int seed = (unsigned int)getpid(), primary;
+	char v[33];
+
+	(void)state;
+	printf("# seed %u\n", seed);
+	new_version(v);
+	assert_int_equal(put(c, 0, "photos", "k", v), 0);
+	for (int round = 0; round < 4; round++) {
+		for (int i = 0; i < 120; i++)
+			random_write(c, &u, &seed);
+		wait_until(20, settled(c));
+		primary = (unsigned int)role_of(c, 0, "photos", "primary");
+		if (round == 1) { /* a second copy made of nothing */
+			char path[160];
+			unsigned int second =
+				(unsigned int)role_of(c, primary, "photos", "secondary") %
+				NODES_MAX;
+
+			node_kill(c, second);
+			snprintf(path, sizeof(path), "%.64s/ep-%u/names", c->top, second);
+			unit_folder_remove(path);
+			node_start(c, second);
+		} else {
+			node_kill(c, primary);
+			wait_until(20, role_of(c, (primary + 1) % 3, "photos", "primary") !=
+					       (int)primary);
+			random_write(c, &u, &seed);
+			node_start(c, primary);
+		}
+		/* A primary notices with the next write that its second copy was lost. */
+		new_version(v);
+		assert_int_equal(put(c, primary, "photos", "k", v), 0);
+		wait_until(20, settled(c));
+	}
+}
+
 /* Who should hold the data and does not is told to get it, and is then a holder. */
 static void ideal_holder_fetches(void **state)
 {
@@ -408,6 +535,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(silent_registry, up3, down),
 		cmocka_unit_test_setup_teardown(no_second_copy_no_write, up2, down),
 		cmocka_unit_test_setup_teardown(primary_lost_its_disk, up3, down),
+		cmocka_unit_test_setup_teardown(everything_is_copied, up3, down),
 	};
 
 	if (argc == 7 && !strcmp(argv[1], "node"))
