@@ -241,6 +241,7 @@ net_peers     := ws_echo
 fuzz_registry := fuzz_registry_request
 
 fuzz_lib      :=
+fuzz_lib      += fuzz_policy
 fuzz_lib      += fuzz_token fuzz_tunnels
 fuzz_lib      += fuzz_http_range
 fuzz_lib      += fuzz_orca
