@@ -255,6 +255,21 @@ void table_print(struct table *t)
 	free(t);
 }
 
+bool cmd_parse_size(const char *text, uint64_t *out)
+{
+	static const char *const units[] = { "", "KiB", "MiB", "GiB", "TiB", "PiB" };
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	*out = strtoull(text, &end, 10);
+	for (unsigned int unit = 0; unit < sizeof(units) / sizeof(*units); unit++)
+		if (!strcmp(end, units[unit]) || (!unit && !strcmp(end, "B")))
+			return !errno && !__builtin_mul_overflow(*out, (uint64_t)1 << 10 * unit, out);
+	return false;
+}
+
 char *cmd_bytes(uint64_t bytes, char buf[16])
 {
 	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };

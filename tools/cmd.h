@@ -44,6 +44,7 @@ int cmd_du(const struct cmd *cmd, int argc, char **argv);
 int cmd_rm(const struct cmd *cmd, int argc, char **argv);
 int cmd_user(const struct cmd *cmd, int argc, char **argv);
 int cmd_token(const struct cmd *cmd, int argc, char **argv);
+int cmd_bucket(const struct cmd *cmd, int argc, char **argv);
 int cmd_group(const struct cmd *cmd, int argc, char **argv);
 int cmd_dataset(const struct cmd *cmd, int argc, char **argv);
 int cmd_upload(const struct cmd *cmd, int argc, char **argv);
@@ -100,6 +101,8 @@ char *cmd_bytes(uint64_t bytes, char buf[16]);	    /* "1.5 MiB" */
 char *cmd_duration(uint64_t seconds, char buf[16]); /* "3 h 20 m" */
 /* "90s", "5m", "1h", "7d"; 0 when malformed. */
 uint64_t cmd_parse_duration(const char *text);
+/* "500MiB", "2TiB", "7"; false when malformed. */
+bool cmd_parse_size(const char *text, uint64_t *out);
 
 /* Waits so many seconds, or for a key on a terminal; false when the user wants to go (q). */
 bool cmd_rest(unsigned int seconds);

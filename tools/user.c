@@ -190,11 +190,32 @@ static int set_password(struct registry *reg, const char *name, bool from_stdin,
 	return CMD_OK;
 }
 
+static int set_quota(const struct cmd *cmd, struct registry *reg, const char *name, const char *size,
+		     const struct user_flags *flags)
+{
+	struct bucket_quota quota = { 0, 0 };
+	int rc;
+
+	if ((strcmp(size, "none") && !cmd_parse_size(size, &quota.bytes)) ||
+	    (flags->objects && !cmd_parse_size(flags->objects, &quota.objects)))
+		return cmd_usage(cmd, "quota wants a name and a size such as 500MiB or 2TiB, or none; --objects a number");
+	rc = user_set_quota(reg, name, &quota);
+	if (rc)
+		return user_say_failure("set the quota of", name, rc);
+	if (flags->json)
+		return cmd_print_json(json_pack("{s:s, s:I, s:I}", "user", name, "bytes", (json_int_t)quota.bytes, "objects",
+						(json_int_t)quota.objects));
+	printf("%s: %s\n", name, quota.bytes || quota.objects ? "all buckets that it owns have this quota together" : "has no quota");
+	return CMD_OK;
+}
+
 static int run_words(const struct cmd *cmd, struct registry *reg, int n, char **words,
 		     const struct user_flags *flags)
 {
 	if (!strcmp(words[0], "list"))
 		return run_list(reg, flags->json);
+	if (!strcmp(words[0], "quota"))
+		return set_quota(cmd, reg, words[1], words[2], flags);
 	if (!strcmp(words[0], "key"))
 		return user_key_run(cmd, reg, n - 1, words + 1, flags);
 	if (!strcmp(words[0], "groups"))
@@ -210,6 +231,8 @@ static bool words_right(int n, char **words, const struct user_flags *flags)
 {
 	if (!strcmp(words[0], "list"))
 		return n == 1;
+	if (!strcmp(words[0], "quota"))
+		return n == 3;
 	if (!strcmp(words[0], "key"))
 		return n >= 2 && n <= 4;
 	if (!strcmp(words[0], "groups"))
@@ -227,6 +250,7 @@ int cmd_user(const struct cmd *cmd, int argc, char **argv)
 					{ "--expires", &flags.expires, NULL },
 					{ "--keep", &flags.keep, NULL },
 					{ "--note", &flags.note, NULL },
+					{ "--objects", &flags.objects, NULL },
 					{ "--profile", &flags.profile, NULL },
 					{ "--stdin", NULL, &flags.from_stdin },
 					{ "--none", NULL, &flags.none },

@@ -14,7 +14,7 @@ struct user_flags {
 	struct user_grant grant; /* NULL members: not given */
 	const char *scopes[SCOPES_MAX];
 	size_t nscopes;
-	const char *expires, *keep, *note, *profile;
+	const char *expires, *keep, *note, *profile, *objects;
 	bool from_stdin, none, json;
 };
 

@@ -4,7 +4,7 @@ _weir() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		words="up check status top trace weights filter drain rescue put get ls du rm media login logout whoami dataset upload sync catalogue audit group user token tunnel peers ca lab help --help --version"
+		words="up check status top trace weights filter drain rescue put get ls du rm media login logout whoami dataset upload sync catalogue audit bucket group user token tunnel peers ca lab help --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
@@ -72,7 +72,8 @@ _weir() {
 			[[ $cur != -* ]] && words+=" $(weir dataset list --json 2>/dev/null | sed -n 's/^ *"name": "\(.*\)",$/\1/p')" ;;
 		esac ;;
 	group) words="add set remove list --role --from --own-name --grant --no-grants -c --json --help" ;;
-	user) words="add key rotate revoke disable enable rm groups password list -c --rights --bucket --prefix --scope --expires --keep --note --profile --stdin --none --json --help" ;;
+	bucket) words="list show set add --public --quota --objects --owner --policy --acl --versioning --encrypt --browse -c --json --help" ;;
+	user) words="add key rotate revoke disable enable rm groups password quota list -c --rights --bucket --prefix --scope --expires --keep --note --profile --objects --stdin --none --json --help" ;;
 	token) words="-c --rights --bucket --prefix --ttl --json --help" ;;
 	tunnel)
 		case ${COMP_WORDS[2]} in

@@ -196,6 +196,16 @@ static const struct cmd commands[] = {
 	  "  --max N         so many lines (100)\n" CONFIG_HELP WHERE_HELP
 	  "\nexample: weir audit --on sales/ --result denied --since 7d\n",
 	  cmd_audit },
+	{ "bucket", "list, or show|set|add NAME", "Show and change what buckets are told to be",
+	  "  set NAME          --public yes|no     anybody may read its objects\n"
+	  "                    --quota SIZE|none   at most so much data; --objects N: so many objects\n"
+	  "                    --owner USER        who may change what it is\n"
+	  "                    --policy FILE|none  a bucket policy (JSON; - is standard input)\n"
+	  "                    --acl ACL           a canned ACL\n"
+	  "                    --versioning enabled|suspended, --encrypt yes|no, --browse yes|no\n"
+	  "  add NAME          --owner USER [--acl ACL]\n" CONFIG_HELP JSON_HELP
+	  "\nexample: weir bucket set photos --quota 50GiB --policy policy.json\n",
+	  cmd_bucket },
 	{ "group", "add|set|remove NAME, or list", "Manage groups: roles, rights, and who of a provider's",
 	  "  --role R        member, auditor (reads the audit log), steward (makes datasets) or admin\n"
 	  "  --from NAME     this group of the OpenID provider is in it; several times (default: of its "
@@ -213,6 +223,7 @@ static const struct cmd commands[] = {
 	  "(all)\n"
 	  "  groups NAME G…    these are the user's groups; --none: none\n"
 	  "  password NAME     asked for, or --stdin; --none: no password any more\n"
+	  "  quota NAME SIZE|none   for all buckets that the user owns; --objects N\n"
 	  "  key add NAME      another key; --scope L:B/P (several times), --bucket, --prefix,\n"
 	  "                    --rights: at most this; --expires T; --note TEXT; --profile P: as\n"
 	  "                    a section of ~/.aws/credentials\n"
