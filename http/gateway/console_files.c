@@ -19,6 +19,7 @@
 #define MODULES(X)                                                                                 \
 	X(api, "api.js")                                                                           \
 	X(audit, "audit.js")                                                                       \
+	X(buckets, "buckets.js")                                                                   \
 	X(charts, "charts.js")                                                                     \
 	X(console, "console.js")                                                                   \
 	X(datasets, "datasets.js")                                                                 \

@@ -91,6 +91,7 @@ void s3_policy_get_run(struct s3 *s3)
 		text = s3_out_policy_status(policy_is_public(s3->config->policy), &len);
 		s3_reply_xml(s3, 200, text, len);
 	} else if ((text = policy_text(s3, &len))) {
+		s3_seen_answer(s3, NULL, len);
 		s3_add_ids(s3);
 		s3->answered = true;
 		http_reply_owned(s3->req, 200, "application/json", text, len);

@@ -95,6 +95,37 @@ def keys(lab):
     check(made["id"] in {r["id"] for r in lab.get("root", "/_/keys?all=1").json["keys"]}, "who see it")
 
 
+def console(lab):
+    if not shutil.which("chromium"):
+        return
+    from console_driver import Console
+    with Console(f"http://127.0.0.1:{lab.port['gw0']}", TOP / "build/screens") as c:
+        c.b.open(c.base + "/")
+        c.js(f"sessionStorage.setItem('token', {json.dumps(lab.token['ada'])})")
+        c.reload("document.querySelector('h1')?.textContent === 'Datasets'", "the datasets")
+        c.open("#/buckets", "document.querySelectorAll('tbody tr').length === 1", "the buckets")
+        check(f"{len(KEYS)}" in c.text() and "ada" in c.text(), "the console has the bucket, its owner and what it holds", c.text())
+        c.look("buckets")
+        c.press("data", "main")
+        c.wait("document.querySelectorAll('section[aria-label=objects] tbody tr').length === 4", "the bucket's objects")
+        check("<b>&\"'.txt" in c.text() and "logs/" in c.text(), "a bucket has folders and objects; what keys say is text", c.text())
+        c.look("bucket")
+        c.press("logs/", "main")
+        c.wait("document.querySelectorAll('section[aria-label=objects] tbody tr').length === 3", "the folder")
+        check("deep/" in c.text() and "a.txt" not in c.text(), "a folder has what is in it", c.text())
+        c.press("with older versions", "main")
+        c.wait("location.hash.includes('versions=1') && document.querySelector('main').innerText.includes('null')", "versions")
+        c.look("versions")
+        c.press("no page for browsers", "main")
+        c.wait("document.querySelector('main').innerText.includes('let browsers see it')", "the other word")
+        check(until(lambda: not lab.get("ada", "/_/buckets/data").json["browse"], 5), "the owner ends the page there")
+        c.open("#/keys", "document.querySelectorAll('tbody tr').length === 1", "the keys")
+        check("WEIR" in c.text() and "weir user key add ada" in c.text(), "access keys, and how one is made", c.text())
+        c.look("keys")
+        said = c.complaints()
+        check(not said and not c.wrong, "no violation of the policy, labels, headings and contrast are as they must be", said + c.wrong)
+
+
 with Lab() as lab:
     lab.user("root", grants=[{"bucket": "*", "prefix": "", "rights": "rwdla"}])
     lab.user("ada", grants=[{"bucket": "data", "prefix": "", "rights": "rwdl"}])
@@ -108,4 +139,5 @@ with Lab() as lab:
     browse(lab)
     du(lab)
     keys(lab)
+    console(lab)
 finish()

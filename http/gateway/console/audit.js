@@ -5,7 +5,8 @@ import { get, isAtLeast, query } from './api.js';
 
 const PAGE = 100;
 const whats = ['', 'login', 'logout', 'device', 'token.create', 'token.end', 'upload', 'replace', 'download', 'delete', 'dataset.create', 'dataset.change', 'dataset.delete', 'people',
-  'object.get', 'object.put', 'object.list', 'object.delete'];
+  'object.get', 'object.put', 'object.list', 'object.delete', 'bucket.change', 's3.CreateBucket', 's3.DeleteBucket', 's3.PutBucketPolicy', 's3.PutBucketAcl', 's3.PutBucketVersioning',
+  's3.PutObject', 's3.GetObject', 's3.DeleteObject'];
 const results = ['', 'ok', 'denied', 'failed'];
 
 const select = (name, words, value) => h('select', { name }, words.map(w => h('option', { value: w, selected: w === value }, w || 'any')));

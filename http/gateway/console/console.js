@@ -10,6 +10,7 @@ import { datasets, dataset } from './datasets.js';
 import { uploads, upload } from './uploads.js';
 import { file } from './file.js';
 import { rules } from './rules.js';
+import { bucket, buckets, keys } from './buckets.js';
 import { audit } from './audit.js';
 import { peers, peersOf } from './peers.js';
 import { people } from './people.js';
@@ -26,6 +27,9 @@ const pages = [
   ['datasets/:name/files/:file', file, ':file'],
   ['uploads', uploads, 'Uploads', 'Uploads'],
   ['uploads/:id', upload, 'Upload'],
+  ['buckets', buckets, 'Buckets', 'Buckets'],
+  ['buckets/:name', bucket, ':name'],
+  ['keys', keys, 'Access keys'],
   ['machines', machines, 'Machines', 'Machines', () => isAtLeast('admin') || session.user === 'token'],
   ['peers', peers, 'Peers', 'Peers', () => isAtLeast('admin') || session.user === 'token'],
   ['peers/:asset', peersOf, ':asset'],
