@@ -346,7 +346,7 @@ bool users_sees(const struct users *u, const struct token_scope *scope, const ch
 	if (scope->via_gateway || users_bearer(u, scope) || !within_any(u, scope, bucket))
 		return false;
 	users_groups_held(u, scope, groups);
-	if ((b && !strcmp(b->owner, scope->user)) || (dataset && dataset_rights(scope, groups, dataset)) ||
+	if ((b && !dataset && !strcmp(b->owner, scope->user)) || (dataset && dataset_rights(scope, groups, dataset)) ||
 	    (!scope->provider && names_bucket(json_object_get(users_active(u, scope->user), "grants"), bucket)) ||
 	    users_role_held(u, scope, groups) == ROLE_ADMIN)
 		return true;

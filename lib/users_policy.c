@@ -145,6 +145,15 @@ static bool may_bearer(const struct users *u, const struct token_scope *scope, c
 	return given(q, who);
 }
 
+/* The owner of a dataset is said by the dataset: its bucket was made by whoever uploaded first. */
+static bool is_owner(const struct users *u, const struct question *q, const char *user)
+{
+	const json_t *dataset = q->dataset ? json_object_get(u->known[DATASETS], q->ask.bucket) : NULL;
+	const char *owner = dataset ? users_text(dataset, "owner") : q->bucket ? q->bucket->owner : "";
+
+	return *owner && !strcmp(owner, user);
+}
+
 static bool decide(struct users *u, const struct token_scope *scope, const struct policy_ask *ask)
 {
 	struct policy_who who = { "", "", false }, nobody = who;
@@ -161,7 +170,7 @@ static bool decide(struct users *u, const struct token_scope *scope, const struc
 	bearer = *scope->user && !users_bearer(u, scope);
 	if (bearer) {
 		users_groups_held(u, scope, groups);
-		who = (struct policy_who){ scope->user, groups, q.bucket && !strcmp(q.bucket->owner, scope->user) };
+		who = (struct policy_who){ scope->user, groups, is_owner(u, &q, scope->user) };
 	}
 	if (bearer && about_policy(&q) && may_config(u, scope, &who))
 		return users_within(u, scope, q.right, ask->bucket, NULL);

@@ -324,6 +324,13 @@ def gateway_rows():
         g("GET", "/_/peers/groups?asset=sales/film", LISTERS, {200}),
         g("GET", "/_/peers/top", LISTERS, {200}),
         g("POST", "/_/peers/switch", LISTERS, {400}, body='{"asset":"sales/film","mode":"maybe"}'),
+        # buckets: who may list sees one, who owns it (a dataset's: the dataset's owner) changes it
+        g("GET", "/_/buckets", LIVING, {200}),
+        g("GET", "/_/buckets/sales", READERS, {200}),
+        g("POST", "/_/buckets/sales", OWNERS | {"no delete"}, {400}, body="{}"),
+        g("GET", "/_/buckets/sales/objects", READERS, {200}),
+        g("GET", "/_/buckets/other/objects", {"other", "admin"}, {200, 404}),
+        g("GET", "/_/keys", LIVING, {200}),
         # what is there to play: each hears of what they may read
         g("GET", "/_/media", LIVING | {"nobody"}, {200}),
         g("POST", "/_/media/sales/film", WRITERS, {400}, body="{}"),

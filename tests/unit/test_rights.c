@@ -530,6 +530,11 @@ static void test_policy_dataset(void **state)
 	assert_false(asks("mia", "s3:GetObject", "sales", ".weir/a.csv/manifest.json"));
 	assert_false(asks("olga", "s3:DeleteObject", "sales", "a.csv"));
 	assert_true(asks("olga", "s3:PutObject", "sales", "a.csv"));
+	/* whoever uploaded first owns no dataset */
+	put(REG_BUCKETS "sales", "{\"name\":\"sales\",\"public\":false,\"owner\":\"wanda\"}");
+	eventually(!asks("mia", "s3:GetObject", "sales", "a.csv"));
+	assert_false(asks("wanda", "s3:PutBucketPolicy", "sales", NULL));
+	assert_true(asks("olga", "s3:PutBucketPolicy", "sales", NULL));
 	policy("sales", "");
 	eventually(!asks("mia", "s3:GetObject", "sales", "a.csv"));
 }
