@@ -68,7 +68,7 @@ store_src    += http/store/segments_round.c
 store_src    += http/store/upload.c
 store_src    += http/store/s3.c http/store/s3_attributes.c http/store/s3_auth.c http/store/s3_body.c http/store/s3_bucket.c http/store/s3_copy.c http/store/s3_delete.c http/store/s3_get.c
 store_src    += http/store/s3_list.c http/store/s3_meta.c http/store/s3_put.c http/store/s3_reply.c http/store/s3_seen.c http/store/s3_send.c http/store/s3_table.c
-store_src    += http/store/s3_tagging.c http/store/source.c
+store_src    += http/store/s3_tagging.c http/store/sealed.c
 store_src    += http/store/parts.c http/store/s3_config.c http/store/s3_multipart.c http/store/s3_part.c
 store_src    += http/store/names.c http/store/names_apply.c http/store/names_bucket.c http/store/names_call.c
 store_src    += http/store/names_copy.c http/store/names_db.c http/store/names_hash.c http/store/names_http.c http/store/names_index.c http/store/names_nodes.c
@@ -188,7 +188,7 @@ unit_s3       += test_s3_awschunked test_s3_checksum test_s3_sigv4
 
 unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement test_store_segments
-unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op test_names_upgrade test_store_contract
+unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op test_names_upgrade test_store_contract test_store_sealed
 
 unit_gateway  := test_carry test_neighbours test_rank
 

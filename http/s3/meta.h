@@ -30,6 +30,7 @@
 #define S3_META_KIND	 "ct"
 #define S3_META_ACL	 "a"
 #define S3_META_KEY	 "k"
+#define S3_META_KEY_PARTS "parts" /* of an object of parts, each of which has a key of its own, and of its upload */
 
 /* The standard headers that are kept: in which member, under which name they come and go. Ends with NULL. */
 struct s3_meta_header {

@@ -76,7 +76,8 @@ struct http_cached *told_small(struct endpoint *ep, struct held *held, const str
 void told_add(struct http_req *req, const struct told *told)
 {
 	http_add_header(req, "ETag", told->etag);
-	http_add_header(req, "X-Weir-Sha256", told->sha);
+	if (told->sha[0])
+		http_add_header(req, "X-Weir-Sha256", told->sha);
 	http_add_header(req, "Accept-Ranges", "bytes");
 	media_cors_add(req);
 	if (cache_of(told))
@@ -88,7 +89,10 @@ void told_add(struct http_req *req, const struct told *told)
 void told_fill(struct told *out, struct endpoint *ep, const char *bucket, const struct name_entry *entry)
 {
 	out->media = media_type_of(entry->key);
-	names_etag(entry->sha256, out->etag);
-	hex_encode(entry->sha256, 32, out->sha);
+	names_entry_etag(entry, out->etag);
+	if (entry->nparts)
+		out->sha[0] = '\0';
+	else
+		hex_encode(entry->sha256, 32, out->sha);
 	out->open = out->media->cache[1] && users_bucket_public(ep->users, bucket);
 }

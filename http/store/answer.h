@@ -12,7 +12,8 @@
 #define TOLD_SMALL_MAX 65536 /* bytes of an object that is kept as a ready answer while it is open */
 
 struct told {
-	char etag[35], sha[65];
+	char etag[NAMES_ETAG_MAX + 3];
+	char sha[65]; /* "": not known (an object of parts) */
 	const struct media_type *media;
 	bool open; /* of a public bucket; asked for types alone that say something of caches */
 };

@@ -14,6 +14,7 @@
 #include "http/store/dataset.h"
 #include "http/store/list.h"
 #include "http/store/object.h"
+#include "http/store/parts.h"
 #include "http/store/put.h"
 #include "http/store/quota.h"
 #include "http/store/reader.h"
@@ -26,6 +27,7 @@ struct call {
 	bool failed;
 	struct upload *upload;
 	struct reader *reader;
+	struct parts_answer *parts; /* of an object of parts, or encrypted */
 	struct token_scope who;
 	uint64_t bytes; /* of the body */
 };
@@ -50,6 +52,7 @@ static void call_done(struct http_req *req, void *arg)
 		return;
 	upload_end(call->upload);
 	reader_detach(call->reader);
+	parts_detach(call->parts);
 	if (call->failed)
 		atomic_fetch_add(&ep->counts.failed, 1);
 	free(call);
@@ -278,6 +281,11 @@ static void serve(struct endpoint *ep, struct http_req *req, const char *bucket,
 	dataset_audit(ep, req, &call->who,
 		      &(struct audit_object){ "object.get", bucket, entry->key, "ok", NULL,
 					      job.head ? 0 : job.len });
+	if (parts_needed(entry)) {
+		told_add(req, &told);
+		parts_reply(ep, req, bucket, entry, &job, &call->parts);
+		return;
+	}
 	rc = held_get(ep->held, &job.version, &held);
 	if (!rc) {
 		serve_local(ep, req, held, &job, &told);
@@ -322,7 +330,7 @@ static bool get_hot(struct endpoint *ep, struct http_req *req, const char *bucke
 	held = held_hot(ep->held, &v);
 	if (!held)
 		return false;
-	hot = held_attached(held) || held_ready(held, 0, entry.size);
+	hot = !parts_needed(&entry) && (held_attached(held) || held_ready(held, 0, entry.size));
 	if (hot)
 		serve(ep, req, bucket, &entry);
 	held_put(held);

@@ -8,16 +8,20 @@
 #include "http/store/parts.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "http/s3/meta.h"
 #include "http/store/repair.h"
+#include "http/store/sealed.h"
 #include "http/store/version.h"
 #include "lib/log.h"
 
 struct piece {
 	struct version version;
-	uint64_t first, len; /* of the version's bytes */
+	uint64_t first, len; /* of the version's bytes, as they are stored */
+	struct opener *opener; /* NULL: they are plain */
 	unsigned int nholders;
 	char (*holders)[CONF_NAME_MAX];
 };
@@ -26,6 +30,7 @@ struct parts {
 	struct endpoint *ep;
 	struct piece *pieces;
 	size_t npieces, room, at;
+	bool sealed;  /* the object: pieces have keys in their meta */
 	uint64_t pos; /* in pieces[at] */
 	struct held_cursor *cursor;
 	struct relay *relay;
@@ -45,6 +50,42 @@ struct wanted {
 	uint64_t at;	     /* where the next part begins */
 	unsigned int last;
 };
+
+bool parts_sealed(const struct name_entry *entry)
+{
+	json_t *meta;
+	bool sealed;
+
+	if (!entry->meta_len || !strstr(entry->meta, "\"" S3_META_KEY "\":"))
+		return false;
+	meta = s3_meta_read(entry->meta); /* user metadata may look like it */
+	sealed = s3_meta_text(meta, S3_META_KEY) != NULL;
+	json_decref(meta);
+	return sealed;
+}
+
+/* The piece's bytes are opened when they are read: first and len become those of what is stored. */
+static int open_sealed(struct parts *s, struct piece *p, const struct name_entry *entry)
+{
+	json_t *meta = s3_meta_read(entry->meta_len ? entry->meta : "");
+	const char *text = s3_meta_text(meta, S3_META_KEY);
+	char about[SEALED_ABOUT];
+	uint8_t key[SEALED_KEY];
+	long n = SEALED_KEY;
+
+	if (text)
+		n = users_unseal(s->ep->users, sealed_about(&p->version, about), text, key, sizeof(key));
+	json_decref(meta);
+	if (!text)
+		return 0; /* a part that was put before encryption was asked for */
+	if (n == SEALED_KEY)
+		p->opener = opener_new(key, &p->version, entry->size, p->first, p->len, &p->first, &p->len);
+	OPENSSL_cleanse(key, sizeof(key));
+	if (n != SEALED_KEY)
+		log_limited(LOG_LEVEL_ERROR, 10, "the key of an encrypted object cannot be opened: %s",
+			    n < 0 ? strerror((int)-n) : "its length is wrong");
+	return n != SEALED_KEY ? -EKEYREJECTED : p->opener ? 0 : -ENOMEM;
+}
 
 static int add_piece(struct parts *s, const struct name_entry *entry, uint64_t first, uint64_t len)
 {
@@ -68,7 +109,7 @@ static int add_piece(struct parts *s, const struct name_entry *entry, uint64_t f
 		return -ENOMEM;
 	memcpy(p->holders, entry->holders, entry->nholders * sizeof(*p->holders));
 	s->npieces++;
-	return 0;
+	return s->sealed ? open_sealed(s, p, entry) : 0;
 }
 
 static int take_part(void *arg, const char *bucket, const struct name_entry *part)
@@ -97,7 +138,7 @@ static int find_parts(struct parts *s, const char *bucket, const struct name_ent
 	while (!rc && more && w.at < w.end) {
 		unsigned int before = w.last;
 
-		rc = names_parts(s->ep->names, bucket, entry->version, w.last, 0, false, take_part, &w, &more);
+		rc = names_parts(s->ep->names, bucket, entry->version, w.last, 0, s->sealed, take_part, &w, &more);
 		if (!rc && w.last == before)
 			break; /* nothing came */
 	}
@@ -191,26 +232,53 @@ static ssize_t read_piece(struct parts *s, char *buf, size_t max)
 	return n == HTTP_READ_END ? HTTP_READ_FAIL : n; /* too short */
 }
 
-ssize_t parts_read(struct parts *s, char *buf, size_t max)
+/* Stored bytes; 0 at the piece's end. */
+static ssize_t read_stored(void *arg, char *buf, size_t max)
 {
-	const struct piece *p;
+	struct parts *s = arg;
+	uint64_t left = s->pieces[s->at].len - s->pos;
 	ssize_t n;
 
-	if (s->at == s->npieces)
-		return HTTP_READ_END;
-	p = &s->pieces[s->at];
-	if (!s->cursor && !s->relay && begin_piece(s))
+	if (!left)
+		return 0;
+	n = read_piece(s, buf, max < left ? max : (size_t)left);
+	if (n > 0)
+		s->pos += (uint64_t)n;
+	return n;
+}
+
+static ssize_t read_next(struct parts *s, char *buf, size_t max)
+{
+	struct opener *opener = s->pieces[s->at].opener;
+	ssize_t n;
+
+	if (!opener)
+		return read_stored(s, buf, max);
+	n = opener_read(opener, buf, max, read_stored, s);
+	if (n == OPENER_BAD) {
+		log_limited(LOG_LEVEL_ERROR, 30, "an encrypted block is not what was stored: a read is cut");
 		return HTTP_READ_FAIL;
-	n = read_piece(s, buf, max < p->len - s->pos ? max : (size_t)(p->len - s->pos));
-	if (n <= 0)
-		return n;
-	s->pos += (uint64_t)n;
-	if (s->pos == p->len) {
+	}
+	return n;
+}
+
+ssize_t parts_read(struct parts *s, char *buf, size_t max)
+{
+	while (s->at < s->npieces) {
+		ssize_t n;
+
+		if (!s->cursor && !s->relay && begin_piece(s))
+			return HTTP_READ_FAIL;
+		n = read_next(s, buf, max);
+		if (n)
+			return n;
 		end_piece(s);
+		opener_free(s->pieces[s->at].opener);
+		s->pieces[s->at].opener = NULL;
 		s->at++;
 		s->pos = 0;
 	}
-	return n;
+	return HTTP_READ_END;
 }
 
 /* ---- open, close ---- */
@@ -229,6 +297,7 @@ int parts_open(struct parts **out, struct endpoint *ep, const char *bucket, cons
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
 	s->ep = ep;
+	s->sealed = parts_sealed(entry);
 	s->wake = wake;
 	s->arg = arg;
 	if (len && entry->nparts)
@@ -258,8 +327,10 @@ void parts_free(struct parts *s)
 	if (!s)
 		return;
 	end_piece(s);
-	for (size_t i = 0; i < s->npieces; i++)
+	for (size_t i = 0; i < s->npieces; i++) {
+		opener_free(s->pieces[i].opener);
 		free(s->pieces[i].holders);
+	}
 	free(s->pieces);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->changed);
@@ -358,7 +429,7 @@ static bool reply_file(struct endpoint *ep, struct http_req *req, const struct p
 	struct held *held = NULL;
 	bool sent = false;
 
-	if (s->npieces != 1 || !s->cursor || held_get(ep->held, &p->version, &held))
+	if (s->npieces != 1 || p->opener || !s->cursor || held_get(ep->held, &p->version, &held))
 		return false;
 	if (held_ready(held, p->first, p->len)) {
 		one.version = p->version;

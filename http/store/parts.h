@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * parts.h -- the bytes of an object as one stream, whatever it is made of and wherever it lies: one version or the
- * parts of a multipart upload, each from this disk or from a holder; a damaged block is taken over by another copy at
+ * parts of a multipart upload, encrypted or not, each from this disk or from a holder; a damaged block is taken over by another copy at
  * its byte.
  */
 #ifndef WEIR_STORE_PARTS_H
@@ -12,9 +12,17 @@
 
 struct parts;
 
+/* Is it kept encrypted? entry with its meta. */
+bool parts_sealed(const struct name_entry *entry);
+/* Must it be read by parts_…, because what lies on disk as its version is not its bytes? */
+static inline bool parts_needed(const struct name_entry *entry)
+{
+	return entry->nparts || parts_sealed(entry);
+}
+
 /* Bytes [first, first + len) of what an entry names (an object, a part). wake(arg) is called when a read that got
  * HTTP_READ_LATER should be tried again; NULL: reads block instead. Blocks (worker threads). 0, -ENOENT (a part is
- * missing, nobody holds it), -ERANGE, or -errno. */
+ * missing, nobody holds it), -ERANGE, -EKEYREJECTED (its key cannot be opened), or -errno. */
 int parts_open(struct parts **out, struct endpoint *ep, const char *bucket, const struct name_entry *entry, uint64_t first,
 		uint64_t len, void (*wake)(void *arg), void *arg);
 /* As http_read_fn, in order. */
@@ -27,7 +35,7 @@ void parts_free(struct parts *s); /* accepts NULL */
 int parts_find(struct endpoint *ep, const char *bucket, const struct name_entry *entry, unsigned int number, uint64_t *first,
 		uint64_t *len);
 
-/* Answers a GET or HEAD of an object of parts with job's range, as reader_reply_local() and reader_reply_relay() do of
+/* Answers a GET or HEAD of an object of parts, or an encrypted one, with job's range, as reader_reply_local() and reader_reply_relay() do of
  * one version: job->version and its holders are not looked at. On a worker. *kept goes to parts_detach() in `done`. */
 struct parts_answer;
 enum http_next parts_reply(struct endpoint *ep, struct http_req *req, const char *bucket, const struct name_entry *entry,

@@ -132,14 +132,15 @@ static bool wants_bucket(const struct s3 *s3)
 	return s3->op->level != S3_SERVICE && s3->op->op != S3_OP_CreateBucket;
 }
 
-/* The bucket came a moment ago, or there is none: the registry knows. */
+/* The bucket came a moment ago, or there is none: the registry knows. Or begin asks names. */
 static void begin_work(struct http_req *req, void *arg)
 {
 	struct s3 *s3 = http_state(req);
 	enum s3_error error = S3_OK;
 
 	(void)arg;
-	s3->config = s3_bucket_find(s3->ep, s3->bucket);
+	if (!s3->config)
+		s3->config = s3_bucket_find(s3->ep, s3->bucket);
 	if (!s3->config)
 		error = S3_NO_SUCH_BUCKET;
 	if (!error)
@@ -166,7 +167,7 @@ static enum http_next begin(struct http_req *req, void *arg, bool inside)
 		error = s3_identify(s3);
 	if (!error && !s3->answered && *s3->bucket) {
 		s3->config = users_bucket(s3->ep->users, s3->bucket);
-		if (!s3->config && wants_bucket(s3))
+		if (wants_bucket(s3) && (!s3->config || (s3->handler && s3->handler->waits)))
 			return http_work(req, begin_work, NULL);
 	}
 	if (!error && !s3->answered)

@@ -25,6 +25,7 @@
 #include "http/s3/xml_in.h"
 #include "http/s3/xml_out.h"
 #include "http/store/endpoint.h"
+#include "http/store/sealed.h"
 #include "http/store/upload.h"
 #include "lib/bucket.h"
 #include "lib/policy.h"
@@ -37,13 +38,15 @@ struct s3;
 
 /* How an operation is done. */
 struct s3_handler {
-	/* On the pool thread, when the request may be done and its body is wanted; may be NULL. S3_OK: goes on, or it answered
+	/* On the pool thread (or see waits), when the request may be done and its body is wanted; may be NULL. S3_OK: goes on, or it answered
 	 * by a reply function; else the error is answered (s3->fault). Must not block. */
 	enum s3_error (*begin)(struct s3 *s3);
 	/* On a worker, after the body was found right: answers. NULL: begin did. */
 	void (*run)(struct s3 *s3);
 	/* The rights are the operation's own matter (DeleteObjects: of each key). */
 	bool asks;
+	/* begin asks names: it is called on a worker. */
+	bool waits;
 };
 extern const struct s3_handler s3_handlers[S3_OPS_N]; /* no run and no begin: NotImplemented */
 
@@ -56,6 +59,8 @@ struct s3_payload {
 	size_t len, room;
 	/* streamed: data */
 	struct upload *upload;
+	struct sealer *sealer; /* NULL: kept as it is */
+	char sealed_key[SEALED_TEXT_MAX(SEALED_KEY)]; /* for the meta */
 	uint64_t max;	     /* bytes that it may have */
 	struct checksums *sums;
 	unsigned int kinds;  /* bits of those that sums computes */
@@ -89,6 +94,7 @@ struct s3 {
 	struct parts_answer *parts; /* of an object of parts */
 	bool inside;   /* carried by a gateway */
 	bool answered; /* by a function below */
+	bool encrypt;  /* what is stored, whatever the headers say */
 	bool denied;   /* but the object's own ACL may allow it */
 	bool failed;   /* our fault, for the counter */
 	struct {
@@ -114,6 +120,8 @@ const struct bucket *s3_bucket_find(struct endpoint *ep, const char *bucket);
 enum s3_error s3_body_expect(struct s3 *s3, uint64_t max);
 /* Where data go: body.upload is made. NULL version: a new one. */
 enum s3_error s3_body_store(struct s3 *s3, const struct version *version);
+/* Payload that was decoded already. */
+enum s3_error s3_body_take(struct s3 *s3, const char *data, size_t len);
 enum s3_error s3_body_add(struct s3 *s3, const char *data, size_t len);
 /* On a worker: is it complete, and all that was said of it true? Fills what stands last in s3_body; data are sealed, not
  * stored. */
@@ -152,7 +160,7 @@ void s3_seen_done(struct s3 *s3);
 /* Content-Type, …, x-amz-meta-…, x-amz-tagging, x-amz-acl of the request. *out is the caller's. */
 enum s3_error s3_meta_of_request(struct s3 *s3, json_t **out);
 enum s3_error s3_meta_store(struct s3 *s3, const json_t *meta, struct name_entry *entry);
-/* The checksum that s3_body_check() found. */
+/* The checksum that s3_body_check() found, and the sealed key of what was stored encrypted. */
 void s3_meta_checksum(const struct s3 *s3, json_t *meta);
 /* NULL without memory, or when it is damaged (answered as an internal error by the caller). */
 json_t *s3_meta_of_entry(const struct name_entry *entry);
@@ -161,6 +169,7 @@ const char *s3_meta_answer(struct s3 *s3, const struct name_entry *entry, const 
 /* {"CRC32": …} of meta as XML and headers name it; algorithm "": none. */
 struct s3_checksum_text s3_meta_checksum_text(const json_t *meta);
 void s3_add_checksum(struct s3 *s3, const json_t *meta);
+void s3_add_encryption(struct s3 *s3, const json_t *meta); /* x-amz-server-side-encryption, when it is */
 void s3_add_version(struct s3 *s3, const struct name_entry *entry); /* x-amz-version-id, when the bucket is versioned */
 
 /* ---- naming ---- */

@@ -4,6 +4,7 @@
  * its end compared with all that the client said of it.
  */
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -18,7 +19,7 @@
 
 static bool is_data(const struct s3 *s3)
 {
-	return s3->op->body == S3_BODY_DATA;
+	return s3->op->body == S3_BODY_DATA || s3->body.upload; /* copies have data, too */
 }
 
 static bool is_stream(const struct s3 *s3)
@@ -147,20 +148,47 @@ enum s3_error s3_body_expect(struct s3 *s3, uint64_t max)
 	return S3_OK;
 }
 
+/* A key of its own for the version, sealed by the installation's. */
+static enum s3_error begin_sealing(struct s3 *s3)
+{
+	struct s3_payload *body = &s3->body;
+	char about[SEALED_ABOUT];
+	uint8_t key[SEALED_KEY];
+	struct version v;
+	int rc;
+
+	upload_version(body->upload, &v);
+	random_bytes(key, sizeof(key));
+	rc = users_seal(s3->ep->users, sealed_about(&v, about), key, sizeof(key), body->sealed_key,
+			sizeof(body->sealed_key));
+	if (!rc)
+		body->sealer = sealer_new(key, &v);
+	OPENSSL_cleanse(key, sizeof(key));
+	if (rc == -ENOKEY)
+		return s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, "The installation's sealing key is not here yet; try again.");
+	return body->sealer ? S3_OK : s3_fault(&s3->fault, S3_INTERNAL, NULL);
+}
+
 enum s3_error s3_body_store(struct s3 *s3, const struct version *version)
 {
 	struct s3_payload *body = &s3->body;
+	bool encrypt = s3->encrypt || s3_header(s3, "x-amz-server-side-encryption") || (s3->config && s3->config->encrypt);
+	uint64_t announced = encrypt && body->want != UINT64_MAX ? sealed_size(body->want) : body->want;
 	char why[QUOTA_WHY];
 	int rc;
 
-	if (s3_header(s3, "x-amz-server-side-encryption") || (s3->config && s3->config->encrypt))
-		return s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "Encryption at rest is not implemented yet.");
 	if (body->want != UINT64_MAX && quota_begin(s3->ep, s3->bucket, body->want, why))
 		return s3_fault(&s3->fault, S3_QUOTA_EXCEEDED, "%s", why);
+	rc = upload_new(&body->upload, s3->ep, s3->bucket, s3->key, announced, version);
+	if (rc)
+		return s3_store_error(s3, rc);
+	if (encrypt) {
+		body->kinds |= 1u << CHECKSUM_SHA256;
+		return begin_sealing(s3);
+	}
 	body->sha_by_upload = true;
 	body->kinds &= ~(1u << CHECKSUM_SHA256);
-	rc = upload_new(&body->upload, s3->ep, s3->bucket, s3->key, body->want, version);
-	return rc ? s3_store_error(s3, rc) : S3_OK;
+	return S3_OK;
 }
 
 /* ---- the bytes ---- */
@@ -182,7 +210,12 @@ static enum s3_error gather(struct s3_payload *body, const char *data, size_t le
 	return S3_OK;
 }
 
-static enum s3_error take_payload(struct s3 *s3, const char *data, size_t len)
+static int keep_sealed(void *upload, const void *data, size_t len)
+{
+	return upload_add(upload, data, len);
+}
+
+enum s3_error s3_body_take(struct s3 *s3, const char *data, size_t len)
 {
 	struct s3_payload *body = &s3->body;
 	int rc;
@@ -199,7 +232,8 @@ static enum s3_error take_payload(struct s3 *s3, const char *data, size_t len)
 		checksums_add(body->sums, data, len);
 	if (!is_data(s3))
 		return s3->op->body == S3_BODY_NONE ? S3_OK : gather(body, data, len);
-	rc = upload_add(body->upload, data, len);
+	rc = body->sealer ? sealer_add(body->sealer, data, len, keep_sealed, body->upload)
+			  : upload_add(body->upload, data, len);
 	return rc ? s3_store_error(s3, rc) : S3_OK;
 }
 
@@ -208,7 +242,7 @@ enum s3_error s3_body_add(struct s3 *s3, const char *data, size_t len)
 	enum s3_error error = S3_OK;
 
 	if (!s3->body.chunked)
-		return take_payload(s3, data, len);
+		return s3_body_take(s3, data, len);
 	while (!error && len) {
 		const char *piece;
 		size_t used, n;
@@ -217,7 +251,7 @@ enum s3_error s3_body_add(struct s3 *s3, const char *data, size_t len)
 		if (error)
 			return s3_fault(&s3->fault, error, NULL);
 		if (n)
-			error = take_payload(s3, piece, n);
+			error = s3_body_take(s3, piece, n);
 		data += used;
 		len -= used;
 	}
@@ -252,10 +286,13 @@ static enum s3_error find_sha256(struct s3 *s3)
 {
 	struct s3_payload *body = &s3->body;
 	uint8_t sum[CHECKSUM_MAX];
-	int rc;
+	int rc = 0;
 
 	if (body->upload) {
-		rc = upload_seal(body->upload, &body->size, body->sha_by_upload ? body->sha256 : sum);
+		if (body->sealer)
+			rc = sealer_end(body->sealer, keep_sealed, body->upload);
+		if (!rc)
+			rc = upload_seal(body->upload, &body->size, body->sha_by_upload ? body->sha256 : sum);
 		if (rc)
 			return s3_store_error(s3, rc);
 	}
@@ -326,6 +363,7 @@ void s3_body_free(struct s3 *s3)
 {
 	awschunked_free(s3->body.chunked);
 	checksums_free(s3->body.sums);
+	sealer_free(s3->body.sealer);
 	upload_end(s3->body.upload);
 	free(s3->body.text);
 }

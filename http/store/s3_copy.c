@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/store/parts.h"
 #include "http/store/s3_ops.h"
-#include "http/store/source.h"
 #include "lib/hash.h"
+
+#define COPY_PIECE (256u << 10)
 
 /* ---- where from ---- */
 
@@ -130,13 +132,28 @@ static enum s3_error choose_kind(struct s3 *s3, const json_t *old)
 	return S3_OK;
 }
 
-static int take_piece(void *arg, const void *data, size_t len)
+static enum s3_error copy_bytes(struct s3 *s3, const struct s3_source *source, uint64_t first, uint64_t len)
 {
-	struct s3 *s3 = arg;
+	enum s3_error error = S3_OK;
+	struct parts *parts;
+	ssize_t n = 0;
+	char *buf;
+	int rc;
 
-	checksums_add(s3->body.sums, data, len);
-	s3->body.got += len;
-	return upload_add(s3->body.upload, data, len);
+	rc = parts_open(&parts, s3->ep, source->bucket, &source->entry, first, len, NULL, NULL);
+	if (rc == -ENOMEM || rc == -EKEYREJECTED)
+		return s3_fault(&s3->fault, S3_INTERNAL, NULL);
+	if (rc)
+		return s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE,
+				"No endpoint that holds the source can be reached now; try again.");
+	buf = malloc(COPY_PIECE);
+	while (buf && !error && (n = parts_read(parts, buf, COPY_PIECE)) > 0)
+		error = s3_body_take(s3, buf, (size_t)n);
+	free(buf);
+	parts_free(parts);
+	if (!error && (!buf || n != HTTP_READ_END || s3->body.got != len))
+		error = s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, "The source could not be read to its end; try again.");
+	return error;
 }
 
 enum s3_error s3_source_copy(struct s3 *s3, const struct s3_source *source, const json_t *old, uint64_t first, uint64_t len,
@@ -144,9 +161,8 @@ enum s3_error s3_source_copy(struct s3 *s3, const struct s3_source *source, cons
 {
 	struct s3_payload *body = &s3->body;
 	enum s3_error error;
-	int rc;
 
-	body->want = len;
+	body->want = body->max = len;
 	body->got = 0;
 	body->has_md5 = false;
 	s3->sig.payload = SIGV4_UNSIGNED; /* the request's own body was looked at before */
@@ -163,12 +179,9 @@ enum s3_error s3_source_copy(struct s3 *s3, const struct s3_source *source, cons
 	body->sums = checksums_new(body->kinds);
 	if (!body->sums)
 		return s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, NULL);
-	rc = source_read(s3->ep, source->bucket, &source->entry, first, len, take_piece, s3);
-	if (rc == -EAGAIN)
-		return s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE,
-				"No endpoint that holds the source can be reached now; try again.");
-	if (rc)
-		return s3_store_error(s3, rc);
+	error = copy_bytes(s3, source, first, len);
+	if (error)
+		return error;
 	return s3_body_check(s3);
 }
 
@@ -220,6 +233,7 @@ void s3_copy_run(struct s3 *s3)
 		sum = s3_meta_checksum_text(meta);
 		text = s3_out_copy("CopyObjectResult", s3_etag(entry, etag), entry->modified, &sum, &len);
 		s3_add_version(s3, entry);
+		s3_add_encryption(s3, meta);
 		s3_reply_xml(s3, 200, text, len);
 	}
 	json_decref(meta);

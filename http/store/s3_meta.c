@@ -84,6 +84,8 @@ void s3_meta_checksum(const struct s3 *s3, json_t *meta)
 	if (s3->body.has_kind)
 		json_object_set_new(meta, S3_META_CHECKSUM,
 				    json_pack("{s:s}", checksum_name(s3->body.kind), s3->body.checksum));
+	if (s3->body.sealed_key[0])
+		json_object_set_new(meta, S3_META_KEY, json_string(s3->body.sealed_key));
 }
 
 enum s3_error s3_meta_store(struct s3 *s3, const json_t *meta, struct name_entry *entry)
@@ -121,6 +123,12 @@ void s3_add_version(struct s3 *s3, const struct name_entry *entry)
 {
 	if (!entry->null_version || (s3->config && s3->config->versioning != VERSIONING_OFF))
 		http_add_header(s3->req, "x-amz-version-id", s3_version_text(entry));
+}
+
+void s3_add_encryption(struct s3 *s3, const json_t *meta)
+{
+	if (json_object_get(meta, S3_META_KEY))
+		http_add_header(s3->req, "x-amz-server-side-encryption", "AES256");
 }
 
 void s3_add_checksum(struct s3 *s3, const json_t *meta)
@@ -192,7 +200,6 @@ const char *s3_meta_answer(struct s3 *s3, const struct name_entry *entry, const 
 		snprintf(text, sizeof(text), "%zu", json_object_size(json_object_get(meta, S3_META_TAGS)));
 		http_add_header(s3->req, "x-amz-tagging-count", text);
 	}
-	if (json_object_get(meta, S3_META_KEY))
-		http_add_header(s3->req, "x-amz-server-side-encryption", "AES256");
+	s3_add_encryption(s3, meta);
 	return type ? type : TYPE_DEFAULT;
 }

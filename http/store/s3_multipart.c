@@ -99,6 +99,10 @@ static enum s3_error create(struct s3 *s3, struct name_entry *entry, struct uplo
 		json_object_set_new(meta, UPLOAD_META_ALGORITHM, json_string(checksum_name(choice->kind)));
 		json_object_set_new(meta, UPLOAD_META_TYPE, json_string(upload_choice_type(choice)));
 	}
+	if (!error && (s3_header(s3, "x-amz-server-side-encryption") || (s3->config && s3->config->encrypt))) {
+		json_object_set_new(meta, S3_META_KEY, json_string(S3_META_KEY_PARTS));
+		s3_add_encryption(s3, meta);
+	}
 	if (!error)
 		error = s3_meta_store(s3, meta, entry);
 	json_decref(meta);
@@ -320,6 +324,7 @@ static void reply_complete(struct s3 *s3, const struct name_entry *entry, const 
 	if (location)
 		text = s3_out_upload_complete(location, s3->bucket, s3->key, s3_etag(entry, etag), &checksum, &len);
 	s3_add_version(s3, entry);
+	s3_add_encryption(s3, meta);
 	s3_reply_xml(s3, 200, text, len);
 	free(location);
 	free(encoded);

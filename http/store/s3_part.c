@@ -45,8 +45,10 @@ static enum s3_error find_choice(struct s3 *s3, struct upload_choice *choice)
 	json_t *meta = NULL;
 	enum s3_error error = upload ? upload_find(s3, upload, &meta) : S3_SERVICE_UNAVAILABLE;
 
-	if (!error)
+	if (!error) {
 		upload_choice_of(meta, choice);
+		s3->encrypt = s3_meta_text(meta, S3_META_KEY) != NULL;
+	}
 	json_decref(meta);
 	free(upload);
 	return error;
@@ -104,6 +106,8 @@ enum s3_error s3_part_begin(struct s3 *s3)
 	s3->own = part;
 	s3->free_own = free;
 	error = part_of(s3, part);
+	if (!error)
+		error = check_upload(s3);
 	return error ? error : s3_body_store(s3, &part->version);
 }
 
@@ -112,7 +116,7 @@ void s3_part_run(struct s3 *s3)
 	struct name_entry *entry = calloc(1, sizeof(*entry));
 	const struct part *part = s3->own;
 	json_t *meta = json_object();
-	enum s3_error error = entry && meta ? check_upload(s3) : S3_SERVICE_UNAVAILABLE;
+	enum s3_error error = entry && meta ? S3_OK : S3_SERVICE_UNAVAILABLE;
 	char etag[S3_ETAG_MAX];
 
 	if (!error)
@@ -122,6 +126,7 @@ void s3_part_run(struct s3 *s3)
 	} else {
 		http_add_header(s3->req, "ETag", s3_etag(entry, etag));
 		s3_add_checksum(s3, meta);
+		s3_add_encryption(s3, meta);
 		s3_reply_empty(s3, 200);
 	}
 	json_decref(meta);

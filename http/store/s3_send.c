@@ -31,7 +31,7 @@ bool s3_is_hot(struct s3 *s3, const struct name_entry *entry)
 
 	if (http_method(s3->req) == HTTP_HEAD)
 		return true;
-	if (entry->nparts || version_parse(&v, entry->version))
+	if (parts_needed(entry) || version_parse(&v, entry->version))
 		return false;
 	held = held_hot(s3->ep->held, &v);
 	if (!held)
@@ -54,7 +54,6 @@ enum s3_error s3_send(struct s3 *s3, const struct name_entry *entry, const json_
 	struct held *held = NULL;
 	int rc;
 
-	(void)meta;
 	if (version_parse(&job.version, entry->version))
 		return s3_fault(&s3->fault, S3_INTERNAL, NULL);
 	s3_add_ids(s3);
@@ -64,7 +63,7 @@ enum s3_error s3_send(struct s3 *s3, const struct name_entry *entry, const json_
 		reader_reply_local(s3->ep, s3->req, NULL, &job);
 		return S3_OK;
 	}
-	if (entry->nparts) {
+	if (entry->nparts || s3_meta_text(meta, S3_META_KEY)) {
 		parts_reply(s3->ep, s3->req, s3->bucket, entry, &job, &s3->parts);
 		return S3_OK;
 	}

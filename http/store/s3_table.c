@@ -53,7 +53,7 @@ const struct s3_handler s3_handlers[S3_OPS_N] = {
 	[S3_OP_DeleteObjects] = { NULL, s3_delete_many_run, true },
 	/* uploads in parts */
 	[S3_OP_CreateMultipartUpload] = { NULL, s3_upload_create_run, false },
-	[S3_OP_UploadPart] = { s3_part_begin, s3_part_run, false },
+	[S3_OP_UploadPart] = { s3_part_begin, s3_part_run, .waits = true },
 	[S3_OP_UploadPartCopy] = { NULL, s3_part_copy_run, false },
 	[S3_OP_CompleteMultipartUpload] = { NULL, s3_upload_complete_run, false },
 	[S3_OP_AbortMultipartUpload] = { NULL, s3_upload_abort_run, false },

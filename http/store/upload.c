@@ -370,6 +370,11 @@ void upload_entry(const struct upload *up, struct name_entry *entry)
 			strcpy(entry->holders[entry->nholders++], up->targets[i].peer.node);
 }
 
+void upload_version(const struct upload *up, struct version *out)
+{
+	*out = up->version;
+}
+
 size_t upload_ideal(const struct upload *up, struct upload_nodes *nodes)
 {
 	size_t n = peers_ideal(up->ep->peers, &up->version, nodes->text,

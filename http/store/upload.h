@@ -24,6 +24,7 @@ struct upload;
  * unknown. version: NULL, or the one that was given to it. 0 or -errno (-ENOSPC). */
 int upload_new(struct upload **out, struct endpoint *ep, const char *bucket, const char *key,
 	       uint64_t announced, const struct version *version);
+void upload_version(const struct upload *up, struct version *out);
 /* Never blocks for a peer. 0, or -errno, which upload_failure() repeats: -ENOSPC, -EFBIG, … */
 int upload_add(struct upload *up, const void *data, size_t len);
 int upload_failure(const struct upload *up);
