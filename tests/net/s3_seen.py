@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What is seen of S3 requests: metrics of each operation (requests, bytes, latency, errors by code) at an endpoint, lines of the
+audit log for what changes a bucket and for what was denied; strangers are counted, not written down."""
+import re
+
+from upload_lib import *
+
+BODY = b"0123456789" * 100
+
+
+def main():
+    with Lab() as lab:
+        lab.user("root", grants=[{"bucket": "*", "prefix": "", "rights": "rwdla"}])
+        keys = {}
+        for name, grants in ("ada", [{"bucket": "seen", "prefix": "", "rights": "rwdla"}]), ("eve", []):
+            lab.user(name, grants=grants)
+            keys[name] = json.loads(lab.weir("user", "key", "add", name, "--json"))
+        base = f"http://127.0.0.1:{lab.port['ep0']}"
+
+        def s3(user, method, path, *more, body=None):
+            key = ["--user", f"{keys[user]['id']}:{keys[user]['secret']}", "--aws-sigv4", "aws:amz:us-east-1:s3",
+                   "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"] if user else []
+            sent = ["--data-binary", "@-", "-H", "Content-Type: text/plain"] if body is not None else []
+            got = subprocess.run(["curl", "-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}", "-X", method, *key, *sent, *more, base + path],
+                                 input=body, capture_output=True)
+            return int(got.stdout or 0)
+
+        def page():
+            text = lab.req("GET", "/_/metrics", port=lab.inside["ep0"]).body.decode()
+            return {k: float(v) for k, v in re.findall(r'^(weir_s3_[a-z_]+\{[^}]*\}) (\S+)$', text, re.M)}
+
+        def metric(name, **labels):
+            wanted = ",".join(f'{k}="{v}"' for k, v in labels.items())
+            return page().get(f"weir_s3_{name}{{{wanted}}}", 0)
+
+        until(lambda: s3("ada", "GET", "/") == 200, 10) or lab.bail("the endpoint does not know the key")
+        check(s3("ada", "PUT", "/seen") == 200, "a bucket is made")
+        until(lambda: s3("ada", "HEAD", "/seen", "-I") == 200, 5)
+        check(s3("ada", "PUT", "/seen/key", body=BODY) == 200 and s3("ada", "GET", "/seen/key") == 200, "an object is put and got")
+        check(s3("ada", "GET", "/seen/none") == 404 and s3("eve", "GET", "/seen/key") == 403 and s3(None, "GET", "/seen/key") == 403,
+              "one that is not there, one that may not, a stranger")
+        check(until(lambda: metric("requests_total", operation="GetObject") == 4, 5), "each request is counted by its operation", page())
+        check(metric("received_bytes_total", operation="PutObject") == len(BODY), "bytes that came", page())
+        check(metric("sent_bytes_total", operation="GetObject") >= len(BODY), "bytes that went", page())
+        check(metric("errors_total", operation="GetObject", code="NoSuchKey") == 1 and
+              metric("errors_total", operation="GetObject", code="AccessDenied") == 2, "errors by their code", page())
+        check(metric("request_seconds_count", operation="PutObject") == 1, "and how long each took", page())
+        check(s3("ada", "DELETE", "/seen/key") == 204 and s3("ada", "DELETE", "/seen") == 204, "all is deleted again")
+
+        def lines(**query):
+            return [(l["who"], l["what"], l["on"].rstrip("/"), l["result"]) for l in lab.audit(**query)["lines"]]
+
+        got = until(lambda: (lambda r: r if ("ada", "s3.DeleteBucket", "seen", "ok") in r else None)(lines()), 5) or lines()
+        check(("ada", "s3.CreateBucket", "seen", "ok") in got and ("ada", "s3.DeleteBucket", "seen", "ok") in got, "the audit log has what changed a bucket", got)
+        check(("eve", "s3.GetObject", "seen/key", "denied") in got, "and who was denied what", got)
+        check(not [l for l in got if not l[0]], "but no stranger", got)
+        check(not [l for l in got if l[1] == "s3.PutObject"], "and no objects of a bucket that is no dataset's", got)
+    finish()
+
+
+main()
