@@ -150,7 +150,7 @@ tunnel_src   := $(tunnel_parts:%=user/tunnel/%.c)
 llhttp       := /usr/share/llhttp
 llhttp_obj    = $(BUILD)/llhttp/api.o $(BUILD)/llhttp/http.o $(BUILD)/llhttp/llhttp.o
 
-weir_src     := tools/audit.c tools/bucket.c tools/ca.c tools/cmd.c tools/dataset.c tools/dataset_check.c tools/dataset_file.c tools/fdstore.c tools/group.c tools/lab.c tools/filter.c
+weir_src     := tools/audit.c tools/aws.c tools/bucket.c tools/ca.c tools/cmd.c tools/dataset.c tools/dataset_check.c tools/dataset_file.c tools/fdstore.c tools/group.c tools/lab.c tools/filter.c
 weir_src     += tools/du.c tools/login.c tools/objects.c tools/prompt.c tools/rescue.c tools/session.c tools/show.c tools/up.c tools/user.c tools/user_key.c tools/web.c tools/weights.c
 weir_src     += tools/rate.c tools/sync.c tools/sync_down.c tools/sync_fetch.c tools/sync_ignore.c tools/sync_remote.c tools/sync_send.c
 weir_src     += tools/sync_state.c tools/sync_up.c tools/tus.c tools/upload.c tools/upload_mend.c tools/upload_watch.c
@@ -228,7 +228,7 @@ unit_tunnel   += test_tunnel_limits test_tunnel_origin_h2 test_tunnel_pick test_
 unit_tunnel   += test_tunnel_raw test_tunnel_reactor test_tunnel_sni test_tunnel_spare
 
 unit_weir     := test_media_watch test_sync
-unit_weir     += test_pcapng
+unit_weir     += test_aws test_pcapng
 
 # ---- programs that test scripts run (tests/net/NAME.c), with lib ------------------------------
 net_programs  :=

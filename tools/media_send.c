@@ -130,9 +130,9 @@ static CURL *easy_new(struct slot *s, const struct web_place *place)
 /* Headers go to the gateway; libcurl leaves "Authorization" out when it follows to another host. */
 static int make_headers(struct media_sender *s, const struct web_place *place)
 {
-	char *header = NULL;
+	char *header = web_place_header(place);
 
-	if (place->token && asprintf(&header, "Authorization: Bearer %s", place->token) >= 0) {
+	if (header) {
 		s->put = curl_slist_append(s->put, header);
 		s->put_once = curl_slist_append(s->put_once, header);
 		s->plain = curl_slist_append(s->plain, header);

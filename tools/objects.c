@@ -142,7 +142,8 @@ static int transfer_open(struct transfer *t, const struct cmd_options *opt,
 	t->curl = curl_easy_init();
 	if (!t->curl)
 		return cmd_fail("libcurl cannot start");
-	if (t->place.token && asprintf(&header, "Authorization: Bearer %s", t->place.token) >= 0) {
+	header = web_place_header(&t->place);
+	if (header) {
 		t->headers = curl_slist_append(t->headers, header);
 		free(header);
 	}

@@ -13,8 +13,10 @@
 #include <unistd.h>
 
 #include "lib/daemon.h" /* WEIR_VERSION */
+#include "lib/hash.h"
 #include "lib/httpd.h"
 #include "lib/token.h"
+#include "tools/aws.h"
 #include "tools/login.h"
 
 #define ANSWER_MAX (64u << 20) /* bytes: a catalogue, a page of the audit log */
@@ -86,7 +88,7 @@ static void trim(char *url)
 }
 
 static char *find_url(const struct cmd_options *opt, const struct web_flags *flags,
-		      const struct login *login, bool conf_first)
+		      const struct login *login, const struct aws_keys *aws, bool conf_first)
 {
 	const char *given = flags->url		 ? flags->url
 			    : getenv("WEIR_URL") ? getenv("WEIR_URL")
@@ -95,44 +97,107 @@ static char *find_url(const struct cmd_options *opt, const struct web_flags *fla
 
 	if (given && *given)
 		return strdup(given);
+	if (flags->profile && aws->url)
+		return strdup(aws->url);
 	url = conf_first || !login->url ? url_of_conf(opt->conf) : NULL;
-	return url || !login->url ? url : strdup(login->url);
+	if (!url && login->url)
+		return strdup(login->url);
+	return url || !aws->url ? url : strdup(aws->url);
+}
+
+/* The secret of a key is told to whom nobody can listen: else it is no secret any more. */
+static bool is_safe(const char *url)
+{
+	static const char *const local[] = { "http://127.", "http://localhost", "http://[::1]" };
+
+	if (!strncmp(url, "https://", 8))
+		return true;
+	for (size_t i = 0; i < sizeof(local) / sizeof(*local); i++)
+		if (!strncmp(url, local[i], strlen(local[i])))
+			return true;
+	return false;
+}
+
+static char *key_text(const struct aws_keys *aws)
+{
+	char *both = NULL, *encoded;
+
+	if (asprintf(&both, "%s:%s", aws->id, aws->secret) < 0)
+		return NULL;
+	encoded = base64_encode(both, strlen(both));
+	OPENSSL_cleanse(both, strlen(both));
+	free(both);
+	return encoded;
+}
+
+/* The first of those that are there, in the order of web.h. */
+static int find_who(struct web_place *out, const struct web_flags *flags, const struct login *login, const struct aws_keys *aws)
+{
+	const char *given = getenv("WEIR_TOKEN");
+
+	if (flags->token_file) {
+		out->token = read_token(flags->token_file);
+		return out->token ? CMD_OK
+				  : cmd_fail("%s: cannot read a token: %s", flags->token_file, strerror(errno));
+	}
+	if (flags->profile && !aws->id)
+		return aws->foreign ? cmd_fail("the key %s of profile %s is not one of weir's (`weir user key add` makes them)",
+					       aws->foreign, flags->profile)
+				    : cmd_fail("there is no profile %s with a key in ~/.aws/credentials or ~/.aws/config",
+					       flags->profile);
+	if (!flags->profile && given && *given)
+		out->token = strdup(given);
+	else if (!flags->profile && out->login)
+		out->token = strdup(login->token);
+	else if (!aws->id || !aws->chosen)
+		out->token = read_default_token();
+	if (out->token || !aws->id)
+		return CMD_OK;
+	if (!is_safe(out->url))
+		return cmd_fail("%s is not encrypted, and the secret of an access key goes to https or to this machine alone; "
+				"sign in instead (weir login), or use an S3 client, which does not send it",
+				out->url);
+	out->key = true;
+	out->token = key_text(aws);
+	return out->token ? CMD_OK : cmd_fail("out of memory");
 }
 
 int web_find(struct web_place *out, const struct cmd_options *opt, const struct web_flags *flags,
 	     bool conf_first)
 {
-	const char *given = getenv("WEIR_TOKEN");
+	struct aws_keys aws;
 	struct login login;
 	int rc = login_read(&login);
 
 	*out = (struct web_place){ .ca = flags->ca ? strdup(flags->ca) : NULL };
 	if (rc == -EINVAL)
 		cmd_fail("what `weir login` kept is broken; sign in again: weir login URL");
-	out->url = find_url(opt, flags, &login, conf_first);
+	if (aws_find(&aws, flags->profile)) {
+		login_free(&login);
+		return cmd_fail("out of memory");
+	}
+	out->url = find_url(opt, flags, &login, &aws, conf_first);
 	trim(out->url);
 	out->login = out->url && login.url && !strcmp(out->url, login.url);
-	if (flags->token_file)
-		out->token = read_token(flags->token_file);
-	else if (given && *given)
-		out->token = strdup(given);
-	else if (out->login)
-		out->token = strdup(login.token);
-	else
-		out->token = read_default_token();
+	rc = out->url ? find_who(out, flags, &login, &aws)
+		      : cmd_fail("no gateway is known: sign in (weir login https://HOST), give --url, set "
+				 "WEIR_URL, or -c FILE of a node that has one");
 	if (!out->ca && out->login && login.ca)
 		out->ca = strdup(login.ca);
 	login_free(&login);
-	if (flags->token_file && !out->token) {
-		rc = cmd_fail("%s: cannot read a token: %s", flags->token_file, strerror(errno));
+	aws_free(&aws);
+	if (rc)
 		web_place_free(out);
-		return rc;
-	}
-	if (out->url)
-		return CMD_OK;
-	web_place_free(out);
-	return cmd_fail("no gateway is known: sign in (weir login https://HOST), give --url, set "
-			"WEIR_URL, or -c FILE of a node that has one");
+	return rc;
+}
+
+char *web_place_header(const struct web_place *place)
+{
+	char *header = NULL;
+
+	return !place->token || asprintf(&header, "Authorization: %s %s", place->key ? "Basic" : "Bearer", place->token) < 0
+		       ? NULL
+		       : header;
 }
 
 void web_place_free(struct web_place *place)
@@ -153,11 +218,27 @@ void web_set_token(struct web *w, const char *token)
 
 	w->user[0] = '\0';
 	w->authorization[0] = '\0';
+	w->place.key = false;
 	if (!token || !*token)
 		return;
 	snprintf(w->authorization, sizeof(w->authorization), "Authorization: Bearer %s", token);
 	if (login_token_says(token, w->user, &expires))
 		w->user[0] = '\0';
+}
+
+static void set_place(struct web *w)
+{
+	char *header;
+
+	if (!w->place.key) {
+		web_set_token(w, w->place.token);
+		return;
+	}
+	header = web_place_header(&w->place);
+	snprintf(w->authorization, sizeof(w->authorization), "%s", header ? header : "");
+	if (header)
+		OPENSSL_cleanse(header, strlen(header));
+	free(header);
 }
 
 int web_open(struct web **out, const struct cmd_options *opt, const struct web_flags *flags,
@@ -173,12 +254,12 @@ int web_open(struct web **out, const struct cmd_options *opt, const struct web_f
 		free(w);
 		return rc;
 	}
-	web_set_token(w, w->place.token);
+	set_place(w);
 	options.ca = w->place.ca;
 	if (!anonymous && !w->place.token)
 		rc = cmd_fail(
-			"you are not signed in at %s: weir login %s (or give --token-file, or "
-			"set WEIR_TOKEN)",
+			"you are not signed in at %s: weir login %s (or give --token-file, "
+			"set WEIR_TOKEN, or have an access key of weir's in AWS_ACCESS_KEY_ID or ~/.aws/credentials)",
 			w->place.url, w->place.url);
 	else if ((rc = httpc_new(&w->client, &options)))
 		rc = cmd_fail("%s: cannot read certificates: %s", options.ca ? options.ca : "TLS",
@@ -207,7 +288,7 @@ const char *web_base(const struct web *w)
 
 const char *web_token(const struct web *w)
 {
-	return *w->authorization ? w->authorization + strlen("Authorization: Bearer ") : "";
+	return *w->authorization && !w->place.key ? w->authorization + strlen("Authorization: Bearer ") : "";
 }
 
 const char *web_user(const struct web *w)

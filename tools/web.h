@@ -4,8 +4,10 @@
  * sentences that say what to do when it does not work.
  *
  * Which gateway: --url (or --gateway), $WEIR_URL, $WEIR_GATEWAY, the login (`weir login`), the
- * gateway of -c FILE. Who: --token-file, $WEIR_TOKEN, the login, ~/.config/weir/token. The login's
- * token goes to the login's gateway alone. Everything here that fails has said so on standard
+ * gateway of -c FILE, that of the AWS profile or variables (aws.h). Who: --token-file, the key of
+ * --profile, $WEIR_TOKEN, the login, the key of AWS variables, ~/.config/weir/token, the key of the
+ * AWS profile. The login's token goes to the login's gateway alone, the secret of a key to HTTPS or
+ * loopback alone. Everything here that fails has said so on standard
  * error.
  */
 #ifndef WEIR_TOOLS_WEB_H
@@ -17,12 +19,12 @@
 #include "tools/cmd.h"
 
 struct web_flags {
-	const char *url, *token_file, *ca;
+	const char *url, *token_file, *ca, *profile;
 };
 /* Rows of a command's own flags. */
 #define WEB_FLAGS(f)                                                                               \
 	{ "--url", &(f).url, NULL }, { "--gateway", &(f).url, NULL },                              \
-		{ "--token-file", &(f).token_file, NULL },                                         \
+		{ "--token-file", &(f).token_file, NULL }, { "--profile", &(f).profile, NULL },    \
 	{                                                                                          \
 		"--ca", &(f).ca, NULL                                                              \
 	}
@@ -31,9 +33,13 @@ struct web_flags {
  * conf_first: the file of -c goes before the login (commands that were there before it). CMD_OK
  * also when no token was found. */
 struct web_place {
-	char *url, *token, *ca;
+	char *url, *ca;
+	char *token; /* or, when key, base64 of an access key's id and secret */
+	bool key;
 	bool login; /* the login's gateway and token */
 };
+/* "Authorization: …", malloc'ed; NULL: nobody in particular. */
+char *web_place_header(const struct web_place *place);
 int web_find(struct web_place *out, const struct cmd_options *opt, const struct web_flags *flags,
 	     bool conf_first);
 void web_place_free(struct web_place *place);

@@ -41,8 +41,8 @@ _weir() {
 		*) words="list add remove reload top test" ;;
 		esac
 		words+=" -c --json --help" ;;
-	du) words="-c --gateway --token-file --ca --json --versions --help" ;;
-	put | get | ls | rm) words="-c --gateway --token-file --ca --json --help" ;;
+	du) words="-c --gateway --token-file --profile --ca --json --versions --help" ;;
+	put | get | ls | rm) words="-c --gateway --token-file --profile --ca --json --help" ;;
 	media)
 		case ${COMP_WORDS[2]} in
 		add) words="--rendition --segment --preset --dash --public" ;;
@@ -50,15 +50,15 @@ _weir() {
 		watch) words="--seconds --consent --uplink --bind --rendition --buffer --start --max-stall --trace --quiet --gateway" ;;
 		*) words="add ls show rm watch" ;;
 		esac
-		words+=" -c --url --token-file --ca --json --help"
+		words+=" -c --url --token-file --profile --ca --json --help"
 		[[ $prev = show || $prev = rm || $prev = watch ]] && [[ $cur != -* ]] &&
 			words+=" $(weir media ls --json 2>/dev/null | sed -n 's/^ *"asset": "\(.*\)",$/\1/p')" ;;
-	upload) words="--name --stop-at-first --no-wait --retry --rate --mend --rows --bytes -c --url --token-file --ca --json --help" ;;
-	sync) words="--once --delete --rate --parallel --reverse --interval --retry --quiet -c --url --token-file --ca --json --help" ;;
-	login) words="--device --user --stdin --token-file --ca -c --json --help" ;;
+	upload) words="--name --stop-at-first --no-wait --retry --rate --mend --rows --bytes -c --url --token-file --profile --ca --json --help" ;;
+	sync) words="--once --delete --rate --parallel --reverse --interval --retry --quiet -c --url --token-file --profile --ca --json --help" ;;
+	login) words="--device --user --stdin --token-file --profile --ca -c --json --help" ;;
 	logout) words="--help" ;;
-	whoami | catalogue) words="-c --url --token-file --ca --json --help" ;;
-	audit) words="--who --what --on --result --text --since --until --max -c --url --token-file --ca --json --help" ;;
+	whoami | catalogue) words="-c --url --token-file --profile --ca --json --help" ;;
+	audit) words="--who --what --on --result --text --since --until --max -c --url --token-file --profile --ca --json --help" ;;
 	dataset)
 		case ${COMP_WORDS[2]} in
 		create) words="--title --owner --reader --writer" ;;
@@ -67,7 +67,7 @@ _weir() {
 		list | show | rules | files | check) words="" ;;
 		*) words="list create show rules set files remove check" ;;
 		esac
-		words+=" -c --url --token-file --ca --json --help"
+		words+=" -c --url --token-file --profile --ca --json --help"
 		case $prev in show | rules | set | remove | files)
 			[[ $cur != -* ]] && words+=" $(weir dataset list --json 2>/dev/null | sed -n 's/^ *"name": "\(.*\)",$/\1/p')" ;;
 		esac ;;
@@ -99,7 +99,7 @@ _weir() {
 		simulate) words="--help" ;;
 		*) words="list groups top switch simulate" ;;
 		esac
-		[ "${COMP_WORDS[2]}" = simulate ] || words+=" -c --url --token-file --ca --json --help"
+		[ "${COMP_WORDS[2]}" = simulate ] || words+=" -c --url --token-file --profile --ca --json --help"
 		case $prev in groups | switch)
 			[[ $cur != -* ]] && words+=" $(weir peers list --json 2>/dev/null | sed -n 's/^ *"asset": "\(.*\)",$/\1/p')" ;;
 		esac ;;

@@ -14,12 +14,15 @@
 #define JSON_HELP "  --json          one JSON text instead of a table\n"
 #define WHERE_HELP                                                                                 \
 	"  --url URL       where (default $WEIR_URL, the login, the gateway that -c FILE names)\n"    \
-	"  --token-file F  who (default $WEIR_TOKEN, the login)\n"                                   \
+	"  --token-file F  who (default $WEIR_TOKEN, the login, AWS_ACCESS_KEY_ID, ~/.aws)\n"        \
+	"  --profile P     by the access key of this profile of ~/.aws/credentials\n"                \
 	"  --ca FILE       certificates that the gateway's is checked by (the system's)\n" JSON_HELP
 #define OBJECT_HELP                                                                                \
 	"  --gateway URL   where (default $WEIR_URL, $WEIR_GATEWAY, the gateway that -c FILE names,\n" \
 	"                  the login)\n"                                                             \
-	"  --token-file F  who (default $WEIR_TOKEN, the login, ~/.config/weir/token)\n"              \
+	"  --token-file F  who (default $WEIR_TOKEN, the login, AWS_ACCESS_KEY_ID,\n"                \
+	"                  ~/.config/weir/token, ~/.aws/credentials)\n"                              \
+	"  --profile P     by the access key of this profile of ~/.aws/credentials\n"                \
 	"  --ca FILE       certificates that the gateway's is checked by (the system's)\n" JSON_HELP
 
 static const struct cmd commands[] = {

@@ -7,11 +7,13 @@ import hashlib
 import hmac
 import http.client
 import json
+import os
 import re
+import subprocess
 import time
 import urllib.parse
 
-from tunnel_lib import check, until
+from tunnel_lib import BIN, check, until
 
 BUCKET = "s3box"
 
@@ -213,12 +215,42 @@ def quotas(setup, where, ask, token):
     check(listed["owner"] == "sue" and "quota" not in listed, "weir bucket show", listed)
 
 
+def profile(setup, where):
+    """`weir` by the key of another S3 client's profile and variables."""
+    lab, key = setup.lab, setup.keys["owner"]
+    url = f"http://{where[0]}:{where[1]}"
+    home = lab.work / "home"
+    (home / ".aws").mkdir(parents=True)
+    (home / ".aws/credentials").write_text(f"[box]\naws_access_key_id = {key['id']}\naws_secret_access_key = {key['secret']}\n"
+                                           "[cloud]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = x\n")
+    (home / ".aws/config").write_text(f"[profile box]\nendpoint_url = {url}\n")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "WEIR_", "XDG_"))} | {"HOME": str(home)}
+    run = lambda *words, **more: subprocess.run([BIN / "weir", *words], capture_output=True, text=True, cwd=lab.work, env={**env, **more})
+    got = run("get", f"{BUCKET}/a", "-", "--profile", "box")
+    check(got.returncode == 0 and got.stdout == "aa", "weir get --profile", got)
+    got = run("get", f"{BUCKET}/a", "-", AWS_PROFILE="box")
+    check(got.returncode == 0 and got.stdout == "aa", "AWS_PROFILE", got)
+    got = run("get", f"{BUCKET}/a", "-", AWS_ACCESS_KEY_ID=setup.keys["reader"]["id"], AWS_SECRET_ACCESS_KEY=setup.keys["reader"]["secret"],
+              AWS_ENDPOINT_URL_S3=url)
+    check(got.returncode == 0 and got.stdout == "aa", "the variables", got)
+    got = run("rm", f"{BUCKET}/a", AWS_ACCESS_KEY_ID=setup.keys["reader"]["id"], AWS_SECRET_ACCESS_KEY=setup.keys["reader"]["secret"],
+              AWS_ENDPOINT_URL_S3=url)
+    check(got.returncode == 1, "with that key's rights", got)
+    got = run("get", f"{BUCKET}/a", "-", "--profile", "cloud", "--url", url)
+    check(got.returncode == 1 and "not one of weir's" in got.stderr, "another's key is not sent", got)
+    got = run("get", f"{BUCKET}/a", "-", "--profile", "box", "--url", "http://203.0.113.1:1")
+    check(got.returncode == 1 and "not encrypted" in got.stderr, "nor one over the wire in the clear", got)
+    got = run("ls", BUCKET, "--profile", "none", "--url", url)
+    check(got.returncode == 1 and "no profile none" in got.stderr, "a profile that is not there", got)
+
+
 def rights_s3(lab, gateway, endpoint, ask, token):
     """How many requests were made. token: of an admin."""
     setup = Setup(lab)
     check(until(lambda: all(s3(w, setup.keys["owner"], "GET", "/")[0] == 200 and s3(w, setup.keys["expired"], "GET", "/")[0] == 403
                             for w in (gateway, endpoint))), "the keys are known")
     asked = matrix(setup, endpoint, "endpoint") + matrix(setup, gateway, "gateway")
+    profile(setup, gateway)
     policies(setup, endpoint)
     acls(setup, endpoint)
     quotas(setup, endpoint, ask, token)
