@@ -455,6 +455,10 @@ build/bpf-tests: $(bpf_tests_bin) build/tests/bpf/verify build/tests/net/dp_tool
 	@touch $@
 
 $(BUILD)/net/registry_conformance: $(BUILD)/tests/net/registry_live.o
+$(BUILD)/net/fault_shim.so: tests/net/fault_shim.c
+	@mkdir -p $(@D)
+	$(call say,SO,net/fault_shim.so)
+	$(Q)$(CC) -O2 -Wall -Wextra -shared -fPIC -o $@ $<
 $(net_programs:%=$(BUILD)/net/%): $(BUILD)/net/%: $(BUILD)/tests/net/%.o $(BUILD)/lib.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(ldflags) $(libs)
@@ -496,7 +500,7 @@ $(BUILD)/unit/test_names_chaos $(BUILD)/unit/test_names_cluster $(BUILD)/unit/te
 
 unit: $(unit_tests)
 
-net-tests: $(net_programs:%=$(BUILD)/net/%) $(net_upload:%=$(BUILD)/net/%) $(net_peers:%=$(BUILD)/net/%) $(if $(SAN),,build/bpf-tests)
+net-tests: $(net_programs:%=$(BUILD)/net/%) $(BUILD)/net/fault_shim.so $(net_upload:%=$(BUILD)/net/%) $(net_peers:%=$(BUILD)/net/%) $(if $(SAN),,build/bpf-tests)
 
 check: unit ## unit tests, no root needed (SAN=address,undefined for the sanitizers; SKIP=names leaves some out; JOBS=2; AGAIN=1)
 	@tests/run -j $(or $(JOBS),1) $(if $(AGAIN),-a) $(filter-out $(SKIP:%=$(BUILD)/unit/%),$(unit_tests)) $(if $(SAN),,$(wildcard tests/unit/*.sh))

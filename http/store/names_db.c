@@ -51,7 +51,7 @@ int names_errno(int mdb)
 	}
 }
 
-static int tables_open(struct names_db *db)
+static int tables_open(struct names_db *db, bool readonly)
 {
 	static const struct {
 		const char *name;
@@ -65,13 +65,13 @@ static int tables_open(struct names_db *db)
 		[T_NODES] = { "nodes", 0 },	 [T_FORMAT] = { "format", 0 },
 	};
 	MDB_txn *txn;
-	int rc = mdb_txn_begin(db->env, NULL, 0, &txn);
+	int rc = mdb_txn_begin(db->env, NULL, readonly ? MDB_RDONLY : 0, &txn);
 
 	if (rc)
 		return names_errno(rc);
 	for (int i = 0; i < T_TABLES && !rc; i++)
-		rc = mdb_dbi_open(txn, tables[i].name, tables[i].flags | MDB_CREATE,
-				  &db->tables[i]);
+		rc = mdb_dbi_open(txn, tables[i].name,
+				  tables[i].flags | (readonly ? 0 : MDB_CREATE), &db->tables[i]);
 	if (rc) {
 		mdb_txn_abort(txn);
 		return names_errno(rc);
@@ -94,6 +94,50 @@ static int folders_sync(const char *dir)
 	return rc;
 }
 
+static int env_open(struct names_db *db, unsigned int flags)
+{
+	int rc = mdb_env_create(&db->env);
+
+	if (!rc)
+		rc = mdb_env_set_maxdbs(db->env, 2 * T_TABLES);
+	if (!rc)
+		rc = mdb_env_set_mapsize(db->env, MAP_SIZE);
+	if (!rc)
+		rc = mdb_env_set_maxreaders(db->env, READERS_MAX);
+	/* Read transactions move between threads of pools: no thread-local slots. */
+	if (!rc)
+		rc = mdb_env_open(db->env, db->dir, flags | MDB_NOTLS | MDB_NORDAHEAD, 0600);
+	rc = rc ? names_errno(rc) : tables_open(db, flags & MDB_RDONLY);
+	if (rc && db->env) {
+		mdb_env_close(db->env);
+		db->env = NULL;
+	}
+	return rc;
+}
+
+static void env_close(struct names_db *db)
+{
+	while (db->nidle)
+		mdb_txn_abort(db->idle[--db->nidle]);
+	if (db->env)
+		mdb_env_close(db->env);
+	db->env = NULL;
+}
+
+/* After MDB_PANIC, or when the last time failed. seen: the generation that was found broken. */
+static void env_reopen(struct names_db *db, unsigned int seen)
+{
+	pthread_rwlock_wrlock(&db->opened);
+	if (db->generation == seen) {
+		env_close(db);
+		db->readonly = env_open(db, 0) != 0;
+		if (db->readonly)
+			env_open(db, MDB_RDONLY);
+		db->generation++;
+	}
+	pthread_rwlock_unlock(&db->opened);
+}
+
 int names_db_open(struct names_db **out, const char *dir)
 {
 	struct names_db *db = calloc(1, sizeof(*db));
@@ -103,22 +147,12 @@ int names_db_open(struct names_db **out, const char *dir)
 		return -ENOMEM;
 	pthread_mutex_init(&db->lock, NULL);
 	pthread_mutex_init(&db->idle_lock, NULL);
+	pthread_rwlock_init(&db->opened, NULL);
 	pthread_cond_init(&db->changed, NULL);
 	db->tail = &db->first;
 	db->dir = strdup(dir);
 	rc = mkdir(dir, 0700) && errno != EEXIST ? errno : 0;
-	if (!rc)
-		rc = mdb_env_create(&db->env);
-	if (!rc)
-		rc = mdb_env_set_maxdbs(db->env, 2 * T_TABLES);
-	if (!rc)
-		rc = mdb_env_set_mapsize(db->env, MAP_SIZE);
-	if (!rc)
-		rc = mdb_env_set_maxreaders(db->env, READERS_MAX);
-	/* Read transactions move between threads of pools: no thread-local slots. */
-	if (!rc)
-		rc = mdb_env_open(db->env, dir, MDB_NOTLS | MDB_NORDAHEAD, 0600);
-	rc = rc ? names_errno(rc) : tables_open(db);
+	rc = rc ? names_errno(rc) : env_open(db, 0);
 	if (!rc)
 		rc = names_upgrade(db);
 	if (!rc)
@@ -135,10 +169,8 @@ void names_db_close(struct names_db *db)
 {
 	if (!db)
 		return;
-	while (db->nidle)
-		mdb_txn_abort(db->idle[--db->nidle]);
-	if (db->env)
-		mdb_env_close(db->env);
+	env_close(db);
+	pthread_rwlock_destroy(&db->opened);
 	pthread_mutex_destroy(&db->lock);
 	pthread_mutex_destroy(&db->idle_lock);
 	pthread_cond_destroy(&db->changed);
@@ -152,7 +184,9 @@ int names_db_backup(struct names_db *db, const char *dir)
 
 	if (mkdir(dir, 0700) && errno != EEXIST)
 		return -errno;
-	rc = names_errno(mdb_env_copy2(db->env, dir, MDB_CP_COMPACT));
+	pthread_rwlock_rdlock(&db->opened);
+	rc = db->env ? names_errno(mdb_env_copy2(db->env, dir, MDB_CP_COMPACT)) : -EIO;
+	pthread_rwlock_unlock(&db->opened);
 	return rc ? rc : folders_sync(dir);
 }
 
@@ -174,7 +208,7 @@ static int reader_take(struct names_db *db, MDB_txn **txn)
 	if (*txn && !mdb_txn_renew(*txn))
 		return 0;
 	mdb_txn_abort(*txn); /* accepts NULL */
-	return names_errno(mdb_txn_begin(db->env, NULL, MDB_RDONLY, txn));
+	return db->env ? mdb_txn_begin(db->env, NULL, MDB_RDONLY, txn) : MDB_PANIC;
 }
 
 /* It holds back no page from now on. */
@@ -193,32 +227,65 @@ static void reader_give(struct names_db *db, MDB_txn *txn)
 int names_db_read(struct names_db *db, names_txn_fn *fn, void *arg)
 {
 	struct names_txn t = { .db = db };
-	int rc = reader_take(db, &t.txn);
+	unsigned int seen;
+	int rc;
 
-	if (rc)
-		return rc;
-	rc = fn(&t, arg);
-	reader_give(db, t.txn);
+	pthread_rwlock_rdlock(&db->opened);
+	rc = reader_take(db, &t.txn);
+	if (rc == MDB_PANIC) {
+		seen = db->generation;
+		pthread_rwlock_unlock(&db->opened);
+		env_reopen(db, seen);
+		pthread_rwlock_rdlock(&db->opened);
+		rc = reader_take(db, &t.txn);
+	}
+	rc = names_errno(rc);
+	if (!rc) {
+		rc = fn(&t, arg);
+		reader_give(db, t.txn);
+	}
+	pthread_rwlock_unlock(&db->opened);
 	return rc;
+}
+
+/* Begins a transaction, of an environment that takes writes. Returns with db->opened held. */
+static int writer_begin(struct names_db *db, MDB_txn **txn)
+{
+	for (int tries = 0;; tries++) {
+		unsigned int seen;
+		int rc;
+
+		pthread_rwlock_rdlock(&db->opened);
+		rc = db->env && !db->readonly ? mdb_txn_begin(db->env, NULL, 0, txn) : MDB_PANIC;
+		if (rc != MDB_PANIC || tries)
+			return names_errno(rc);
+		seen = db->generation;
+		pthread_rwlock_unlock(&db->opened);
+		env_reopen(db, seen);
+	}
 }
 
 /* Runs the waiters' functions in one transaction. The first that refuses undoes it all. */
 static int group_run(struct names_db *db, struct waiter *list)
 {
 	struct names_txn t = { .db = db };
-	int rc = names_errno(mdb_txn_begin(db->env, NULL, 0, &t.txn));
+	int rc = writer_begin(db, &t.txn);
 
 	if (rc)
-		return rc;
+		goto out;
 	for (struct waiter *w = list; w && !rc; w = w->next)
 		rc = w->fn(&t, w->arg);
 	if (rc) {
 		mdb_txn_abort(t.txn);
-		return rc;
+		goto out;
 	}
 	rc = names_errno(mdb_txn_commit(t.txn));
 	/* LMDB says EIO for a write that was cut short: by a full disk, as a rule. */
-	return rc == -EIO && names_db_room(db) < (1u << 20) ? -ENOSPC : rc;
+	if (rc == -EIO && names_db_room(db) < (1u << 20))
+		rc = -ENOSPC;
+out:
+	pthread_rwlock_unlock(&db->opened);
+	return rc;
 }
 
 /* All together; when that fails, each on its own, so that one does not spoil the others. */

@@ -32,9 +32,14 @@ enum names_table {
 #define NAMES_IDLE_MAX 32
 
 struct names_db {
-	MDB_env *env;
+	MDB_env *env;           /* NULL: could not be opened again */
 	MDB_dbi tables[T_TABLES];
 	char *dir;
+	/* LMDB wants no more of an environment after its last page could not be written: it is
+	 * closed and opened again, alone. Held for reading by every transaction. */
+	pthread_rwlock_t opened;
+	unsigned int generation;
+	bool readonly;          /* the disk takes no writes: opened for reading */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct waiter *first, **tail;

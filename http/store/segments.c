@@ -435,6 +435,7 @@ int segments_open(struct segments **out, int root, const struct segments_options
 	s->dir = strdup(options->dir);
 	s->size = options->segment_size ? options->segment_size : SEGMENT_SIZE;
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_rwlock_init(&s->opened, NULL);
 	pthread_cond_init(&s->work, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -486,6 +487,7 @@ static void close_all(struct segments *s, bool clean)
 	while (s->files)
 		file_unlist(s, s->files);
 	pthread_mutex_destroy(&s->lock);
+	pthread_rwlock_destroy(&s->opened);
 	pthread_cond_destroy(&s->work);
 	pthread_cond_destroy(&s->wake);
 	free(s->dir);
@@ -507,12 +509,12 @@ void segments_kill(struct segments *s)
 static int place_of(struct segments *s, const struct version *v, struct segment_place *out)
 {
 	MDB_txn *txn;
-	int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
+	int rc = index_read_begin(s, &txn);
 
 	if (rc)
-		return segments_errno(rc);
+		return rc;
 	rc = index_get(s, txn, v, out);
-	mdb_txn_abort(txn);
+	index_read_end(s, txn);
 	return rc;
 }
 
@@ -584,10 +586,10 @@ int segments_each(struct segments *s, const struct version *prefix, unsigned int
 	MDB_cursor_op op = prefix_bytes ? MDB_SET_RANGE : MDB_FIRST;
 	MDB_cursor *c = NULL;
 	MDB_txn *txn;
-	int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
+	int rc = index_read_begin(s, &txn);
 
 	if (rc)
-		return segments_errno(rc);
+		return rc;
 	rc = segments_errno(mdb_cursor_open(txn, s->places, &c));
 	while (!rc && !(rc = segments_errno(mdb_cursor_get(c, &key, &val, op)))) {
 		struct version v;
@@ -601,7 +603,7 @@ int segments_each(struct segments *s, const struct version *prefix, unsigned int
 	}
 	if (c)
 		mdb_cursor_close(c);
-	mdb_txn_abort(txn);
+	index_read_end(s, txn);
 	return rc == -ENOENT ? 0 : rc;
 }
 

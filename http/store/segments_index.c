@@ -84,6 +84,36 @@ int index_open(struct segments *s, bool fresh)
 	return segments_errno(rc);
 }
 
+int index_read_begin(struct segments *s, MDB_txn **txn)
+{
+	int rc;
+
+	pthread_rwlock_rdlock(&s->opened);
+	rc = s->env ? segments_errno(mdb_txn_begin(s->env, NULL, MDB_RDONLY, txn)) : -EIO;
+	if (rc)
+		pthread_rwlock_unlock(&s->opened);
+	return rc;
+}
+
+void index_read_end(struct segments *s, MDB_txn *txn)
+{
+	mdb_txn_abort(txn);
+	pthread_rwlock_unlock(&s->opened);
+}
+
+int index_write_begin(struct segments *s, MDB_txn **txn)
+{
+	int rc = s->env ? mdb_txn_begin(s->env, NULL, 0, txn) : MDB_PANIC;
+
+	if (rc != MDB_PANIC)
+		return segments_errno(rc);
+	pthread_rwlock_wrlock(&s->opened);
+	index_close(s, false);
+	rc = index_open(s, false);
+	pthread_rwlock_unlock(&s->opened);
+	return rc ? rc : segments_errno(mdb_txn_begin(s->env, NULL, 0, txn));
+}
+
 void index_close(struct segments *s, bool sync)
 {
 	if (!s->env)
@@ -156,10 +186,10 @@ int index_rows(struct segments *s,
 	MDB_cursor *c = NULL;
 	MDB_txn *txn;
 	MDB_val key, val;
-	int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
+	int rc = index_read_begin(s, &txn);
 
 	if (rc)
-		return segments_errno(rc);
+		return rc;
 	rc = segments_errno(mdb_cursor_open(txn, s->rows, &c));
 	while (!rc && !(rc = segments_errno(mdb_cursor_get(c, &key, &val, MDB_NEXT)))) {
 		struct segment_row row;
@@ -177,6 +207,6 @@ int index_rows(struct segments *s,
 	}
 	if (c)
 		mdb_cursor_close(c);
-	mdb_txn_abort(txn);
+	index_read_end(s, txn);
 	return rc == -ENOENT ? 0 : rc;
 }

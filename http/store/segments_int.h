@@ -48,8 +48,11 @@ struct segments {
 	char *dir;
 	uint32_t size;
 	char boot[64];
-	MDB_env *env;
+	MDB_env *env;                   /* NULL: could not be opened again */
 	MDB_dbi places, rows;
+	/* LMDB wants no more of an environment after its last page could not be written: a round
+	 * opens it again, alone. Held for reading by every transaction. */
+	pthread_rwlock_t opened;
 	pthread_mutex_t lock;
 	pthread_cond_t work;            /* for the thread that appends */
 	struct segments_job *head, **tail;
@@ -71,6 +74,12 @@ struct segments {
 
 /* ---- segments_index.c ---- */
 int segments_errno(int mdb);
+/* A reading transaction, with s->opened held; and its end. 0 or -errno. */
+int index_read_begin(struct segments *s, MDB_txn **txn);
+void index_read_end(struct segments *s, MDB_txn *txn);
+/* A writing one, which only the thread that appends begins; an index that is spoilt is opened
+ * again. */
+int index_write_begin(struct segments *s, MDB_txn **txn);
 /* fresh: what is there is thrown away first. -EBADMSG: damaged. */
 int index_open(struct segments *s, bool fresh);
 void index_close(struct segments *s, bool sync);

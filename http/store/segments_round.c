@@ -33,14 +33,15 @@ struct round {
 
 static const uint8_t zeros[SEGMENT_ALIGN];
 
-static void seal(struct segments *s)
+/* cut: what lies behind the last record that counts is nothing. */
+static void seal(struct segments *s, bool cut)
 {
 	struct segment_file *f = s->active;
 
 	if (s->active_fd < 0)
 		return;
 	/* Room that was taken ahead is given back. */
-	if (f && !ftruncate(s->active_fd, (off_t)f->row.end))
+	if (f && cut && !ftruncate(s->active_fd, (off_t)f->row.end))
 		file_remember(f, s->active_fd);
 	close(s->active_fd);
 	s->active_fd = -1;
@@ -240,14 +241,15 @@ static int round_append(struct round *r)
 static int round_try(struct round *r, struct segments_job *batch)
 {
 	struct segments *s = r->s;
+	bool unsure = false;
 	int rc = 0;
 
 	if (s->active && s->active->row.end >= s->size)
-		seal(s);
+		seal(s, true);
 	if (!s->active)
 		rc = begin_segment(s);
 	if (!rc)
-		rc = segments_errno(mdb_txn_begin(s->env, NULL, 0, &r->txn));
+		rc = index_write_begin(s, &r->txn);
 	if (rc)
 		return rc;
 	r->begin = r->end = s->active->row.end;
@@ -260,14 +262,16 @@ static int round_try(struct round *r, struct segments_job *batch)
 	if (!rc) {
 		rc = segments_errno(mdb_txn_commit(r->txn));
 		r->txn = NULL;
+		unsure = rc != 0;
 	}
 	if (!rc)
 		return 0;
 	if (r->txn)
 		mdb_txn_abort(r->txn);
 	rows_restore(s, r->begin);
-	if (rc != -ENOSPC)
-		seal(s);
+	/* The index may come to say that they are there, after all: then they are. */
+	if (rc != -ENOSPC || unsure)
+		seal(s, !unsure);
 	return rc;
 }
 
