@@ -23,6 +23,8 @@
 
 #define GATEWAY_LISTEN_MAX 64
 
+struct s3_counts;
+
 struct gateway {
 	struct uploads *uploads; /* the first: its routes find it so */
 	struct peers *peers;
@@ -49,6 +51,7 @@ struct gateway {
 	_Atomic uint64_t object_max; /* bytes */
 	struct carriers *carriers; /* of S3 requests */
 	const struct http_route *s3_route; /* in routes */
+	struct s3_counts *s3_counts; /* of what was refused here */
 	char *s3_domain;	   /* a copy; NULL: path style alone */
 	atomic_ullong redirected, refused, no_endpoint, carried, broken;
 	struct metric_series *counted[5]; /* the same, for the metrics page */

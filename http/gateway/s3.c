@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "http/gateway/gateway.h"
+#include "http/s3/count.h"
 #include "http/s3/errors.h"
 #include "http/s3/sigv4.h"
 #include "lib/hash.h"
@@ -78,6 +79,8 @@ static enum http_next reply_error(struct gateway *gw, struct http_req *req, enum
 	size_t len = 0;
 	char *text = s3_error_xml(error, message, NULL, http_id(req), gw->node, NULL, &len);
 
+	/* What is carried is counted where it is done. */
+	s3_counts_add(gw->s3_counts, &(struct s3_counted){ .code = s3_error_code(error), .sent = len });
 	http_add_header(req, "x-amz-request-id", http_id(req));
 	http_add_header(req, "x-amz-id-2", gw->node);
 	if (!text)
@@ -328,6 +331,8 @@ int s3_start(struct gateway *gw)
 	for (const struct http_route *r = gw->routes; r->path; r++)
 		if (!strcmp(r->path, "s3"))
 			gw->s3_route = r;
+	if (s3_counts_new(&gw->s3_counts, gw->daemon->metrics))
+		return -ENOMEM;
 	return carriers_start(gw->carriers);
 }
 
@@ -340,4 +345,5 @@ void s3_free(struct gateway *gw)
 {
 	carriers_free(gw->carriers);
 	free(gw->s3_domain);
+	s3_counts_free(gw->s3_counts);
 }

@@ -32,6 +32,7 @@ struct reader {
 	XML_Parser parser;
 	struct xml_node *open[XML_DEPTH_MAX];
 	unsigned int depth;
+	bool marked; /* texts hold marks: see below */
 	char *text; /* of the innermost element, up to now */
 	size_t text_len, text_room;
 	struct s3_fault *fault;
@@ -96,6 +97,92 @@ static bool is_space(const char *text, size_t len)
 	return true;
 }
 
+/* Keys may hold characters that XML 1.0 cannot: clients send them as they are, or as references (&#x1;), which expat refuses.
+ * They are led through it as a mark and a letter, and the mark itself as mark and 'x'. The mark is U+F8FF. */
+#define MARK	 "\xef\xa3\xbf"
+#define MARK_LEN 3
+
+/* The control character at p, and how many bytes it takes; 0: there is none. */
+static size_t control_at(const char *p, size_t left, unsigned int *c)
+{
+	unsigned int n = 0;
+	size_t i = 2, digits = 0;
+	bool is_hex;
+
+	*c = (unsigned char)*p;
+	if (*c < 0x20)
+		return *c && *c != '\t' && *c != '\n' && *c != '\r';
+	if (left < 4 || p[0] != '&' || p[1] != '#')
+		return 0;
+	is_hex = p[i] == 'x';
+	for (i += is_hex; i < left && digits < 8; i++, digits++) {
+		const char *at = strchr("0123456789abcdef", p[i] >= 'A' && p[i] <= 'F' ? p[i] | 0x20 : p[i]);
+
+		if (!p[i] || !at || (!is_hex && at[0] > '9'))
+			break;
+		n = n * (is_hex ? 16 : 10) + (unsigned int)(at[0] <= '9' ? at[0] - '0' : at[0] - 'a' + 10);
+	}
+	*c = n;
+	if (!digits || i == left || p[i] != ';' || !n || n >= 0x20 || n == '\t' || n == '\n' || n == '\r')
+		return 0;
+	return i + 1;
+}
+
+static bool needs_marks(const char *body, size_t len)
+{
+	unsigned int c;
+
+	for (size_t i = 0; i < len; i++)
+		if (control_at(body + i, len - i, &c))
+			return true;
+	return false;
+}
+
+/* body with marks, malloc'ed; NULL without memory. */
+static char *with_marks(const char *body, size_t len, size_t *out_len)
+{
+	char *out = malloc(len * (MARK_LEN + 1) + 1);
+	size_t n = 0, step;
+	unsigned int c;
+
+	for (size_t i = 0; out && i < len; i += step) {
+		bool mark = len - i >= MARK_LEN && !memcmp(body + i, MARK, MARK_LEN);
+
+		step = mark ? MARK_LEN : control_at(body + i, len - i, &c);
+		if (!step) {
+			out[n++] = body[i];
+			step = 1;
+			continue;
+		}
+		memcpy(out + n, MARK, MARK_LEN);
+		n += MARK_LEN;
+		out[n++] = mark ? 'x' : (char)('@' + c);
+	}
+	*out_len = n;
+	return out;
+}
+
+/* In place: the text of a leaf as it was meant. */
+static void unmark(char *text)
+{
+	char *out = text;
+
+	while (*text) {
+		if (strncmp(text, MARK, MARK_LEN) || !text[MARK_LEN]) {
+			*out++ = *text++;
+			continue;
+		}
+		if (text[MARK_LEN] == 'x') {
+			memcpy(out, MARK, MARK_LEN);
+			out += MARK_LEN;
+		} else {
+			*out++ = (char)(text[MARK_LEN] - '@');
+		}
+		text += MARK_LEN + 1;
+	}
+	*out = '\0';
+}
+
 static void on_start(void *arg, const XML_Char *name, const XML_Char **attributes)
 {
 	struct reader *reader = arg;
@@ -145,9 +232,13 @@ static void on_end(void *arg, const XML_Char *name)
 	if (node->child && !is_space(reader->text, reader->text_len))
 		return refuse(reader, "There is text beside the elements of <%.80s>.", node->name);
 	if (!node->child) {
-		node->text = tree_text(reader->tree, reader->text_len ? reader->text : "", reader->text_len);
-		if (!node->text)
+		char *text = tree_text(reader->tree, reader->text_len ? reader->text : "", reader->text_len);
+
+		if (!text)
 			return stop(reader, S3_INTERNAL);
+		if (reader->marked)
+			unmark(text);
+		node->text = text;
 	}
 	reader->text_len = 0;
 }
@@ -214,15 +305,24 @@ enum s3_error xml_tree_parse(struct xml_tree **out, const char *root, const void
 {
 	struct reader reader = { .fault = fault };
 	enum s3_error error;
+	char *marked = NULL;
 
 	if (len > S3_XML_MAX)
 		return s3_fault(fault, S3_MAX_MESSAGE_LENGTH, "The body has more than %zu bytes.", S3_XML_MAX);
+	if (needs_marks(body, len)) {
+		marked = with_marks(body, len, &len);
+		if (!marked)
+			return s3_fault(fault, S3_INTERNAL, NULL);
+		reader.marked = true;
+		body = marked;
+	}
 	reader.tree = calloc(1, sizeof(*reader.tree));
 	reader.parser = XML_ParserCreateNS(NULL, NS_SEPARATOR);
 	error = reader.tree && reader.parser ? parse(&reader, root, body, len) : s3_fault(fault, S3_INTERNAL, NULL);
 	if (reader.parser)
 		XML_ParserFree(reader.parser);
 	free(reader.text);
+	free(marked);
 	if (error)
 		xml_tree_free(reader.tree);
 	else

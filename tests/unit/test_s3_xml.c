@@ -79,6 +79,13 @@ static const struct row rows[] = {
 	  "\n<Object><Key> a&amp;b&#13;<![CDATA[<]]></Key>"
 	  "<VersionId>v</VersionId></Object></Delete>\n",
 	  "{\"key\":\" a&b\\r<\",\"n\":2,\"quiet\":false,\"version\":\"v\"}" },
+	{ "delete", "<Delete><Object><Key>a\x01&#x2;&#3;&#x1F;b&#x9;&#xA;\xef\xa3\xbf\xef\xa3\xbf@</Key></Object></Delete>",
+	  "{\"key\":\"a\\u0001\\u0002\\u0003\\u001Fb\\t\\n\xef\xa3\xbf\xef\xa3\xbf@\",\"n\":1,\"quiet\":false,\"version\":\"\"}" },
+	{ "delete", "<Delete><Object><Key>\xef\xa3\xbf@A</Key></Object></Delete>",
+	  "{\"key\":\"\xef\xa3\xbf@A\",\"n\":1,\"quiet\":false,\"version\":\"\"}" },
+	{ "delete", "<Delete><Object><Key>a&#0;</Key></Object></Delete>", "MalformedXML" },
+	{ "delete", "<Delete><Object><Key>a&#x1</Key></Object></Delete>", "MalformedXML" },
+	{ "delete", "<Delete>\x01<Object><Key>a</Key></Object></Delete>", "MalformedXML" },
 	{ "delete", "<Delete></Delete>", "MalformedXML" },
 	{ "delete", "<Delete><Quiet>perhaps</Quiet>" OBJECT "</Delete>", "MalformedXML" },
 	{ "delete", "<Delete><Object><Key></Key></Object></Delete>", "MalformedXML" },
