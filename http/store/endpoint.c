@@ -60,6 +60,11 @@ static int endpoint_prepare(struct daemon *d)
 	ep->copies = d->conf->endpoint.copies ? d->conf->endpoint.copies : 1;
 	ep->object_max = d->conf->endpoint.limits.object;
 	snprintf(ep->node, sizeof(ep->node), "%s", d->conf->node);
+	/* Copies: a reload frees the configuration. */
+	ep->s3_domain = d->conf->s3.domain ? strdup(d->conf->s3.domain) : NULL;
+	ep->s3_region = strdup(d->conf->s3.region ? d->conf->s3.region : "us-east-1");
+	if (!ep->s3_region || (d->conf->s3.domain && !ep->s3_domain))
+		return -ENOMEM;
 	priv_raise_descriptors(); /* also for hot versions and uploads */
 	rc = prepare_folder(ep, d->conf, &d->user);
 	if (!rc)
@@ -280,10 +285,17 @@ static void endpoint_stop(struct daemon *d)
 	load_free(ep->load);
 	buckets_free(ep->buckets);
 	free(ep->listeners);
+	free(ep->s3_domain);
+	free(ep->s3_region);
 	free(ep->exported);
 	s3_counts_free(ep->s3_counts);
 	free(ep);
 	d->state = NULL;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
 }
 
 static int endpoint_reload(struct daemon *d, const struct conf *old)
@@ -292,6 +304,10 @@ static int endpoint_reload(struct daemon *d, const struct conf *old)
 
 	if (strcmp(d->conf->node, old->node) || strcmp(d->conf->state, old->state)) {
 		log_error("reload: node and state of an endpoint change only by a restart");
+		return -EINVAL;
+	}
+	if (!same_text(d->conf->s3.domain, old->s3.domain) || !same_text(d->conf->s3.region, old->s3.region)) {
+		log_error("reload: s3.domain and s3.region of an endpoint change only by a restart");
 		return -EINVAL;
 	}
 	ep->copies = d->conf->endpoint.copies ? d->conf->endpoint.copies : 1;

@@ -31,6 +31,8 @@ struct endpoint {
 	char dir[4096];
 	atomic_uint copies;             /* wanted, this node's included; a reload changes it */
 	uint64_t object_max;            /* bytes */
+	char *s3_domain;                /* buckets are its subdomains; NULL: path style alone */
+	char *s3_region;                /* "us-east-1" when none was said */
 
 	struct chunks *chunks;
 	struct held_cache *held;

@@ -444,11 +444,10 @@ static bool reply_file(struct endpoint *ep, struct http_req *req, const struct p
 	return sent;
 }
 
-static enum http_next no_part(struct http_req *req, int rc)
+static enum http_next no_part(struct http_req *req, const struct reader_job *job, int rc)
 {
-	if (rc == -ENOMEM)
-		return http_reply_error(req, 503, "memory", "Out of memory; try again.");
-	return http_reply_error(req, 503, "unreachable", "A part of this object cannot be had now; try again.");
+	return reader_refuse(req, job, rc == -ENOMEM ? "Out of memory; try again."
+					    : "A part of this object cannot be had now; try again.");
 }
 
 enum http_next parts_reply(struct endpoint *ep, struct http_req *req, const char *bucket, const struct name_entry *entry,
@@ -458,13 +457,13 @@ enum http_next parts_reply(struct endpoint *ep, struct http_req *req, const char
 	int rc;
 
 	if (!a)
-		return no_part(req, -ENOMEM);
+		return no_part(req, job, -ENOMEM);
 	a->req = req;
 	if (!job->head && job->len) {
 		rc = parts_open(&a->parts, ep, bucket, entry, job->first, job->len, resume, a);
 		if (rc) {
 			free(a);
-			return no_part(req, rc);
+			return no_part(req, job, rc);
 		}
 		if (reply_file(ep, req, a->parts, job)) {
 			free_answer(a);

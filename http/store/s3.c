@@ -51,7 +51,7 @@ const struct http_route *s3_choose(struct http_req *req, void *arg)
 {
 	struct endpoint *ep = arg;
 
-	return is_mine(req, ep->daemon->conf->s3.domain) ? object_routes(ep) : NULL;
+	return is_mine(req, ep->s3_domain) ? object_routes(ep) : NULL;
 }
 
 const struct http_route *s3_choose_inside(struct http_req *req, void *arg)
@@ -65,7 +65,7 @@ const struct http_route *s3_choose_inside(struct http_req *req, void *arg)
 static enum s3_error read_target(struct s3 *s3)
 {
 	const char *raw = http_target(s3->req), *host = http_header(s3->req, "Host");
-	const char *domains[2] = { s3->ep->daemon->conf->s3.domain, NULL };
+	const char *domains[2] = { s3->ep->s3_domain, NULL };
 	struct s3_choice choice = { .copy_source = http_header(s3->req, "x-amz-copy-source"),
 				    .content_type = http_header(s3->req, "Content-Type") };
 	enum s3_error error;

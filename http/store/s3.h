@@ -95,6 +95,7 @@ struct s3 {
 	bool inside;   /* carried by a gateway */
 	bool answered; /* by a function below */
 	bool encrypt;  /* what is stored, whatever the headers say */
+	bool ids;      /* s3_add_ids() was called */
 	bool denied;   /* but the object's own ACL may allow it */
 	bool failed;   /* our fault, for the counter */
 	struct {

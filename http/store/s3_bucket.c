@@ -10,9 +10,7 @@
 
 static const char *region_of(const struct s3 *s3)
 {
-	const char *region = s3->ep->daemon->conf->s3.region;
-
-	return region ? region : "us-east-1";
+	return s3->ep->s3_region;
 }
 
 /* ---- ListBuckets ---- */

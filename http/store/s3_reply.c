@@ -30,6 +30,9 @@ const char *s3_query(const struct s3 *s3, const char *name)
 /* Amazon's second name of a request: here which node answered. */
 void s3_add_ids(struct s3 *s3)
 {
+	if (s3->ids)
+		return;
+	s3->ids = true;
 	http_add_header(s3->req, "x-amz-request-id", http_id(s3->req));
 	http_add_header(s3->req, "x-amz-id-2", s3->ep->node);
 }

@@ -41,6 +41,15 @@ bool s3_is_hot(struct s3 *s3, const struct name_entry *entry)
 	return hot;
 }
 
+static enum http_next refuse(void *arg, const char *sentence)
+{
+	struct s3 *s3 = arg;
+
+	s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, "%s", sentence);
+	s3_reply_error(s3, S3_SERVICE_UNAVAILABLE);
+	return HTTP_ANSWERED;
+}
+
 enum s3_error s3_send(struct s3 *s3, const struct name_entry *entry, const json_t *meta, const struct s3_piece *piece)
 {
 	struct reader_job job = { .status = piece->status,
@@ -50,7 +59,9 @@ enum s3_error s3_send(struct s3 *s3, const struct name_entry *entry, const json_
 				  .type = piece->type,
 				  .holders = entry->holders,
 				  .nholders = entry->nholders,
-				  .kept = &s3->reader };
+				  .kept = &s3->reader,
+				  .refuse = refuse,
+				  .refuse_arg = s3 };
 	struct held *held = NULL;
 	int rc;
 
