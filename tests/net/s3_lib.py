@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shared by tests/net/s3_*.py: an installation (registry, endpoints, gateways) in namespaces of the test's own, users with
+access keys, and what S3's clients need to reach it.
+
+    from s3_lib import *
+    enter("aws")
+    with S3() as lab:
+        lab.s3_user("ann", "--rights", "rwdla") # may everything; lab.keys["ann"] is (id, secret)
+        lab.url, lab.direct                  # the gateway's address, an endpoint's
+        lab.run("ann", "aws", "s3", "ls")    # a client with ann's key in its environment
+    finish()
+
+Programs come from build/bin; with UPLOAD_SAN=address,undefined from build/san/bin, as upload_lib.py has it.
+"""
+import hashlib
+
+from upload_lib import *
+
+REGION = "us-east-1"
+DOMAIN = "s3.test"
+SEEDS = {}
+
+
+def enter(*tools, hosts=()):
+    """Root and tools, else a skip; then once more in namespaces where hosts (BUCKET.s3.test) are this machine."""
+    if os.geteuid():
+        skip("needs root")
+    for tool in tools:
+        if not shutil.which(tool):
+            skip(f"{tool} is not installed: tools/bootstrap --tests")
+    if not os.environ.get("IN_NS"):
+        os.environ["IN_NS"] = "1"
+        os.execvp("unshare", ["unshare", "-n", "-m", "-p", "-f", "--mount-proc", "--kill-child", "--", sys.executable, *sys.argv])
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    with tempfile.NamedTemporaryFile("w", delete=False) as known:
+        known.write("127.0.0.1 localhost " + " ".join([DOMAIN, *(f"{h}.{DOMAIN}" for h in hosts)]) + "\n")
+    os.chmod(known.name, 0o644)
+    subprocess.run(["mount", "--bind", known.name, "/etc/hosts"], check=True)
+    os.unlink(known.name)
+
+
+def data(size, seed=0):
+    """The same pseudo-random bytes for the same size and seed: SHAKE128 of both."""
+    if (size, seed) not in SEEDS:
+        SEEDS[size, seed] = hashlib.shake_128(f"{size} {seed}".encode()).digest(size)
+    return SEEDS[size, seed]
+
+
+def md5(body):
+    return hashlib.md5(body).hexdigest()
+
+
+def multi_etag(*parts):
+    """What S3 calls an object of parts: MD5 of the parts' MD5, and how many."""
+    return hashlib.md5(b"".join(hashlib.md5(p).digest() for p in parts)).hexdigest() + f"-{len(parts)}"
+
+
+def odd_keys(count=200):
+    """Keys that clients and servers are known to get wrong, filled up to count with plain ones. All are UTF-8 that XML 1.0 can
+    carry, so that every client can list them; none is another's folder."""
+    odd = ["plain", "with space", " leading", "trailing ", "two  spaces", "plus+plus", "a%20b", "100%", "%", "%2F", "%zz", "a&b=c", "a?b",
+           "a#b", "a;b", "a:b", "a,b", "a'b", 'a"b', "a<b>c", "a\\b", "a|b", "a^b", "a`b", "a~b", "a{b}", "a[b]", "a(b)", "a!b", "a$b",
+           "a@b", "a*b", "ümlaut", "u\u0308mlaut", "日本語/テキスト", "emoji-🦉", "\U00010348", "עברית", "ﷺ", "e\u0301", "Ⅻ", "\u200bzero",
+           "sub/dir/key", "sub/dir/key.txt", "dots/...", "dots/.hidden", "dots/a..b", "trail/slash/x/", "CASE", "case", "Case",
+           "very/" + "deep/" * 40 + "end", "ends.", "-dash", "--option=x", "=equals", "~tilde", "zero\u00a0width", "x" * 255,
+           "/".join(["y" * 200] * 4), "k" * 1024, "é" * 512, "null", "undefined", "true", "0", "-1", "index.html",
+           "uploads", "versions", "acl", "a=b&prefix=c"]
+    return odd + [f"plain/{i:04}" for i in range(count - len(odd))]
+
+
+# Keys that only careful clients carry as they are: empty parts of a path, a slash in front, "." and "..", control characters.
+PATH_KEYS = ["/leading", "//two", "a//b", "a///b", "end//", "./dot", "a/./b", "../up", "a/../b", "a/..", "..", ".", "..."]
+CONTROL_KEYS = ["tab\there", "new\nline", "ret\rurn", "bell\x07", "esc\x1b[0m", "del\x7f", "c1\u0085", "\x01"]
+
+
+class S3(Lab):
+    """endpoints, gateways: how many. url: the first gateway; direct: the first endpoint."""
+
+    def __init__(self, endpoints=1, gateways=1, domain=DOMAIN, more=""):
+        section = f"s3: {{domain: {domain}}}\n" if domain else ""
+        self.keys = {}
+        super().__init__(endpoints, gateways, more=section + more, endpoint_more=section + more)
+        port = lambda d: f"http://127.0.0.1:{self.port[d.node]}"
+        self.direct = port(self.endpoints[0])
+        self.url = port(self.gateways[0]) if gateways else self.direct
+        self.hosted = f"http://{DOMAIN}:{self.url.rsplit(':', 1)[1]}"
+
+    def answers_s3(self, url, name):
+        """Whether the server at url knows the key: it lists buckets for it."""
+        got = self.curl(name, f"{url}/")
+        return got.startswith("200")
+
+    def curl(self, name, url, *more, timeout=30):
+        """curl as the user (None: nobody): "STATUS BODY"."""
+        key = ["--aws-sigv4", f"aws:amz:{REGION}:s3", "--user", ":".join(self.keys[name])] if name else []
+        out = self.work / "curl.out"
+        got = subprocess.run(["curl", "-s", "-m", str(timeout), "-o", out, "-w", "%{http_code}", *key, *map(str, more), url],
+                             capture_output=True, text=True)
+        body = out.read_bytes().decode(errors="replace") if out.exists() else ""
+        out.unlink(missing_ok=True)
+        return f"{got.stdout} {body}"
+
+    def s3_user(self, name, *words):
+        """words: of `weir user add`; without them she may everything in every bucket. Known everywhere when it returns."""
+        self.weir("user", "add", name, *words)
+        got = json.loads(self.weir("user", "key", "add", name, "--json"))
+        self.keys[name] = got["id"], got["secret"]
+        for url in {self.url, self.direct}:
+            until(lambda: self.answers_s3(url, name), 10) or self.bail(f"{url} does not know {name}: {self.curl(name, url + '/')}")
+        return self.keys[name]
+
+    def environ(self, name):
+        """What clients of Amazon's read; a home of its own, so that nothing of this machine is read."""
+        home = self.folder("home")
+        env = {k: v for k, v in os.environ.items() if not k.upper().startswith("AWS_")}
+        env |= {"HOME": str(home), "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION, "AWS_EC2_METADATA_DISABLED": "true",
+                "AWS_MAX_ATTEMPTS": "1", "AWS_PAGER": "", "NO_PROXY": "*", "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"}
+        if name:
+            env |= {"AWS_ACCESS_KEY_ID": self.keys[name][0], "AWS_SECRET_ACCESS_KEY": self.keys[name][1]}
+        return env
+
+    def run(self, name, *argv, env=None, timeout=120, **more):
+        """A client of the user's."""
+        return subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=timeout,
+                              env={**self.environ(name), **(env or {})}, **more)
+
+    def client(self, name, url=None, secret=None, style="path", **more):
+        """boto3's client of the user (None: anonymous): no retries, and it checks nothing by itself, so that the server must."""
+        import boto3
+        import botocore
+        config = botocore.config.Config(signature_version="s3v4" if name else botocore.UNSIGNED, parameter_validation=False,
+                                        retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30,
+                                        s3={"addressing_style": style}, **more)
+        key = self.keys.get(name, (None, None))
+        made = boto3.session.Session().client("s3", endpoint_url=url or self.url, region_name=REGION, config=config,
+                                              aws_access_key_id=key[0], aws_secret_access_key=secret or key[1])
+        made.meta.events.unregister("before-parameter-build.s3", botocore.handlers.validate_bucket_name)
+        return made
+
+
+def debian_python():
+    """boto3 is Debian's: runs the program once more with Debian's Python when this is another one that lacks it."""
+    try:
+        import boto3  # noqa: F401
+    except ImportError:
+        if sys.executable == "/usr/bin/python3" or not os.path.exists("/usr/bin/python3"):
+            skip("python3-boto3 is not installed: tools/bootstrap --tests")
+        os.execv("/usr/bin/python3", ["/usr/bin/python3", *sys.argv])
