@@ -13,6 +13,7 @@ access keys, and what S3's clients need to reach it.
 Programs come from build/bin; with UPLOAD_SAN=address,undefined from build/san/bin, as upload_lib.py has it.
 """
 import hashlib
+import re
 
 from upload_lib import *
 
@@ -119,10 +120,15 @@ class S3(Lab):
             env |= {"AWS_ACCESS_KEY_ID": self.keys[name][0], "AWS_SECRET_ACCESS_KEY": self.keys[name][1]}
         return env
 
-    def run(self, name, *argv, env=None, timeout=120, **more):
-        """A client of the user's."""
-        return subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=timeout,
-                              env={**self.environ(name), **(env or {})}, **more)
+    def run(self, name, *argv, env=None, timeout=120, text=True, **more):
+        """A client of the user's. One that hangs has failed: 124."""
+        argv = [str(a) for a in argv]
+        try:
+            return subprocess.run(argv, capture_output=True, text=text, timeout=timeout, **{"stdin": subprocess.DEVNULL, **more},
+                                  env={**self.environ(name), **(env or {})})
+        except subprocess.TimeoutExpired as e:
+            said = [(out or b"") if not text else (out or b"").decode(errors="replace") for out in (e.stdout, e.stderr)]
+            return subprocess.CompletedProcess(argv, 124, *said)
 
     def client(self, name, url=None, secret=None, style="path", **more):
         """boto3's client of the user (None: anonymous): no retries, and it checks nothing by itself, so that the server must."""
@@ -146,3 +152,48 @@ def debian_python():
         if sys.executable == "/usr/bin/python3" or not os.path.exists("/usr/bin/python3"):
             skip("python3-boto3 is not installed: tools/bootstrap --tests")
         os.execv("/usr/bin/python3", ["/usr/bin/python3", *sys.argv])
+
+
+# ---- what clients of files share ------------------------------------------------------------------
+
+def fit_for_files(keys):
+    """Those that may be files of a folder: no part over 200 bytes, none that ends with a slash."""
+    return [k for k in keys if not k.endswith("/") and all(0 < len(p.encode()) <= 200 for p in k.split("/")) and len(k.encode()) <= 900]
+
+
+def make_tree(folder, keys):
+    """A file of some bytes of its own for each key."""
+    for i, key in enumerate(keys):
+        path = folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data(1 + i * 37 % 3000, i))
+
+
+def tree_of(folder):
+    """{key: MD5}"""
+    return {str(p.relative_to(folder)): md5(p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+
+
+def differences(wanted, got):
+    """What two trees have not in common, as text; '' when they are the same."""
+    lost, more = sorted(wanted.keys() - got.keys()), sorted(got.keys() - wanted.keys())
+    other = sorted(k for k in wanted.keys() & got.keys() if wanted[k] != got[k])
+    return "\n".join(f"{what}: {keys[:12]!r} ({len(keys)})" for what, keys in (("missing", lost), ("too many", more), ("other bytes", other)) if keys)
+
+
+class Seconds:
+    """Tells how long a client took for what: with Seconds("aws s3 sync"): …"""
+
+    def __init__(self, what):
+        self.what = what
+
+    def __enter__(self):
+        self.begun = time.monotonic()
+
+    def __exit__(self, *_):
+        print(f"# {self.what}: {time.monotonic() - self.begun:.1f} s", flush=True)
+
+
+def went(got, name):
+    """check() of a client that ended well."""
+    return check(got.returncode == 0, name, f"{got.args}\n{got.stdout[-1500:]}\n{got.stderr[-1500:]}")
