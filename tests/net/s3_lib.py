@@ -89,7 +89,7 @@ class S3(Lab):
     def answers_s3(self, url, name):
         """Whether the server at url knows the key: it lists buckets for it."""
         got = self.curl(name, f"{url}/")
-        return got.startswith("200")
+        return got.startswith("200") and "ListAllMyBucketsResult" in got
 
     def curl(self, name, url, *more, timeout=30):
         """curl as the user (None: nobody): "STATUS BODY"."""
