@@ -426,6 +426,21 @@ def run_table(lab, url, place, sections, verbose):
             remove_bucket(s3, bucket)
 
 
+def more_keys(lab):
+    """Keys of ann's that may less than she may, and some that may nothing any more."""
+    lab.s3_key("scoped", "ann", "--scope", "rwl:*/only/")
+    lab.s3_key("reading", "ann", "--scope", "rl:*")
+    id, _ = lab.s3_key("revoked", "ann")
+    lab.weir("user", "key", "revoke", "ann", id)
+    id, _ = lab.s3_key("disabled", "ann")
+    lab.weir("user", "key", "disable", "ann", id)
+    lab.s3_user("gone")
+    lab.weir("user", "disable", "gone")
+    for url in {lab.url, lab.direct}:
+        for label in "revoked", "disabled", "gone":
+            until(lambda: not lab.answers_s3(url, label), 10)
+
+
 def main():
     arg = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arg.add_argument("--only", help="sections whose title has this word")
@@ -445,6 +460,7 @@ def main():
         lab.s3_user("ann", "--rights", "rwdla")
         lab.s3_user("bob", "--rights", "none")
         lab.s3_user("rita", "--rights", "rl")
+        more_keys(lab)
         for place, url in (("gateway", lab.url), ("endpoint", lab.direct)):
             if opt.at in (None, place):
                 run_table(lab, url, place, sections, opt.verbose)

@@ -104,11 +104,15 @@ class S3(Lab):
     def s3_user(self, name, *words):
         """words: of `weir user add`; without them she may everything in every bucket. Known everywhere when it returns."""
         self.weir("user", "add", name, *words)
-        got = json.loads(self.weir("user", "key", "add", name, "--json"))
-        self.keys[name] = got["id"], got["secret"]
+        return self.s3_key(name, name)
+
+    def s3_key(self, label, name, *words):
+        """One more key of the user's, with the flags of `weir user key add`: lab.keys[label]."""
+        got = json.loads(self.weir("user", "key", "add", name, *words, "--json"))
+        self.keys[label] = got["id"], got["secret"]
         for url in {self.url, self.direct}:
-            until(lambda: self.answers_s3(url, name), 10) or self.bail(f"{url} does not know {name}: {self.curl(name, url + '/')}")
-        return self.keys[name]
+            until(lambda: self.answers_s3(url, label), 10) or self.bail(f"{url} does not know {label}: {self.curl(label, url + '/')}")
+        return self.keys[label]
 
     def environ(self, name):
         """What clients of Amazon's read; a home of its own, so that nothing of this machine is read."""
