@@ -11,12 +11,8 @@ that a failure in one says nothing about another. What is marked "waits" and fai
 import argparse
 import base64
 import datetime
-import json
-import os
 import pathlib
 import re
-import sys
-import urllib.parse
 import zlib
 
 from s3_lib import *
@@ -244,7 +240,6 @@ class Asker:
     def raw(self, call, own, theirs, known):
         """raw METHOD PATH: as it stands there; signed unless nobody asks. _sign changes what is signed with: skew in seconds,
         sha256, v2."""
-        from botocore.auth import S3SigV4Auth
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import Credentials
         method, path = call.args[0], re.sub(r"\$(\w+)", lambda m: str(known.get(m[1], m[0])), call.args[1].strip('"'))
