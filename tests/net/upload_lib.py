@@ -220,7 +220,7 @@ class Lab:
         return json.loads(base64.b64decode(kvs[0]["value"])) if kvs else None
 
     def weir(self, *argv, fails=False):
-        got = subprocess.run([str(BIN / "weir"), *map(str, argv), "-c", str(self.gateways[0].conf)], capture_output=True, text=True,
+        got = subprocess.run([str(BIN / "weir"), *map(str, argv), "-c", str((self.gateways or self.daemons)[0].conf)], capture_output=True, text=True,
                              timeout=30)
         if got.returncode and not fails:
             self.bail(f"weir {' '.join(map(str, argv))}: {got.stdout}{got.stderr}")
