@@ -111,11 +111,10 @@ def by_curl(lab, s3):
     check(got.startswith("200"), "HEAD", got)
     for where, more in ((f"{lab.url}/{BUCKET}/by-curl", ()), (f"{lab.direct}/{BUCKET}/by-curl", ()),
                         (lab.hosted.replace("//", f"//{BUCKET}.") + "/by-curl", ())):
-        got = subprocess.run(["curl", "-s", "-o", out, "-w", "%{http_code}", "--aws-sigv4", f"aws:amz:{REGION}:s3", "--user",
-                              ":".join(lab.keys["ann"]), *more, where], capture_output=True, text=True)
+        got = subprocess.run(["curl", "-s", "-o", out, "-w", "%{http_code}", *lab.curl_key("ann"), *more, where], capture_output=True, text=True)
         check(got.stdout == "200" and out.read_bytes() == data(70000), f"GET of {where.split('/', 2)[2]}", out.read_bytes()[:600])
-    got = subprocess.run(["curl", "-s", "-o", out, "-w", "%{http_code}", "-r", "100-199", "--aws-sigv4", f"aws:amz:{REGION}:s3", "--user",
-                          ":".join(lab.keys["ann"]), f"{lab.url}/{BUCKET}/by-curl"], capture_output=True, text=True)
+    got = subprocess.run(["curl", "-s", "-o", out, "-w", "%{http_code}", "-r", "100-199", *lab.curl_key("ann"),
+                          f"{lab.url}/{BUCKET}/by-curl"], capture_output=True, text=True)
     check(got.stdout == "206" and out.read_bytes() == data(70000)[100:200], "GET of a range", got.stdout)
     got = lab.curl(None, f"{lab.url}/{BUCKET}/by-curl")
     check(got.startswith("403") and "<Code>AccessDenied</Code>" in got, "without a key: AccessDenied", got)
