@@ -153,13 +153,16 @@ class S3(Lab):
 
 
 def debian_python():
-    """boto3 is Debian's: runs the program once more with Debian's Python when this is another one that lacks it."""
+    """boto3 is Debian's: runs the program once more with Debian's Python. S3_PYTHON=any stays with what runs, whose boto3 may
+    be another."""
+    debian = "/usr/bin/python3"
+    if sys.executable != debian and not os.environ.get("S3_PYTHON") and os.path.isdir("/usr/lib/python3/dist-packages/boto3"):
+        os.execv(debian, [debian, *sys.argv])
     try:
         import boto3  # noqa: F401
+        import yaml  # noqa: F401
     except ImportError:
-        if sys.executable == "/usr/bin/python3" or not os.path.exists("/usr/bin/python3"):
-            skip("python3-boto3 is not installed: tools/bootstrap --tests")
-        os.execv("/usr/bin/python3", ["/usr/bin/python3", *sys.argv])
+        skip("python3-boto3 and python3-yaml are not installed: tools/bootstrap --tests")
 
 
 # ---- what clients of files share ------------------------------------------------------------------
