@@ -411,9 +411,13 @@ def run_table(lab, url, place, sections, verbose):
         known = {"b": f"{place}-{i}", "c": f"{place}-{i}-second", "host": url.split("//")[1], "ann": lab.keys["ann"][0],
                  "date": today, "midnight": today + "T000000Z", "big": "m" * 2000, "long": "m" * 2100, "crc64": DIGESTS["crc64"](b"hello"),
                  "s1": DIGESTS["sha256"](data(5 << 20, 1)), "s2": DIGESTS["sha256"](b"hello")}
+        for d in lab.daemons:
+            if not d.runs():
+                check(False, f"{d.name} runs", d.said()[-6000:])
+                lab.restart(d)
         try:
             s3.create_bucket(Bucket=known["b"])
-        except botocore.exceptions.ClientError as e:
+        except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as e:
             check(False, f"{place}: the bucket of section {title}", e)
         for call in calls:
             run_call(asker, call, known, place, verbose)
