@@ -455,6 +455,7 @@ def main():
         return
     debian_python()
     enter()
+    opt.at = opt.at or os.environ.get("S3_AT")
     with S3(gateways=0 if opt.at == "endpoint" else 1) as lab:
         lab.s3_user("ann", "--rights", "rwdla")
         lab.s3_user("bob", "--rights", "none")

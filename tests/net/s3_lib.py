@@ -66,18 +66,25 @@ def odd_keys(count=200):
            "very/" + "deep/" * 40 + "end", "ends.", "-dash", "--option=x", "=equals", "~tilde", "zero\u00a0width", "x" * 255,
            "/".join(["y" * 200] * 4), "k" * 1024, "é" * 512, "null", "undefined", "true", "0", "-1", "index.html",
            "uploads", "versions", "acl", "a=b&prefix=c"]
-    return odd + [f"plain/{i:04}" for i in range(count - len(odd))]
+    return odd + [f"more/{i:04}" for i in range(count - len(odd))]
 
 
 # Keys that only careful clients carry as they are: empty parts of a path, a slash in front, "." and "..", control characters.
 PATH_KEYS = ["/leading", "//two", "a//b", "a///b", "end//", "./dot", "a/./b", "../up", "a/../b", "a/..", "..", ".", "..."]
+# XML 1.0 cannot carry most control characters, nor a carriage return: DeleteObjects cannot name these, listings need encoding-type=url.
 CONTROL_KEYS = ["tab\there", "new\nline", "ret\rurn", "bell\x07", "esc\x1b[0m", "del\x7f", "c1\u0085", "\x01"]
 
 
+def fit_for_xml(key):
+    return not re.search(r"[\x00-\x1f]", key)
+
+
 class S3(Lab):
-    """endpoints, gateways: how many. url: the first gateway; direct: the first endpoint."""
+    """endpoints, gateways: how many. url: the first gateway; direct: the first endpoint. S3_AT=endpoint in the environment leaves
+    the gateways away."""
 
     def __init__(self, endpoints=1, gateways=1, domain=DOMAIN, more=""):
+        gateways = 0 if os.environ.get("S3_AT") == "endpoint" else gateways
         section = f"s3: {{domain: {domain}}}\n" if domain else ""
         self.keys = {}
         super().__init__(endpoints, gateways, more=section + more, endpoint_more=section + more)

@@ -52,6 +52,10 @@ def odd(lab, s3):
         check(not bad, "and the copy has the same ETag", bad[:8])
         folders(s3, keys)
         for doomed in keys, [f"copy/{k}" for k in short]:
+            for k in doomed:
+                if not fit_for_xml(k):
+                    s3.delete_object(Bucket=BUCKET, Key=k)
+            doomed = list(filter(fit_for_xml, doomed))
             got = s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": k} for k in doomed]})
             check(len(got.get("Deleted", [])) == len(doomed) and not got.get("Errors"), f"DeleteObjects of {len(doomed)}", got.get("Errors"))
         check(not all_pages(s3), "none is left", all_pages(s3)[:5])

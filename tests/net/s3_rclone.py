@@ -67,7 +67,7 @@ def main():
                   "FORCE_PATH_STYLE": "true"}
 
         def rclone(*words, **more):
-            return lab.run(None, "rclone", "--config", "/dev/null", "--retries", "1", "--low-level-retries", "1", "--transfers", "8",
+            return lab.run(None, "rclone", "--config", "/dev/null", "--retries", "1", "--low-level-retries", "1", "--no-unicode-normalization", "--transfers", "8",
                            "--checkers", "8", *words, env={f"RCLONE_CONFIG_W_{k}": v for k, v in remote.items()}, cwd=lab.work, **more)
         trees(rclone, lab), parts(rclone, lab), removal(rclone)
     finish()
