@@ -20,6 +20,7 @@
 	  "The authorization query parameters that you provided are not valid.")                                      \
 	X(BAD_DIGEST, "BadDigest", 400, "The Content-MD5 or checksum value that you specified did not match what "    \
 					"the server received.")                                                       \
+	X(BAD_REQUEST, "BadRequest", 400, "The request is not acceptable.")                                           \
 	X(BUCKET_ALREADY_EXISTS, "BucketAlreadyExists", 409,                                                          \
 	  "The requested bucket name is not available. Select a different name and try again.")                       \
 	X(BUCKET_ALREADY_YOURS, "BucketAlreadyOwnedByYou", 409,                                                       \

@@ -375,7 +375,7 @@ unsigned int s3_attributes_parse(const char *header)
 static void attribute_parts(struct xml *xml, const struct s3_attributes *a)
 {
 	xml_open(xml, "ObjectParts");
-	xml_uint(xml, "TotalPartsCount", a->nparts_total);
+	xml_uint(xml, "PartsCount", a->nparts_total);
 	if (a->parts) {
 		xml_uint(xml, "PartNumberMarker", a->part_after);
 		xml_uint(xml, "NextPartNumberMarker", a->nparts ? a->parts[a->nparts - 1].number : a->part_after);

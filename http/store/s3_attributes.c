@@ -67,9 +67,11 @@ static enum s3_error find_parts(struct s3 *s3, const struct name_entry *entry, s
 	if (rc)
 		return s3_names_error(s3, rc, S3_NO_SUCH_KEY);
 	a->more = p->more;
-	a->nparts = p->n;
 	/* Without a stored checksum Amazon tells the count alone. */
-	a->parts = p->n && p->parts[0].checksum.algorithm[0] ? p->parts : NULL;
+	if (p->n && p->parts[0].checksum.algorithm[0]) {
+		a->parts = p->parts;
+		a->nparts = p->n;
+	}
 	return S3_OK;
 }
 

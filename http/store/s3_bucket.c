@@ -2,6 +2,7 @@
 /*
  * s3_bucket.c -- buckets of S3: list, create, head, delete, location.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 #include <time.h>
@@ -57,6 +58,21 @@ void s3_buckets_run(struct s3 *s3)
 
 /* ---- CreateBucket, DeleteBucket ---- */
 
+/* What S3 asks of the name of a new bucket beyond what names.h does: it must be a host's name, and none that Amazon's
+ * clients take for something else. */
+static bool is_host_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	if (!isalnum((unsigned char)name[len - 1]) || strstr(name, "..") || strstr(name, ".-") || strstr(name, "-."))
+		return false;
+	if (!strncmp(name, "xn--", 4) || !strncmp(name, "sthree-", 7))
+		return false;
+	if ((len > 8 && !strcmp(name + len - 8, "-s3alias")) || (len > 7 && !strcmp(name + len - 7, "--ol-s3")))
+		return false;
+	return !strchr(name, '.') || name[strspn(name, "0123456789.")];
+}
+
 static enum s3_error create(struct s3 *s3)
 {
 	char location[64] = "";
@@ -96,7 +112,7 @@ void s3_bucket_create_run(struct s3 *s3)
 	char where[S3_BUCKET_MAX + 2];
 	enum s3_error error = S3_OK;
 
-	if (!names_bucket_valid(s3->bucket))
+	if (!names_bucket_valid(s3->bucket) || !is_host_name(s3->bucket))
 		error = S3_INVALID_BUCKET_NAME;
 	else if (!s3->who.user[0])
 		error = S3_ACCESS_DENIED;

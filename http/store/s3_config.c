@@ -304,7 +304,7 @@ void s3_preflight_run(struct s3 *s3)
 	const char *origin = s3_header(s3, "Origin"), *method = s3_header(s3, "Access-Control-Request-Method");
 
 	if (!origin || !method)
-		s3_fault(&s3->fault, S3_INVALID_REQUEST, "Insufficient information. Origin request header needed.");
+		s3_fault(&s3->fault, S3_BAD_REQUEST, "Insufficient information. Origin request header needed.");
 	else if (!s3->config || !s3->config->part[BUCKET_CORS])
 		s3_fault(&s3->fault, S3_CORS_FORBIDDEN, "CORSResponse: CORS is not enabled for this bucket.");
 	else if (!apply_cors(s3, origin, method, s3_header(s3, "Access-Control-Request-Headers"), true))

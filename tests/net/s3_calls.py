@@ -342,6 +342,8 @@ def wrong_field(word, got, known):
         text = re.sub(r"\$(\w+)", lambda m: str(known.get(m[1], m[0])), text.strip("'"))
         return "" if re.search(text, value, re.S) else f"{path} is {value[:400]!r}, without {text}"
     want = plain(value_of(text, known))
+    if path.startswith("headers."):
+        want = re.sub(r"\$(\w+)", lambda m: str(known.get(m[1], m[0])), text.strip("\"'"))
     same = value == want or (not isinstance(want, (list, dict)) and str(value) == str(want))
     return "" if same else f"{path} is {value!r:.400}, not {want!r}"
 

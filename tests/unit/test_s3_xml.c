@@ -378,7 +378,7 @@ static void test_documents(void **state)
 	holds(s3_out_policy_status(true, &len), "<IsPublic>true</IsPublic>");
 	holds(s3_out_attributes(&attributes, &len),
 	      "<ETag>e</ETag><Checksum><ChecksumCRC32C>abc=</ChecksumCRC32C><ChecksumType>FULL_OBJECT</ChecksumType></Checksum>"
-	      "<ObjectParts><TotalPartsCount>1</TotalPartsCount><PartNumberMarker>0</PartNumberMarker>"
+	      "<ObjectParts><PartsCount>1</PartsCount><PartNumberMarker>0</PartNumberMarker>"
 	      "<NextPartNumberMarker>1</NextPartNumberMarker><MaxParts>1000</MaxParts><IsTruncated>false</IsTruncated>"
 	      "<Part><ChecksumCRC32C>p=</ChecksumCRC32C><PartNumber>1</PartNumber><Size>5</Size></Part></ObjectParts>"
 	      "<StorageClass>STANDARD</StorageClass><ObjectSize>5</ObjectSize>");
