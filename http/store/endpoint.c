@@ -9,6 +9,7 @@
 #include "http/s3/count.h"
 #include "http/store/endpoint.h"
 #include "http/store/inside_api.h"
+#include "http/store/lifecycle.h"
 #include "http/store/object.h"
 #include "http/store/presence.h"
 #include "http/store/repair.h"
@@ -244,6 +245,8 @@ static int endpoint_start(struct daemon *d)
 	if (!rc)
 		users_take_via_gateway(ep->users);
 	if (!rc)
+		rc = lifecycle_new(&ep->lifecycle, ep);
+	if (!rc)
 		rc = serve_inside(ep);
 	if (!rc)
 		rc = presence_new(&ep->presence, ep, FIRST_WAIT_MS);
@@ -269,6 +272,7 @@ static void endpoint_stop(struct daemon *d)
 	httpd_stop(ep->server, 5000);
 	if (ep->names)
 		names_stop(ep->names);
+	lifecycle_free(ep->lifecycle);
 	inside_stop(ep->inside);
 	presence_free(ep->presence);
 	jobs_free(ep->senders);

@@ -21,6 +21,7 @@
 #include "lib/inside.h"
 
 struct exported;
+struct lifecycle;
 struct repair;
 struct presence;
 struct s3_counts;
@@ -46,6 +47,7 @@ struct endpoint {
 	struct relays *relays;
 	struct jobs *senders;           /* chunks on their way to second copies */
 	struct repair *repair;
+	struct lifecycle *lifecycle;    /* expires objects, old versions, uploads */
 	struct presence *presence;      /* in the registry */
 	struct s3_counts *s3_counts;    /* of S3's operations */
 	struct exported *exported;      /* what metrics.c keeps */ 

@@ -442,6 +442,16 @@ static void bucket_status(struct names *n, struct bucket *b, void *arg)
 					"writes", why[0] ? why : "ok"));
 }
 
+bool names_is_primary(struct names *n, const char *bucket)
+{
+	struct bucket *b = bucket_look(n, bucket);
+	struct bucket_view v = { .known = false };
+
+	if (b)
+		bucket_view(n, b, &v);
+	return v.known && !strcmp(v.record.primary, n->node);
+}
+
 json_t *names_status(struct names *n)
 {
 	struct status s = { .list = json_array() };

@@ -147,6 +147,8 @@ struct names_how {
 	/* The nodes that should hold the data; those that are not in holders are told to fetch. */
 	const char *const *ideal;
 	size_t nideal;
+	/* Deleting: only while the entry that goes (or is covered by a marker) has this seq; 0: any. */
+	uint64_t if_seq;
 };
 
 /* entry: key, version, size, sha256, etag, meta and holders (who has the data now) are read;
@@ -318,6 +320,8 @@ int names_by_hash_all(struct names *names, const uint8_t sha256[32], names_entry
  * meanwhile may be told once, twice or not at all. Without meta. */
 int names_each(struct names *names, names_entry_fn *fn, void *arg);
 
+/* Does this node order the bucket, as far as it knows? */
+bool names_is_primary(struct names *names, const char *bucket);
 /* {"buckets":[{"name","role":"primary"|"secondary"|"none","epoch","primary","secondary","objects","bytes",
  * "uploads","writes":"ok" or why not}], "objects", "outbox":n, "note"?}: a new reference. objects
  * counts the buckets of which this node is primary. */

@@ -199,7 +199,8 @@ static int plan_txn(struct names_txn *t, void *arg)
 		w->maybe = false; /* what an earlier try had done is in this copy, or nowhere */
 		p->w = w;
 		rc = write_plan(p);
-		if (rc) {
+		/* "It is closed already" is a word on the present, too. */
+		if (rc || (p->n == before && w->kind >= WRITE_OPEN)) {
 			w->rc = rc;
 			snprintf(w->refusal, sizeof(w->refusal), "%s",
 				 *names_error() ? names_error() : refusal(rc));
@@ -345,6 +346,14 @@ static int round_write(struct round *r)
 	return 0;
 }
 
+/* Everything is written: the writes say what is there now. */
+static void round_told(struct round *r)
+{
+	for (struct write *w = r->writes; w; w = w->next)
+		if (!w->again && w->kind < WRITE_OPEN)
+			names_entry_copy(&w->entry, &r->batch.ops[w->op].entry);
+}
+
 /* Takes what waits, orders it, answers. 0 something was done, -ENODATA nothing waits, -ERESTART the
  * secondary must be agreed with first. */
 static int round_run(struct names *n, struct bucket *b)
@@ -378,6 +387,8 @@ static int round_run(struct names *n, struct bucket *b)
 	round_refuse(&r);
 	if (!rc && r.batch.nops)
 		rc = round_write(&r);
+	if (!rc)
+		round_told(&r);
 	if (!rc && r.writes && r.writes->again)
 		round_give_back(&r, false);
 	if (rc != -ERESTART)

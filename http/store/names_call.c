@@ -201,6 +201,7 @@ static int write_how(struct write *w, const struct names_how *how)
 		strcpy(w->ideal[w->nideal++], how->ideal[i]);
 	}
 	w->mode = how->mode;
+	w->if_seq = how->if_seq;
 	if ((how->if_match && !(w->if_match = strdup(how->if_match))) ||
 	    (how->if_none_match && !(w->if_none_match = strdup(how->if_none_match))))
 		return -ENOMEM;

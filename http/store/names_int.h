@@ -85,6 +85,7 @@ struct write {
 	int rc;
 	bool replaced;
 	struct names_deleted deleted;
+	unsigned int op; /* of its batch: whose entry is what is there when it is done */
 	bool again; /* not all of it fits into one batch */
 	bool maybe; /* a secondary may have it: a failure is not certain any more */
 	char why[256], refusal[256];
@@ -107,8 +108,9 @@ struct plan {
 	unsigned int n, room;
 	struct name_entry row; /* scratch */
 };
-/* Adds w's operations (none: nothing is to be done) and makes w say what is true then. 0, or why it
- * is refused; names_error() may say more, or is "". */
+/* Adds w's operations, of which w->op is the last; none: nothing is to be done, and w->entry is what
+ * there is. Else what was asked for stays as it was. 0, or why it is refused; names_error() may say
+ * more, or is "". */
 int write_plan(struct plan *p);
 /* Is it evaluated by what other writes of the same batch would change? */
 bool write_alone(const struct write *w);

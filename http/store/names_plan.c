@@ -25,17 +25,22 @@ static struct names_op *op_new(struct plan *p, enum names_op_kind kind, enum nam
 	return op;
 }
 
-/* The operation's entry is e, as it is now or for the first time (order 0). */
-static void op_entry(struct plan *p, struct names_op *op, const struct name_entry *e)
+/* The operation's entry is e, changed. The write itself stays as it was asked for: it may have to
+ * be planned again. */
+static void op_again(struct names_op *op, const struct name_entry *e)
 {
 	names_entry_copy(&op->entry, e);
 	op->entry.current = false;
 	op->entry.epoch = op->epoch;
 	op->entry.seq = op->seq;
-	if (!op->entry.order) {
-		op->entry.order = op->seq;
-		op->entry.modified = p->now_s;
-	}
+}
+
+/* … is e, for the first time. */
+static void op_first(struct plan *p, struct names_op *op, const struct name_entry *e)
+{
+	op_again(op, e);
+	op->entry.order = op->seq;
+	op->entry.modified = p->now_s;
 }
 
 /* `e` is gone; id: the deletion's own. */
@@ -130,18 +135,14 @@ static int plan_put(struct plan *p)
 	rc = now(p, &there, &live);
 	if (rc)
 		return rc;
-	w->entry.deleted = w->entry.marker = false;
-	w->entry.null_version = w->mode != NAMES_VERSIONED;
-	w->entry.order = 0;
 	w->replaced = live;
 	op = op_new(p, NAMES_OP_PUT, NAMES_OBJECTS);
 	strcpy(op->id, w->entry.version);
 	op->replaced = live;
-	op_entry(p, op, &w->entry);
+	op_first(p, op, &w->entry);
+	op->entry.null_version = w->mode != NAMES_VERSIONED;
 	op_fetch(w, op);
-	rc = w->entry.null_version ? null_forget(p, there, op) : 0;
-	names_entry_copy(&w->entry, &op->entry);
-	return rc;
+	return op->entry.null_version ? null_forget(p, there, op) : 0;
 }
 
 static void told_deleted(struct write *w, const struct name_entry *e)
@@ -151,22 +152,18 @@ static void told_deleted(struct write *w, const struct name_entry *e)
 	strcpy(w->deleted.version, e->version);
 }
 
-static int plan_marker(struct plan *p, bool there, bool live)
+static int plan_marker(struct plan *p, bool there, bool live, bool null_version)
 {
 	struct write *w = p->w;
 	struct names_op *op = op_new(p, NAMES_OP_PUT, NAMES_OBJECTS);
-	int rc;
 
-	w->entry.marker = true;
-	w->entry.null_version = w->mode != NAMES_VERSIONED;
-	w->entry.order = 0;
 	strcpy(op->id, w->entry.version);
 	op->replaced = live;
-	op_entry(p, op, &w->entry);
-	rc = w->entry.null_version ? null_forget(p, there, op) : 0;
-	names_entry_copy(&w->entry, &op->entry);
-	told_deleted(w, &w->entry);
-	return rc;
+	op_first(p, op, &w->entry);
+	op->entry.marker = true;
+	op->entry.null_version = null_version;
+	told_deleted(w, &op->entry);
+	return null_version ? null_forget(p, there, op) : 0;
 }
 
 /* A version for good. p->row: it. */
@@ -178,7 +175,6 @@ static int plan_remove(struct plan *p, bool replaced)
 	op->replaced = replaced;
 	op_tombstone(p, op, &p->row, w->entry.version);
 	told_deleted(w, &p->row);
-	names_entry_copy(&w->entry, &op->entry);
 	return 0;
 }
 
@@ -217,17 +213,19 @@ static int plan_delete(struct plan *p)
 	w->replaced = live;
 	if (*w->target) {
 		rc = names_row_version(p->t, p->meta->id, w->entry.key, w->target, &p->row);
+		if (!rc && w->if_seq && w->if_seq != p->row.seq)
+			rc = -ECANCELED;
 		return rc ? rc : plan_remove(p, live && p->row.current);
 	}
+	if (w->if_seq && (!there || w->if_seq != p->row.seq))
+		return -ECANCELED;
 	if (w->mode != NAMES_PLAIN)
-		return plan_marker(p, there, live);
+		return plan_marker(p, there, live, w->mode == NAMES_SUSPENDED);
 	if (!live)
 		return -ENOENT;
 	/* Versions that were kept must not come to light by this. */
-	if (!p->row.null_version || has_older(p)) {
-		w->mode = NAMES_SUSPENDED;
-		return plan_marker(p, there, live);
-	}
+	if (!p->row.null_version || has_older(p))
+		return plan_marker(p, there, live, true);
 	return plan_remove(p, true);
 }
 
@@ -253,11 +251,9 @@ static int plan_meta(struct plan *p)
 		return -ECANCELED;
 	op = op_new(p, NAMES_OP_PUT, NAMES_OBJECTS);
 	strcpy(op->id, w->entry.version);
-	op_entry(p, op, &p->row);
+	op_again(op, &p->row);
 	op->entry.meta_len = w->entry.meta_len;
 	memcpy(op->entry.meta, w->entry.meta, w->entry.meta_len + 1);
-	names_entry_copy(&w->entry, &op->entry);
-	w->entry.current = p->row.current;
 	return 0;
 }
 
@@ -277,11 +273,9 @@ static int plan_upload(struct plan *p)
 	rc = done_before(p, id, NAMES_UPLOADS, w->entry.version);
 	if (rc)
 		return rc < 0 ? rc : 0;
-	w->entry.order = 0;
 	op = op_new(p, NAMES_OP_PUT, NAMES_UPLOADS);
 	strcpy(op->id, id);
-	op_entry(p, op, &w->entry);
-	names_entry_copy(&w->entry, &op->entry);
+	op_first(p, op, &w->entry);
 	return 0;
 }
 
@@ -308,9 +302,8 @@ static int plan_part(struct plan *p)
 	names_part_key(key, w->target, w->entry.part);
 	op = op_new(p, NAMES_OP_PUT, NAMES_PARTS);
 	strcpy(op->id, w->entry.version);
-	w->entry.null_version = true;
-	w->entry.order = 0;
-	op_entry(p, op, &w->entry);
+	op_first(p, op, &w->entry);
+	op->entry.null_version = true;
 	strcpy(op->entry.key, key);
 	op_fetch(w, op);
 	rc = names_row_slot(p->t, p->meta->id, NAMES_PARTS, &op->entry, &p->row);
@@ -318,7 +311,6 @@ static int plan_part(struct plan *p)
 		strcpy(op->forget, p->row.version);
 		op->replaced = w->replaced = true;
 	}
-	names_entry_copy(&w->entry, &op->entry);
 	return rc == -ENOENT ? 0 : rc;
 }
 
@@ -389,20 +381,17 @@ static int plan_complete(struct plan *p)
 	w->again = !rc && c.full;
 	if (rc || w->again)
 		return rc;
-	strcpy(w->entry.version, w->target);
-	w->entry.null_version = w->mode != NAMES_VERSIONED;
-	w->entry.size = c.size;
-	w->entry.nparts = (unsigned int)w->nlist;
-	w->entry.nholders = 0;
-	w->entry.order = 0;
 	w->replaced = live;
 	op = op_new(p, NAMES_OP_PUT, NAMES_OBJECTS);
 	strcpy(op->id, w->target);
 	op->replaced = live;
-	op_entry(p, op, &w->entry);
-	rc = w->entry.null_version ? null_forget(p, there, op) : 0;
-	names_entry_copy(&w->entry, &op->entry);
-	return rc;
+	op_first(p, op, &w->entry);
+	strcpy(op->entry.version, w->target);
+	op->entry.null_version = w->mode != NAMES_VERSIONED;
+	op->entry.size = c.size;
+	op->entry.nparts = (unsigned int)w->nlist;
+	op->entry.nholders = 0;
+	return op->entry.null_version ? null_forget(p, there, op) : 0;
 }
 
 static int plan_abort(struct plan *p)
@@ -478,5 +467,7 @@ int write_plan(struct plan *p)
 	rc = plans[kind](p);
 	if (rc)
 		p->n = before;
+	if (p->n > before)
+		p->w->op = p->n - 1;
 	return rc;
 }

@@ -246,6 +246,9 @@ static int child_do(struct child *c, const char *what, const json_t *q, json_t *
 			json_object_set_new(a, "entry", names_entry_encode(&e));
 		return rc;
 	}
+	if (!strcmp(what, "upload_get"))
+		return names_upload_get(c->names, text_of(q, "bucket"), text_of(q, "key"),
+					text_of(q, "id"), &e);
 	rc = child_write(c, what, q, a);
 	if (rc <= 0)
 		return rc;

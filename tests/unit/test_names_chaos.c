@@ -151,6 +151,73 @@ static void *writer_run(void *arg)
 	return NULL;
 }
 
+/* ---- uploads in parts: what was acknowledged is there for the next call, wherever it is made ----
+ */
+#define UPLOADERS 3
+static _Atomic unsigned int uploads_done;
+
+/* Asks any node until it is certain; -ENOENT is told when nothing else was possible before. */
+static int certainly(unsigned int *seed, const char *what, const json_t *q, json_t **answer,
+		     bool *unknown)
+{
+	for (;;) {
+		int rc = ask(&cluster, (unsigned int)rand_r(seed) % NODES, what, json_deep_copy(q),
+			     answer);
+
+		if (!rc || failed || (rc != -EAGAIN && rc != -ETIMEDOUT && rc != -ENOTCONN))
+			return rc;
+		*unknown |= rc != -EAGAIN;
+		if (answer)
+			json_decref(*answer);
+		rest_ms(20);
+	}
+}
+
+static void upload_once(unsigned int *seed, unsigned int number)
+{
+	char key[16], id[33] = "", version[33];
+	bool unknown = false, late = false;
+	json_t *q, *a;
+	int rc;
+
+	snprintf(key, sizeof(key), "upload-%u", number);
+	q = json_pack("{s:s s:s}", "bucket", "bucket-0", "key", key);
+	rc = certainly(seed, "upload", q, &a, &unknown);
+	if (!rc)
+		strcpy(id, text_of(a, "id"));
+	json_decref(a);
+	if (rc || failed) {
+		json_decref(q);
+		return;
+	}
+	names_part_version(id, 1, (uint16_t)rand_r(seed), version);
+	json_object_set_new(q, "id", json_string(id));
+	json_object_set_new(q, "version", json_string(version));
+	json_object_set_new(q, "number", json_integer(1));
+	json_object_set_new(q, "holders", json_pack("[s]", "ep-0"));
+	json_object_set_new(q, "parts", json_pack("[i]", 1));
+	rc = certainly(seed, "upload_get", q, NULL, &late);
+	if (rc && !failed)
+		violated("the acknowledged upload %s is not found: %d", id, rc);
+	rc = certainly(seed, "part", q, NULL, &late);
+	if (rc && !failed)
+		violated("a part of the acknowledged upload %s answers %d", id, rc);
+	rc = certainly(seed, "complete", q, NULL, &late);
+	if (rc && !failed)
+		violated("completing the acknowledged upload %s answers %d", id, rc);
+	uploads_done++;
+	json_decref(q);
+}
+
+static void *uploader_run(void *arg)
+{
+	unsigned int seed = *(unsigned int *)arg, number = seed;
+
+	while (!over && !failed)
+		upload_once(&seed, number);
+	return NULL;
+}
+
 static void *reader_run(void *arg)
 {
 	unsigned int seed = *(unsigned int *)arg;
@@ -335,9 +402,9 @@ static void chaos(void **state)
 {
 	const char *seconds = getenv("CHAOS_SECONDS"), *wanted = getenv("CHAOS_SEED");
 	unsigned int seed = wanted ? (unsigned int)atoi(wanted) : (unsigned int)getpid(),
-		     seeds[READERS];
+		     seeds[READERS], upload_seeds[UPLOADERS];
 	int64_t until = clock_ms() + (seconds ? atoi(seconds) : 20) * 1000;
-	pthread_t readers[READERS];
+	pthread_t readers[READERS], uploaders[UPLOADERS];
 	int n, troubles = 0;
 
 	(void)state;
@@ -357,6 +424,10 @@ static void chaos(void **state)
 		seeds[i] = seed + 100 + (unsigned int)i;
 		pthread_create(&readers[i], NULL, reader_run, &seeds[i]);
 	}
+	for (int i = 0; i < UPLOADERS; i++) {
+		upload_seeds[i] = seed + 200 + (unsigned int)i;
+		pthread_create(&uploaders[i], NULL, uploader_run, &upload_seeds[i]);
+	}
 	for (; clock_ms() < until && !failed; troubles++) {
 		rest_ms(300);
 		trouble(&seed);
@@ -366,14 +437,16 @@ static void chaos(void **state)
 		pthread_join(keys[i].writer, NULL);
 	for (int i = 0; i < READERS; i++)
 		pthread_join(readers[i], NULL);
+	for (int i = 0; i < UPLOADERS; i++)
+		pthread_join(uploaders[i], NULL);
 	if (!failed)
 		check_end();
 	n = nseen < READS ? nseen : READS;
 	qsort(seen, (size_t)n, sizeof(*seen), by_end);
 	for (int i = 0; i < KEYS && !failed; i++)
 		check_key(i, n);
-	printf("# %d troubles, %u writes (%u tries failed), %d reads (%u failed)\n", troubles,
-	       writes_done, writes_failed, n, reads_failed);
+	printf("# %d troubles, %u writes (%u tries failed), %d reads (%u failed), %u uploads\n",
+	       troubles, writes_done, writes_failed, n, reads_failed, uploads_done);
 	if (failed)
 		fail_msg("%s", failure);
 	assert_true(writes_done > 50 && n > 100);

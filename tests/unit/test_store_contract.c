@@ -279,6 +279,17 @@ static void versions_are_kept(void **state)
 	assert_true(data_anywhere(v1) && data_anywhere(v0));
 	assert_int_equal(delete_mode("cat", "null", NAMES_VERSIONED, &gone), 0);
 	versions_are(&all, "cat* cow* ", false, NULL);
+	/* Only while it is as it was when it was looked at. */
+	assert_int_equal(e->get(n, bucket, "cow", NULL, &got), 0);
+	assert_int_equal(
+		e->del(n, bucket, "cow", NULL,
+		       &(struct names_how){ .mode = NAMES_VERSIONED, .if_seq = got.seq - 1 },
+		       &gone),
+		-ECANCELED);
+	assert_int_equal(
+		e->del(n, bucket, "cow", v3, &(struct names_how){ .if_seq = got.seq + 1 }, &gone),
+		-ECANCELED);
+	get_is("cow", NULL, 0, v3);
 	/* A marker where nothing was. */
 	assert_int_equal(delete_mode("dog", NULL, NAMES_VERSIONED, &gone), 0);
 	versions_are(&all, "cat* cow* dog!* ", false, NULL);

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lifecycle.c -- one walk over a bucket's versions and uploads, page by page; see lifecycle.h.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "http/s3/lifecycle.h"
+#include "http/s3/meta.h"
+#include "http/store/lifecycle.h"
+#include "lib/bucket.h"
+#include "lib/log.h"
+#include "lib/token.h"
+
+#define PAGE	50 /* entries; each takes 11 KB here */
+#define REST_MS 5  /* between pages: clients come first */
+
+/* When a bucket was last looked through. */
+struct seen {
+	struct seen *next;
+	char bucket[NAMES_BUCKET_MAX + 1];
+	int64_t revision; /* of its record */
+	time_t when;
+};
+
+struct lifecycle {
+	struct endpoint *ep;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool stopping;
+	struct seen *seen; /* the thread's own */
+};
+
+/* One bucket's walk. */
+struct walk {
+	struct lifecycle *l;
+	const char *bucket;
+	const struct s3_lifecycle *rules;
+	enum names_mode mode;
+	time_t now;
+	/* a page */
+	struct name_entry *entries;
+	unsigned int count;
+	struct names_page page;
+	char after[NAMES_KEY_MAX + 1], after_version[NAMES_MARKER_MAX + 1];
+	/* the entry before: what is decided of it may need the next one */
+	struct name_entry before;
+	bool has_before;
+	int64_t before_since; /* when the next newer version of its key came; 0: it is current */
+	unsigned int before_newer;
+	unsigned long expired, removed, aborted;
+};
+
+/* Waits; false: this endpoint stops. */
+static bool rest(struct lifecycle *l, int64_t ms)
+{
+	struct timespec until;
+	bool go;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += ms % 1000 * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	pthread_mutex_lock(&l->lock);
+	while (!l->stopping && !pthread_cond_timedwait(&l->wake, &l->lock, &until))
+		;
+	go = !l->stopping;
+	pthread_mutex_unlock(&l->lock);
+	return go;
+}
+
+static int take(void *arg, const char *bucket, const struct name_entry *e)
+{
+	struct walk *w = arg;
+
+	(void)bucket;
+	if (w->count < PAGE)
+		w->entries[w->count++] = *e;
+	return 0;
+}
+
+/* ---- objects ---- */
+
+static enum s3_expiry look(struct walk *w, bool alone)
+{
+	const struct name_entry *e = &w->before;
+	json_t *meta = e->meta_len ? s3_meta_read(e->meta) : NULL;
+	struct s3_lifecycle_entry about = {
+		.key = e->key,
+		.tags = json_object_get(meta, S3_META_TAGS),
+		.size = e->size,
+		.modified = e->modified,
+		.current = e->current,
+		.marker = e->marker,
+		.noncurrent_since = w->before_since,
+		.noncurrent_newer = w->before_newer,
+		.alone = alone,
+	};
+	enum s3_expiry what = s3_lifecycle_look(w->rules, &about, w->now);
+
+	json_decref(meta);
+	return what;
+}
+
+/* What the rules say of the entry before. next: the one behind it, NULL: none. 0, or why the walk
+ * ends. */
+static int decide(struct walk *w, const struct name_entry *next)
+{
+	const struct name_entry *e = &w->before;
+	struct names_how how = { .mode = w->mode, .if_seq = e->seq };
+	bool alone = !next || strcmp(next->key, e->key) != 0;
+	const char *version = e->null_version ? "null" : e->version;
+	enum s3_expiry what;
+	int rc;
+
+	if (!w->has_before)
+		return 0;
+	what = look(w, e->current && e->marker && alone);
+	if (what == S3_KEEP)
+		return 0;
+	rc = names_delete_with(w->l->ep->names, w->bucket, e->key,
+			       what == S3_EXPIRE ? NULL : version, &how, NULL);
+	if (!rc && what == S3_EXPIRE)
+		w->expired++;
+	else if (!rc)
+		w->removed++;
+	/* Somebody changed it meanwhile: the next round looks again. */
+	return rc == -ECANCELED || rc == -ENOENT ? 0 : rc;
+}
+
+static void step(struct walk *w, const struct name_entry *next)
+{
+	bool same = w->has_before && !strcmp(w->before.key, next->key);
+
+	w->before_newer = same ? w->before_newer + !w->before.current : 0;
+	w->before_since = same ? w->before.modified : 0;
+	w->before = *next;
+	w->has_before = true;
+}
+
+static int walk_objects(struct walk *w)
+{
+	struct names_select s = {
+		.after = w->after, .after_version = w->after_version, .limit = PAGE, .meta = true
+	};
+	int rc = 0;
+
+	w->after[0] = w->after_version[0] = '\0';
+	w->has_before = false;
+	do {
+		w->count = 0;
+		rc = names_versions(w->l->ep->names, w->bucket, &s, take, NULL, w, &w->page);
+		strcpy(w->after, w->page.next);
+		strcpy(w->after_version, w->page.next_version);
+		for (unsigned int i = 0; i < w->count && !rc; i++) {
+			rc = decide(w, &w->entries[i]);
+			step(w, &w->entries[i]);
+		}
+		if (!rc && w->page.more && !rest(w->l, REST_MS))
+			rc = -EAGAIN;
+	} while (!rc && w->page.more);
+	return rc ? rc : decide(w, NULL);
+}
+
+/* ---- uploads ---- */
+
+static int walk_uploads(struct walk *w)
+{
+	struct names_select s = { .after = w->after,
+				  .after_version = w->after_version,
+				  .limit = PAGE };
+	int rc = 0;
+
+	w->after[0] = w->after_version[0] = '\0';
+	do {
+		w->count = 0;
+		rc = names_uploads(w->l->ep->names, w->bucket, &s, take, NULL, w, &w->page);
+		strcpy(w->after, w->page.next);
+		strcpy(w->after_version, w->page.next_version);
+		for (unsigned int i = 0; i < w->count && !rc; i++) {
+			const struct name_entry *e = &w->entries[i];
+
+			if (!s3_lifecycle_abort(w->rules, e->key, e->modified, w->now))
+				continue;
+			rc = names_upload_abort(w->l->ep->names, w->bucket, e->key, e->version);
+			w->aborted += !rc;
+			rc = rc == -ENOENT ? 0 : rc;
+		}
+		if (!rc && w->page.more && !rest(w->l, REST_MS))
+			rc = -EAGAIN;
+	} while (!rc && w->page.more);
+	return rc;
+}
+
+/* ---- buckets ---- */
+
+static enum names_mode mode_of(const struct bucket *b)
+{
+	return b->versioning == VERSIONING_ENABLED     ? NAMES_VERSIONED
+	       : b->versioning == VERSIONING_SUSPENDED ? NAMES_SUSPENDED
+						       : NAMES_PLAIN;
+}
+
+/* The record may change while this runs: the walk goes on by what was read, the next by the new. */
+static int walk_bucket(struct lifecycle *l, const struct bucket *b, struct s3_lifecycle *rules)
+{
+	struct walk *w = calloc(1, sizeof(*w));
+	int rc = 0;
+
+	if (w)
+		w->entries = malloc(PAGE * sizeof(*w->entries));
+	if (!w || !w->entries) {
+		free(w);
+		return -ENOMEM;
+	}
+	w->l = l;
+	w->bucket = b->name;
+	w->rules = rules;
+	w->mode = mode_of(b);
+	w->now = time(NULL);
+	if (s3_lifecycle_objects(rules) || s3_lifecycle_versions(rules))
+		rc = walk_objects(w);
+	if (!rc && s3_lifecycle_uploads(rules))
+		rc = walk_uploads(w);
+	if (w->expired || w->removed || w->aborted)
+		log_info("bucket %s: lifecycle: %lu objects expired, %lu versions removed, %lu "
+			 "uploads aborted",
+			 b->name, w->expired, w->removed, w->aborted);
+	if (rc)
+		log_limited(LOG_LEVEL_WARN, 10, "bucket %s: lifecycle: stopped, later again: %s",
+			    b->name, names_error());
+	free(w->entries);
+	free(w);
+	return rc;
+}
+
+static struct seen *seen_of(struct lifecycle *l, const char *bucket)
+{
+	struct seen *s = l->seen;
+
+	while (s && strcmp(s->bucket, bucket))
+		s = s->next;
+	if (s)
+		return s;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	strcpy(s->bucket, bucket);
+	s->next = l->seen;
+	l->seen = s;
+	return s;
+}
+
+static void bucket_look(struct lifecycle *l, const struct bucket *b)
+{
+	const char *text = b->part[BUCKET_LIFECYCLE];
+	struct s3_lifecycle *rules = NULL;
+	struct seen *s;
+	json_t *json;
+	time_t now = time(NULL);
+
+	if (!text || !names_is_primary(l->ep->names, b->name))
+		return;
+	s = seen_of(l, b->name);
+	if (!s ||
+	    (s->revision == b->revision && now - s->when < LIFECYCLE_ROUND_S && now >= s->when))
+		return;
+	json = json_loads(text, 0, NULL);
+	if (s3_lifecycle_compile(&rules, json))
+		log_limited(LOG_LEVEL_ERROR, 10,
+			    "bucket %s: its lifecycle rules are not understood", b->name);
+	json_decref(json);
+	if (rules && walk_bucket(l, b, rules)) {
+		s3_lifecycle_free(rules);
+		return;
+	}
+	s3_lifecycle_free(rules);
+	s->revision = b->revision;
+	s->when = now;
+}
+
+static void *run(void *arg)
+{
+	struct lifecycle *l = arg;
+
+	while (rest(l, LIFECYCLE_TICK_S * 1000)) {
+		json_t *status = names_status(l->ep->names);
+		const json_t *line;
+		size_t i;
+
+		json_array_foreach (json_object_get(status, "buckets"), i, line) {
+			const struct bucket *b = users_bucket(
+				l->ep->users, json_string_value(json_object_get(line, "name")));
+
+			if (b)
+				bucket_look(l, b);
+			bucket_put(b);
+		}
+		json_decref(status);
+	}
+	return NULL;
+}
+
+int lifecycle_new(struct lifecycle **out, struct endpoint *ep)
+{
+	struct lifecycle *l = calloc(1, sizeof(*l));
+	int rc;
+
+	if (!l)
+		return -ENOMEM;
+	l->ep = ep;
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_cond_init(&l->wake, NULL);
+	rc = -pthread_create(&l->thread, NULL, run, l);
+	if (rc)
+		free(l);
+	else
+		*out = l;
+	return rc;
+}
+
+void lifecycle_free(struct lifecycle *l)
+{
+	struct seen *next;
+
+	if (!l)
+		return;
+	pthread_mutex_lock(&l->lock);
+	l->stopping = true;
+	pthread_cond_broadcast(&l->wake);
+	pthread_mutex_unlock(&l->lock);
+	pthread_join(l->thread, NULL);
+	for (; l->seen; l->seen = next) {
+		next = l->seen->next;
+		free(l->seen);
+	}
+	pthread_mutex_destroy(&l->lock);
+	pthread_cond_destroy(&l->wake);
+	free(l);
+}
