@@ -40,10 +40,13 @@ const char *acl_text(enum canned_acl acl)
 #define L RIGHT_LIST
 
 const struct policy_action policy_actions[] = {
+	{ "s3:GetObject", ASK_OBJECT, R }, /* what is asked most comes first */
+	{ "s3:PutObject", ASK_OBJECT, W },
+	{ "s3:ListBucket", ASK_BUCKET, L },
+	{ "s3:DeleteObject", ASK_OBJECT, D },
 	{ "s3:ListAllMyBuckets", ASK_SERVICE, 0 },
 	{ "s3:CreateBucket", ASK_BUCKET, W },
 	{ "s3:DeleteBucket", ASK_BUCKET, D },
-	{ "s3:ListBucket", ASK_BUCKET, L },
 	{ "s3:ListBucketVersions", ASK_BUCKET, L },
 	{ "s3:ListBucketMultipartUploads", ASK_BUCKET, L },
 	{ "s3:GetBucketLocation", ASK_BUCKET, L },
@@ -90,7 +93,6 @@ const struct policy_action policy_actions[] = {
 	{ "s3:PutAnalyticsConfiguration", ASK_CONFIG, W },
 	{ "s3:PutMetricsConfiguration", ASK_CONFIG, W },
 	{ "s3:PutIntelligentTieringConfiguration", ASK_CONFIG, W },
-	{ "s3:GetObject", ASK_OBJECT, R },
 	{ "s3:GetObjectVersion", ASK_OBJECT, R },
 	{ "s3:GetObjectAttributes", ASK_OBJECT, R },
 	{ "s3:GetObjectVersionAttributes", ASK_OBJECT, R },
@@ -102,7 +104,6 @@ const struct policy_action policy_actions[] = {
 	{ "s3:GetObjectVersionTorrent", ASK_OBJECT, R },
 	{ "s3:GetObjectRetention", ASK_OBJECT, R },
 	{ "s3:GetObjectLegalHold", ASK_OBJECT, R },
-	{ "s3:PutObject", ASK_OBJECT, W },
 	{ "s3:PutObjectTagging", ASK_OBJECT, W },
 	{ "s3:PutObjectVersionTagging", ASK_OBJECT, W },
 	{ "s3:PutObjectAcl", ASK_OBJECT, W },
@@ -114,7 +115,6 @@ const struct policy_action policy_actions[] = {
 	{ "s3:AbortMultipartUpload", ASK_OBJECT, W },
 	{ "s3:ListMultipartUploadParts", ASK_OBJECT, W },
 	{ "s3:RestoreObject", ASK_OBJECT, W },
-	{ "s3:DeleteObject", ASK_OBJECT, D },
 	{ "s3:DeleteObjectVersion", ASK_OBJECT, D },
 	{ "s3:BypassGovernanceRetention", ASK_OBJECT, D },
 };

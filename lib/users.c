@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <search.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -151,6 +152,8 @@ static void make_first_key(struct users *u, int which)
 		}
 }
 
+static atomic_uint_fast64_t generations = 1;
+
 static void changed(void *arg, enum reg_event event, const struct reg_kv *kv)
 {
 	struct source *source = arg;
@@ -171,6 +174,7 @@ static void changed(void *arg, enum reg_event event, const struct reg_kv *kv)
 		}
 	}
 	pthread_rwlock_wrlock(&u->lock);
+	u->generation = atomic_fetch_add(&generations, 1);
 	if (event == REG_SYNCED)
 		u->synced |= 1u << source->which;
 	if (event != REG_SYNCED)
@@ -196,6 +200,7 @@ int users_open(struct users **out, struct registry *reg, void (*on_change)(void 
 	pthread_rwlock_init(&u->lock, NULL);
 	pthread_mutex_init(&u->s3_lock, NULL);
 	u->reg = reg;
+	u->generation = atomic_fetch_add(&generations, 1);
 	u->on_change = on_change;
 	u->arg = arg;
 	for (int i = 0; i < PREFIXES; i++)

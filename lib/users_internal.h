@@ -13,7 +13,7 @@
 
 #define KEYS_MAX 64 /* signing keys; the oldest go */
 
-#define S3_CACHED 512 /* derived keys, each in the place of its hash */
+#define S3_CACHED 256 /* derived keys, each in the place of its hash */
 
 enum { USERS, SIGNING, BUCKETS, GROUPS, PEOPLE, DATASETS, ENDED, SEALING, PREFIXES };
 
@@ -33,14 +33,17 @@ struct keyring {
 	bool synced;
 };
 
-/* A derived key, good until anything about users or sealing keys changes. */
+/* A derived key and whose it is, good while nothing changed since (users.generation). */
 struct s3_cached {
+	uint64_t generation; /* 0: none */
 	char id[TOKEN_ACCESS_KEY_MAX + 1], date[9], region[33];
 	uint8_t key[32];
+	struct token_scope scope;
 };
 
 struct users {
 	pthread_rwlock_t lock;
+	uint64_t generation; /* another one after each change, never used twice in a process */
 	struct registry *reg;
 	json_t *known[PREFIXES]; /* rest of the key → value; none for signing and sealing keys */
 	void *buckets;		 /* a tsearch(3) tree of struct bucket, each with one reference */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/hash.h"
 #include "lib/users_internal.h"
 
 #define DATASET_KEPT ".weir/"
@@ -154,6 +155,71 @@ static bool is_owner(const struct users *u, const struct question *q, const char
 	return *owner && !strcmp(owner, user);
 }
 
+/* ---- what was just decided ------------------------------------------------------------------- */
+
+/* The same bearer asks for one object of a bucket after the other: when a grant on the whole bucket allowed it, the next is
+ * allowed while nothing changed. By thread, so that it needs no lock. */
+struct decided {
+	uint64_t generation; /* 0: none */
+	char user[64], id[17], access_key[TOKEN_ACCESS_KEY_MAX + 1], groups[512], bucket[64];
+	bool provider;
+	int64_t issued; /* what was issued later may no less */
+	char action[48];
+	unsigned int asked, right;
+};
+#define DECIDED 16
+static __thread struct decided recent[DECIDED];
+
+static struct decided *place_of(const struct token_scope *scope, const struct policy_ask *ask)
+{
+	return &recent[(hash64(scope->user, strlen(scope->user), ask->right) ^ hash64(ask->bucket, strlen(ask->bucket), 0)) % DECIDED];
+}
+
+static const char *action_text(const struct policy_ask *ask)
+{
+	return ask->action ? ask->action : "";
+}
+
+static bool recall(const struct users *u, const struct token_scope *scope, const struct policy_ask *ask)
+{
+	const struct decided *d;
+
+	if (!ask->bucket)
+		return false;
+	d = place_of(scope, ask);
+	return d->generation == u->generation && d->asked == ask->right && d->provider == scope->provider &&
+	       d->issued <= scope->issued && !strcmp(d->action, action_text(ask)) && !strcmp(d->user, scope->user) &&
+	       !strcmp(d->id, scope->id) && !strcmp(d->access_key, scope->access_key) && !strcmp(d->bucket, ask->bucket) &&
+	       !strcmp(d->groups, scope->groups) && token_allows(scope, d->right, ask->bucket, ask->key);
+}
+
+/* Held: does the access key say more than who it is? */
+static bool key_is_plain(const struct users *u, const struct token_scope *scope)
+{
+	const json_t *key = *scope->access_key ? users_key(u, scope->access_key, scope->user, 0, NULL) : NULL;
+
+	return !*scope->access_key || (key && !json_object_get(key, "expires") && !json_object_get(key, "scopes"));
+}
+
+static void keep(const struct users *u, const struct token_scope *scope, const struct question *q, const struct policy_who *who,
+		 const struct policy_ask *ask)
+{
+	struct decided *d;
+
+	if (!q->bucket || q->bucket->policy || q->dataset || (q->action && q->action->kind != ASK_OBJECT) || !key_is_plain(u, scope) ||
+	    !users_granted(u, scope, who->groups, q->right, ask->bucket, NULL))
+		return;
+	d = place_of(scope, ask);
+	*d = (struct decided){ .generation = u->generation, .provider = scope->provider, .issued = scope->issued,
+			       .asked = ask->right, .right = q->right };
+	strcpy(d->action, action_text(ask)); /* a name of the table */
+	strcpy(d->user, scope->user);
+	strcpy(d->id, scope->id);
+	strcpy(d->access_key, scope->access_key);
+	strcpy(d->groups, scope->groups);
+	strcpy(d->bucket, ask->bucket);
+}
+
 static bool decide(struct users *u, const struct token_scope *scope, const struct policy_ask *ask)
 {
 	struct policy_who who = { "", "", false }, nobody = who;
@@ -161,6 +227,8 @@ static bool decide(struct users *u, const struct token_scope *scope, const struc
 	struct question q;
 	bool bearer;
 
+	if (*scope->user && !scope->via_gateway && recall(u, scope, ask))
+		return true;
 	if (!understand(u, ask, &q))
 		return false;
 	/* A gateway has asked already, and the token is for one bucket. */
@@ -177,7 +245,12 @@ static bool decide(struct users *u, const struct token_scope *scope, const struc
 	if (verdict_of(&q, &who) == POLICY_DENY)
 		return false;
 	/* what nobody in particular may, everybody may, however narrow their token is */
-	return given(&q, &nobody) || (bearer && may_bearer(u, scope, &q, &who));
+	if (given(&q, &nobody))
+		return true;
+	if (!bearer || !may_bearer(u, scope, &q, &who))
+		return false;
+	keep(u, scope, &q, &who, ask);
+	return true;
 }
 
 bool users_may(struct users *u, const struct token_scope *scope, const struct policy_ask *ask)

@@ -61,32 +61,44 @@ static int unseal_and_derive(const struct users *u, const json_t *key, const cha
 	return n >= 0 ? 0 : n == -ENOKEY && !u->sealing.synced ? -EAGAIN : -ENOKEY;
 }
 
-/* Held for reading: nothing that was derived from what is no longer there can come in. */
-static int derived(struct users *u, const json_t *key, const char *id, const char *date, const char *region,
-		   uint8_t out[32])
+static struct s3_cached *place_of(struct users *u, const char *id, const char *date, const char *region)
 {
 	uint64_t hash = hash64(id, strlen(id), hash64(date, 8, hash64(region, strlen(region), 0)));
-	struct s3_cached *place = &u->s3[hash % S3_CACHED];
+
+	return &u->s3[hash % S3_CACHED];
+}
+
+/* Held for reading, so that nothing changes meanwhile. */
+static bool recall(struct users *u, const char *id, const char *date, const char *region, int64_t now, struct users_s3 *out)
+{
+	struct s3_cached *place = place_of(u, id, date, region);
 	bool hit;
-	int rc;
 
 	pthread_mutex_lock(&u->s3_lock);
-	hit = !strcmp(place->id, id) && !strcmp(place->date, date) && !strcmp(place->region, region);
-	if (hit)
-		memcpy(out, place->key, sizeof(place->key));
+	hit = place->generation == u->generation && !strcmp(place->id, id) && !strcmp(place->date, date) &&
+	      !strcmp(place->region, region) && (!place->scope.expires || now < place->scope.expires);
+	if (hit) {
+		memcpy(out->key, place->key, sizeof(place->key));
+		out->scope = place->scope;
+	}
 	pthread_mutex_unlock(&u->s3_lock);
 	if (hit)
-		return 0;
-	rc = unseal_and_derive(u, key, date, region, out);
-	if (rc)
-		return rc;
+		out->scope.issued = now;
+	return hit;
+}
+
+static void keep(struct users *u, const char *id, const char *date, const char *region, const struct users_s3 *found)
+{
+	struct s3_cached *place = place_of(u, id, date, region);
+
 	pthread_mutex_lock(&u->s3_lock);
+	place->generation = u->generation;
 	strcpy(place->id, id);
 	strcpy(place->date, date);
 	strcpy(place->region, region);
-	memcpy(place->key, out, sizeof(place->key));
+	memcpy(place->key, found->key, sizeof(place->key));
+	place->scope = found->scope;
 	pthread_mutex_unlock(&u->s3_lock);
-	return 0;
 }
 
 /* Why is there no key of this id that is good now? */
@@ -110,16 +122,23 @@ static int why_not(const struct users *u, const char *id, int64_t now)
 
 static int find(struct users *u, const char *id, const char *date, const char *region, int64_t now, struct users_s3 *out)
 {
+	const json_t *key;
 	const char *name;
-	const json_t *key = users_key(u, id, NULL, now, &name);
 	int rc;
 
+	if (recall(u, id, date, region, now, out))
+		return 0;
+	key = users_key(u, id, NULL, now, &name);
 	if (!key)
 		return why_not(u, id, now);
 	if (u->synced != SYNCED_ALL)
 		return -EAGAIN;
-	rc = derived(u, key, id, date, region, out->key);
-	return rc ? rc : users_scope(u, name, key, now, &out->scope);
+	rc = unseal_and_derive(u, key, date, region, out->key);
+	if (!rc)
+		rc = users_scope(u, name, key, now, &out->scope);
+	if (!rc)
+		keep(u, id, date, region, out);
+	return rc;
 }
 
 int users_s3_key(struct users *u, const char *id, const char *date, const char *region, int64_t now, struct users_s3 *out)

@@ -590,6 +590,46 @@ static void test_acl(void **state)
 	assert_int_equal(bucket_edit_remove(here.reg, "attic"), 0);
 }
 
+/* What was just allowed is remembered: not longer than it is true, and not for another bearer. */
+static void test_remembered(void **state)
+{
+	struct token_scope early = session("rob"), late = session("rob"), narrow = session("rob"), wrong;
+	struct user_grant all = { "chest", "", "rl" };
+	struct user_key key;
+
+	(void)state;
+	late.issued = 800;
+	narrow.rights = RIGHT_LIST;
+	assert_int_equal(user_add(here.reg, "rob", &all, &key), 0);
+	assert_int_equal(bucket_edit_create(here.reg, "chest", "otto", ACL_PRIVATE), 0);
+	eventually(!strcmp(rights_at(&early, "chest", "a"), "rl"));
+	assert_string_equal(rights_at(&late, "chest", "b"), "rl");
+	assert_string_equal(rights_at(&narrow, "chest", "b"), "l");
+	assert_string_equal(of("mia", "chest", "a"), "");
+	assert_false(asks("rob", "s3:PutObject", "chest", "a"));
+	assert_true(asks("rob", "s3:GetObject", "chest", "a"));
+	assert_true(asks("rob", "s3:GetObject", "chest", "a"));
+	wrong = person("rob", "");
+	assert_string_equal(rights_at(&wrong, "chest", "a"), "");
+	/* signed out everywhere at 700: what was issued before is nobody's, also after a later one was allowed */
+	put(REG_PEOPLE "rob", "{\"name\":\"rob\",\"local\":true,\"not_before\":700}");
+	eventually(!strcmp(rights_at(&early, "chest", "a"), ""));
+	assert_string_equal(rights_at(&late, "chest", "a"), "rl");
+	assert_string_equal(rights_at(&early, "chest", "a"), "");
+	/* a policy that comes later */
+	policy("chest", DENY(USER("rob"), "s3:GetObject", "chest/secret/*"));
+	eventually(!strcmp(rights_at(&late, "chest", "secret/a"), "l"));
+	assert_string_equal(rights_at(&late, "chest", "a"), "rl");
+	assert_string_equal(rights_at(&late, "chest", "secret/a"), "l");
+	policy("chest", "");
+	eventually(!strcmp(rights_at(&late, "chest", "secret/a"), "rl"));
+	assert_int_equal(user_set_disabled(here.reg, "rob", true), 0);
+	eventually(!strcmp(rights_at(&late, "chest", "a"), ""));
+	assert_int_equal(registry_delete(here.reg, REG_PEOPLE "rob"), 0);
+	assert_int_equal(user_remove(here.reg, "rob"), 0);
+	assert_int_equal(bucket_edit_remove(here.reg, "chest"), 0);
+}
+
 static void *count_made(const char *text, size_t len)
 {
 	int *made = malloc(sizeof(*made));
@@ -741,6 +781,7 @@ int main(void)
 		cmocka_unit_test(test_password),      cmocka_unit_test(test_datasets),
 		cmocka_unit_test(test_policy),	      cmocka_unit_test(test_policy_dataset),
 		cmocka_unit_test(test_acl),	      cmocka_unit_test(test_bucket),
+		cmocka_unit_test(test_remembered),
 		cmocka_unit_test(test_edit),
 	};
 
