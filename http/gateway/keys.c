@@ -29,6 +29,14 @@ static void list_work(struct http_req *req, void *arg)
 	free(w);
 }
 
+/* As for tokens: who came with a token made for one thing does not see what else its user has. */
+static bool is_whole(const struct token_scope *who)
+{
+	const unsigned int all = RIGHT_READ | RIGHT_WRITE | RIGHT_DELETE | RIGHT_LIST;
+
+	return !who->exact && !who->via_gateway && token_allows(who, all, NULL, NULL);
+}
+
 enum http_next keys_list(struct http_req *req, void *arg)
 {
 	const char *all = http_query(req, "all");
@@ -39,6 +47,8 @@ enum http_next keys_list(struct http_req *req, void *arg)
 
 	if (!access_who(req, gw->users, &who))
 		return HTTP_ANSWERED;
+	if (!is_whole(&who))
+		return http_reply_error(req, 403, "forbidden", "a token made for one thing does not tell which keys its user has");
 	all = all && !strcmp(all, "1") ? all : NULL;
 	if (all && users_role(gw->users, &who) < ROLE_ADMIN)
 		return http_reply_error(req, 403, "forbidden", "everybody's keys are for administrators");

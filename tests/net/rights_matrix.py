@@ -330,7 +330,8 @@ def gateway_rows():
         g("POST", "/_/buckets/sales", OWNERS | {"no delete"}, {400}, body="{}"),
         g("GET", "/_/buckets/sales/objects", READERS, {200}),
         g("GET", "/_/buckets/other/objects", {"other", "admin"}, {200, 404}),
-        g("GET", "/_/keys", LIVING, {200}),
+        g("GET", "/_/keys", LIVING - NARROW, {200}),
+        g("GET", "/_/keys?all=1", {"admin"}, {200}),
         # what is there to play: each hears of what they may read
         g("GET", "/_/media", LIVING | {"nobody"}, {200}),
         g("POST", "/_/media/sales/film", WRITERS, {400}, body="{}"),
