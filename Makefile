@@ -76,6 +76,7 @@ store_src    += http/store/lifecycle.c http/store/names_ask.c http/store/names_o
 store_src    += http/store/names_replica.c http/store/names_row.c http/store/names_scan.c http/store/names_upgrade.c http/store/names_second.c http/store/names_wire.c
 
 upload_src   :=
+upload_src   += http/upload/uploads_file.c
 upload_src   += http/upload/nursery.c http/upload/nursery_main.c http/upload/worker.c http/upload/worker_check.c
 upload_src   += http/upload/json_row.c http/upload/jsonrows.c
 upload_src   += http/upload/unpack.c
@@ -127,7 +128,7 @@ peers_src    += http/peers/exchange.c http/peers/exchange_link.c
 gateway_src  := http/gateway/console.c http/gateway/console_files.c http/gateway/neighbours.c http/gateway/rank.c http/gateway/redirect.c http/gateway/services.c
 gateway_src  += http/gateway/browse.c http/gateway/buckets.c http/gateway/keys.c
 gateway_src  += http/gateway/signon.c http/gateway/view.c
-gateway_src  += http/gateway/player_files.c http/gateway/carry.c http/gateway/carry_curl.c http/gateway/s3.c
+gateway_src  += http/gateway/player_files.c http/gateway/carry.c http/gateway/carry_curl.c http/gateway/s3.c http/gateway/s3_dataset.c http/gateway/s3_digest.c
 
 registry_src := http/registry/fields.c http/registry/request.c http/registry/server.c http/registry/store.c
 registry_src += http/registry/store_disk.c http/registry/store_lease.c http/registry/watch.c

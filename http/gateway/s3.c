@@ -18,14 +18,12 @@
 #include <strings.h>
 #include <time.h>
 
-#include "http/gateway/gateway.h"
+#include "http/gateway/s3_gateway.h"
 #include "http/s3/count.h"
-#include "http/s3/errors.h"
-#include "http/s3/sigv4.h"
+#include "http/s3/xml_out.h"
 #include "lib/hash.h"
 
 #define CARRIERS 2
-#define INSIDE	 "/i/s3"
 #define OURS	 4 /* headers that we add, with the end */
 
 /* ---- which requests ---- */
@@ -74,7 +72,7 @@ const struct http_route *s3_choose(struct http_req *req, void *arg)
 
 /* ---- errors ---- */
 
-static enum http_next reply_error(struct gateway *gw, struct http_req *req, enum s3_error error, const char *message)
+enum http_next s3_reply_error(struct gateway *gw, struct http_req *req, enum s3_error error, const char *message)
 {
 	size_t len = 0;
 	char *text = s3_error_xml(error, message, NULL, http_id(req), gw->node, NULL, &len);
@@ -86,6 +84,25 @@ static enum http_next reply_error(struct gateway *gw, struct http_req *req, enum
 	if (!text)
 		return http_reply(req, 503, NULL, NULL, 0);
 	return http_reply_owned(req, s3_error_status(error), "application/xml", text, len);
+}
+
+enum http_next s3_reply_code(struct gateway *gw, struct http_req *req, unsigned int status, const char *code, const char *message)
+{
+	struct xml xml;
+	size_t len = 0;
+	char *text;
+
+	xml_begin(&xml, "Error", false);
+	xml_text(&xml, "Code", code);
+	xml_text(&xml, "Message", message);
+	xml_text(&xml, "RequestId", http_id(req));
+	xml_text(&xml, "HostId", gw->node);
+	text = xml_take(&xml, "Error", &len);
+	http_add_header(req, "x-amz-request-id", http_id(req));
+	http_add_header(req, "x-amz-id-2", gw->node);
+	if (!text)
+		return http_reply(req, 503, NULL, NULL, 0);
+	return http_reply_owned(req, status, "application/xml", text, len);
 }
 
 /* An endpoint could not be reached, or went away: clients try again by themselves. */
@@ -102,13 +119,13 @@ static enum http_next no_answer(void *arg, struct http_req *req, enum carry_faul
 		gw->no_endpoint++;
 	switch (fault) {
 	case CARRY_LOST:
-		return reply_error(gw, req, S3_SERVICE_UNAVAILABLE,
+		return s3_reply_error(gw, req, S3_SERVICE_UNAVAILABLE,
 				   "The endpoint went away before it answered. Whether the request took effect is not known; try again.");
 	case CARRY_SLOW:
-		return reply_error(gw, req, S3_SERVICE_UNAVAILABLE,
+		return s3_reply_error(gw, req, S3_SERVICE_UNAVAILABLE,
 				   "The endpoint did not answer in time. Whether the request took effect is not known; try again.");
 	default:
-		return reply_error(gw, req, S3_SERVICE_UNAVAILABLE, "No endpoint can be reached at the moment; nothing was changed. Try again.");
+		return s3_reply_error(gw, req, S3_SERVICE_UNAVAILABLE, "No endpoint can be reached at the moment; nothing was changed. Try again.");
 	}
 }
 
@@ -133,15 +150,7 @@ static enum s3_error refuse_key(int rc, struct s3_fault *fault)
 
 /* ---- who ---- */
 
-struct asked {
-	struct http_pair headers[HTTP_HEADERS_MAX];
-	struct sigv4_request request;
-	struct sigv4 sig;
-	struct users_s3 key; /* of signed ones */
-	struct s3_fault fault;
-};
-
-static enum s3_error identify(struct gateway *gw, struct http_req *req, struct asked *a)
+static enum s3_error identify(struct gateway *gw, struct http_req *req, struct s3_asked *a)
 {
 	enum s3_error error;
 	int rc;
@@ -200,7 +209,7 @@ static char *header_line(const char *name, const char *value)
 	return line;
 }
 
-static void free_lines(char **lines)
+void s3_lines_free(char **lines)
 {
 	for (size_t i = 0; lines && lines[i]; i++)
 		free(lines[i]);
@@ -208,7 +217,7 @@ static void free_lines(char **lines)
 }
 
 /* Lines for the endpoint, ended by NULL; NULL without memory. */
-static char **compose(struct http_req *req, const struct asked *a)
+char **s3_compose(struct http_req *req, const struct s3_asked *a)
 {
 	char **lines = calloc(a->request.nheaders + OURS, sizeof(*lines)), from[ADDR_PORT_STRLEN];
 	const char *host = http_header(req, "Host");
@@ -229,11 +238,11 @@ static char **compose(struct http_req *req, const struct asked *a)
 	good = good && (lines[n++] = header_line("X-Weir-S3-Proto", access_is_https(req) ? "https" : "http"));
 	if (good)
 		return lines;
-	free_lines(lines);
+	s3_lines_free(lines);
 	return NULL;
 }
 
-static int pick(void *arg, char (*tried)[64], size_t ntried, char base[256], char node[64])
+int s3_pick(void *arg, char (*tried)[64], size_t ntried, char base[256], char node[64])
 {
 	struct gateway *gw = arg;
 	uint32_t n;
@@ -250,29 +259,29 @@ static void answered(void *arg, unsigned int status)
 	gw->carried++;
 }
 
-static enum http_next carry(struct gateway *gw, struct http_req *req, const struct asked *a)
+static enum http_next carry(struct gateway *gw, struct http_req *req, const struct s3_asked *a, struct s3_call *call)
 {
-	char **lines = compose(req, a), *target = NULL;
+	char **lines = s3_compose(req, a), *target = NULL;
 	uint64_t len = http_content_length(req);
 	struct carry_order order = { .method = a->request.method,
 				     .headers = (const char *const *)lines,
 				     .body_len = len,
 				     .has_body = len != 0,
-				     .pick = pick,
+				     .pick = s3_pick,
 				     .refuse = no_answer,
 				     .answered = answered,
 				     .arg = gw };
 	struct carry *c = NULL;
 
-	if (lines && asprintf(&target, INSIDE "%s", a->request.target) >= 0) {
+	if (lines && asprintf(&target, S3_INSIDE "%s", a->request.target) >= 0) {
 		order.target = target;
 		c = carry_begin(gw->carriers, req, &order);
 	}
 	free(target);
-	free_lines(lines);
+	s3_lines_free(lines);
 	if (!c)
-		return reply_error(gw, req, S3_SERVICE_UNAVAILABLE, "The gateway has no memory for this; try again.");
-	http_set_state(req, c);
+		return s3_reply_error(gw, req, S3_SERVICE_UNAVAILABLE, "The gateway has no memory for this; try again.");
+	call->carry = c;
 	return HTTP_CONTINUE;
 }
 
@@ -281,20 +290,25 @@ static enum http_next carry(struct gateway *gw, struct http_req *req, const stru
 enum http_next s3_begin(struct http_req *req, void *arg)
 {
 	struct gateway *gw = arg;
-	struct asked *a = calloc(1, sizeof(*a));
+	struct s3_asked *a = calloc(1, sizeof(*a));
+	struct s3_call *call = calloc(1, sizeof(*call));
 	enum http_next next;
 	enum s3_error error;
 
-	if (!a)
-		return reply_error(gw, req, S3_SERVICE_UNAVAILABLE, NULL);
+	if (!a || !call) {
+		free(a);
+		free(call);
+		return s3_reply_error(gw, req, S3_SERVICE_UNAVAILABLE, NULL);
+	}
+	http_set_state(req, call);
 	error = identify(gw, req, a);
 	if (error) {
 		gw->refused++;
-		next = reply_error(gw, req, error, a->fault.error == error ? a->fault.message : NULL);
+		next = s3_reply_error(gw, req, error, a->fault.error == error ? a->fault.message : NULL);
 	} else if (http_content_length(req) != UINT64_MAX && http_content_length(req) > gw->object_max) {
-		next = reply_error(gw, req, S3_ENTITY_TOO_LARGE, NULL);
-	} else {
-		next = carry(gw, req, a);
+		next = s3_reply_error(gw, req, S3_ENTITY_TOO_LARGE, NULL);
+	} else if (!s3_dataset_begin(gw, req, a, call, &next)) {
+		next = carry(gw, req, a, call);
 	}
 	explicit_bzero(a->key.key, sizeof(a->key.key));
 	free(a);
@@ -303,20 +317,30 @@ enum http_next s3_begin(struct http_req *req, void *arg)
 
 enum http_next s3_body(struct http_req *req, void *arg, const void *data, size_t len, size_t *taken)
 {
+	struct s3_call *call = http_state(req);
+
 	(void)arg;
-	return carry_body(http_state(req), data, len, taken);
+	return call->dataset ? s3_dataset_body(call->dataset, data, len, taken) : carry_body(call->carry, data, len, taken);
 }
 
 enum http_next s3_end(struct http_req *req, void *arg)
 {
+	struct s3_call *call = http_state(req);
+
 	(void)arg;
-	return carry_end(http_state(req));
+	return call->dataset ? s3_dataset_end(call->dataset) : carry_end(call->carry);
 }
 
 void s3_done(struct http_req *req, void *arg)
 {
+	struct s3_call *call = http_state(req);
+
 	(void)arg;
-	carry_done(http_state(req));
+	if (!call)
+		return;
+	carry_done(call->carry);
+	s3_dataset_done(call->dataset);
+	free(call);
 }
 
 int s3_prepare(struct gateway *gw, const struct conf *conf)

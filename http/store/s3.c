@@ -139,6 +139,9 @@ static void begin_work(struct http_req *req, void *arg)
 	enum s3_error error = S3_OK;
 
 	(void)arg;
+	/* A dataset has its bucket from the first day, the bucket its record from the first file on. */
+	if (!s3->config && users_dataset(s3->ep->users, s3->bucket))
+		buckets_ensure(s3->ep->buckets, s3->bucket, s3->who.user);
 	if (!s3->config)
 		s3->config = s3_bucket_find(s3->ep, s3->bucket);
 	if (!s3->config)

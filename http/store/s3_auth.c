@@ -123,11 +123,20 @@ static bool is_change(const struct s3 *s3)
 	return s3->op->right & (RIGHT_WRITE | RIGHT_DELETE);
 }
 
+/* Parts of a file that gateways have checked when all are there: nobody sees them before (s3_multipart.c). */
+static bool is_staged(const struct s3 *s3)
+{
+	enum s3_op op = s3->op->op;
+
+	return s3->inside && (op == S3_OP_CreateMultipartUpload || op == S3_OP_UploadPart || op == S3_OP_UploadPartCopy ||
+			      op == S3_OP_CompleteMultipartUpload || op == S3_OP_AbortMultipartUpload || op == S3_OP_ListParts);
+}
+
 static enum s3_error may(struct s3 *s3, struct policy_ask *ask)
 {
 	if (!users_may(s3->ep->users, &s3->who, ask))
 		return s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL);
-	if (!s3->who.via_gateway && is_change(s3) && ask->bucket && !strcmp(ask->bucket, s3->bucket) &&
+	if (!s3->who.via_gateway && is_change(s3) && !is_staged(s3) && ask->bucket && !strcmp(ask->bucket, s3->bucket) &&
 	    users_dataset(s3->ep->users, ask->bucket))
 		return s3_fault(&s3->fault, S3_ACCESS_DENIED,
 				"%s is a dataset, whose files are checked: put and delete them at a gateway.", ask->bucket);

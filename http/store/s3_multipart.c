@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "http/store/parts.h"
 #include "http/store/s3_multipart.h"
 #include "lib/hash.h"
 
@@ -145,6 +146,8 @@ struct completing {
 	size_t at;		  /* … found so far */
 	unsigned int last;	  /* the number of the last part that was told */
 	uint64_t size;
+	bool small, last_small; /* one but the last is; the last one is */
+	bool left_out;		/* a part before the last is not in the list */
 	uint8_t full[CHECKSUM_MAX];
 	enum s3_error error;
 };
@@ -189,8 +192,10 @@ static int take_part(void *arg, const char *bucket, const struct name_entry *par
 	if (c->at == c->list.n)
 		return 1;
 	want = &c->list.parts[c->at];
-	if (part->part < want->number)
+	if (part->part < want->number) {
+		c->left_out = true;
 		return 0; /* not named: it will be forgotten */
+	}
 	if (part->part > want->number || strcasecmp(want->etag, part->etag) ||
 	    hex_decode(part->etag, c->md5s + c->at * 16, 16)) {
 		c->error = invalid_part(c, want->number);
@@ -204,6 +209,8 @@ static int take_part(void *arg, const char *bucket, const struct name_entry *par
 	c->parts[c->at].number = want->number;
 	strcpy(c->parts[c->at].etag, part->etag);
 	c->size += part->size;
+	c->small |= c->last_small;
+	c->last_small = part->size < S3_PART_MIN;
 	c->at++;
 	return 0;
 }
@@ -279,12 +286,10 @@ static enum s3_error sum_up(struct completing *c, struct name_entry *entry, json
 	return compare_whole(c, whole);
 }
 
-static enum s3_error complete(struct completing *c, struct name_entry *entry, json_t *meta, const char *id)
+/* What the object will be is known and right. */
+static enum s3_error prepare(struct completing *c, struct name_entry *entry, json_t *meta, const char *id)
 {
-	struct s3 *s3 = c->s3;
-	struct names_how how;
 	enum s3_error error;
-	int rc;
 
 	c->parts = calloc(c->list.n, sizeof(*c->parts));
 	c->md5s = calloc(c->list.n, 16);
@@ -295,8 +300,16 @@ static enum s3_error complete(struct completing *c, struct name_entry *entry, js
 	memset(entry, 0, sizeof(*entry));
 	if (!error)
 		error = sum_up(c, entry, meta);
-	if (!error)
-		error = s3_meta_store(s3, meta, entry);
+	return error ? error : s3_meta_store(c->s3, meta, entry);
+}
+
+static enum s3_error complete(struct completing *c, struct name_entry *entry, json_t *meta, const char *id)
+{
+	struct s3 *s3 = c->s3;
+	struct names_how how;
+	enum s3_error error = prepare(c, entry, meta, id);
+	int rc;
+
 	if (!error)
 		error = s3_names_how(s3, &how);
 	if (error)
@@ -309,6 +322,31 @@ static enum s3_error complete(struct completing *c, struct name_entry *entry, js
 	if (rc == -EINVAL)
 		return s3_fault(&s3->fault, S3_INVALID_PART_ORDER, NULL);
 	return rc ? s3_names_error(s3, rc, how.if_match ? S3_NO_SUCH_KEY : S3_NO_SUCH_UPLOAD) : S3_OK;
+}
+
+/* Of a dataset: the file is checked by the gateway that asks, which gets it as one stream; the parts stay what they are. */
+static enum s3_error hand_over(struct completing *c, struct name_entry *entry, json_t *meta, const char *id)
+{
+	struct s3 *s3 = c->s3;
+	struct reader_job job = { .status = 200, .type = READER_TYPE };
+	enum s3_error error = prepare(c, entry, meta, id);
+	char etag[S3_ETAG_MAX];
+
+	if (error)
+		return error;
+	if (c->small)
+		return s3_fault(&s3->fault, S3_ENTITY_TOO_SMALL, NULL);
+	if (c->left_out)
+		return s3_fault(&s3->fault, S3_INVALID_PART_ORDER,
+				"Of a dataset's file all parts before the last one must be listed: begin anew without those that are not.");
+	strcpy(entry->version, id);
+	entry->nparts = (unsigned int)c->list.n;
+	entry->size = job.len = c->size;
+	http_add_header(s3->req, "ETag", s3_etag(entry, etag));
+	s3_add_ids(s3);
+	s3->answered = true;
+	parts_reply(s3->ep, s3->req, s3->bucket, entry, &job, &s3->parts);
+	return S3_OK;
 }
 
 static void reply_complete(struct s3 *s3, const struct name_entry *entry, const json_t *meta)
@@ -362,11 +400,12 @@ void s3_upload_complete_run(struct s3 *s3)
 		goto out;
 	if (!error) {
 		upload_choice_of(meta, &c.choice);
-		error = complete(&c, entry, meta, s3_query(s3, "uploadId"));
+		error = users_dataset(s3->ep->users, s3->bucket) ? hand_over(&c, entry, meta, s3_query(s3, "uploadId"))
+								  : complete(&c, entry, meta, s3_query(s3, "uploadId"));
 	}
 	if (error)
 		s3_reply_error(s3, error);
-	else
+	else if (!s3->answered)
 		reply_complete(s3, entry, meta);
 out:
 	json_decref(meta);

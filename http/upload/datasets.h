@@ -18,6 +18,9 @@ enum http_next datasets_catalogue(struct http_req *req, struct uploads *u);
 enum http_next datasets_preview_begin(struct http_req *req, struct uploads *u);
 enum http_next datasets_preview_end(struct http_req *req, struct uploads *u);
 
+/* The same of who may, blocking: 0, -ENOENT, -ECANCELED (if_match, may be NULL), -EAGAIN. */
+int datasets_delete(struct uploads *u, struct http_req *req, const struct token_scope *who, const char *dataset, const char *file,
+		    const char *if_match);
 /* DELETE /b/DATASET/FILE: the owner's; removes what was derived too. The call's request is answered later. */
 enum http_next datasets_delete_file(struct call *c, const char *dataset, const char *file);
 /* Do If-Match and If-None-Match hold for the file as it is? 0, -ECANCELED, -EAGAIN. Blocks. */

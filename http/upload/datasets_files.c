@@ -395,11 +395,10 @@ int datasets_condition(struct uploads *u, const char *dataset, const char *file,
 }
 
 /* The file first: what is left of it when this breaks off is found by the next DELETE. The manifest last. */
-static int delete_file(struct call *c, const char *dataset, const char *file)
+static int delete_file(struct uploads *u, const char *user, const char *dataset, const char *file)
 {
-	struct uploads *u = c->u;
 	char *key = weir_key(file, MANIFEST), *prefix = NULL;
-	struct object_at at = { dataset, file, c->who.user }, manifest = { dataset, key, c->who.user };
+	struct object_at at = { dataset, file, user }, manifest = { dataset, key, user };
 	json_t *list = NULL, *o;
 	size_t i;
 	int rc = key ? objects_delete(u, &at) : -EAGAIN;
@@ -407,9 +406,9 @@ static int delete_file(struct call *c, const char *dataset, const char *file)
 	for (int derived = 0; derived < 2 && !rc; derived++) {
 		if (asprintf(&prefix, "%s/%s/", derived ? "derived" : ".weir", file) < 0)
 			break;
-		rc = objects_list(u, dataset, prefix, c->who.user, &list);
+		rc = objects_list(u, dataset, prefix, user, &list);
 		json_array_foreach (list, i, o) {
-			struct object_at one = { dataset, text_of(o, "key"), c->who.user };
+			struct object_at one = { dataset, text_of(o, "key"), user };
 
 			if (!rc && weir_key_beside(file, one.key))
 				rc = objects_delete(u, &one);
@@ -424,26 +423,33 @@ static int delete_file(struct call *c, const char *dataset, const char *file)
 	return rc;
 }
 
-static void delete_work(struct http_req *req, void *arg)
+int datasets_delete(struct uploads *u, struct http_req *req, const struct token_scope *who, const char *dataset, const char *file,
+		    const char *if_match)
 {
-	struct call *c = http_state(req);
-	const char *dataset = http_param(req, "bucket"), *file = http_param(req, "key");
+	struct object_at at = { dataset, file, who->user };
 	char on[320], etag[80];
-	struct object_at at = { dataset, file, c->who.user };
-	int rc = objects_head(c->u, &at, etag);
+	int rc = objects_head(u, &at, etag);
 
-	(void)arg;
 	snprintf(on, sizeof(on), "%.63s/%.240s", dataset, file);
 	if (!rc && !*etag)
 		rc = -ENOENT;
-	if (!rc && http_header(req, "If-Match") && datasets_condition(c->u, dataset, file, http_header(req, "If-Match"), NULL)) {
-		http_reply_error(req, 412, "condition", "If-Match does not hold; nothing was changed");
-		return;
-	}
+	if (!rc && if_match && datasets_condition(u, dataset, file, if_match, NULL))
+		return -ECANCELED;
 	if (!rc)
-		rc = delete_file(c, dataset, file);
-	uploads_audit(c->u, req, &c->who, "delete", on, rc ? "failed" : "ok", rc == -ENOENT ? "no such file" : NULL, 0);
-	if (rc)
+		rc = delete_file(u, who->user, dataset, file);
+	uploads_audit(u, req, who, "delete", on, rc ? "failed" : "ok", rc == -ENOENT ? "no such file" : NULL, 0);
+	return rc;
+}
+
+static void delete_work(struct http_req *req, void *arg)
+{
+	struct call *c = http_state(req);
+	int rc = datasets_delete(c->u, req, &c->who, http_param(req, "bucket"), http_param(req, "key"), http_header(req, "If-Match"));
+
+	(void)arg;
+	if (rc == -ECANCELED)
+		http_reply_error(req, 412, "condition", "If-Match does not hold; nothing was changed");
+	else if (rc)
 		refuse(req, rc);
 	else
 		http_reply(req, 204, NULL, NULL, 0);

@@ -63,6 +63,49 @@ enum http_next uploads_put_body(struct http_req *req, struct uploads *u, const v
 enum http_next uploads_put_end(struct http_req *req, struct uploads *u);
 void uploads_put_done(struct http_req *req, struct uploads *u);
 
+/* The same for a file that comes by another protocol (S3), whose own code reads the request and answers it. */
+struct uploads_file; /* on its way */
+struct uploads_outcome {
+	enum {
+		UPLOAD_ACCEPTED,
+		UPLOAD_REJECTED,
+		UPLOAD_STORING, /* it is kept here, and endpoints are asked on */
+		UPLOAD_CONDITION, /* If-Match, If-None-Match */
+		UPLOAD_CANCELLED,
+		UPLOAD_STOPPING, /* the gateway; it goes on when it is back */
+		UPLOAD_FAILED
+	} what;
+	const char *id, *why; /* of the upload; a sentence or "" */
+	unsigned long long findings;
+	const char *first; /* finding's sentence, or "" */
+};
+struct uploads_file_order {
+	const struct token_scope *who;
+	const char *dataset, *file, *how; /* how: "s3" */
+	uint64_t size;			  /* UINT64_MAX: not known */
+	const char *if_match, *if_none_match;
+	/* Answers the request, under a lock: short, nothing of this header. It is resumed then. */
+	void (*answer)(void *arg, struct http_req *req, const struct uploads_outcome *outcome);
+	void *arg;
+};
+/* May the file be written (RIGHT_WRITE) or deleted (RIGHT_DELETE)? 0 and (may be NULL) how many bytes it may have; -EACCES, -ENOENT
+ * (to who may not even read it the dataset is not there), -EINVAL (no name of a file). */
+int uploads_file_may(struct uploads *u, struct http_req *req, const struct token_scope *who, unsigned int right, const char *dataset,
+		     const char *file, uint64_t *max);
+/* Blocks. 0, -ECANCELED (a condition), -EDQUOT (too many unfinished ones of the user), -ENOSPC, -EAGAIN, -errno. */
+int uploads_file_new(struct uploads_file **out, struct uploads *u, struct http_req *req, const struct uploads_file_order *order);
+/* How many of len bytes may come now; fewer: the request is resumed when more may. */
+size_t uploads_file_room(struct uploads_file *f, size_t len);
+/* 0, -EFBIG (the dataset's limit), -EMSGSIZE (more than order's size), -ENOSPC, -EPERM (it was cancelled), -errno. */
+int uploads_file_bytes(struct uploads_file *f, const void *data, size_t len);
+/* All bytes are there and right: answer() comes, maybe before this returns 0. -errno: it does not. */
+int uploads_file_end(struct uploads_file *f);
+/* The request is over; one that had not come to its end is cancelled. Accepts NULL. */
+void uploads_file_drop(struct uploads_file *f);
+/* Blocks. 0, -ENOENT, -ECANCELED (if_match, may be NULL), -EAGAIN. The right was checked. */
+int uploads_file_delete(struct uploads *u, struct http_req *req, const struct token_scope *who, const char *dataset, const char *file,
+			const char *if_match);
+
 /* Is the bucket a dataset's? Then the gateway hands PUT and DELETE of /b/BUCKET/KEY to uploads. */
 bool uploads_owns(struct uploads *u, const char *bucket);
 /* The first 8 digits of the ids of a node's uploads. */

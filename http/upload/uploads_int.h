@@ -8,7 +8,7 @@
  * uploads_hold.c clients that send faster than their files are checked
  * uploads_check.c its worker
  * uploads_tus.c  tus; uploads_join.c its concatenation; uploads_put.c PUT and forms; uploads_show.c lists, events, cancelling;
- * uploads_replace.c a part replaced; uploads_forward.c uploads of other gateways
+ * uploads_file.c files that come by another protocol; uploads_replace.c a part replaced; uploads_forward.c uploads of other gateways
  * commit.c, objects.c what was accepted becomes objects; datasets*.c datasets, their files, the catalogue
  *
  * Locks, in this order: uploads.lock (table), upload.lock, uploads.kick_lock. An upload lives as long as somebody
@@ -126,6 +126,9 @@ struct call {
 	struct call *next_held;
 	int64_t held_ms; /* since when no byte was taken; 0: one was */
 	uint64_t credit; /* bytes that it may send all the same */
+	/* of a struct uploads_file: who answers */
+	void (*answer)(void *arg, struct http_req *req, const struct uploads_outcome *outcome);
+	void *answer_arg;
 	struct form *form;
 	bool in_file, had_file, form_ok;
 	char csrf[80];
@@ -238,6 +241,7 @@ void upload_whole(struct upload *up);
 enum http_next call_wait(struct call *c);
 void waiters_answer(struct upload *up); /* under the lock: those that may be */
 void put_answer(struct call *c);	/* uploads_put.c; under the lock */
+void file_answer(struct call *c);	/* uploads_file.c: the same for one with `answer` */
 
 /* ---- uploads_hold.c ---- */
 /* How many of len bytes may be taken now. Fewer: the caller takes those and says so by *taken; the request is resumed when

@@ -50,6 +50,10 @@ void put_answer(struct call *c)
 	struct upload *up = c->up;
 	char location[96];
 
+	if (c->answer) {
+		file_answer(c);
+		return;
+	}
 	snprintf(location, sizeof(location), "/#/uploads/%s", up->id);
 	if (wants_page(c)) {
 		http_add_header(c->req, "Location", location);
