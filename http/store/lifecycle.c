@@ -10,6 +10,7 @@
 
 #include "http/s3/lifecycle.h"
 #include "http/s3/meta.h"
+#include "http/store/endpoint.h"
 #include "http/store/lifecycle.h"
 #include "lib/bucket.h"
 #include "lib/log.h"
@@ -37,11 +38,12 @@ struct lifecycle {
 
 /* One bucket's walk. */
 struct walk {
-	struct lifecycle *l;
+	struct lifecycle *l; /* NULL: no rests */
+	struct names *names;
 	const char *bucket;
 	const struct s3_lifecycle *rules;
 	enum names_mode mode;
-	time_t now;
+	int64_t now;
 	/* a page */
 	struct name_entry *entries;
 	unsigned int count;
@@ -125,8 +127,8 @@ static int decide(struct walk *w, const struct name_entry *next)
 	what = look(w, e->current && e->marker && alone);
 	if (what == S3_KEEP)
 		return 0;
-	rc = names_delete_with(w->l->ep->names, w->bucket, e->key,
-			       what == S3_EXPIRE ? NULL : version, &how, NULL);
+	rc = names_delete_with(w->names, w->bucket, e->key, what == S3_EXPIRE ? NULL : version,
+			       &how, NULL);
 	if (!rc && what == S3_EXPIRE)
 		w->expired++;
 	else if (!rc)
@@ -156,14 +158,14 @@ static int walk_objects(struct walk *w)
 	w->has_before = false;
 	do {
 		w->count = 0;
-		rc = names_versions(w->l->ep->names, w->bucket, &s, take, NULL, w, &w->page);
+		rc = names_versions(w->names, w->bucket, &s, take, NULL, w, &w->page);
 		strcpy(w->after, w->page.next);
 		strcpy(w->after_version, w->page.next_version);
 		for (unsigned int i = 0; i < w->count && !rc; i++) {
 			rc = decide(w, &w->entries[i]);
 			step(w, &w->entries[i]);
 		}
-		if (!rc && w->page.more && !rest(w->l, REST_MS))
+		if (!rc && w->page.more && w->l && !rest(w->l, REST_MS))
 			rc = -EAGAIN;
 	} while (!rc && w->page.more);
 	return rc ? rc : decide(w, NULL);
@@ -181,7 +183,7 @@ static int walk_uploads(struct walk *w)
 	w->after[0] = w->after_version[0] = '\0';
 	do {
 		w->count = 0;
-		rc = names_uploads(w->l->ep->names, w->bucket, &s, take, NULL, w, &w->page);
+		rc = names_uploads(w->names, w->bucket, &s, take, NULL, w, &w->page);
 		strcpy(w->after, w->page.next);
 		strcpy(w->after_version, w->page.next_version);
 		for (unsigned int i = 0; i < w->count && !rc; i++) {
@@ -189,11 +191,11 @@ static int walk_uploads(struct walk *w)
 
 			if (!s3_lifecycle_abort(w->rules, e->key, e->modified, w->now))
 				continue;
-			rc = names_upload_abort(w->l->ep->names, w->bucket, e->key, e->version);
+			rc = names_upload_abort(w->names, w->bucket, e->key, e->version);
 			w->aborted += !rc;
 			rc = rc == -ENOENT ? 0 : rc;
 		}
-		if (!rc && w->page.more && !rest(w->l, REST_MS))
+		if (!rc && w->page.more && w->l && !rest(w->l, REST_MS))
 			rc = -EAGAIN;
 	} while (!rc && w->page.more);
 	return rc;
@@ -201,44 +203,58 @@ static int walk_uploads(struct walk *w)
 
 /* ---- buckets ---- */
 
+static int walk(struct walk *w)
+{
+	int rc = 0;
+
+	if (s3_lifecycle_objects(w->rules) || s3_lifecycle_versions(w->rules))
+		rc = walk_objects(w);
+	if (!rc && s3_lifecycle_uploads(w->rules))
+		rc = walk_uploads(w);
+	if (w->expired || w->removed || w->aborted)
+		log_info("bucket %s: lifecycle: %lu objects expired, %lu versions removed, %lu "
+			 "uploads aborted",
+			 w->bucket, w->expired, w->removed, w->aborted);
+	if (rc)
+		log_limited(LOG_LEVEL_WARN, 10, "bucket %s: lifecycle: stopped, later again: %s",
+			    w->bucket, names_error());
+	return rc;
+}
+
+/* The record may change while this runs: the walk goes on by what was read, the next by the new. */
+int lifecycle_walk(struct lifecycle *l, struct names *names, const char *bucket,
+		   enum names_mode mode, const char *rules, int64_t now)
+{
+	json_t *json = json_loads(rules, 0, NULL);
+	struct walk *w = calloc(1, sizeof(*w));
+	struct s3_lifecycle *compiled = NULL;
+	int rc = !w ? -ENOMEM : !json ? -EINVAL : s3_lifecycle_compile(&compiled, json);
+
+	if (rc == -EINVAL)
+		log_limited(LOG_LEVEL_ERROR, 10,
+			    "bucket %s: its lifecycle rules are not understood", bucket);
+	if (!rc && compiled) {
+		w->l = l;
+		w->names = names;
+		w->bucket = bucket;
+		w->mode = mode;
+		w->rules = compiled;
+		w->now = now;
+		w->entries = malloc(PAGE * sizeof(*w->entries));
+		rc = w->entries ? walk(w) : -ENOMEM;
+		free(w->entries);
+	}
+	json_decref(json);
+	s3_lifecycle_free(compiled);
+	free(w);
+	return rc;
+}
+
 static enum names_mode mode_of(const struct bucket *b)
 {
 	return b->versioning == VERSIONING_ENABLED     ? NAMES_VERSIONED
 	       : b->versioning == VERSIONING_SUSPENDED ? NAMES_SUSPENDED
 						       : NAMES_PLAIN;
-}
-
-/* The record may change while this runs: the walk goes on by what was read, the next by the new. */
-static int walk_bucket(struct lifecycle *l, const struct bucket *b, struct s3_lifecycle *rules)
-{
-	struct walk *w = calloc(1, sizeof(*w));
-	int rc = 0;
-
-	if (w)
-		w->entries = malloc(PAGE * sizeof(*w->entries));
-	if (!w || !w->entries) {
-		free(w);
-		return -ENOMEM;
-	}
-	w->l = l;
-	w->bucket = b->name;
-	w->rules = rules;
-	w->mode = mode_of(b);
-	w->now = time(NULL);
-	if (s3_lifecycle_objects(rules) || s3_lifecycle_versions(rules))
-		rc = walk_objects(w);
-	if (!rc && s3_lifecycle_uploads(rules))
-		rc = walk_uploads(w);
-	if (w->expired || w->removed || w->aborted)
-		log_info("bucket %s: lifecycle: %lu objects expired, %lu versions removed, %lu "
-			 "uploads aborted",
-			 b->name, w->expired, w->removed, w->aborted);
-	if (rc)
-		log_limited(LOG_LEVEL_WARN, 10, "bucket %s: lifecycle: stopped, later again: %s",
-			    b->name, names_error());
-	free(w->entries);
-	free(w);
-	return rc;
 }
 
 static struct seen *seen_of(struct lifecycle *l, const char *bucket)
@@ -260,28 +276,19 @@ static struct seen *seen_of(struct lifecycle *l, const char *bucket)
 
 static void bucket_look(struct lifecycle *l, const struct bucket *b)
 {
-	const char *text = b->part[BUCKET_LIFECYCLE];
-	struct s3_lifecycle *rules = NULL;
-	struct seen *s;
-	json_t *json;
 	time_t now = time(NULL);
+	struct seen *s;
+	int rc;
 
-	if (!text || !names_is_primary(l->ep->names, b->name))
+	if (!b->part[BUCKET_LIFECYCLE] || !names_is_primary(l->ep->names, b->name))
 		return;
 	s = seen_of(l, b->name);
 	if (!s ||
 	    (s->revision == b->revision && now - s->when < LIFECYCLE_ROUND_S && now >= s->when))
 		return;
-	json = json_loads(text, 0, NULL);
-	if (s3_lifecycle_compile(&rules, json))
-		log_limited(LOG_LEVEL_ERROR, 10,
-			    "bucket %s: its lifecycle rules are not understood", b->name);
-	json_decref(json);
-	if (rules && walk_bucket(l, b, rules)) {
-		s3_lifecycle_free(rules);
-		return;
-	}
-	s3_lifecycle_free(rules);
+	rc = lifecycle_walk(l, l->ep->names, b->name, mode_of(b), b->part[BUCKET_LIFECYCLE], now);
+	if (rc && rc != -EINVAL)
+		return; /* the next tick tries again */
 	s->revision = b->revision;
 	s->when = now;
 }

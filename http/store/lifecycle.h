@@ -11,15 +11,21 @@
 #ifndef WEIR_STORE_LIFECYCLE_H
 #define WEIR_STORE_LIFECYCLE_H
 
-#include "http/store/endpoint.h"
+#include "http/store/names.h"
 
 #define LIFECYCLE_TICK_S  5
 #define LIFECYCLE_ROUND_S 3600
 
+struct endpoint;
 struct lifecycle;
 
 /* After ep->names and ep->users were opened. */
 int lifecycle_new(struct lifecycle **out, struct endpoint *ep);
+/* One walk over a bucket by these rules (the record's text), as if it were `now` (unix seconds).
+ * mode: how the bucket's versions are kept. 0, or why it ended early. l may be NULL: without rests.
+ */
+int lifecycle_walk(struct lifecycle *l, struct names *names, const char *bucket,
+		   enum names_mode mode, const char *rules, int64_t now);
 void lifecycle_free(struct lifecycle *l); /* after names_stop(); accepts NULL */
 
 #endif
