@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of a dataset by S3: checked as every other upload is; parts, deletes, lists; nobody goes around it at an endpoint. Needs
+root. Exit: 0 pass, 1 fail, 77 skip."""
+from s3_lib import *
+
+debian_python()
+enter("aws", "s3cmd", "rclone")
+RULES = "columns: [{name: id, type: integer}, {name: hue, type: string}]"
+GOOD = b"id,hue\n" + b"".join(b"%d,red\n" % i for i in range(1000))
+BAD = b"id,hue\n1,red\nx,blue\n"
+PART = 5 << 20
+
+
+def code(call, **words):
+    try:
+        call(**words)
+        return "ok"
+    except Exception as e:  # noqa: BLE001
+        return getattr(e, "response", {}).get("Error", {}).get("Code", repr(e))
+
+
+def message(call, **words):
+    try:
+        call(**words)
+        return ""
+    except Exception as e:  # noqa: BLE001
+        return getattr(e, "response", {}).get("Error", {}).get("Message", repr(e))
+
+
+with S3() as lab:
+    lab.s3_user("ann", "--rights", "rwdla")
+    lab.s3_user("bob", "--rights", "rl")
+    lab.token["ann"] = lab.weir("token", "ann", "--ttl", "1h").strip()
+    lab.dataset("sales", RULES, by="ann")
+    s3 = lab.client("ann")
+    check(s3.list_objects_v2(Bucket="sales").get("Contents", []) == [], "a new dataset is an empty bucket")
+    put = s3.put_object(Bucket="sales", Key="a.csv", Body=GOOD)
+    check(put["ETag"] == f'"{md5(GOOD)}"', "a good file is taken", put)
+    check(s3.get_object(Bucket="sales", Key="a.csv")["Body"].read() == GOOD, "and is there")
+    manifest = lab.get("ann", "/_/datasets/sales/files/a.csv")
+    check(manifest.status == 200 and manifest.json.get("rows") == 1000, "with what the check found", manifest)
+    check(code(s3.put_object, Bucket="sales", Key="b.csv", Body=BAD) == "UploadRejected", "a bad one is not")
+    told = message(s3.put_object, Bucket="sales", Key="b.csv", Body=BAD)
+    check("row 2, column id" in told, "and the first fault is told", told)
+    check(code(s3.get_object, Bucket="sales", Key="b.csv") == "NoSuchKey", "nothing of it is there")
+    check(code(s3.put_object, Bucket="sales", Key=".weir/x", Body=GOOD) == "InvalidArgument", "a name that datasets keep")
+    check(code(s3.put_object, Bucket="sales", Key="a.csv", Body=GOOD, IfNoneMatch="*") in ("PreconditionFailed", "ParamValidationError")
+          or "IfNoneMatch" in code(s3.put_object, Bucket="sales", Key="a.csv", Body=GOOD, IfNoneMatch="*"), "conditions hold")
+    check(code(lab.client("bob").put_object, Bucket="sales", Key="c.csv", Body=GOOD) == "AccessDenied", "who may only read may not put")
+    check(code(lab.client(None).put_object, Bucket="sales", Key="c.csv", Body=GOOD) == "AccessDenied", "nor a stranger")
+    check(code(lab.client("ann", url=lab.direct).put_object, Bucket="sales", Key="c.csv", Body=BAD) == "AccessDenied", "an endpoint takes none")
+
+    # ---- chunks with trailers, other clients
+    big = lab.work / "big.csv"
+    big.write_bytes(b"id,hue\n" + b"".join(b"%d,green\n" % i for i in range(900000)))
+    went(lab.run("ann", "aws", "--endpoint-url", lab.url, "s3", "cp", big, "s3://sales/big.csv"), "aws s3 cp of parts")
+    check(s3.get_object(Bucket="sales", Key="big.csv")["Body"].read() == big.read_bytes(), "is the same file")
+    check(s3.list_multipart_uploads(Bucket="sales").get("Uploads", []) == [], "and its parts are gone")
+    bad = lab.work / "bad.csv"
+    bad.write_bytes(big.read_bytes() + b"x,y\n")
+    got = lab.run("ann", "aws", "--endpoint-url", lab.url, "s3", "cp", bad, "s3://sales/bad.csv")
+    check(got.returncode != 0 and "UploadRejected" in got.stderr, "a bad one of parts is refused", got.stderr)
+    check(code(s3.head_object, Bucket="sales", Key="bad.csv") == "404", "and not there")
+    up = s3.create_multipart_upload(Bucket="sales", Key="p.csv")["UploadId"]
+    tag = s3.upload_part(Bucket="sales", Key="p.csv", UploadId=up, PartNumber=1, Body=GOOD)["ETag"]
+    parts = lambda t: {"Parts": [{"PartNumber": 1, "ETag": t}]}
+    check(code(s3.complete_multipart_upload, Bucket="sales", Key="p.csv", UploadId=up, MultipartUpload=parts('"' + "0" * 32 + '"')) == "InvalidPart", "another ETag")
+    done = s3.complete_multipart_upload(Bucket="sales", Key="p.csv", UploadId=up, MultipartUpload=parts(tag))
+    check(done["ETag"] == f'"{multi_etag(GOOD)}"', "the ETag is of the parts'", done)
+    up = s3.create_multipart_upload(Bucket="sales", Key="d.csv")["UploadId"]
+    tag = s3.upload_part(Bucket="sales", Key="d.csv", UploadId=up, PartNumber=1, Body=BAD)["ETag"]
+    check(code(lab.client("ann", url=lab.direct).complete_multipart_upload, Bucket="sales", Key="d.csv", UploadId=up, MultipartUpload=parts(tag))
+          == "AccessDenied", "an endpoint completes none")
+
+    # ---- deletes
+    check(code(s3.delete_object, Bucket="sales", Key="p.csv") == "ok", "a file is deleted")
+    check(code(s3.delete_object, Bucket="sales", Key="p.csv") == "ok", "once more is no error")
+    check(lab.get("ann", "/_/datasets/sales/files/p.csv").status == 404, "with what was made of it")
+    gone = s3.delete_objects(Bucket="sales", Delete={"Objects": [{"Key": "a.csv"}, {"Key": "none.csv"}]})
+    check([d["Key"] for d in gone.get("Deleted", [])] == ["a.csv", "none.csv"], "several", gone)
+    check(code(lab.client("bob").delete_object, Bucket="sales", Key="big.csv") == "AccessDenied", "who may only read deletes none")
+    check([o["Key"] for o in s3.list_objects_v2(Bucket="sales", Delimiter="/").get("Contents", [])] == ["big.csv"], "what is left is listed")
+finish()

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a gateway does of S3 beside carrying: strangers stay outside, hosts, Expect, an endpoint that is gone or dies, a client
+that goes away, many at once; and objects of parts through it. Needs root. Exit: 0 pass, 1 fail, 77 skip."""
+import http.client
+import socket
+import threading
+
+from s3_lib import *
+
+debian_python()
+enter("curl", hosts=["first"])
+PART = 5 << 20
+
+
+def code(call, **words):
+    """What a call of boto3's ends with: 'ok' or the error's code."""
+    try:
+        call(**words)
+        return "ok"
+    except Exception as e:  # noqa: BLE001
+        return getattr(e, "response", {}).get("Error", {}).get("Code", repr(e))
+
+
+def carried(lab):
+    return json.loads(lab.ask(lab.gateways[0].node, "gateway", {"do": "status"}))["requests"]
+
+
+with S3(endpoints=2) as lab:
+    lab.s3_user("ann", "--rights", "rwdla")
+    s3 = lab.client("ann")
+    check(code(s3.create_bucket, Bucket="first") == "ok", "a bucket is made through the gateway")
+    body = data(300000)
+    put = s3.put_object(Bucket="first", Key="a/b c+d%", Body=body, Metadata={"hue": "red"}, ContentType="x/y")
+    check(put["ETag"] == f'"{md5(body)}"', "an object is put")
+    got = s3.get_object(Bucket="first", Key="a/b c+d%")
+    check(got["Body"].read() == body and got["Metadata"] == {"hue": "red"} and got["ContentType"] == "x/y", "and got, with what was said of it")
+    part = s3.get_object(Bucket="first", Key="a/b c+d%", Range="bytes=100000-299998")
+    check(part["Body"].read() == body[100000:299999], "a range of it")
+    head = s3.head_object(Bucket="first", Key="a/b c+d%")
+    check(head["ContentLength"] == 300000, "HEAD has its length")
+    check(code(s3.get_object, Bucket="first", Key="none") == "NoSuchKey", "the endpoint's errors are the client's")
+    hosted = lab.client("ann", url=lab.hosted, style="virtual")
+    check(hosted.get_object(Bucket="first", Key="a/b c+d%")["Body"].read() == body, "virtual-host style")
+
+    # ---- strangers
+    before = carried(lab)["carried"]
+    check(code(lab.client("ann", secret="x" * 40).list_buckets) == "SignatureDoesNotMatch", "a wrong secret")
+    lab.keys["nobody"] = ("WEIRAAAAAAAAAAAAAAAA", "x" * 40)
+    check(code(lab.client("nobody").list_buckets) == "InvalidAccessKeyId", "an unknown key")
+    old = lab.curl(None, f"{lab.url}/first/x", "-H", "Authorization: AWS abc:def")
+    check(old.startswith("400") or old.startswith("403"), "signatures of version 2 are refused", old)
+    check(carried(lab)["carried"] == before, "none of them came to an endpoint")
+    page = lab.curl(None, f"{lab.url}/")
+    check(page.startswith("200") and "<html" in page.lower(), "/ without a signature is the console")
+
+    # ---- Expect: a refusal comes before the body
+    with socket.create_connection(("127.0.0.1", lab.port[lab.gateways[0].node])) as sock:
+        sock.sendall(b"PUT /first/big HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\nExpect: 100-continue\r\n"
+                     b"Authorization: AWS4-HMAC-SHA256 Credential=WEIRAAAAAAAAAAAAAAAA/20260101/us-east-1/s3/aws4_request, "
+                     b"SignedHeaders=host, Signature=" + b"0" * 64 + b"\r\n\r\n")
+        sock.settimeout(5)
+        first = sock.recv(4096)
+    check(first.startswith(b"HTTP/1.1 40"), "who is refused is not asked for the body", first[:200])
+    big = lab.work / "big"
+    big.write_bytes(data(3 << 20))
+    sent = lab.curl("ann", f"{lab.url}/first/big", "-H", "Expect: 100-continue", "-X", "PUT", "-T", big)
+    check(sent.startswith("200"), "who is not sends it", sent)
+    check(s3.get_object(Bucket="first", Key="big")["Body"].read() == big.read_bytes(), "and it is there")
+
+    # ---- parts
+    up = s3.create_multipart_upload(Bucket="first", Key="parts", ContentType="a/b")["UploadId"]
+    pieces = [data(PART, 1), data(PART, 2), data(70000, 3)]
+    tags = [s3.upload_part(Bucket="first", Key="parts", UploadId=up, PartNumber=i + 1, Body=p)["ETag"] for i, p in enumerate(pieces)]
+    check([p["Size"] for p in s3.list_parts(Bucket="first", Key="parts", UploadId=up)["Parts"]] == [len(p) for p in pieces], "parts are listed")
+    check([u["UploadId"] for u in s3.list_multipart_uploads(Bucket="first").get("Uploads", [])] == [up], "so is their upload")
+    check(code(s3.get_object, Bucket="first", Key="parts") == "NoSuchKey", "nothing is there before it is completed")
+    listed = {"Parts": [{"PartNumber": i + 1, "ETag": t} for i, t in enumerate(tags)]}
+    bad = {"Parts": [{"PartNumber": 1, "ETag": tags[1]}]}
+    check(code(s3.complete_multipart_upload, Bucket="first", Key="parts", UploadId=up, MultipartUpload=bad) == "InvalidPart", "another part's ETag")
+    check(code(s3.complete_multipart_upload, Bucket="first", Key="parts", UploadId=up, MultipartUpload={"Parts": listed["Parts"][::-1]}) == "InvalidPartOrder", "parts in disorder")
+    done = s3.complete_multipart_upload(Bucket="first", Key="parts", UploadId=up, MultipartUpload=listed)
+    check(done["ETag"] == f'"{multi_etag(*pieces)}"', "the ETag is of the parts'", done)
+    whole = b"".join(pieces)
+    got = s3.get_object(Bucket="first", Key="parts")
+    check(got["Body"].read() == whole and got["ContentType"] == "a/b" and got["ContentLength"] == len(whole), "they are one object")
+    for first, last in [(0, 0), (PART - 1, PART), (PART, 2 * PART - 1), (PART - 10, len(whole) - 1)]:
+        got = s3.get_object(Bucket="first", Key="parts", Range=f"bytes={first}-{last}")["Body"].read()
+        check(got == whole[first:last + 1], f"bytes {first} to {last}")
+    two = s3.get_object(Bucket="first", Key="parts", PartNumber=2)
+    check(two["Body"].read() == pieces[1] and two["PartsCount"] == 3, "part 2 of it")
+    again = s3.complete_multipart_upload(Bucket="first", Key="parts", UploadId=up, MultipartUpload=listed)
+    check(again["ETag"] == done["ETag"], "completing again gives the same")
+    up = s3.create_multipart_upload(Bucket="first", Key="small")["UploadId"]
+    tags = [s3.upload_part(Bucket="first", Key="small", UploadId=up, PartNumber=n, Body=b"x" * 10)["ETag"] for n in (3, 7)]
+    listed = {"Parts": [{"PartNumber": n, "ETag": t} for n, t in zip((3, 7), tags)]}
+    check(code(s3.complete_multipart_upload, Bucket="first", Key="small", UploadId=up, MultipartUpload=listed) == "EntityTooSmall", "parts that are too small")
+    check(code(s3.abort_multipart_upload, Bucket="first", Key="small", UploadId=up) == "ok", "an upload is aborted")
+    check(code(s3.list_parts, Bucket="first", Key="small", UploadId=up) == "NoSuchUpload", "and gone")
+    check(code(s3.upload_part, Bucket="first", Key="small", UploadId=up, PartNumber=1, Body=b"x") == "NoSuchUpload", "it takes no parts")
+    up = s3.create_multipart_upload(Bucket="first", Key="copied")["UploadId"]
+    tags = [s3.upload_part_copy(Bucket="first", Key="copied", UploadId=up, PartNumber=n + 1, CopySource={"Bucket": "first", "Key": "parts"}, **r)["CopyPartResult"]["ETag"]
+            for n, r in enumerate([{}, {"CopySourceRange": f"bytes=5-{PART + 4}"}])]
+    listed = {"Parts": [{"PartNumber": n + 1, "ETag": t} for n, t in enumerate(tags)]}
+    check(code(s3.complete_multipart_upload, Bucket="first", Key="copied", UploadId=up, MultipartUpload=listed) == "ok", "parts are copied")
+    check(s3.get_object(Bucket="first", Key="copied")["Body"].read() == whole + whole[5:PART + 5], "with their bytes")
+
+    # ---- many at once
+    wrong = []
+
+    def several(n):
+        mine = lab.client("ann")
+        for i in range(8):
+            mine.put_object(Bucket="first", Key=f"many/{n}/{i}", Body=data(1000 * (n + 1), i))
+            if mine.get_object(Bucket="first", Key=f"many/{n}/{i}")["Body"].read() != data(1000 * (n + 1), i):
+                wrong.append((n, i))
+
+    threads = [threading.Thread(target=several, args=(n,)) for n in range(8)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    check(not wrong and len(s3.list_objects_v2(Bucket="first", Prefix="many/").get("Contents", [])) == 64, "eight clients at once", wrong)
+
+    # ---- a client that goes away leaves nothing
+    with socket.create_connection(("127.0.0.1", lab.port[lab.gateways[0].node])) as sock:
+        sock.sendall(b"GET /first/parts HTTP/1.1\r\nHost: x\r\n\r\n")
+    slow = http.client.HTTPConnection("127.0.0.1", lab.port[lab.gateways[0].node], timeout=5)
+    slow.putrequest("PUT", "/first/half")
+    slow.putheader("Content-Length", "1000000")
+    slow.endheaders()
+    slow.close()
+    check(until(lambda: json.loads(lab.ask(lab.gateways[0].node, "gateway", {"do": "status"}))["s3"]["active"] == 0, 10), "clients that went away are forgotten")
+
+    # ---- an endpoint dies
+    other = lab.endpoints[1]
+    other.kill()
+    codes = [code(s3.get_object, Bucket="first", Key="a/b c+d%") for _ in range(6)]
+    check(set(codes) <= {"ok", "ServiceUnavailable", "503"}, "one of two endpoints is dead: answers or a clear error", codes)
+    lab.endpoints[0].kill()
+    check(until(lambda: code(s3.list_buckets) == "ServiceUnavailable", 20), "all are: ServiceUnavailable")
+    lab.endpoints[0].start()
+    other.start()
+    check(until(lambda: code(s3.get_object, Bucket="first", Key="parts") == "ok", 30), "they are back")
+finish()
