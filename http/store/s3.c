@@ -98,10 +98,13 @@ static const char *header_of(void *arg, const char *name)
 static enum s3_error check_rest(struct s3 *s3)
 {
 	const char *unsupported = s3_header_unsupported(header_of, s3->req);
+	const char *encryption = s3_header(s3, "x-amz-server-side-encryption");
 
 	if (unsupported)
 		return s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "What the header %s asks for is not implemented here.",
 				unsupported);
+	if (encryption && strcmp(encryption, "AES256") != 0)
+		return s3_fault(&s3->fault, S3_INVALID_ENCRYPTION, NULL);
 	if (s3->version && !*s3->version)
 		return s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "Version id cannot be the empty string");
 	return S3_OK;
