@@ -151,6 +151,10 @@ const char *s3_version_text(const struct name_entry *entry);
 #define S3_ETAG_MAX (NAMES_ETAG_MAX + 5)
 char *s3_etag(const struct name_entry *entry, char out[S3_ETAG_MAX]);
 
+/* ---- s3_expiry.c: what lifecycle rules say, when the bucket has some ---- */
+void s3_add_expiration(struct s3 *s3, const struct name_entry *entry, const json_t *meta); /* of a current object */
+void s3_add_abort_date(struct s3 *s3, const struct name_entry *upload);
+
 /* ---- s3_seen.c: metrics and the audit log ---- */
 void s3_seen_begin(struct s3 *s3);
 /* What is answered, before it is: code of the error (a literal) or NULL, bytes of the body. Reply functions call it. */

@@ -141,6 +141,8 @@ static enum s3_error serve(struct s3 *s3, const struct name_entry *entry, const 
 	http_add_header(s3->req, "ETag", etag);
 	http_add_header(s3->req, "Accept-Ranges", "bytes");
 	piece.type = s3_meta_answer(s3, entry, meta, piece.status == 200);
+	if (entry->current || !s3->version)
+		s3_add_expiration(s3, entry, meta);
 	if (is_markup(piece.type) && !s3->target.virtual_host)
 		http_add_header(s3->req, "Content-Security-Policy", MEDIA_TYPE_SANDBOX);
 	atomic_fetch_add(&s3->ep->counts.gets, 1);

@@ -129,6 +129,7 @@ void s3_upload_create_run(struct s3 *s3)
 			http_add_header(s3->req, "x-amz-checksum-algorithm", checksum_name(choice.kind));
 			http_add_header(s3->req, "x-amz-checksum-type", upload_choice_type(&choice));
 		}
+		s3_add_abort_date(s3, entry);
 		text = s3_out_upload_created(s3->bucket, s3->key, entry->version, &len);
 		s3_reply_xml(s3, 200, text, len);
 	}

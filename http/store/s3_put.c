@@ -123,6 +123,7 @@ void s3_put_run(struct s3 *s3)
 		http_add_header(s3->req, "ETag", s3_etag(entry, etag));
 		s3_add_version(s3, entry);
 		s3_add_checksum(s3, put->meta);
+		s3_add_expiration(s3, entry, put->meta);
 		s3_add_encryption(s3, put->meta);
 		s3_reply_empty(s3, 200);
 	}

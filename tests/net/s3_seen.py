@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What is seen of S3 requests: metrics of each operation (requests, bytes, latency, errors by code) at an endpoint, lines of the
-audit log for what changes a bucket and for what was denied; strangers are counted, not written down."""
+audit log for what changes a bucket and for what was denied; strangers are counted, not written down; what lifecycle rules say of
+objects and uploads."""
 import re
 
 from upload_lib import *
@@ -46,6 +47,25 @@ def main():
         check(metric("errors_total", operation="GetObject", code="NoSuchKey") == 1 and
               metric("errors_total", operation="GetObject", code="AccessDenied") == 2, "errors by their code", page())
         check(metric("request_seconds_count", operation="PutObject") == 1, "and how long each took", page())
+        rules = (b"<LifecycleConfiguration><Rule><ID>old ones</ID><Status>Enabled</Status><Filter><Prefix>k</Prefix></Filter>"
+                 b"<Expiration><Days>1</Days></Expiration><AbortIncompleteMultipartUpload><DaysAfterInitiation>2</DaysAfterInitiation>"
+                 b"</AbortIncompleteMultipartUpload></Rule></LifecycleConfiguration>")
+        check(s3("ada", "PUT", "/seen?lifecycle=", body=rules) == 200, "lifecycle rules")
+
+        def header(name, *request, body=None):
+            out = lab.work / "head"
+            s3("ada", *request, "-D", str(out), body=body)
+            return dict(re.findall(r"^([^:\r]+): (.*?)\r$", out.read_bytes().decode().lower(), re.M)).get(name, "")
+
+        got = until(lambda: header("x-amz-expiration", "HEAD", "/seen/key", "-I"), 5)
+        check(re.fullmatch(r'expiry-date="[a-z]{3}, \d\d [a-z]{3} \d{4} 00:00:00 gmt", rule-id="old%20ones"', got), "when an object expires, and by which rule", got)
+        check(header("x-amz-abort-rule-id", "POST", "/seen/kept?uploads=") == "old%20ones" and not header("x-amz-expiration", "PUT", "/seen/other", body=b""),
+              "when an upload is given up; what no rule names stays")
+        check(s3("ada", "DELETE", "/seen/other") == 204, "the other one goes")
+        ids = re.findall(r"<UploadId>([0-9a-f]+)</UploadId>", subprocess.run(
+            ["curl", "-s", "--user", f"{keys['ada']['id']}:{keys['ada']['secret']}", "--aws-sigv4", "aws:amz:us-east-1:s3", "-H",
+             "x-amz-content-sha256: UNSIGNED-PAYLOAD", base + "/seen?uploads="], capture_output=True, text=True).stdout)
+        check(len(ids) == 1 and s3("ada", "DELETE", f"/seen/kept?uploadId={ids[0]}") == 204, "the upload is aborted", ids)
         check(s3("ada", "DELETE", "/seen/key") == 204 and s3("ada", "DELETE", "/seen") == 204, "all is deleted again")
 
         def lines(**query):
