@@ -102,10 +102,11 @@ static bool acl_gives(const struct question *q, bool somebody)
 	return acl == ACL_PUBLIC_READ_WRITE && q->key && (q->right == RIGHT_WRITE || q->right == RIGHT_DELETE);
 }
 
-/* `public`: for reading objects, whatever their versions. */
+/* `public`: for reading objects, not what is told about them, nor what they were. */
 static bool public_gives(const struct question *q)
 {
-	return q->bucket && q->bucket->is_public && q->right == RIGHT_READ && (!q->action || q->action->kind == ASK_OBJECT) &&
+	return q->bucket && q->bucket->is_public && q->right == RIGHT_READ &&
+	       (!q->action || !strcmp(q->action->name, "s3:GetObject") || !strcmp(q->action->name, "s3:GetObjectAttributes")) &&
 	       !(q->dataset && q->key && !strncmp(q->key, DATASET_KEPT, strlen(DATASET_KEPT)));
 }
 

@@ -502,6 +502,8 @@ static void test_policy(void **state)
 	assert_false(asks("", "s3:GetObject", "shelf", "k"));
 	policy("shelf", "");
 	eventually(asks("", "s3:GetObject", "shelf", "k"));
+	assert_false(asks("", "s3:GetObjectVersion", "shelf", "k"));
+	assert_false(asks("", "s3:GetObjectTagging", "shelf", "k"));
 	b = users_bucket(users, "shelf");
 	assert_true(b->is_public);
 	assert_null(b->policy);
