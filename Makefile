@@ -63,7 +63,7 @@ store_src    += http/store/answer.c http/store/buckets.c http/store/chunks.c htt
 store_src    += http/store/inbound.c http/store/inside_api.c http/store/jobs.c http/store/manifest.c http/store/metrics.c
 store_src    += http/store/list.c http/store/object.c http/store/peers.c http/store/placement.c http/store/presence.c http/store/put.c http/store/quota.c http/store/reader.c
 store_src    += http/store/relay.c http/store/repair.c http/store/scrub.c http/store/staged.c http/store/transfer.c
-store_src    += http/store/segment.c http/store/segments.c http/store/segments_compact.c http/store/segments_index.c
+store_src    += http/store/fsck.c http/store/fsck_read.c http/store/segment.c http/store/segments.c http/store/segments_compact.c http/store/segments_index.c
 store_src    += http/store/segments_round.c
 store_src    += http/store/upload.c
 store_src    += http/store/s3.c http/store/s3_attributes.c http/store/s3_auth.c http/store/s3_body.c http/store/s3_bucket.c http/store/s3_copy.c http/store/s3_delete.c http/store/s3_get.c
@@ -152,7 +152,7 @@ llhttp       := /usr/share/llhttp
 llhttp_obj    = $(BUILD)/llhttp/api.o $(BUILD)/llhttp/http.o $(BUILD)/llhttp/llhttp.o
 
 weir_src     := tools/audit.c tools/aws.c tools/bucket.c tools/ca.c tools/cmd.c tools/dataset.c tools/dataset_check.c tools/dataset_file.c tools/fdstore.c tools/group.c tools/lab.c tools/filter.c
-weir_src     += tools/du.c tools/login.c tools/objects.c tools/prompt.c tools/rescue.c tools/session.c tools/show.c tools/up.c tools/user.c tools/user_key.c tools/web.c tools/weights.c
+weir_src     += tools/du.c tools/login.c tools/objects.c tools/prompt.c tools/rescue.c tools/session.c tools/scrub.c tools/show.c tools/up.c tools/user.c tools/user_key.c tools/web.c tools/weights.c
 weir_src     += tools/rate.c tools/sync.c tools/sync_down.c tools/sync_fetch.c tools/sync_ignore.c tools/sync_remote.c tools/sync_send.c
 weir_src     += tools/sync_state.c tools/sync_up.c tools/tus.c tools/upload.c tools/upload_mend.c tools/upload_watch.c
 weir_src     += tools/media.c tools/media_add.c tools/media_encode.c tools/media_pack.c tools/media_send.c

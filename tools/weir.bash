@@ -4,7 +4,7 @@ _weir() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		words="up check status top trace weights filter drain rescue put get ls du rm media login logout whoami dataset upload sync catalogue audit bucket group user token tunnel peers ca lab help --help --version"
+		words="up check status top trace weights filter drain rescue put get ls du scrub fsck rm media login logout whoami dataset upload sync catalogue audit bucket group user token tunnel peers ca lab help --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
@@ -41,6 +41,8 @@ _weir() {
 		*) words="list add remove reload top test" ;;
 		esac
 		words+=" -c --json --help" ;;
+	scrub) words="-c --status --wait --json --help" ;;
+	fsck) words="-c --repair --json --help" ;;
 	du) words="-c --gateway --token-file --profile --ca --json --versions --help" ;;
 	put | get | ls | rm) words="-c --gateway --token-file --profile --ca --json --help" ;;
 	media)

@@ -115,6 +115,18 @@ static const struct cmd commands[] = {
 	  CONFIG_HELP OBJECT_HELP "  --versions      count older versions, too\n"
 				  "\nexample: weir du; weir du data/2026/ --json | jq .bytes\n",
 	  cmd_du },
+	{ "scrub", "[--status] [--wait]",
+	  "Have the endpoint of this node read everything that it has stored, and mend what is damaged",
+	  CONFIG_HELP "  --status        only say how far it is\n"
+		      "  --wait          until it is done (on a terminal it always waits, and shows how far it is)\n" JSON_HELP
+		      "\nexample: weir scrub --wait --json | jq .damaged\n",
+	  cmd_scrub },
+	{ "fsck", "[--repair] [--json]",
+	  "Check what the endpoint of this node has stored, while it does not run: data, names, index",
+	  CONFIG_HELP "  --repair        remove unfinished uploads, have a wrong index made anew; never removes data\n" JSON_HELP
+		      "\nexit code 0 when all is well, 1 when something was found\n"
+		      "example: systemctl stop weir-endpoint && weir fsck\n",
+	  cmd_fsck },
 	{ "rm", "BUCKET/KEY…", "Delete objects, at every endpoint",
 	  CONFIG_HELP OBJECT_HELP "\nexample: weir rm data/2026/report.csv\n", cmd_rm },
 	{ "media", "add FILE [BUCKET/]NAME | ls [BUCKET] | show NAME | rm NAME | watch NAME",

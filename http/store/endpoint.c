@@ -364,13 +364,21 @@ static void endpoint_status(struct daemon *d, json_t *answer)
 	json_decref(names);
 }
 
+/* {"start": false}: only how far it is. */
 static json_t *command_scrub(void *arg, const json_t *request, char *err, size_t err_len)
 {
 	struct endpoint *ep = ((struct daemon *)arg)->state;
+	json_t *status;
 
-	(void)request, (void)err, (void)err_len;
-	repair_scrub(ep->repair);
-	return json_object();
+	(void)err, (void)err_len;
+	status = repair_status(ep->repair);
+	json_object_set_new(status, "damaged",
+			    json_integer((json_int_t)atomic_load(&ep->counts.damaged)));
+	json_object_set_new(status, "repaired",
+			    json_integer((json_int_t)atomic_load(&ep->counts.repaired)));
+	if (!json_is_false(json_object_get(request, "start")))
+		repair_scrub(ep->repair);
+	return status;
 }
 
 static const struct ctl_command endpoint_commands[] = {

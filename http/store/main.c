@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "http/store/endpoint.h"
+#include "http/store/fsck.h"
 #include "http/store/object.h"
 
 int main(int argc, char **argv)
@@ -15,5 +16,7 @@ int main(int argc, char **argv)
 		http_routes_print(object_routes(&none), stdout);
 		return 0;
 	}
+	if (argc > 1 && !strcmp(argv[1], "fsck"))
+		return fsck_main(argc - 1, argv + 1);
 	return daemon_main(&endpoint_program, argc, argv);
 }

@@ -27,6 +27,7 @@ struct scrub {
 	bool now;
 	uint64_t rounds, versions, bytes, missing,
 		orphans; /* of all rounds; orphans: of the last */
+	uint64_t round_total, round_done, round_bytes; /* of this round or the last one */
 };
 
 struct version_list {
@@ -142,7 +143,9 @@ static void check_version(struct scrub *s, const struct version *v)
 	held_put(held);
 	pthread_mutex_lock(&s->lock);
 	s->versions++;
+	s->round_done++;
 	s->bytes += pos;
+	s->round_bytes += pos;
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -176,6 +179,10 @@ static void scrub_round(struct scrub *s)
 	s->orphans = 0;
 	pthread_mutex_unlock(&s->lock);
 	chunks_each(s->ep->chunks, collect, &list);
+	pthread_mutex_lock(&s->lock);
+	s->round_total = list.n;
+	s->round_done = s->round_bytes = 0;
+	pthread_mutex_unlock(&s->lock);
 	for (size_t i = 0; i < list.n && !s->stop; i++) {
 		check_version(s, &list.v[i]);
 		/* Small ones are paid for together. */
@@ -254,10 +261,12 @@ json_t *scrub_status(struct scrub *s)
 	json_t *root;
 
 	pthread_mutex_lock(&s->lock);
-	root = json_pack("{s:b, s:I, s:I, s:I, s:I, s:I}", "running", (int)s->running, "rounds",
+	root = json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "running", (int)s->running, "rounds",
 			 (json_int_t)s->rounds, "versions", (json_int_t)s->versions, "bytes",
 			 (json_int_t)s->bytes, "missing", (json_int_t)s->missing, "orphans",
-			 (json_int_t)s->orphans);
+			 (json_int_t)s->orphans, "round_total", (json_int_t)s->round_total,
+			 "round_done", (json_int_t)s->round_done, "round_bytes",
+			 (json_int_t)s->round_bytes);
 	pthread_mutex_unlock(&s->lock);
 	return root;
 }

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fsck_read.h -- every stored version of a folder, read from end to end without changing anything.
+ */
+#ifndef WEIR_STORE_FSCK_READ_H
+#define WEIR_STORE_FSCK_READ_H
+
+#include "http/store/manifest.h"
+#include "http/store/segment.h"
+
+struct fsck_version {
+	struct version version;
+	char place[48];                 /* below the folder, for people */
+	struct segment_place packed;    /* segment 0: a file */
+	uint64_t size;
+	uint8_t sha256[32];
+	char bucket[BUCKET_MAX];
+	int rc;                         /* 0, or -EBADMSG and why; -errno */
+	const char *why;
+};
+
+/* root: descriptor of the folder. *out is malloc'ed; 0 or -errno. */
+int fsck_read(int root, struct fsck_version **out, size_t *n);
+/* Does the index of segments say the same? 0, or -EBADMSG. Also 0 when there is none, or it would be
+ * made anew anyway. */
+int fsck_index(int root, const char *dir, const struct fsck_version *v, size_t n);
+
+#endif
