@@ -17,7 +17,8 @@
 
 #define CONNECT_MS  1000L
 #define SEND_MS	    20000 /* an endpoint takes nothing of a body for so long: given up */
-#define ANSWER_MS   120000 /* … says nothing: copies of large objects take their time */
+#define READ_MS	    15000 /* … says nothing to a GET or HEAD: another one is asked, or it is cut */
+#define ANSWER_MS   120000 /* … to another request: copies of large objects take their time */
 #define TICK_MS	    1000
 #define BUFFER	    65536L /* of libcurl; at most half a ring */
 #define KEPT_S	    20L	   /* shorter than the endpoints keep an idle connection */
@@ -334,6 +335,11 @@ static bool is_unheard(const struct carry *c, CURLcode code)
 	}
 }
 
+static bool is_read(const struct carry *c)
+{
+	return !c->has_body && (c->is_head || !strcmp(c->method, "GET"));
+}
+
 static bool may_retry(struct carry *c, CURLcode code)
 {
 	bool told;
@@ -343,7 +349,7 @@ static bool may_retry(struct carry *c, CURLcode code)
 	pthread_mutex_unlock(&c->lock);
 	if (told || c->ntried == CARRY_TRIES)
 		return false;
-	if (!c->has_body && (c->is_head || !strcmp(c->method, "GET")))
+	if (is_read(c))
 		return true;
 	return !c->taken && is_unheard(c, code);
 }
@@ -430,7 +436,7 @@ static bool is_stalled(struct carry *c, int64_t now)
 
 	pthread_mutex_lock(&c->lock);
 	waits = c->in_paused || c->out_paused; /* for the client */
-	limit = c->has_body && !c->in_ended ? SEND_MS : ANSWER_MS;
+	limit = c->has_body && !c->in_ended ? SEND_MS : is_read(c) ? READ_MS : ANSWER_MS;
 	pthread_mutex_unlock(&c->lock);
 	if (waits)
 		c->moved_ms = now;
@@ -447,7 +453,7 @@ static void drop_stalled(struct carrier *by)
 		if (!is_stalled(c, now))
 			continue;
 		snprintf(c->error, sizeof(c->error), "silent for too long");
-		end(c, false, CARRY_SLOW);
+		ended(c, CURLE_OPERATION_TIMEDOUT);
 	}
 }
 

@@ -318,6 +318,9 @@ static int reload(struct daemon *d, const struct conf *old)
 	    memcmp(old->gateway.listen, d->conf->gateway.listen,
 		   old->gateway.nlisten * sizeof(*old->gateway.listen)))
 		log_warn("gateway.listen changed: it takes a restart to listen elsewhere");
+	if ((gw->s3_domain || d->conf->s3.domain) &&
+	    (!gw->s3_domain || !d->conf->s3.domain || strcmp(gw->s3_domain, d->conf->s3.domain)))
+		log_warn("s3.domain changed: it takes a restart to listen to the new one");
 	identity_reload(old, d->conf);
 	take_limits(gw, &d->conf->gateway);
 	services_configure(gw, d->conf);
