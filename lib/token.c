@@ -266,7 +266,7 @@ int token_verify(struct token_scope *out, const char *token, const struct token_
 bool token_allows(const struct token_scope *scope, unsigned int right, const char *bucket,
 		  const char *key)
 {
-	if ((scope->rights & right) != right)
+	if ((scope->rights & right) != right || (scope->scoped && !bucket))
 		return false;
 	if (strcmp(scope->bucket, "*") && (!bucket || strcmp(scope->bucket, bucket)))
 		return false;

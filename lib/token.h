@@ -47,6 +47,8 @@ struct token_scope {
 	/* The access key by which the bearer came, "": by something else. users_allow() asks each time whether that key is
 	 * still there and what its scopes are, also of tokens that were made with it. */
 	char access_key[TOKEN_ACCESS_KEY_MAX + 1];
+	bool scoped; /* that key is for some buckets or prefixes: it may nothing that is about no bucket (said by the table, not by a
+			token) */
 };
 
 /* Names of users and groups: 1 to 63 of letters, digits, '.', '-', '_', '@'. Ids of tokens: 1 to 16 hex digits. Groups: names
@@ -97,6 +99,8 @@ int users_authorize(struct users *users, const char *authorization, int64_t now,
  * one bucket that it names. */
 bool users_allow(struct users *users, const struct token_scope *scope, unsigned int right,
 		 const char *bucket, const char *key);
+/* Is the token, and the access key behind it, for all of the bucket with this right, whatever the user may? */
+bool users_covers(struct users *users, const struct token_scope *scope, unsigned int right, const char *bucket);
 /* What somebody may do beside data: read the audit log (AUDITOR), make datasets (STEWARD), all (ADMIN). Roles come with
  * groups (groups/NAME), the highest counts; all rights (rwdla) on everything are ADMIN too, the right a alone sees the console. A token gives a role only when it is for
  * every bucket and key, and has the right r (AUDITOR), w (STEWARD), a (ADMIN): an API token made for one thing is no

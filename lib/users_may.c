@@ -376,6 +376,16 @@ json_t *users_dataset_record(struct users *u, const char *bucket)
 	return record;
 }
 
+bool users_covers(struct users *u, const struct token_scope *scope, unsigned int right, const char *bucket)
+{
+	bool covers_it;
+
+	pthread_rwlock_rdlock(&u->lock);
+	covers_it = token_covers(u, scope, right, bucket);
+	pthread_rwlock_unlock(&u->lock);
+	return covers_it;
+}
+
 static bool owns(const struct users *u, const struct token_scope *scope, const char *bucket)
 {
 	const json_t *dataset = json_object_get(u->known[DATASETS], bucket);

@@ -105,6 +105,18 @@ static unsigned int rights_of_scopes(const json_t *key)
 	return rights;
 }
 
+/* A scope for everything is none, but for its rights. */
+static bool is_scoped(const json_t *key)
+{
+	const json_t *scopes = json_object_get(key, "scopes"), *one;
+	size_t i;
+
+	json_array_foreach (scopes, i, one)
+		if (!strcmp(users_text(one, "bucket"), "*") && !*users_text(one, "prefix"))
+			return false;
+	return json_array_size(scopes) > 0;
+}
+
 int users_scope(const struct users *u, const char *name, const json_t *key, int64_t now, struct token_scope *out)
 {
 	struct token_scope scope = { .bucket = "*", .issued = now };
@@ -118,6 +130,7 @@ int users_scope(const struct users *u, const char *name, const json_t *key, int6
 	if (users_bearer(u, &scope))
 		return -EACCES;
 	scope.rights = users_most(u, &scope) & rights_of_scopes(key);
+	scope.scoped = is_scoped(key);
 	*out = scope;
 	return 0;
 }
@@ -165,6 +178,8 @@ int users_verify(struct users *u, const char *token, int64_t now, struct token_s
 	rc = token_cache_get(u->tokens, token, now, &scope) ? 0 : verify_anew(u, token, now, &scope);
 	if (!rc)
 		rc = users_bearer(u, &scope);
+	if (!rc && *scope.access_key)
+		scope.scoped = is_scoped(users_key(u, scope.access_key, scope.user, now, NULL));
 	pthread_rwlock_unlock(&u->lock);
 	if (!rc)
 		*out = scope;

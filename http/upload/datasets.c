@@ -473,7 +473,7 @@ enum http_next datasets_one_begin(struct http_req *req, struct uploads *u)
 		return http_reply_json(req, 200, o);
 	}
 	if (!users_dataset_owned(u->opt.users, &c->who, name) ||
-	    (http_method(req) == HTTP_DELETE && !token_allows(&c->who, RIGHT_DELETE, name, NULL))) {
+	    (http_method(req) == HTTP_DELETE && !users_covers(c->u->opt.users, &c->who, RIGHT_DELETE, name))) {
 		audit_dataset(c, http_method(req) == HTTP_PUT ? "dataset.change" : "dataset.delete", name, "denied", NULL);
 		return http_reply_error(req, 403, "forbidden", "the dataset %s is its owner's to change", name);
 	}

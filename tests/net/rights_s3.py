@@ -215,6 +215,18 @@ def quotas(setup, where, ask, token):
     check(listed["owner"] == "sue" and "quota" not in listed, "weir bucket show", listed)
 
 
+def narrow(setup, where, ask):
+    """A key for one thing is no sign-in: by Basic it makes and ends no tokens, reads no audit log, sees no people."""
+    basic = lambda key: {"Authorization": "Basic " + base64.b64encode(f"{key['id']}:{key['secret']}".encode()).decode()}
+    status = lambda who, method, path, body=None: ask(where, method, path, None, body, basic(setup.keys[who]))[0]
+    check(status("owner", "GET", "/_/tokens") == 200 and status("owner", "GET", "/_/audit") == 200, "a whole key is a sign-in")
+    got = [status("drop", *what) for what in (("GET", "/_/tokens"), ("POST", "/_/tokens", '{"ttl":60}'), ("DELETE", "/_/tokens/a123456789abcdef"),
+                                              ("GET", "/_/audit"), ("GET", "/_/people"), ("GET", "/_/keys"), ("POST", "/_/token"))]
+    check(got == [403] * 7, "a key for one prefix is none", got)
+    check(status("drop", "PUT", f"/b/{BUCKET}/in/x", "x") in (307, 308) and status("drop", "PUT", f"/b/{BUCKET}/out/x", "x") == 403,
+          "it does what it is for")
+
+
 def profile(setup, where):
     """`weir` by the key of another S3 client's profile and variables."""
     lab, key = setup.lab, setup.keys["owner"]
@@ -250,6 +262,7 @@ def rights_s3(lab, gateway, endpoint, ask, token):
     check(until(lambda: all(s3(w, setup.keys["owner"], "GET", "/")[0] == 200 and s3(w, setup.keys["expired"], "GET", "/")[0] == 403
                             for w in (gateway, endpoint))), "the keys are known")
     asked = matrix(setup, endpoint, "endpoint") + matrix(setup, gateway, "gateway")
+    narrow(setup, gateway, ask)
     profile(setup, gateway)
     policies(setup, endpoint)
     acls(setup, endpoint)

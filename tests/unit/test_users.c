@@ -392,12 +392,21 @@ static void test_scopes(void **state)
 	assert_true(users_allow(users, &who, RIGHT_WRITE, "data", "in/1"));
 	assert_false(users_allow(users, &who, RIGHT_READ, "data", "in/1"));
 	assert_int_equal(users_role(users, &who), ROLE_MEMBER);
+	assert_true(who.scoped);
+	assert_false(token_allows(&who, RIGHT_LIST, NULL, NULL)); /* no sign-in, no audit log */
+	assert_true(users_covers(users, &who, RIGHT_LIST, "logs"));
+	assert_false(users_covers(users, &who, RIGHT_WRITE, "logs"));
+	assert_false(users_covers(users, &who, RIGHT_WRITE, "data"));
+	assert_int_equal(try_key(all.id, all.secret, &made), 0);
+	assert_false(made.scoped);
+	assert_true(token_allows(&made, RIGHT_LIST, NULL, NULL));
 	who.expires = time(NULL) + 60;
 	who.rights = 31; /* whatever it says: the key decides */
 	eventually(!users_sign(users, &who, token));
 	snprintf(header, sizeof(header), "Bearer %s", token);
 	assert_int_equal(users_authorize(users, header, time(NULL), &made), 0);
 	assert_string_equal(made.access_key, key.id);
+	assert_true(made.scoped);
 	assert_true(users_allow(users, &made, RIGHT_WRITE, "data", "in/1"));
 	assert_false(users_allow(users, &made, RIGHT_READ, "data", "in/1"));
 	assert_int_equal(users_role(users, &made), ROLE_MEMBER);
