@@ -184,7 +184,7 @@ unit_agent    += test_filterlist test_health test_history test_notes test_publis
 unit_ns       :=
 unit_ns       += test_ns_pick test_ns_query test_ns_wire test_ns_zone
 
-unit_s3       := test_s3_listing test_s3_operation test_s3_xml
+unit_s3       := test_s3_listing test_s3_meta test_s3_operation test_s3_xml
 unit_s3       += test_s3_awschunked test_s3_checksum test_s3_sigv4
 
 unit_store    :=
