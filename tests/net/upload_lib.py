@@ -103,7 +103,7 @@ class Daemon:
 
 
 class Lab:
-    def __init__(self, endpoints=1, gateways=1, uploads="expire: 1h", more="", endpoint_more=""):
+    def __init__(self, endpoints=1, gateways=1, uploads="expire: 1h", more="", endpoint_more="", copies=1):
         if os.geteuid():
             skip("needs root")
         for program in "weir", "weir-registry", "weir-endpoint", "weir-gateway":
@@ -112,7 +112,7 @@ class Lab:
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="weir-upload.", dir="/var/tmp"))
         os.chmod(self.work, 0o755)
         atexit.register(lambda: shutil.rmtree(self.work, ignore_errors=True))
-        self.daemons, self.token, self.port, self.inside = [], {}, {}, {}
+        self.daemons, self.token, self.port, self.inside, self.copies = [], {}, {}, {}, copies
         self.uploads, self.gateway_more, self.endpoint_more = uploads, more, endpoint_more
         for folder in "state", "run":
             self.folder(folder)
@@ -163,7 +163,7 @@ class Lab:
     def endpoint(self, i, more=None):
         port, inside = free_port(), free_port()
         d = self.daemon("endpoint", f"ep{i}", f"endpoint:\n  listen: [\"127.0.0.1:{port}\"]\n  url: \"http://127.0.0.1:{port}\"\n"
-                        f"  inside: \"127.0.0.1:{inside}\"\n  copies: 1\n  reserve: 1MiB\n{self.endpoint_more if more is None else more}")
+                        f"  inside: \"127.0.0.1:{inside}\"\n  copies: {self.copies}\n  reserve: 1MiB\n{self.endpoint_more if more is None else more}")
         self.port[d.node], self.inside[d.node] = port, inside
         return d
 
