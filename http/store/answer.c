@@ -9,7 +9,7 @@
 
 /* A small object's whole answer, kept while it is open. */
 struct ready {
-	struct http_cached *answer;
+	struct http_cached *answer, *unchanged; /* 200, 304 */
 	bool open; /* what it says of caches is for a public bucket */
 };
 
@@ -18,6 +18,7 @@ static void free_ready(void *arg)
 	struct ready *r = arg;
 
 	http_cached_free(r->answer);
+	http_cached_free(r->unchanged);
 	free(r);
 }
 
@@ -26,7 +27,8 @@ static const char *cache_of(const struct told *told)
 	return told->media->cache[told->open];
 }
 
-static struct http_cached *make_answer(struct endpoint *ep, const struct told *told, const char *data, size_t size)
+static struct http_cached *make_answer(struct endpoint *ep, const struct told *told, unsigned int status, const char *data,
+				       size_t size)
 {
 	const char *headers[20] = { "ETag", told->etag, "X-Weir-Sha256", told->sha, "X-Weir-From", ep->node, "Accept-Ranges", "bytes",
 				    "X-Content-Type-Options", "nosniff", "Access-Control-Allow-Origin", "*",
@@ -41,7 +43,14 @@ static struct http_cached *make_answer(struct endpoint *ep, const struct told *t
 		headers[n++] = "Content-Security-Policy";
 		headers[n++] = MEDIA_TYPE_SANDBOX;
 	}
-	return http_cached_new(200, told->media->type, data, size, headers);
+	return http_cached_new(status, status == 304 ? NULL : told->media->type, data, size, headers);
+}
+
+struct http_cached *told_unchanged(struct held *held, const struct told *told)
+{
+	struct ready *ready = held_attached(held);
+
+	return ready && ready->open == told->open ? ready->unchanged : NULL;
 }
 
 struct http_cached *told_small(struct endpoint *ep, struct held *held, const struct told *told)
@@ -61,9 +70,10 @@ struct http_cached *told_small(struct endpoint *ep, struct held *held, const str
 	if (!ready)
 		return NULL;
 	ready->open = told->open;
-	ready->answer = make_answer(ep, told, data, size);
-	if (!ready->answer) {
-		free(ready);
+	ready->answer = make_answer(ep, told, 200, data, size);
+	ready->unchanged = make_answer(ep, told, 304, "", 0);
+	if (!ready->answer || !ready->unchanged) {
+		free_ready(ready);
 		return NULL;
 	}
 	kept = held_attach(held, ready, free_ready);

@@ -235,7 +235,7 @@ static void serve_local(struct endpoint *ep, struct http_req *req, struct held *
 {
 	struct http_cached *cached;
 
-	if (job->status == 200 && !job->head && job->len <= TOLD_SMALL_MAX) {
+	if (job->status == 200 && job->len <= TOLD_SMALL_MAX) {
 		cached = told_small(ep, held, told);
 		if (cached) {
 			http_reply_cached(req, cached);
@@ -245,6 +245,22 @@ static void serve_local(struct endpoint *ep, struct http_req *req, struct held *
 	told_add(req, told);
 	http_add_header(req, "X-Weir-From", ep->node);
 	reader_reply_local(ep, req, held, job);
+}
+
+static void serve_unchanged(struct endpoint *ep, struct http_req *req, const struct name_entry *entry, const struct told *told)
+{
+	struct version v;
+	struct held *held = version_parse(&v, entry->version) ? NULL : held_hot(ep->held, &v);
+	struct http_cached *cached = held ? told_unchanged(held, told) : NULL;
+
+	if (cached) {
+		http_reply_cached(req, cached);
+	} else {
+		told_add(req, told);
+		http_reply(req, 304, NULL, NULL, 0);
+	}
+	if (held)
+		held_put(held);
 }
 
 /* Sends what a name stands for: from here, or from a holder. */
@@ -260,8 +276,7 @@ static void serve(struct endpoint *ep, struct http_req *req, const char *bucket,
 	told_fill(&told, ep, bucket, entry);
 	rc = http_conditions(req, told.etag);
 	if (rc == 304) {
-		told_add(req, &told);
-		http_reply(req, 304, NULL, NULL, 0);
+		serve_unchanged(ep, req, entry, &told);
 		return;
 	}
 	if (rc) {
@@ -316,6 +331,18 @@ static void get_work(struct http_req *req, void *arg)
 	endpoint_reply_names(req, rc);
 }
 
+/* An answer without a body reads no page: a condition that fails, or a HEAD. One for a small object goes to a worker once,
+ * which makes the answer that is kept. */
+static bool is_bodyless(struct endpoint *ep, struct http_req *req, const char *bucket, const struct name_entry *entry)
+{
+	struct told told;
+
+	if (!http_header(req, "If-None-Match") && !http_header(req, "If-Match"))
+		return http_method(req) == HTTP_HEAD && entry->size > TOLD_SMALL_MAX;
+	told_fill(&told, ep, bucket, entry);
+	return http_conditions(req, told.etag) != 0;
+}
+
 /* What is hot is answered at once, without a worker: the name is certain here, the version is open,
  * and its answer is ready or its pages are checked and in memory. */
 static bool get_hot(struct endpoint *ep, struct http_req *req, const char *bucket, const char *key)
@@ -330,7 +357,8 @@ static bool get_hot(struct endpoint *ep, struct http_req *req, const char *bucke
 	held = held_hot(ep->held, &v);
 	if (!held)
 		return false;
-	hot = !parts_needed(&entry) && (held_attached(held) || held_ready(held, 0, entry.size));
+	hot = !parts_needed(&entry) &&
+	      (held_attached(held) || held_ready(held, 0, entry.size) || is_bodyless(ep, req, bucket, &entry));
 	if (hot)
 		serve(ep, req, bucket, &entry);
 	held_put(held);
