@@ -205,6 +205,11 @@ static void set_body(struct carry *c)
 		curl_easy_setopt(c->curl, CURLOPT_INFILESIZE_LARGE, c->body_len == UINT64_MAX ? -1 : (curl_off_t)c->body_len);
 	}
 	curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, c->method);
+	/* When a connection that was kept dies before a byte of the answer came, libcurl sends a request without a body once
+	 * more, unasked: an endpoint killed at that moment may have done it, and a second delete marker or empty version
+	 * would come to be. It does so on no new connection. */
+	if (!c->is_head && strcmp(c->method, "GET") && (!c->has_body || !c->body_len))
+		curl_easy_setopt(c->curl, CURLOPT_FRESH_CONNECT, 1L);
 }
 
 static void set_options(struct carry *c, const char *base)
