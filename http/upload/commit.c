@@ -374,7 +374,7 @@ static int final(const struct upload *up, int rc)
 {
 	if (rc == -EKEYREJECTED && now_ms() - up->store_began_ms > REJECTED_MS)
 		return -EACCES;
-	return rc == 0 || rc == -ECANCELED || rc == -EACCES || rc == -EFBIG || rc == -EIO ? rc : -EAGAIN;
+	return rc == 0 || rc == -ECANCELED || rc == -EACCES || rc == -EFBIG || rc == -EDQUOT || rc == -EIO ? rc : -EAGAIN;
 }
 
 int commit_upload(struct upload *up, char why[256])

@@ -122,6 +122,20 @@ static char *address(struct uploads *u, const struct object_at *at, const char *
 	return url;
 }
 
+/* 507: the disk is full, which may be well again, or a quota, whose sentence says what to do. */
+static int no_room(const struct exchange *x)
+{
+	json_t *said = x->answer.body ? json_loads(x->answer.body, 0, NULL) : NULL;
+	const char *code = json_string_value(json_object_get(said, "error")),
+		   *message = json_string_value(json_object_get(said, "message"));
+	bool quota = code && !strcmp(code, "quota");
+
+	if (quota && message)
+		snprintf(error, sizeof(error), "%s", message);
+	json_decref(said);
+	return quota ? -EDQUOT : -EAGAIN;
+}
+
 static int rc_of(const struct exchange *x, int rc)
 {
 	if (rc) {
@@ -143,6 +157,8 @@ static int rc_of(const struct exchange *x, int rc)
 		return -EACCES;
 	case 413:
 		return -EFBIG;
+	case 507:
+		return no_room(x);
 	default:
 		return -EAGAIN;
 	}

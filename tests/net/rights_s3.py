@@ -215,6 +215,21 @@ def quotas(setup, where, ask, token):
     check(listed["owner"] == "sue" and "quota" not in listed, "weir bucket show", listed)
 
 
+def dataset_quota(setup, where, ask, token):
+    """A file that is fine but does not fit fails for good, and says why."""
+    lab = setup.lab
+    lab.put("datasets/tight", {"name": "tight", "owner": "adam", "readers": [], "writers": [], "title": "", "generation": 1, "created": 1,
+                               "changed": 1, "rules": {"dataset": "tight", "mask_salt": "00" * 32}})
+    check(lab.weir("bucket", "add", "tight", "--owner", "adam").returncode == 0 and
+          lab.weir("bucket", "set", "tight", "--quota", "100B").returncode == 0, "a dataset's bucket has a quota")
+    check(until(lambda: ask(where, "GET", "/_/datasets/tight", token)[0] == 200 and
+                json.loads(ask(where, "GET", "/_/buckets/tight", token)[1]).get("name") == "tight"), "it is known")
+    got = []
+    began = time.monotonic()
+    check(until(lambda: got.append(ask(where, "PUT", "/b/tight/x.csv", token, "a\n" + "1\n" * 500)) or got[-1][0] >= 400) and
+          b"quota of bucket tight is 100 bytes" in got[-1][1] and time.monotonic() - began < 5, "a file beyond it is refused with that sentence", got)
+
+
 def narrow(setup, where, ask):
     """A key for one thing is no sign-in: by Basic it makes and ends no tokens, reads no audit log, sees no people."""
     basic = lambda key: {"Authorization": "Basic " + base64.b64encode(f"{key['id']}:{key['secret']}".encode()).decode()}
@@ -263,6 +278,7 @@ def rights_s3(lab, gateway, endpoint, ask, token):
                             for w in (gateway, endpoint))), "the keys are known")
     asked = matrix(setup, endpoint, "endpoint") + matrix(setup, gateway, "gateway")
     narrow(setup, gateway, ask)
+    dataset_quota(setup, gateway, ask, token)
     profile(setup, gateway)
     policies(setup, endpoint)
     acls(setup, endpoint)
