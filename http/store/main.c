@@ -6,6 +6,7 @@
 
 #include "http/store/endpoint.h"
 #include "http/store/fsck.h"
+#include "http/store/names_backup.h"
 #include "http/store/object.h"
 
 int main(int argc, char **argv)
@@ -18,5 +19,7 @@ int main(int argc, char **argv)
 	}
 	if (argc > 1 && !strcmp(argv[1], "fsck"))
 		return fsck_main(argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "backup-names"))
+		return names_backup_main(argc - 1, argv + 1);
 	return daemon_main(&endpoint_program, argc, argv);
 }

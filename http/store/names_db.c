@@ -178,18 +178,6 @@ void names_db_close(struct names_db *db)
 	free(db);
 }
 
-int names_db_backup(struct names_db *db, const char *dir)
-{
-	int rc;
-
-	if (mkdir(dir, 0700) && errno != EEXIST)
-		return -errno;
-	pthread_rwlock_rdlock(&db->opened);
-	rc = db->env ? names_errno(mdb_env_copy2(db->env, dir, MDB_CP_COMPACT)) : -EIO;
-	pthread_rwlock_unlock(&db->opened);
-	return rc ? rc : folders_sync(dir);
-}
-
 uint64_t names_db_room(const struct names_db *db)
 {
 	struct statvfs st;

@@ -86,8 +86,6 @@ int names_meta_each(struct names_txn *t, names_meta_fn *fn, void *arg);
 typedef int names_node_fn(void *arg, const char *node, const char *text);
 int names_node_each(struct names_txn *t, names_node_fn *fn, void *arg);
 int names_node_put(struct names_txn *t, const char *node, const char *text);
-/* A copy of all files as they are at one moment, without free pages, in an empty folder. */
-int names_db_backup(struct names_db *db, const char *dir);
 /* Removes everything of the bucket but its meta, whose counters and position become 0. */
 int names_bucket_wipe(struct names_txn *t, struct names_meta *meta);
 

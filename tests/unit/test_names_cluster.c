@@ -420,7 +420,7 @@ static void everything_is_copied(void **state)
 	printf("# seed %u\n", seed);
 	new_version(v);
 	assert_int_equal(put(c, 0, "photos", "k", v), 0);
-	for (int round = 0; round < 4; round++) {
+	for (int round = 0; round < 3; round++) {
 		for (int i = 0; i < 120; i++)
 			random_write(c, &u, &seed);
 		wait_until(20, settled(c));

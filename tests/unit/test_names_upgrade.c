@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "http/store/names_backup.h"
 #include "http/store/names_db_internal.h"
 #include "lib/hash.h"
 #include "tests/unit/unit.h"
@@ -332,10 +333,10 @@ static void backup_opens(void **state)
 	(void)state;
 	snprintf(dir, sizeof(dir), "%s/cut", top);
 	snprintf(copy, sizeof(copy), "%s/copy", top);
-	assert_int_equal(names_db_open(&db, dir), 0);
-	assert_int_equal(names_db_backup(db, copy), 0);
-	assert_int_equal(names_db_backup(db, copy), -EEXIST);
-	names_db_close(db);
+	assert_int_equal(names_backup(dir, copy), 0);
+	assert_int_equal(names_backup(dir, copy), -EEXIST);
+	assert_int_equal(names_backup("/nowhere", copy), -EEXIST);
+	assert_int_equal(names_backup("/nowhere", dir), -EEXIST);
 	assert_int_equal(names_db_open(&db, copy), 0);
 	assert_int_equal(names_db_read(db, check, &rows), 0);
 	names_db_close(db);
