@@ -11,6 +11,15 @@
 
 #define DATASET_KEPT ".weir/"
 
+/* The owner of a dataset is said by the dataset: its bucket was made by whoever uploaded first. "": nobody. */
+static const char *owner_of(const struct users *u, const char *bucket)
+{
+	const json_t *dataset = json_object_get(u->known[DATASETS], bucket);
+	const struct bucket *b = dataset ? NULL : users_bucket_held(u, bucket);
+
+	return dataset ? users_text(dataset, "owner") : b ? b->owner : "";
+}
+
 /* A question with what its action means. */
 struct question {
 	struct policy_ask ask;
@@ -147,15 +156,6 @@ static bool may_bearer(const struct users *u, const struct token_scope *scope, c
 	return given(q, who);
 }
 
-/* The owner of a dataset is said by the dataset: its bucket was made by whoever uploaded first. */
-static bool is_owner(const struct users *u, const struct question *q, const char *user)
-{
-	const json_t *dataset = q->dataset ? json_object_get(u->known[DATASETS], q->ask.bucket) : NULL;
-	const char *owner = dataset ? users_text(dataset, "owner") : q->bucket ? q->bucket->owner : "";
-
-	return *owner && !strcmp(owner, user);
-}
-
 /* ---- what was just decided ------------------------------------------------------------------- */
 
 /* The same bearer asks for one object of a bucket after the other: when a grant on the whole bucket allowed it, the next is
@@ -239,7 +239,7 @@ static bool decide(struct users *u, const struct token_scope *scope, const struc
 	bearer = *scope->user && !users_bearer(u, scope);
 	if (bearer) {
 		users_groups_held(u, scope, groups);
-		who = (struct policy_who){ scope->user, groups, is_owner(u, &q, scope->user) };
+		who = (struct policy_who){ scope->user, groups, ask->bucket && !strcmp(owner_of(u, ask->bucket), scope->user) };
 	}
 	if (bearer && about_policy(&q) && may_config(u, scope, &who))
 		return users_within(u, scope, q.right, ask->bucket, NULL);
@@ -320,7 +320,7 @@ json_t *users_buckets(struct users *u, const struct token_scope *scope)
 
 		if (b)
 			json_array_append_new(list, json_pack("{s:s, s:I, s:s}", "name", b->name, "created",
-							      (json_int_t)b->created, "owner", b->owner));
+							      (json_int_t)b->created, "owner", owner_of(u, names[i])));
 	}
 	pthread_rwlock_unlock(&u->lock);
 	free(names);
@@ -339,16 +339,19 @@ static uint64_t number_of(const json_t *o, const char *key)
 bool users_limits(struct users *u, const char *bucket, struct users_limits *out)
 {
 	const struct bucket *b;
+	const char *owner;
 	const json_t *quota;
 
 	memset(out, 0, sizeof(*out));
 	pthread_rwlock_rdlock(&u->lock);
 	b = users_bucket_held(u, bucket);
 	if (b) {
-		quota = json_object_get(json_object_get(u->known[USERS], b->owner), "quota");
+		owner = owner_of(u, bucket);
+		quota = json_object_get(json_object_get(u->known[USERS], owner), "quota");
 		out->bucket = b->quota;
 		out->owner = (struct bucket_quota){ number_of(quota, "bytes"), number_of(quota, "objects") };
-		strcpy(out->user, b->owner);
+		if (strlen(owner) < sizeof(out->user))
+			strcpy(out->user, owner);
 	}
 	pthread_rwlock_unlock(&u->lock);
 	return out->bucket.bytes || out->bucket.objects || out->owner.bytes || out->owner.objects;
@@ -364,7 +367,7 @@ char (*users_owned(struct users *u, const char *user, size_t *n))[64]
 	pthread_rwlock_rdlock(&u->lock);
 	names = calloc(json_object_size(u->known[BUCKETS]) + 1, sizeof(*names));
 	json_object_foreach (u->known[BUCKETS], name, value)
-		if (names && strlen(name) < sizeof(*names) && !strcmp(users_text(value, "owner"), user))
+		if (names && strlen(name) < sizeof(*names) && !strcmp(owner_of(u, name), user))
 			strcpy(names[(*n)++], name);
 	pthread_rwlock_unlock(&u->lock);
 	return names;

@@ -524,6 +524,9 @@ static void test_policy(void **state)
 /* A dataset's files are given by the dataset; a policy can take away, and show. */
 static void test_policy_dataset(void **state)
 {
+	char (*owned)[64];
+	size_t n;
+
 	(void)state;
 	policy("sales", ALLOW("\"*\"", "s3:*", "sales/*") "," DENY(USER("olga"), "s3:DeleteObject", "sales/*"));
 	eventually(asks("mia", "s3:GetObject", "sales", "a.csv"));
@@ -536,6 +539,12 @@ static void test_policy_dataset(void **state)
 	put(REG_BUCKETS "sales", "{\"name\":\"sales\",\"public\":false,\"owner\":\"wanda\"}");
 	eventually(!asks("mia", "s3:GetObject", "sales", "a.csv"));
 	assert_false(asks("wanda", "s3:PutBucketPolicy", "sales", NULL));
+	owned = users_owned(users, "wanda", &n);
+	assert_int_equal(n, 0);
+	free(owned);
+	owned = users_owned(users, "olga", &n);
+	assert_int_equal(n, 1);
+	free(owned);
 	assert_true(asks("olga", "s3:PutBucketPolicy", "sales", NULL));
 	policy("sales", "");
 	eventually(!asks("mia", "s3:GetObject", "sales", "a.csv"));
