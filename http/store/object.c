@@ -495,8 +495,9 @@ static enum http_next hash_begin(struct http_req *req, void *arg)
 static void delete_work(struct http_req *req, void *arg)
 {
 	struct endpoint *ep = arg;
-	int rc = names_delete(ep->names, http_param(req, "bucket"), http_param(req, "key"),
-			      http_header(req, "If-Match"));
+	const char *bucket = http_param(req, "bucket");
+	struct names_how how = { .mode = put_mode(ep, bucket), .if_match = http_header(req, "If-Match") };
+	int rc = names_delete_with(ep->names, bucket, http_param(req, "key"), NULL, &how, NULL);
 
 	note(req, "object.delete", http_param(req, "key"), !rc, 0);
 	if (rc) {

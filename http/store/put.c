@@ -56,6 +56,17 @@ enum http_next put_refuse(struct upload *up, struct http_req *req)
 	return reply_not_stored(up, req, upload_failure(up));
 }
 
+enum names_mode put_mode(struct endpoint *ep, const char *bucket)
+{
+	const struct bucket *b = users_bucket(ep->users, bucket);
+	enum bucket_versioning versioning = b ? b->versioning : VERSIONING_OFF;
+
+	bucket_put(b);
+	return versioning == VERSIONING_ENABLED	    ? NAMES_VERSIONED
+	       : versioning == VERSIONING_SUSPENDED ? NAMES_SUSPENDED
+						    : NAMES_PLAIN;
+}
+
 bool put_finish(struct endpoint *ep, struct upload *up, struct http_req *req, const char *bucket,
 		const char *owner)
 {
@@ -74,9 +85,13 @@ bool put_finish(struct endpoint *ep, struct upload *up, struct http_req *req, co
 	n = upload_ideal(up, &ideal);
 	rc = buckets_ensure(ep->buckets, bucket, owner);
 	if (!rc)
-		rc = names_put(ep->names, bucket, &entry, ideal.names, n,
-			       http_header(req, "If-Match"), http_header(req, "If-None-Match"),
-			       &replaced);
+		rc = names_put_with(ep->names, bucket, &entry,
+				    &(struct names_how){ .mode = put_mode(ep, bucket),
+							 .if_match = http_header(req, "If-Match"),
+							 .if_none_match = http_header(req, "If-None-Match"),
+							 .ideal = ideal.names,
+							 .nideal = n },
+				    &replaced);
 	upload_named(up, rc);
 	if (rc) {
 		endpoint_reply_names(req, rc);

@@ -126,18 +126,42 @@ def console(lab):
         check(not said and not c.wrong, "no violation of the policy, labels, headings and contrast are as they must be", said + c.wrong)
 
 
+def put(lab, key, body):
+    to = lab.req("PUT", f"/b/data/{path(key)}", "ada", b"", follow=False).headers["location"].split("/", 3)
+    return lab.req("PUT", "/" + to[3], None, body, port=int(to[2].split(":")[1])).status in (200, 201)
+
+
+def versions(lab):
+    lab.weir("bucket", "set", "data", "--versioning", "enabled")
+    until(lambda: lab.get("ada", "/_/buckets/data").json["versioning"] == "enabled", 5)
+    time.sleep(0.3)  # the endpoint hears of it by a watch of its own
+    to = lab.req("DELETE", "/b/data/logs/1", "ada", follow=False).headers["location"].split("/", 3)
+    check(put(lab, "a.txt", b"two!") and lab.req("DELETE", "/" + to[3], port=int(to[2].split(":")[1])).status == 204, "a bucket keeps versions")
+    rows = lab.get("ada", "/_/buckets/data/objects?versions=1&prefix=a").json["objects"]
+    check([(r["size"], r["current"], r["version"] == "null") for r in rows] == [(4, True, False), (3, False, True)], "the older version is told, newest first", rows)
+    rows = lab.get("ada", "/_/buckets/data/objects?versions=1&prefix=logs/1").json["objects"]
+    check([(r["marker"], r["current"]) for r in rows] == [(True, True), (False, False)], "a delete marker stands before what it hides", rows)
+    seen, at = [], ""
+    while at is not None:
+        page = lab.get("ada", f"/_/buckets/data/objects?versions=1&limit=1{at}").json
+        seen += [(r["key"], r["version"]) for r in page["objects"]]
+        at = page["next"] and f"&after={urllib.parse.quote(page['next'])}&after_version={page['next_version']}"
+    check(len(seen) == len(set(seen)) == len(KEYS) + 2, "pages of one have every version once", seen)
+    env = {**os.environ, "WEIR_URL": f"http://127.0.0.1:{lab.port['gw0']}", "WEIR_TOKEN": lab.token["ada"]}
+    du = lambda *more: json.loads(subprocess.run([str(BIN / "weir"), "du", "data", "--json", *more], capture_output=True, text=True, timeout=30, env=env).stdout)
+    check((du()["objects"], du("--versions")["objects"]) == (len(KEYS) - 1, len(KEYS) + 1), "weir du counts them when asked to", du("--versions"))
+
+
 with Lab() as lab:
     lab.user("root", grants=[{"bucket": "*", "prefix": "", "rights": "rwdla"}])
     lab.user("ada", grants=[{"bucket": "data", "prefix": "", "rights": "rwdl"}])
     lab.user("eve")
     for key, body in KEYS.items():
-        put = lab.req("PUT", f"/b/data/{path(key)}", "ada", b"", follow=False)
-        to = put.headers["location"].split("/", 3)
-        if lab.req("PUT", "/" + to[3], None, body, port=int(to[2].split(":")[1])).status not in (200, 201):
-            lab.bail(f"cannot put {key}")
+        put(lab, key, body) or lab.bail(f"cannot put {key}")
     api(lab)
     browse(lab)
     du(lab)
     keys(lab)
     console(lab)
+    versions(lab)
 finish()
