@@ -391,6 +391,7 @@ static bool parse(struct s3_dataset *d)
 
 static enum http_next begin(struct s3_dataset *d, struct s3_asked *a)
 {
+	const char *sha256 = http_header(d->req, "x-amz-content-sha256");
 	enum s3_error error;
 	int rc = 0;
 
@@ -403,6 +404,9 @@ static enum http_next begin(struct s3_dataset *d, struct s3_asked *a)
 		rc = uploads_file_may(d->gw->uploads, d->req, &d->who, RIGHT_WRITE, d->target.bucket, d->target.key, &d->max);
 	if (rc)
 		return reply(d, error_of(d, rc));
+	/* A stream of unsigned chunks needs no signature. */
+	if (a->sig.kind == SIGV4_NONE && sha256 && !strcmp(sha256, "STREAMING-UNSIGNED-PAYLOAD-TRAILER"))
+		a->sig.payload = SIGV4_STREAM_UNSIGNED_TRAILER;
 	error = s3_digest_new(&d->digest, d->req, &a->sig, a->key.key, &d->size, &d->fault);
 	if (error)
 		return reply(d, error);

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of a dataset by S3: checked as every other upload is; parts, deletes, lists; nobody goes around it at an endpoint. Needs
 root. Exit: 0 pass, 1 fail, 77 skip."""
+import zlib
+
 from s3_lib import *
 
 debian_python()
@@ -51,6 +53,21 @@ with S3() as lab:
     check(code(lab.client("ann", url=lab.direct).put_object, Bucket="sales", Key="c.csv", Body=BAD) == "AccessDenied", "an endpoint takes none")
 
     # ---- chunks with trailers, other clients
+    chunks = lab.work / "chunks"
+    crc = b64(zlib.crc32(GOOD).to_bytes(4, "big"))
+
+    def chunked(name, checksum):
+        chunks.write_bytes(b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in (GOOD[:5000], GOOD[5000:])) +
+                           b"0\r\nx-amz-checksum-crc32:%b\r\n\r\n" % checksum.encode())
+        key = [w.replace("UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER") for w in lab.curl_key("ann")]
+        return lab.curl(None, f"{lab.url}/sales/{name}", *key, "-X", "PUT", "-T", chunks, "-H", f"x-amz-decoded-content-length: {len(GOOD)}",
+                        "-H", "x-amz-trailer: x-amz-checksum-crc32", "-H", "Content-Encoding: aws-chunked")
+
+    got = chunked("chunks.csv", crc)
+    check(got.startswith("200") and s3.get_object(Bucket="sales", Key="chunks.csv")["Body"].read() == GOOD, "chunks with a trailer", got)
+    got = chunked("other.csv", b64(b"\0\0\0\1"))
+    check(got.startswith("400") and "BadDigest" in got and code(s3.head_object, Bucket="sales", Key="other.csv") == "404", "a trailer that does not fit", got)
+    s3.delete_object(Bucket="sales", Key="chunks.csv")
     big = lab.work / "big.csv"
     big.write_bytes(b"id,hue\n" + b"".join(b"%d,green\n" % i for i in range(900000)))
     went(lab.run("ann", "aws", "--endpoint-url", lab.url, "s3", "cp", big, "s3://sales/big.csv"), "aws s3 cp of parts")
