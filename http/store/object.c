@@ -25,7 +25,7 @@
 struct call {
 	struct endpoint *ep;
 	bool failed;
-	struct upload *upload;
+	struct put *put;
 	struct reader *reader;
 	struct parts_answer *parts; /* of an object of parts, or encrypted */
 	struct token_scope who;
@@ -50,7 +50,7 @@ static void call_done(struct http_req *req, void *arg)
 
 	if (!call)
 		return;
-	upload_end(call->upload);
+	put_free(call->put);
 	reader_detach(call->reader);
 	parts_detach(call->parts);
 	if (call->failed)
@@ -149,7 +149,7 @@ static enum http_next put_begin(struct http_req *req, void *arg)
 		call_failed(req);
 		return http_reply_error(req, 507, "quota", "%s", why);
 	}
-	rc = upload_new(&call->upload, ep, bucket, key, http_content_length(req), NULL);
+	rc = put_new(&call->put, ep, bucket, key, http_content_length(req));
 	if (!rc)
 		return HTTP_CONTINUE;
 	call_failed(req);
@@ -157,6 +157,8 @@ static enum http_next put_begin(struct http_req *req, void *arg)
 		return http_reply_error(
 			req, 507, "full",
 			"The disk is full, but for its reserve; nothing was stored.");
+	if (rc == -ENOKEY)
+		return http_reply_error(req, 503, "sealing", "The installation's sealing key is not here yet; try again.");
 	return http_reply_error(req, 500, "disk", "The disk failed: %s.", strerror(-rc));
 }
 
@@ -168,11 +170,11 @@ static enum http_next put_body(struct http_req *req, void *arg, const void *data
 	(void)arg;
 	*taken = len;
 	call->bytes += len;
-	if (!upload_add(call->upload, data, len))
+	if (!put_add(call->put, data, len))
 		return HTTP_CONTINUE;
 	/* The disk is full or failed: said when the client has sent the rest, or is cut. */
 	call_failed(req);
-	return put_refuse(call->upload, req);
+	return put_refuse(call->put, req);
 }
 
 static void put_work(struct http_req *req, void *arg)
@@ -180,7 +182,7 @@ static void put_work(struct http_req *req, void *arg)
 	struct endpoint *ep = arg;
 	struct call *call = http_state(req);
 
-	bool stored = put_finish(ep, call->upload, req, http_param(req, "bucket"), call->who.user);
+	bool stored = put_finish(call->put, req, call->who.user);
 
 	if (stored)
 		atomic_fetch_add(&ep->counts.puts, 1);

@@ -1,11 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * put.c -- the end of a plain PUT (put.h).
+ * put.c -- a plain PUT (put.h).
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "http/s3/meta.h"
 #include "http/store/put.h"
+#include "lib/bucket.h"
+#include "lib/hash.h"
+
+struct put {
+	struct endpoint *ep;
+	char bucket[BUCKET_MAX];
+	struct upload *upload;
+	int rc; /* the first failure */
+	/* kept encrypted: */
+	struct sealer *sealer; /* NULL: is not */
+	struct sha256 *sha;    /* of the plain text */
+	uint64_t size;
+	char sealed_key[UPLOAD_KEY_TEXT];
+};
 
 static void reply_stored(struct endpoint *ep, struct http_req *req, const char *bucket,
 			 const struct name_entry *entry, bool replaced)
@@ -50,53 +66,139 @@ static enum http_next reply_not_stored(const struct upload *up, struct http_req 
 	}
 }
 
-enum http_next put_refuse(struct upload *up, struct http_req *req)
+enum http_next put_refuse(struct put *put, struct http_req *req)
 {
-	upload_discard(up);
-	return reply_not_stored(up, req, upload_failure(up));
+	upload_discard(put->upload);
+	return reply_not_stored(put->upload, req, put->rc);
 }
 
 enum names_mode put_mode(struct endpoint *ep, const char *bucket)
 {
-	const struct bucket *b = users_bucket(ep->users, bucket);
-	enum bucket_versioning versioning = b ? b->versioning : VERSIONING_OFF;
+	const struct bucket *config = users_bucket(ep->users, bucket);
+	enum names_mode mode = NAMES_PLAIN;
 
-	bucket_put(b);
-	return versioning == VERSIONING_ENABLED	    ? NAMES_VERSIONED
-	       : versioning == VERSIONING_SUSPENDED ? NAMES_SUSPENDED
-						    : NAMES_PLAIN;
+	if (config && config->versioning != VERSIONING_OFF)
+		mode = config->versioning == VERSIONING_ENABLED ? NAMES_VERSIONED : NAMES_SUSPENDED;
+	bucket_put(config);
+	return mode;
 }
 
-bool put_finish(struct endpoint *ep, struct upload *up, struct http_req *req, const char *bucket,
-		const char *owner)
+int put_new(struct put **out, struct endpoint *ep, const char *bucket, const char *key, uint64_t announced)
+{
+	const struct bucket *config = users_bucket(ep->users, bucket);
+	bool encrypt = config && config->encrypt;
+	struct put *put = calloc(1, sizeof(*put));
+	int rc = put ? 0 : -ENOMEM;
+
+	bucket_put(config);
+	if (!rc) {
+		put->ep = ep;
+		snprintf(put->bucket, sizeof(put->bucket), "%s", bucket);
+		rc = upload_new(&put->upload, ep, bucket, key,
+				encrypt && announced != UINT64_MAX ? sealed_size(announced) : announced, NULL);
+	}
+	if (!rc && encrypt) {
+		rc = upload_sealer(put->upload, &put->sealer, put->sealed_key);
+		put->sha = sha256_new();
+		if (!rc && !put->sha)
+			rc = -ENOMEM;
+	}
+	if (rc) {
+		put_free(put);
+		return rc;
+	}
+	*out = put;
+	return 0;
+}
+
+void put_free(struct put *put)
+{
+	if (!put)
+		return;
+	upload_end(put->upload);
+	sealer_free(put->sealer);
+	sha256_drop(put->sha);
+	free(put);
+}
+
+static int keep_sealed(void *upload, const void *data, size_t len)
+{
+	return upload_add(upload, data, len);
+}
+
+int put_add(struct put *put, const void *data, size_t len)
+{
+	if (put->sealer) {
+		sha256_add(put->sha, data, len);
+		put->size += len;
+		put->rc = sealer_add(put->sealer, data, len, keep_sealed, put->upload);
+	} else {
+		put->rc = upload_add(put->upload, data, len);
+	}
+	return put->rc;
+}
+
+static int store(struct put *put, struct name_entry *entry)
+{
+	int rc = put->rc;
+
+	if (!rc && put->sealer)
+		rc = sealer_end(put->sealer, keep_sealed, put->upload);
+	if (!rc)
+		rc = upload_store(put->upload);
+	if (rc)
+		return rc;
+	upload_entry(put->upload, entry);
+	if (!put->sealer)
+		return 0;
+	entry->size = put->size;
+	sha256_end(put->sha, entry->sha256);
+	put->sha = NULL;
+	entry->meta_len = (unsigned int)snprintf(entry->meta, sizeof(entry->meta), "{\"" S3_META_KEY "\":\"%s\"}",
+						 put->sealed_key);
+	return 0;
+}
+
+static int give_name(struct put *put, struct http_req *req, const char *owner, struct name_entry *entry, bool *replaced)
 {
 	struct upload_nodes ideal;
-	struct name_entry entry = { 0 };
-	bool replaced = false;
-	size_t n;
+	struct names_how how = { .mode = put_mode(put->ep, put->bucket),
+				 .if_match = http_header(req, "If-Match"),
+				 .if_none_match = http_header(req, "If-None-Match") };
 	int rc;
 
-	rc = upload_store(up);
+	how.nideal = upload_ideal(put->upload, &ideal);
+	how.ideal = ideal.names;
+	rc = buckets_ensure(put->ep->buckets, put->bucket, owner);
+	if (!rc)
+		rc = names_put_with(put->ep->names, put->bucket, entry, &how, replaced);
+	if (rc != -ENOENT)
+		return rc;
+	/* The bucket was removed by S3: a plain PUT makes it anew, as it made it at first. */
+	buckets_forget(put->ep->buckets, put->bucket);
+	rc = buckets_ensure(put->ep->buckets, put->bucket, owner);
+	if (!rc)
+		rc = names_bucket_open(put->ep->names, put->bucket);
+	return rc ? rc : names_put_with(put->ep->names, put->bucket, entry, &how, replaced);
+}
+
+bool put_finish(struct put *put, struct http_req *req, const char *owner)
+{
+	struct name_entry entry = { 0 };
+	bool replaced = false;
+	int rc;
+
+	rc = store(put, &entry);
 	if (rc) {
-		reply_not_stored(up, req, rc);
+		reply_not_stored(put->upload, req, rc);
 		return false;
 	}
-	upload_entry(up, &entry);
-	n = upload_ideal(up, &ideal);
-	rc = buckets_ensure(ep->buckets, bucket, owner);
-	if (!rc)
-		rc = names_put_with(ep->names, bucket, &entry,
-				    &(struct names_how){ .mode = put_mode(ep, bucket),
-							 .if_match = http_header(req, "If-Match"),
-							 .if_none_match = http_header(req, "If-None-Match"),
-							 .ideal = ideal.names,
-							 .nideal = n },
-				    &replaced);
-	upload_named(up, rc);
+	rc = give_name(put, req, owner, &entry, &replaced);
+	upload_named(put->upload, rc);
 	if (rc) {
 		endpoint_reply_names(req, rc);
 		return false;
 	}
-	reply_stored(ep, req, bucket, &entry, replaced);
+	reply_stored(put->ep, req, put->bucket, &entry, replaced);
 	return true;
 }

@@ -60,7 +60,7 @@ struct s3_payload {
 	/* streamed: data */
 	struct upload *upload;
 	struct sealer *sealer; /* NULL: kept as it is */
-	char sealed_key[SEALED_TEXT_MAX(SEALED_KEY)]; /* for the meta */
+	char sealed_key[UPLOAD_KEY_TEXT]; /* for the meta */
 	uint64_t max;	     /* bytes that it may have */
 	struct checksums *sums;
 	unsigned int kinds;  /* bits of those that sums computes */

@@ -4,7 +4,6 @@
  * its end compared with all that the client said of it.
  */
 #include <errno.h>
-#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -148,25 +147,13 @@ enum s3_error s3_body_expect(struct s3 *s3, uint64_t max)
 	return S3_OK;
 }
 
-/* A key of its own for the version, sealed by the installation's. */
 static enum s3_error begin_sealing(struct s3 *s3)
 {
-	struct s3_payload *body = &s3->body;
-	char about[SEALED_ABOUT];
-	uint8_t key[SEALED_KEY];
-	struct version v;
-	int rc;
+	int rc = upload_sealer(s3->body.upload, &s3->body.sealer, s3->body.sealed_key);
 
-	upload_version(body->upload, &v);
-	random_bytes(key, sizeof(key));
-	rc = users_seal(s3->ep->users, sealed_about(&v, about), key, sizeof(key), body->sealed_key,
-			sizeof(body->sealed_key));
-	if (!rc)
-		body->sealer = sealer_new(key, &v);
-	OPENSSL_cleanse(key, sizeof(key));
-	if (rc == -ENOKEY)
+	if (rc == -ENOKEY || rc == -ENOMEM)
 		return s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, "The installation's sealing key is not here yet; try again.");
-	return body->sealer ? S3_OK : s3_fault(&s3->fault, S3_INTERNAL, NULL);
+	return rc ? s3_fault(&s3->fault, S3_INTERNAL, NULL) : S3_OK;
 }
 
 enum s3_error s3_body_store(struct s3 *s3, const struct version *version)

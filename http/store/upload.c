@@ -370,9 +370,20 @@ void upload_entry(const struct upload *up, struct name_entry *entry)
 			strcpy(entry->holders[entry->nholders++], up->targets[i].peer.node);
 }
 
-void upload_version(const struct upload *up, struct version *out)
+int upload_sealer(const struct upload *up, struct sealer **out, char key[UPLOAD_KEY_TEXT])
 {
-	*out = up->version;
+	char about[SEALED_ABOUT];
+	uint8_t secret[SEALED_KEY];
+	int rc;
+
+	random_bytes(secret, sizeof(secret));
+	rc = users_seal(up->ep->users, sealed_about(&up->version, about), secret, sizeof(secret), key, UPLOAD_KEY_TEXT);
+	if (!rc) {
+		*out = sealer_new(secret, &up->version);
+		rc = *out ? 0 : -ENOMEM;
+	}
+	explicit_bzero(secret, sizeof(secret));
+	return rc;
 }
 
 size_t upload_ideal(const struct upload *up, struct upload_nodes *nodes)

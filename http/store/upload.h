@@ -15,6 +15,7 @@
 #define WEIR_STORE_UPLOAD_H
 
 #include "http/store/endpoint.h"
+#include "http/store/sealed.h"
 
 #define UPLOAD_COPIES_MAX 4
 
@@ -24,7 +25,10 @@ struct upload;
  * unknown. version: NULL, or the one that was given to it. 0 or -errno (-ENOSPC). */
 int upload_new(struct upload **out, struct endpoint *ep, const char *bucket, const char *key,
 	       uint64_t announced, const struct version *version);
-void upload_version(const struct upload *up, struct version *out);
+/* A key of its own for the version, for data that are to be kept encrypted: *out seals them on their way to upload_add(), key is the
+ * text for the name's meta. 0, -ENOKEY (the installation's sealing key is not here yet: try again) or -errno. */
+#define UPLOAD_KEY_TEXT SEALED_TEXT_MAX(SEALED_KEY)
+int upload_sealer(const struct upload *up, struct sealer **out, char key[UPLOAD_KEY_TEXT]);
 /* Never blocks for a peer. 0, or -errno, which upload_failure() repeats: -ENOSPC, -EFBIG, … */
 int upload_add(struct upload *up, const void *data, size_t len);
 int upload_failure(const struct upload *up);
