@@ -25,10 +25,10 @@ char *segments_path(uint32_t number, char *out, size_t room)
 
 struct segment_file *file_find(struct segments *s, uint32_t number)
 {
-	struct segment_file *f = s->files;
+	struct segment_file *f = s->by_number[number % FILE_SLOTS];
 
 	while (f && f->number != number)
-		f = f->next;
+		f = f->hash_next;
 	return f;
 }
 
@@ -44,6 +44,8 @@ struct segment_file *file_add(struct segments *s, uint32_t number)
 		p = &(*p)->next;
 	f->next = *p;
 	*p = f;
+	f->hash_next = s->by_number[number % FILE_SLOTS];
+	s->by_number[number % FILE_SLOTS] = f;
 	return f;
 }
 
@@ -60,6 +62,10 @@ void file_unlist(struct segments *s, struct segment_file *f)
 	while (*p != f)
 		p = &(*p)->next;
 	*p = f->next;
+	p = &s->by_number[f->number % FILE_SLOTS];
+	while (*p != f)
+		p = &(*p)->hash_next;
+	*p = f->hash_next;
 	f->gone = true;
 	segment_file_put(f);
 }

@@ -27,7 +27,8 @@ struct segment_row {
 };
 
 struct segment_file {
-	struct segment_file *next;      /* by number */
+	struct segment_file *next;      /* by number, the highest first */
+	struct segment_file *hash_next;
 	atomic_uint refs;
 	uint32_t number;
 	struct segment_row row;         /* segments.lock; written by rounds */
@@ -42,6 +43,7 @@ struct segment_file {
 };
 
 #define FORGET_SLOTS 4096
+#define FILE_SLOTS   1024
 
 struct segments {
 	int root, folder;               /* DIR, DIR/s */
@@ -61,6 +63,7 @@ struct segments {
 	bool thread_runs;
 	struct round *round;            /* its memory */
 	struct segment_file *files, *active;
+	struct segment_file *by_number[FILE_SLOTS];
 	int active_fd;
 	uint64_t allocated;             /* bytes of the active one that have disk space */
 	unsigned long nrounds, njobs, removed, compacted, moved;
