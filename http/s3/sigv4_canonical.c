@@ -129,8 +129,11 @@ static int read_params(const char *query, char *room, struct param *params, int 
 /* The value with blanks around it gone and runs of blanks inside as one space. */
 static char *put_value(char *out, const char *value)
 {
+	size_t whole = strlen(value);
 	bool first = true;
 
+	if (!memchr(value, ' ', whole) && !memchr(value, '\t', whole))
+		return put(out, value, whole);
 	for (;;) {
 		size_t len;
 
