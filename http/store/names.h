@@ -123,7 +123,7 @@ void names_close(struct names *names);
 /* The inside listener's route: {1u << HTTP_POST, NAMES_ROUTE, NAMES_BODY_MAX, NULL, NULL, your_end,
  * NULL}, where your_end returns names_http(names, req). */
 #define NAMES_ROUTE    "/i/names/:do"
-#define NAMES_BODY_MAX (1u << 20)
+#define NAMES_BODY_MAX (2u << 20) /* completing with 10,000 parts is the longest */
 enum http_next names_http(struct names *names, struct http_req *req);
 
 /* A sentence about this thread's last failed call. */

@@ -10,8 +10,9 @@
 #include "http/store/names_db_internal.h"
 #include "lib/hash.h"
 
-/* So much of entries with meta is told in one page. */
-#define PAGE_BYTES (512u << 10)
+/* So much is told in one page: as JSON it fits into the answer that node_post() takes. A thousand
+ * usual entries are below 1 MiB. */
+#define PAGE_BYTES (3u << 20)
 /* Versions of a key that are stepped over before it is worth seeking behind them. */
 #define STEPS 4
 
@@ -158,12 +159,11 @@ static int tell_entry(struct scan *s, bool current)
 	if (rc)
 		return rc == -ENOENT ? -EIO : rc;
 	s->e.current = current;
-	if (s->o->select.meta) {
-		s->bytes += names_entry_weight(&s->e);
-	} else {
+	if (!s->o->select.meta) {
 		s->e.meta_len = 0;
 		s->e.meta[0] = '\0';
 	}
+	s->bytes += names_entry_weight(&s->e);
 	s->told++;
 	strcpy(s->page->next, s->e.key);
 	snprintf(s->page->next_version, sizeof(s->page->next_version), "%s.%llx",

@@ -450,6 +450,41 @@ static void pages_of_versions(void **state)
 	versions_are(&s, "a* a ", true, NULL);
 }
 
+static int count_entry(void *arg, const char *b, const struct name_entry *entry)
+{
+	(void)b;
+	assert_int_equal(entry->meta_len, NAMES_META_MAX);
+	++*(int *)arg;
+	return 0;
+}
+
+/* Entries of the greatest size: pages get shorter, nothing is left out. */
+static void greatest_entries(void **state)
+{
+	struct names_how how = { .mode = NAMES_PLAIN };
+	struct names_select s = { .meta = true };
+	struct names_page page = { .more = true };
+	char v[33], after[NAMES_KEY_MAX + 1] = "";
+	int told = 0, pages = 0;
+
+	(void)state;
+	for (int i = 0; i < 100; i++) {
+		struct name_entry *mine = entry_of("", v);
+
+		memset(mine->key, '\x01', NAMES_KEY_MAX - 3);
+		snprintf(mine->key + NAMES_KEY_MAX - 3, 4, "%03d", i);
+		memset(mine->meta, '\x02', NAMES_META_MAX);
+		mine->meta_len = NAMES_META_MAX;
+		assert_int_equal(e->put(n, bucket, mine, &how, NULL), 0);
+	}
+	for (s.after = after; page.more; pages++) {
+		assert_int_equal(e->list(n, bucket, &s, count_entry, NULL, &told, &page), 0);
+		strcpy(after, page.next);
+	}
+	assert_int_equal(told, 100);
+	assert_true(pages > 1);
+}
+
 /* ---- uploads ---- */
 
 static void upload_new(const char *key, char id[33])
@@ -763,6 +798,7 @@ static int fresh_asked(void **state)
 		cmocka_unit_test_setup(delimiters, setup),                                         \
 		cmocka_unit_test_setup(longest_keys, setup),                                       \
 		cmocka_unit_test_setup(pages_of_versions, setup),                                  \
+		cmocka_unit_test_setup(greatest_entries, setup),                                   \
 		cmocka_unit_test_setup(uploads_become_objects, setup),                             \
 		cmocka_unit_test_setup(uploads_end, setup)
 
