@@ -93,6 +93,13 @@ class S3(Lab):
         self.url = port(self.gateways[0]) if gateways else self.direct
         self.hosted = f"http://{DOMAIN}:{self.url.rsplit(':', 1)[1]}"
 
+    def __exit__(self, kind, *rest):
+        if not kind:
+            said = [f"{d.name}: {line}" for d in self.daemons for line in d.said().splitlines()
+                    if re.search("Sanitizer|runtime error|assert", line)]
+            check(not said and all(d.runs() for d in self.daemons), "all daemons run, and none tells of a fault", "\n".join(said))
+        return super().__exit__(kind, *rest)
+
     def answers_s3(self, url, name):
         """Whether the server at url knows the key: it lists buckets for it."""
         got = self.curl(name, f"{url}/")
