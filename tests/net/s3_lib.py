@@ -80,14 +80,15 @@ def fit_for_xml(key):
 
 
 class S3(Lab):
-    """endpoints, gateways: how many. url: the first gateway; direct: the first endpoint. S3_AT=endpoint in the environment leaves
-    the gateways away."""
+    """endpoints, gateways: how many. url: the first gateway; direct: the first endpoint. In the environment S3_AT=endpoint leaves
+    the gateways away; S3_ENDPOINTS and S3_COPIES say how many."""
 
     def __init__(self, endpoints=1, gateways=1, domain=DOMAIN, more=""):
+        endpoints = int(os.environ.get("S3_ENDPOINTS", endpoints))
         gateways = 0 if os.environ.get("S3_AT") == "endpoint" else gateways
         section = f"s3: {{domain: {domain}}}\n" if domain else ""
         self.keys = {}
-        super().__init__(endpoints, gateways, more=section + more, endpoint_more=section + more)
+        super().__init__(endpoints, gateways, more=section + more, endpoint_more=section + more, copies=int(os.environ.get("S3_COPIES", 1)))
         port = lambda d: f"http://127.0.0.1:{self.port[d.node]}"
         self.direct = port(self.endpoints[0])
         self.url = port(self.gateways[0]) if gateways else self.direct
