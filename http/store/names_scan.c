@@ -11,7 +11,8 @@
 #include "lib/hash.h"
 
 /* So much is told in one page: as JSON it fits into the answer that node_post() takes. A thousand
- * usual entries are below 1 MiB. */
+ * usual entries are below 1 MiB. What asks for more than any page has (completing an upload) gets
+ * all. */
 #define PAGE_BYTES (3u << 20)
 /* Versions of a key that are stepped over before it is worth seeking behind them. */
 #define STEPS 4
@@ -127,7 +128,7 @@ static int scan_start(struct scan *s)
 /* Is there room for one more? */
 static bool room(struct scan *s)
 {
-	if (s->told < s->limit && s->bytes < PAGE_BYTES)
+	if (s->told < s->limit && (s->bytes < PAGE_BYTES || s->limit > NAMES_PARTS_MAX))
 		return true;
 	s->page->more = true;
 	return false;
