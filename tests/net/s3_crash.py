@@ -347,12 +347,18 @@ def pages(lab, bucket, query, node):
 
 
 def check_objects(lab, writers):
-    rng, failures = random.Random(SEED + 7), []
-    for w in writers:
-        for key, state in w.known.items():
-            read_until(lab, rng, failures, PLAIN, key, [state])
-        for key, states in w.open.items():
+    failures = []
+
+    def read(w):
+        rng = random.Random(SEED * 100 + 50 + w.number)
+        for key, states in [(k, [s]) for k, s in w.known.items()] + list(w.open.items()):
             read_until(lab, rng, failures, PLAIN, key, states)
+
+    readers = [threading.Thread(target=read, args=(w,)) for w in writers]
+    for r in readers:
+        r.start()
+    for r in readers:
+        r.join()
     stored = {k for w in writers for k, s in w.known.items() if s is not GONE}
     perhaps = {k for w in writers for k in w.open}
     for node in lab.gateways + lab.endpoints:
@@ -425,6 +431,7 @@ def main():
         check(not versions, f"{kept} versions kept, {sum(len(v) for w in writers for v in w.removed.values())} removed: as acknowledged", "\n".join(versions))
         acknowledged = {what: sum(v for k, v in counts.items() if k.split()[0] == what and k.split()[1] in ("200", "204"))
                         for what in ("PUT", "DELETE", "COPY", "COMPLETE", "VPUT", "VMARK", "VDELETE")}
+        print(f"# checked after {time.monotonic() - begun:.0f} s", flush=True)
         check(all(acknowledged.values()) and stored > kills, f"there was enough to lose: {acknowledged}")
     finish()
 
