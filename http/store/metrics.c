@@ -31,6 +31,11 @@ enum {
 	TOTAL,
 	RESERVE,
 	PEERS,
+	SEGMENTS,
+	SEGMENT_BYTES,
+	SEGMENT_LIVE,
+	SMALL,
+	COMPACTED,
 	ROWS
 };
 
@@ -56,12 +61,18 @@ static const struct row rows[ROWS] = {
 		      METRIC_COUNTER },
 	[ROUNDS] = { "store_commit_rounds_total", "Rounds of the group-commit thread.",
 		     METRIC_COUNTER },
-	[COMMITS] = { "store_commits_total", "Files made durable by those rounds.",
+	[COMMITS] = { "store_commits_total", "Versions made durable by those rounds.",
 		      METRIC_COUNTER },
 	[FREE] = { "store_free_bytes", "Free disk space, the reserve included.", METRIC_GAUGE },
 	[TOTAL] = { "store_size_bytes", "Size of the disk.", METRIC_GAUGE },
 	[RESERVE] = { "store_reserve_bytes", "Disk space that stays free.", METRIC_GAUGE },
 	[PEERS] = { "store_endpoints_registered", "Endpoints of the installation.", METRIC_GAUGE },
+	[SEGMENTS] = { "store_segments", "Files that small versions are packed into.", METRIC_GAUGE },
+	[SEGMENT_BYTES] = { "store_segment_bytes", "Bytes of those files.", METRIC_GAUGE },
+	[SEGMENT_LIVE] = { "store_segment_live_bytes", "Bytes in them that count; compaction frees the rest.",
+			   METRIC_GAUGE },
+	[SMALL] = { "store_small_versions", "Versions that lie in those files.", METRIC_GAUGE },
+	[COMPACTED] = { "store_segments_compacted_total", "Files that compaction removed.", METRIC_COUNTER },
 };
 
 struct exported {
@@ -81,6 +92,7 @@ static void collect(void *arg)
 	struct exported *x = arg;
 	struct endpoint *ep = x->ep;
 	unsigned long rounds, jobs;
+	struct segments_counts small;
 	struct chunks_space space;
 
 	count(x, PUTS, atomic_load(&ep->counts.puts));
@@ -97,6 +109,12 @@ static void collect(void *arg)
 	chunks_counts(ep->chunks, &rounds, &jobs);
 	count(x, ROUNDS, rounds);
 	count(x, COMMITS, jobs);
+	segments_count(chunks_segments(ep->chunks), &small);
+	metric_set(x->series[SEGMENTS], (double)small.segments);
+	metric_set(x->series[SEGMENT_BYTES], (double)small.bytes);
+	metric_set(x->series[SEGMENT_LIVE], (double)small.live);
+	metric_set(x->series[SMALL], (double)small.versions);
+	count(x, COMPACTED, small.compacted);
 	if (!chunks_space(ep->chunks, &space)) {
 		metric_set(x->series[FREE], (double)space.free);
 		metric_set(x->series[TOTAL], (double)space.total);
