@@ -112,8 +112,19 @@ class Writer(threading.Thread):
         if answer.status is None or answer.status >= 500:
             time.sleep(0.02)
             return None, answer
-        self.failures.append(f"{what} {bucket}/{key}: {answer}")
+        self.failures.append(f"{what} {bucket}/{key}: {answer}{self.again(bucket, key, query)}")
         return False, answer
+
+    def again(self, bucket, key, query):
+        """After a refusal of an upload that was acknowledged: is it known a moment later? For whoever reads the failure."""
+        if "uploadId" not in (query or {}):
+            return ""
+        told = []
+        for _ in range(8):
+            time.sleep(0.25)
+            told.append([s3(self.lab.port[d.node], self.lab.s3_key, "GET", f"/{bucket}/{key}", {"uploadId": query["uploadId"]}).status
+                         for d in self.lab.endpoints])
+        return f" then, by each endpoint: {told}"
 
     def body(self):
         return self.rng.randbytes(self.rng.choice(SIZES))
