@@ -67,6 +67,10 @@ done
 [ "$(s3 b1 /sealed/large -I)" = 200 ] && [ "$(header Content-Length)" = "$(stat -c %s "$work/large")" ]
 check $? "HEAD tells the plain length"
 
+c=$(code a2 /b/sealed/plain -T "$work/large")
+[ "$c" = 201 ] && [ "$(jq -r .sha256 "$work/body")" = "$(sha "$work/large")" ] && [ "$(s3 b1 /sealed/plain)" = 200 ] &&
+	cmp -s "$work/body" "$work/large" && [ "$(header x-amz-server-side-encryption)" = AES256 ]
+check $? "a plain PUT is encrypted, too ($c)"
 c=$(s3 a2 /sealed/copy -X PUT -H "x-amz-copy-source: /sealed/large")
 [ "$c" = 200 ] && [ "$(s3 b1 /sealed/copy)" = 200 ] && cmp -s "$work/body" "$work/large"
 check $? "a copy ($c)"
