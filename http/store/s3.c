@@ -239,6 +239,7 @@ static void done(struct http_req *req, void *arg)
 	s3_seen_done(s3);
 	s3_body_free(s3);
 	reader_detach(s3->reader);
+	held_put(s3->held);
 	parts_detach(s3->parts);
 	if (s3->free_own)
 		s3->free_own(s3->own);

@@ -91,6 +91,7 @@ struct s3 {
 	struct s3_fault fault;
 	struct s3_payload body;
 	struct reader *reader;
+	struct held *held; /* of a hot version, until it is sent */
 	struct parts_answer *parts; /* of an object of parts */
 	bool inside;   /* carried by a gateway */
 	bool answered; /* by a function below */

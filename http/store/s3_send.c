@@ -37,7 +37,10 @@ bool s3_is_hot(struct s3 *s3, const struct name_entry *entry)
 	if (!held)
 		return false;
 	hot = held_ready(held, 0, entry->size);
-	held_put(held);
+	if (hot)
+		s3->held = held; /* s3_send() takes it */
+	else
+		held_put(held);
 	return hot;
 }
 
@@ -78,7 +81,9 @@ enum s3_error s3_send(struct s3 *s3, const struct name_entry *entry, const json_
 		parts_reply(s3->ep, s3->req, s3->bucket, entry, &job, &s3->parts);
 		return S3_OK;
 	}
-	rc = held_get(s3->ep->held, &job.version, &held);
+	held = s3->held;
+	s3->held = NULL;
+	rc = held ? 0 : held_get(s3->ep->held, &job.version, &held);
 	if (!rc) {
 		reader_reply_local(s3->ep, s3->req, held, &job);
 		held_put(held);
