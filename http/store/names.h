@@ -331,6 +331,9 @@ json_t *names_status(struct names *names);
 char *names_etag(const uint8_t sha256[32], char out[35]);
 /* An entry's ETag with its quotes: etag, or else as names_etag(). */
 char *names_entry_etag(const struct name_entry *entry, char out[NAMES_ETAG_MAX + 3]);
+/* The same as S3 tells it: without etag it is no MD5 and must not look like one, so "-0" is added.
+ * Conditions take either. */
+char *names_entry_s3_etag(const struct name_entry *entry, char out[NAMES_ETAG_MAX + 3]);
 /* 3–63 of a-z 0-9 - . starting with a letter or digit. */
 bool names_bucket_valid(const char *bucket);
 /* 1–1,024 bytes of UTF-8 without NUL; plain: and without control characters, at most 512 bytes

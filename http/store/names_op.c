@@ -114,6 +114,18 @@ char *names_entry_etag(const struct name_entry *entry, char out[NAMES_ETAG_MAX +
 	return out;
 }
 
+char *names_entry_s3_etag(const struct name_entry *entry, char out[NAMES_ETAG_MAX + 3])
+{
+	char plain[NAMES_ETAG_MAX + 3];
+
+	names_entry_etag(entry, plain);
+	if (entry->etag[0])
+		strcpy(out, plain);
+	else
+		snprintf(out, NAMES_ETAG_MAX + 3, "\"%.32s-0\"", plain + 1);
+	return out;
+}
+
 bool names_node_valid(const char *node)
 {
 	size_t len = strnlen(node, CONF_NAME_MAX);
@@ -202,12 +214,20 @@ static bool is_star(const char *header)
 	return header[0] == '*' && !header[1 + strspn(header + 1, " \t")];
 }
 
-int names_conditions(const char *if_match, const char *if_none_match, const char *etag)
+static bool entry_listed(const char *list, const struct name_entry *entry, bool weak)
 {
-	if (if_match && (!etag || (!is_star(if_match) && !etag_listed(if_match, etag, false))))
+	char etag[NAMES_ETAG_MAX + 3];
+
+	return is_star(list) || etag_listed(list, names_entry_etag(entry, etag), weak) ||
+	       etag_listed(list, names_entry_s3_etag(entry, etag), weak);
+}
+
+int names_conditions(const char *if_match, const char *if_none_match,
+		     const struct name_entry *entry)
+{
+	if (if_match && (!entry || !entry_listed(if_match, entry, false)))
 		return -ECANCELED;
-	if (if_none_match && etag &&
-	    (is_star(if_none_match) || etag_listed(if_none_match, etag, true)))
+	if (if_none_match && entry && entry_listed(if_none_match, entry, true))
 		return -ECANCELED;
 	return 0;
 }

@@ -68,9 +68,10 @@ struct names_batch {
 
 void names_batch_free(struct names_batch *batch); /* its members */
 
-/* Does the object (etag NULL: there is none) meet If-Match and If-None-Match? 0 or -ECANCELED
- * (RFC 9110 sections 13.1.1 and 13.1.2). Headers may be NULL. */
-int names_conditions(const char *if_match, const char *if_none_match, const char *etag);
+/* Does the object (NULL: there is none) meet If-Match and If-None-Match? 0 or -ECANCELED (RFC 9110
+ * sections 13.1.1 and 13.1.2). Headers may be NULL. Either of its ETags will do. */
+int names_conditions(const char *if_match, const char *if_none_match,
+		     const struct name_entry *entry);
 
 /* UTF-8 without NUL (RFC 3629)? */
 bool names_text_valid(const char *text, size_t len);

@@ -96,15 +96,13 @@ static int done_before(struct plan *p, const char *id, enum names_space space, c
 /* p->row: the key's newest version; *live: it names an object. And the conditions. */
 static int now(struct plan *p, bool *there, bool *live)
 {
-	char etag[NAMES_ETAG_MAX + 3];
 	int rc = names_row_find(p->t, p->meta->id, p->w->entry.key, &p->row);
 
 	if (rc && rc != -ENOENT)
 		return rc;
 	*there = !rc;
 	*live = !rc && !p->row.marker;
-	return names_conditions(p->w->if_match, p->w->if_none_match,
-				*live ? names_entry_etag(&p->row, etag) : NULL);
+	return names_conditions(p->w->if_match, p->w->if_none_match, *live ? &p->row : NULL);
 }
 
 /* What the null version's slot loses when it is written anew. */

@@ -145,13 +145,5 @@ const char *s3_version_text(const struct name_entry *entry)
 
 char *s3_etag(const struct name_entry *entry, char out[S3_ETAG_MAX])
 {
-	if (entry->etag[0]) {
-		snprintf(out, S3_ETAG_MAX, "\"%s\"", entry->etag);
-	} else {
-		char plain[NAMES_ETAG_MAX + 3];
-
-		names_entry_etag(entry, plain);
-		snprintf(out, S3_ETAG_MAX, "\"%.32s-0\"", plain + 1);
-	}
-	return out;
+	return names_entry_s3_etag(entry, out);
 }
