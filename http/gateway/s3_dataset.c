@@ -96,7 +96,7 @@ static void reply_accepted(struct s3_dataset *d, const struct uploads_outcome *o
 		return;
 	}
 	encoded = http_percent_encode(d->target.key, true);
-	if (encoded && asprintf(&location, "http://%s/%s/%s", host ? host : "", d->target.bucket, encoded) >= 0)
+	if (encoded && asprintf(&location, "%s://%s/%s/%s", access_is_https(d->req) ? "https" : "http", host ? host : "", d->target.bucket, encoded) >= 0)
 		text = s3_out_upload_complete(location, d->target.bucket, d->target.key, quoted, &(struct s3_checksum_text){ .algorithm = "" }, &len);
 	free(location);
 	free(encoded);

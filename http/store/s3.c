@@ -146,7 +146,7 @@ static void begin_work(struct http_req *req, void *arg)
 	if (!s3->config && users_dataset(s3->ep->users, s3->bucket))
 		buckets_ensure(s3->ep->buckets, s3->bucket, s3->who.user);
 	if (!s3->config)
-		s3->config = s3_bucket_find(s3->ep, s3->bucket);
+		s3->config = s3_bucket_find(s3, s3->bucket);
 	if (!s3->config)
 		error = S3_NO_SUCH_BUCKET;
 	if (!error)

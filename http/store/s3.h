@@ -114,8 +114,10 @@ enum s3_error s3_identify(struct s3 *s3);
 enum s3_error s3_may(struct s3 *s3, const char *action, const char *bucket, const char *key);
 /* The same for an object whose own ACL is known (meta of its entry). */
 enum s3_error s3_may_object(struct s3 *s3, const char *action, const char *bucket, const char *key, const char *acl);
-/* The bucket's record, also when it came a moment ago: waits for the registry. NULL: there is none. On a worker. */
-const struct bucket *s3_bucket_find(struct endpoint *ep, const char *bucket);
+bool s3_is_https(const struct s3 *s3); /* as the client came */
+/* The bucket's record, also when it came a moment ago: waits for the registry, but for strangers. NULL: there is none. On a
+ * worker. */
+const struct bucket *s3_bucket_find(const struct s3 *s3, const char *bucket);
 
 /* ---- s3_body.c ---- */
 /* What the headers say of the body. max: bytes of an object's data. */
@@ -160,6 +162,8 @@ void s3_add_abort_date(struct s3 *s3, const struct name_entry *upload);
 void s3_seen_begin(struct s3 *s3);
 /* What is answered, before it is: code of the error (a literal) or NULL, bytes of the body. Reply functions call it. */
 void s3_seen_answer(struct s3 *s3, const char *code, uint64_t sent);
+/* One key of DeleteObjects: has its line like a DeleteObject. */
+void s3_seen_deleted(struct s3 *s3, const char *key, const char *code);
 void s3_seen_done(struct s3 *s3);
 
 /* ---- s3_meta.c: between headers and the meta of an entry ---- */

@@ -87,16 +87,22 @@ enum s3_error s3_identify(struct s3 *s3)
 
 /* ---- rights ---- */
 
+bool s3_is_https(const struct s3 *s3)
+{
+	const char *proto = s3->inside ? s3_header(s3, "X-Weir-S3-Proto") : NULL;
+
+	return s3->inside ? proto && !strcmp(proto, "https") : access_is_https(s3->req);
+}
+
 static void fill_source(const struct s3 *s3, struct policy_ask *ask)
 {
 	const char *client = s3->inside ? s3_header(s3, "X-Weir-S3-Client") : NULL;
-	const char *proto = s3->inside ? s3_header(s3, "X-Weir-S3-Proto") : NULL;
 
 	if (client)
 		addr_parse(&ask->source, client);
 	else if (!s3->inside)
 		ask->source = http_peer(s3->req)->addr;
-	ask->https = s3->inside ? proto && !strcmp(proto, "https") : access_is_https(s3->req);
+	ask->https = s3_is_https(s3);
 }
 
 static void fill_ask(const struct s3 *s3, struct policy_ask *ask, const char *action)
@@ -170,13 +176,21 @@ enum s3_error s3_may_object(struct s3 *s3, const char *action, const char *bucke
 
 /* ---- the bucket's record ---- */
 
-const struct bucket *s3_bucket_find(struct endpoint *ep, const char *bucket)
+/* Whoever wants could load the registry with names that are nobody's. What users are told must hold at once, also at an endpoint
+ * that has refused the name a moment ago, so misses are not remembered. */
+static bool may_ask_registry(const struct s3 *s3, const char *bucket)
+{
+	return s3->who.user[0] || users_dataset(s3->ep->users, bucket);
+}
+
+const struct bucket *s3_bucket_find(const struct s3 *s3, const char *bucket)
 {
 	char key[sizeof(REG_BUCKETS) + S3_BUCKET_MAX + 1];
+	struct endpoint *ep = s3->ep;
 	const struct bucket *config = users_bucket(ep->users, bucket);
 	struct reg_kv kv;
 
-	if (config)
+	if (config || !may_ask_registry(s3, bucket))
 		return config;
 	snprintf(key, sizeof(key), REG_BUCKETS "%s", bucket);
 	if (registry_get(ep->daemon->registry, key, &kv))

@@ -103,7 +103,7 @@ static enum s3_error create(struct s3 *s3)
 		return s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, "The registry did not answer (%s); try again.",
 				registry_error());
 	bucket_put(s3->config);
-	s3->config = s3_bucket_find(s3->ep, s3->bucket); /* who made it can use it */
+	s3->config = s3_bucket_find(s3, s3->bucket); /* who made it can use it */
 	return S3_OK;
 }
 

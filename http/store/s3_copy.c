@@ -36,7 +36,7 @@ enum s3_error s3_source_find(struct s3 *s3, struct s3_source *out)
 	if (error)
 		return error;
 	version = out->version[0] ? out->version : NULL;
-	config = s3_bucket_find(s3->ep, out->bucket);
+	config = s3_bucket_find(s3, out->bucket);
 	if (!config)
 		return s3_fault(&s3->fault, S3_NO_SUCH_BUCKET, NULL);
 	out->versioned = config->versioning != VERSIONING_OFF;
@@ -233,6 +233,7 @@ void s3_copy_run(struct s3 *s3)
 		sum = s3_meta_checksum_text(meta);
 		text = s3_out_copy("CopyObjectResult", s3_etag(entry, etag), entry->modified, &sum, &len);
 		s3_add_version(s3, entry);
+		s3_add_expiration(s3, entry, meta);
 		s3_add_encryption(s3, meta);
 		s3_reply_xml(s3, 200, text, len);
 	}

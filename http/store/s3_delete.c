@@ -104,6 +104,7 @@ void s3_delete_many_run(struct s3 *s3)
 	for (size_t i = 0; i < list.n; i++) {
 		s3->fault.message[0] = '\0';
 		error = delete_item(s3, &list.items[i], &gone);
+		s3_seen_deleted(s3, list.items[i].key, error ? s3_error_code(error) : NULL);
 		tell_item(s3, &xml, &list.items[i], error, &gone, list.quiet);
 	}
 	s3_deletes_free(&list);

@@ -357,12 +357,13 @@ static void reply_complete(struct s3 *s3, const struct name_entry *entry, const 
 	char *location = NULL, *encoded = http_percent_encode(s3->key, true), etag[S3_ETAG_MAX], *text = NULL;
 	size_t len = 0;
 
-	if (encoded && asprintf(&location, "http://%s/%s%s%s", host ? host : "", s3->target.virtual_host ? "" : s3->bucket,
-				s3->target.virtual_host ? "" : "/", encoded) < 0)
+	if (encoded && asprintf(&location, "%s://%s/%s%s%s", s3_is_https(s3) ? "https" : "http", host ? host : "",
+				s3->target.virtual_host ? "" : s3->bucket, s3->target.virtual_host ? "" : "/", encoded) < 0)
 		location = NULL;
 	if (location)
 		text = s3_out_upload_complete(location, s3->bucket, s3->key, s3_etag(entry, etag), &checksum, &len);
 	s3_add_version(s3, entry);
+	s3_add_expiration(s3, entry, meta);
 	s3_add_encryption(s3, meta);
 	s3_reply_xml(s3, 200, text, len);
 	free(location);

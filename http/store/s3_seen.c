@@ -30,20 +30,19 @@ static bool changes_bucket(const struct s3_operation *op)
 	return op->level == S3_BUCKET && (op->method == HTTP_PUT || op->method == HTTP_DELETE);
 }
 
-static void audit(struct s3 *s3, const char *code)
+/* of one key; name: the operation's */
+static void audit(struct s3 *s3, const char *name, const char *key, const char *code)
 {
 	bool denied = code && (!strcmp(code, "AccessDenied") || !strcmp(code, "QuotaExceeded"));
 	const char *from = s3->inside ? http_header(s3->req, "X-Weir-S3-Client") : NULL;
 	char what[64], on[S3_BUCKET_MAX + S3_KEY_MAX + 2], address[ADDR_PORT_STRLEN];
 
-	if (!s3->op || !*s3->bucket)
-		return;
 	if (!changes_bucket(s3->op) && !(denied && s3->who.user[0]) && !users_dataset(s3->ep->users, s3->bucket))
 		return;
 	if (!s3->who.user[0] && code)
 		return;
-	snprintf(what, sizeof(what), "s3.%s", s3->op->name);
-	snprintf(on, sizeof(on), "%s%s%s", s3->bucket, *s3->key ? "/" : "", s3->key);
+	snprintf(what, sizeof(what), "s3.%s", name);
+	snprintf(on, sizeof(on), "%s%s%s", s3->bucket, *key ? "/" : "", key);
 	if (!from) {
 		access_client(s3->req, address);
 		from = address;
@@ -62,7 +61,13 @@ void s3_seen_answer(struct s3 *s3, const char *code, uint64_t sent)
 {
 	s3->seen.code = code;
 	s3->seen.sent = sent;
-	audit(s3, code);
+	if (s3->op && *s3->bucket)
+		audit(s3, s3->op->name, s3->key, code);
+}
+
+void s3_seen_deleted(struct s3 *s3, const char *key, const char *code)
+{
+	audit(s3, "DeleteObject", key, code);
 }
 
 void s3_seen_done(struct s3 *s3)

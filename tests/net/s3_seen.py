@@ -3,6 +3,7 @@
 """What is seen of S3 requests: metrics of each operation (requests, bytes, latency, errors by code) at an endpoint, lines of the
 audit log for what changes a bucket and for what was denied; strangers are counted, not written down; what lifecycle rules say of
 objects and uploads."""
+import hashlib
 import re
 
 from upload_lib import *
@@ -20,12 +21,16 @@ def main():
         base = f"http://127.0.0.1:{lab.port['ep0']}"
 
         def s3(user, method, path, *more, body=None):
+            return int(ask(user, method, path, "-o", "/dev/null", "-w", "%{http_code}", *more, body=body) or 0)
+
+        def text(user, method, path, *more, body=None):
+            return ask(user, method, path, *more, body=body).decode()
+
+        def ask(user, method, path, *more, body=None):
             key = ["--user", f"{keys[user]['id']}:{keys[user]['secret']}", "--aws-sigv4", "aws:amz:us-east-1:s3",
                    "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"] if user else []
             sent = ["--data-binary", "@-", "-H", "Content-Type: text/plain"] if body is not None else []
-            got = subprocess.run(["curl", "-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}", "-X", method, *key, *sent, *more, base + path],
-                                 input=body, capture_output=True)
-            return int(got.stdout or 0)
+            return subprocess.run(["curl", "-s", "-m", "20", "-X", method, *key, *sent, *more, base + path], input=body, capture_output=True).stdout
 
         def page():
             text = lab.req("GET", "/_/metrics", port=lab.inside["ep0"]).body.decode()
@@ -47,6 +52,17 @@ def main():
         check(metric("errors_total", operation="GetObject", code="NoSuchKey") == 1 and
               metric("errors_total", operation="GetObject", code="AccessDenied") == 2, "errors by their code", page())
         check(metric("request_seconds_count", operation="PutObject") == 1, "and how long each took", page())
+        # Buckets that are not there: the registry is asked for users alone (which it does not answer: 2 s).
+        registry = next(d for d in lab.daemons if d.node == "registry").process
+        registry.send_signal(signal.SIGSTOP)
+        begun = time.monotonic()
+        got = [s3(None, "GET", f"/none{i}/key") for i in range(20)], s3(None, "PUT", "/none/key", body=BODY)
+        took = time.monotonic() - begun
+        begun = time.monotonic()
+        s3("ada", "GET", "/seen-none/key")
+        waited = time.monotonic() - begun
+        registry.send_signal(signal.SIGCONT)
+        check(got == ([404] * 20, 404) and took < 2 and waited > 1, "the registry is not asked for what strangers think up", (got, took, waited))
         rules = (b"<LifecycleConfiguration><Rule><ID>old ones</ID><Status>Enabled</Status><Filter><Prefix>k</Prefix></Filter>"
                  b"<Expiration><Days>1</Days></Expiration><AbortIncompleteMultipartUpload><DaysAfterInitiation>2</DaysAfterInitiation>"
                  b"</AbortIncompleteMultipartUpload></Rule></LifecycleConfiguration>")
@@ -61,6 +77,21 @@ def main():
         check(re.fullmatch(r'expiry-date="[a-z]{3}, \d\d [a-z]{3} \d{4} 00:00:00 gmt", rule-id="old%20ones"', got), "when an object expires, and by which rule", got)
         check(header("x-amz-abort-rule-id", "POST", "/seen/kept?uploads=") == "old%20ones" and not header("x-amz-expiration", "PUT", "/seen/other", body=b""),
               "when an upload is given up; what no rule names stays")
+        copied = header("x-amz-expiration", "PUT", "/seen/kopie", "-H", "x-amz-copy-source: /seen/key")
+        check("old%20ones" in copied, "a copy tells it, too", copied)
+        made = re.search("<UploadId>([0-9a-f]+)", text("ada", "POST", "/seen/known?uploads=")).group(1)
+        etag = header("etag", "PUT", f"/seen/known?partNumber=1&uploadId={made}", body=BODY)
+        whole = f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>".encode()
+        done = header("x-amz-expiration", "POST", f"/seen/known?uploadId={made}", body=whole)
+        check("old%20ones" in done, "and an upload that is complete", done)
+        location = re.search("<Location>(.*?)</", text("ada", "POST", f"/seen/known?uploadId={made}", body=whole))
+        check(location and location[1] == f"{base}/seen/known", "which tells where it is, also once more", location and location[1])
+        gone = b"".join(b"<Object><Key>%s</Key></Object>" % k for k in (b"kopie", b"known", b"never"))
+        gone = b"<Delete>" + gone + b"</Delete>"
+        digest = ["-H", "Content-MD5: " + base64.b64encode(hashlib.md5(gone).digest()).decode()]
+        check(s3("ada", "POST", "/seen?delete=", *digest, body=gone) == 200, "several are deleted at once")
+        got = text("eve", "POST", "/seen?delete=", *digest, body=gone)
+        check(got.count("<Code>AccessDenied</Code>") == 3, "which somebody else may not", got)
         check(s3("ada", "DELETE", "/seen/other") == 204, "the other one goes")
         ids = re.findall(r"<UploadId>([0-9a-f]+)</UploadId>", subprocess.run(
             ["curl", "-s", "--user", f"{keys['ada']['id']}:{keys['ada']['secret']}", "--aws-sigv4", "aws:amz:us-east-1:s3", "-H",
@@ -74,6 +105,8 @@ def main():
         got = until(lambda: (lambda r: r if ("ada", "s3.DeleteBucket", "seen", "ok") in r else None)(lines()), 5) or lines()
         check(("ada", "s3.CreateBucket", "seen", "ok") in got and ("ada", "s3.DeleteBucket", "seen", "ok") in got, "the audit log has what changed a bucket", got)
         check(("eve", "s3.GetObject", "seen/key", "denied") in got, "and who was denied what", got)
+        check({l[2] for l in got if l[0] == "eve" and l[1] == "s3.DeleteObject"} == {"seen/kopie", "seen/known", "seen/never"},
+              "each key of many is a line, as if it were deleted alone", got)
         check(not [l for l in got if not l[0]], "but no stranger", got)
         check(not [l for l in got if l[1] == "s3.PutObject"], "and no objects of a bucket that is no dataset's", got)
     finish()
