@@ -149,6 +149,17 @@ enum s3_error s3_body_expect(struct s3 *s3, uint64_t max)
 	return S3_OK;
 }
 
+void s3_body_choose(struct s3 *s3)
+{
+	struct s3_payload *body = &s3->body;
+
+	if (body->has_kind)
+		return;
+	body->has_kind = true;
+	body->kind = CHECKSUM_CRC64NVME;
+	body->kinds |= 1u << CHECKSUM_CRC64NVME;
+}
+
 static enum s3_error begin_sealing(struct s3 *s3)
 {
 	int rc = upload_sealer(s3->body.upload, &s3->body.sealer, s3->body.sealed_key);

@@ -117,15 +117,18 @@ static enum s3_error compose_meta(struct s3 *s3, const struct s3_source *source,
 
 /* ---- the bytes ---- */
 
-/* Which checksum the copy gets: the one that is asked for, else the source's. */
+/* Which checksum the copy gets: the one that is asked for, else the source's, else the common one (a part: none). */
 static enum s3_error choose_kind(struct s3 *s3, const json_t *old)
 {
 	const char *asked = s3_header(s3, "x-amz-checksum-algorithm");
 	struct s3_checksum_text has = s3_meta_checksum_text(old);
 	const char *name = asked ? asked : has.algorithm;
 
-	if (!*name)
+	if (!*name) {
+		if (s3->op->op == S3_OP_CopyObject)
+			s3_body_choose(s3);
 		return S3_OK;
+	}
 	if (!checksum_by_name(&s3->body.kind, name))
 		return s3_fault(&s3->fault, S3_INVALID_REQUEST, "Checksum algorithm provided is unsupported.");
 	s3->body.has_kind = true;
