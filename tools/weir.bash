@@ -21,6 +21,10 @@ _weir() {
 	--result) COMPREPLY=($(compgen -W "ok denied failed" -- "$cur")); return ;;
 	-c | --config | --token-file | --ready | --client-ca | --dir | --ca | --trace) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	--preset) COMPREPLY=($(compgen -W "ultrafast superfast veryfast faster fast medium slow slower veryslow" -- "$cur")); return ;;
+	--acl) COMPREPLY=($(compgen -W "private public-read public-read-write authenticated-read" -- "$cur")); return ;;
+	--versioning) COMPREPLY=($(compgen -W "enabled suspended" -- "$cur")); return ;;
+	--encrypt | --browse) COMPREPLY=($(compgen -W "yes no" -- "$cur")); return ;;
+	--policy) COMPREPLY=($(compgen -W "none" -- "$cur") $(compgen -f -- "$cur")); return ;;
 	--rights) COMPREPLY=($(compgen -W "r rl rw rwl rwdl rwdla" -- "$cur")); return ;;
 	esac
 	case $cmd in
@@ -74,8 +78,28 @@ _weir() {
 			[[ $cur != -* ]] && words+=" $(weir dataset list --json 2>/dev/null | sed -n 's/^ *"name": "\(.*\)",$/\1/p')" ;;
 		esac ;;
 	group) words="add set remove list --role --from --own-name --grant --no-grants -c --json --help" ;;
-	bucket) words="list show set add --public --quota --objects --owner --policy --acl --versioning --encrypt --browse -c --json --help" ;;
-	user) words="add key rotate revoke disable enable rm groups password quota list -c --rights --bucket --prefix --scope --expires --keep --note --profile --objects --stdin --none --json --help" ;;
+	bucket)
+		case ${COMP_WORDS[2]} in
+		add) words="--owner --acl" ;;
+		set) words="--public --quota --objects --owner --policy --acl --versioning --encrypt --browse" ;;
+		list | show) words="" ;;
+		*) words="list show set add" ;;
+		esac
+		words+=" -c --json --help"
+		case $prev in show | set)
+			[[ $cur != -* ]] && words+=" $(weir bucket list --json 2>/dev/null | sed -n 's/^ *"name": "\(.*\)",*$/\1/p')" ;;
+		esac ;;
+	user)
+		case ${COMP_WORDS[2]} in
+		key) words="add list rotate revoke disable enable --rights --bucket --prefix --scope --expires --keep --note --profile" ;;
+		add) words="--rights --bucket --prefix" ;;
+		quota) words="--objects none" ;;
+		password) words="--stdin --none" ;;
+		groups) words="--none" ;;
+		list | disable | enable | rm) words="" ;;
+		*) words="add key disable enable rm groups password quota list" ;;
+		esac
+		words+=" -c --json --help" ;;
 	token) words="-c --rights --bucket --prefix --ttl --json --help" ;;
 	tunnel)
 		case ${COMP_WORDS[2]} in
