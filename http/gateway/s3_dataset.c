@@ -396,7 +396,9 @@ static enum http_next begin(struct s3_dataset *d, struct s3_asked *a)
 	int rc = 0;
 
 	d->who = a->key.scope;
-	if (a->sig.kind == SIGV4_NONE && access_identify(d->req, d->gw->users, &d->who))
+	/* A session's cookie is the console's: browsers send it with what other pages ask, and no client of S3 has one. What is
+	 * carried to endpoints never takes it either. */
+	if (a->sig.kind == SIGV4_NONE && (access_is_cookie(d->req) || access_identify(d->req, d->gw->users, &d->who)))
 		memset(&d->who, 0, sizeof(d->who)); /* a stranger */
 	if (!d->who.user[0])
 		return reply(d, S3_ACCESS_DENIED);

@@ -52,6 +52,14 @@ with S3() as lab:
     check(code(lab.client(None).put_object, Bucket="sales", Key="c.csv", Body=GOOD) == "AccessDenied", "nor a stranger")
     check(code(lab.client("ann", url=lab.direct).put_object, Bucket="sales", Key="c.csv", Body=BAD) == "AccessDenied", "an endpoint takes none")
 
+    # ---- a session's cookie, which a browser sends for any page, changes nothing
+    forged = ["-H", f"Cookie: weir={lab.token['ann']}", "-H", "Origin: http://evil.s3.test", "-H", "Content-Type: text/plain"]
+    got = [lab.curl(None, f"{lab.url}/sales?delete", *forged, "-X", "POST", "-d", "<Delete><Object><Key>a.csv</Key></Object></Delete>"),
+           lab.curl(None, f"{lab.url}/sales/a.csv", *forged, "-X", "DELETE"),
+           lab.curl(None, f"{lab.url}/sales/a.csv", *forged, "-X", "PUT", "-d", "id,hue\n1,red\n")]
+    check(all(g.startswith("403") and "AccessDenied" in g for g in got), "changes by cookie are refused", got)
+    check(s3.get_object(Bucket="sales", Key="a.csv")["Body"].read() == GOOD, "and change nothing")
+
     # ---- chunks with trailers, other clients
     chunks = lab.work / "chunks"
     crc = b64(zlib.crc32(GOOD).to_bytes(4, "big"))
