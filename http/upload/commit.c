@@ -97,10 +97,9 @@ static int conditions(const struct commit *c)
 	/* An earlier try of ours held them when it claimed the file; it may have replaced it since. */
 	if (!strcmp(text_of(json_object_get(c->old, "pending"), "upload"), up->id))
 		return 0;
-	if (up->if_none_match && c->version && *c->file_etag &&
-	    (!strcmp(up->if_none_match, "*") || strstr(up->if_none_match, c->file_etag)))
+	if (up->if_none_match && c->version && objects_etag_named(up->if_none_match, c->file_etag))
 		return -ECANCELED;
-	if (match && (!c->version || !*c->file_etag || (strcmp(match, "*") && !strstr(match, c->file_etag))))
+	if (match && (!c->version || !objects_etag_named(match, c->file_etag)))
 		return -ECANCELED;
 	return 0;
 }

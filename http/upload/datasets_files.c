@@ -387,9 +387,9 @@ int datasets_condition(struct uploads *u, const char *dataset, const char *file,
 
 	if (rc)
 		return -EAGAIN;
-	if (none && *etag && (!strcmp(none, "*") || strstr(none, etag)))
+	if (none && objects_etag_named(none, etag))
 		return -ECANCELED;
-	if (match && (!*etag || (strcmp(match, "*") && !strstr(match, etag))))
+	if (match && !objects_etag_named(match, etag))
 		return -ECANCELED;
 	return 0;
 }

@@ -302,6 +302,17 @@ int objects_list(struct uploads *u, const char *bucket, const char *prefix, cons
 	return rc;
 }
 
+bool objects_etag_named(const char *list, const char *etag)
+{
+	size_t len = strlen(etag);
+	char s3[84];
+
+	if (len < 2 || len >= 80)
+		return false;
+	snprintf(s3, sizeof(s3), "%.*s-0\"", (int)len - 1, etag);
+	return !strcmp(list, "*") || strstr(list, etag) || strstr(list, s3);
+}
+
 /* ---- writing ---- */
 
 static int put(struct uploads *u, const struct object_at *at, struct exchange *x, const char *if_match, char *etag,

@@ -27,6 +27,9 @@ int objects_get_json(struct uploads *u, const struct object_at *at, json_t **out
 int objects_get_file(struct uploads *u, const struct object_at *at, int fd, uint64_t *size, char etag[80]);
 /* Only its ETag; "" and 0 when there is none. */
 int objects_head(struct uploads *u, const struct object_at *at, char etag[80]);
+/* Does If-Match or If-None-Match name this ETag (with its quotes; "": there is no file, nothing does)? "*" does, and what S3 calls the
+ * file: "-0" more, as it is no MD5. */
+bool objects_etag_named(const char *list, const char *etag);
 
 /* Bytes [0, len) of a file. if_match: an ETag; "": there must be none (If-None-Match: *); NULL: whatever is there.
  * etag (may be NULL): of what was written; sha256 (may be NULL) likewise, 65 bytes. */

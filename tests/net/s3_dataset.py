@@ -48,6 +48,14 @@ with S3() as lab:
     check(code(s3.put_object, Bucket="sales", Key=".weir/x", Body=GOOD) == "InvalidArgument", "a name that datasets keep")
     check(code(s3.put_object, Bucket="sales", Key="a.csv", Body=GOOD, IfNoneMatch="*") in ("PreconditionFailed", "ParamValidationError")
           or "IfNoneMatch" in code(s3.put_object, Bucket="sales", Key="a.csv", Body=GOOD, IfNoneMatch="*"), "conditions hold")
+    good, tag = lab.work / "good.csv", s3.head_object(Bucket="sales", Key="a.csv")["ETag"]
+    good.write_bytes(GOOD + b"1000,blue\n")
+    over = lambda t, *more: lab.curl("ann", f"{lab.url}/sales/a.csv", *(more or ("-X", "PUT", "-T", good)), "-H", f"If-Match: {t}")[:3]
+    other = tag[:5] + ("1" if tag[5] == "0" else "0") + tag[6:]
+    got = [over(other), over(tag), over(tag), over(tag, "-X", "DELETE")]
+    check(tag.endswith('-0"') and got == ["412", "200", "412", "412"], "by the ETag that HEAD has told", (tag, got))
+    tag = s3.head_object(Bucket="sales", Key="a.csv")["ETag"]
+    check(over(tag, "-X", "DELETE") == "204" and code(s3.put_object, Bucket="sales", Key="a.csv", Body=GOOD) == "ok", "deletes, too", tag)
     check(code(lab.client("bob").put_object, Bucket="sales", Key="c.csv", Body=GOOD) == "AccessDenied", "who may only read may not put")
     check(code(lab.client(None).put_object, Bucket="sales", Key="c.csv", Body=GOOD) == "AccessDenied", "nor a stranger")
     check(code(lab.client("ann", url=lab.direct).put_object, Bucket="sales", Key="c.csv", Body=BAD) == "AccessDenied", "an endpoint takes none")
