@@ -175,6 +175,7 @@ unit_lib      :=
 unit_lib      += test_target test_token test_token_cache test_tunnels
 unit_lib      += test_policy
 unit_lib      += test_load test_orca
+unit_lib      += test_media_type
 unit_lib      += test_httpc test_httpd test_httpd_apart test_httpd_text test_inside
 unit_lib      += test_addr test_audit test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
 

@@ -5,6 +5,7 @@
 #include "lib/media_type.h"
 
 #include <string.h>
+#include <strings.h>
 
 /* A playlist is asked for again before a viewer would notice that it changed; 304 is the usual answer then. */
 #define PLAYLIST { "private, max-age=2, must-revalidate", "public, max-age=2, must-revalidate" }
@@ -54,6 +55,38 @@ const struct media_type *media_type_of(const char *key)
 			return is_fixed(key) ? &types[i].fixed : &types[i].plain;
 	}
 	return &other;
+}
+
+/* Of a family any is inert but those that are XML by their name (image/svg+xml, audio/x+xml: WHATWG MIME Sniffing, "XML MIME type"). */
+static bool is_inert_family(const char *type, size_t len)
+{
+	static const char *const families[] = { "audio/", "video/", "font/" };
+	bool found = false;
+
+	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
+		found = found || !strncasecmp(type, families[i], strlen(families[i]));
+	for (size_t i = 0; found && i + 3 <= len; i++)
+		found = strncasecmp(type + i, "xml", 3) != 0;
+	return found;
+}
+
+/* PDF: viewers of browsers run its scripts apart from the page's origin, and show nothing at all within a sandbox. */
+bool media_type_is_inert(const char *type)
+{
+	static const char *const names[] = { "application/octet-stream", "binary/octet-stream", "application/json",
+					     "application/pdf",		 "text/plain",		"text/csv",
+					     "image/png",		 "image/jpeg",		"image/gif",
+					     "image/webp",		 "image/avif",		"image/bmp",
+					     "image/tiff" };
+	size_t len = strcspn(type, "; \t");
+
+	/* "text/plain, text/html" and `text/plain;a="b",text/html`: browsers take the last of several. */
+	if (strchr(type, ','))
+		return false;
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (len == strlen(names[i]) && !strncasecmp(type, names[i], len))
+			return true;
+	return is_inert_family(type, len);
 }
 
 void media_cors_add(struct http_req *req)

@@ -21,6 +21,10 @@ struct media_type {
  * makes it) and has one of the types of media. */
 const struct media_type *media_type_of(const char *key);
 
+/* Of any Content-Type that somebody may have chosen: does no browser run what stands in it, or show it as a document that could hold a
+ * script? Such types alone may come without MEDIA_TYPE_SANDBOX from a host that has pages of its own; what is not known is not inert. */
+bool media_type_is_inert(const char *type);
+
 /* Reading from pages of any origin (Fetch standard, CORS): without credentials, so that it gives what a token in the address
  * or a public bucket gives anyway. */
 #define MEDIA_CORS_EXPOSE "Content-Length, Content-Range, Accept-Ranges, ETag, X-Weir-Sha256"

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "http/s3/range.h"
 #include "http/store/s3_ops.h"
@@ -112,12 +111,6 @@ static void add_content_range(struct s3 *s3, const struct name_entry *entry, con
 	http_add_header(s3->req, "Content-Range", text);
 }
 
-/* A browser would run what stands in it; on the host of gateways that would be theirs, too. */
-static bool is_markup(const char *type)
-{
-	return strcasestr(type, "html") || strcasestr(type, "xml") || strcasestr(type, "svg");
-}
-
 static enum s3_error serve(struct s3 *s3, const struct name_entry *entry, const json_t *meta)
 {
 	struct s3_conditions asked = { s3_header(s3, "If-Match"), s3_header(s3, "If-None-Match"),
@@ -143,7 +136,8 @@ static enum s3_error serve(struct s3 *s3, const struct name_entry *entry, const 
 	piece.type = s3_meta_answer(s3, entry, meta, piece.status == 200);
 	if (entry->current || !s3->version)
 		s3_add_expiration(s3, entry, meta);
-	if (is_markup(piece.type) && !s3->target.virtual_host)
+	/* By path the host is the gateways', whose console a script of an object would be part of. */
+	if (!s3->target.virtual_host && !media_type_is_inert(piece.type))
 		http_add_header(s3->req, "Content-Security-Policy", MEDIA_TYPE_SANDBOX);
 	atomic_fetch_add(&s3->ep->counts.gets, 1);
 	return s3_send(s3, entry, meta, &piece);

@@ -49,6 +49,30 @@ with Copies(endpoints=2) as lab:
     hosted = lab.client("ann", url=lab.hosted, style="virtual")
     check(hosted.get_object(Bucket="first", Key="a/b c+d%")["Body"].read() == body, "virtual-host style")
 
+    # ---- by path an object comes from the console's own host: what a browser might run is told to stand in a sandbox
+    def sandboxed(kind, **more):
+        s3.put_object(Bucket="first", Key="page", Body=b"<html xmlns='http://www.w3.org/1999/xhtml'><script/></html>", ContentType=kind)
+        found = set()
+        for one, at in (s3, ""), (hosted, "hosted "), (lab.client("ann", url=lab.direct), "direct "):
+            for op in ("get_object",) if more else ("get_object", "head_object"):
+                h = getattr(one, op)(Bucket="first", Key="page", **more)["ResponseMetadata"]["HTTPHeaders"]
+                found.add((at + str("sandbox" in h.get("content-security-policy", "")), h.get("x-content-type-options")))
+        return found
+
+    open_ = {("False", "nosniff"), ("hosted False", "nosniff"), ("direct False", "nosniff")}
+    shut = {("True", "nosniff"), ("hosted False", "nosniff"), ("direct True", "nosniff")}
+    for kind in "text/html", "text/xsl", "multipart/x-mixed-replace;boundary=b", "image/svg+xml", "message/rfc822", "text/plain, text/html", "x/y":
+        got = sandboxed(kind)
+        check(got == shut, f"{kind} stands in a sandbox by path, in no other by its own host", got)
+    for kind in "image/png", "text/plain; charset=utf-8", "text/csv", "application/octet-stream", "video/mp4":
+        got = sandboxed(kind)
+        check(got == open_, f"{kind} needs none", got)
+    for kind in "text/xsl", "multipart/x-mixed-replace;boundary=b":
+        got = sandboxed("text/plain", ResponseContentType=kind, ResponseContentDisposition="inline")
+        check(got == shut, f"nor does a link that calls it {kind} go around that", got)
+    got = sandboxed("text/xsl", ResponseContentType="text/plain")
+    check(got == open_, "what counts is what is told", got)
+
     # ---- strangers
     before = carried(lab)["carried"]
     check(code(lab.client("ann", secret="x" * 40).list_buckets) == "SignatureDoesNotMatch", "a wrong secret")
