@@ -107,6 +107,9 @@ static enum s3_error check_rest(struct s3 *s3)
 		return s3_fault(&s3->fault, S3_INVALID_ENCRYPTION, NULL);
 	if (s3->version && !*s3->version)
 		return s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "Version id cannot be the empty string");
+	/* A version that nothing would be done with must not be one that rights are told by. */
+	if (s3->version && s3->op->action && !s3->op->action_version)
+		return s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "This operation does not accept a version-id.");
 	return S3_OK;
 }
 
@@ -120,7 +123,7 @@ static enum s3_error make_ready(struct s3 *s3)
 		return s3->who.user[0] ? s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "%s is not implemented here.", s3->op->name)
 				       : s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL);
 	if (!s3->handler->asks && s3->op->action)
-		error = s3_may(s3, NULL, s3->bucket, s3->key);
+		error = s3_may(s3, NULL, s3->bucket, s3->key, s3->version);
 	if (!error)
 		error = check_rest(s3);
 	if (!error)

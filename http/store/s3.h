@@ -110,9 +110,10 @@ struct s3 {
 
 /* ---- s3_auth.c: S3_OK, or the error with s3->fault, or s3_refused() answered (S3_INTERNAL, answered) ---- */
 enum s3_error s3_identify(struct s3 *s3);
-/* May the sender do the operation on this bucket and key (NULL: what the target names)? action NULL: the operation's. */
-enum s3_error s3_may(struct s3 *s3, const char *action, const char *bucket, const char *key);
-/* The same for an object whose own ACL is known (meta of its entry). */
+/* May the sender do the operation on this bucket and key (NULL: what the target names)? action NULL: the operation's. version:
+ * the one that is used (s3:VersionId of policies), NULL: none is named; s3->version is the target's alone. */
+enum s3_error s3_may(struct s3 *s3, const char *action, const char *bucket, const char *key, const char *version);
+/* The same for the target when its own ACL is known (meta of its entry). */
 enum s3_error s3_may_object(struct s3 *s3, const char *action, const char *bucket, const char *key, const char *acl);
 bool s3_is_https(const struct s3 *s3); /* as the client came */
 /* The bucket's record, also when it came a moment ago: waits for the registry, but for strangers. NULL: there is none. On a

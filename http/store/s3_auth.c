@@ -105,7 +105,8 @@ static void fill_source(const struct s3 *s3, struct policy_ask *ask)
 	ask->https = s3_is_https(s3);
 }
 
-static void fill_ask(const struct s3 *s3, struct policy_ask *ask, const char *action)
+/* version: of the object that is asked about, which need not be the query's. */
+static void fill_ask(const struct s3 *s3, struct policy_ask *ask, const char *action, const char *version)
 {
 	ask->action = action ? action : s3_operation_action(s3->op, &s3->target);
 	ask->known = true;
@@ -119,7 +120,7 @@ static void fill_ask(const struct s3 *s3, struct policy_ask *ask, const char *ac
 	ask->referer = s3_header(s3, "Referer");
 	ask->delimiter = s3_query(s3, "delimiter");
 	ask->max_keys = s3_query(s3, "max-keys");
-	ask->version_id = s3->version;
+	ask->version_id = version;
 	ask->acl = s3_header(s3, "x-amz-acl");
 	ask->encryption = s3_header(s3, "x-amz-server-side-encryption");
 }
@@ -157,11 +158,11 @@ static const char *key_of(const struct s3 *s3, const char *key)
 	return s3->op->level == S3_BUCKET ? s3_query(s3, "prefix") : NULL;
 }
 
-enum s3_error s3_may(struct s3 *s3, const char *action, const char *bucket, const char *key)
+enum s3_error s3_may(struct s3 *s3, const char *action, const char *bucket, const char *key, const char *version)
 {
 	struct policy_ask ask = { .bucket = bucket && *bucket ? bucket : NULL, .key = key_of(s3, key) };
 
-	fill_ask(s3, &ask, action);
+	fill_ask(s3, &ask, action, version);
 	return may(s3, &ask);
 }
 
@@ -170,7 +171,7 @@ enum s3_error s3_may_object(struct s3 *s3, const char *action, const char *bucke
 	struct policy_ask ask = { .bucket = bucket, .key = key };
 
 	ask.object_known = acl && !acl_parse(acl, &ask.object);
-	fill_ask(s3, &ask, action);
+	fill_ask(s3, &ask, action, s3->version);
 	return may(s3, &ask);
 }
 

@@ -41,7 +41,7 @@ enum s3_error s3_source_find(struct s3 *s3, struct s3_source *out)
 		return s3_fault(&s3->fault, S3_NO_SUCH_BUCKET, NULL);
 	out->versioned = config->versioning != VERSIONING_OFF;
 	bucket_put(config);
-	error = s3_may(s3, version ? "s3:GetObjectVersion" : "s3:GetObject", out->bucket, out->key);
+	error = s3_may(s3, version ? "s3:GetObjectVersion" : "s3:GetObject", out->bucket, out->key, version);
 	if (!error)
 		error = s3_find(s3, out->bucket, out->key, version, &out->entry);
 	if (error == S3_METHOD_NOT_ALLOWED)

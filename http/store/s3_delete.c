@@ -64,7 +64,7 @@ static enum s3_error delete_item(struct s3 *s3, const struct s3_delete *item, st
 
 	if (!names_key_valid(item->key))
 		return s3_fault(&s3->fault, S3_KEY_TOO_LONG, NULL);
-	error = s3_may(s3, version ? "s3:DeleteObjectVersion" : "s3:DeleteObject", s3->bucket, item->key);
+	error = s3_may(s3, version ? "s3:DeleteObjectVersion" : "s3:DeleteObject", s3->bucket, item->key, version);
 	return error ? error : delete(s3, item->key, version, item->etag[0] ? item->etag : NULL, gone);
 }
 

@@ -24,7 +24,7 @@ static bool version_text_valid(const char *version)
 /* Who may not list is not told whether it is there (as Amazon). */
 static enum s3_error not_there(struct s3 *s3, const char *bucket, enum s3_error missing)
 {
-	if (s3_may(s3, "s3:ListBucket", bucket, NULL))
+	if (s3_may(s3, "s3:ListBucket", bucket, NULL, NULL))
 		return s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL);
 	return s3_fault(&s3->fault, missing, NULL);
 }
@@ -181,7 +181,7 @@ static bool has_override(const struct s3 *s3)
 enum s3_error s3_get_begin(struct s3 *s3)
 {
 	/* The object's own ACL may allow what nothing else does: that is seen when it was found. */
-	s3->denied = s3_may(s3, NULL, s3->bucket, s3->key) != S3_OK;
+	s3->denied = s3_may(s3, NULL, s3->bucket, s3->key, s3->version) != S3_OK;
 	if (has_override(s3) && s3->sig.kind == SIGV4_NONE && !s3->who.user[0])
 		return s3_fault(&s3->fault, S3_INVALID_REQUEST,
 				"Request specific response headers cannot be used for anonymous GET requests.");
