@@ -61,6 +61,11 @@ static enum s3_error error_of(struct s3_dataset *d, int rc)
 		return s3_fault(&d->fault, S3_INVALID_ARGUMENT,
 				"A dataset's file has 1 to 240 bytes of UTF-8 without control characters, no empty, . or .. between slashes, "
 				"does not begin with .weir/ or derived/, and has no folder keys or versions within.");
+	case -ENOTSUP:
+		return s3_fault(&d->fault, S3_NOT_IMPLEMENTED,
+				"%s is a dataset, whose files have no versions of their own to delete; nothing was deleted. Without a version "
+				"id the file is deleted, with what was made of it.",
+				d->target.bucket);
 	case -EFBIG:
 		return s3_fault(&d->fault, S3_ENTITY_TOO_LARGE, "The dataset takes files of at most %llu bytes.", (unsigned long long)d->max);
 	case -EMSGSIZE:
@@ -202,9 +207,14 @@ static enum http_next put_end(struct s3_dataset *d)
 
 /* ---- DeleteObject, DeleteObjects ---- */
 
-static int delete_one(struct s3_dataset *d, const char *key, const char *if_match)
+/* version NULL: none said. */
+static int delete_one(struct s3_dataset *d, const char *key, const char *version, const char *if_match)
 {
-	int rc = uploads_file_may(d->gw->uploads, d->req, &d->who, RIGHT_DELETE, d->target.bucket, key, NULL);
+	int rc;
+
+	if (version && strcmp(version, "null"))
+		return -ENOTSUP;
+	rc = uploads_file_may(d->gw->uploads, d->req, &d->who, RIGHT_DELETE, d->target.bucket, key, NULL);
 
 	if (!rc)
 		rc = uploads_file_delete(d->gw->uploads, d->req, &d->who, d->target.bucket, key, if_match);
@@ -215,7 +225,7 @@ static int delete_one(struct s3_dataset *d, const char *key, const char *if_matc
 
 static void reply_deleted(struct s3_dataset *d)
 {
-	int rc = delete_one(d, d->target.key, http_header(d->req, "If-Match"));
+	int rc = delete_one(d, d->target.key, s3_target_query(&d->target, "versionId"), http_header(d->req, "If-Match"));
 
 	if (rc) {
 		reply(d, error_of(d, rc));
@@ -239,15 +249,16 @@ static void reply_deleted_many(struct s3_dataset *d)
 	}
 	s3_out_delete_begin(&xml);
 	for (size_t i = 0; i < list.n; i++) {
-		int rc = delete_one(d, list.items[i].key, *list.items[i].etag ? list.items[i].etag : NULL);
+		const struct s3_delete *item = &list.items[i];
+		int rc = delete_one(d, item->key, *item->version ? item->version : NULL, *item->etag ? item->etag : NULL);
 
 		d->fault.error = S3_OK;
 		error = rc ? error_of(d, rc) : S3_OK;
 		if (rc)
-			s3_out_delete_error(&xml, list.items[i].key, list.items[i].version, s3_error_code(error),
+			s3_out_delete_error(&xml, item->key, item->version, s3_error_code(error),
 					    d->fault.error ? d->fault.message : s3_error_message(error));
 		else if (!list.quiet)
-			s3_out_deleted(&xml, list.items[i].key, list.items[i].version, false, NULL);
+			s3_out_deleted(&xml, item->key, item->version, false, NULL);
 	}
 	text = s3_out_delete_end(&xml, &len);
 	s3_deletes_free(&list);

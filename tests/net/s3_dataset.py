@@ -111,6 +111,16 @@ with S3() as lab:
     check(lab.get("ann", "/_/datasets/sales/files/p.csv").status == 404, "with what was made of it")
     gone = s3.delete_objects(Bucket="sales", Delete={"Objects": [{"Key": "a.csv"}, {"Key": "none.csv"}]})
     check([d["Key"] for d in gone.get("Deleted", [])] == ["a.csv", "none.csv"], "several", gone)
+    s3.put_object(Bucket="sales", Key="v.csv", Body=GOOD)
+    old = "0123456789abcdef" * 2
+    check(code(s3.delete_object, Bucket="sales", Key="v.csv", VersionId=old) == "NotImplemented", "a version is not deleted")
+    gone = s3.delete_objects(Bucket="sales", Delete={"Objects": [{"Key": "v.csv", "VersionId": old}, {"Key": "none.csv"}]})
+    check([e["Code"] for e in gone.get("Errors", [])] == ["NotImplemented"] and [d["Key"] for d in gone.get("Deleted", [])] == ["none.csv"],
+          "nor among several", gone)
+    check(s3.get_object(Bucket="sales", Key="v.csv")["Body"].read() == GOOD and lab.get("ann", "/_/datasets/sales/files/v.csv").status == 200,
+          "and the file stays, with what was made of it")
+    gone = s3.delete_objects(Bucket="sales", Delete={"Objects": [{"Key": "v.csv", "VersionId": "null"}]})
+    check(not gone.get("Errors") and code(s3.head_object, Bucket="sales", Key="v.csv") == "404", "the version null is the file", gone)
     check(code(lab.client("bob").delete_object, Bucket="sales", Key="big.csv") == "AccessDenied", "who may only read deletes none")
     check([o["Key"] for o in s3.list_objects_v2(Bucket="sales", Delimiter="/").get("Contents", [])] == ["big.csv"], "what is left is listed")
 finish()
