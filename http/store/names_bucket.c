@@ -242,11 +242,12 @@ struct gather {
 	uint64_t seen[NAMES_BATCH_MAX];
 	unsigned int n;
 	size_t bytes;
-	bool full;
+	bool full, meta, fetched;
 };
 
 /* At most one write of a key in a batch: its condition is evaluated against what is on disk. Those
- * that depend on more are a batch of their own. */
+ * that depend on more are a batch of their own. A new meta is written with the holders that are on
+ * disk, so what changes these (of a version: its key is not known here) waits for another batch. */
 static bool fits(const struct write *w, const void *arg)
 {
 	struct gather *g = (struct gather *)arg;
@@ -256,6 +257,8 @@ static bool fits(const struct write *w, const void *arg)
 		g->full = true; /* what follows waits, too */
 		return false;
 	}
+	if ((w->kind == WRITE_META && g->fetched) || (w->kind == WRITE_FETCHED && g->meta))
+		return false;
 	if (w->kind < WRITE_OPEN) {
 		h = hash64(w->entry.key, strlen(w->entry.key),
 			   w->kind == WRITE_PART ? w->entry.part : 0);
@@ -272,6 +275,8 @@ static bool fits(const struct write *w, const void *arg)
 	}
 	g->seen[g->n++] = h;
 	g->full = write_alone(w);
+	g->meta |= w->kind == WRITE_META;
+	g->fetched |= w->kind == WRITE_FETCHED;
 	return true;
 }
 

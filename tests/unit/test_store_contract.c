@@ -485,6 +485,55 @@ static void greatest_entries(void **state)
 	assert_true(pages > 1);
 }
 
+static _Atomic int writes_done;
+
+static void write_done(struct write *w)
+{
+	assert_int_equal(w->rc, 0);
+	write_free(w);
+	writes_done++;
+}
+
+/* Another node has the data now, and the tags change, both in the same moment: both are kept. */
+static void fetched_and_meta(void **state)
+{
+	const char *ideal[] = { "n9" };
+	struct names_how how = { .nideal = 1, .ideal = ideal };
+	struct bucket *b = bucket_find(n, bucket);
+	struct write *fetched = write_new(WRITE_FETCHED), *meta = write_new(WRITE_META);
+	struct name_entry got;
+	bool replaced;
+	char v[33];
+
+	(void)state;
+	assert_int_equal(e->put(n, bucket, entry_of("cat", v), &how, &replaced), 0);
+	assert_int_equal(e->get(n, bucket, "cat", NULL, &got), 0);
+	fetched->done.kind = NAMES_OP_FETCHED;
+	strcpy(fetched->done.node, "n9");
+	fetched->done.holds = true;
+	fetched->done.nseqs = 1;
+	fetched->done.seqs[0] = got.seq;
+	strcpy(fetched->done.entry.version, v);
+	strcpy(meta->entry.key, "cat");
+	version_random(meta->entry.version);
+	meta->entry.meta_len = (unsigned int)sprintf(meta->entry.meta, "{\"tag\":1}");
+	fetched->complete = meta->complete = write_done;
+	pthread_mutex_lock(&n->lock);
+	b->not_before = INT64_MAX; /* both wait in the queue */
+	pthread_mutex_unlock(&n->lock);
+	bucket_enqueue(n, b, fetched);
+	bucket_enqueue(n, b, meta);
+	pthread_mutex_lock(&n->lock);
+	b->not_before = 0;
+	bucket_schedule_locked(n, b);
+	pthread_mutex_unlock(&n->lock);
+	wait_until(5, writes_done == 2);
+	assert_int_equal(e->get(n, bucket, "cat", NULL, &got), 0);
+	assert_string_equal(got.meta, "{\"tag\":1}");
+	assert_int_equal(got.nholders, 2);
+	assert_string_equal(got.holders[1], "n9");
+}
+
 /* ---- uploads ---- */
 
 static void upload_new(const char *key, char id[33])
@@ -808,6 +857,7 @@ int main(void)
 		CONTRACT(fresh),
 		cmocka_unit_test_setup(closed_buckets, fresh),
 		cmocka_unit_test_setup(many_parts_dropped, fresh),
+		cmocka_unit_test_setup(fetched_and_meta, fresh),
 	};
 	const struct CMUnitTest two[] = { CONTRACT(fresh) };
 	const struct CMUnitTest asked[] = { CONTRACT(fresh_asked) };
