@@ -105,7 +105,8 @@ static int check_named(struct names_txn *t, void *arg)
 		if (names_row_data(t, meta.id, hex, &space, entry) == -ENOENT)
 			finding(f, "unnamed", hex, "its data are whole (bucket %s, %llu bytes), and no name "
 				"stands for it: left by an upload that was not acknowledged, or its removal has "
-				"not come yet. The scrubber removes it when its key has another version.",
+				"not come yet, or written after the backup of the names that is in use. The scrubber removes "
+				"it when its key has a newer version.",
 				v->bucket, (unsigned long long)v->size);
 	}
 	free(entry);

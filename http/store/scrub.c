@@ -11,12 +11,15 @@
 
 #include "http/store/repair.h"
 #include "http/store/scrub.h"
+#include "lib/bucket.h"
 #include "lib/log.h"
+#include "lib/token.h"
 
 #define SCRUB_FIRST_S 20	  /* after the start: what was missed while away */
 #define SCRUB_PAUSE_S 3600	  /* between rounds */
 #define SCRUB_RATE    (16u << 20) /* bytes a second: 1.4 TB a day, a small part of a disk */
 #define ORPHAN_AGE_S  3600	  /* younger ones may belong to an upload under way */
+#define CLOCKS_S      300	  /* how far the clocks of two endpoints may be apart */
 
 struct scrub {
 	struct endpoint *ep;
@@ -76,6 +79,24 @@ static int collect(void *arg, const struct version *v)
 	return 0;
 }
 
+bool scrub_replaced(const struct manifest *m, int64_t stored, const struct name_entry *entry)
+{
+	char hex[VERSION_STRLEN];
+
+	version_format(&m->version, hex);
+	return strcmp(entry->version, hex) && entry->null_version &&
+	       m->created + CLOCKS_S < entry->modified && stored + CLOCKS_S < entry->modified;
+}
+
+static bool keeps_versions(struct endpoint *ep, const char *name)
+{
+	const struct bucket *b = users_bucket(ep->users, name);
+	bool keeps = b && b->versioning != VERSIONING_OFF;
+
+	bucket_put(b);
+	return keeps;
+}
+
 /* Is the version another one than its name's, and not just being written? */
 static void check_name(struct scrub *s, const struct manifest *m)
 {
@@ -95,13 +116,14 @@ static void check_name(struct scrub *s, const struct manifest *m)
 	rc = names_find(s->ep->names, m->bucket, hex, entry);
 	if (rc == -ENOENT || rc == -ENOSYS)
 		rc = names_get(s->ep->names, m->bucket, m->key, entry);
-	if (!rc && strcmp(entry->version, hex)) {
+	if (!rc && scrub_replaced(m, stored, entry) && !keeps_versions(s->ep, m->bucket)) {
 		log_info("scrub: version %s was replaced; removing it", hex);
 		chunks_forget(s->ep->chunks, &m->version);
 		held_drop(s->ep->held, &m->version);
 		atomic_fetch_add(&s->ep->counts.orphans, 1);
-	} else if (rc == -ENOENT) {
-		/* Kept: a name that is not there is no proof, its index may have been lost. */
+	} else if (rc == -ENOENT || (!rc && strcmp(entry->version, hex))) {
+		/* Kept: neither a name that is not there nor an older one is a proof. The index may have
+		 * been lost, or be a backup of before this version was written. */
 		pthread_mutex_lock(&s->lock);
 		s->orphans++;
 		pthread_mutex_unlock(&s->lock);
