@@ -72,7 +72,7 @@ struct bucket *bucket_compile(const char *name, const json_t *value, int64_t rev
 int bucket_edit_create(struct registry *reg, const char *name, const char *owner, enum canned_acl acl);
 /* Only what is told about the bucket; -EBUSY: a dataset's (datasets/NAME). */
 int bucket_edit_remove(struct registry *reg, const char *name);
-/* text NULL: the part is taken away (0 also when it was not there). */
+/* text NULL: the part is taken away (0 also when it was not there). A dataset's bucket keeps no versions: -EINVAL. */
 int bucket_edit_part(struct registry *reg, const char *name, enum bucket_part part, const char *text, char err[256]);
 int bucket_edit_quota(struct registry *reg, const char *name, const struct bucket_quota *quota);
 int bucket_edit_public(struct registry *reg, const char *name, bool is_public);

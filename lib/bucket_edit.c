@@ -19,7 +19,7 @@ struct change {
 	const char *text; /* NULL: taken away */
 	const struct bucket_quota *quota;
 	const char *owner;
-	bool is_public;
+	bool is_public, is_dataset;
 	char *err;
 };
 
@@ -88,10 +88,22 @@ static int edit(struct registry *reg, const char *name, int (*fn)(json_t *record
 	return -EAGAIN;
 }
 
+/* Files of a dataset are replaced and deleted by the upload service with all that was made of them: an older version would stay for
+ * every reader. What is enabled from before may be suspended. */
+static bool keeps_no_versions(const json_t *record, const struct change *c)
+{
+	return c->is_dataset && c->part == BUCKET_VERSIONING &&
+	       (!strcmp(c->text, "enabled") || !json_object_get(record, bucket_part_names[BUCKET_VERSIONING]));
+}
+
 static int set_part(json_t *record, const struct change *c)
 {
 	json_t *value;
 
+	if (c->text && keeps_no_versions(record, c)) {
+		snprintf(c->err, 256, "it is a dataset, whose files have no versions: what is deleted of it is to be gone");
+		return -EINVAL;
+	}
 	if (!c->text) {
 		json_object_del(record, bucket_part_names[c->part]);
 		return 0;
@@ -104,12 +116,31 @@ static int set_part(json_t *record, const struct change *c)
 	return -EINVAL;
 }
 
+static int ask_dataset(struct registry *reg, const char *name, bool *out)
+{
+	char path[KEY_LEN];
+	struct reg_kv kv;
+	int rc = path_of(path, REG_DATASETS, name);
+
+	*out = false;
+	if (rc)
+		return -ENOENT;
+	rc = registry_get(reg, path, &kv);
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	*out = true;
+	reg_kv_free(&kv);
+	return 0;
+}
+
 int bucket_edit_part(struct registry *reg, const char *name, enum bucket_part part, const char *text, char err[256])
 {
 	char sentence[256] = "";
 	struct change c = { .part = part, .text = text, .err = err ? err : sentence };
 	int rc = text ? bucket_part_check(name, part, text, c.err) : 0;
 
+	if (!rc && text && part == BUCKET_VERSIONING)
+		rc = ask_dataset(reg, name, &c.is_dataset);
 	return rc ? rc : edit(reg, name, set_part, &c);
 }
 

@@ -203,11 +203,19 @@ static int walk_uploads(struct walk *w)
 
 /* ---- buckets ---- */
 
+/* The files of a dataset are the upload service's. A bucket may have had rules before it became one. */
+static bool is_datasets(const struct walk *w)
+{
+	return w->l && users_dataset(w->l->ep->users, w->bucket);
+}
+
 static int walk(struct walk *w)
 {
 	int rc = 0;
 
-	if (s3_lifecycle_objects(w->rules) || s3_lifecycle_versions(w->rules))
+	if (is_datasets(w))
+		;
+	else if (s3_lifecycle_objects(w->rules) || s3_lifecycle_versions(w->rules))
 		rc = walk_objects(w);
 	if (!rc && s3_lifecycle_uploads(w->rules))
 		rc = walk_uploads(w);

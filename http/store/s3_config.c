@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "http/s3/cors.h"
+#include "http/s3/lifecycle.h"
 #include "http/store/s3_ops.h"
 
 #define SEEN_TRIES 200 /* of 10 ms, until the watch has brought what was changed */
@@ -147,7 +148,9 @@ static enum s3_error put_versioning(struct s3 *s3)
 
 	if (!error && !*state)
 		error = s3_fault(&s3->fault, S3_ILLEGAL_VERSIONING, NULL);
-	return error ? error : change(s3, BUCKET_VERSIONING, state, S3_ILLEGAL_VERSIONING);
+	return error ? error
+		     : change(s3, BUCKET_VERSIONING, state,
+			      users_dataset(s3->ep->users, s3->bucket) ? S3_ACCESS_DENIED : S3_ILLEGAL_VERSIONING);
 }
 
 static enum s3_error put_acl(struct s3 *s3)
@@ -188,6 +191,23 @@ static enum s3_error put_encryption(struct s3 *s3)
 	return change(s3, BUCKET_ENCRYPTION, "AES256", S3_MALFORMED_XML);
 }
 
+/* Of a dataset rules may end uploads alone: its files go by the upload service, with their manifests and an audit line. */
+static enum s3_error check_dataset_rules(struct s3 *s3, const json_t *rules)
+{
+	struct s3_lifecycle *compiled = NULL;
+	bool deletes;
+
+	if (!users_dataset(s3->ep->users, s3->bucket) || s3_lifecycle_compile(&compiled, rules))
+		return S3_OK;
+	deletes = s3_lifecycle_objects(compiled) || s3_lifecycle_versions(compiled);
+	s3_lifecycle_free(compiled);
+	return deletes ? s3_fault(&s3->fault, S3_ACCESS_DENIED,
+				  "%s is a dataset, whose files do not expire: of lifecycle rules it takes "
+				  "AbortIncompleteMultipartUpload alone.",
+				  s3->bucket)
+		       : S3_OK;
+}
+
 static enum s3_error put_rules(struct s3 *s3)
 {
 	bool cors = s3->op->op == S3_OP_PutBucketCors;
@@ -195,7 +215,13 @@ static enum s3_error put_rules(struct s3 *s3)
 	enum s3_error error =
 		(cors ? s3_in_cors : s3_in_lifecycle)(&value, s3->body.text, s3->body.len, &s3->fault);
 
-	return error ? error : change_json(s3, cors ? BUCKET_CORS : BUCKET_LIFECYCLE, value);
+	if (error)
+		return error;
+	error = cors ? S3_OK : check_dataset_rules(s3, value);
+	if (!error)
+		return change_json(s3, cors ? BUCKET_CORS : BUCKET_LIFECYCLE, value);
+	json_decref(value);
+	return error;
 }
 
 void s3_config_put_run(struct s3 *s3)

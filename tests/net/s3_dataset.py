@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of a dataset by S3: checked as every other upload is; parts, deletes, lists; nobody goes around it at an endpoint. Needs
 root. Exit: 0 pass, 1 fail, 77 skip."""
+import datetime
 import zlib
 
 from s3_lib import *
@@ -123,4 +124,30 @@ with S3() as lab:
     check(not gone.get("Errors") and code(s3.head_object, Bucket="sales", Key="v.csv") == "404", "the version null is the file", gone)
     check(code(lab.client("bob").delete_object, Bucket="sales", Key="big.csv") == "AccessDenied", "who may only read deletes none")
     check([o["Key"] for o in s3.list_objects_v2(Bucket="sales", Delimiter="/").get("Contents", [])] == ["big.csv"], "what is left is listed")
+
+    # ---- nothing deletes files, or keeps what was deleted, around the upload service
+    past = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+    rules = lambda **what: {"Rules": [{"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""}, **what}]}
+    abort = {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}
+    for who, at in ("gateway", s3), ("endpoint", lab.client("ann", url=lab.direct)):
+        for what in {"Expiration": {"Date": past}}, {"Expiration": {"Days": 1}, **abort}, {"NoncurrentVersionExpiration": {"NoncurrentDays": 1}}:
+            got = code(at.put_bucket_lifecycle_configuration, Bucket="sales", LifecycleConfiguration=rules(**what))
+            check(got == "AccessDenied", f"files do not expire by {list(what)[0]}, said at the {who}", got)
+        for state in "Enabled", "Suspended":
+            got = code(at.put_bucket_versioning, Bucket="sales", VersioningConfiguration={"Status": state})
+            check(got == "AccessDenied", f"versioning {state} is refused at the {who}", got)
+    check(code(s3.put_bucket_lifecycle_configuration, Bucket="sales", LifecycleConfiguration=rules(**abort)) == "ok", "uploads may end by a rule")
+    got = lab.weir("bucket", "set", "sales", "--versioning", "enabled", fails=True)
+    check(got.returncode == 1 and "dataset" in got.stderr, "weir bucket set says the same", got)
+    # A record may have got rules before: a plain bucket with the same ones, looked at twice, tells that they were looked at.
+    s3.create_bucket(Bucket="beside")
+    s3.put_bucket_lifecycle_configuration(Bucket="beside", LifecycleConfiguration=rules(Expiration={"Date": past}))
+    before = [o["Key"] for o in s3.list_objects_v2(Bucket="sales")["Contents"]]
+    lab.put("buckets/sales", {**lab.key("buckets/sales"), "lifecycle": lab.key("buckets/beside")["lifecycle"]})
+    for turn in "1", "2":
+        s3.put_object(Bucket="beside", Key="x", Body=b"y")
+        s3.put_bucket_tagging(Bucket="beside", Tagging={"TagSet": [{"Key": "turn", "Value": turn}]})
+        check(until(lambda: code(s3.head_object, Bucket="beside", Key="x") == "404", 20, 0.2), f"rules were done, {turn}")
+    after = [o["Key"] for o in s3.list_objects_v2(Bucket="sales").get("Contents", [])]
+    check("big.csv" in before and before == after, "of a dataset they delete nothing", after)
 finish()
