@@ -29,7 +29,7 @@ def journey(s, c):
     check(c.js("location.hash") == "#/audit?what=login", "signed in by the provider, back on the page that was asked for", c.js("location.href"))
     rows = c.js("[...document.querySelectorAll('tbody tr')].map(r => [...r.cells].map(t => t.textContent))")
     check(any(r[1:3] == ["ann", "login"] and r[5] == "provider" for r in rows), "an auditor by the provider's groups sees the sign-in", rows)
-    check(c.js("document.querySelector('#menu').textContent") == "DatasetsUploadsAudit", "her menu has no people and no machines")
+    check(c.js("document.querySelector('#menu').textContent") == "DatasetsUploadsBucketsAudit", "her menu has no people and no machines")
     c.open("#/me", "!!document.querySelector('#token-note')", "her page")
     check("auditor" in c.text() and "staff" in c.text(), "her role and groups", c.text())
     c.look("me-provider")
