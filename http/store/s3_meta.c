@@ -14,6 +14,14 @@
 
 /* ---- of a request ---- */
 
+/* Who may put an object need not be one who may publish or label it: that has an action of its own, by whatever way. */
+static enum s3_error may_also(struct s3 *s3, const char *header, const char *action)
+{
+	if (s3_may(s3, action, s3->bucket, s3->key, NULL))
+		return s3_fault(&s3->fault, S3_ACCESS_DENIED, "The header %s needs the right to %s, too.", header, action);
+	return S3_OK;
+}
+
 static enum s3_error take_tags(struct s3 *s3, json_t *meta)
 {
 	const char *text = s3_header(s3, "x-amz-tagging");
@@ -22,7 +30,9 @@ static enum s3_error take_tags(struct s3 *s3, json_t *meta)
 
 	if (!text || !*text)
 		return S3_OK;
-	error = s3_tags_parse(&tags, text, &s3->fault);
+	error = may_also(s3, "x-amz-tagging", "s3:PutObjectTagging");
+	if (!error)
+		error = s3_tags_parse(&tags, text, &s3->fault);
 	if (!error && json_object_size(tags))
 		json_object_set_new(meta, S3_META_TAGS, tags);
 	else if (!error)
@@ -38,7 +48,10 @@ static enum s3_error take_acl(struct s3 *s3, json_t *meta)
 	if (!text)
 		return S3_OK;
 	error = s3_acl_parse(&acl, text, &s3->fault);
-	if (!error && strcmp(acl, "private"))
+	if (error || !strcmp(acl, "private"))
+		return error;
+	error = may_also(s3, "x-amz-acl", "s3:PutObjectAcl");
+	if (!error)
 		json_object_set_new(meta, S3_META_ACL, json_string(acl));
 	return error;
 }
