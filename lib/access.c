@@ -133,6 +133,19 @@ bool access_check(struct http_req *req, struct users *users, unsigned int right,
 	return true;
 }
 
+bool access_check_action(struct http_req *req, struct users *users, const char *action, const char *bucket, const char *key,
+			 const struct token_scope *who)
+{
+	struct policy_ask ask = { .action = action, .bucket = bucket, .key = key, .look = look, .look_arg = req };
+
+	if (users_may(users, who, &ask))
+		return true;
+	if (!who->user[0])
+		return refuse(req, -ENOENT);
+	http_reply_error(req, 403, "forbidden", "%s may not %s here", who->user, action);
+	return false;
+}
+
 bool access_role(struct http_req *req, struct users *users, enum role role, struct token_scope *who)
 {
 	struct token_scope scope;

@@ -19,6 +19,10 @@
  * installation). */
 bool access_check(struct http_req *req, struct users *users, unsigned int right, const char *bucket,
 		  const char *key, struct token_scope *who);
+/* For what policies know by a narrower name than a right's ("s3:ListBucketVersions"): asked after access_check(), of whom that
+ * found. */
+bool access_check_action(struct http_req *req, struct users *users, const char *action, const char *bucket, const char *key,
+			 const struct token_scope *who);
 
 /* Cookies. The gateway alone takes them: access_cookies(true) once at its start. A session's cookie ("weir", or
  * "__Host-weir" when it came by HTTPS) holds a token. Requests that change something (all but GET, HEAD, OPTIONS) by

@@ -324,9 +324,15 @@ int buckets_page(struct gateway *gw, const struct token_scope *who, const struct
 	return rc;
 }
 
-static void objects_work(struct http_req *req, void *arg)
+static bool wants_versions(struct http_req *req)
 {
 	const char *versions = http_query(req, "versions");
+
+	return versions && !strcmp(versions, "1");
+}
+
+static void objects_work(struct http_req *req, void *arg)
+{
 	struct asked *asked = arg;
 	struct listing_ask ask = { .bucket = http_param(req, "bucket"),
 				   .prefix = http_query(req, "prefix"),
@@ -334,7 +340,7 @@ static void objects_work(struct http_req *req, void *arg)
 				   .after = http_query(req, "after"),
 				   .after_version = http_query(req, "after_version"),
 				   .limit = http_query(req, "limit"),
-				   .versions = versions && !strcmp(versions, "1") };
+				   .versions = wants_versions(req) };
 	unsigned int status = 0;
 	json_t *page = NULL;
 	char err[256];
@@ -356,6 +362,8 @@ enum http_next buckets_objects(struct http_req *req, void *arg)
 	if (strlen(bucket) > BUCKET_NAME_MAX || (prefix && strlen(prefix) >= sizeof(who.prefix)))
 		return http_reply_error(req, 400, "name_too_long", "a bucket has at most 63 bytes, a prefix 1,024");
 	if (!access_check(req, gw->users, RIGHT_LIST, bucket, prefix ? prefix : "", &who))
+		return HTTP_ANSWERED;
+	if (wants_versions(req) && !access_check_action(req, gw->users, "s3:ListBucketVersions", bucket, prefix ? prefix : "", &who))
 		return HTTP_ANSWERED;
 	return work(req, objects_work, gw, &who, false);
 }

@@ -54,10 +54,26 @@ static int take_prefix(void *arg, const char *bucket, const char *prefix)
 	return json_array_append_new(listing->prefixes, json_string(prefix)) ? -ENOMEM : 0;
 }
 
+static bool wants_versions(struct http_req *req)
+{
+	const char *versions = http_query(req, "versions");
+
+	return versions && !strcmp(versions, "1");
+}
+
+bool list_check(struct endpoint *ep, struct http_req *req, const struct token_scope *who)
+{
+	const char *bucket = http_param(req, "bucket"), *prefix = http_query(req, "prefix");
+
+	if (!wants_versions(req) || access_check_action(req, ep->users, "s3:ListBucketVersions", bucket, prefix, who))
+		return true;
+	dataset_audit(ep, req, who, &(struct audit_object){ "object.list", bucket, prefix, "denied", "no right", 0 });
+	return false;
+}
+
 int list_reply(struct endpoint *ep, struct http_req *req, bool hides)
 {
 	const char *bucket = http_param(req, "bucket"), *limit = http_query(req, "limit");
-	const char *versions = http_query(req, "versions");
 	unsigned long n = limit ? strtoul(limit, NULL, 10) : NAMES_LIST_MAX;
 	struct names_select select = { .prefix = http_query(req, "prefix"),
 				       .delimiter = http_query(req, "delimiter"),
@@ -67,7 +83,7 @@ int list_reply(struct endpoint *ep, struct http_req *req, bool hides)
 	struct listing listing = { .objects = json_array(),
 				   .prefixes = json_array(),
 				   .hides = hides,
-				   .versions = versions && !strcmp(versions, "1") };
+				   .versions = wants_versions(req) };
 	struct names_page page = { 0 };
 	json_t *answer;
 	int rc = (listing.versions ? names_versions : names_list_with)(ep->names, bucket, &select, take_entry, take_prefix,

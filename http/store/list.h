@@ -13,6 +13,8 @@
 
 #include "http/store/endpoint.h"
 
+/* Behind dataset_check(): who may list may not always list versions=1 (s3:ListBucketVersions). False: answered. */
+bool list_check(struct endpoint *ep, struct http_req *req, const struct token_scope *who);
 /* Answers; on a worker. hides: what a dataset keeps for itself is left out. 0, or the failure of names, not answered. */
 int list_reply(struct endpoint *ep, struct http_req *req, bool hides);
 

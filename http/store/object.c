@@ -399,6 +399,8 @@ static enum http_next get_begin(struct http_req *req, void *arg)
 	if (!dataset_check(ep, req, list ? RIGHT_LIST : RIGHT_READ, bucket,
 			   list ? http_query(req, "prefix") : key, &call->who))
 		return HTTP_ANSWERED;
+	if (list && !list_check(ep, req, &call->who))
+		return HTTP_ANSWERED;
 	if (!list && get_hot(ep, req, bucket, key))
 		return HTTP_ANSWERED;
 	return http_work(req, list ? list_work : get_work, ep);

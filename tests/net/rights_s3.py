@@ -149,15 +149,15 @@ def statement(effect, who, action, *resources, **condition):
             "Resource": [f"arn:aws:s3:::{r}" for r in resources], **({"Condition": condition} if condition else {})}
 
 
-def policies(setup, where):
+def policies(setup, where, gateway):
     """Put by S3, asked by S3 and by the plain interface."""
     keys = setup.keys
     user = lambda name: {"AWS": f"arn:aws:iam::weir:user/{name}"}
     put = lambda text: s3(where, keys["owner"], "PUT", f"/{BUCKET}", [("policy", "")], text)[0]
     get = lambda who, path: s3(where, keys[who], "GET", path)[0]
 
-    def plain(path):
-        con = http.client.HTTPConnection(*where, timeout=10)
+    def plain(path, at=where):
+        con = http.client.HTTPConnection(*at, timeout=10)
         con.request("GET", path)
         got = con.getresponse()
         got.read()
@@ -172,6 +172,15 @@ def policies(setup, where):
     check(get("reader", f"/{BUCKET}/a") == 403 and get("owner", f"/{BUCKET}/a") == 200, "a Deny wins over a grant")
     check(get("member", f"/{BUCKET}") == 200 and get("other", f"/{BUCKET}") == 403, "a list for one user")
     check(get("drop", f"/{BUCKET}/a") == 403, "a narrow key stays narrow")
+    versions = lambda who: s3(where, keys[who], "GET", f"/{BUCKET}", [("versions", "")])[0]
+    check(put(policy(statement("Allow", "*", "s3:ListBucket", BUCKET))) == 204 and until(lambda: plain(f"/b/{BUCKET}/") == 200) and
+          versions("nobody") == 403 and plain(f"/b/{BUCKET}/?versions=1") == 401 and plain(f"/b/{BUCKET}/?versions=0") == 200,
+          "who may list may not list versions, by neither interface")
+    check(until(lambda: plain(f"/_/buckets/{BUCKET}/objects", gateway) == 200) and plain(f"/_/buckets/{BUCKET}/objects?versions=1", gateway) == 401,
+          "nor by the gateway's listing")
+    check(put(policy(statement("Allow", "*", ["s3:ListBucket", "s3:ListBucketVersions"], BUCKET))) == 204 and
+          until(lambda: plain(f"/b/{BUCKET}/?versions=1") == 200) and versions("nobody") == 200 and
+          until(lambda: plain(f"/_/buckets/{BUCKET}/objects?versions=1", gateway) == 200), "but when it is allowed")
     status, code = s3(where, keys["owner"], "PUT", f"/{BUCKET}", [("policy", "")], policy(statement("Allow", "*", "s3:Frob", f"{BUCKET}/*")))
     check(status == 400 and code == "MalformedPolicy", "what is not understood is refused", (status, code))
     check(put(policy(statement("Deny", "*", "s3:*", BUCKET, f"{BUCKET}/*", NotIpAddress={"aws:SourceIp": "127.0.0.0/8"}))) == 204 and
@@ -183,8 +192,24 @@ def policies(setup, where):
           until(lambda: get("owner", f"/{BUCKET}/a") == 200), "the owner takes the policy away, and nobody else")
 
 
+def held_back(where):
+    """The status that a stranger gets for DeleteObjects before the body came."""
+    con = http.client.HTTPConnection(*where, timeout=5)
+    con.putrequest("POST", f"/{BUCKET}?delete")
+    con.putheader("Content-Length", "2000000")
+    con.endheaders(b"<Delete>")
+    try:
+        return con.getresponse().status
+    except OSError as e:
+        return e
+    finally:
+        con.close()
+
+
 def acls(setup, where):
     keys = setup.keys
+    said = held_back(where)
+    check(said == 403, "whom nothing allows to delete, whose keys are not waited for", said)
     get = lambda who: s3(where, keys[who], "GET", f"/{BUCKET}")[0]
     put = lambda name: s3(where, keys["owner"], "PUT", f"/{BUCKET}", [("acl", "")], b"", {"x-amz-acl": name})[0]
     check(put("authenticated-read") == 200 and until(lambda: get("member") == 200) and get("nobody") == 403, "authenticated-read")
@@ -280,7 +305,7 @@ def rights_s3(lab, gateway, endpoint, ask, token):
     narrow(setup, gateway, ask)
     dataset_quota(setup, gateway, ask, token)
     profile(setup, gateway)
-    policies(setup, endpoint)
+    policies(setup, endpoint, gateway)
     acls(setup, endpoint)
     quotas(setup, endpoint, ask, token)
     return asked
