@@ -31,7 +31,7 @@ struct reader {
 	struct xml_tree *tree;
 	XML_Parser parser;
 	struct xml_node *open[XML_DEPTH_MAX];
-	unsigned int depth;
+	unsigned int depth, elements;
 	bool marked; /* texts hold marks: see below */
 	char *text; /* of the innermost element, up to now */
 	size_t text_len, text_room;
@@ -196,6 +196,8 @@ static void on_start(void *arg, const XML_Char *name, const XML_Char **attribute
 			      strrchr(name, NS_SEPARATOR) + 1);
 	if (reader->depth == XML_DEPTH_MAX)
 		return refuse(reader, "<%.80s> is nested deeper than %d elements.", plain, XML_DEPTH_MAX);
+	if (reader->elements++ == XML_ELEMENTS_MAX)
+		return refuse(reader, "The body has more than %d elements.", XML_ELEMENTS_MAX);
 	if (!is_space(reader->text, reader->text_len))
 		return refuse(reader, "There is text beside <%.80s>.", plain);
 	reader->text_len = 0;

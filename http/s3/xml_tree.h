@@ -15,6 +15,7 @@
 #include "http/s3/errors.h"
 
 #define XML_DEPTH_MAX 12
+#define XML_ELEMENTS_MAX 65536 /* of a body: 10,000 parts have 40,000 with a checksum each; one has some 70 bytes in the tree */
 
 struct xml_node {
 	const char *name, *text;

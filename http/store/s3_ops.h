@@ -77,6 +77,7 @@ void s3_preflight_run(struct s3 *s3);
 void s3_cors_add(struct s3 *s3);
 /* s3_delete.c */
 void s3_delete_run(struct s3 *s3);
+enum s3_error s3_delete_many_begin(struct s3 *s3);
 void s3_delete_many_run(struct s3 *s3);
 
 #endif

@@ -50,7 +50,7 @@ const struct s3_handler s3_handlers[S3_OPS_N] = {
 	[S3_OP_GetObjectAcl] = { .run = s3_acl_get_run },
 	[S3_OP_PutObjectAcl] = { .run = s3_acl_put_run },
 	[S3_OP_GetObjectAttributes] = { .run = s3_attributes_run },
-	[S3_OP_DeleteObjects] = { .run = s3_delete_many_run, .asks = true },
+	[S3_OP_DeleteObjects] = { .begin = s3_delete_many_begin, .run = s3_delete_many_run, .asks = true },
 	/* uploads in parts */
 	[S3_OP_CreateMultipartUpload] = { .run = s3_upload_create_run },
 	[S3_OP_UploadPart] = { .begin = s3_part_begin, .run = s3_part_run, .waits = true },

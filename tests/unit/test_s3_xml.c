@@ -222,6 +222,29 @@ static void test_bodies(void **state)
 	}
 }
 
+/* What is refused in the end must not be a large tree before: many elements end the parsing. */
+static void test_elements(void **state)
+{
+	struct s3_deletes deletes;
+	struct s3_fault fault;
+	char *text = malloc(S3_XML_MAX);
+	size_t len = 0;
+
+	(void)state;
+	assert_non_null(text);
+	for (int n = 65535; n <= 65536; n++) { /* and <Delete> */
+		len = (size_t)sprintf(text, "<Delete>");
+		for (int i = 0; i < n; i++) {
+			memcpy(text + len, "<a/>", 4);
+			len += 4;
+		}
+		len += (size_t)sprintf(text + len, "</Delete>");
+		assert_int_equal(s3_in_delete(&deletes, text, len, &fault), S3_MALFORMED_XML);
+		assert_string_equal(fault.message, n == 65535 ? "<a> is not known in <Delete>." : "The body has more than 65536 elements.");
+	}
+	free(text);
+}
+
 /* The largest bodies that clients send fit, the next larger ones are refused. */
 static void test_sizes(void **state)
 {
@@ -500,7 +523,7 @@ static void test_lifecycle_bad(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bodies),	   cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_bodies),	   cmocka_unit_test(test_sizes), cmocka_unit_test(test_elements),
 		cmocka_unit_test(test_again),	   cmocka_unit_test(test_acl_again),
 		cmocka_unit_test(test_documents),  cmocka_unit_test(test_cors),
 		cmocka_unit_test(test_lifecycle_objects), cmocka_unit_test(test_lifecycle_versions),
