@@ -420,7 +420,8 @@ static enum http_next begin(struct s3_dataset *d, struct s3_asked *a)
 	/* A stream of unsigned chunks needs no signature. */
 	if (a->sig.kind == SIGV4_NONE && sha256 && !strcmp(sha256, "STREAMING-UNSIGNED-PAYLOAD-TRAILER"))
 		a->sig.payload = SIGV4_STREAM_UNSIGNED_TRAILER;
-	error = s3_digest_new(&d->digest, d->req, &a->sig, a->key.key, &d->size, &d->fault);
+	error = s3_digest_new(&d->digest, d->req, &a->sig, a->key.key, d->op->op == S3_OP_CompleteMultipartUpload, &d->size,
+			      &d->fault);
 	if (error)
 		return reply(d, error);
 	if (d->op->op == S3_OP_PutObject)

@@ -34,14 +34,14 @@ static bool is_listed(const char *list, const char *name)
 	return false;
 }
 
-static enum s3_error read_checksum(struct s3_digest *d, struct http_req *req, struct s3_fault *fault)
+static enum s3_error read_checksum(struct s3_digest *d, struct http_req *req, bool whole, struct s3_fault *fault)
 {
 	const char *md5 = http_header(req, "Content-MD5"), *trailer = d->chunked ? http_header(req, "x-amz-trailer") : NULL;
 
 	d->has_md5 = md5 != NULL;
 	if (md5 && checksum_parse(CHECKSUM_MD5, md5, d->md5))
 		return s3_fault(fault, S3_INVALID_DIGEST, "The Content-MD5 you specified is not valid.");
-	for (enum checksum_kind kind = 0; kind < CHECKSUM_MD5; kind++) {
+	for (enum checksum_kind kind = 0; !whole && kind < CHECKSUM_MD5; kind++) {
 		const char *text = http_header(req, checksum_header(kind));
 
 		d->in_trailer |= !text && is_listed(trailer, checksum_header(kind));
@@ -73,7 +73,7 @@ static enum s3_error read_length(struct s3_digest *d, struct http_req *req, cons
 }
 
 enum s3_error s3_digest_new(struct s3_digest **out, struct http_req *req, const struct sigv4 *sig, const uint8_t key[32],
-			    uint64_t *size, struct s3_fault *fault)
+			    bool whole, uint64_t *size, struct s3_fault *fault)
 {
 	struct s3_digest *d = calloc(1, sizeof(*d));
 	unsigned int kinds = 1u << CHECKSUM_MD5;
@@ -85,7 +85,7 @@ enum s3_error s3_digest_new(struct s3_digest **out, struct http_req *req, const 
 	memcpy(d->sha256, sig->payload_sha256, sizeof(d->sha256));
 	error = read_length(d, req, sig, key, size, fault);
 	if (!error)
-		error = read_checksum(d, req, fault);
+		error = read_checksum(d, req, whole, fault);
 	if (d->has_kind)
 		kinds |= 1u << d->kind;
 	if (d->has_sha256)

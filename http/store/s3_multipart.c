@@ -254,7 +254,8 @@ static enum s3_error compare_whole(struct completing *c, const char *checksum)
 				upload_choice_type(&c->choice));
 	said = s3_header(c->s3, checksum_header(c->choice.kind));
 	/* "VALUE-N" and "VALUE" both stand for one of the parts' checksums. */
-	if (said && strcmp(said, checksum) && (c->choice.full || strncmp(said, checksum, strlen(said))))
+	if (said && strcmp(said, checksum) &&
+	    (c->choice.full || strlen(said) != strcspn(checksum, "-") || strncmp(said, checksum, strlen(said))))
 		return s3_fault(&c->s3->fault, S3_BAD_DIGEST, "The %s you specified did not match the calculated checksum.",
 				checksum_name(c->choice.kind));
 	return S3_OK;

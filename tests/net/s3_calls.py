@@ -412,7 +412,8 @@ def run_table(lab, url, place, sections, verbose):
         print(f"# {place}: {title}")
         known = {"b": f"{place}-{i}", "c": f"{place}-{i}-second", "host": url.split("//")[1], "ann": lab.keys["ann"][0],
                  "date": today, "midnight": today + "T000000Z", "big": "m" * 2000, "long": "m" * 2100, "crc64": DIGESTS["crc64"](b"hello"),
-                 "s1": DIGESTS["sha256"](data(5 << 20, 1)), "s2": DIGESTS["sha256"](b"hello")}
+                 "s1": DIGESTS["sha256"](data(5 << 20, 1)), "s2": DIGESTS["sha256"](b"hello"),
+                 "s12": DIGESTS["sha256"](b"".join(hashlib.sha256(p).digest() for p in (data(5 << 20, 1), b"hello")))}
         try:
             s3.create_bucket(Bucket=known["b"])
         except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as e:
