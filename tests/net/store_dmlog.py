@@ -17,10 +17,10 @@ from dmlog import FLUSH, FUA, Record, Replay
 from s3_crash import NS, PART, enter, quote, s3, text_of
 from upload_lib import *
 
-LOAD = float(os.environ.get("SECONDS_OF_LOAD", "40"))
+OPERATIONS, SECONDS = int(os.environ.get("OPERATIONS", "500")), float(os.environ.get("SECONDS_OF_LOAD", "300"))
 POINTS = int(os.environ.get("POINTS", "24"))
 SEED = int(os.environ.get("SEED", str(random.randrange(1 << 30))))
-BUCKET, WRITERS, KEYS = "dmlog-bucket", 4, 40
+BUCKET, VERSIONED, WRITERS, KEYS = "dmlog-bucket", "dmlog-versioned", 4, 40
 SIZES = [0, 1, 700, 4096, 4096, 4096, 20000, 65536, 200000, 262144, 262145, 700000]
 DISK, RECORD = 1 << 30, 8 << 30
 GONE = None
@@ -89,18 +89,19 @@ class Machine:
 
 class Writer(threading.Thread):
     """Owns its keys, one operation at a time. ops: (key, begun, acknowledged or None, state after it), a state is a SHA-256 or GONE.
-    uploads: {key, id, created, parts: [(number, ETag, acknowledged)], closing, closed}: moments, None where it did not come to it."""
+    uploads: {key, id, created, parts: [(number, ETag, acknowledged)], closing, closed}: moments, None where it did not come to it.
+    versions, of the other bucket: {key, id, sha, created, closing, closed}."""
 
     def __init__(self, port, s3_key, number):
         super().__init__(daemon=True)
         self.port, self.s3_key, self.number = port, s3_key, number
         self.rng = random.Random(SEED * 100 + number)
-        self.ops, self.uploads, self.state, self.failures, self.counts = [], [], {}, [], {}
+        self.ops, self.uploads, self.versions, self.state, self.failures, self.counts = [], [], [], {}, [], {}
         self.stop = False
 
-    def ask(self, what, method, key, query=None, body=b"", headers=None):
+    def ask(self, what, method, key, query=None, body=b"", headers=None, bucket=BUCKET):
         """The answer, or None; every operation must succeed here."""
-        answer = s3(self.port, self.s3_key, method, f"/{BUCKET}/{key}", query, body, headers, timeout=120)
+        answer = s3(self.port, self.s3_key, method, f"/{bucket}/{key}", query, body, headers, timeout=120)
         if answer.status not in (200, 204):
             self.failures.append(f"{what} {key}: {answer}")
             return None
@@ -141,16 +142,32 @@ class Writer(threading.Thread):
             self.ask("ABORT", "DELETE", u["key"], query)
         u["closed"] = time.monotonic()
 
+    def version(self):
+        open_ones = [v for v in self.versions if v["closing"] is None]
+        if open_ones and self.rng.random() < 0.3:
+            v = self.rng.choice(open_ones)
+            v["closing"] = time.monotonic()
+            self.ask("VDELETE", "DELETE", v["key"], {"versionId": v["id"]}, bucket=VERSIONED)
+            v["closed"] = time.monotonic()
+            return
+        key, body = f"{self.number}/{self.rng.randrange(3)}", self.rng.randbytes(self.rng.choice(SIZES[:8]))
+        answer = self.ask("VPUT", "PUT", key, body=body, bucket=VERSIONED)
+        if answer:
+            self.versions.append({"key": key, "id": answer.headers["x-amz-version-id"], "sha": hashlib.sha256(body).hexdigest(),
+                                  "created": time.monotonic(), "closing": None, "closed": None})
+
     def step(self):
         what, key = self.rng.random(), f"{self.number}/{self.rng.randrange(KEYS)}"
         stored = [k for k, s in self.state.items() if s is not GONE]
         if what < 0.15:
             self.upload()
-        elif what < 0.25 and stored:
+        elif what < 0.27:
+            self.version()
+        elif what < 0.35 and stored:
             source = self.rng.choice(stored)
             if source != key:
                 self.change(key, self.state[source], "COPY", "PUT", key, headers={"x-amz-copy-source": quote(f"/{BUCKET}/{source}")})
-        elif what < 0.45 and stored:
+        elif what < 0.52 and stored:
             key = self.rng.choice(stored)
             self.change(key, GONE, "DELETE", "DELETE", key)
         else:
@@ -180,8 +197,12 @@ def record(work):
     made = json.loads(said[4:])
     s3_key = made["id"], made["secret"]
     check(True, f"Debian's kernel has a registry and an endpoint on a recorded disk, {time.monotonic() - begun:.0f} s")
-    got = until(lambda: (lambda a: a if a.status == 200 else None)(s3(machine.port, s3_key, "PUT", f"/{BUCKET}")), 30, 0.2)
-    got or sys.exit(f"Bail out! no bucket: {s3(machine.port, s3_key, 'PUT', f'/{BUCKET}')}")
+    versioning = f'<VersioningConfiguration xmlns="{NS[1:-1]}"><Status>Enabled</Status></VersioningConfiguration>'.encode()
+    for bucket, query, body in (BUCKET, {}, b""), (VERSIONED, {}, b""), (VERSIONED, {"versioning": ""}, versioning):
+        got = until(lambda: (lambda a: a if a.status == 200 else None)(s3(machine.port, s3_key, "PUT", f"/{bucket}", query, body)), 30, 0.2)
+        if not got:
+            raise RuntimeError(f"bucket {bucket} {query}: {s3(machine.port, s3_key, 'PUT', f'/{bucket}', query, body)}")
+    until(lambda: b"Enabled" in s3(machine.port, s3_key, "GET", f"/{VERSIONED}", {"versioning": ""}).body, 10)
     writers, marks, begun = [Writer(machine.port, s3_key, i) for i in range(WRITERS)], [], time.monotonic()
 
     def mark():
@@ -192,8 +213,9 @@ def record(work):
     mark()
     for w in writers:
         w.start()
-    while time.monotonic() < begun + LOAD and not any(w.failures for w in writers):
+    while sum(sum(w.counts.values()) for w in writers) < OPERATIONS and time.monotonic() < begun + SECONDS and not any(w.failures for w in writers):
         mark()
+    lasted = time.monotonic() - begun
     for w in writers:
         w.stop = True
     for w in writers:
@@ -204,12 +226,13 @@ def record(work):
     for w in writers:
         for k, v in w.counts.items():
             counts[k] = counts.get(k, 0) + v
-    check(not failures, f"{sum(counts.values())} operations in {LOAD:.0f} s, all acknowledged: {dict(sorted(counts.items()))}; {len(marks)} marks",
+    check(not failures, f"{sum(counts.values())} operations in {lasted:.0f} s, all acknowledged: {dict(sorted(counts.items()))}; {len(marks)} marks",
           "\n".join(failures[:10]))
     for w in writers:
         for u in w.uploads:
             del u["sha"]
-    log = {"key": s3_key, "marks": marks, "ops": [o for w in writers for o in w.ops], "uploads": [u for w in writers for u in w.uploads]}
+    log = {"key": s3_key, "marks": marks, "ops": [o for w in writers for o in w.ops], "uploads": [u for w in writers for u in w.uploads],
+           "versions": [v for w in writers for v in w.versions]}
     (work / "client.json").write_text(json.dumps(log))
     return log
 
@@ -296,15 +319,28 @@ def check_keys(log, disk, want, bad):
             bad.append(f"{key}: {'listed' if key in listed else 'not listed'}")
 
 
+def certain(things, sure, perhaps):
+    """(thing, was it ended?) of uploads or versions whose fate is certain."""
+    for t in things:
+        ended = t["closed"] is not None and t["closed"] <= sure
+        if t["created"] <= sure and (ended or t["closing"] is None or t["closing"] >= perhaps):
+            yield t, ended
+
+
+def check_versions(log, disk, sure, perhaps, bad):
+    n = 0
+    for v, ended in certain(log["versions"], sure, perhaps):
+        n += 1
+        got = s3(disk.port, log["key"], "GET", f"/{VERSIONED}/{v['key']}", {"versionId": v["id"]})
+        if got.status != (404 if ended else 200) or not ended and hashlib.sha256(got.body).hexdigest() != v["sha"]:
+            bad.append(f"version {v['id']} of {v['key']}: {got.status}, {len(got.body)} bytes, it was {'deleted' if ended else 'stored'}")
+    return n
+
+
 def check_uploads(log, disk, sure, perhaps, bad):
     """Those that were open keep their parts, those that were ended are gone. Returns how many were looked at."""
     n = 0
-    for u in log["uploads"]:
-        if u["created"] > sure:
-            continue
-        ended = u["closed"] is not None and u["closed"] <= sure
-        if not ended and u["closing"] is not None and u["closing"] < perhaps:
-            continue
+    for u, ended in certain(log["uploads"], sure, perhaps):
         n += 1
         got = s3(disk.port, log["key"], "GET", f"/{BUCKET}/{u['key']}", {"uploadId": u["id"]})
         if got.status != (404 if ended else 200):
@@ -330,7 +366,7 @@ def check_disk(work, log, image, sure, perhaps):
         bad += told([f for f in left if f["what"] not in HARMLESS])
         disk.serve(log["key"])
         check_keys(log, disk, want, bad)
-        uploads = check_uploads(log, disk, sure, perhaps, bad)
+        uploads, versions = check_uploads(log, disk, sure, perhaps, bad), check_versions(log, disk, sure, perhaps, bad)
         disk.scrub()
         disk.stop()
         after = disk.fsck()
@@ -344,10 +380,11 @@ def check_disk(work, log, image, sure, perhaps):
     got = subprocess.run(["e2fsck", "-fn", image], capture_output=True, text=True)
     if got.returncode:
         bad.append(f"ext4 itself: {got.stdout[-1500:]}")
-    there = sum(s != [GONE] and len(s) == 1 for s in want.values())
+    states = list(want.values())
     kinds = sorted({f["what"] for f in left})
-    return bad, (f"{there} objects, {sum(s == [GONE] for s in want.values())} without, {sum(len(s) > 1 for s in want.values())} in doubt, {uploads} uploads"
-                 + (f"; fsck first: {', '.join(kinds)}" if kinds else ""))
+    return bad, (f"{sum(len(s) == 1 and s != [GONE] for s in states)} objects, {sum(s == [GONE] for s in states)} without, "
+                 f"{sum(len(s) > 1 for s in states)} in doubt, {uploads} uploads, {versions} versions"
+                 + (f"; fsck first: {', '.join(kinds)}" if kinds else "") + (f", then {len(after)} unnamed" if after else ""))
 
 
 def choose(rec, rng):
@@ -386,8 +423,9 @@ def main(work):
         begun = time.monotonic()
         lost = replay.disk(point, work / "trial.img", rng if holes else None)
         bad, looked = check_disk(work, log, work / "trial.img", asked[before][0], asked[after[0]][1] if after else float("inf"))
-        check(not bad, f"power lost at entry {point}, behind mark {before}{f', without {lost} writes' if holes else ''}: {looked} ({time.monotonic() - begun:.1f} s)",
-              "\n".join(bad[:20] + (work / "endpoint.log").read_text(errors="replace").splitlines()[-10:]) if bad else "")
+        where = f"power lost at entry {point}, behind mark {before}" + (f", without {lost} writes" if holes else "")
+        logs = (work / "endpoint.log").read_text(errors="replace").splitlines()
+        check(not bad, f"{where}: {looked} ({time.monotonic() - begun:.1f} s)", "\n".join(bad[:20] + logs[-10:]))
         for name in "registry", "endpoint":
             (work / f"{name}.log").write_text("")
     finish()
