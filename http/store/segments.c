@@ -14,6 +14,7 @@
 #include "lib/log.h"
 
 #define CATCH_UP_TXN 50000 /* records of one transaction */
+#define MAKING	     "making\n" /* the state while the index is not whole */
 
 char *segments_path(uint32_t number, char *out, size_t room)
 {
@@ -243,17 +244,25 @@ static int files_list(struct segments *s)
 			close(fd);
 		return rc;
 	}
-	while (!rc && (e = readdir(dir))) {
+	/* One that is passed over would be missing from an index that is made anew. */
+	while (!rc && (errno = 0, e = readdir(dir))) {
 		struct segment_file *f;
 
-		if (!number_parse(e->d_name, &number) || fstatat(fd, e->d_name, &st, 0))
+		if (!number_parse(e->d_name, &number))
 			continue;
+		if (fstatat(fd, e->d_name, &st, 0)) {
+			rc = -errno;
+			log_error("store: segment %s/s/%s: %s", s->dir, e->d_name, strerror(-rc));
+			continue;
+		}
 		f = file_add(s, number);
 		if (f)
 			f->ctime_ns = ctime_of(&st);
 		else
 			rc = -ENOMEM;
 	}
+	if (!rc && errno)
+		rc = -errno;
 	closedir(dir);
 	return rc;
 }
@@ -305,7 +314,7 @@ static int catch_record(void *arg, uint32_t offset, const struct segment_record 
 	}
 	c->records++;
 	rc = segments_apply(c->s, c->txn, r, &at);
-	if (!rc && ++c->pending == CATCH_UP_TXN)
+	if (!rc && ++c->pending == c->s->index_txn)
 		rc = catch_commit(c, true);
 	return rc;
 }
@@ -372,8 +381,8 @@ static int catch_up(struct segments *s, bool fresh)
 	return rc;
 }
 
-/* A segment that the index has and the folder has not, or one that is older than others and not in
- * the index: the index is not of these segments. */
+/* One that is older than others and not in the index, or none in it: the index is not of these
+ * segments. */
 static bool rows_fit(struct segments *s)
 {
 	bool seen = false;
@@ -384,25 +393,42 @@ static bool rows_fit(struct segments *s)
 		else if (seen)
 			return false;
 	}
-	return true;
+	return seen || !s->files;
 }
 
+/* Throws the index away. Until it is whole again no start may believe it, however this one ends. */
+static int index_anew(struct segments *s)
+{
+	int rc = state_write(s, MAKING);
+
+	index_close(s, false);
+	for (struct segment_file *f = s->files; f; f = f->next)
+		f->row = (struct segment_row){ 0 };
+	return rc ? rc : index_open(s, true);
+}
+
+/* Leaves the state "open BOOT". */
 static int open_index(struct segments *s)
 {
 	bool fresh = !state_good(s);
-	int rc = index_open(s, fresh);
+	char open_by[96];
+	int rc = fresh ? 0 : index_open(s, false);
 
+	snprintf(open_by, sizeof(open_by), "open %s\n", s->boot);
 	if (!rc && !fresh)
 		rc = index_rows(s, row_load, s);
 	if (rc == -EBADMSG || (!rc && !fresh && !rows_fit(s))) {
-		log_warn("store: the index of small versions is damaged; it is made anew");
-		index_close(s, false);
-		for (struct segment_file *f = s->files; f; f = f->next)
-			f->row = (struct segment_row){ 0 };
+		if (s->files && s->files->next)
+			log_warn("store: the index of small versions is missing or damaged; it is made anew");
 		fresh = true;
-		rc = index_open(s, true);
+		rc = 0;
 	}
-	return rc ? rc : catch_up(s, fresh);
+	/* Not synced from here on: "clean" must not stay. */
+	if (!rc)
+		rc = fresh ? index_anew(s) : state_write(s, open_by);
+	if (!rc)
+		rc = catch_up(s, fresh);
+	return rc || !fresh ? rc : state_write(s, open_by);
 }
 
 /* Goes on with the last segment, behind its last record. */
@@ -430,7 +456,6 @@ int segments_open(struct segments **out, int root, const struct segments_options
 {
 	struct segments *s = calloc(1, sizeof(*s));
 	pthread_condattr_t attr;
-	char state[96];
 	int rc;
 
 	if (!s)
@@ -440,6 +465,7 @@ int segments_open(struct segments **out, int root, const struct segments_options
 	s->tail = &s->head;
 	s->dir = strdup(options->dir);
 	s->size = options->segment_size ? options->segment_size : SEGMENT_SIZE;
+	s->index_txn = options->index_txn ? options->index_txn : CATCH_UP_TXN;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_rwlock_init(&s->opened, NULL);
 	pthread_cond_init(&s->work, NULL);
@@ -458,9 +484,6 @@ int segments_open(struct segments **out, int root, const struct segments_options
 	}
 	if (!rc)
 		rc = open_index(s);
-	snprintf(state, sizeof(state), "open %s\n", s->boot);
-	if (!rc)
-		rc = state_write(s, state);
 	if (!rc)
 		rc = open_active(s);
 	if (!rc)
@@ -475,17 +498,35 @@ int segments_open(struct segments **out, int root, const struct segments_options
 	return 0;
 }
 
+/* Only an index that is on the disk may be believed by the next start. */
+static void close_clean(struct segments *s)
+{
+	int rc = 0;
+
+	if (s->active && ftruncate(s->active_fd, (off_t)s->active->row.end)) {
+		rc = -errno;
+		log_warn("store: cannot give back the room of a segment: %s", strerror(-rc));
+	}
+	if (!rc) {
+		rc = index_close(s, true);
+		if (rc)
+			log_error("store: the index of small versions cannot be synced: %s; the next start makes "
+				  "it anew", strerror(-rc));
+	}
+	rc = state_write(s, rc ? MAKING : "clean\n");
+	if (rc)
+		log_error("store: %s/s/state: %s", s->dir, strerror(-rc));
+}
+
 static void close_all(struct segments *s, bool clean)
 {
 	if (!s)
 		return;
 	compactor_stop(s);
 	rounds_stop(s);
-	if (clean && s->active && ftruncate(s->active_fd, (off_t)s->active->row.end))
-		log_warn("store: cannot give back the room of a segment: %s", strerror(errno));
-	index_close(s, clean);
 	if (clean)
-		state_write(s, "clean\n");
+		close_clean(s);
+	index_close(s, false);
 	if (s->active_fd >= 0)
 		close(s->active_fd);
 	if (s->folder >= 0)

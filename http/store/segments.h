@@ -4,7 +4,7 @@
  * neither inodes nor folder syncs are spent on each.
  *
  *	DIR/s/NUMBER    segments, 8 hex digits
- *	DIR/s/state     "clean", or which boot has them open: says whether the index can be believed
+ *	DIR/s/state     "clean", which boot has them open, or "making": whether the index can be believed
  *	DIR/index/      LMDB: version -> place, segment -> how much of it lives
  *
  * One thread appends: each round takes everything that waits, writes it behind one another, does
@@ -32,6 +32,7 @@ struct segments_options {
 	const char *dir;                /* the same folder as root */
 	const char *boot;               /* which boot this is; NULL: the kernel's boot_id */
 	uint32_t segment_size;          /* 0: SEGMENT_SIZE (tests: smaller) */
+	unsigned int index_txn;         /* 0: many records of one transaction at open (tests: fewer) */
 	bool no_compaction;             /* the thread is not started (tests, fsck) */
 };
 

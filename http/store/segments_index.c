@@ -114,14 +114,16 @@ int index_write_begin(struct segments *s, MDB_txn **txn)
 	return rc ? rc : segments_errno(mdb_txn_begin(s->env, NULL, 0, txn));
 }
 
-void index_close(struct segments *s, bool sync)
+int index_close(struct segments *s, bool sync)
 {
+	int rc;
+
 	if (!s->env)
-		return;
-	if (sync)
-		mdb_env_sync(s->env, 1);
+		return -EIO;
+	rc = sync ? segments_errno(mdb_env_sync(s->env, 1)) : 0;
 	mdb_env_close(s->env);
 	s->env = NULL;
+	return rc;
 }
 
 struct stored_place {

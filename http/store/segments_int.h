@@ -49,6 +49,7 @@ struct segments {
 	int root, folder;               /* DIR, DIR/s */
 	char *dir;
 	uint32_t size;
+	unsigned int index_txn;         /* records of one transaction while catching up */
 	char boot[64];
 	MDB_env *env;                   /* NULL: could not be opened again */
 	MDB_dbi places, rows;
@@ -85,7 +86,8 @@ void index_read_end(struct segments *s, MDB_txn *txn);
 int index_write_begin(struct segments *s, MDB_txn **txn);
 /* fresh: what is there is thrown away first. -EBADMSG: damaged. */
 int index_open(struct segments *s, bool fresh);
-void index_close(struct segments *s, bool sync);
+/* sync: 0 when all of it is on the disk. -EIO: it was not open. */
+int index_close(struct segments *s, bool sync);
 int index_get(struct segments *s, MDB_txn *txn, const struct version *v, struct segment_place *out);
 int index_put(struct segments *s, MDB_txn *txn, const struct version *v,
 	      const struct segment_place *place);

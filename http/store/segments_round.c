@@ -45,8 +45,10 @@ static void seal(struct segments *s, bool cut)
 		file_remember(f, s->active_fd);
 	close(s->active_fd);
 	s->active_fd = -1;
+	pthread_mutex_lock(&s->lock);
 	s->active = NULL;
 	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
 }
 
 /* A new file, durable under its name before anything is appended. */
@@ -58,9 +60,12 @@ static int begin_segment(struct segments *s)
 	char path[32];
 	int fd, rc = 0;
 
+	/* One that is not known, but there, is somebody's data: never cut. */
+	do {
+		fd = openat(s->root, segments_path(number, path, sizeof(path)),
+			    O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	} while (fd < 0 && errno == EEXIST && number++ < UINT32_MAX);
 	segment_head_encode(number, head);
-	fd = openat(s->root, segments_path(number, path, sizeof(path)),
-		    O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return errno == EDQUOT ? -ENOSPC : -errno;
 	if (pwrite(fd, head, sizeof(head), 0) != sizeof(head))
@@ -72,6 +77,7 @@ static int begin_segment(struct segments *s)
 	if (f) {
 		f->row.end = SEGMENT_HEADER;
 		f->dirty = true;
+		s->active = f;
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (!f) {
@@ -80,7 +86,6 @@ static int begin_segment(struct segments *s)
 		return rc ? rc : -ENOMEM;
 	}
 	file_remember(f, fd);
-	s->active = f;
 	s->active_fd = fd;
 	s->allocated = SEGMENT_HEADER;
 	return 0;

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -35,6 +36,7 @@ static int open_as(const char *boot)
 {
 	const struct segments_options segments = { .boot = boot,
 						   .segment_size = SMALL_SEGMENT,
+						   .index_txn = 5,
 						   .no_compaction = true };
 	const struct chunks_options options = { .dir = dir, .segments = &segments };
 
@@ -50,6 +52,30 @@ static void close_as(bool kill)
 		chunks_close(chunks);
 	chunks = NULL;
 	cache = NULL;
+}
+
+/* ---- faults: the store's own calls come here ---- */
+
+static const char *sync_fails; /* part of the path */
+
+static bool path_has(int fd, const char *part)
+{
+	char link[40], path[512];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = 0;
+	return strstr(path, part);
+}
+
+int fdatasync(int fd)
+{
+	if (sync_fails && path_has(fd, sync_fails)) {
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_fdatasync, fd);
 }
 
 /* One folder for all tests: to make its 4,096 folders takes longer than most of them. */
@@ -312,6 +338,86 @@ static void test_power_loss(void **state)
 	assert_int_equal(system(command), 0);
 	assert_int_equal(open_as("two"), 0);
 	check_mixed();
+}
+
+/* An index that is made anew is cut off in the middle: the next start does not believe it. */
+static void test_cut_rebuild(void **state)
+{
+	static const char *const damages[] = { "rm -r %s/index", "head -c 9000 /dev/urandom >%s/index/data.mdb",
+					       "echo other >%s/s/state" };
+
+	(void)state;
+	mixed_load();
+	for (unsigned int i = 0; i < 3; i++) {
+		unsigned int second = (unsigned int)counts().segments - 1;
+		char path[128];
+
+		close_as(i == 2);
+		run(damages[i], dir);
+		/* The last one but one cannot be read: what comes before is indexed by then. */
+		for (unsigned int cut = second; cut > second - 4; cut--) {
+			snprintf(path, sizeof(path), "%s/s/%08x", dir, cut);
+			run("mv %s %s/moved && mkdir %s", path, dir, path);
+			assert_int_not_equal(open_as("one"), 0);
+			run("rmdir %s && mv %s/moved %s", path, dir, path);
+		}
+		assert_int_equal(open_as("one"), 0);
+		check_mixed();
+	}
+}
+
+/* The index's last pages cannot be written when it is closed. */
+static void test_unsynced_close(void **state)
+{
+	(void)state;
+	mixed_load();
+	run("cp -r %s/index %s/index.old", dir, dir);
+	close_as(false);
+	assert_int_equal(open_as("one"), 0);
+	put(1000);
+	sync_fails = "/index/";
+	close_as(false);
+	sync_fails = NULL;
+	/* What was not written is not there. */
+	run("rm -r %s/index && mv %s/index.old %s/index", dir, dir, dir);
+	run("! grep -q clean %s/s/state", dir);
+	assert_int_equal(open_as("one"), 0);
+	assert_int_equal(check(1000), 0);
+	forget(1000);
+	check_mixed();
+}
+
+/* A segment that cannot be looked at is not passed over. */
+static void test_unseen_segment(void **state)
+{
+	unsigned long last;
+
+	(void)state;
+	mixed_load();
+	last = counts().segments;
+	close_as(false);
+	run("mv %s/s/%08lx %s/moved && ln -s %08lx %s/s/%08lx", dir, last, dir, last, dir, last);
+	assert_int_not_equal(open_as("one"), 0);
+	run("mv %s/moved %s/s/%08lx", dir, dir, last);
+	assert_int_equal(open_as("one"), 0);
+	check_mixed();
+}
+
+/* A segment whose name is not known to be taken is not cut. */
+static void test_taken_number(void **state)
+{
+	unsigned long last;
+
+	(void)state;
+	put(1);
+	last = counts().segments;
+	run("cp %s/s/%08lx %s/s/%08lx", dir, last, dir, last + 1);
+	for (unsigned int i = 0; i < 100; i++)
+		put(i);
+	run("cmp -n 64 %s/s/%08lx %s/s/%08lx", dir, last, dir, last + 1);
+	for (unsigned int i = 0; i < 100; i++)
+		assert_int_equal(check(i), 0);
+	run("test -s %s/s/%08lx", dir, last + 2);
 }
 
 static void newest_path(char *path, size_t room)
@@ -588,6 +694,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_kill, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_power_loss, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cut_rebuild, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unsynced_close, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unseen_segment, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_taken_number, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_torn_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_compaction, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed_in_compaction, setup, teardown),
