@@ -70,8 +70,12 @@ struct bucket *bucket_compile(const char *name, const json_t *value, int64_t rev
 
 /* -EALREADY: the owner has it; -EEXIST: somebody else has. acl is kept when it is not private. */
 int bucket_edit_create(struct registry *reg, const char *name, const char *owner, enum canned_acl acl);
-/* Only what is told about the bucket; -EBUSY: a dataset's (datasets/NAME). */
-int bucket_edit_remove(struct registry *reg, const char *name);
+/* *revision: of the record as it is now; -EBUSY: a dataset's (datasets/NAME). */
+int bucket_edit_look(struct registry *reg, const char *name, int64_t *revision);
+/* The record stays as it is and gets another revision: who removes it by the one before does not. */
+int bucket_edit_touch(struct registry *reg, const char *name);
+/* Only what is told about the bucket; -EBUSY as above. revision: -EAGAIN when the record has another one; 0: whatever it has. */
+int bucket_edit_remove(struct registry *reg, const char *name, int64_t revision);
 /* text NULL: the part is taken away (0 also when it was not there). A dataset's bucket keeps no versions: -EINVAL. */
 int bucket_edit_part(struct registry *reg, const char *name, enum bucket_part part, const char *text, char err[256]);
 int bucket_edit_quota(struct registry *reg, const char *name, const struct bucket_quota *quota);

@@ -217,33 +217,60 @@ int bucket_edit_create(struct registry *reg, const char *name, const char *owner
 	return rc;
 }
 
-int bucket_edit_remove(struct registry *reg, const char *name)
+static int keep_record(json_t *record, const struct change *c)
+{
+	(void)record;
+	(void)c;
+	return 0;
+}
+
+int bucket_edit_touch(struct registry *reg, const char *name)
+{
+	return edit(reg, name, keep_record, NULL);
+}
+
+int bucket_edit_look(struct registry *reg, const char *name, int64_t *revision)
 {
 	char path[KEY_LEN], dataset[KEY_LEN];
-	struct reg_cond same[2] = { { path, 0 }, { dataset, 0 } };
-	struct reg_change change = { path, NULL, 0 };
 	struct reg_kv kv;
 	int rc = path_of(path, REG_BUCKETS, name);
 
 	if (rc)
 		return -ENOENT;
 	path_of(dataset, REG_DATASETS, name);
-	for (int i = 0; i < TRIES; i++) {
-		rc = registry_get(reg, dataset, &kv);
-		if (!rc) {
-			reg_kv_free(&kv);
-			return -EBUSY;
-		}
-		if (rc != -ENOENT)
-			return rc;
-		rc = registry_get(reg, path, &kv);
-		if (rc)
-			return rc;
-		same[0].mod_revision = kv.mod_revision;
+	rc = registry_get(reg, dataset, &kv);
+	if (!rc) {
 		reg_kv_free(&kv);
-		rc = registry_txn(reg, same, 2, &change, 1, NULL);
-		if (rc != -EAGAIN)
+		return -EBUSY;
+	}
+	if (rc != -ENOENT)
+		return rc;
+	rc = registry_get(reg, path, &kv);
+	if (rc)
+		return rc;
+	*revision = kv.mod_revision;
+	reg_kv_free(&kv);
+	return 0;
+}
+
+int bucket_edit_remove(struct registry *reg, const char *name, int64_t revision)
+{
+	char path[KEY_LEN], dataset[KEY_LEN];
+	struct reg_cond same[2] = { { path, revision }, { dataset, 0 } };
+	struct reg_change change = { path, NULL, 0 };
+	int rc = path_of(path, REG_BUCKETS, name);
+
+	if (rc)
+		return -ENOENT;
+	path_of(dataset, REG_DATASETS, name);
+	for (int i = 0; i < TRIES; i++) {
+		if (!revision)
+			rc = bucket_edit_look(reg, name, &same[0].mod_revision);
+		if (!rc)
+			rc = registry_txn(reg, same, 2, &change, 1, NULL);
+		if (rc != -EAGAIN || revision)
 			return rc;
+		rc = 0;
 	}
 	return -EAGAIN;
 }

@@ -11,8 +11,10 @@
 #include <time.h>
 
 #include "http/store/buckets.h"
+#include "lib/bucket.h"
 #include "lib/log.h"
 
+#define TRIES	  8	 /* when others open and close it meanwhile */
 #define KNOWN_MAX 100000 /* more are asked for each time */
 
 struct buckets {
@@ -89,21 +91,74 @@ void buckets_forget(struct buckets *b, const char *bucket)
 	free(name);
 }
 
-int buckets_create(struct buckets *b, const char *bucket, const char *owner, enum canned_acl acl)
+int buckets_open(struct buckets *b, struct names *names, const char *bucket)
 {
-	int rc = bucket_edit_create(b->reg, bucket, owner, acl);
+	struct names_usage now;
+	int rc = 0;
 
-	if (!rc || rc == -EALREADY || rc == -EEXIST)
-		remember(b, bucket);
-	return rc;
+	for (int i = 0; i < TRIES; i++) {
+		rc = names_usage(names, bucket, &now);
+		if (rc || !now.closed)
+			return rc;
+		rc = bucket_edit_touch(b->reg, bucket);
+		if (rc == -ENOENT)
+			buckets_forget(b, bucket);
+		if (rc)
+			return rc == -ENOENT ? rc : -EAGAIN;
+		rc = names_bucket_open_if(names, bucket, now.seq);
+		if (rc != -ECANCELED)
+			return rc;
+	}
+	return -EAGAIN;
 }
 
-int buckets_remove(struct buckets *b, const char *bucket)
+int buckets_create(struct buckets *b, struct names *names, const char *bucket, const char *owner, enum canned_acl acl,
+		   int *names_open)
 {
-	int rc = bucket_edit_remove(b->reg, bucket);
+	int rc = 0;
 
-	if (!rc || rc == -ENOENT)
-		buckets_forget(b, bucket);
+	*names_open = 0;
+	for (int i = 0; i < TRIES; i++) {
+		rc = bucket_edit_create(b->reg, bucket, owner, acl);
+		if (!rc || rc == -EALREADY || rc == -EEXIST)
+			remember(b, bucket);
+		if (rc == -EAGAIN)
+			continue; /* it was there and went */
+		if (rc && rc != -EALREADY)
+			return rc;
+		*names_open = buckets_open(b, names, bucket);
+		if (*names_open != -ENOENT) /* else it was removed a moment ago */
+			return rc;
+	}
+	return -EAGAIN;
+}
+
+int buckets_remove(struct buckets *b, struct names *names, const char *bucket, bool *registry)
+{
+	bool closed = false;
+	int64_t revision;
+	int rc = 0;
+
+	for (int i = 0; i < TRIES; i++) {
+		*registry = true;
+		rc = bucket_edit_look(b->reg, bucket, &revision);
+		if (rc == -ENOENT)
+			buckets_forget(b, bucket);
+		if (rc)
+			break;
+		*registry = false;
+		rc = names_bucket_close(names, bucket);
+		if (rc)
+			return rc;
+		closed = *registry = true;
+		rc = bucket_edit_remove(b->reg, bucket, revision);
+		if (!rc || rc == -ENOENT)
+			buckets_forget(b, bucket);
+		if (rc != -EAGAIN)
+			break;
+	}
+	if (rc && closed)
+		buckets_open(b, names, bucket); /* if it can be; who writes to it tries again */
 	return rc;
 }
 

@@ -5,7 +5,8 @@
 #ifndef WEIR_STORE_BUCKETS_H
 #define WEIR_STORE_BUCKETS_H
 
-#include "lib/bucket.h"
+#include "http/store/names.h"
+#include "lib/policy.h"
 #include "lib/registry.h"
 
 struct buckets;
@@ -17,12 +18,23 @@ void buckets_free(struct buckets *b);           /* accepts NULL */
  * knows whether the bucket has an order. Blocks. 0 or -ENOMEM. */
 int buckets_ensure(struct buckets *b, const char *bucket, const char *owner);
 
-/* S3's CreateBucket and DeleteBucket: bucket_edit_create() and bucket_edit_remove() with what was seen kept right. They block.
- * The caller has opened the names (names_bucket_open) before, or closed them (names_bucket_close, which knows whether it is empty).
- * Reading is users_bucket() (lib/token.h), changes of parts are bucket_edit_part() (lib/bucket.h). What was changed is
- * seen by every users_bucket() within milliseconds, not at once. */
-int buckets_create(struct buckets *b, const char *bucket, const char *owner, enum canned_acl acl);
-int buckets_remove(struct buckets *b, const char *bucket);
+/* S3's CreateBucket and DeleteBucket. They block. Reading is users_bucket() (lib/token.h), changes of parts are
+ * bucket_edit_part() (lib/bucket.h). What was changed is seen by every users_bucket() within milliseconds, not at once.
+ *
+ * A bucket is a record in the registry and names that are open, and goes by closing the names, which knows whether it is
+ * empty, then removing the record. A write that was acknowledged must not be in a bucket whose record is removed then, so
+ * who opens closed names looks at them, gives the record another revision, and opens what it looked at; who removes reads
+ * the record's revision before it closes, and removes that one only. */
+
+/* Makes the record and opens the names. Results of bucket_edit_create(); names_open: of buckets_open(), when the record is
+ * this owner's (0 or -EALREADY), else 0. */
+int buckets_create(struct buckets *b, struct names *names, const char *bucket, const char *owner, enum canned_acl acl,
+		   int *names_open);
+/* Opens the names of a bucket that has a record; costs a question when they are open. 0, -ENOENT: there is no record, -EAGAIN: the
+ * registry did not answer or others change it all the time, or a failure of names. */
+int buckets_open(struct buckets *b, struct names *names, const char *bucket);
+/* 0, -ENOENT, -ENOTEMPTY, -EBUSY (a dataset's), or a failure of names; *registry: of the registry (registry_error()). */
+int buckets_remove(struct buckets *b, struct names *names, const char *bucket, bool *registry);
 /* Another way it went (names said that it is closed): the next buckets_ensure() asks again. */
 void buckets_forget(struct buckets *b, const char *bucket);
 

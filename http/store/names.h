@@ -293,6 +293,9 @@ int names_upload_abort(struct names *names, const char *bucket, const char *key,
 
 /* After 0 writes are accepted (they are for a bucket that was never closed, too). */
 int names_bucket_open(struct names *names, const char *bucket);
+/* The same, only while the bucket is as names_usage() found it (seq; 0: whatever it is) or was opened since; -ECANCELED. So it
+ * does not open what was closed a moment ago, also when it was closed already. */
+int names_bucket_open_if(struct names *names, const char *bucket, uint64_t seq);
 /* -ENOTEMPTY while there is an object, version, marker or upload. After 0 writes get -ENOENT until
  * it is opened again, also those that were under way. Closing what is closed or was never written
  * is 0. */
@@ -302,6 +305,7 @@ struct names_usage {
 	uint64_t objects; /* versions with data */
 	uint64_t bytes;	  /* of them, and of parts of uploads */
 	uint64_t markers, uploads, parts;
+	uint64_t seq; /* of the last change; 0: never written */
 	bool closed;
 };
 /* By the primary; zero for a bucket that was never written. */

@@ -419,9 +419,18 @@ int names_upload_abort(struct names *n, const char *bucket, const char *key, con
 
 /* ---- buckets ---- */
 
+int names_bucket_open_if(struct names *n, const char *bucket, uint64_t seq)
+{
+	struct write *w = write_about(WRITE_OPEN, "-", NULL);
+
+	if (w)
+		w->if_seq = seq;
+	return write_do(n, bucket, w, 0, NULL, NULL);
+}
+
 int names_bucket_open(struct names *n, const char *bucket)
 {
-	return write_do(n, bucket, write_about(WRITE_OPEN, "-", NULL), 0, NULL, NULL);
+	return names_bucket_open_if(n, bucket, 0);
 }
 
 int names_bucket_close(struct names *n, const char *bucket)

@@ -146,10 +146,10 @@ static int gathered_prefix(void *arg, const char *bucket, const char *prefix)
 
 static json_t *usage_encode(const struct names_usage *u)
 {
-	return json_pack("{s:{s:I s:I s:I s:I s:I s:b}}", "usage", "objects",
+	return json_pack("{s:{s:I s:I s:I s:I s:I s:I s:b}}", "usage", "objects",
 			 (json_int_t)u->objects, "bytes", (json_int_t)u->bytes, "markers",
 			 (json_int_t)u->markers, "uploads", (json_int_t)u->uploads, "parts",
-			 (json_int_t)u->parts, "closed", u->closed);
+			 (json_int_t)u->parts, "seq", (json_int_t)u->seq, "closed", u->closed);
 }
 
 static void read_reply(struct job *j, const struct query *q, json_t *list, int rc)

@@ -412,8 +412,12 @@ static int plan_open(struct plan *p)
 {
 	bool close = p->w->kind == WRITE_CLOSE;
 
-	if (close == (p->meta->closed != 0))
+	/* Closing what is closed is an operation, too: who looked before and would open it now is
+	 * refused by its seq. */
+	if (!close && !p->meta->closed)
 		return 0;
+	if (!close && p->w->if_seq && p->w->if_seq != p->meta->seq)
+		return -ECANCELED;
 	if (close && (p->meta->objects || p->meta->markers || p->meta->uploads)) {
 		names_fail("the bucket has %llu versions, %llu delete markers and %llu uploads",
 			   (unsigned long long)p->meta->objects,

@@ -184,6 +184,7 @@ static int read_one(struct names_txn *t, const struct names_meta *meta, struct q
 			.markers = meta->markers,
 			.uploads = meta->uploads,
 			.parts = meta->parts,
+			.seq = meta->seq,
 			.closed = meta->closed,
 		};
 		return 0;
@@ -328,7 +329,8 @@ static int usage_decode(struct names_usage *u, const json_t *o)
 	return names_json_u64(o, "objects", &u->objects) || names_json_u64(o, "bytes", &u->bytes) ||
 			       names_json_u64(o, "markers", &u->markers) ||
 			       names_json_u64(o, "uploads", &u->uploads) ||
-			       names_json_u64(o, "parts", &u->parts)
+			       names_json_u64(o, "parts", &u->parts) ||
+			       names_json_u64(o, "seq", &u->seq)
 		       ? -EPROTO
 		       : 0;
 }

@@ -178,7 +178,7 @@ static int give_name(struct put *put, struct http_req *req, const char *owner, s
 	buckets_forget(put->ep->buckets, put->bucket);
 	rc = buckets_ensure(put->ep->buckets, put->bucket, owner);
 	if (!rc)
-		rc = names_bucket_open(put->ep->names, put->bucket);
+		rc = buckets_open(put->ep->buckets, put->ep->names, put->bucket);
 	return rc ? rc : names_put_with(put->ep->names, put->bucket, entry, &how, replaced);
 }
 

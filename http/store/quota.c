@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "http/store/quota.h"
+#include "lib/bucket.h"
 
 /* used, and so many bytes in one object more. what: "bucket x", "user y". */
 static int compare(const struct bucket_quota *limit, const struct names_usage *used, uint64_t bytes, const char *what,

@@ -79,7 +79,7 @@ static enum s3_error create(struct s3 *s3)
 	enum canned_acl acl = ACL_PRIVATE;
 	const char *text;
 	enum s3_error error;
-	int rc;
+	int rc, opened;
 
 	error = s3_in_create_bucket(location, s3->body.text ? s3->body.text : "", s3->body.len, &s3->fault);
 	if (error)
@@ -91,10 +91,9 @@ static enum s3_error create(struct s3 *s3)
 		return error;
 	if (users_dataset(s3->ep->users, s3->bucket))
 		return s3_fault(&s3->fault, S3_BUCKET_ALREADY_EXISTS, "A dataset has this name.");
-	rc = names_bucket_open(s3->ep->names, s3->bucket);
-	if (rc)
-		return s3_names_error(s3, rc, S3_NO_SUCH_BUCKET);
-	rc = buckets_create(s3->ep->buckets, s3->bucket, s3->who.user, acl);
+	rc = buckets_create(s3->ep->buckets, s3->ep->names, s3->bucket, s3->who.user, acl, &opened);
+	if (opened)
+		return s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, "The bucket's names could not be opened; try again.");
 	if (rc == -EALREADY)
 		return s3_fault(&s3->fault, S3_BUCKET_ALREADY_YOURS, NULL);
 	if (rc == -EEXIST)
@@ -129,6 +128,7 @@ void s3_bucket_create_run(struct s3 *s3)
 
 void s3_bucket_delete_run(struct s3 *s3)
 {
+	bool registry;
 	int rc;
 
 	if (users_dataset(s3->ep->users, s3->bucket)) {
@@ -136,16 +136,12 @@ void s3_bucket_delete_run(struct s3 *s3)
 		s3_reply_error(s3, S3_ACCESS_DENIED);
 		return;
 	}
-	rc = names_bucket_close(s3->ep->names, s3->bucket);
-	if (rc) {
-		s3_reply_names(s3, rc, S3_NO_SUCH_BUCKET);
-		return;
-	}
-	rc = buckets_remove(s3->ep->buckets, s3->bucket);
+	rc = buckets_remove(s3->ep->buckets, s3->ep->names, s3->bucket, &registry);
 	if (rc == -ENOENT) {
 		s3_reply_error(s3, S3_NO_SUCH_BUCKET);
+	} else if (rc && !registry) {
+		s3_reply_names(s3, rc, S3_NO_SUCH_BUCKET);
 	} else if (rc) {
-		names_bucket_open(s3->ep->names, s3->bucket);
 		s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, "The registry did not answer (%s); try again.",
 			 registry_error());
 		s3_reply_error(s3, S3_SERVICE_UNAVAILABLE);

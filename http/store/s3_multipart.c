@@ -111,6 +111,8 @@ static enum s3_error create(struct s3 *s3, struct name_entry *entry, struct uplo
 		return error;
 	strcpy(entry->key, s3->key);
 	rc = names_upload_create(s3->ep->names, s3->bucket, entry);
+	if (rc == -ENOENT && !buckets_open(s3->ep->buckets, s3->ep->names, s3->bucket)) /* as in s3_put.c */
+		rc = names_upload_create(s3->ep->names, s3->bucket, entry);
 	return rc ? s3_names_error(s3, rc, S3_NO_SUCH_BUCKET) : S3_OK;
 }
 

@@ -65,6 +65,9 @@ enum s3_error s3_put_entry(struct s3 *s3, struct name_entry *entry, json_t *meta
 	with.nideal = upload_ideal(s3->body.upload, &ideal);
 	with.ideal = ideal.names;
 	rc = names_put_with(s3->ep->names, s3->bucket, entry, &with, NULL);
+	/* Closed, but there is a record: its removal was cut off, or `weir bucket` made it anew. */
+	if (rc == -ENOENT && !buckets_open(s3->ep->buckets, s3->ep->names, s3->bucket))
+		rc = names_put_with(s3->ep->names, s3->bucket, entry, &with, NULL);
 	upload_named(s3->body.upload, rc);
 	if (!rc) {
 		atomic_fetch_add(&s3->ep->counts.puts, 1);

@@ -441,6 +441,7 @@ static void test_policy(void **state)
 	struct token_scope narrow = session("mia");
 	const struct bucket *b;
 	struct user_key key;
+	int64_t before, after;
 
 	(void)state;
 	assert_int_equal(user_add(here.reg, "bea", &all, &key), 0);
@@ -515,9 +516,15 @@ static void test_policy(void **state)
 	eventually(!users_bucket_public(users, "shelf"));
 	assert_true(asks("bea", "s3:GetObject", "shelf", "k"));
 	assert_string_equal(of("bea", "shelf", "k"), "l"); /* asked by who did not look at the address */
-	assert_int_equal(bucket_edit_remove(here.reg, "sales"), -EBUSY);
-	assert_int_equal(bucket_edit_remove(here.reg, "shelf"), 0);
-	assert_int_equal(bucket_edit_remove(here.reg, "shelf"), -ENOENT);
+	assert_int_equal(bucket_edit_remove(here.reg, "sales", 0), -EBUSY);
+	assert_int_equal(bucket_edit_look(here.reg, "sales", &before), -EBUSY);
+	assert_int_equal(bucket_edit_look(here.reg, "shelf", &before), 0);
+	assert_int_equal(bucket_edit_touch(here.reg, "shelf"), 0);
+	assert_int_equal(bucket_edit_look(here.reg, "shelf", &after), 0);
+	assert_int_equal(bucket_edit_remove(here.reg, "shelf", before), -EAGAIN);
+	assert_int_equal(bucket_edit_remove(here.reg, "shelf", after), 0);
+	assert_int_equal(bucket_edit_touch(here.reg, "shelf"), -ENOENT);
+	assert_int_equal(bucket_edit_remove(here.reg, "shelf", 0), -ENOENT);
 	eventually(users_bucket(users, "shelf") == NULL);
 	assert_int_equal(user_remove(here.reg, "bea"), 0);
 }
@@ -599,7 +606,7 @@ static void test_acl(void **state)
 	assert_true(users_may(users, &mia, &ask));
 	ask.object = ACL_PRIVATE;
 	assert_false(users_may(users, &mia, &ask));
-	assert_int_equal(bucket_edit_remove(here.reg, "attic"), 0);
+	assert_int_equal(bucket_edit_remove(here.reg, "attic", 0), 0);
 }
 
 /* What was just allowed is remembered: not longer than it is true, and not for another bearer. */
@@ -639,7 +646,7 @@ static void test_remembered(void **state)
 	eventually(!strcmp(rights_at(&late, "chest", "a"), ""));
 	assert_int_equal(registry_delete(here.reg, REG_PEOPLE "rob"), 0);
 	assert_int_equal(user_remove(here.reg, "rob"), 0);
-	assert_int_equal(bucket_edit_remove(here.reg, "chest"), 0);
+	assert_int_equal(bucket_edit_remove(here.reg, "chest", 0), 0);
 }
 
 static void *count_made(const char *text, size_t len)
@@ -735,7 +742,7 @@ static void test_bucket(void **state)
 	assert_int_equal(bucket_edit_owner(here.reg, "cellar", "otto"), 0);
 	assert_int_equal(bucket_edit_public(here.reg, "cellar", true), 0);
 	eventually(users_bucket_public(users, "cellar"));
-	assert_int_equal(bucket_edit_remove(here.reg, "cellar"), 0);
+	assert_int_equal(bucket_edit_remove(here.reg, "cellar", 0), 0);
 }
 
 /* The command line's half: groups and who is in them. */

@@ -5,6 +5,7 @@
  * parts, closing of buckets. Each promise is tested at a lone node, at the primary of two, and at
  * the node that has to ask the primary.
  */
+#include "http/store/buckets.h"
 #include "tests/unit/names_cluster.h"
 
 /* ---- the engine ---- */
@@ -24,6 +25,7 @@ struct engine {
 	__typeof__(names_upload_complete) *complete;
 	__typeof__(names_upload_abort) *abort;
 	__typeof__(names_bucket_open) *open;
+	__typeof__(names_bucket_open_if) *open_if;
 	__typeof__(names_bucket_close) *close;
 	__typeof__(names_usage) *usage;
 	__typeof__(names_each) *each;
@@ -35,7 +37,8 @@ static const struct engine ordered_names = {
 	names_versions,	       names_upload_create, names_upload_get,
 	names_part_put,	       names_parts,	    names_uploads,
 	names_upload_complete, names_upload_abort,  names_bucket_open,
-	names_bucket_close,    names_usage,	    names_each,
+	names_bucket_open_if,  names_bucket_close,  names_usage,
+	names_each,
 };
 
 static const struct engine *e = &ordered_names;
@@ -774,6 +777,98 @@ static void closed_buckets(void **state)
 	usage_is(1, 5, 0, 0, 0);
 }
 
+/* Who looked at a closed bucket does not open it when it was closed again since. */
+static void opened_as_seen(void **state)
+{
+	struct names_usage before, u;
+	char v[33];
+
+	(void)state;
+	assert_int_equal(e->usage(n, bucket, &u), 0);
+	assert_true(!u.closed);
+	assert_int_equal(e->close(n, bucket), 0);
+	assert_int_equal(e->usage(n, bucket, &before), 0);
+	assert_true(before.closed && before.seq);
+	assert_int_equal(e->close(n, bucket), 0);
+	assert_int_equal(e->open_if(n, bucket, before.seq), -ECANCELED);
+	assert_int_equal(put_mode("cat", NAMES_PLAIN, v), -ENOENT);
+	assert_int_equal(e->usage(n, bucket, &u), 0);
+	assert_true(u.closed && u.seq > before.seq);
+	assert_int_equal(e->open_if(n, bucket, u.seq), 0);
+	assert_int_equal(e->open_if(n, bucket, u.seq), 0); /* it is open */
+	assert_int_equal(put_mode("cat", NAMES_PLAIN, v), 0);
+}
+
+static struct buckets *buckets;
+
+static void *remover(void *arg)
+{
+	bool registry;
+	int rc = buckets_remove(buckets, n, bucket, &registry);
+
+	(void)arg;
+	assert_true(!rc || rc == -ENOENT || rc == -ENOTEMPTY || rc == -EAGAIN);
+	return NULL;
+}
+
+static void *maker(void *arg)
+{
+	int opened;
+
+	(void)arg;
+	for (int i = 0; i < 3; i++)
+		buckets_create(buckets, n, bucket, "otto", ACL_PRIVATE, &opened);
+	return NULL;
+}
+
+static bool has_record(void)
+{
+	char key[128];
+	struct reg_kv kv;
+	int rc;
+
+	snprintf(key, sizeof(key), REG_BUCKETS "%s", bucket);
+	rc = registry_get(nodes[0].registry, key, &kv);
+	if (!rc)
+		reg_kv_free(&kv);
+	assert_true(!rc || rc == -ENOENT);
+	return !rc;
+}
+
+/* A write is acknowledged while the bucket is removed and made: then it has a record. */
+static void removed_while_written(void **state)
+{
+	int opened, kept = 0;
+	char v[33];
+
+	(void)state;
+	assert_int_equal(buckets_new(&buckets, nodes[0].registry), 0);
+	for (int round = 0; round < 40; round++) {
+		pthread_t threads[3];
+		int rc = -ENOENT;
+
+		buckets_create(buckets, n, bucket, "otto", ACL_PRIVATE, &opened);
+		assert_int_equal(opened, 0);
+		pthread_create(&threads[0], NULL, remover, NULL);
+		pthread_create(&threads[1], NULL, maker, NULL);
+		pthread_create(&threads[2], NULL, round % 2 ? maker : remover, NULL);
+		rest_ms(round % 8); /* else it is there before it is closed */
+		for (int i = 0; i < 100 && rc == -ENOENT; i++)
+			rc = put_mode("cat", NAMES_PLAIN, v);
+		for (int i = 0; i < 3; i++)
+			pthread_join(threads[i], NULL);
+		if (!rc) {
+			assert_true(has_record());
+			assert_int_equal(delete_mode("cat", NULL, NAMES_PLAIN, NULL), 0);
+		}
+		kept += !rc;
+		if (has_record())
+			assert_int_equal(buckets_open(buckets, n, bucket), 0);
+	}
+	assert_true(kept > 0);
+	buckets_free(buckets);
+}
+
 /* ---- where ---- */
 
 static void up(unsigned int count, unsigned int at)
@@ -849,7 +944,8 @@ static int fresh_asked(void **state)
 		cmocka_unit_test_setup(pages_of_versions, setup),                                  \
 		cmocka_unit_test_setup(greatest_entries, setup),                                   \
 		cmocka_unit_test_setup(uploads_become_objects, setup),                             \
-		cmocka_unit_test_setup(uploads_end, setup)
+		cmocka_unit_test_setup(uploads_end, setup),                                        \
+		cmocka_unit_test_setup(opened_as_seen, setup)
 
 int main(void)
 {
@@ -858,6 +954,7 @@ int main(void)
 		cmocka_unit_test_setup(closed_buckets, fresh),
 		cmocka_unit_test_setup(many_parts_dropped, fresh),
 		cmocka_unit_test_setup(fetched_and_meta, fresh),
+		cmocka_unit_test_setup(removed_while_written, fresh),
 	};
 	const struct CMUnitTest two[] = { CONTRACT(fresh) };
 	const struct CMUnitTest asked[] = { CONTRACT(fresh_asked) };
