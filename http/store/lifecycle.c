@@ -40,9 +40,9 @@ struct lifecycle {
 struct walk {
 	struct lifecycle *l; /* NULL: no rests */
 	struct names *names;
+	const struct lifecycle_task *task;
 	const char *bucket;
 	const struct s3_lifecycle *rules;
-	enum names_mode mode;
 	int64_t now;
 	/* a page */
 	struct name_entry *entries;
@@ -88,6 +88,12 @@ static int take(void *arg, const char *bucket, const struct name_entry *e)
 	return 0;
 }
 
+/* A walk may take hours. Whoever has taken a rule away, or keeps versions from now on, was told so. */
+static bool holds(const struct walk *w)
+{
+	return !w->task->holds || w->task->holds(w->task->arg);
+}
+
 /* ---- objects ---- */
 
 static enum s3_expiry look(struct walk *w, bool alone)
@@ -116,7 +122,7 @@ static enum s3_expiry look(struct walk *w, bool alone)
 static int decide(struct walk *w, const struct name_entry *next)
 {
 	const struct name_entry *e = &w->before;
-	struct names_how how = { .mode = w->mode, .if_seq = e->seq };
+	struct names_how how = { .mode = w->task->mode, .if_seq = e->seq };
 	bool alone = !next || strcmp(next->key, e->key) != 0;
 	const char *version = e->null_version ? "null" : e->version;
 	enum s3_expiry what;
@@ -127,6 +133,8 @@ static int decide(struct walk *w, const struct name_entry *next)
 	what = look(w, e->current && e->marker && alone);
 	if (what == S3_KEEP)
 		return 0;
+	if (!holds(w))
+		return -ESTALE;
 	rc = names_delete_with(w->names, w->bucket, e->key, what == S3_EXPIRE ? NULL : version,
 			       &how, NULL);
 	if (!rc && what == S3_EXPIRE)
@@ -191,6 +199,8 @@ static int walk_uploads(struct walk *w)
 
 			if (!s3_lifecycle_abort(w->rules, e->key, e->modified, w->now))
 				continue;
+			if (!holds(w))
+				return -ESTALE;
 			rc = names_upload_abort(w->names, w->bucket, e->key, e->version);
 			w->aborted += !rc;
 			rc = rc == -ENOENT ? 0 : rc;
@@ -223,31 +233,31 @@ static int walk(struct walk *w)
 		log_info("bucket %s: lifecycle: %lu objects expired, %lu versions removed, %lu "
 			 "uploads aborted",
 			 w->bucket, w->expired, w->removed, w->aborted);
-	if (rc)
+	if (rc == -ESTALE)
+		log_info("bucket %s: lifecycle: the bucket's rules or versioning changed; it begins anew", w->bucket);
+	else if (rc)
 		log_limited(LOG_LEVEL_WARN, 10, "bucket %s: lifecycle: stopped, later again: %s",
 			    w->bucket, names_error());
 	return rc;
 }
 
-/* The record may change while this runs: the walk goes on by what was read, the next by the new. */
-int lifecycle_walk(struct lifecycle *l, struct names *names, const char *bucket,
-		   enum names_mode mode, const char *rules, int64_t now)
+int lifecycle_walk(struct lifecycle *l, struct names *names, const struct lifecycle_task *task)
 {
-	json_t *json = json_loads(rules, 0, NULL);
+	json_t *json = json_loads(task->rules, 0, NULL);
 	struct walk *w = calloc(1, sizeof(*w));
 	struct s3_lifecycle *compiled = NULL;
 	int rc = !w ? -ENOMEM : !json ? -EINVAL : s3_lifecycle_compile(&compiled, json);
 
 	if (rc == -EINVAL)
 		log_limited(LOG_LEVEL_ERROR, 10,
-			    "bucket %s: its lifecycle rules are not understood", bucket);
+			    "bucket %s: its lifecycle rules are not understood", task->bucket);
 	if (!rc && compiled) {
 		w->l = l;
 		w->names = names;
-		w->bucket = bucket;
-		w->mode = mode;
+		w->task = task;
+		w->bucket = task->bucket;
 		w->rules = compiled;
-		w->now = now;
+		w->now = task->now;
 		w->entries = malloc(PAGE * sizeof(*w->entries));
 		rc = w->entries ? walk(w) : -ENOMEM;
 		free(w->entries);
@@ -282,9 +292,32 @@ static struct seen *seen_of(struct lifecycle *l, const char *bucket)
 	return s;
 }
 
+/* What the walk of one record is by. */
+struct record {
+	struct users *users;
+	const struct bucket *bucket;
+};
+
+static bool record_holds(void *arg)
+{
+	const struct record *r = arg;
+	const struct bucket *b = users_bucket(r->users, r->bucket->name);
+	bool same = b && b->revision == r->bucket->revision;
+
+	bucket_put(b);
+	return same;
+}
+
 static void bucket_look(struct lifecycle *l, const struct bucket *b)
 {
 	time_t now = time(NULL);
+	struct record record = { l->ep->users, b };
+	struct lifecycle_task task = { .bucket = b->name,
+				       .mode = mode_of(b),
+				       .rules = b->part[BUCKET_LIFECYCLE],
+				       .now = now,
+				       .holds = record_holds,
+				       .arg = &record };
 	struct seen *s;
 	int rc;
 
@@ -294,7 +327,7 @@ static void bucket_look(struct lifecycle *l, const struct bucket *b)
 	if (!s ||
 	    (s->revision == b->revision && now - s->when < LIFECYCLE_ROUND_S && now >= s->when))
 		return;
-	rc = lifecycle_walk(l, l->ep->names, b->name, mode_of(b), b->part[BUCKET_LIFECYCLE], now);
+	rc = lifecycle_walk(l, l->ep->names, &task);
 	if (rc && rc != -EINVAL)
 		return; /* the next tick tries again */
 	s->revision = b->revision;

@@ -21,11 +21,18 @@ struct lifecycle;
 
 /* After ep->names and ep->users were opened. */
 int lifecycle_new(struct lifecycle **out, struct endpoint *ep);
-/* One walk over a bucket by these rules (the record's text), as if it were `now` (unix seconds).
- * mode: how the bucket's versions are kept. 0, or why it ended early. l may be NULL: without rests.
- */
-int lifecycle_walk(struct lifecycle *l, struct names *names, const char *bucket,
-		   enum names_mode mode, const char *rules, int64_t now);
+struct lifecycle_task {
+	const char *bucket;
+	enum names_mode mode; /* how its versions are kept */
+	const char *rules;    /* the record's text */
+	int64_t now;	      /* as if it were (unix seconds) */
+	/* Are mode and rules still what the record says? Asked before anything is deleted. NULL: yes. */
+	bool (*holds)(void *arg);
+	void *arg;
+};
+/* One walk over a bucket. 0, or why it ended early; -ESTALE: by then the record said something else.
+ * l may be NULL: without rests. */
+int lifecycle_walk(struct lifecycle *l, struct names *names, const struct lifecycle_task *task);
 void lifecycle_free(struct lifecycle *l); /* after names_stop(); accepts NULL */
 
 #endif

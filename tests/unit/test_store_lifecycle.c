@@ -57,11 +57,58 @@ static void drop(const char *bucket, const char *key, enum names_mode mode)
 static void walk(const char *bucket, enum names_mode mode, const char *rules, int days)
 {
 	char record[1024];
+	struct lifecycle_task task = { .bucket = bucket,
+				       .mode = mode,
+				       .rules = record,
+				       .now = time(NULL) + (int64_t)days * DAY };
 
 	snprintf(record, sizeof(record), "{\"rules\":%s}", rules);
-	assert_int_equal(lifecycle_walk(NULL, node.names, bucket, mode, record,
-					time(NULL) + (int64_t)days * DAY),
-			 0);
+	assert_int_equal(lifecycle_walk(NULL, node.names, &task), 0);
+}
+
+static bool holds_for(void *arg)
+{
+	return (*(int *)arg)-- > 0;
+}
+
+static uint64_t objects_of(const char *bucket)
+{
+	struct names_usage u;
+
+	assert_int_equal(names_usage(node.names, bucket, &u), 0);
+	return u.objects;
+}
+
+/* The rules are taken away, or versions are kept from now on, while a walk is under way: nothing is
+ * deleted by the old ones any more. */
+static void rules_change(void **state)
+{
+	int times = 7;
+	struct lifecycle_task task = { .bucket = "changed",
+				       .mode = NAMES_PLAIN,
+				       .rules = "{\"rules\":[{\"enabled\":true,\"prefix\":\"\",\"days\":"
+						"1,\"abort_days\":1}]}",
+				       .now = time(NULL) + 9 * DAY,
+				       .holds = holds_for,
+				       .arg = &times };
+	static struct name_entry e;
+	struct names_usage u;
+
+	(void)state;
+	for (int i = 0; i < 60; i++) {
+		char key[16];
+
+		snprintf(key, sizeof(key), "%03d", i);
+		add("changed", key, NAMES_PLAIN, "");
+	}
+	assert_int_equal(lifecycle_walk(NULL, node.names, &task), -ESTALE);
+	assert_int_equal(objects_of("changed"), 53);
+	strcpy(e.key, "up");
+	assert_int_equal(names_upload_create(node.names, "changed", &e), 0);
+	times = 53;
+	assert_int_equal(lifecycle_walk(NULL, node.names, &task), -ESTALE);
+	assert_int_equal(names_usage(node.names, "changed", &u), 0);
+	assert_true(u.objects == 0 && u.uploads == 1);
 }
 
 static void objects_expire(void **state)
@@ -167,6 +214,7 @@ int main(void)
 		cmocka_unit_test(objects_expire),
 		cmocka_unit_test(versions_expire),
 		cmocka_unit_test(uploads_are_aborted),
+		cmocka_unit_test(rules_change),
 	};
 
 	log_open("test", LOG_LEVEL_ERROR);
