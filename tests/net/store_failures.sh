@@ -108,7 +108,7 @@ check $? "and the object is whole"
 before=$(for e in $(all); do versions "$e"; done | paste -sd+ | bc)
 timeout 1.5 curl -s -o /dev/null -H "$auth" --limit-rate 10M -T "$work/large" "$(url a2 /b/data/cut)"
 clean() { local e; for e in $(all); do [ "$(temporaries "$e")" = 0 ] || return 1; done; }
-until_ok 10 clean
+until_ok 30 clean
 check $? "a PUT cut in the middle leaves no temporaries anywhere"
 [ "$(code a1 /b/data/cut)" = 404 ] && [ "$(for e in $(all); do versions "$e"; done | paste -sd+ | bc)" = "$before" ]
 check $? "and no object"
