@@ -133,10 +133,10 @@ static void server_free(struct httpd *server)
 	free((char *)server->opt.tls_key);
 	free((char *)server->opt.tls_client_ca);
 	pthread_mutex_destroy(&server->conns_lock);
-	pthread_mutex_destroy(&server->work_lock);
 	pthread_mutex_destroy(&server->reqs_lock);
 	pthread_mutex_destroy(&server->topics_lock);
-	pthread_cond_destroy(&server->work_cond);
+	http_workers_destroy(&server->workers);
+	http_workers_destroy(&server->slow);
 	free(server);
 }
 
@@ -152,10 +152,10 @@ static struct httpd *server_new(const struct http_route *routes, void *arg)
 		server->nroutes++;
 	server->watcher_wake = -1;
 	pthread_mutex_init(&server->conns_lock, NULL);
-	pthread_mutex_init(&server->work_lock, NULL);
 	pthread_mutex_init(&server->reqs_lock, NULL);
 	pthread_mutex_init(&server->topics_lock, NULL);
-	pthread_cond_init(&server->work_cond, NULL);
+	http_workers_init(&server->workers, false);
+	http_workers_init(&server->slow, true);
 	random_bytes(&server->id_seed, sizeof(server->id_seed));
 	return server;
 }
@@ -169,8 +169,10 @@ static int start_threads(struct httpd *server, bool listen_all)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	err = server->watcher_runs ? 0 : http_watcher_start(server);
-	if (!err && !server->nworkers)
-		err = http_workers_start(server);
+	if (!err)
+		err = http_workers_start(&server->workers, server->opt.workers);
+	if (!err)
+		err = http_workers_start(&server->slow, server->opt.slow_workers);
 	for (size_t i = 0; !err && i < server->nsockets; i++) {
 		struct httpd_socket *s = &server->sockets[i];
 
@@ -244,7 +246,8 @@ void httpd_stop(struct httpd *server, unsigned int grace_ms)
 	while (server->in_flight && http_now_ms() < until)
 		poll(NULL, 0, 5);
 	server->stopping = true;
-	http_workers_stop(server);
+	http_workers_stop(&server->slow);
+	http_workers_stop(&server->workers);
 	http_resume_all(server);
 	for (size_t i = 0; i < server->nsockets; i++)
 		if (server->sockets[i].mhd)

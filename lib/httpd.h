@@ -91,6 +91,7 @@ struct httpd_options {
 	unsigned int idle_s;	      /* connection time-out; 0: 30 */
 	unsigned int header_s;	      /* for a whole request head; 0: 10 */
 	unsigned int workers;	      /* threads for http_work(); 0: 4 */
+	unsigned int slow_workers;    /* threads for http_work_slow(); 0: the same ones as for http_work() */
 	struct metrics *metrics;      /* may be NULL */
 	http_choose_fn *choose;	      /* may be NULL; gets the server's arg */
 	struct load *load;	      /* told of each request and connection; may be NULL */
@@ -198,6 +199,9 @@ enum http_next http_reply_upgrade(struct http_req *req, const char *protocol, ht
  * HTTP_CONTINUE. */
 typedef void http_work_fn(struct http_req *req, void *arg);
 enum http_next http_work(struct http_req *req, http_work_fn *fn, void *arg);
+/* The same on threads of its own, for what may take minutes: it waits for its like, and nobody else for it. Who still waits for a
+ * thread when the server stops gets a 503. */
+enum http_next http_work_slow(struct http_req *req, http_work_fn *fn, void *arg);
 /* From any thread: a body function that took too little, a reader that said LATER, or a handler
  * that returned HTTP_LATER of itself (then the thread that replied calls it, after its reply) goes
  * on. Too many calls do no harm, calls after `done` do: `done` must end whoever might call. */

@@ -112,6 +112,20 @@ struct httpd_counts;                    /* httpd_metrics.c */
 
 struct httpd_socket { int fd; struct MHD_Daemon *mhd; };        /* mhd NULL: not listening yet */
 
+/* Threads that work for requests, and the requests that wait for one. */
+struct http_workers {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	struct http_req *head, **tail;
+	_Atomic unsigned int queued;
+	unsigned int idle;
+	bool waking;                    /* one was signalled and did not run yet */
+	bool quit;
+	bool drops;                     /* at the server's stop who waits is refused, not served */
+	pthread_t *threads;
+	unsigned int n;
+};
+
 struct httpd {
 	struct httpd_options opt;
 	const struct http_route *routes;
@@ -138,15 +152,7 @@ struct httpd {
 	int watcher_wake;               /* eventfd */
 
 	/* requests and workers */
-	pthread_mutex_t work_lock;
-	pthread_cond_t work_cond;
-	struct http_req *work_head, **work_tail;
-	_Atomic unsigned int work_queued;
-	unsigned int workers_idle;
-	bool workers_waking;            /* one was signalled and did not run yet */
-	bool workers_quit;
-	pthread_t *workers;
-	unsigned int nworkers;
+	struct http_workers workers, slow;
 
 	pthread_mutex_t reqs_lock;
 	struct http_req *reqs;
@@ -181,8 +187,10 @@ int64_t http_now_ms(void);
 bool http_conn_trusted(struct http_conn *conn, struct MHD_Connection *mhd);
 
 /* httpd_wait.c */
-int http_workers_start(struct httpd *server);
-void http_workers_stop(struct httpd *server);
+void http_workers_init(struct http_workers *w, bool drops);
+void http_workers_destroy(struct http_workers *w);
+int http_workers_start(struct http_workers *w, unsigned int threads);
+void http_workers_stop(struct http_workers *w);
 /* Forgets resumes that came before; called before a handler or reader is. */
 void http_arm(struct http_req *req);
 /* Suspends (return to libmicrohttpd at once), unless a resume came first or the server stops. On a

@@ -84,30 +84,30 @@ static enum http_next refuse_work(struct http_req *req)
 }
 
 /* Wakes one worker, unless one is on its way already: it wakes the next when there is more. Waking
- * one for each request costs more than most requests do. Under work_lock; true: signal after the
+ * one for each request costs more than most requests do. Under the lock; true: signal after the
  * unlock, so that the woken one does not wait for the lock. */
-static bool wants_wake(struct httpd *server)
+static bool wants_wake(struct http_workers *w)
 {
-	if (server->workers_waking || !server->workers_idle || !server->work_head)
+	if (w->waking || !w->idle || !w->head)
 		return false;
-	server->workers_waking = true;
+	w->waking = true;
 	return true;
 }
 
-static bool enqueue(struct httpd *server, struct http_req *req)
+static bool enqueue(struct http_workers *w, struct http_req *req)
 {
 	bool quit, wake;
 
-	pthread_mutex_lock(&server->work_lock);
-	quit = server->workers_quit;
+	pthread_mutex_lock(&w->lock);
+	quit = w->quit;
 	if (!quit) {
-		*server->work_tail = req;
-		server->work_tail = &req->next_work;
+		*w->tail = req;
+		w->tail = &req->next_work;
 	}
-	wake = wants_wake(server);
-	pthread_mutex_unlock(&server->work_lock);
+	wake = wants_wake(w);
+	pthread_mutex_unlock(&w->lock);
 	if (wake)
-		pthread_cond_signal(&server->work_cond);
+		pthread_cond_signal(&w->cond);
 	return !quit;
 }
 
@@ -125,19 +125,17 @@ static void set_in_work(struct http_req *req, bool on)
 		MHD_resume_connection(mhd);
 }
 
-enum http_next http_work(struct http_req *req, http_work_fn *fn, void *arg)
+static enum http_next work(struct http_workers *w, struct http_req *req, http_work_fn *fn, void *arg)
 {
-	struct httpd *server = req->server;
-
 	req->work_fn = fn;
 	req->work_arg = arg;
 	req->next_work = NULL;
-	if (atomic_fetch_add(&server->work_queued, 1) >= HTTP_QUEUE_MAX) {
-		atomic_fetch_sub(&server->work_queued, 1);
+	if (atomic_fetch_add(&w->queued, 1) >= HTTP_QUEUE_MAX) {
+		atomic_fetch_sub(&w->queued, 1);
 		return refuse_work(req);
 	}
 	set_in_work(req, true);
-	if (!enqueue(server, req)) { /* the server stops */
+	if (!enqueue(w, req)) { /* the server stops */
 		refuse_work(req);
 		set_in_work(req, false);
 		return HTTP_ANSWERED;
@@ -146,53 +144,86 @@ enum http_next http_work(struct http_req *req, http_work_fn *fn, void *arg)
 	return HTTP_LATER;
 }
 
-static struct http_req *next_work(struct httpd *server)
+enum http_next http_work(struct http_req *req, http_work_fn *fn, void *arg)
+{
+	return work(&req->server->workers, req, fn, arg);
+}
+
+enum http_next http_work_slow(struct http_req *req, http_work_fn *fn, void *arg)
+{
+	struct httpd *server = req->server;
+
+	return work(server->opt.slow_workers ? &server->slow : &server->workers, req, fn, arg);
+}
+
+/* *drop: it is to be refused. */
+static struct http_req *next_work(struct http_workers *w, bool *drop)
 {
 	struct http_req *req;
 	bool wake;
 
-	pthread_mutex_lock(&server->work_lock);
-	while (!server->work_head && !server->workers_quit) {
-		server->workers_idle++;
-		pthread_cond_wait(&server->work_cond, &server->work_lock);
-		server->workers_idle--;
-		server->workers_waking = false;
+	pthread_mutex_lock(&w->lock);
+	while (!w->head && !w->quit) {
+		w->idle++;
+		pthread_cond_wait(&w->cond, &w->lock);
+		w->idle--;
+		w->waking = false;
 	}
-	req = server->work_head;
+	req = w->head;
 	if (req) {
-		server->work_head = req->next_work;
-		if (!server->work_head)
-			server->work_tail = &server->work_head;
-		atomic_fetch_sub(&server->work_queued, 1);
+		w->head = req->next_work;
+		if (!w->head)
+			w->tail = &w->head;
+		atomic_fetch_sub(&w->queued, 1);
 	}
-	wake = wants_wake(server);
-	pthread_mutex_unlock(&server->work_lock);
+	*drop = w->drops && w->quit;
+	wake = wants_wake(w);
+	pthread_mutex_unlock(&w->lock);
 	if (wake)
-		pthread_cond_signal(&server->work_cond);
+		pthread_cond_signal(&w->cond);
 	return req;
 }
 
 static void *worker_run(void *arg)
 {
-	struct httpd *server = arg;
+	struct http_workers *w = arg;
 	struct http_req *req;
+	bool drop;
 
-	while ((req = next_work(server))) {
-		req->work_fn(req, req->work_arg);
+	while ((req = next_work(w, &drop))) {
+		if (drop)
+			refuse_work(req);
+		else
+			req->work_fn(req, req->work_arg);
 		set_in_work(req, false);
 	}
 	return NULL;
 }
 
-int http_workers_start(struct httpd *server)
+void http_workers_init(struct http_workers *w, bool drops)
 {
-	server->work_tail = &server->work_head;
-	server->workers = calloc(server->opt.workers, sizeof(*server->workers));
-	if (!server->workers)
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->cond, NULL);
+	w->tail = &w->head;
+	w->drops = drops;
+}
+
+void http_workers_destroy(struct http_workers *w)
+{
+	pthread_mutex_destroy(&w->lock);
+	pthread_cond_destroy(&w->cond);
+}
+
+/* The threads that are there already stay. */
+int http_workers_start(struct http_workers *w, unsigned int threads)
+{
+	if (w->n || !threads)
+		return 0;
+	w->threads = calloc(threads, sizeof(*w->threads));
+	if (!w->threads)
 		return -ENOMEM;
-	for (; server->nworkers < server->opt.workers; server->nworkers++) {
-		int err = pthread_create(&server->workers[server->nworkers], NULL, worker_run,
-					 server);
+	for (; w->n < threads; w->n++) {
+		int err = pthread_create(&w->threads[w->n], NULL, worker_run, w);
 
 		if (err)
 			return -err;
@@ -200,15 +231,15 @@ int http_workers_start(struct httpd *server)
 	return 0;
 }
 
-void http_workers_stop(struct httpd *server)
+void http_workers_stop(struct http_workers *w)
 {
-	pthread_mutex_lock(&server->work_lock);
-	server->workers_quit = true;
-	pthread_cond_broadcast(&server->work_cond);
-	pthread_mutex_unlock(&server->work_lock);
-	for (unsigned int i = 0; i < server->nworkers; i++)
-		pthread_join(server->workers[i], NULL);
-	server->nworkers = 0;
-	free(server->workers);
-	server->workers = NULL;
+	pthread_mutex_lock(&w->lock);
+	w->quit = true;
+	pthread_cond_broadcast(&w->cond);
+	pthread_mutex_unlock(&w->lock);
+	for (unsigned int i = 0; i < w->n; i++)
+		pthread_join(w->threads[i], NULL);
+	w->n = 0;
+	free(w->threads);
+	w->threads = NULL;
 }

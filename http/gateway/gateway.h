@@ -52,6 +52,7 @@ struct gateway {
 	struct carriers *carriers; /* of S3 requests */
 	const struct http_route *s3_route; /* in routes */
 	struct s3_counts *s3_counts; /* of what was refused here */
+	_Atomic unsigned int s3_slow; /* changes of datasets that may take minutes */
 	char *s3_domain;	   /* a copy; NULL: path style alone */
 	atomic_ullong redirected, refused, no_endpoint, carried, broken;
 	struct metric_series *counted[5]; /* the same, for the metrics page */

@@ -10,6 +10,7 @@
 
 #include "http/gateway/buckets.h"
 #include "http/gateway/gateway.h"
+#include "http/gateway/s3_gateway.h"
 #include "lib/log.h"
 #include "lib/media_type.h"
 
@@ -239,6 +240,7 @@ static int start(struct daemon *d)
 		.connections_max = conf->limits.connections,
 		.apart_max = peers_connections(conf->peers.viewers),
 		.workers = 16, /* passwords are hashed and the provider is asked there */
+		.slow_workers = S3_SLOW_WORKERS,
 		.metrics = d->metrics,
 		.load = gw->load,
 		.choose = s3_choose,

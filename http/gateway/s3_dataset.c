@@ -38,7 +38,8 @@ struct s3_dataset {
 	/* CompleteMultipartUpload: the worker waits for the verdict */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	bool waits, answered, accepted;
+	bool slow; /* counted */
+	bool answered, accepted;
 	int rc; /* of the file */
 };
 
@@ -509,13 +510,22 @@ enum http_next s3_dataset_end(struct s3_dataset *d)
 	if (d->op->op == S3_OP_PutObject)
 		return put_end(d);
 	error = s3_digest_end(d->digest, d->etag, &d->fault);
-	return error ? reply(d, error) : http_work(d->req, end_work, NULL);
+	if (error)
+		return reply(d, error);
+	if (d->op->op == S3_OP_DeleteObject)
+		return http_work(d->req, end_work, NULL);
+	d->slow = true;
+	if (atomic_fetch_add(&d->gw->s3_slow, 1) >= S3_SLOW_MAX)
+		return reply(d, S3_SLOW_DOWN);
+	return http_work_slow(d->req, end_work, NULL);
 }
 
 void s3_dataset_done(struct s3_dataset *d)
 {
 	if (!d)
 		return;
+	if (d->slow)
+		atomic_fetch_sub(&d->gw->s3_slow, 1);
 	uploads_file_drop(d->file);
 	s3_digest_free(d->digest);
 	s3_target_free(&d->target);

@@ -11,6 +11,10 @@
 
 #define S3_INSIDE "/i/s3" /* before the client's raw target, at endpoints' inside listeners */
 
+/* CompleteMultipartUpload and DeleteObjects of datasets, which may take minutes: at work at a time, and with those that wait. */
+#define S3_SLOW_WORKERS 8
+#define S3_SLOW_MAX	64
+
 /* Who asks, and how the request says so. Big. */
 struct s3_asked {
 	struct http_pair headers[HTTP_HEADERS_MAX];
