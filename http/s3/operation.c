@@ -93,6 +93,7 @@ enum s3_error s3_operation_of(const struct s3_operation **out, enum http_method 
 	const struct s3_operation *op = find(method, level, target);
 	const char *first, *second = second_subresource(level, target, &first);
 	enum s3_error error;
+	bool copies;
 
 	*out = NULL;
 	if (second)
@@ -111,9 +112,10 @@ enum s3_error s3_operation_of(const struct s3_operation **out, enum http_method 
 	error = check_parameters(op, target, choice, fault);
 	if (error)
 		return error;
-	if (choice && choice->copy_source && op->op == S3_OP_PutObject)
+	copies = (choice && choice->copy_source) || s3_target_header(target, "x-amz-copy-source");
+	if (copies && op->op == S3_OP_PutObject)
 		op = &s3_operations[S3_OP_CopyObject];
-	if (choice && choice->copy_source && op->op == S3_OP_UploadPart)
+	if (copies && op->op == S3_OP_UploadPart)
 		op = &s3_operations[S3_OP_UploadPartCopy];
 	*out = op;
 	return op->implemented ? S3_OK : s3_fault(fault, S3_NOT_IMPLEMENTED, "%s is not implemented.", op->name);

@@ -182,10 +182,13 @@ void s3_target_free(struct s3_target *target);
 bool s3_bucket_name_valid(const char *bucket);
 /* NULL: not there. The first of that name. */
 const char *s3_target_query(const struct s3_target *target, const char *name);
+/* A header that a presigned URL holds as a parameter: clients put x-amz-… there, in any case. NULL: not there, or the URL is not
+ * presigned. Never the checksum of a body, which was not known when the URL was made (Amazon looks for it among headers alone). */
+const char *s3_target_header(const struct s3_target *target, const char *name);
 
 /* May be NULL where a header is absent. */
 struct s3_choice {
-	const char *copy_source;  /* x-amz-copy-source */
+	const char *copy_source;  /* x-amz-copy-source of the headers */
 	const char *content_type; /* multipart/form-data: PostObject */
 };
 /* S3_OK and *out; S3_NOT_IMPLEMENTED (*out is known all the same, for metrics), S3_METHOD_NOT_ALLOWED (*out is NULL),

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "http/s3/checksum.h"
 #include "http/s3/operation.h"
 #include "http/s3/text.h"
 #include "lib/httpd_text.h"
@@ -205,6 +206,24 @@ const char *s3_target_query(const struct s3_target *target, const char *name)
 {
 	for (unsigned int i = 0; i < target->nquery; i++)
 		if (!strcmp(target->query[i].name, name))
+			return target->query[i].value;
+	return NULL;
+}
+
+static bool is_body_checksum(const char *name)
+{
+	for (enum checksum_kind kind = 0; kind < CHECKSUM_MD5; kind++)
+		if (!strcasecmp(name, checksum_header(kind)))
+			return true;
+	return !strcasecmp(name, "x-amz-sdk-checksum-algorithm");
+}
+
+const char *s3_target_header(const struct s3_target *target, const char *name)
+{
+	if (strncasecmp(name, "x-amz-", 6) || !s3_target_query(target, "X-Amz-Algorithm") || is_body_checksum(name))
+		return NULL;
+	for (unsigned int i = 0; i < target->nquery; i++)
+		if (!strcasecmp(target->query[i].name, name))
 			return target->query[i].value;
 	return NULL;
 }

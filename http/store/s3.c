@@ -92,12 +92,12 @@ static enum s3_error read_target(struct s3 *s3)
 /* Amazon's parameters and headers for what is not there are refused, and not taken for something else. */
 static const char *header_of(void *arg, const char *name)
 {
-	return http_header(arg, name);
+	return s3_header(arg, name);
 }
 
 static enum s3_error check_rest(struct s3 *s3)
 {
-	const char *unsupported = s3_header_unsupported(header_of, s3->req);
+	const char *unsupported = s3_header_unsupported(header_of, s3);
 	const char *encryption = s3_header(s3, "x-amz-server-side-encryption");
 
 	if (unsupported)

@@ -147,6 +147,7 @@ void s3_reply_names(struct s3 *s3, int rc, enum s3_error missing);
 enum s3_error s3_names_error(struct s3 *s3, int rc, enum s3_error missing);
 /* Storing failed. */
 enum s3_error s3_store_error(struct s3 *s3, int rc);
+/* x-amz-… may stand in the query of a presigned URL. */
 const char *s3_header(const struct s3 *s3, const char *name);
 const char *s3_query(const struct s3 *s3, const char *name);
 bool s3_header_is(const struct s3 *s3, const char *name, const char *value); /* without case */

@@ -75,6 +75,9 @@ enum s3_error s3_meta_of_request(struct s3 *s3, json_t **out)
 
 	for (size_t i = 0; i < n && !rc; i++)
 		rc = s3_meta_take(meta, headers[i].name, headers[i].value);
+	for (unsigned int i = 0; s3->sig.kind == SIGV4_QUERY && i < s3->target.nquery && !rc; i++)
+		if (!strncasecmp(s3->target.query[i].name, "x-amz-meta-", 11))
+			rc = s3_meta_take(meta, s3->target.query[i].name, s3->target.query[i].value);
 	error = rc == -E2BIG ? s3_fault(&s3->fault, S3_METADATA_TOO_LARGE, NULL)
 		: rc	     ? s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, NULL)
 			     : S3_OK;

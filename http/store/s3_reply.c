@@ -12,7 +12,9 @@
 
 const char *s3_header(const struct s3 *s3, const char *name)
 {
-	return http_header(s3->req, name);
+	const char *value = http_header(s3->req, name);
+
+	return value || s3->sig.kind != SIGV4_QUERY ? value : s3_target_header(&s3->target, name);
 }
 
 bool s3_header_is(const struct s3 *s3, const char *name, const char *value)

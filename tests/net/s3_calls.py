@@ -240,15 +240,19 @@ class Asker:
     def raw(self, call, own, theirs, known):
         """raw METHOD PATH: as it stands there; signed unless nobody asks. _sign changes what is signed with: skew in seconds,
         sha256, v2."""
+        import botocore.auth
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import Credentials
         method, path = call.args[0], re.sub(r"\$(\w+)", lambda m: str(known.get(m[1], m[0])), call.args[1].strip('"'))
         headers, body = dict(own.get("_headers", {})), theirs.get("Body")
         how = own.get("_sign", {})
         if call.who != "nobody":
-            request = AWSRequest(method, self.url + path, {k: str(v) for k, v in headers.items()}, body)
+            request = AWSRequest(method, self.url + path, {k: str(v) for k, v in headers.items()}, None if "query" in how else body)
             id, secret = self.lab.keys[call.who]
             request.context["payload_signing_enabled"] = True
+            if "query" in how:
+                botocore.auth.S3SigV4QueryAuth(Credentials(id, secret), "s3", REGION, how["query"]).add_auth(request)
+                return self.http(method, request.url, headers, body)
             Signer(Credentials(id, secret), "s3", how.get("region", REGION), how).add_auth(request)
             headers = dict(request.headers)
             if "remove" in how:
