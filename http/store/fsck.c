@@ -225,6 +225,7 @@ static int check_names(struct names_txn *t, void *arg)
 
 static int fsck_run(struct fsck *f)
 {
+	uint64_t unreadable = 0;
 	char path[4200];
 	int rc;
 
@@ -239,7 +240,11 @@ static int fsck_run(struct fsck *f)
 	}
 	rc = check_temporaries(f);
 	if (!rc)
-		rc = fsck_read(f->root, &f->v, &f->n);
+		rc = fsck_read(f->root, &f->v, &f->n, &unreadable);
+	if (unreadable)
+		finding(f, "unreadable", "s", "the disk does not give %llu bytes of the segments. Start the endpoint: "
+			"what lay there is fetched from another copy; and replace the disk.",
+			(unsigned long long)unreadable);
 	snprintf(path, sizeof(path), "%s/names", f->dir);
 	if (!rc && !access(path, F_OK)) {
 		rc = names_db_open(&f->db, path);

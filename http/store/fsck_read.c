@@ -17,6 +17,7 @@
 struct reading {
 	int root, fd;
 	uint32_t number;                /* of the segment that is read */
+	uint64_t unreadable;
 	struct fsck_version *v;
 	size_t n, room;
 	/* records of segments, in order */
@@ -174,13 +175,15 @@ static int read_segments(struct reading *r)
 	if (n < 0)
 		return errno == ENOENT ? 0 : -errno;
 	for (int i = 0; i < n; i++) {
+		struct segment_seen seen = { 0 };
 		char path[32];
 
 		snprintf(path, sizeof(path), "s/%.8s", list[i]->d_name);
 		r->number = (uint32_t)strtoul(list[i]->d_name, NULL, 16);
 		r->fd = rc ? -1 : openat(r->root, path, O_RDONLY | O_CLOEXEC);
 		if (r->fd >= 0) {
-			rc = segment_scan(r->fd, SEGMENT_HEADER, true, log_record, r, NULL);
+			rc = segment_scan(r->fd, SEGMENT_HEADER, true, log_record, r, &seen);
+			r->unreadable += seen.unreadable;
 			close(r->fd);
 		}
 		free(list[i]);
@@ -218,7 +221,7 @@ static int read_folder(struct reading *r, const char *path)
 	return rc;
 }
 
-int fsck_read(int root, struct fsck_version **out, size_t *n)
+int fsck_read(int root, struct fsck_version **out, size_t *n, uint64_t *unreadable)
 {
 	struct reading r = { .root = root, .fd = -1 };
 	char path[16];
@@ -231,6 +234,7 @@ int fsck_read(int root, struct fsck_version **out, size_t *n)
 	free(r.log);
 	*out = r.v;
 	*n = r.n;
+	*unreadable = r.unreadable;
 	return rc;
 }
 

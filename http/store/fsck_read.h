@@ -19,8 +19,9 @@ struct fsck_version {
 	const char *why;
 };
 
-/* root: descriptor of the folder. *out is malloc'ed; 0 or -errno. */
-int fsck_read(int root, struct fsck_version **out, size_t *n);
+/* root: descriptor of the folder. *out is malloc'ed; *unreadable: bytes of segments that the disk does
+ * not give. 0 or -errno. */
+int fsck_read(int root, struct fsck_version **out, size_t *n, uint64_t *unreadable);
 /* Does the index of segments say the same? 0, or -EBADMSG. Also 0 when there is none, or it would be
  * made anew anyway. */
 int fsck_index(int root, const char *dir, const struct fsck_version *v, size_t n);

@@ -8,6 +8,10 @@
  *	STORED  header, then a version as manifest.h lays it out (data, records, head, footer)
  *	FORGOT  header alone: the version that lay at (segment, offset) is gone
  *
+ * Data of clients may look like records. Where a scan has to search for the next one (a damaged
+ * header, torn data) such bytes must not count, so every header has the file's salt: random bytes
+ * that nobody knows who does not read the disk.
+ *
  * Segments are numbered from 1; their records, in the order of number and offset, are a log from
  * which the index can be made anew: a later STORED replaces an earlier one of the same version, a
  * FORGOT ends exactly the record that it names. Integers are little-endian; every header has a
@@ -26,7 +30,8 @@
 #define SEGMENT_ALIGN  64u
 #define SEGMENT_SMALL  (256u << 10) /* versions of at most so many bytes lie in segments */
 #define SEGMENT_RECORD (SEGMENT_SMALL + (16u << 10)) /* the longest version with what follows it */
-#define SEGMENT_FORMAT 1
+#define SEGMENT_FORMAT 2 /* 1: the same with a salt of zeros; read, not appended to */
+#define SEGMENT_SALT   8
 
 enum segment_kind { SEGMENT_STORED = 1, SEGMENT_FORGOT = 2 };
 
@@ -43,6 +48,7 @@ struct segment_record {
 	struct version version;
 	struct segment_place target;    /* FORGOT: what it ends */
 	int64_t stored;                 /* unix seconds */
+	uint8_t salt[SEGMENT_SALT];     /* the file's */
 };
 
 /* Bytes that a record takes, padding included. */
@@ -51,19 +57,24 @@ static inline uint32_t segment_room(uint32_t length)
 	return SEGMENT_HEADER + (length + SEGMENT_ALIGN - 1) / SEGMENT_ALIGN * SEGMENT_ALIGN;
 }
 
-void segment_head_encode(uint32_t number, uint8_t out[SEGMENT_HEADER]);
+void segment_head_encode(uint32_t number, const uint8_t salt[SEGMENT_SALT], uint8_t out[SEGMENT_HEADER]);
 /* 0, -EBADMSG (no segment, damaged), or -EPROTONOSUPPORT (a later format). */
-int segment_head_decode(uint32_t *number, const uint8_t in[SEGMENT_HEADER]);
+int segment_head_decode(uint32_t *number, uint8_t salt[SEGMENT_SALT], const uint8_t in[SEGMENT_HEADER]);
 
 void segment_record_encode(const struct segment_record *r, uint8_t out[SEGMENT_HEADER]);
-/* 0 or -EBADMSG. */
+/* 0 or -EBADMSG. Whether it has the file's salt is for the caller to see. */
 int segment_record_decode(struct segment_record *r, const uint8_t in[SEGMENT_HEADER]);
 
 /* Calls fn for each record from `offset` on (SEGMENT_HEADER: the first), with its offset; *whole:
  * what follows is there and has its checksum (looked at only with check). Bytes that are no record
- * are skipped to the next that is one. *end (may be NULL): where the last record ended. fn returns
- * 0 to go on. 0, what fn returned, or -errno. */
+ * are skipped to the next that is one; so are sectors that cannot be read. When the file's header is
+ * damaged the first record tells the salt. seen may be NULL. fn returns 0 to go on. 0, what fn
+ * returned, or -errno. */
+struct segment_seen {
+	uint32_t end;                   /* where the last record ended */
+	uint64_t unreadable;            /* bytes that the disk does not give */
+};
 typedef int segment_fn(void *arg, uint32_t offset, const struct segment_record *r, bool whole);
-int segment_scan(int fd, uint32_t offset, bool check, segment_fn *fn, void *arg, uint32_t *end);
+int segment_scan(int fd, uint32_t offset, bool check, segment_fn *fn, void *arg, struct segment_seen *seen);
 
 #endif

@@ -321,9 +321,8 @@ static int catch_record(void *arg, uint32_t offset, const struct segment_record 
 
 static int catch_file(struct catching_up *c, struct segment_file *f, bool check)
 {
-	uint8_t head[SEGMENT_HEADER];
+	struct segment_seen seen = { 0 };
 	char path[32];
-	uint32_t number = 0, end;
 	int fd, rc;
 
 	fd = openat(c->s->root, segments_path(f->number, path, sizeof(path)), O_RDONLY | O_CLOEXEC);
@@ -332,16 +331,16 @@ static int catch_file(struct catching_up *c, struct segment_file *f, bool check)
 	c->number = f->number;
 	if (!f->row.end)
 		f->row.end = SEGMENT_HEADER;
-	rc = pread(fd, head, sizeof(head), 0) == sizeof(head) ? segment_head_decode(&number, head)
-							       : -EBADMSG;
-	if (rc == -EPROTONOSUPPORT) {
+	rc = segment_scan(fd, f->row.end, check, catch_record, c, &seen);
+	if (rc == -EPROTONOSUPPORT)
 		log_error("store: segment %s was written by a later version of this program", path);
-	} else {
-		rc = segment_scan(fd, f->row.end, check, catch_record, c, &end);
-		if (!rc && end > f->row.end)
-			f->row.end = end;
-		f->dirty = true;
-	}
+	if (!rc && seen.end > f->row.end)
+		f->row.end = seen.end;
+	if (seen.unreadable)
+		log_error("store: segment %s/%s: %llu bytes cannot be read from the disk; what lay there is fetched "
+			  "from another copy by the scrubber", c->s->dir, path, (unsigned long long)seen.unreadable);
+	f->unreadable = seen.unreadable != 0;
+	f->dirty = true;
 	close(fd);
 	return rc;
 }
@@ -431,18 +430,35 @@ static int open_index(struct segments *s)
 	return rc || !fresh ? rc : state_write(s, open_by);
 }
 
+static bool salted(const uint8_t salt[SEGMENT_SALT])
+{
+	static const uint8_t none[SEGMENT_SALT];
+
+	return memcmp(salt, none, SEGMENT_SALT);
+}
+
 /* Goes on with the last segment, behind its last record. */
 static int open_active(struct segments *s)
 {
 	struct segment_file *f = s->files;
+	uint8_t head[SEGMENT_HEADER];
 	char path[32];
+	uint32_t number;
 
 	s->active_fd = -1;
-	if (!f || f->row.end >= s->size)
+	/* Where something cannot be read nothing may be cut. */
+	if (!f || f->row.end >= s->size || f->unreadable)
 		return 0;
 	s->active_fd = openat(s->root, segments_path(f->number, path, sizeof(path)), O_RDWR | O_CLOEXEC);
 	if (s->active_fd < 0)
 		return -errno;
+	/* Of format 1 or with a damaged header: it stays as it is, and a new one is begun. */
+	if (pread(s->active_fd, head, sizeof(head), 0) != sizeof(head) ||
+	    segment_head_decode(&number, s->salt, head) || !salted(s->salt)) {
+		close(s->active_fd);
+		s->active_fd = -1;
+		return 0;
+	}
 	/* Nothing behind it is a record: it was torn, or is room that was taken ahead. */
 	if (ftruncate(s->active_fd, (off_t)f->row.end))
 		return -errno;

@@ -117,13 +117,19 @@ static int move_record(void *arg, uint32_t offset, const struct segment_record *
 	*job = (struct segments_job){ .what = SEGMENTS_KEEP, .version = r->version, .stored = r->stored };
 	job->from = r->target;
 	if (r->kind == SEGMENT_STORED) {
+		ssize_t n;
+
 		data = malloc(r->length + 1);
 		if (!data)
 			return -ENOMEM;
 		/* Damaged bytes keep the checksums that show it. */
-		if (pread(c->fd, data, r->length, (off_t)offset + SEGMENT_HEADER) != (ssize_t)r->length) {
+		n = pread(c->fd, data, r->length, (off_t)offset + SEGMENT_HEADER);
+
+		if (n != (ssize_t)r->length) {
+			bool disk = n < 0 && errno == EIO;
+
 			free(data);
-			return -EIO;
+			return disk ? 0 : -EIO; /* it stays, and its segment with it */
 		}
 		job->what = SEGMENTS_MOVE;
 		job->data = data;

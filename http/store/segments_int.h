@@ -35,6 +35,7 @@ struct segment_file {
 	bool dirty;                     /* the row differs from the index (the round's own) */
 	unsigned long tried;            /* compaction's last look: 1 + how many had gone by then */
 	uint32_t tried_live;            /* and what lived */
+	bool unreadable;                /* the disk did not give all of it */
 	bool stuck;                     /* has a live version whose record cannot be read */
 	/* what readers rely on: see segments_same() */
 	atomic_bool appending, gone;
@@ -66,6 +67,7 @@ struct segments {
 	struct segment_file *files, *active;
 	struct segment_file *by_number[FILE_SLOTS];
 	int active_fd;
+	uint8_t salt[SEGMENT_SALT];     /* of the active one */
 	uint64_t allocated;             /* bytes of the active one that have disk space */
 	unsigned long nrounds, njobs, removed, compacted, moved;
 	atomic_uint forgets[FORGET_SLOTS]; /* counts of changes, by version */

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -65,12 +66,15 @@ static int begin_segment(struct segments *s)
 		fd = openat(s->root, segments_path(number, path, sizeof(path)),
 			    O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	} while (fd < 0 && errno == EEXIST && number++ < UINT32_MAX);
-	segment_head_encode(number, head);
 	if (fd < 0)
 		return errno == EDQUOT ? -ENOSPC : -errno;
-	if (pwrite(fd, head, sizeof(head), 0) != sizeof(head))
+	/* Odd, for zeros are no salt. */
+	rc = getrandom(s->salt, SEGMENT_SALT, 0) == SEGMENT_SALT ? 0 : -EIO;
+	s->salt[0] |= 1;
+	segment_head_encode(number, s->salt, head);
+	if (!rc && pwrite(fd, head, sizeof(head), 0) != sizeof(head))
 		rc = errno == EDQUOT || !errno ? -ENOSPC : -errno;
-	else if (fsync(fd) || fsync(s->folder))
+	else if (!rc && (fsync(fd) || fsync(s->folder)))
 		rc = -errno;
 	pthread_mutex_lock(&s->lock);
 	f = rc ? NULL : file_add(s, number);
@@ -97,13 +101,14 @@ static void add_iov(struct round *r, const void *data, size_t len)
 		r->iov[r->niov++] = (struct iovec){ (void *)data, len };
 }
 
-static int add_record(struct round *r, const struct segment_record *rec, const void *data,
+static int add_record(struct round *r, struct segment_record *rec, const void *data,
 		      struct segment_place *at)
 {
 	uint8_t *head = r->heads[r->nheads++];
 	uint32_t room = segment_room(rec->length);
 
 	*at = (struct segment_place){ r->s->active->number, r->end, rec->length };
+	memcpy(rec->salt, r->s->salt, SEGMENT_SALT);
 	segment_record_encode(rec, head);
 	add_iov(r, head, SEGMENT_HEADER);
 	add_iov(r, data, rec->length);

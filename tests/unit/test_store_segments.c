@@ -69,6 +69,17 @@ static bool path_has(int fd, const char *part)
 	return strstr(path, part);
 }
 
+static off_t bad_sector = -1; /* of files below /s/ */
+
+ssize_t pread(int fd, void *buf, size_t len, off_t at)
+{
+	if (bad_sector >= 0 && at < bad_sector + 4096 && at + (off_t)len > bad_sector && path_has(fd, "/s/")) {
+		errno = EIO;
+		return -1;
+	}
+	return syscall(SYS_pread64, fd, buf, len, at);
+}
+
 int fdatasync(int fd)
 {
 	if (sync_fails && path_has(fd, sync_fails)) {
@@ -420,6 +431,140 @@ static void test_taken_number(void **state)
 	run("test -s %s/s/%08lx", dir, last + 2);
 }
 
+static void store(struct version v, const void *data, uint32_t len)
+{
+	struct segments_job job = { .what = SEGMENTS_STORE, .version = v, .data = data, .len = len };
+
+	segments_begin(chunks_segments(chunks), &job);
+	assert_int_equal(segments_wait(chunks_segments(chunks), &job), 0);
+}
+
+static struct segment_place place_of(struct version v)
+{
+	struct segments_found found;
+
+	assert_int_equal(segments_find(chunks_segments(chunks), &v, &found), 0);
+	segment_file_put(found.file);
+	return found.place;
+}
+
+/* Changes one byte of the first segment. */
+static void flip(off_t at)
+{
+	char path[128];
+	uint8_t byte;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/s/00000001", dir);
+	fd = open(path, O_RDWR);
+	assert_int_equal(pread(fd, &byte, 1, at), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+	close(fd);
+}
+
+/* An object that is made of records: one of another's version, and one that forgets a third's. Its own
+ * record is damaged, and the index made anew: the others are what they were. */
+static void test_forged(void **state)
+{
+	struct version v1 = version_of(1), v2 = version_of(2), v3 = version_of(3);
+	struct segment_place own1, own2, forger;
+	struct segment_record r = { .kind = SEGMENT_STORED, .length = 6, .version = v1 };
+	uint8_t body[192] = { 0 };
+
+	(void)state;
+	for (off_t damage = 0; damage < 3; damage++) {
+		assert_int_equal(setup(state), 0);
+		put(1);
+		put(2);
+		own1 = place_of(v1);
+		own2 = place_of(v2);
+		r.kind = SEGMENT_STORED;
+		r.length = 6;
+		r.version = v1;
+		memcpy(body + SEGMENT_HEADER, "EVIL!!", 6);
+		r.crc = crc32c(0, body + SEGMENT_HEADER, 6);
+		segment_record_encode(&r, body);
+		r = (struct segment_record){ .kind = SEGMENT_FORGOT, .version = v2, .target = own2 };
+		segment_record_encode(&r, body + 128);
+		store(v3, body, sizeof(body));
+		forger = place_of(v3);
+		put(4);
+		close_as(true);
+		flip(damage == 0 ? forger.offset + 17 : forger.offset + SEGMENT_HEADER + 70);
+		if (damage == 2)
+			flip(20); /* the salt of the file's header */
+		assert_int_equal(open_as("two"), 0);
+		assert_int_equal(check(1), 0);
+		assert_int_equal(check(2), 0);
+		assert_int_equal(check(4), 0);
+		assert_int_equal(place_of(v1).offset, own1.offset);
+		if (damage < 2)
+			close_as(false);
+	}
+}
+
+/* A segment of before there were salts is read, and not gone on with. */
+static void test_format_1(void **state)
+{
+	static const uint8_t zeros[SEGMENT_SALT];
+	struct version v = version_of(9);
+	struct segment_record r = { .kind = SEGMENT_STORED, .length = 5, .version = v, .stored = 7 };
+	uint8_t file[3 * SEGMENT_HEADER] = { 0 };
+	uint32_t format = 1, crc;
+	char path[128];
+	int fd;
+
+	(void)state;
+	close_as(false);
+	segment_head_encode(1, zeros, file);
+	memcpy(file + 8, &format, 4);
+	crc = crc32c(0, file, 60);
+	memcpy(file + 60, &crc, 4);
+	memcpy(file + 2 * SEGMENT_HEADER, "hello", 5);
+	r.crc = crc32c(0, file + 2 * SEGMENT_HEADER, 5);
+	segment_record_encode(&r, file + SEGMENT_HEADER);
+	snprintf(path, sizeof(path), "%s/s/00000001", dir);
+	fd = open(path, O_WRONLY | O_CREAT, 0600);
+	assert_int_equal(write(fd, file, sizeof(file)), sizeof(file));
+	close(fd);
+	assert_int_equal(open_as("two"), 0);
+	assert_int_equal(place_of(v).offset, SEGMENT_HEADER);
+	put(1);
+	assert_int_equal(place_of(version_of(1)).segment, 2);
+	close_as(true);
+	assert_int_equal(open_as("three"), 0);
+	assert_int_equal(place_of(v).segment, 1);
+	assert_int_equal(check(1), 0);
+}
+
+/* A sector of a segment cannot be read while the index is made anew: all else is there, nothing is cut,
+ * and when it can be read again it is back. */
+static void test_bad_sector(void **state)
+{
+	struct segment_place bad;
+	unsigned int lost = 0;
+
+	(void)state;
+	for (unsigned int i = 0; i < 50; i++)
+		put(i);
+	bad = place_of(version_of(48));
+	close_as(true);
+	bad_sector = bad.offset / 4096 * 4096;
+	assert_int_equal(open_as("two"), 0);
+	for (unsigned int i = 0; i < 50; i++)
+		lost += !chunks_has(chunks, &(struct version[]){ version_of(i) }[0]);
+	assert_in_range(lost, 1, 12);
+	put(60);
+	assert_int_not_equal(place_of(version_of(60)).segment, bad.segment);
+	close_as(true);
+	bad_sector = -1;
+	assert_int_equal(open_as("three"), 0);
+	for (unsigned int i = 0; i < 50; i++)
+		assert_int_equal(check(i), 0);
+	assert_int_equal(check(60), 0);
+}
+
 static void newest_path(char *path, size_t room)
 {
 	char command[160];
@@ -698,6 +843,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_unsynced_close, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unseen_segment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_taken_number, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_forged, NULL, teardown),
+		cmocka_unit_test_setup_teardown(test_format_1, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bad_sector, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_torn_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_compaction, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed_in_compaction, setup, teardown),
