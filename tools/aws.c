@@ -4,6 +4,7 @@
  */
 #include "tools/aws.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
@@ -218,4 +219,36 @@ void aws_free(struct aws_keys *keys)
 	free(keys->foreign);
 	free(keys->profile);
 	*keys = (struct aws_keys){ 0 };
+}
+
+static bool is_loopback(const char *host, size_t len)
+{
+	char text[INET_ADDRSTRLEN];
+	struct in_addr addr;
+
+	if (len == 9 && !strncasecmp(host, "localhost", 9))
+		return true;
+	if (len == 5 && !strncmp(host, "[::1]", 5))
+		return true;
+	if (len >= sizeof(text))
+		return false;
+	memcpy(text, host, len);
+	text[len] = '\0';
+	return inet_pton(AF_INET, text, &addr) == 1 && ntohl(addr.s_addr) >> 24 == 127;
+}
+
+bool aws_secret_may_go(const char *url)
+{
+	const char *host;
+	size_t len;
+
+	if (!strncmp(url, "https://", 8))
+		return true;
+	/* "http://localhost:x@elsewhere": what stands before an @ is no host. */
+	if (strncmp(url, "http://", 7) || strpbrk(url, "@\\"))
+		return false;
+	host = url + 7;
+	len = *host == '[' ? strcspn(host, "]") : strcspn(host, ":/?#");
+	len += host[len] == ']';
+	return is_loopback(host, len) && (!host[len] || strchr(":/?#", host[len]));
 }

@@ -25,6 +25,9 @@ struct aws_keys {
 int aws_find(struct aws_keys *out, const char *profile);
 void aws_free(struct aws_keys *keys); /* wipes the secret */
 
+/* May a key's secret be sent to this URL? To whom nobody can listen: https, or this machine (localhost, 127.0.0.0/8, [::1]). */
+bool aws_secret_may_go(const char *url);
+
 /* One value of a file's text: of `key` in the section, of `sub` within `key` when that is not NULL ("s3" has "endpoint_url");
  * malloc'ed, NULL: not there. Pure. */
 char *aws_value(const char *text, const char *section, const char *key, const char *sub);

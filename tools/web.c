@@ -105,19 +105,6 @@ static char *find_url(const struct cmd_options *opt, const struct web_flags *fla
 	return url || !aws->url ? url : strdup(aws->url);
 }
 
-/* The secret of a key is told to whom nobody can listen: else it is no secret any more. */
-static bool is_safe(const char *url)
-{
-	static const char *const local[] = { "http://127.", "http://localhost", "http://[::1]" };
-
-	if (!strncmp(url, "https://", 8))
-		return true;
-	for (size_t i = 0; i < sizeof(local) / sizeof(*local); i++)
-		if (!strncmp(url, local[i], strlen(local[i])))
-			return true;
-	return false;
-}
-
 static char *key_text(const struct aws_keys *aws)
 {
 	char *both = NULL, *encoded;
@@ -153,7 +140,7 @@ static int find_who(struct web_place *out, const struct web_flags *flags, const 
 		out->token = read_default_token();
 	if (out->token || !aws->id)
 		return CMD_OK;
-	if (!is_safe(out->url))
+	if (!aws_secret_may_go(out->url))
 		return cmd_fail("%s is not encrypted, and the secret of an access key goes to https or to this machine alone; "
 				"sign in instead (weir login), or use an S3 client, which does not send it",
 				out->url);

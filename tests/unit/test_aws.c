@@ -147,6 +147,26 @@ static void test_text(void **state)
 	assert_null(aws_value("[]\n=\n[b]\n=", "b", "y", NULL));
 }
 
+static void test_where_a_secret_goes(void **state)
+{
+	static const char *const good[] = { "https://gw.example",    "http://127.0.0.1",       "http://127.9.9.9:8001/x", "http://localhost",
+					    "http://localhost:8001", "http://LocalHost/b?c",   "http://[::1]",		  "http://[::1]:80/" };
+	static const char *const bad[] = { "http://gw.example",		    "http://127.evil.example",	  "http://127.0.0.1.evil.example",
+					   "http://localhost.evil.example", "http://localhost@evil.example", "http://localhost:x@evil.example",
+					   "http://127.0.0.1:80@evil",	    "http://[::1]evil.example",	  "http://[::1].evil.example",
+					   "http://[::1",		    "http://128.0.0.1",		  "http://127.1",
+					   "http://",			    "",				  "http",
+					   "localhost",			    "http://localhost\\@evil.example" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
+		if (!aws_secret_may_go(good[i]))
+			fail_msg("%s is this machine, or https", good[i]);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		if (aws_secret_may_go(bad[i]))
+			fail_msg("%s would get the secret", bad[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -154,6 +174,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_variables, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
 		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_where_a_secret_goes),
 	};
 
 	return cmocka_run_group_tests_name("aws", tests, NULL, NULL);
