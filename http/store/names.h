@@ -250,6 +250,10 @@ int names_versions(struct names *names, const char *bucket, const struct names_s
 int names_part_version(const char *id, unsigned int number, uint16_t attempt, char out[33]);
 bool names_is_group(const char *version);
 
+/* Has anything had that version, as far as is known (of the bucket's last 65,536 changes at least)? What was replaced or removed may
+ * still be about to be forgotten. 0 yes, -ENOENT no. */
+int names_version_used(struct names *names, const char *bucket, const char *version);
+
 /* entry: key and meta are read (the owner's text about the upload); version (the upload's id),
  * modified and the place in the order are filled in. */
 int names_upload_create(struct names *names, const char *bucket, struct name_entry *entry);

@@ -297,6 +297,7 @@ int read_certain(struct names *n, struct bucket *b);
 enum query_kind {
 	QUERY_GET,
 	QUERY_FIND,
+	QUERY_USED,
 	QUERY_UPLOAD,
 	QUERY_LIST,
 	QUERY_VERSIONS,
@@ -310,7 +311,7 @@ struct query {
 	char bucket[NAMES_BUCKET_MAX + 1];
 	char key[NAMES_KEY_MAX + 1]; /* get, upload; listings: after */
 	char version[NAMES_MARKER_MAX +
-		     1]; /* get ("": current), find, upload, parts; after_version */
+		     1]; /* get ("": current), find, used, upload, parts; after_version */
 	char prefix[NAMES_KEY_MAX + 1], delimiter[NAMES_KEY_MAX + 1];
 	unsigned int limit, part; /* part: after it */
 	bool meta;

@@ -167,6 +167,8 @@ static int read_get(struct names_txn *t, uint32_t id, struct query *q)
 static int read_one(struct names_txn *t, const struct names_meta *meta, struct query *q)
 {
 	enum names_space space;
+	bool replaced;
+	uint64_t seq;
 	int rc;
 
 	switch (q->kind) {
@@ -174,6 +176,15 @@ static int read_one(struct names_txn *t, const struct names_meta *meta, struct q
 		return read_get(t, meta->id, q);
 	case QUERY_FIND:
 		return names_row_data(t, meta->id, q->version, &space, &q->entry);
+	case QUERY_USED:
+		rc = names_row_data(t, meta->id, q->version, &space, &q->entry);
+		if (rc == -ENOENT)
+			rc = names_version_find(t, meta->id, q->version, &seq, &replaced);
+		if (!rc && !*q->entry.key) { /* nothing has it any more */
+			strcpy(q->entry.key, "-");
+			memcpy(q->entry.version, q->version, sizeof(q->entry.version));
+		}
+		return rc;
 	case QUERY_UPLOAD:
 		rc = names_row_of(t, meta->id, NAMES_UPLOADS, q->version, &q->entry);
 		return !rc && strcmp(q->entry.key, q->key) ? -ENOENT : rc;
@@ -261,7 +272,8 @@ static int query_now(struct names *n, struct query *q)
 /* ---- there ---- */
 
 static const char *const query_names[QUERY_KINDS] = {
-	[QUERY_GET] = "get",	 [QUERY_FIND] = "find",		[QUERY_UPLOAD] = "upload",
+	[QUERY_GET] = "get",	 [QUERY_FIND] = "find",		[QUERY_USED] = "used",
+	[QUERY_UPLOAD] = "upload",
 	[QUERY_LIST] = "list",	 [QUERY_VERSIONS] = "versions", [QUERY_UPLOADS] = "uploads",
 	[QUERY_PARTS] = "parts", [QUERY_USAGE] = "usage",
 };
@@ -526,6 +538,15 @@ int names_find(struct names *names, const char *bucket, const char *version,
 	       struct name_entry *entry)
 {
 	return get(names, QUERY_FIND, bucket, NULL, version, entry);
+}
+
+int names_version_used(struct names *names, const char *bucket, const char *version)
+{
+	struct name_entry *e = malloc(sizeof(*e));
+	int rc = e ? get(names, QUERY_USED, bucket, NULL, version, e) : -ENOMEM;
+
+	free(e);
+	return rc;
 }
 
 int names_upload_get(struct names *names, const char *bucket, const char *key, const char *id,

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,16 +13,82 @@
 #include "http/store/s3_multipart.h"
 #include "lib/hash.h"
 
+#define TRIES 64
+
 struct part {
 	unsigned int number;
 	struct version version;
+	bool claimed;
+	struct part *next; /* of claims */
 };
+
+/* Versions that this endpoint is writing: not on the disk yet, known to nobody. */
+static pthread_mutex_t claims_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct part *claims;
+
+static bool claim(struct part *part)
+{
+	const struct part *other;
+
+	pthread_mutex_lock(&claims_lock);
+	for (other = claims; other && !version_equal(&other->version, &part->version); other = other->next)
+		;
+	if (!other) {
+		part->next = claims;
+		claims = part;
+		part->claimed = true;
+	}
+	pthread_mutex_unlock(&claims_lock);
+	return !other;
+}
+
+static void unclaim(struct part *part)
+{
+	struct part **p = &claims;
+
+	if (!part->claimed)
+		return;
+	pthread_mutex_lock(&claims_lock);
+	while (*p != part)
+		p = &(*p)->next;
+	*p = part->next;
+	pthread_mutex_unlock(&claims_lock);
+	part->claimed = false;
+}
+
+static void part_free(void *own)
+{
+	unclaim(own);
+	free(own);
+}
+
+/* A version for this try, claimed. Only 16 bits tell the tries of a part apart; the same one twice would put these bytes in
+ * the place of those that were acknowledged, or have them forgotten with them. */
+static enum s3_error part_version(struct s3 *s3, const char *id, struct part *part)
+{
+	char version[VERSION_STRLEN];
+	uint16_t attempt;
+	int rc;
+
+	for (int i = 0; i < TRIES; i++) {
+		random_bytes(&attempt, sizeof(attempt));
+		if (names_part_version(id, part->number, attempt, version) || version_parse(&part->version, version))
+			return s3_fault(&s3->fault, S3_NO_SUCH_UPLOAD, NULL);
+		if (!claim(part))
+			continue;
+		rc = chunks_has(s3->ep->chunks, &part->version) ? 0 : names_version_used(s3->ep->names, s3->bucket, version);
+		if (rc == -ENOENT)
+			return S3_OK;
+		unclaim(part);
+		if (rc)
+			return s3_names_error(s3, rc, S3_NO_SUCH_UPLOAD);
+	}
+	return s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, "Too many tries of this part are known; try again.");
+}
 
 /* partNumber and uploadId of the query, and a version for this try. */
 static enum s3_error part_of(struct s3 *s3, struct part *part)
 {
-	char version[VERSION_STRLEN];
-	uint16_t attempt;
 	const char *id, *text = s3_query(s3, "partNumber");
 	enum s3_error error;
 
@@ -30,12 +97,7 @@ static enum s3_error part_of(struct s3 *s3, struct part *part)
 	if (s3_number_parse(&part->number, text, 1, S3_PARTS_MAX, "partNumber", NULL))
 		return s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "Part number must be an integer between 1 and 10000, inclusive");
 	error = upload_id_valid(s3, &id);
-	if (error)
-		return error;
-	random_bytes(&attempt, sizeof(attempt));
-	if (names_part_version(id, part->number, attempt, version) || version_parse(&part->version, version))
-		return s3_fault(&s3->fault, S3_NO_SUCH_UPLOAD, NULL);
-	return S3_OK;
+	return error ? error : part_version(s3, id, part);
 }
 
 /* Is the upload there, and with which checksum was it begun? */
@@ -104,7 +166,7 @@ enum s3_error s3_part_begin(struct s3 *s3)
 	if (!part)
 		return S3_SERVICE_UNAVAILABLE;
 	s3->own = part;
-	s3->free_own = free;
+	s3->free_own = part_free;
 	error = part_of(s3, part);
 	if (!error)
 		error = check_upload(s3);
@@ -187,7 +249,7 @@ void s3_part_copy_run(struct s3 *s3)
 	struct s3_source *source = calloc(1, sizeof(*source));
 	struct name_entry *entry = calloc(1, sizeof(*entry));
 	json_t *meta = json_object();
-	struct part part;
+	struct part part = { .number = 0 };
 	enum s3_error error = source && entry && meta ? copy_part(s3, source, &part, &meta) : S3_SERVICE_UNAVAILABLE;
 	struct s3_checksum_text checksum;
 	char etag[S3_ETAG_MAX], *text;
@@ -202,6 +264,7 @@ void s3_part_copy_run(struct s3 *s3)
 		text = s3_out_copy("CopyPartResult", s3_etag(entry, etag), entry->modified, &checksum, &len);
 		s3_reply_xml(s3, 200, text, len);
 	}
+	unclaim(&part);
 	json_decref(meta);
 	free(entry);
 	free(source);

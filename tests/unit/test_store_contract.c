@@ -15,6 +15,7 @@ struct engine {
 	__typeof__(names_set_meta) *set_meta;
 	__typeof__(names_get_version) *get;
 	__typeof__(names_find) *find;
+	__typeof__(names_version_used) *used;
 	__typeof__(names_list_with) *list;
 	__typeof__(names_versions) *versions;
 	__typeof__(names_upload_create) *create;
@@ -33,12 +34,12 @@ struct engine {
 
 static const struct engine ordered_names = {
 	names_put_with,	       names_delete_with,   names_set_meta,
-	names_get_version,     names_find,	    names_list_with,
-	names_versions,	       names_upload_create, names_upload_get,
-	names_part_put,	       names_parts,	    names_uploads,
-	names_upload_complete, names_upload_abort,  names_bucket_open,
-	names_bucket_open_if,  names_bucket_close,  names_usage,
-	names_each,
+	names_get_version,     names_find,	    names_version_used,
+	names_list_with,       names_versions,	    names_upload_create,
+	names_upload_get,      names_part_put,	    names_parts,
+	names_uploads,	       names_upload_complete, names_upload_abort,
+	names_bucket_open,     names_bucket_open_if, names_bucket_close,
+	names_usage,	       names_each,
 };
 
 static const struct engine *e = &ordered_names;
@@ -726,6 +727,28 @@ static void uploads_end(void **state)
 	assert_int_equal(complete("a/x", a2, list, 1, 5, NAMES_VERSIONED, &got), -EINVAL);
 }
 
+/* A version that was replaced is known for long: a later try of a part must not get it again. */
+static void versions_used(void **state)
+{
+	char id[33], first[33], second[33], other[33], v[33];
+
+	(void)state;
+	assert_int_equal(put_mode("cat", NAMES_PLAIN, v), 0);
+	assert_int_equal(e->used(n, bucket, v), 0);
+	assert_int_equal(delete_mode("cat", NULL, NAMES_PLAIN, NULL), 0);
+	assert_int_equal(e->used(n, bucket, v), 0);
+	upload_new("big", id);
+	assert_int_equal(part_new("big", id, 1, 6, "e1", first), 0);
+	assert_int_equal(part_new("big", id, 1, 7, "e2", second), 0);
+	assert_int_equal(names_part_version(id, 1, 65535, other), 0);
+	assert_int_equal(e->used(n, bucket, second), 0);
+	assert_int_equal(e->used(n, bucket, first), 0);
+	assert_int_equal(e->used(n, bucket, other), -ENOENT);
+	wait_until(5, !data_anywhere(first));
+	assert_int_equal(e->used(n, bucket, first), 0);
+	assert_int_equal(e->find(n, bucket, first, &(struct name_entry){ .size = 0 }), -ENOENT);
+}
+
 /* More parts than one batch can drop. */
 static void many_parts_dropped(void **state)
 {
@@ -944,6 +967,7 @@ static int fresh_asked(void **state)
 		cmocka_unit_test_setup(pages_of_versions, setup),                                  \
 		cmocka_unit_test_setup(greatest_entries, setup),                                   \
 		cmocka_unit_test_setup(uploads_become_objects, setup),                             \
+		cmocka_unit_test_setup(versions_used, setup),                                      \
 		cmocka_unit_test_setup(uploads_end, setup),                                        \
 		cmocka_unit_test_setup(opened_as_seen, setup)
 
