@@ -146,7 +146,10 @@ static enum s3_error may(struct s3 *s3, struct policy_ask *ask)
 	if (!s3->who.via_gateway && is_change(s3) && !is_staged(s3) && ask->bucket && !strcmp(ask->bucket, s3->bucket) &&
 	    users_dataset(s3->ep->users, ask->bucket))
 		return s3_fault(&s3->fault, S3_ACCESS_DENIED,
-				"%s is a dataset, whose files are checked: put and delete them at a gateway.", ask->bucket);
+				s3->inside ? "%s is a dataset, whose files come by PutObject or in parts and are checked: they are not "
+					     "copied into it, tagged or given ACLs."
+					   : "%s is a dataset, whose files are checked: put and delete them at a gateway.",
+				ask->bucket);
 	return S3_OK;
 }
 

@@ -119,7 +119,7 @@ static enum s3_error change(struct s3 *s3, enum bucket_part part, const char *te
 	char err[256] = "";
 	int rc = bucket_edit_part(s3->ep->daemon->registry, s3->bucket, part, text, err);
 
-	if (rc == -EINVAL)
+	if (rc == -EINVAL || rc == -E2BIG)
 		return s3_fault(&s3->fault, malformed, "%s", err);
 	if (rc == -ENOENT)
 		return s3_fault(&s3->fault, S3_NO_SUCH_BUCKET, NULL);

@@ -45,6 +45,8 @@ enum s3_error s3_find(struct s3 *s3, const char *bucket, const char *key, const 
 		return not_there(s3, bucket, S3_NO_SUCH_VERSION);
 	if (!entry->marker)
 		return not_there(s3, bucket, S3_NO_SUCH_KEY);
+	if (s3->denied) /* nor whether it was */
+		return s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL);
 	http_add_header(s3->req, "x-amz-delete-marker", "true");
 	http_add_header(s3->req, "x-amz-version-id", s3_version_text(entry));
 	if (!version)

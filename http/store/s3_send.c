@@ -30,7 +30,7 @@ bool s3_is_hot(struct s3 *s3, const struct name_entry *entry)
 	bool hot;
 
 	if (http_method(s3->req) == HTTP_HEAD)
-		return true;
+		return !entry->nparts || !s3_query(s3, "partNumber"); /* names are asked for the parts */
 	if (parts_needed(entry) || version_parse(&v, entry->version))
 		return false;
 	held = held_hot(s3->ep->held, &v);

@@ -62,6 +62,8 @@ with S3() as lab:
     check(code(lab.client("bob").put_object, Bucket="sales", Key="c.csv", Body=GOOD) == "AccessDenied", "who may only read may not put")
     check(code(lab.client(None).put_object, Bucket="sales", Key="c.csv", Body=GOOD) == "AccessDenied", "nor a stranger")
     check(code(lab.client("ann", url=lab.direct).put_object, Bucket="sales", Key="c.csv", Body=BAD) == "AccessDenied", "an endpoint takes none")
+    told = message(s3.put_object_tagging, Bucket="sales", Key="a.csv", Tagging={"TagSet": [{"Key": "a", "Value": "1"}]})
+    check("not copied into it, tagged" in told, "what is not done to a dataset's file is told by what it is", told)
 
     # ---- a session's cookie, which a browser sends for any page, changes nothing
     forged = ["-H", f"Cookie: weir={lab.token['ann']}", "-H", "Origin: http://evil.s3.test", "-H", "Content-Type: text/plain"]
@@ -103,6 +105,12 @@ with S3() as lab:
     check(code(s3.complete_multipart_upload, Bucket="sales", Key="p.csv", UploadId=up, MultipartUpload=parts('"' + "0" * 32 + '"')) == "InvalidPart", "another ETag")
     done = s3.complete_multipart_upload(Bucket="sales", Key="p.csv", UploadId=up, MultipartUpload=parts(tag))
     check(done["ETag"] == f'"{multi_etag(GOOD)}"', "the ETag is of the parts'", done)
+    crcs = b64(zlib.crc32(zlib.crc32(GOOD).to_bytes(4, "big")).to_bytes(4, "big")) + "-1"
+    up = s3.create_multipart_upload(Bucket="sales", Key="p.csv", ChecksumAlgorithm="CRC32")["UploadId"]
+    tag = s3.upload_part(Bucket="sales", Key="p.csv", UploadId=up, PartNumber=1, Body=GOOD, ChecksumAlgorithm="CRC32")["ETag"]
+    done = lambda crc: code(s3.complete_multipart_upload, Bucket="sales", Key="p.csv", UploadId=up, MultipartUpload=parts(tag), ChecksumCRC32=crc)
+    got = [done("AAAAAA==-1"), done(crcs)]
+    check(got == ["BadDigest", "ok"], "the checksum of the whole is compared", got)
     up = s3.create_multipart_upload(Bucket="sales", Key="d.csv")["UploadId"]
     tag = s3.upload_part(Bucket="sales", Key="d.csv", UploadId=up, PartNumber=1, Body=BAD)["ETag"]
     check(code(lab.client("ann", url=lab.direct).complete_multipart_upload, Bucket="sales", Key="d.csv", UploadId=up, MultipartUpload=parts(tag))
