@@ -256,9 +256,11 @@ int chunks_stored(const struct chunks *c, const struct version *v, int64_t *when
 int chunks_forget_packed(struct chunks *c, const struct version *v)
 {
 	struct segments_job job = { .what = SEGMENTS_FORGET, .version = *v };
+	int rc = segments_look(c->segments, v);
 
-	if (!segments_has(c->segments, v))
-		return 0;
+	/* "Not known" is not "gone": whoever asked will ask again. */
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
 	segments_begin(c->segments, &job);
 	return segments_wait(c->segments, &job);
 }

@@ -13,6 +13,8 @@
 #include "http/store/names_int.h"
 #include "lib/hash.h"
 
+#define READERS_CHECK_MS 60000
+
 static _Thread_local char last_error[320] = "nothing failed";
 
 const char *names_error(void)
@@ -273,6 +275,7 @@ static void bucket_tick(struct names *n, struct bucket *b, void *arg)
 static void *tick_run(void *arg)
 {
 	struct names *n = arg;
+	int64_t check = 0;
 
 	pthread_mutex_lock(&n->lock);
 	while (!n->stopping) {
@@ -280,6 +283,10 @@ static void *tick_run(void *arg)
 
 		pthread_mutex_unlock(&n->lock);
 		buckets_each(n, bucket_tick, NULL);
+		if (now_ms() >= check) {
+			names_db_readers_check(n->db);
+			check = now_ms() + READERS_CHECK_MS;
+		}
 		pthread_mutex_lock(&n->lock);
 		while (!n->stopping && now_ms() < next)
 			names_wait(n, next);

@@ -25,10 +25,28 @@ static int folder_sync(const char *path)
 	return rc;
 }
 
+/* LMDB writes, and does not sync. */
+static int copy(MDB_env *env, const char *file)
+{
+	int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = mdb_env_copyfd2(env, fd, MDB_CP_COMPACT);
+	rc = rc > 0 ? -rc : rc ? -EIO : 0;
+	if (!rc && fsync(fd))
+		rc = -errno;
+	if (close(fd) && !rc)
+		rc = -errno;
+	if (rc)
+		unlink(file);
+	return rc;
+}
+
 int names_backup(const char *from, const char *to)
 {
 	MDB_env *env;
-	char file[4200];
+	char file[4200], made[4210], above[4210];
 	int rc;
 
 	if (mkdir(to, 0700) && errno != EEXIST)
@@ -40,12 +58,18 @@ int names_backup(const char *from, const char *to)
 	if (rc)
 		return -ENOMEM;
 	rc = mdb_env_open(env, from, MDB_RDONLY, 0600);
+	rc = rc > 0 ? -rc : rc ? -EIO : 0;
+	/* One that was cut off is no copy. */
+	snprintf(made, sizeof(made), "%s.new", file);
 	if (!rc)
-		rc = mdb_env_copy2(env, to, MDB_CP_COMPACT);
+		rc = copy(env, made);
 	mdb_env_close(env);
-	if (rc)
-		return rc > 0 ? -rc : -EIO;
-	return folder_sync(to);
+	if (!rc && rename(made, file))
+		rc = -errno;
+	snprintf(above, sizeof(above), "%s/..", to);
+	if (!rc)
+		rc = folder_sync(to);
+	return rc ? rc : folder_sync(above);
 }
 
 static int usage(int code)

@@ -178,6 +178,16 @@ void names_db_close(struct names_db *db)
 	free(db);
 }
 
+void names_db_readers_check(struct names_db *db)
+{
+	int dead;
+
+	pthread_rwlock_rdlock(&db->opened);
+	if (db->env)
+		mdb_reader_check(db->env, &dead);
+	pthread_rwlock_unlock(&db->opened);
+}
+
 uint64_t names_db_room(const struct names_db *db)
 {
 	struct statvfs st;

@@ -73,6 +73,8 @@ typedef int names_txn_fn(struct names_txn *t, void *arg);
 int names_db_write(struct names_db *db, names_txn_fn *fn, void *arg);
 /* A consistent snapshot. */
 int names_db_read(struct names_db *db, names_txn_fn *fn, void *arg);
+/* Frees the slots of readers that were killed (weir-endpoint backup-names), which keep old pages. */
+void names_db_readers_check(struct names_db *db);
 /* Room that the file system has left, in bytes; UINT64_MAX when it cannot be said. */
 uint64_t names_db_room(const struct names_db *db);
 

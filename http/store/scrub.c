@@ -143,7 +143,7 @@ static void check_version(struct scrub *s, const struct version *v)
 	rc = held_get(s->ep->held, v, &held);
 	if (!rc)
 		cur = held_cursor_new(held);
-	if (rc == -EBADMSG)
+	if (rc == -EBADMSG || rc == -EIO)
 		n = rc;
 	for (; cur && pos < held_manifest(held)->size; pos += BLOCK_SIZE) {
 		n = held_read(cur, pos, &byte, 1);

@@ -581,11 +581,16 @@ static int place_of(struct segments *s, const struct version *v, struct segment_
 	return rc;
 }
 
-bool segments_has(struct segments *s, const struct version *v)
+int segments_look(struct segments *s, const struct version *v)
 {
 	struct segment_place place;
 
-	return !place_of(s, v, &place);
+	return place_of(s, v, &place);
+}
+
+bool segments_has(struct segments *s, const struct version *v)
+{
+	return !segments_look(s, v);
 }
 
 int segments_find(struct segments *s, const struct version *v, struct segments_found *out)

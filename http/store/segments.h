@@ -77,6 +77,8 @@ struct segments_found {
 };
 
 bool segments_has(struct segments *s, const struct version *v);
+/* The same: 0, -ENOENT, or -errno when it cannot be said. */
+int segments_look(struct segments *s, const struct version *v);
 /* 0, -ENOENT or -errno; with a reference. */
 int segments_find(struct segments *s, const struct version *v, struct segments_found *out);
 /* Is what was found still the version's place, and its file unchanged but by appending? st: of the

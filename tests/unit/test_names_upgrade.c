@@ -4,6 +4,8 @@
  * opened: entries, tombstones, counters, the order of listings, tasks, retried versions; also when
  * an upgrade was cut off. Files of a newer layout are refused. A backup opens like the original.
  */
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -324,15 +326,42 @@ static void newer_files_are_refused(void **state)
 	assert_int_equal(names_db_open(&db, dir), -EPROTO);
 }
 
+static bool sync_fails; /* of a copy's data */
+
+int fsync(int fd)
+{
+	char link[40], path[512];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = 0;
+	if (sync_fails && strstr(path, "/copy/data.mdb")) {
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_fsync, fd);
+}
+
 static void backup_opens(void **state)
 {
 	struct names_db *db;
-	char dir[128], copy[128];
+	char dir[128], copy[128], cut[160];
 	int rows = 600;
+	FILE *f;
 
 	(void)state;
 	snprintf(dir, sizeof(dir), "%s/cut", top);
 	snprintf(copy, sizeof(copy), "%s/copy", top);
+	/* Synced before it is called a copy; one that was cut off is none. */
+	sync_fails = true;
+	assert_int_equal(names_backup(dir, copy), -EIO);
+	sync_fails = false;
+	snprintf(cut, sizeof(cut), "%s/data.mdb", copy);
+	assert_int_equal(access(cut, F_OK), -1);
+	snprintf(cut, sizeof(cut), "%s/data.mdb.new", copy);
+	f = fopen(cut, "w");
+	assert_true(f && fputs("the beginning of one", f) >= 0 && !fclose(f));
 	assert_int_equal(names_backup(dir, copy), 0);
 	assert_int_equal(names_backup(dir, copy), -EEXIST);
 	assert_int_equal(names_backup("/nowhere", copy), -EEXIST);

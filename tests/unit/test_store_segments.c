@@ -565,6 +565,29 @@ static void test_bad_sector(void **state)
 	assert_int_equal(check(60), 0);
 }
 
+static unsigned int readers;
+
+/* Takes a reader of the index at each step down; at the end there is none left. */
+static int deeper(void *arg, const struct version *v)
+{
+	(void)arg;
+	if (segments_look(chunks_segments(chunks), v) == -EAGAIN)
+		return chunks_forget(chunks, v);
+	readers++;
+	return segments_each(chunks_segments(chunks), NULL, 0, deeper, NULL);
+}
+
+/* When the index cannot be asked, forgetting does not say that it is done. */
+static void test_index_not_asked(void **state)
+{
+	(void)state;
+	put(1);
+	assert_int_equal(segments_each(chunks_segments(chunks), NULL, 0, deeper, NULL), -EAGAIN);
+	assert_true(readers > 100);
+	assert_int_equal(check(1), 0);
+	forget(1);
+}
+
 static void newest_path(char *path, size_t room)
 {
 	char command[160];
@@ -846,6 +869,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_forged, NULL, teardown),
 		cmocka_unit_test_setup_teardown(test_format_1, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_sector, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_index_not_asked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_torn_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_compaction, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed_in_compaction, setup, teardown),
