@@ -247,8 +247,12 @@ static int fsck_run(struct fsck *f)
 			(unsigned long long)unreadable);
 	snprintf(path, sizeof(path), "%s/names", f->dir);
 	if (!rc && !access(path, F_OK)) {
-		rc = names_db_open(&f->db, path);
-		if (rc) {
+		rc = names_db_look(&f->db, path);
+		if (rc == -ENOENT) {
+			finding(f, "names", path, "of an older layout: the next start of the endpoint brings them to "
+				"the present one. They were not checked.");
+			rc = 0;
+		} else if (rc) {
 			finding(f, "names", path, "cannot be opened: %s. Restore them from a backup, or let the "
 				"endpoint get them from the other copy: move the folder away.", strerror(-rc));
 			rc = 0;

@@ -138,19 +138,43 @@ static void env_reopen(struct names_db *db, unsigned int seen)
 	pthread_rwlock_unlock(&db->opened);
 }
 
-int names_db_open(struct names_db **out, const char *dir)
+static struct names_db *db_new(const char *dir)
 {
 	struct names_db *db = calloc(1, sizeof(*db));
-	int rc;
 
 	if (!db)
-		return -ENOMEM;
+		return NULL;
 	pthread_mutex_init(&db->lock, NULL);
 	pthread_mutex_init(&db->idle_lock, NULL);
 	pthread_rwlock_init(&db->opened, NULL);
 	pthread_cond_init(&db->changed, NULL);
 	db->tail = &db->first;
 	db->dir = strdup(dir);
+	return db;
+}
+
+int names_db_look(struct names_db **out, const char *dir)
+{
+	struct names_db *db = db_new(dir);
+	int rc = db ? env_open(db, MDB_RDONLY | MDB_NOLOCK) : -ENOMEM;
+
+	if (!rc)
+		rc = names_format_check(db);
+	if (rc) {
+		names_db_close(db);
+		return rc;
+	}
+	*out = db;
+	return 0;
+}
+
+int names_db_open(struct names_db **out, const char *dir)
+{
+	struct names_db *db = db_new(dir);
+	int rc;
+
+	if (!db)
+		return -ENOMEM;
 	rc = mkdir(dir, 0700) && errno != EEXIST ? errno : 0;
 	rc = rc ? names_errno(rc) : env_open(db, 0);
 	if (!rc)

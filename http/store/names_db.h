@@ -58,6 +58,9 @@ struct names_meta {
 
 struct names_db;
 int names_db_open(struct names_db **out, const char *dir);
+/* For reading, while nobody has them open: no file is changed or made. -ENOENT: of an older layout (or
+ * none), which names_db_open() would change. */
+int names_db_look(struct names_db **out, const char *dir);
 void names_db_close(struct names_db *db); /* accepts NULL */
 
 /* One transaction. Writing happens inside a names_txn_fn alone. */

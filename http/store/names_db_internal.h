@@ -53,6 +53,8 @@ struct names_db {
 /* Brings files of an older layout to the present one, before the tables are used. 0, -errno;
  * -EPROTO: they are of a newer program. */
 int names_upgrade(struct names_db *db);
+/* 0: of the present format; -ENOENT: an older one; -EPROTO: a later one. */
+int names_format_check(struct names_db *db);
 #define NAMES_FORMAT 2
 
 MDB_dbi names_table(const struct names_db *db, enum names_table table);

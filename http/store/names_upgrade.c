@@ -258,6 +258,21 @@ static int convert_all(struct upgrade *u)
 	return rc;
 }
 
+int names_format_check(struct names_db *db)
+{
+	struct names_txn t = { .db = db };
+	uint32_t format;
+	int rc = names_errno(mdb_txn_begin(db->env, NULL, MDB_RDONLY, &t.txn));
+
+	if (rc)
+		return rc;
+	rc = format_read(&t, &format);
+	mdb_txn_abort(t.txn);
+	if (!rc && format > NAMES_FORMAT)
+		rc = -EPROTO;
+	return rc || format == NAMES_FORMAT ? rc : -ENOENT;
+}
+
 int names_upgrade(struct names_db *db)
 {
 	struct upgrade *u = calloc(1, sizeof(*u));

@@ -313,6 +313,29 @@ static int make_newer(struct names_txn *t, void *arg)
 	return names_errno(mdb_put(t->txn, names_table(t->db, T_FORMAT), &k, &v, 0));
 }
 
+static void looking_changes_nothing(void **state)
+{
+	struct names_db *db;
+	char dir[128], command[300];
+
+	(void)state;
+	snprintf(dir, sizeof(dir), "%s/looked", top);
+	old_write(dir, false, 20);
+	snprintf(command, sizeof(command), "cd %s && rm -f lock.mdb && cp data.mdb ../looked.mdb", dir);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(names_db_look(&db, dir), -ENOENT);
+	snprintf(command, sizeof(command), "cd %s && test ! -e lock.mdb && cmp data.mdb ../looked.mdb", dir);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(names_db_open(&db, dir), 0);
+	names_db_close(db);
+	snprintf(command, sizeof(command), "cd %s && rm -f lock.mdb && cp data.mdb ../looked.mdb", dir);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(names_db_look(&db, dir), 0);
+	names_db_close(db);
+	snprintf(command, sizeof(command), "cd %s && test ! -e lock.mdb && cmp data.mdb ../looked.mdb", dir);
+	assert_int_equal(system(command), 0);
+}
+
 static void newer_files_are_refused(void **state)
 {
 	struct names_db *db;
@@ -390,6 +413,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(old_files),
 		cmocka_unit_test(cut_off),
+		cmocka_unit_test(looking_changes_nothing),
 		cmocka_unit_test(newer_files_are_refused),
 		cmocka_unit_test(backup_opens),
 	};
