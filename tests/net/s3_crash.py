@@ -307,7 +307,8 @@ def make_buckets(lab):
     got.status == 200 or lab.bail(f"versioning: {got}")
     # Everybody must have heard of it before versions are counted.
     for d in lab.endpoints + lab.gateways:
-        until(lambda: b"Enabled" in s3(lab.port[d.node], lab.s3_key, "GET", f"/{VERSIONED}", {"versioning": ""}).body, 10)
+        heard = until(lambda: b"Enabled" in s3(lab.port[d.node], lab.s3_key, "GET", f"/{VERSIONED}", {"versioning": ""}).body, 10)
+        heard or lab.bail(f"{d.name} does not hear that {VERSIONED} keeps versions")
 
 
 def kill_one(lab, rng, number):
