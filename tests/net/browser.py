@@ -85,9 +85,18 @@ class Browser:
             raise RuntimeError(got["exceptionDetails"])
         return got["result"].get("value")
 
+    def holds(self, text):
+        """False also of a page that is just being left for the next."""
+        try:
+            return self.js(text)
+        except RuntimeError as e:
+            if "navigated" in str(e):
+                return False
+            raise
+
     def wait(self, text, what, seconds=20):
         deadline = time.monotonic() + seconds
-        while not self.js(text):
+        while not self.holds(text):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"never saw: {what}")
             time.sleep(0.1)
