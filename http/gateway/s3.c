@@ -10,7 +10,6 @@
  *	X-Weir-S3-Client   the client's address
  *	X-Weir-S3-Proto	   "https" or "http", as the client came
  */
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,46 +27,12 @@
 
 /* ---- which requests ---- */
 
-/* "BUCKET.DOMAIN" or "DOMAIN", with or without a port. */
-static bool host_is(const char *host, const char *domain)
-{
-	size_t len, n;
-
-	if (!host || !domain)
-		return false;
-	len = strcspn(host, ":");
-	n = strlen(domain);
-	if (len < n || strncasecmp(host + len - n, domain, n))
-		return false;
-	return len == n || host[len - n - 1] == '.';
-}
-
-/* Our own first segments have one character (/b/, /o/, /_/), buckets have three and more; files that browsers ask for by
- * themselves are nobody's bucket. */
-static bool path_is_bucket(const char *target)
-{
-	size_t len = strcspn(target + (*target == '/'), "/?");
-
-	return *target == '/' && len >= 3 && isalnum((unsigned char)target[1]) && strncmp(target, "/favicon.ico", 12) &&
-	       strncmp(target, "/robots.txt", 11);
-}
-
-static bool is_own_path(const char *target)
-{
-	return !strncmp(target, "/_/", 3);
-}
-
 const struct http_route *s3_choose(struct http_req *req, void *arg)
 {
-	const char *target = http_target(req);
 	struct gateway *gw = arg;
+	bool mine = s3_request_is(http_target(req), http_header(req, "Authorization"), http_header(req, "Host"), gw->s3_domain);
 
-	if (!target)
-		return NULL;
-	if (sigv4_kind(target, http_header(req, "Authorization")) != SIGV4_NONE || path_is_bucket(target))
-		return gw->s3_route;
-	/* Health checks and the console ask by whatever name. */
-	return host_is(http_header(req, "Host"), gw->s3_domain) && !is_own_path(target) ? gw->s3_route : NULL;
+	return mine ? gw->s3_route : NULL;
 }
 
 /* ---- errors ---- */

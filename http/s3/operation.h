@@ -209,4 +209,8 @@ enum s3_error s3_copy_source_parse(const char *header, char bucket[S3_BUCKET_MAX
 /* x-amz-tagging: "a=b&c=d" → {"a":"b",…} (a new reference), checked as s3_in_tagging() does. */
 enum s3_error s3_tags_parse(json_t **out, const char *header, struct s3_fault *fault);
 
+/* Is a request S3's, and not the plain interface's? By its signature, a path that begins with a bucket, or a Host of the
+ * domain. target: as sent; the others may be NULL. */
+bool s3_request_is(const char *target, const char *authorization, const char *host, const char *domain);
+
 #endif

@@ -10,6 +10,7 @@
 
 #include "http/s3/checksum.h"
 #include "http/s3/operation.h"
+#include "http/s3/sigv4.h"
 #include "http/s3/text.h"
 #include "lib/httpd_text.h"
 
@@ -313,4 +314,38 @@ enum s3_error s3_tags_parse(json_t **out, const char *header, struct s3_fault *f
 	else
 		*out = tags;
 	return error;
+}
+
+/* "BUCKET.DOMAIN" or "DOMAIN", with or without a port. */
+static bool host_is(const char *host, const char *domain)
+{
+	size_t len, n;
+
+	if (!host || !domain)
+		return false;
+	len = strcspn(host, ":");
+	n = strlen(domain);
+	if (len < n || strncasecmp(host + len - n, domain, n))
+		return false;
+	return len == n || host[len - n - 1] == '.';
+}
+
+/* Our own first segments have one character (/b/, /o/, /_/), buckets have three and more; files that browsers ask for by
+ * themselves are nobody's bucket. */
+static bool path_is_bucket(const char *target)
+{
+	size_t len = strcspn(target + (*target == '/'), "/?");
+
+	return *target == '/' && len >= 3 && isalnum((unsigned char)target[1]) && strncmp(target, "/favicon.ico", 12) &&
+	       strncmp(target, "/robots.txt", 11);
+}
+
+bool s3_request_is(const char *target, const char *authorization, const char *host, const char *domain)
+{
+	if (!target)
+		return false;
+	if (sigv4_kind(target, authorization) != SIGV4_NONE || path_is_bucket(target))
+		return true;
+	/* Health checks and the console ask by whatever name. */
+	return host_is(host, domain) && strncmp(target, "/_/", 3);
 }

@@ -2,7 +2,6 @@
 /*
  * s3.c -- S3 requests of an endpoint: which are S3's, and their way (s3.h).
  */
-#include <ctype.h>
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
@@ -16,42 +15,12 @@
 
 /* ---- which requests ---- */
 
-/* "BUCKET.DOMAIN" or "DOMAIN", with or without a port. */
-static bool host_is(const char *host, const char *domain)
-{
-	size_t len, n;
-
-	if (!host || !domain)
-		return false;
-	len = strcspn(host, ":");
-	n = strlen(domain);
-	if (len < n || strncasecmp(host + len - n, domain, n))
-		return false;
-	return len == n || host[len - n - 1] == '.';
-}
-
-/* The plain interface's first segments have one character (/b/, /o/, /_/), buckets have three and more. */
-static bool path_is_bucket(const char *target)
-{
-	size_t len = strcspn(target + (*target == '/'), "/?");
-
-	return *target == '/' && len >= 3 && isalnum((unsigned char)target[1]) && strncmp(target, "/favicon.ico", 12) &&
-	       strncmp(target, "/robots.txt", 11);
-}
-
-static bool is_mine(struct http_req *req, const char *domain)
-{
-	const char *target = http_target(req);
-
-	return sigv4_kind(target, http_header(req, "Authorization")) != SIGV4_NONE ||
-	       host_is(http_header(req, "Host"), domain) || path_is_bucket(target);
-}
-
 const struct http_route *s3_choose(struct http_req *req, void *arg)
 {
 	struct endpoint *ep = arg;
+	bool mine = s3_request_is(http_target(req), http_header(req, "Authorization"), http_header(req, "Host"), ep->s3_domain);
 
-	return is_mine(req, ep->s3_domain) ? object_routes(ep) : NULL;
+	return mine ? object_routes(ep) : NULL;
 }
 
 const struct http_route *s3_choose_inside(struct http_req *req, void *arg)

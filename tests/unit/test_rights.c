@@ -435,15 +435,12 @@ static void policy(const char *bucket, const char *statements)
 #define USER(name) "{\"AWS\":\"arn:aws:iam::weir:user/" name "\"}"
 #define GROUP(name) "{\"AWS\":\"arn:aws:iam::weir:group/" name "\"}"
 
-static void test_policy(void **state)
+/* Who owns it, and administrators, change what it is. */
+static void policy_is_changed_by(void)
 {
 	struct user_grant all = { "shelf", "", "rwdl" };
-	struct token_scope narrow = session("mia");
-	const struct bucket *b;
 	struct user_key key;
-	int64_t before, after;
 
-	(void)state;
 	assert_int_equal(user_add(here.reg, "bea", &all, &key), 0);
 	assert_int_equal(bucket_edit_create(here.reg, "shelf", "bea", ACL_PRIVATE), 0);
 	assert_int_equal(bucket_edit_create(here.reg, "shelf", "bea", ACL_PRIVATE), -EALREADY);
@@ -454,7 +451,6 @@ static void test_policy(void **state)
 	assert_false(asks("mia", "s3:GetObject", "shelf", "k"));
 	assert_false(asks("", "s3:GetObject", "shelf", "k"));
 	assert_false(asks("bea", "s3:Frob", "shelf", "k"));
-	/* who owns it, and administrators, change what it is */
 	assert_true(asks("bea", "s3:PutBucketPolicy", "shelf", NULL));
 	assert_true(asks("adam", "s3:PutBucketPolicy", "shelf", NULL));
 	assert_false(asks("mia", "s3:PutBucketPolicy", "shelf", NULL));
@@ -463,7 +459,13 @@ static void test_policy(void **state)
 	assert_true(asks("bea", "s3:GetBucketLocation", "shelf", "ignored"));
 	assert_true(asks("mia", "s3:ListAllMyBuckets", NULL, NULL));
 	assert_false(asks("", "s3:ListAllMyBuckets", NULL, NULL));
-	/* a policy gives to somebody, to a group, to everybody */
+}
+
+/* To somebody, to a group, to everybody. */
+static void policy_gives(void)
+{
+	struct token_scope narrow = session("mia");
+
 	policy("shelf", ALLOW(USER("mia"), "s3:GetObject", "shelf/a/*") "," ALLOW(GROUP("crew"), "s3:ListBucket", "shelf") ","
 			ALLOW("\"*\"", "s3:GetObject", "shelf/open/*"));
 	eventually(asks("mia", "s3:GetObject", "shelf", "a/1"));
@@ -479,6 +481,10 @@ static void test_policy(void **state)
 	strcpy(narrow.bucket, "other");
 	assert_string_equal(rights_at(&narrow, "shelf", "a/1"), "");
 	assert_string_equal(rights_at(&narrow, "shelf", "open/x"), "r");
+}
+
+static void policy_denies(void)
+{
 	/* an explicit Deny wins over grants, over the role admin, over everything */
 	policy("shelf", ALLOW("\"*\"", "s3:*", "shelf/*") "," DENY(USER("bea"), "s3:Delete*", "shelf/*") ","
 			DENY("\"*\"", "s3:PutObject", "shelf/frozen/*"));
@@ -496,6 +502,12 @@ static void test_policy(void **state)
 	assert_true(asks("bea", "s3:DeleteBucketPolicy", "shelf", NULL));
 	assert_true(asks("adam", "s3:PutBucketPolicy", "shelf", NULL));
 	assert_false(asks("mia", "s3:PutBucketPolicy", "shelf", NULL));
+}
+
+static void policy_unreadable_or_by_address(void)
+{
+	const struct bucket *b;
+
 	/* one that this version cannot read denies all */
 	policy("shelf", "");
 	eventually(asks("bea", "s3:GetObject", "shelf", "k"));
@@ -516,6 +528,13 @@ static void test_policy(void **state)
 	eventually(!users_bucket_public(users, "shelf"));
 	assert_true(asks("bea", "s3:GetObject", "shelf", "k"));
 	assert_string_equal(of("bea", "shelf", "k"), "l"); /* asked by who did not look at the address */
+}
+
+/* A record is removed only as it was looked at. */
+static void bucket_revisions(void)
+{
+	int64_t before, after;
+
 	assert_int_equal(bucket_edit_remove(here.reg, "sales", 0), -EBUSY);
 	assert_int_equal(bucket_edit_look(here.reg, "sales", &before), -EBUSY);
 	assert_int_equal(bucket_edit_look(here.reg, "shelf", &before), 0);
@@ -525,6 +544,16 @@ static void test_policy(void **state)
 	assert_int_equal(bucket_edit_remove(here.reg, "shelf", after), 0);
 	assert_int_equal(bucket_edit_touch(here.reg, "shelf"), -ENOENT);
 	assert_int_equal(bucket_edit_remove(here.reg, "shelf", 0), -ENOENT);
+}
+
+static void test_policy(void **state)
+{
+	(void)state;
+	policy_is_changed_by();
+	policy_gives();
+	policy_denies();
+	policy_unreadable_or_by_address();
+	bucket_revisions();
 	eventually(users_bucket(users, "shelf") == NULL);
 	assert_int_equal(user_remove(here.reg, "bea"), 0);
 }

@@ -287,6 +287,35 @@ static void test_counts(void **state)
 	metrics_free(m);
 }
 
+static void test_is_request(void **state)
+{
+	static const struct {
+		const char *target, *authorization, *host, *domain;
+		bool is;
+	} asked[] = {
+		{ "/b/data/k", "AWS4-HMAC-SHA256 Credential=x", "h", NULL, true },
+		{ "/b/data/k", "AWS id:signature", "h", NULL, true },
+		{ "/b/data/k", "Bearer weir1.x", "h", NULL, false },
+		{ "/b/data/k?X-Amz-Algorithm=AWS4-HMAC-SHA256", NULL, "h", NULL, true },
+		{ "/data/k", NULL, "h", NULL, true },
+		{ "/data?list-type=2", NULL, NULL, NULL, true },
+		{ "/", NULL, "h", NULL, false },
+		{ "/_/health", NULL, "h", "s3.test", false },
+		{ "/o/abc", NULL, "h", "s3.test", false },
+		{ "/favicon.ico", NULL, "h", NULL, false },
+		{ "/", NULL, "s3.test", "s3.test", true },
+		{ "/k", NULL, "data.S3.test:8000", "s3.test", true },
+		{ "/k", NULL, "datas3.test", "s3.test", false },
+		{ "/_/health", NULL, "s3.test", "s3.test", false },
+		{ NULL, "AWS4-HMAC-SHA256 Credential=x", "s3.test", "s3.test", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++)
+		if (s3_request_is(asked[i].target, asked[i].authorization, asked[i].host, asked[i].domain) != asked[i].is)
+			fail_msg("row %zu: %s at %s", i, asked[i].target, asked[i].host);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -294,7 +323,7 @@ int main(void)
 		cmocka_unit_test(test_long_keys),    cmocka_unit_test(test_bucket_names),
 		cmocka_unit_test(test_copy_source),  cmocka_unit_test(test_tags),
 		cmocka_unit_test(test_headers_refused), cmocka_unit_test(test_errors),
-		cmocka_unit_test(test_counts),
+		cmocka_unit_test(test_counts),	     cmocka_unit_test(test_is_request),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
