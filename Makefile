@@ -461,6 +461,10 @@ $(BUILD)/net/fault_shim.so: tests/net/fault_shim.c
 	@mkdir -p $(@D)
 	$(call say,SO,net/fault_shim.so)
 	$(Q)$(CC) -O2 -Wall -Wextra -shared -fPIC -o $@ $<
+build/bench/durable_shim.so: tests/bench/durable_shim.c
+	@mkdir -p $(@D)
+	$(call say,SO,bench/durable_shim.so)
+	$(Q)$(CC) -O2 -Wall -Wextra -shared -fPIC -o $@ $<
 $(net_programs:%=$(BUILD)/net/%): $(BUILD)/net/%: $(BUILD)/tests/net/%.o $(BUILD)/lib.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(ldflags) $(libs)
