@@ -105,6 +105,7 @@ enum s3_error s3_operation_of(const struct s3_operation **out, enum http_method 
 		const char *unknown = unknown_parameter(target);
 
 		if (unknown) {
+			*out = op; /* its level, and what is counted */
 			return s3_fault(fault, S3_NOT_IMPLEMENTED, "The parameter \"%.80s\" is not implemented.",
 					unknown);
 		}

@@ -88,9 +88,12 @@ static enum s3_error make_ready(struct s3 *s3)
 	enum s3_error error = S3_OK;
 
 	s3_cors_add(s3);
+	if (!s3->handler && !s3->who.user[0])
+		return s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL);
 	if (!s3->handler)
-		return s3->who.user[0] ? s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "%s is not implemented here.", s3->op->name)
-				       : s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL);
+		return s3->fault.error == S3_NOT_IMPLEMENTED
+			       ? S3_NOT_IMPLEMENTED
+			       : s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "%s is not implemented here.", s3->op->name);
 	if (!s3->handler->asks && s3->op->action)
 		error = s3_may(s3, NULL, s3->bucket, s3->key, s3->version);
 	if (!error)

@@ -40,9 +40,12 @@ static void as_target(const char *text)
 
 	if (!s3_target_parse(&target, text, text, domains, &fault)) {
 		require(strlen(target.key) <= S3_KEY_MAX && s3_utf8_valid(target.key, strlen(target.key)));
-		for (int method = 0; method < HTTP_METHODS; method++)
-			if (!s3_operation_of(&op, (enum http_method)method, &target, NULL, &fault))
-				require(op && op->implemented && op->method == (enum http_method)method);
+		for (int method = 0; method < HTTP_METHODS; method++) {
+			enum s3_error error = s3_operation_of(&op, (enum http_method)method, &target, NULL, &fault);
+
+			require(error || (op && op->implemented && op->method == (enum http_method)method));
+			require(error != S3_NOT_IMPLEMENTED || op);
+		}
 		for (int kind = S3_LIST_V1; kind <= S3_LIST_PARTS; kind++)
 			if (!s3_list_params(&params, (enum s3_list_kind)kind, &target, &fault))
 				require(params.max <= S3_LIST_MAX && strlen(params.after) <= S3_KEY_MAX);
