@@ -86,6 +86,7 @@
 	X(MISSING_SECURITY_HEADER, "MissingSecurityHeader", 400, "Your request is missing a required header.")        \
 	X(NO_SUCH_BUCKET, "NoSuchBucket", 404, "The specified bucket does not exist")                                 \
 	X(NO_SUCH_BUCKET_POLICY, "NoSuchBucketPolicy", 404, "The bucket policy does not exist")                       \
+	X(NO_SUCH_CONFIGURATION, "NoSuchConfiguration", 404, "The specified configuration does not exist.")           \
 	X(NO_SUCH_CORS, "NoSuchCORSConfiguration", 404, "The CORS configuration does not exist")                      \
 	X(NO_SUCH_ENCRYPTION, "ServerSideEncryptionConfigurationNotFoundError", 404,                                  \
 	  "The server side encryption configuration was not found")                                                   \
@@ -96,11 +97,15 @@
 	X(NO_SUCH_OWNERSHIP, "OwnershipControlsNotFoundError", 404, "The bucket ownership controls were not found")   \
 	X(NO_SUCH_PUBLIC_BLOCK, "NoSuchPublicAccessBlockConfiguration", 404,                                          \
 	  "The public access block configuration was not found")                                                      \
+	X(NO_SUCH_REPLICATION, "ReplicationConfigurationNotFoundError", 404,                                          \
+	  "The replication configuration was not found")                                                              \
 	X(NO_SUCH_TAG_SET, "NoSuchTagSet", 404, "The TagSet does not exist")                                          \
 	X(NO_SUCH_UPLOAD, "NoSuchUpload", 404,                                                                        \
 	  "The specified multipart upload does not exist. The upload ID may be invalid, or the upload may have been " \
 	  "aborted or completed.")                                                                                    \
 	X(NO_SUCH_VERSION, "NoSuchVersion", 404, "The specified version does not exist.")                             \
+	X(NO_SUCH_WEBSITE, "NoSuchWebsiteConfiguration", 404,                                                         \
+	  "The specified bucket does not have a website configuration")                                               \
 	X(NOT_IMPLEMENTED, "NotImplemented", 501,                                                                     \
 	  "A header or query you provided implies functionality that is not implemented.")                            \
 	X(NOT_MODIFIED, "NotModified", 304, "Not Modified")                                                           \

@@ -46,20 +46,20 @@ enum s3_body { S3_BODY_NONE, S3_BODY_XML, S3_BODY_JSON, S3_BODY_DATA };
 	X(GetBucketAcl, GET, BUCKET, "acl", "s3:GetBucketAcl", NULL, LIST, NONE, 1)                                   \
 	X(GetBucketTagging, GET, BUCKET, "tagging", "s3:GetBucketTagging", NULL, LIST, NONE, 1)                       \
 	X(GetBucketEncryption, GET, BUCKET, "encryption", "s3:GetEncryptionConfiguration", NULL, LIST, NONE, 1)       \
-	X(GetPublicAccessBlock, GET, BUCKET, "publicAccessBlock", "s3:GetBucketPublicAccessBlock", NULL, LIST, NONE, 0) \
-	X(GetOwnershipControls, GET, BUCKET, "ownershipControls", "s3:GetBucketOwnershipControls", NULL, LIST, NONE, 0) \
-	X(GetObjectLock, GET, BUCKET, "object-lock", "s3:GetBucketObjectLockConfiguration", NULL, LIST, NONE, 0)      \
-	X(GetBucketWebsite, GET, BUCKET, "website", "s3:GetBucketWebsite", NULL, LIST, NONE, 0)                       \
-	X(GetBucketReplication, GET, BUCKET, "replication", "s3:GetReplicationConfiguration", NULL, LIST, NONE, 0)    \
-	X(GetBucketNotification, GET, BUCKET, "notification", "s3:GetBucketNotification", NULL, LIST, NONE, 0)        \
-	X(GetBucketInventory, GET, BUCKET, "inventory", "s3:GetInventoryConfiguration", NULL, LIST, NONE, 0)          \
-	X(GetBucketAccelerate, GET, BUCKET, "accelerate", "s3:GetAccelerateConfiguration", NULL, LIST, NONE, 0)       \
-	X(GetBucketRequestPayment, GET, BUCKET, "requestPayment", "s3:GetBucketRequestPayment", NULL, LIST, NONE, 0)  \
-	X(GetBucketLogging, GET, BUCKET, "logging", "s3:GetBucketLogging", NULL, LIST, NONE, 0)                       \
-	X(GetBucketAnalytics, GET, BUCKET, "analytics", "s3:GetAnalyticsConfiguration", NULL, LIST, NONE, 0)          \
-	X(GetBucketMetrics, GET, BUCKET, "metrics", "s3:GetMetricsConfiguration", NULL, LIST, NONE, 0)                \
+	X(GetPublicAccessBlock, GET, BUCKET, "publicAccessBlock", "s3:GetBucketPublicAccessBlock", NULL, LIST, NONE, 1) \
+	X(GetOwnershipControls, GET, BUCKET, "ownershipControls", "s3:GetBucketOwnershipControls", NULL, LIST, NONE, 1) \
+	X(GetObjectLock, GET, BUCKET, "object-lock", "s3:GetBucketObjectLockConfiguration", NULL, LIST, NONE, 1)      \
+	X(GetBucketWebsite, GET, BUCKET, "website", "s3:GetBucketWebsite", NULL, LIST, NONE, 1)                       \
+	X(GetBucketReplication, GET, BUCKET, "replication", "s3:GetReplicationConfiguration", NULL, LIST, NONE, 1)    \
+	X(GetBucketNotification, GET, BUCKET, "notification", "s3:GetBucketNotification", NULL, LIST, NONE, 1)        \
+	X(GetBucketInventory, GET, BUCKET, "inventory", "s3:GetInventoryConfiguration", NULL, LIST, NONE, 1)          \
+	X(GetBucketAccelerate, GET, BUCKET, "accelerate", "s3:GetAccelerateConfiguration", NULL, LIST, NONE, 1)       \
+	X(GetBucketRequestPayment, GET, BUCKET, "requestPayment", "s3:GetBucketRequestPayment", NULL, LIST, NONE, 1)  \
+	X(GetBucketLogging, GET, BUCKET, "logging", "s3:GetBucketLogging", NULL, LIST, NONE, 1)                       \
+	X(GetBucketAnalytics, GET, BUCKET, "analytics", "s3:GetAnalyticsConfiguration", NULL, LIST, NONE, 1)          \
+	X(GetBucketMetrics, GET, BUCKET, "metrics", "s3:GetMetricsConfiguration", NULL, LIST, NONE, 1)                \
 	X(GetBucketTiering, GET, BUCKET, "intelligent-tiering", "s3:GetIntelligentTieringConfiguration", NULL, LIST,  \
-	  NONE, 0)                                                                                                    \
+	  NONE, 1)                                                                                                    \
 	X(CreateSession, GET, BUCKET, "session", "s3express:CreateSession", NULL, LIST, NONE, 0)                      \
 	X(ListObjectVersions, GET, BUCKET, "versions", "s3:ListBucketVersions", NULL, LIST, NONE, 1)                  \
 	X(ListMultipartUploads, GET, BUCKET, "uploads", "s3:ListBucketMultipartUploads", NULL, LIST, NONE, 1)         \
@@ -78,11 +78,11 @@ enum s3_body { S3_BODY_NONE, S3_BODY_XML, S3_BODY_JSON, S3_BODY_DATA };
 	X(PutObjectLock, PUT, BUCKET, "object-lock", "s3:PutBucketObjectLockConfiguration", NULL, ADMIN, XML, 0)      \
 	X(PutBucketWebsite, PUT, BUCKET, "website", "s3:PutBucketWebsite", NULL, ADMIN, XML, 0)                       \
 	X(PutBucketReplication, PUT, BUCKET, "replication", "s3:PutReplicationConfiguration", NULL, ADMIN, XML, 0)    \
-	X(PutBucketNotification, PUT, BUCKET, "notification", "s3:PutBucketNotification", NULL, ADMIN, XML, 0)        \
+	X(PutBucketNotification, PUT, BUCKET, "notification", "s3:PutBucketNotification", NULL, ADMIN, XML, 1)        \
 	X(PutBucketInventory, PUT, BUCKET, "inventory", "s3:PutInventoryConfiguration", NULL, ADMIN, XML, 0)          \
 	X(PutBucketAccelerate, PUT, BUCKET, "accelerate", "s3:PutAccelerateConfiguration", NULL, ADMIN, XML, 0)       \
-	X(PutBucketRequestPayment, PUT, BUCKET, "requestPayment", "s3:PutBucketRequestPayment", NULL, ADMIN, XML, 0)  \
-	X(PutBucketLogging, PUT, BUCKET, "logging", "s3:PutBucketLogging", NULL, ADMIN, XML, 0)                       \
+	X(PutBucketRequestPayment, PUT, BUCKET, "requestPayment", "s3:PutBucketRequestPayment", NULL, ADMIN, XML, 1)  \
+	X(PutBucketLogging, PUT, BUCKET, "logging", "s3:PutBucketLogging", NULL, ADMIN, XML, 1)                       \
 	X(PutBucketAnalytics, PUT, BUCKET, "analytics", "s3:PutAnalyticsConfiguration", NULL, ADMIN, XML, 0)          \
 	X(PutBucketMetrics, PUT, BUCKET, "metrics", "s3:PutMetricsConfiguration", NULL, ADMIN, XML, 0)                \
 	X(PutBucketTiering, PUT, BUCKET, "intelligent-tiering", "s3:PutIntelligentTieringConfiguration", NULL, ADMIN, \
@@ -94,16 +94,16 @@ enum s3_body { S3_BODY_NONE, S3_BODY_XML, S3_BODY_JSON, S3_BODY_DATA };
 	X(DeleteBucketTagging, DELETE, BUCKET, "tagging", "s3:PutBucketTagging", NULL, ADMIN, NONE, 1)                \
 	X(DeleteBucketEncryption, DELETE, BUCKET, "encryption", "s3:PutEncryptionConfiguration", NULL, ADMIN, NONE, 1) \
 	X(DeletePublicAccessBlock, DELETE, BUCKET, "publicAccessBlock", "s3:PutBucketPublicAccessBlock", NULL, ADMIN, \
-	  NONE, 0)                                                                                                    \
+	  NONE, 1)                                                                                                    \
 	X(DeleteOwnershipControls, DELETE, BUCKET, "ownershipControls", "s3:PutBucketOwnershipControls", NULL, ADMIN, \
-	  NONE, 0)                                                                                                    \
-	X(DeleteBucketWebsite, DELETE, BUCKET, "website", "s3:DeleteBucketWebsite", NULL, ADMIN, NONE, 0)             \
-	X(DeleteBucketReplication, DELETE, BUCKET, "replication", "s3:PutReplicationConfiguration", NULL, ADMIN, NONE, 0) \
-	X(DeleteBucketInventory, DELETE, BUCKET, "inventory", "s3:PutInventoryConfiguration", NULL, ADMIN, NONE, 0)   \
-	X(DeleteBucketAnalytics, DELETE, BUCKET, "analytics", "s3:PutAnalyticsConfiguration", NULL, ADMIN, NONE, 0)   \
-	X(DeleteBucketMetrics, DELETE, BUCKET, "metrics", "s3:PutMetricsConfiguration", NULL, ADMIN, NONE, 0)         \
+	  NONE, 1)                                                                                                    \
+	X(DeleteBucketWebsite, DELETE, BUCKET, "website", "s3:DeleteBucketWebsite", NULL, ADMIN, NONE, 1)             \
+	X(DeleteBucketReplication, DELETE, BUCKET, "replication", "s3:PutReplicationConfiguration", NULL, ADMIN, NONE, 1) \
+	X(DeleteBucketInventory, DELETE, BUCKET, "inventory", "s3:PutInventoryConfiguration", NULL, ADMIN, NONE, 1)   \
+	X(DeleteBucketAnalytics, DELETE, BUCKET, "analytics", "s3:PutAnalyticsConfiguration", NULL, ADMIN, NONE, 1)   \
+	X(DeleteBucketMetrics, DELETE, BUCKET, "metrics", "s3:PutMetricsConfiguration", NULL, ADMIN, NONE, 1)         \
 	X(DeleteBucketTiering, DELETE, BUCKET, "intelligent-tiering", "s3:PutIntelligentTieringConfiguration", NULL,  \
-	  ADMIN, NONE, 0)                                                                                             \
+	  ADMIN, NONE, 1)                                                                                             \
 	X(DeleteBucket, DELETE, BUCKET, "", "s3:DeleteBucket", NULL, ADMIN, NONE, 1)                                  \
 	X(DeleteObjects, POST, BUCKET, "delete", "s3:DeleteObject", NULL, DELETE, XML, 1)                             \
 	X(PostObject, POST, BUCKET, "", "s3:PutObject", NULL, WRITE, NONE, 0)                                         \
@@ -113,8 +113,8 @@ enum s3_body { S3_BODY_NONE, S3_BODY_XML, S3_BODY_JSON, S3_BODY_DATA };
 	X(GetObjectAttributes, GET, OBJECT, "attributes", "s3:GetObjectAttributes", "s3:GetObjectVersionAttributes",  \
 	  READ, NONE, 1)                                                                                              \
 	X(GetObjectTorrent, GET, OBJECT, "torrent", "s3:GetObjectTorrent", "s3:GetObjectVersionTorrent", READ, NONE, 0) \
-	X(GetObjectRetention, GET, OBJECT, "retention", "s3:GetObjectRetention", NULL, READ, NONE, 0)                 \
-	X(GetObjectLegalHold, GET, OBJECT, "legal-hold", "s3:GetObjectLegalHold", NULL, READ, NONE, 0)                \
+	X(GetObjectRetention, GET, OBJECT, "retention", "s3:GetObjectRetention", NULL, READ, NONE, 1)                 \
+	X(GetObjectLegalHold, GET, OBJECT, "legal-hold", "s3:GetObjectLegalHold", NULL, READ, NONE, 1)                \
 	X(ListParts, GET, OBJECT, "uploadId", "s3:ListMultipartUploadParts", NULL, WRITE, NONE, 1)                    \
 	X(GetObject, GET, OBJECT, "", "s3:GetObject", "s3:GetObjectVersion", READ, NONE, 1)                           \
 	X(HeadObject, HEAD, OBJECT, "", "s3:GetObject", "s3:GetObjectVersion", READ, NONE, 1)                         \

@@ -75,6 +75,11 @@ void s3_config_delete_run(struct s3 *s3);
 void s3_preflight_run(struct s3 *s3);
 /* Headers of the bucket's CORS rules, before any answer. */
 void s3_cors_add(struct s3 *s3);
+/* s3_default.c */
+void s3_default_get_run(struct s3 *s3);
+void s3_default_put_run(struct s3 *s3);
+void s3_default_delete_run(struct s3 *s3);
+void s3_default_lock_run(struct s3 *s3);
 /* s3_delete.c */
 void s3_delete_run(struct s3 *s3);
 enum s3_error s3_delete_many_begin(struct s3 *s3);

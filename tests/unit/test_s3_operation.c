@@ -30,7 +30,7 @@ static const struct row rows[] = {
 	{ HTTP_GET, "h", "/bucket/?uploads=", S3_OK, "ListMultipartUploads", "bucket", "" },
 	{ HTTP_GET, "h", "/bucket?location", S3_OK, "GetBucketLocation", "bucket", "" },
 	{ HTTP_GET, "h", "/bucket?acl&policy", S3_INVALID_ARGUMENT, "", "bucket", "" },
-	{ HTTP_GET, "h", "/bucket?website", S3_NOT_IMPLEMENTED, "GetBucketWebsite", "bucket", "" },
+	{ HTTP_GET, "h", "/bucket?website", S3_OK, "GetBucketWebsite", "bucket", "" },
 	{ HTTP_HEAD, "h", "/bucket", S3_OK, "HeadBucket", "bucket", "" },
 	{ HTTP_PUT, "h", "/bucket", S3_OK, "CreateBucket", "bucket", "" },
 	{ HTTP_PUT, "h", "/bucket?x-id=CreateBucket", S3_OK, "CreateBucket", "bucket", "" },
