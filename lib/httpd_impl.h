@@ -2,9 +2,10 @@
 /*
  * httpd_impl.h -- what the files of the HTTP server share; nobody else includes it.
  *
- * httpd.c starts and stops, httpd_request.c leads a request through its route, httpd_reply.c builds
- * answers, httpd_upgrade.c gives sockets away, httpd_wait.c suspends and resumes and runs workers, httpd_conn.c keeps watch over
- * connections, httpd_events.c sends events, httpd_metrics.c counts, httpd_text.c is pure.
+ * httpd.c starts and stops, httpd_request.c leads a request through its route, httpd_reply.c builds answers,
+ * httpd_file.c sends files in larger pieces, httpd_upgrade.c gives sockets away, httpd_wait.c suspends and resumes and
+ * runs workers, httpd_conn.c keeps watch over connections, httpd_events.c sends events, httpd_metrics.c counts,
+ * httpd_text.c is pure.
  */
 #ifndef WEIR_HTTPD_IMPL_H
 #define WEIR_HTTPD_IMPL_H
@@ -208,6 +209,9 @@ enum http_next http_answer(struct http_req *req, unsigned int status, const char
 			   uint64_t len);
 /* Holds back what does not fill a segment, while a file is sent; off sends the rest. */
 void http_cork(struct http_req *req, bool on);
+
+/* httpd_file.c: a file is sent over the socket from now on, up to this offset of it; 0: no more. From any thread. */
+void http_file_begin(int socket, uint64_t end);
 
 /* httpd_upgrade.c: the request is over; whoever was to take its socket hears of it. Accepts NULL. */
 void http_upgrade_drop(struct http_upgrade *up);

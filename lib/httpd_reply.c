@@ -166,8 +166,10 @@ enum http_next http_reply_fd(struct http_req *req, unsigned int status, const ch
 	if (len <= SMALL_FILE && req->method != HTTP_HEAD)
 		return reply_small_file(req, status, type, fd, offset, (size_t)len);
 	response = MHD_create_response_from_fd_at_offset64(len, fd, offset);
-	if (response && !req->server->opt.tls_cert)
+	if (response && !req->server->opt.tls_cert) {
 		http_cork(req, true);
+		http_file_begin(req->conn->fd, offset + len);
+	}
 	if (!response)
 		close(fd);
 	return http_answer(req, status, type, response, len);

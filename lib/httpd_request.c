@@ -108,8 +108,10 @@ void http_on_done(void *arg, struct MHD_Connection *mhd, void **slot,
 	if (!req)
 		return;
 	*slot = NULL;
-	if (req->corked)
+	if (req->corked) {
+		http_file_begin(req->conn->fd, 0);
 		http_cork(req, false);
+	}
 	took_us = (uint64_t)(now_us() - req->started_us);
 	http_listener_gone(req);
 	if (req->in_flight && req->route->done)

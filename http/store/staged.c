@@ -154,12 +154,12 @@ static int flush(struct staged *s)
 	return rc;
 }
 
-/* It is small no more, or memory is short. */
+/* It is small no more, or memory is short. What is in memory is written once that is full, so that all writes but the
+ * last begin at a multiple of their length: else the folios would be small. */
 static int become_file(struct staged *s)
 {
-	int rc = file_new(s);
-
-	return rc ? rc : flush(s);
+	s->small_at = 0;
+	return file_new(s);
 }
 
 /* Into the file, by way of the memory that it had while it was small. */

@@ -2,8 +2,12 @@
 /* The HTTP server and client of lib/, one against the other, over a Unix socket. */
 #include "tests/unit/httpd_routes.h"
 
+#include <dlfcn.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+
+#include "lib/httpd_impl.h"
 
 static struct fixture fix;
 
@@ -229,6 +233,37 @@ static void files(void **state)
 	}
 }
 
+/* What libmicrohttpd asks for, up to the end of a file that is sent over that socket and no further. */
+static void files_in_large_pieces(void **state)
+{
+	static const size_t asked = 128 << 10;
+	char path[256];
+	off64_t at = 0;
+	int in, out;
+
+	(void)state;
+	/* The one that shared libraries find. */
+	assert_ptr_equal(dlsym(RTLD_DEFAULT, "sendfile64"), (void *)sendfile64);
+	snprintf(path, sizeof(path), "%s/big", fix.folder);
+	in = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "%s/copy", fix.folder);
+	out = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	assert_true(in >= 0 && out >= 0);
+	assert_int_equal(sendfile64(out, in, &at, asked), asked);
+	http_file_begin(out, BIG - 100);
+	at = 0;
+	assert_int_equal(sendfile64(out, in, &at, asked / 2), asked / 2);
+	at = 0;
+	assert_int_equal(sendfile64(out, in, &at, asked), BIG - 100 - asked);
+	assert_int_equal(at, BIG - 100 - asked);
+	assert_int_equal(sendfile64(out, in, &at, asked), asked);
+	http_file_begin(out, 0);
+	at = 0;
+	assert_int_equal(sendfile64(out, in, &at, asked), asked);
+	close(in);
+	close(out);
+}
+
 static void headers_and_late(void **state)
 {
 	struct httpc_answer answer = ask(CALL(0), "/headers", 0);
@@ -411,6 +446,7 @@ int main(void)
 		cmocka_unit_test(back_pressure),
 		cmocka_unit_test(streams),
 		cmocka_unit_test(files),
+		cmocka_unit_test(files_in_large_pieces),
 		cmocka_unit_test(headers_and_late),
 		cmocka_unit_test(cached_by_many),
 		cmocka_unit_test(tells_events),
