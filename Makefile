@@ -28,8 +28,8 @@ lib_src      += lib/quic_key.c lib/addr.c lib/conf.c lib/conf_check.c lib/conf_c
 lib_src      += lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
 lib_src      += lib/daemon.c lib/daemon_reload.c lib/priv.c lib/priv_filter.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
-lib_src      += lib/httpd.c lib/httpd_ask.c lib/httpd_check.c lib/httpd_conn.c lib/httpd_events.c lib/httpd_file.c lib/httpd_metrics.c
-lib_src      += lib/httpd_reply.c lib/httpd_request.c lib/httpd_text.c lib/httpd_upgrade.c lib/httpd_wait.c
+lib_src      += lib/httpd.c lib/httpd_address.c lib/httpd_ask.c lib/httpd_check.c lib/httpd_conn.c lib/httpd_events.c lib/httpd_file.c
+lib_src      += lib/httpd_hot.c lib/httpd_hot_head.c lib/httpd_metrics.c lib/httpd_reply.c lib/httpd_request.c lib/httpd_text.c lib/httpd_upgrade.c lib/httpd_wait.c
 lib_src      += lib/media_type.c
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 lib_src      += lib/target.c lib/tunnels.c lib/tunnels_edit.c lib/tunnels_pool.c
@@ -59,7 +59,7 @@ s3_src       += http/s3/target.c http/s3/text.c http/s3/xml_acl.c http/s3/xml_do
 s3_src       += http/s3/awschunked.c http/s3/checksum.c http/s3/checksum_crc.c http/s3/sigv4.c http/s3/sigv4_canonical.c
 
 store_src    :=
-store_src    += http/store/answer.c http/store/buckets.c http/store/chunks.c http/store/commit.c http/store/dataset.c http/store/endpoint.c http/store/held.c
+store_src    += http/store/answer.c http/store/buckets.c http/store/chunks.c http/store/commit.c http/store/dataset.c http/store/endpoint.c http/store/held.c http/store/hot.c
 store_src    += http/store/inbound.c http/store/inside_api.c http/store/jobs.c http/store/manifest.c http/store/metrics.c
 store_src    += http/store/list.c http/store/object.c http/store/peers.c http/store/placement.c http/store/presence.c http/store/put.c http/store/quota.c http/store/reader.c
 store_src    += http/store/relay.c http/store/repair.c http/store/scrub.c http/store/staged.c http/store/transfer.c
@@ -176,7 +176,7 @@ unit_lib      += test_target test_token test_token_cache test_tunnels
 unit_lib      += test_policy
 unit_lib      += test_load test_orca
 unit_lib      += test_media_type
-unit_lib      += test_httpc test_httpd test_httpd_apart test_httpd_text test_inside
+unit_lib      += test_httpc test_httpd test_httpd_apart test_httpd_hot test_httpd_text test_inside
 unit_lib      += test_addr test_audit test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
 
 unit_agent    :=
@@ -245,7 +245,7 @@ fuzz_registry := fuzz_registry_request
 fuzz_lib      :=
 fuzz_lib      += fuzz_policy
 fuzz_lib      += fuzz_token fuzz_tunnels
-fuzz_lib      += fuzz_http_range
+fuzz_lib      += fuzz_http_hot fuzz_http_range
 fuzz_lib      += fuzz_orca
 fuzz_lib      += fuzz_addr fuzz_conf fuzz_form
 

@@ -71,6 +71,8 @@ static int take_options(struct httpd *server, const struct httpd_options *given,
 		opt->per_address_max = (opt->connections_max + 1) / 2;
 	opt->header_bytes_max = opt->header_bytes_max ? opt->header_bytes_max : 16 << 10;
 	opt->upload_chunk = opt->upload_chunk ? opt->upload_chunk : 16 << 10;
+	if (opt->tls_cert)
+		opt->hot = NULL;
 	opt->idle_s = opt->idle_s ? opt->idle_s : 30;
 	opt->header_s = opt->header_s ? opt->header_s : 10;
 	opt->workers = opt->workers ? opt->workers : 4;
@@ -92,7 +94,10 @@ static int socket_start(struct httpd *server, struct httpd_socket *s)
 	struct MHD_OptionItem more[12];
 	int n = 0;
 
-	more[n++] = (struct MHD_OptionItem){ MHD_OPTION_LISTEN_SOCKET, s->fd, NULL };
+	if (server->opt.hot)
+		flags |= MHD_USE_NO_LISTEN_SOCKET; /* it is given connections, see httpd_hot.c */
+	else
+		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_LISTEN_SOCKET, s->fd, NULL };
 	if (server->threads_each > 1)
 		more[n++] = (struct MHD_OptionItem){ MHD_OPTION_THREAD_POOL_SIZE,
 						     server->threads_each, NULL };
@@ -122,12 +127,16 @@ static int socket_start(struct httpd *server, struct httpd_socket *s)
 		MHD_OPTION_URI_LOG_CALLBACK, http_on_target, server, MHD_OPTION_NOTIFY_COMPLETED,
 		http_on_done, server, MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, server,
 		MHD_OPTION_END);
-	return s->mhd ? 0 : errno ? -errno : -EIO;
+	if (!s->mhd)
+		return errno ? -errno : -EIO;
+	return server->opt.hot ? http_hot_start(server, s) : 0;
 }
 
 static void server_free(struct httpd *server)
 {
 	http_counts_free(server);
+	http_addresses_free(server);
+	free(server->handed);
 	free(server->sockets);
 	free((char *)server->opt.tls_cert);
 	free((char *)server->opt.tls_key);
@@ -158,6 +167,14 @@ static struct httpd *server_new(const struct http_route *routes, void *arg)
 	http_workers_init(&server->slow, true);
 	random_bytes(&server->id_seed, sizeof(server->id_seed));
 	return server;
+}
+
+static int hot_new(struct httpd *server)
+{
+	if (!server->opt.hot)
+		return 0;
+	server->handed = calloc(HTTP_HANDED_MAX, sizeof(*server->handed));
+	return server->handed ? http_addresses_new(server) : -ENOMEM;
 }
 
 static int start_threads(struct httpd *server, bool listen_all)
@@ -202,6 +219,8 @@ int httpd_start(struct httpd **out, const struct httpd_options *opt, const int *
 		err = -ENOMEM;
 	if (!err)
 		err = http_counts_new(server);
+	if (!err)
+		err = hot_new(server);
 	for (size_t i = 0; !err && i < nfds; i++)
 		server->sockets[server->nsockets++].fd = fds[i];
 	if (!err)
@@ -225,8 +244,10 @@ int httpd_listen(struct httpd *server)
 
 void httpd_stop_accepting(struct httpd *server)
 {
+	if (server)
+		http_hot_stop_accepting(server);
 	for (size_t i = 0; server && i < server->nsockets; i++) {
-		if (server->sockets[i].mhd && server->sockets[i].fd >= 0)
+		if (server->sockets[i].mhd && server->sockets[i].fd >= 0 && !server->opt.hot)
 			MHD_quiesce_daemon(server->sockets[i].mhd);
 		if (server->sockets[i].fd >= 0)
 			close(server->sockets[i].fd);
@@ -249,6 +270,7 @@ void httpd_stop(struct httpd *server, unsigned int grace_ms)
 	http_workers_stop(&server->slow);
 	http_workers_stop(&server->workers);
 	http_resume_all(server);
+	http_hot_stop(server);
 	for (size_t i = 0; i < server->nsockets; i++)
 		if (server->sockets[i].mhd)
 			MHD_stop_daemon(server->sockets[i].mhd);

@@ -78,6 +78,20 @@ void http_routes_print(const struct http_route *routes, FILE *out);
  * http_target()), its target may hold dot segments, and body_max holds as for all. On the pool thread: looks at what the request says, and answers nothing. */
 typedef const struct http_route *http_choose_fn(struct http_req *req, void *arg);
 
+/* A request of the plainest kind (GET or HEAD, no body, no query, nothing but well-known header lines) before libmicrohttpd
+ * sees it. Texts are NULL when absent, and valid during the call. */
+struct http_cached;
+struct http_hot_ask {
+	enum http_method method;
+	const char *target, *host, *authorization, *if_none_match;
+	const struct addr_port *peer;
+};
+/* The answer that is ready for it, a reference that the server gives back by http_cached_free(), and the row of the table
+ * that it counts for; a 304 is an answer, too. NULL: the request goes the common way through the routes, where the same
+ * answer, or another one, is made. Called on a thread of the server, must not block, and is asked for every request: what
+ * it says must be true now. */
+typedef struct http_cached *http_hot_fn(const struct http_hot_ask *ask, const struct http_route **route, void *arg);
+
 struct httpd_options {
 	const char *name;	      /* for logs and metrics: "gateway", "inside" */
 	unsigned int threads;	      /* pool; 0: as many as CPUs */
@@ -94,6 +108,7 @@ struct httpd_options {
 	unsigned int slow_workers;    /* threads for http_work_slow(); 0: the same ones as for http_work() */
 	struct metrics *metrics;      /* may be NULL */
 	http_choose_fn *choose;	      /* may be NULL; gets the server's arg */
+	http_hot_fn *hot;	      /* the same; not with TLS */
 	struct load *load;	      /* told of each request and connection; may be NULL */
 	/* TLS (PEM files read by the caller while privileged; NULL: plain). With client_ca a client
 	 * certificate is required and checked; its common name is http_peer_name(). */
@@ -174,10 +189,10 @@ enum http_next http_reply_stream(struct http_req *req, unsigned int status, cons
 /* A small answer kept and sent many times (status, type, headers, body); freed by
  * http_cached_free() also while it is being sent. header_pairs: name, value, …, NULL; or NULL.
  * Such an answer has no request id, and headers added to the request are left out. */
-struct http_cached;
 struct http_cached *http_cached_new(unsigned int status, const char *type, const void *data,
 				    size_t len, const char *const *header_pairs);
 void http_cached_free(struct http_cached *cached);
+struct http_cached *http_cached_hold(struct http_cached *cached); /* one more reference, for http_cached_free() */
 enum http_next http_reply_cached(struct http_req *req, struct http_cached *cached);
 
 /* 101 Switching Protocols to `protocol` (RFC 9110 section 7.8); other headers by http_add_header(). When the answer was

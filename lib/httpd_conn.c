@@ -49,6 +49,14 @@ static int64_t peer_uid(int fd)
 	return cred.uid;
 }
 
+/* The time for a head began at the connection's start, or when it was handed over. */
+static int64_t first_deadline(struct httpd *server, int fd)
+{
+	int64_t handed = server->handed && fd < HTTP_HANDED_MAX ? atomic_exchange(&server->handed[fd], 0) : 0;
+
+	return handed ? handed : http_now_ms() + server->opt.header_s * 1000;
+}
+
 static void conn_open(struct httpd *server, struct MHD_Connection *mhd, void **slot)
 {
 	const union MHD_ConnectionInfo *fd =
@@ -63,7 +71,7 @@ static void conn_open(struct httpd *server, struct MHD_Connection *mhd, void **s
 	}
 	conn->server = server;
 	conn->fd = fd->connect_fd;
-	conn->deadline_ms = http_now_ms() + server->opt.header_s * 1000;
+	conn->deadline_ms = first_deadline(server, conn->fd);
 	if (addr && addr->client_addr && addr->client_addr->sa_family != AF_UNIX)
 		addr_from_sockaddr(&conn->peer, addr->client_addr);
 	conn->uid = peer_uid(conn->fd);
@@ -75,6 +83,7 @@ static void conn_open(struct httpd *server, struct MHD_Connection *mhd, void **s
 	server->conns = conn;
 	pthread_mutex_unlock(&server->conns_lock);
 	server->connections++;
+	http_address_count(server, &conn->peer, 1);
 	if (server->opt.load)
 		load_connections(server->opt.load, 1);
 	*slot = conn;
@@ -107,6 +116,7 @@ static void conn_close(struct httpd *server, struct http_conn *conn)
 	if (fd >= 0)
 		close(fd);
 	server->connections--;
+	http_address_count(server, &conn->peer, -1);
 	server->apart -= conn->apart;
 	if (server->opt.load && !conn->apart)
 		load_connections(server->opt.load, -1);

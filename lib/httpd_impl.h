@@ -3,7 +3,7 @@
  * httpd_impl.h -- what the files of the HTTP server share; nobody else includes it.
  *
  * httpd.c starts and stops, httpd_request.c leads a request through its route, httpd_reply.c builds answers,
- * httpd_file.c sends files in larger pieces, httpd_upgrade.c gives sockets away, httpd_wait.c suspends and resumes and
+ * httpd_hot.c sends ready ones, httpd_file.c files in larger pieces, httpd_upgrade.c gives sockets away, httpd_wait.c suspends and resumes and
  * runs workers, httpd_conn.c keeps watch over connections, httpd_events.c sends events, httpd_metrics.c counts,
  * httpd_text.c is pure.
  */
@@ -103,9 +103,13 @@ struct http_req {
 };
 
 struct http_cached {
-	struct MHD_Response *response;
+	struct MHD_Response *response; /* of the body in text, which is freed with it */
 	unsigned int status;
-	size_t len;
+	size_t len; /* of the body */
+	/* As libmicrohttpd would send it, but for the Date, which stands behind the status line: status line, the other
+	 * lines, body. */
+	char *text;
+	size_t status_len, head_len;
 	_Atomic unsigned int refs;
 };
 
@@ -162,6 +166,11 @@ struct httpd {
 	struct http_topic *topics;
 
 	struct httpd_counts *counts;
+
+	/* answers in front of libmicrohttpd */
+	struct http_hot *hot;           /* threads */
+	struct http_addresses *addresses;
+	_Atomic int64_t *handed;        /* by descriptor: a connection's deadline while it is handed over; 0: none */
 };
 
 /* httpd_request.c: libmicrohttpd's callbacks */
@@ -186,6 +195,19 @@ void http_watcher_stop(struct httpd *server);
 int64_t http_now_ms(void);
 /* Is the client's certificate there and good? Fills peer_name. Always true without client CA. */
 bool http_conn_trusted(struct http_conn *conn, struct MHD_Connection *mhd);
+
+/* httpd_address.c: connections by client address, of servers with options.hot; without a table nothing is counted, and
+ * Unix sockets never are. */
+int http_addresses_new(struct httpd *server);
+void http_addresses_free(struct httpd *server);
+void http_address_count(struct httpd *server, const struct addr_port *peer, int change);
+bool http_address_full(struct httpd *server, const struct addr_port *peer); /* has it per_address_max? */
+
+/* httpd_hot.c: threads that accept on a listening socket, whose daemon runs already. */
+#define HTTP_HANDED_MAX 65536 /* descriptors whose deadline can be handed over with them */
+int http_hot_start(struct httpd *server, struct httpd_socket *s);
+void http_hot_stop_accepting(struct httpd *server);
+void http_hot_stop(struct httpd *server); /* and closes what they have */
 
 /* httpd_wait.c */
 void http_workers_init(struct http_workers *w, bool drops);
@@ -228,5 +250,7 @@ int http_counts_new(struct httpd *server);
 void http_counts_free(struct httpd *server);
 void http_count_end(struct http_req *req, bool complete, uint64_t took_us);
 void http_count_refusal(struct httpd *server, const char *reason);
+/* An answer without a struct http_req; body: its bytes that were sent whole. */
+void http_count_answer(struct httpd *server, size_t route_index, unsigned int status, uint64_t took_us, uint64_t body);
 
 #endif

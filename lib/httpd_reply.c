@@ -239,19 +239,46 @@ enum http_next http_reply_stream(struct http_req *req, unsigned int status, cons
 	return http_answer(req, status, type, response, length == UINT64_MAX ? 0 : length);
 }
 
+/* libmicrohttpd's order: the lines as they were added, and the length last. */
+static bool write_text(struct http_cached *c, unsigned int status, const char *type, const void *data, size_t len,
+		       const char *const *header_pairs)
+{
+	size_t size;
+	FILE *out = open_memstream(&c->text, &size);
+
+	if (!out)
+		return false;
+	fprintf(out, "HTTP/1.1 %u %s\r\n", status, MHD_get_reason_phrase_for(status));
+	c->status_len = (size_t)ftell(out);
+	if (type)
+		fprintf(out, "Content-Type: %s\r\n", type);
+	for (; header_pairs && header_pairs[0]; header_pairs += 2)
+		fprintf(out, "%s: %s\r\n", header_pairs[0], header_pairs[1]);
+	fprintf(out, "Content-Length: %zu\r\n\r\n", len);
+	c->head_len = (size_t)ftell(out) - c->status_len;
+	fwrite(data, 1, len, out);
+	if (!fclose(out) && size == c->status_len + c->head_len + len)
+		return true;
+	free(c->text);
+	return false;
+}
+
 struct http_cached *http_cached_new(unsigned int status, const char *type, const void *data,
 				    size_t len, const char *const *header_pairs)
 {
 	struct http_cached *cached = calloc(1, sizeof(*cached));
 
-	if (!cached)
+	if (!cached || !write_text(cached, status, type, data, len, header_pairs)) {
+		free(cached);
 		return NULL;
+	}
 	cached->status = status;
 	cached->len = len;
 	cached->refs = 1;
-	cached->response = MHD_create_response_from_buffer(len, (void *)(len ? data : ""),
-							   MHD_RESPMEM_MUST_COPY);
+	cached->response = MHD_create_response_from_buffer_with_free_callback_cls(
+		len, cached->text + cached->status_len + cached->head_len, free, cached->text);
 	if (!cached->response) {
+		free(cached->text);
 		free(cached);
 		return NULL;
 	}
@@ -259,6 +286,12 @@ struct http_cached *http_cached_new(unsigned int status, const char *type, const
 		MHD_add_response_header(cached->response, "Content-Type", type);
 	for (; header_pairs && header_pairs[0]; header_pairs += 2)
 		MHD_add_response_header(cached->response, header_pairs[0], header_pairs[1]);
+	return cached;
+}
+
+struct http_cached *http_cached_hold(struct http_cached *cached)
+{
+	atomic_fetch_add(&cached->refs, 1);
 	return cached;
 }
 
@@ -274,8 +307,7 @@ enum http_next http_reply_cached(struct http_req *req, struct http_cached *cache
 {
 	if (req->answered)
 		return HTTP_ANSWERED;
-	atomic_fetch_add(&cached->refs, 1);
-	req->cached = cached;
+	req->cached = http_cached_hold(cached);
 	return http_answer(req, cached->status, NULL, NULL, cached->len);
 }
 

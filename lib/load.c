@@ -147,6 +147,15 @@ void load_begin(struct load *load)
 	pthread_mutex_unlock(&load->lock);
 }
 
+void load_passed(struct load *load, uint64_t took_us)
+{
+	pthread_mutex_lock(&load->lock);
+	load->inflight_us += (double)took_us;
+	load->ended++;
+	load->took_us += took_us;
+	pthread_mutex_unlock(&load->lock);
+}
+
 void load_end(struct load *load, uint64_t took_us, bool failed)
 {
 	if (!load)

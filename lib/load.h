@@ -24,6 +24,9 @@ void load_free(struct load *load); /* accepts NULL */
 void load_begin(struct load *load);
 void load_end(struct load *load, uint64_t took_us, bool failed);
 
+/* A request that was answered at once, without a begin and an end. */
+void load_passed(struct load *load, uint64_t took_us);
+
 /* Rates are over the time since the values were last refreshed, at least 250 ms: frequent callers
  * get the same report. cpu_utilization is relative to what the process may use (quota or CPUs).
  * Named: "inflight", "latency_ms", "pressure", "throttled", "connections". */

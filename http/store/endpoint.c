@@ -8,6 +8,7 @@
 
 #include "http/s3/count.h"
 #include "http/store/endpoint.h"
+#include "http/store/hot.h"
 #include "http/store/inside_api.h"
 #include "http/store/lifecycle.h"
 #include "http/store/object.h"
@@ -206,6 +207,7 @@ static int serve_public(struct endpoint *ep)
 		.metrics = ep->daemon->metrics,
 		.load = ep->load,
 		.choose = s3_choose,
+		.hot = hot_answer,
 	};
 	struct httpd *server = NULL;
 	int rc;

@@ -535,21 +535,26 @@ static enum http_next health_begin(struct http_req *req, void *arg)
 	return inside_health_begin(req, ((struct endpoint *)arg)->load);
 }
 
+static struct http_route routes[] = {
+	{ 0, "s3", 0, NULL, NULL, NULL, NULL, NULL }, /* chosen by s3_choose() */
+	{ 1u << HTTP_PUT, "/b/:bucket/*key", 0, put_begin, put_body, put_end, call_done, NULL },
+	{ 1u << HTTP_GET, "/b/:bucket/*key", 0, get_begin, NULL, NULL, call_done, NULL },
+	{ 1u << HTTP_GET, "/b/:bucket", 0, get_begin, NULL, NULL, call_done, NULL },
+	{ 1u << HTTP_OPTIONS, "/b/:bucket/*key", 0, media_cors_preflight, NULL, NULL, NULL, NULL },
+	{ 1u << HTTP_DELETE, "/b/:bucket/*key", 0, delete_begin, NULL, NULL, call_done, NULL },
+	{ 1u << HTTP_GET, "/o/:sha256", 0, hash_begin, NULL, NULL, call_done, NULL },
+	{ 1u << HTTP_GET, "/_/health", 0, health_begin, NULL, NULL, NULL, NULL },
+	{ 0, NULL, 0, NULL, NULL, NULL, NULL, NULL },
+};
+
 const struct http_route *object_routes(const struct endpoint *ep)
 {
-	static struct http_route routes[] = {
-		{ 0, "s3", 0, NULL, NULL, NULL, NULL, NULL }, /* chosen by s3_choose() */
-		{ 1u << HTTP_PUT, "/b/:bucket/*key", 0, put_begin, put_body, put_end, call_done, NULL },
-		{ 1u << HTTP_GET, "/b/:bucket/*key", 0, get_begin, NULL, NULL, call_done, NULL },
-		{ 1u << HTTP_GET, "/b/:bucket", 0, get_begin, NULL, NULL, call_done, NULL },
-		{ 1u << HTTP_OPTIONS, "/b/:bucket/*key", 0, media_cors_preflight, NULL, NULL, NULL, NULL },
-		{ 1u << HTTP_DELETE, "/b/:bucket/*key", 0, delete_begin, NULL, NULL, call_done, NULL },
-		{ 1u << HTTP_GET, "/o/:sha256", 0, hash_begin, NULL, NULL, call_done, NULL },
-		{ 1u << HTTP_GET, "/_/health", 0, health_begin, NULL, NULL, NULL, NULL },
-		{ 0, NULL, 0, NULL, NULL, NULL, NULL, NULL },
-	};
-
 	routes[0] = s3_route;
 	routes[1].body_max = ep->object_max;
 	return routes;
+}
+
+const struct http_route *object_route_get(void)
+{
+	return &routes[2];
 }

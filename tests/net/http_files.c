@@ -301,6 +301,17 @@ static unsigned int from_env(const char *name)
 	return value ? (unsigned int)atoi(value) : 0;
 }
 
+static struct http_cached *hot(const struct http_hot_ask *ask, const struct http_route **route, void *arg)
+{
+	(void)arg;
+	if (strcmp(ask->target, "/cached") != 0)
+		return NULL;
+	routed++;
+	for (*route = routes; strcmp((*route)->path, "/cached") != 0;)
+		++*route;
+	return http_cached_hold(cached);
+}
+
 int main(int argc, char **argv)
 {
 	struct httpd_options opt = {
@@ -311,6 +322,7 @@ int main(int argc, char **argv)
 		.upload_chunk = from_env("UPLOAD_CHUNK"),
 		.connections_max = from_env("CONNECTIONS"),
 		.per_address_max = from_env("PER_ADDRESS"),
+		.hot = getenv("NOT_HOT") ? NULL : hot,
 	};
 	struct addr_port at;
 	struct httpd *server;

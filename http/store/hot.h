@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hot.h -- an endpoint's ready answers: which request of the plain interface is answered by what is open in memory.
+ */
+#ifndef WEIR_STORE_HOT_H
+#define WEIR_STORE_HOT_H
+
+#include "lib/httpd.h"
+
+/* For httpd_options.hot; arg is the endpoint. The rights, the name and its condition are looked at as for every GET of
+ * "/b/BUCKET/KEY" (object.c); NULL for all that is not a 200 or 304 from memory. */
+struct http_cached *hot_answer(const struct http_hot_ask *ask, const struct http_route **route, void *arg);
+
+#endif
