@@ -66,7 +66,7 @@ enum http_next http_answer(struct http_req *req, unsigned int status, const char
 			MHD_add_response_header(response, "X-Content-Type-Options", "nosniff"); /* it is what it says */
 		}
 		for (struct http_header_pair *h = req->headers; h; h = h->next)
-			MHD_add_response_header(response, h->name, h->value);
+			MHD_add_response_header(response, h->name, *h->value ? h->value : " "); /* it leaves "" away */
 		MHD_add_response_header(response, "X-Request-Id", req->id);
 		if (req->refused)
 			MHD_add_response_header(response, "Connection", "close");

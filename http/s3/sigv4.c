@@ -431,6 +431,8 @@ enum s3_error sigv4_read(struct sigv4 *out, const struct sigv4_request *req, tim
 		return s3_fault(fault, S3_INVALID_REQUEST,
 				"The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.");
 	case SIGV4_OTHER:
+		if (sigv4_kind(req->target, NULL) == SIGV4_OTHER)
+			return s3_fault(fault, S3_AUTH_QUERY_PARAMETERS, "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"");
 		return s3_fault(fault, S3_INVALID_ARGUMENT, "Unsupported authorization algorithm: only AWS4-HMAC-SHA256 is supported.");
 	default:
 		return S3_OK;

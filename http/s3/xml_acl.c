@@ -9,6 +9,16 @@
 
 enum { ALL_READ = 1, ALL_WRITE = 2, KNOWN_READ = 4 };
 
+static bool is_permission(const char *text)
+{
+	static const char *const known[] = { "FULL_CONTROL", "READ", "WRITE", "READ_ACP", "WRITE_ACP", NULL };
+	size_t i = 0;
+
+	while (known[i] && strcmp(known[i], text))
+		i++;
+	return known[i];
+}
+
 static enum s3_error grant_read(unsigned int *grants, const struct xml_node *node, const char *owner,
 				struct s3_fault *fault)
 {
@@ -30,6 +40,8 @@ static enum s3_error grant_read(unsigned int *grants, const struct xml_node *nod
 		return error;
 	if (mail)
 		return s3_fault(fault, S3_UNRESOLVABLE_EMAIL, NULL);
+	if (!is_permission(permission->text))
+		return s3_fault(fault, S3_MALFORMED_ACL, "<Permission> is none that there is.");
 	if (!strcmp(xml_text_of(id), owner) && id && !strcmp(permission->text, "FULL_CONTROL"))
 		return S3_OK;
 	if (uri && !strncmp(uri->text, groups, strlen(groups))) {

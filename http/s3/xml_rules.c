@@ -62,6 +62,9 @@ static enum s3_error filter_read(json_t *rule, const struct xml_node *node, bool
 		error = put_number(rule, "larger", larger, 0, (long long)S3_OBJECT_MAX, fault);
 	if (!error)
 		error = put_number(rule, "smaller", smaller, 1, (long long)S3_OBJECT_MAX, fault);
+	if (!error && larger && smaller && s3_digits(smaller->text) <= s3_digits(larger->text))
+		return s3_fault(fault, S3_INVALID_REQUEST,
+				"'ObjectSizeLessThan' has to be a value greater than 'ObjectSizeGreaterThan'.");
 	if (error || !tag)
 		return error;
 	tags = json_object();

@@ -79,7 +79,7 @@ static enum s3_error check_rest(struct s3 *s3)
 	/* A version that nothing would be done with must not be one that rights are told by. */
 	if (s3->version && s3->op->action && !s3->op->action_version)
 		return s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "This operation does not accept a version-id.");
-	return S3_OK;
+	return s3_owner_expected(s3, s3->config, "x-amz-expected-bucket-owner");
 }
 
 /* Rights and body; the bucket's record is known. */

@@ -116,6 +116,13 @@ enum s3_error s3_may(struct s3 *s3, const char *action, const char *bucket, cons
 /* The same for the target when its own ACL is known (meta of its entry). */
 enum s3_error s3_may_object(struct s3 *s3, const char *action, const char *bucket, const char *key, const char *acl);
 bool s3_is_https(const struct s3 *s3); /* as the client came */
+/* S3_ACCESS_DENIED when the header (x-amz-expected-bucket-owner, …) names another owner than the bucket has; config may be NULL. */
+enum s3_error s3_owner_expected(struct s3 *s3, const struct bucket *config, const char *header);
+/* The id of a bucket's owner as clients see it. */
+static inline const char *s3_owner_of(const struct bucket *config)
+{
+	return config->owner[0] ? config->owner : "weir";
+}
 /* The bucket's record, also when it came a moment ago: waits for the registry, but for strangers. NULL: there is none. On a
  * worker. */
 const struct bucket *s3_bucket_find(const struct s3 *s3, const char *bucket);

@@ -178,6 +178,15 @@ enum s3_error s3_may_object(struct s3 *s3, const char *action, const char *bucke
 	return may(s3, &ask);
 }
 
+enum s3_error s3_owner_expected(struct s3 *s3, const struct bucket *config, const char *header)
+{
+	const char *expected = s3_header(s3, header);
+
+	if (!expected || !config || !strcmp(expected, s3_owner_of(config)))
+		return S3_OK;
+	return s3_fault(&s3->fault, S3_ACCESS_DENIED, "The bucket's owner is another than %s says.", header);
+}
+
 /* ---- the bucket's record ---- */
 
 /* Whoever wants could load the registry with names that are nobody's. What users are told must hold at once, also at an endpoint

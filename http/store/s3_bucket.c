@@ -2,11 +2,11 @@
 /*
  * s3_bucket.c -- buckets of S3: list, create, head, delete, location.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 #include <time.h>
 
+#include "http/s3/text.h"
 #include "http/store/s3_ops.h"
 
 static const char *region_of(const struct s3 *s3)
@@ -16,12 +16,15 @@ static const char *region_of(const struct s3 *s3)
 
 /* ---- ListBuckets ---- */
 
+#define BUCKETS_MAX 10000 /* of one page */
+
+/* 0: not a number that it may be. */
 static unsigned long buckets_max(struct s3 *s3)
 {
 	const char *text = s3_query(s3, "max-buckets");
-	unsigned long n = text ? strtoul(text, NULL, 10) : 10000;
+	long long n = text ? s3_digits(text) : BUCKETS_MAX;
 
-	return n < 1 || n > 10000 ? 10000 : n;
+	return n < 1 || n > BUCKETS_MAX ? 0 : (unsigned long)n;
 }
 
 void s3_buckets_run(struct s3 *s3)
@@ -36,6 +39,11 @@ void s3_buckets_run(struct s3 *s3)
 
 	if (!s3->who.user[0]) {
 		s3_reply_error(s3, S3_ACCESS_DENIED);
+		return;
+	}
+	if (!max) {
+		s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "Argument max-buckets must be an integer between 1 and %d", BUCKETS_MAX);
+		s3_reply_error(s3, S3_INVALID_ARGUMENT);
 		return;
 	}
 	all = users_buckets(s3->ep->users, &s3->who);
@@ -58,19 +66,14 @@ void s3_buckets_run(struct s3 *s3)
 
 /* ---- CreateBucket, DeleteBucket ---- */
 
-/* What S3 asks of the name of a new bucket beyond what names.h does: it must be a host's name, and none that Amazon's
- * clients take for something else. */
-static bool is_host_name(const char *name)
+/* ACLs are looked at here whatever is said; a word that Amazon does not know is refused. */
+static enum s3_error check_ownership(struct s3 *s3)
 {
-	size_t len = strlen(name);
+	const char *said = s3_header(s3, "x-amz-object-ownership");
 
-	if (!isalnum((unsigned char)name[len - 1]) || strstr(name, "..") || strstr(name, ".-") || strstr(name, "-."))
-		return false;
-	if (!strncmp(name, "xn--", 4) || !strncmp(name, "sthree-", 7))
-		return false;
-	if ((len > 8 && !strcmp(name + len - 8, "-s3alias")) || (len > 7 && !strcmp(name + len - 7, "--ol-s3")))
-		return false;
-	return !strchr(name, '.') || name[strspn(name, "0123456789.")];
+	if (!said || !strcmp(said, "BucketOwnerEnforced") || !strcmp(said, "BucketOwnerPreferred") || !strcmp(said, "ObjectWriter"))
+		return S3_OK;
+	return s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "Invalid x-amz-object-ownership header: %.80s", said);
 }
 
 static enum s3_error create(struct s3 *s3)
@@ -85,6 +88,8 @@ static enum s3_error create(struct s3 *s3)
 	if (error)
 		return error;
 	error = s3_acl_parse(&text, s3_header(s3, "x-amz-acl"), &s3->fault);
+	if (!error)
+		error = check_ownership(s3);
 	if (!error && acl_parse(text, &acl))
 		error = s3_fault(&s3->fault, S3_INVALID_ARGUMENT, NULL);
 	if (error)
@@ -111,7 +116,7 @@ void s3_bucket_create_run(struct s3 *s3)
 	char where[S3_BUCKET_MAX + 2];
 	enum s3_error error = S3_OK;
 
-	if (!names_bucket_valid(s3->bucket) || !is_host_name(s3->bucket))
+	if (!names_bucket_valid(s3->bucket) || !s3_bucket_name_valid(s3->bucket))
 		error = S3_INVALID_BUCKET_NAME;
 	else if (!s3->who.user[0])
 		error = S3_ACCESS_DENIED;

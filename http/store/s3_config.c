@@ -34,7 +34,7 @@ static char *policy_text(struct s3 *s3, size_t *len)
 
 static char *acl_xml(struct s3 *s3, size_t *len)
 {
-	struct s3_owner owner = { s3->config->owner[0] ? s3->config->owner : "weir", NULL };
+	struct s3_owner owner = { s3_owner_of(s3->config), NULL };
 
 	return s3_out_acl(&owner, acl_text(s3->config->acl), len);
 }
@@ -74,6 +74,8 @@ void s3_config_get_run(struct s3 *s3)
 		}
 		text = document(s3, table[i].part, table[i].out, &len);
 	}
+	if (s3->op->op == S3_OP_GetBucketLifecycle) /* Terraform waits until it is told; nothing moves between classes here */
+		http_add_header(s3->req, "x-amz-transition-default-minimum-object-size", "all_storage_classes_128K");
 	if (s3->op->op == S3_OP_GetBucketVersioning)
 		text = s3_out_versioning(s3->config->part[BUCKET_VERSIONING], &len);
 	else if (s3->op->op == S3_OP_GetBucketAcl)

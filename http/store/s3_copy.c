@@ -40,8 +40,10 @@ enum s3_error s3_source_find(struct s3 *s3, struct s3_source *out)
 	if (!config)
 		return s3_fault(&s3->fault, S3_NO_SUCH_BUCKET, NULL);
 	out->versioned = config->versioning != VERSIONING_OFF;
-	bucket_put(config);
 	error = s3_may(s3, version ? "s3:GetObjectVersion" : "s3:GetObject", out->bucket, out->key, version);
+	if (!error)
+		error = s3_owner_expected(s3, config, "x-amz-source-expected-bucket-owner");
+	bucket_put(config);
 	if (!error)
 		error = s3_find(s3, out->bucket, out->key, version, &out->entry);
 	if (error == S3_METHOD_NOT_ALLOWED)

@@ -152,6 +152,7 @@ static const struct row rows[] = {
 	{ "acl", ACL(GROUP("AllUsers", "WRITE")), "NotImplemented" },
 	{ "acl", ACL(GROUP("AllUsers", "FULL_CONTROL")), "NotImplemented" },
 	{ "acl", ACL("<Grant><Grantee><ID>me</ID></Grantee><Permission>FULL_CONTROL</Permission></Grant>"), "private" },
+	{ "acl", ACL("<Grant><Grantee><ID>me</ID></Grantee><Permission>ALL</Permission></Grant>"), "MalformedACLError" },
 	{ "acl", ACL("<Grant><Grantee><ID>you</ID></Grantee><Permission>FULL_CONTROL</Permission></Grant>"),
 	  "NotImplemented" },
 	{ "acl", "<AccessControlPolicy/>", "MalformedACLError" },
@@ -180,6 +181,9 @@ static const struct row rows[] = {
 	{ "lifecycle", RULE("<Filter/><Expiration><Days>1</Days><Date>2027-01-01</Date></Expiration>"), "MalformedXML" },
 	{ "lifecycle", RULE("<Filter/><Expiration><Date>2027-01-01T01:00:00Z</Date></Expiration>"), "InvalidArgument" },
 	{ "lifecycle", RULE("<Filter/><Expiration><Date>soon</Date></Expiration>"), "MalformedXML" },
+	{ "lifecycle",
+	  RULE("<Filter><And><ObjectSizeGreaterThan>9</ObjectSizeGreaterThan><ObjectSizeLessThan>9</ObjectSizeLessThan></And>"
+	       "</Filter>" DAYS), "InvalidRequest" },
 	{ "lifecycle",
 	  RULE("<Filter/><Transition><Days>1</Days><StorageClass>GLACIER</StorageClass></Transition>" DAYS),
 	  "NotImplemented" },
