@@ -38,7 +38,7 @@ agent_src    := user/agent/attach.c user/agent/dispatcher.c user/agent/dataplane
 agent_src    += user/agent/loader.c user/agent/loader_egress.c user/agent/loader_sample.c user/agent/loader_services.c user/agent/loader_table.c user/agent/loader_tunnels.c user/agent/loader_ways.c user/agent/maps.c
 agent_src    += user/agent/loader_devices.c user/agent/netlink_links.c user/agent/netlink_routes.c
 agent_src    += user/agent/maps_backends.c user/agent/maps_prefix.c user/agent/maps_quic.c user/agent/cipher.c user/agent/loader_quic.c user/agent/maps_slots.c user/agent/maps_sweep.c user/agent/mapset.c user/agent/netlink.c user/agent/slot.c user/agent/steer.c
-agent_src    += user/agent/agent.c user/agent/announce.c user/agent/exchange.c user/agent/exchange_history.c user/agent/freeze.c user/agent/history.c user/agent/saved.c user/agent/service.c user/agent/status.c user/agent/swap.c
+agent_src    += user/agent/agent.c user/agent/announce.c user/agent/blind.c user/agent/exchange.c user/agent/exchange_history.c user/agent/freeze.c user/agent/history.c user/agent/saved.c user/agent/service.c user/agent/status.c user/agent/swap.c
 agent_src    += user/agent/filter.c user/agent/filter_ctl.c user/agent/filter_load.c user/agent/filterlist.c user/agent/filterset.c
 agent_src    += user/agent/dataplane_filter.c user/agent/loader_filter.c
 agent_src    += user/agent/limits.c user/agent/mapcopy.c user/agent/migrate.c user/agent/plan.c user/agent/rescue.c user/agent/sister.c user/agent/table.c user/agent/whose.c
@@ -180,7 +180,7 @@ unit_lib      += test_httpc test_httpd test_httpd_apart test_httpd_hot test_http
 unit_lib      += test_addr test_audit test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
 
 unit_agent    :=
-unit_agent    += test_filterlist test_health test_history test_notes test_publish test_ring test_route_pick test_table test_weight
+unit_agent    += test_blind test_filterlist test_health test_history test_notes test_publish test_ring test_route_pick test_table test_weight
 
 unit_ns       :=
 unit_ns       += test_ns_pick test_ns_query test_ns_wire test_ns_zone

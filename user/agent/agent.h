@@ -12,6 +12,7 @@
 #include "lib/daemon.h"
 #include "lib/inside.h"
 #include "lib/load.h"
+#include "user/agent/blind.h"
 #include "user/agent/dataplane.h"
 #include "user/agent/filter.h"
 #include "user/agent/health.h"
@@ -48,6 +49,7 @@ struct backend {
 	struct health *health;          /* NULL: no check, always up */
 	struct health_spec spec;
 	char check[96];                 /* last result, for people */
+	struct sight sight;
 	bool through;                   /* … of a check that travelled as traffic does */
 	bool fresh;                     /* the report is new since the last tick */
 	struct weight_report report;
@@ -73,6 +75,7 @@ struct service {
 	uint32_t nowner;
 	char *published;                /* the registry's rates, JSON; NULL: none */
 	bool publisher;
+	struct blind blind;             /* a publisher that sees too little publishes nothing */
 	bool forked;                    /* the registry is silent and we took dead backends out ourselves */
 	uint32_t transition, moved;
 	struct service_seen seen, was;
@@ -89,6 +92,7 @@ struct service {
 	bool told_direct;               /* that checks cannot travel as traffic does */
 	struct weight_input *inputs;    /* [n] scratch */
 	struct publish_want *wants;     /* [n] scratch */
+	struct blind_view *views;       /* [n] scratch */
 };
 
 /* Makes the service, or changes an existing one (keeping what was learned). 0 or -errno, logged. */

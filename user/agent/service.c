@@ -140,6 +140,7 @@ static void on_check(void *arg, const struct health_result *result)
 	const struct health_answer *answer = &result->answer;
 
 	b->service->checks[b->through][result->ok]++;
+	sight_take(&b->sight, result->ok, agent_now_us() - (uint64_t)(result->took_ms * 1000));
 	if (result->ok)
 		snprintf(b->check, sizeof(b->check), "ok, %.1f ms", result->took_ms);
 	else
@@ -232,6 +233,7 @@ static int start_check(struct backend *b)
 	health_stop(b->health);
 	b->health = NULL;
 	b->spec = spec;
+	b->sight = (struct sight){ 0 };
 	snprintf(b->check, sizeof(b->check), "%s", "not yet");
 	if (spec.type == CONF_CHECK_NONE)
 		snprintf(b->check, sizeof(b->check), "%s", "none configured");
@@ -410,16 +412,20 @@ static int set_scratch(struct service *service, size_t n)
 {
 	struct weight_input *inputs = calloc(n ? n : 1, sizeof(*inputs));
 	struct publish_want *wants = calloc(n ? n : 1, sizeof(*wants));
+	struct blind_view *views = calloc(n ? n : 1, sizeof(*views));
 
-	if (!inputs || !wants) {
+	if (!inputs || !wants || !views) {
 		free(inputs);
 		free(wants);
+		free(views);
 		return -ENOMEM;
 	}
 	free(service->inputs);
 	free(service->wants);
+	free(service->views);
 	service->inputs = inputs;
 	service->wants = wants;
+	service->views = views;
 	return 0;
 }
 
@@ -473,6 +479,7 @@ void service_free(struct service *service)
 	free(service->owner);
 	free(service->inputs);
 	free(service->wants);
+	free(service->views);
 	free(service->published);
 	service_free_held(service);
 	weight_free(service->weight);
@@ -542,22 +549,28 @@ static void fill_wants(struct service *service, bool only_urgent)
 	}
 }
 
-/* Who sees no backend at all is rather blind itself, and must not empty the others' rings as well. */
-static bool sees_none(const struct service *service)
+/* Who sees no backend is rather blind itself, and must not empty the others' rings as well. */
+static bool is_blind(struct service *service)
 {
-	for (size_t i = 0; i < service->n; i++)
-		if (backend_up(service->backends[i]))
-			return false;
-	return service->n > 0;
+	const struct conf_service *conf = service->conf;
+
+	for (size_t i = 0; i < service->n; i++) {
+		const struct backend *b = service->backends[i];
+
+		service->views[i] = (struct blind_view){ backend_up(b), b->health ? &b->sight : NULL };
+	}
+	return blind_is(&service->blind, service->views, service->n, agent_now_us(),
+			(conf->check.interval_us + conf->check.timeout_us) * (conf->check.rise + 1));
 }
 
 static void publish_own(struct service *service, double dt, bool only_urgent)
 {
 	int rc;
 
-	if (service->rates && sees_none(service)) {
-		log_limited(LOG_LEVEL_WARN, 6, "service %s: no backend is up: the rates stay as they are",
-			    service->name);
+	if (service->rates && is_blind(service)) {
+		log_limited(LOG_LEVEL_WARN, 6, "service %s: %s: the rates stay as they are", service->name,
+			    service->blind.none ? "no backend is up, or not for long"
+							: "a backend is down and no other has answered since");
 		return;
 	}
 	fill_wants(service, only_urgent);
