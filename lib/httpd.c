@@ -76,6 +76,7 @@ static int take_options(struct httpd *server, const struct httpd_options *given,
 	opt->idle_s = opt->idle_s ? opt->idle_s : 30;
 	opt->header_s = opt->header_s ? opt->header_s : 10;
 	opt->workers = opt->workers ? opt->workers : 4;
+	opt->queue_max = opt->queue_max ? opt->queue_max : HTTP_QUEUE_MAX;
 	server->threads_each = (unsigned int)((threads + nfds - 1) / (nfds ? nfds : 1));
 	if (server->threads_each == 0)
 		server->threads_each = 1;

@@ -41,8 +41,9 @@ enum http_method {
 
 /* What a handler returns: an answer was queued (any http_reply function returns this), the request
  * goes on (begin: the body is wanted), or the answer comes later from http_work() or
- * http_resume(). */
-enum http_next { HTTP_ANSWERED, HTTP_CONTINUE, HTTP_LATER };
+ * http_resume(). HOLD, of begin alone: nothing of the body is read, and a client that waits for it is told no "100 Continue",
+ * before http_resume(); when it was answered by then, the body is not wanted. */
+enum http_next { HTTP_ANSWERED, HTTP_CONTINUE, HTTP_LATER, HTTP_HOLD };
 
 /* One header line, as a name and its value. */
 struct http_pair {
@@ -59,8 +60,8 @@ struct http_route {
 	enum http_next (*begin)(struct http_req *req, void *arg);
 	/* Takes all of len bytes (*taken is len already), or says by *taken that fewer fit now:
 	 * then the client is not read until http_resume() and the rest is handed in again. A reply
-	 * from here is sent when the rest of the body was read and dropped (10 s at most, then the
-	 * connection is cut). Returns CONTINUE, ANSWERED, or LATER (took all of it, but wants no
+	 * from here is sent when the rest of the body was read and dropped, if that is little; else, and when the client
+	 * holds it back, in the middle of the body, and the connection ends. Returns CONTINUE, ANSWERED, or LATER (took all of it, but wants no
 	 * more before http_resume()). NULL: the body is gathered in memory (body_max of a few MiB
 	 * at most then, and of strangers' far less), see http_body(). */
 	enum http_next (*body)(struct http_req *req, void *arg, const void *data, size_t len,
@@ -92,6 +93,11 @@ struct http_hot_ask {
  * it says must be true now. */
 typedef struct http_cached *http_hot_fn(const struct http_hot_ask *ask, const struct http_route **route, void *arg);
 
+/* Answers an error of the server's own (a malformed head, a body that is too large, a full queue of workers) in the words of what
+ * the request speaks. status and code as http_reply_error() would have them; sentence is for people. True: it replied. Of a malformed
+ * request some is not known: http_target() may be NULL. On the thread that refuses, in place of the handler's reply. */
+typedef bool http_refuse_fn(struct http_req *req, void *arg, unsigned int status, const char *code, const char *sentence);
+
 struct httpd_options {
 	const char *name;	      /* for logs and metrics: "gateway", "inside" */
 	unsigned int threads;	      /* pool; 0: as many as CPUs */
@@ -105,10 +111,12 @@ struct httpd_options {
 	unsigned int idle_s;	      /* connection time-out; 0: 30 */
 	unsigned int header_s;	      /* for a whole request head; 0: 10 */
 	unsigned int workers;	      /* threads for http_work(); 0: 4 */
+	unsigned int queue_max;	      /* requests that wait for a worker; 0: 1,024; more get a 503 */
 	unsigned int slow_workers;    /* threads for http_work_slow(); 0: the same ones as for http_work() */
 	struct metrics *metrics;      /* may be NULL */
 	http_choose_fn *choose;	      /* may be NULL; gets the server's arg */
 	http_hot_fn *hot;	      /* the same; not with TLS */
+	http_refuse_fn *refuse;	      /* may be NULL; gets the server's arg */
 	struct load *load;	      /* told of each request and connection; may be NULL */
 	/* TLS (PEM files read by the caller while privileged; NULL: plain). With client_ca a client
 	 * certificate is required and checked; its common name is http_peer_name(). */
@@ -209,7 +217,7 @@ enum http_next http_reply_upgrade(struct http_req *req, const char *protocol, ht
 /* ---- waiting ---- */
 /* Runs fn(req, arg) on a worker thread; there it may block, and replies. The request cannot be
  * freed before; the client going away does not stop fn. Returns HTTP_LATER, or answers 503 when
- * the queue (1,024) is full. May be called from begin and end, as their last act: `return
+ * the queue (queue_max) is full. May be called from begin and end, as their last act: `return
  * http_work(…)`. When fn was called from begin and did not reply, the body is wanted, as with
  * HTTP_CONTINUE. */
 typedef void http_work_fn(struct http_req *req, void *arg);
@@ -221,6 +229,9 @@ enum http_next http_work_slow(struct http_req *req, http_work_fn *fn, void *arg)
  * that returned HTTP_LATER of itself (then the thread that replied calls it, after its reply) goes
  * on. Too many calls do no harm, calls after `done` do: `done` must end whoever might call. */
 void http_resume(struct http_req *req);
+/* By the thread that replied while the client's body is read and no handler waits for it: the answer goes out with the next piece of
+ * the body or, when the client holds it back, about a second later. As with http_resume(), `done` must end whoever might call. */
+void http_interrupt(struct http_req *req);
 
 /* ---- server-sent events ---- */
 struct http_topic; /* a stream of events with any number of listeners */

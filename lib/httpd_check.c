@@ -131,6 +131,8 @@ static struct refusal refusal_of(struct http_req *req, const struct seen *seen, 
 		MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
 	bool v11 = req->http11 = !strcmp(version, "HTTP/1.1");
 	size_t rest = size ? size->header_size - (size_t)(seen->at - method) : 0;
+	/* First: who refuses asks it. */
+	bool target_ok = target_is_whole(req, version) && !http_target_parse_any(&req->target, req->raw);
 
 	if (size && size->header_size > req->server->opt.header_bytes_max)
 		return (struct refusal){ "head_size", "the request's head is too large", 431 };
@@ -152,8 +154,7 @@ static struct refusal refusal_of(struct http_req *req, const struct seen *seen, 
 		};
 	if (seen->host > 1 || (v11 && !seen->host) || (seen->host && !host_ok(seen->host_value)))
 		return (struct refusal){ "host", "there must be one Host line with one host", 400 };
-	if (!target_is_whole(req, version) || http_target_parse_any(&req->target, req->raw) ||
-	    !authority_is_ours(req, seen))
+	if (!target_ok || !authority_is_ours(req, seen))
 		return (struct refusal){ "target", "the request's target is malformed", 400 };
 	if (!parse_method(req, method))
 		return (struct refusal){ "method", "this server does not know the method", 501 };

@@ -107,6 +107,7 @@ static void conn_close(struct httpd *server, struct http_conn *conn)
 		server->conns = conn->next;
 	if (fd >= 0 && server->nlinger < HTTP_LINGER_MAX) {
 		server->linger[server->nlinger].fd = fd;
+		server->linger[server->nlinger].last_ms = http_now_ms() + HTTP_DRAIN_TOLD_MS;
 		server->linger[server->nlinger++].until_ms = http_now_ms() + HTTP_LINGER_MS;
 		fd = -1;
 	}
@@ -208,8 +209,10 @@ static void cut_late(struct httpd *server, int64_t now)
 
 	pthread_mutex_lock(&server->conns_lock);
 	for (struct http_conn *conn = server->conns; conn; conn = conn->next) {
-		int64_t deadline = conn->deadline_ms;
+		int64_t deadline = conn->deadline_ms, held = conn->held_ms;
 
+		if (held && held < now)
+			http_tell_held(conn, now);
 		if (deadline && deadline < now) {
 			shutdown(conn->fd, SHUT_RDWR);
 			conn->deadline_ms = 0;
@@ -231,8 +234,10 @@ static void linger_read(struct httpd *server, int64_t now)
 	for (size_t i = 0; i < server->nlinger; i++) {
 		ssize_t n = recv(server->linger[i].fd, buf, sizeof(buf), MSG_DONTWAIT);
 
-		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) ||
-		    server->linger[i].until_ms < now)
+		if (n > 0) /* many clients send all of a body before they listen */
+			server->linger[i].until_ms = now + HTTP_LINGER_MS;
+		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) || server->linger[i].until_ms < now ||
+		    server->linger[i].last_ms < now)
 			close(server->linger[i].fd);
 		else
 			server->linger[kept++] = server->linger[i];

@@ -3,7 +3,7 @@
  * httpd_impl.h -- what the files of the HTTP server share; nobody else includes it.
  *
  * httpd.c starts and stops, httpd_request.c leads a request through its route, httpd_reply.c builds answers,
- * httpd_hot.c sends ready ones, httpd_file.c files in larger pieces, httpd_upgrade.c gives sockets away, httpd_wait.c suspends and resumes and
+ * httpd_hot.c sends ready ones, httpd_early.c those in the middle of a body, httpd_file.c files in larger pieces, httpd_upgrade.c gives sockets away, httpd_wait.c suspends and resumes and
  * runs workers, httpd_conn.c keeps watch over connections, httpd_events.c sends events, httpd_metrics.c counts,
  * httpd_text.c is pure.
  */
@@ -21,10 +21,12 @@
 
 #define HTTP_GATHER_MAX (1u << 20)      /* a body kept in memory */
 #define HTTP_DRAIN_MS   10000           /* a refused body is read to its end for so long */
-#define HTTP_DRAIN_SMALL (1u << 20)     /* … if it is so small, else cut */
+#define HTTP_DRAIN_SMALL (1u << 20)     /* … if it is so small, else it is answered first */
+#define HTTP_DRAIN_TOLD_MS 30000        /* … and read for so long yet: many clients send all before they listen */
+#define HTTP_HELD_MS    1000            /* a client that sends nothing of the rest for so long is answered */
 #define HTTP_QUEUE_MAX  1024
 #define HTTP_LINGER_MAX 256
-#define HTTP_LINGER_MS  2000
+#define HTTP_LINGER_MS  2000            /* without a byte */
 
 /* One connection. Made and freed by its pool thread; the watcher looks at it under conns_lock. */
 struct http_conn {
@@ -38,6 +40,8 @@ struct http_conn {
 	bool tls_checked, tls_ok;
 	bool apart;                     /* counts for apart_max */
 	bool linger;                    /* answered before its body was read: see httpd_conn.c */
+	struct http_req *_Atomic held;  /* answered in the middle of its body; under conns_lock, see httpd_early.c */
+	_Atomic int64_t held_ms;        /* until when the client may go on by itself; 0: it was told */
 	char peer_name[128];
 };
 
@@ -80,6 +84,8 @@ struct http_req {
 	struct http_cached *cached;
 	unsigned int status;
 	uint64_t answer_bytes;
+	const void *answer_data;        /* of a small answer: in response */
+	bool told;                      /* it was sent in the middle of the body; see httpd_early.c */
 	struct http_header_pair *headers;
 	struct http_upgrade *upgrade;
 
@@ -88,7 +94,7 @@ struct http_req {
 	bool suspended, awaits_answer;
 	bool resume_pending, answer_pending;
 	bool in_work;                   /* a worker has it: nobody else resumes it */
-	bool answered;
+	_Atomic bool answered;
 	pthread_t answered_by;
 	bool working;                   /* the pool thread's own: LATER is http_work()'s */
 	bool pause_next;                /* … its own: body said LATER */
@@ -149,7 +155,7 @@ struct httpd {
 	/* connections and their watcher */
 	pthread_mutex_t conns_lock;
 	struct http_conn *conns;
-	struct { int fd; int64_t until_ms; } linger[HTTP_LINGER_MAX];
+	struct { int fd; int64_t until_ms, last_ms; } linger[HTTP_LINGER_MAX];
 	size_t nlinger;
 	pthread_t watcher;
 	bool watcher_runs;
@@ -234,6 +240,20 @@ void http_cork(struct http_req *req, bool on);
 
 /* httpd_file.c: a file is sent over the socket from now on, up to this offset of it; 0: no more. From any thread. */
 void http_file_begin(int socket, uint64_t end);
+
+/* An error of the server's own: by httpd_options.refuse, or as JSON. */
+enum http_next http_refuse(struct http_req *req, unsigned int status, const char *code, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* httpd_early.c: answers in the middle of a body, which libmicrohttpd cannot send. */
+/* It is answered and the rest of its body is dropped. On its pool thread. */
+void http_drain(struct http_req *req);
+/* Its body is over: may libmicrohttpd be given the answer? False: it was sent. */
+bool http_drained(struct http_req *req);
+/* The watcher's, under conns_lock: the client of this connection sends nothing. */
+void http_tell_held(struct http_conn *conn, int64_t now);
+/* The request ends, whatever its answer. */
+void http_held_gone(struct http_req *req);
 
 /* httpd_upgrade.c: the request is over; whoever was to take its socket hears of it. Accepts NULL. */
 void http_upgrade_drop(struct http_upgrade *up);

@@ -84,6 +84,8 @@ enum http_next http_answer(struct http_req *req, unsigned int status, const char
 enum http_next http_reply(struct http_req *req, unsigned int status, const char *type,
 			  const void *data, size_t len)
 {
+	if (!len && !req->answered)
+		req->answer_data = "";
 	return http_answer(req, status, type,
 			   MHD_create_response_from_buffer(len, (void *)(len ? data : ""),
 							   MHD_RESPMEM_MUST_COPY),
@@ -98,6 +100,8 @@ enum http_next http_reply_owned(struct http_req *req, unsigned int status, const
 
 	if (!response)
 		free(data);
+	else if (!req->answered)
+		req->answer_data = data;
 	return http_answer(req, status, type, response, len);
 }
 
@@ -131,6 +135,20 @@ enum http_next http_reply_error(struct http_req *req, unsigned int status, const
 	return http_reply_json(req, status,
 			       json_pack("{s:s, s:o, s:s}", "error", code, "message", message,
 					 "request", req->id));
+}
+
+enum http_next http_refuse(struct http_req *req, unsigned int status, const char *code, const char *fmt, ...)
+{
+	struct httpd *server = req->server;
+	char sentence[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(sentence, sizeof(sentence), fmt, ap);
+	va_end(ap);
+	if (server->opt.refuse && server->opt.refuse(req, server->arg, status, code, sentence))
+		return HTTP_ANSWERED;
+	return http_reply_error(req, status, code, "%s", sentence);
 }
 
 void http_cork(struct http_req *req, bool on)

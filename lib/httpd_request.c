@@ -9,7 +9,7 @@
  * libmicrohttpd repeats the call during which a connection was suspended, so each phase asks first
  * what was already done. Two of its habits shape the code: an answer queued in the first call ends
  * the connection, so a request without a body is answered in its last call; and in the middle of a
- * body no answer can be queued at all, so a refused body is read to its end.
+ * body no answer can be queued at all, so a refused body is read to its end, or httpd_early.c answers.
  */
 #include <endian.h>
 #include <errno.h>
@@ -116,10 +116,11 @@ void http_on_done(void *arg, struct MHD_Connection *mhd, void **slot,
 	http_listener_gone(req);
 	if (req->in_flight && req->route->done)
 		req->route->done(req, route_arg(req));
+	http_held_gone(req);
 	if (req->phase == PHASE_HEAD && why == MHD_REQUEST_TERMINATED_COMPLETED_OK)
 		http_count_refusal(server, "syntax"); /* libmicrohttpd's own 4xx */
 	if (req->phase != PHASE_HEAD)
-		http_count_end(req, why == MHD_REQUEST_TERMINATED_COMPLETED_OK, took_us);
+		http_count_end(req, req->told || why == MHD_REQUEST_TERMINATED_COMPLETED_OK, took_us);
 	if (req->in_flight) {
 		server->in_flight--;
 		if (server->opt.load)
@@ -179,19 +180,19 @@ static void match_route(struct http_req *req)
 		break;
 	}
 	if (!req->route && allowed)
-		http_reply_error(req, 405, "method", "this address does not take that method");
+		http_refuse(req, 405, "method", "this address does not take that method");
 	else if (!req->route)
-		http_reply_error(req, 404, "not_found", "there is nothing at this address");
+		http_refuse(req, 404, "not_found", "there is nothing at this address");
 }
 
 static void check_body_max(struct http_req *req)
 {
 	if (req->has_body && req->content_length != UINT64_MAX &&
 		 req->content_length > req->route->body_max)
-		http_reply_error(req, 413, "too_large", "the body may have %llu bytes",
+		http_refuse(req, 413, "too_large", "the body may have %llu bytes",
 				 (unsigned long long)req->route->body_max);
 	else if (req->has_body && req->route->body_max == 0)
-		http_reply_error(req, 413, "too_large", "no body is wanted here");
+		http_refuse(req, 413, "too_large", "no body is wanted here");
 }
 
 /* Before any route: the connection ends, too. */
@@ -200,7 +201,7 @@ static void refuse(struct http_req *req, const char *reason, unsigned int status
 {
 	req->refused = true;
 	http_count_refusal(req->server, reason);
-	http_reply_error(req, status, code, "%s", sentence);
+	http_refuse(req, status, code, "%s", sentence);
 }
 
 static void read_head(struct http_req *req, const char *method, const char *version)
@@ -239,11 +240,11 @@ static bool settle(struct http_req *req, enum http_next next, bool *cut)
 	bool by_work = req->working;
 
 	req->working = false;
-	if (next != HTTP_LATER)
+	if (next != HTTP_LATER && next != HTTP_HOLD)
 		return true;
 	if (by_work)
 		return false;
-	switch (http_wait(req, true)) {
+	switch (http_wait(req, next == HTTP_LATER)) {
 	case HTTP_WAIT_GO:
 		return true;
 	case HTTP_WAIT_SUSPENDED:
@@ -254,6 +255,13 @@ static bool settle(struct http_req *req, enum http_next next, bool *cut)
 	}
 }
 
+static enum MHD_Result refuse_body(struct http_req *req)
+{
+	req->draining = true;
+	http_drain(req);
+	return MHD_YES;
+}
+
 /* Answers a request whose body was not read: at once when the client waits for it or has much to
  * send, else after the body was dropped, so that the connection lives on. */
 static enum MHD_Result answer_early(struct http_req *req)
@@ -261,20 +269,10 @@ static enum MHD_Result answer_early(struct http_req *req)
 	bool expects = http_header(req, "Expect") != NULL;
 
 	req->phase = PHASE_BODY;
-	if (!expects && req->content_length <= HTTP_DRAIN_SMALL) {
-		req->draining = true;
-		req->conn->deadline_ms = http_now_ms() + HTTP_DRAIN_MS;
-		return MHD_YES;
-	}
+	if (!expects && req->content_length <= HTTP_DRAIN_SMALL)
+		return refuse_body(req);
 	req->conn->linger = true;
 	return http_queue(req);
-}
-
-static enum MHD_Result refuse_body(struct http_req *req)
-{
-	req->draining = true;
-	req->conn->deadline_ms = http_now_ms() + HTTP_DRAIN_MS;
-	return MHD_YES;
 }
 
 static bool gather(struct http_req *req, const char *data, size_t len)
@@ -331,17 +329,16 @@ static enum MHD_Result take_body(struct http_req *req, const char *data, size_t 
 	size_t len = *size;
 	uint64_t max = req->route ? req->route->body_max : HTTP_DRAIN_SMALL;
 
-	if (!req->draining && req->received + len > max) {
-		http_reply_error(req, 413, "too_large", "the body may have %llu bytes",
-				 (unsigned long long)max);
+	if (!req->draining && !req->answered && req->received + len > max)
+		http_refuse(req, 413, "too_large", "the body may have %llu bytes", (unsigned long long)max);
+	if (!req->draining && req->answered) /* by whoever calls http_interrupt(), too */
 		refuse_body(req);
-	}
 	if (!req->draining && req->route->body)
 		return hand_body(req, data, size);
 	*size = 0;
 	req->received += len;
 	if (!req->draining && !gather(req, data, len)) {
-		http_reply_error(req, 503, "memory", "there is no memory for the body");
+		http_refuse(req, 503, "memory", "there is no memory for the body");
 		return refuse_body(req);
 	}
 	/* What is dropped has a bound in time, and in bytes when its length was not announced. */
@@ -402,9 +399,8 @@ static enum MHD_Result last_call(struct http_req *req)
 	if (cut)
 		return MHD_NO;
 	if (!req->answered)
-		http_reply_error(req, 500, "no_answer",
-				 "the server had nothing to say to this request");
-	return http_queue(req);
+		http_refuse(req, 500, "no_answer", "the server had nothing to say to this request");
+	return http_drained(req) ? http_queue(req) : MHD_NO;
 }
 
 enum MHD_Result http_on_request(void *arg, struct MHD_Connection *mhd, const char *url,

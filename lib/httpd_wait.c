@@ -79,8 +79,8 @@ void http_resume_all(struct httpd *server)
 
 static enum http_next refuse_work(struct http_req *req)
 {
-	return http_reply_error(req, 503, "busy",
-				"too much work is waiting; try again in a moment");
+	http_add_header(req, "Retry-After", "1");
+	return http_refuse(req, 503, "busy", "too much work is waiting; try again in a moment");
 }
 
 /* Wakes one worker, unless one is on its way already: it wakes the next when there is more. Waking
@@ -130,7 +130,7 @@ static enum http_next work(struct http_workers *w, struct http_req *req, http_wo
 	req->work_fn = fn;
 	req->work_arg = arg;
 	req->next_work = NULL;
-	if (atomic_fetch_add(&w->queued, 1) >= HTTP_QUEUE_MAX) {
+	if (atomic_fetch_add(&w->queued, 1) >= req->server->opt.queue_max) {
 		atomic_fetch_sub(&w->queued, 1);
 		return refuse_work(req);
 	}

@@ -198,7 +198,7 @@ bool carry_tell(struct carry *c)
 	return runs;
 }
 
-/* The client's body comes as it comes: libcurl's own Expect is left out. */
+/* The client's body comes as it comes: libcurl's own Expect is left out, unless the client waits, too. */
 static struct curl_slist *compose(const struct carry_order *order)
 {
 	struct curl_slist *list = NULL, *more;
@@ -213,7 +213,12 @@ static struct curl_slist *compose(const struct carry_order *order)
 		list = more;
 		expects |= !strncasecmp(order->headers[i], "Expect:", 7);
 	}
-	return expects ? list : curl_slist_append(list, "Expect:");
+	if (expects)
+		return list;
+	more = curl_slist_append(list, order->expects ? "Expect: 100-continue" : "Expect:");
+	if (!more)
+		curl_slist_free_all(list);
+	return more;
 }
 
 struct carry *carry_begin(struct carriers *all, struct http_req *req, const struct carry_order *order)
@@ -240,6 +245,7 @@ struct carry *carry_begin(struct carriers *all, struct http_req *req, const stru
 	c->sent = compose(order);
 	good = c->method && c->target && c->sent;
 	c->in_ended = !order->has_body;
+	c->held = order->has_body && order->expects;
 	if (!good) {
 		c->refs = 1;
 		carry_unref(c);
@@ -250,9 +256,20 @@ struct carry *carry_begin(struct carriers *all, struct http_req *req, const stru
 		atomic_fetch_sub(&all->active, 1);
 		c->refs = 1;
 		c->over = c->failed = true;
+		c->held = false;
 		c->fault = CARRY_NONE;
 	}
 	return c;
+}
+
+enum http_next carry_next(struct carry *c)
+{
+	bool held;
+
+	pthread_mutex_lock(&c->lock);
+	held = c->held;
+	pthread_mutex_unlock(&c->lock);
+	return held ? HTTP_HOLD : HTTP_CONTINUE;
 }
 
 static ssize_t read_out(void *arg, uint64_t pos, char *buf, size_t max)
@@ -335,8 +352,9 @@ enum http_next carry_body(struct carry *c, const void *data, size_t len, size_t 
 	bool tell = false;
 
 	pthread_mutex_lock(&c->lock);
-	if (carry_may_reply(c)) { /* before the end: an error. The rest of the body is dropped. */
-		carry_reply(c);
+	if (c->replied || carry_may_reply(c)) { /* before the end: an error. The rest of the body is dropped. */
+		if (!c->replied)
+			carry_reply(c);
 		next = HTTP_ANSWERED;
 		*taken = len;
 	} else {

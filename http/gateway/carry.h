@@ -42,6 +42,7 @@ struct carry_order {
 	const char *const *headers;  /* "Name: value", ended by NULL */
 	uint64_t body_len;	     /* UINT64_MAX: chunked */
 	bool has_body;		     /* also of no byte */
+	bool expects;		     /* the client waits for "100 Continue": it is told so when the endpoint wants the body */
 	/* The next endpoint ("http(s)://HOST:PORT") that is none of `tried`: 0, or -ENOENT. */
 	int (*pick)(void *arg, char (*tried)[64], size_t ntried, char base[256], char node[64]);
 	/* Answers for the endpoint; node: of the last try, "" when there was none. Under a lock: short, and nothing of carry.h. */
@@ -52,8 +53,9 @@ struct carry_order {
 };
 
 struct carry;
-/* All is copied. NULL without memory. The caller keeps it as the request's state. */
+/* All is copied. NULL without memory. The caller keeps it as the request's state, and returns from begin what carry_next() says. */
 struct carry *carry_begin(struct carriers *all, struct http_req *req, const struct carry_order *order);
+enum http_next carry_next(struct carry *c);
 enum http_next carry_body(struct carry *c, const void *data, size_t len, size_t *taken);
 enum http_next carry_end(struct carry *c);
 void carry_done(struct carry *c); /* accepts NULL */

@@ -128,11 +128,16 @@ static void wake_client(struct carry *c)
 {
 	if (!c->req)
 		return;
-	if (carry_may_reply(c) && c->asked) {
+	if (carry_may_reply(c) && (c->asked || c->held)) {
+		c->held = false;
 		carry_reply(c);
 		http_resume(c->req);
-	} else if (carry_may_reply(c) ? c->waits_room : c->replied && (c->out_wanted || c->over)) {
-		c->waits_room = c->out_wanted = false;
+	} else if (carry_may_reply(c)) { /* refused while the client sends, or holds back what it has */
+		carry_reply(c);
+		http_interrupt(c->req);
+		http_resume(c->req);
+	} else if (c->replied && (c->out_wanted || c->over)) {
+		c->out_wanted = false;
 		http_resume(c->req);
 	}
 }
@@ -168,6 +173,10 @@ static size_t on_read(char *buf, size_t size, size_t n, void *arg)
 	size_t got;
 
 	pthread_mutex_lock(&c->lock);
+	if (c->held && c->req) {
+		c->held = false;
+		http_resume(c->req);
+	}
 	got = ring_get(&c->in, buf, size * n);
 	if (got) {
 		c->taken = true;

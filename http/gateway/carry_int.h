@@ -49,6 +49,7 @@ struct carry {
 	struct http_req *req; /* NULL: the request is over */
 	bool asked;	      /* its handlers wait for the answer */
 	bool waits_room;      /* the client is not read until there is room */
+	bool held;	      /* … until the endpoint wants the body, or answers */
 	struct ring in, out;
 	bool in_ended, in_paused; /* all of the body is here; libcurl waits for more */
 	bool out_paused;	  /* libcurl waits for room */

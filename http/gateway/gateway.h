@@ -73,6 +73,7 @@ int s3_start(struct gateway *gw);
 void s3_stop(struct gateway *gw); /* before the server */
 void s3_free(struct gateway *gw);
 const struct http_route *s3_choose(struct http_req *req, void *arg);
+bool s3_refuse(struct http_req *req, void *arg, unsigned int status, const char *code, const char *sentence); /* for httpd_options.refuse */
 /* The row "s3" of the routes. */
 enum http_next s3_begin(struct http_req *req, void *arg);
 enum http_next s3_body(struct http_req *req, void *arg, const void *data, size_t len, size_t *taken);

@@ -244,6 +244,7 @@ static int start(struct daemon *d)
 		.metrics = d->metrics,
 		.load = gw->load,
 		.choose = s3_choose,
+		.refuse = s3_refuse,
 		.header_bytes_max = conf->limits.header_bytes,
 		.idle_s = (unsigned int)(conf->limits.idle_us / 1000000),
 		.header_s = (unsigned int)(conf->limits.request_us / 1000000),

@@ -27,12 +27,27 @@
 
 /* ---- which requests ---- */
 
+static bool is_s3(struct gateway *gw, struct http_req *req)
+{
+	return s3_request_is(http_target(req), http_header(req, "Authorization"), http_header(req, "Host"), gw->s3_domain);
+}
+
 const struct http_route *s3_choose(struct http_req *req, void *arg)
 {
 	struct gateway *gw = arg;
-	bool mine = s3_request_is(http_target(req), http_header(req, "Authorization"), http_header(req, "Host"), gw->s3_domain);
 
-	return mine ? gw->s3_route : NULL;
+	return is_s3(gw, req) ? gw->s3_route : NULL;
+}
+
+bool s3_refuse(struct http_req *req, void *arg, unsigned int status, const char *code, const char *sentence)
+{
+	struct gateway *gw = arg;
+
+	if (!is_s3(gw, req))
+		return false;
+	gw->refused++;
+	s3_reply_error(gw, req, s3_error_of_refusal(status, code), sentence);
+	return true;
 }
 
 /* ---- errors ---- */
@@ -192,7 +207,7 @@ char **s3_compose(struct http_req *req, const struct s3_asked *a)
 	for (size_t i = 0; good && i < a->request.nheaders; i++) {
 		const struct http_pair *h = &a->headers[i];
 
-		/* Expect is answered here; who signed it gets it to the endpoint, too. */
+		/* Expect is answered when the endpoint has said that it wants the body (carry.h). */
 		if (never_led(h->name) || (!is_known(h->name) && (a->sig.kind == SIGV4_NONE || !sigv4_signs(&a->sig, h->name))))
 			continue;
 		lines[n] = header_line(h->name, h->value);
@@ -228,10 +243,12 @@ static enum http_next carry(struct gateway *gw, struct http_req *req, const stru
 {
 	char **lines = s3_compose(req, a), *target = NULL;
 	uint64_t len = http_content_length(req);
+	const char *expect = http_header(req, "Expect");
 	struct carry_order order = { .method = a->request.method,
 				     .headers = (const char *const *)lines,
 				     .body_len = len,
 				     .has_body = len != 0,
+				     .expects = expect && !strcasecmp(expect, "100-continue"),
 				     .pick = s3_pick,
 				     .refuse = no_answer,
 				     .answered = answered,
@@ -247,7 +264,7 @@ static enum http_next carry(struct gateway *gw, struct http_req *req, const stru
 	if (!c)
 		return s3_reply_error(gw, req, S3_SERVICE_UNAVAILABLE, "The gateway has no memory for this; try again.");
 	call->carry = c;
-	return HTTP_CONTINUE;
+	return carry_next(c);
 }
 
 /* ---- one request ---- */

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "http/s3/xml_out.h"
 
@@ -83,6 +84,28 @@ enum s3_error s3_error_of(int rc, enum s3_error missing)
 		return S3_INVALID_RANGE;
 	case -EEXIST:
 		return S3_OPERATION_ABORTED;
+	default:
+		return S3_INTERNAL;
+	}
+}
+
+enum s3_error s3_error_of_refusal(unsigned int status, const char *code)
+{
+	switch (status) {
+	case 400:
+		return S3_BAD_REQUEST;
+	case 403:
+		return S3_ACCESS_DENIED;
+	case 405:
+		return S3_METHOD_NOT_ALLOWED;
+	case 413:
+		return S3_ENTITY_TOO_LARGE;
+	case 431:
+		return S3_REQUEST_HEADER_TOO_LARGE;
+	case 501:
+		return S3_NOT_IMPLEMENTED;
+	case 503: /* work waits: fewer requests help. Memory is missing: they may not. */
+		return strcmp(code, "busy") ? S3_SERVICE_UNAVAILABLE : S3_SLOW_DOWN;
 	default:
 		return S3_INTERNAL;
 	}

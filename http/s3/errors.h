@@ -114,6 +114,8 @@
 	X(PRECONDITION_FAILED, "PreconditionFailed", 412,                                                             \
 	  "At least one of the pre-conditions you specified did not hold")                                            \
 	X(QUOTA_EXCEEDED, "QuotaExceeded", 403, "The quota of the bucket or of the user would be exceeded.")          \
+	X(REQUEST_HEADER_TOO_LARGE, "RequestHeaderSectionTooLarge", 400,                                              \
+	  "The request header and query parameters used to make the request exceed the maximum allowed size.")        \
 	X(REQUEST_TIME_TOO_SKEWED, "RequestTimeTooSkewed", 403,                                                       \
 	  "The difference between the request time and the server's time is too large.")                              \
 	X(REQUEST_TIMEOUT, "RequestTimeout", 400,                                                                     \
@@ -157,6 +159,8 @@ enum s3_error s3_fault(struct s3_fault *fault, enum s3_error error, const char *
 
 /* What a negative errno of names, chunks or the disk means here. -ENOENT is `missing` (S3_NO_SUCH_KEY, S3_NO_SUCH_UPLOAD, …). */
 enum s3_error s3_error_of(int rc, enum s3_error missing);
+/* What an error of the HTTP server's own means here (httpd_options.refuse). */
+enum s3_error s3_error_of_refusal(unsigned int status, const char *code);
 
 /* <Error><Code/><Message/><Resource/><RequestId/><HostId/>…</Error>, malloc'ed, NULL without memory. message NULL or
  * "": the table's. resource ("/bucket/key", decoded) may be NULL. more: name, value, …, NULL (BucketName, Key, …), or

@@ -189,7 +189,7 @@ static void on_users(void *arg)
 static int serve_inside(struct endpoint *ep)
 {
 	struct httpd_options options = { .workers = WORKERS, .upload_chunk = 128 << 10, .connections_max = 1024,
-					 .choose = s3_choose_inside };
+					 .choose = s3_choose_inside, .refuse = s3_refuse_inside };
 
 	return inside_serve(ep->inside, ep->daemon, ep->load, &options, inside_api_routes, ep);
 }
@@ -208,6 +208,7 @@ static int serve_public(struct endpoint *ep)
 		.load = ep->load,
 		.choose = s3_choose,
 		.hot = hot_answer,
+		.refuse = s3_refuse,
 	};
 	struct httpd *server = NULL;
 	int rc;

@@ -15,18 +15,53 @@
 
 /* ---- which requests ---- */
 
+static bool is_s3(struct endpoint *ep, struct http_req *req)
+{
+	return s3_request_is(http_target(req), http_header(req, "Authorization"), http_header(req, "Host"), ep->s3_domain);
+}
+
+static bool is_carried(struct http_req *req)
+{
+	const char *target = http_target(req);
+
+	return target && !strncmp(target, S3_INSIDE_PATH "/", strlen(S3_INSIDE_PATH) + 1);
+}
+
 const struct http_route *s3_choose(struct http_req *req, void *arg)
 {
 	struct endpoint *ep = arg;
-	bool mine = s3_request_is(http_target(req), http_header(req, "Authorization"), http_header(req, "Host"), ep->s3_domain);
 
-	return mine ? object_routes(ep) : NULL;
+	return is_s3(ep, req) ? object_routes(ep) : NULL;
 }
 
 const struct http_route *s3_choose_inside(struct http_req *req, void *arg)
 {
 	(void)arg;
-	return !strncmp(http_target(req), S3_INSIDE_PATH "/", strlen(S3_INSIDE_PATH) + 1) ? &s3_inside_route : NULL;
+	return is_carried(req) ? &s3_inside_route : NULL;
+}
+
+/* Before begin there is no struct s3 yet, nor anything of the request to tell but what was wrong. */
+static bool refuse(struct http_req *req, struct endpoint *ep, unsigned int status, const char *code, const char *sentence)
+{
+	struct s3 *s3 = http_state(req), none = { .ep = ep, .req = req, .bucket = "", .key = "" };
+	enum s3_error error = s3_error_of_refusal(status, code);
+
+	s3 = s3 ? s3 : &none;
+	if (s3->answered)
+		return false;
+	s3_fault(&s3->fault, error, "%s", sentence);
+	s3_reply_error(s3, error);
+	return true;
+}
+
+bool s3_refuse(struct http_req *req, void *arg, unsigned int status, const char *code, const char *sentence)
+{
+	return is_s3(arg, req) && refuse(req, arg, status, code, sentence);
+}
+
+bool s3_refuse_inside(struct http_req *req, void *arg, unsigned int status, const char *code, const char *sentence)
+{
+	return is_carried(req) && refuse(req, arg, status, code, sentence);
 }
 
 /* ---- one request ---- */

@@ -18,6 +18,9 @@
 /* For httpd_options.choose; arg is the endpoint. */
 const struct http_route *s3_choose(struct http_req *req, void *arg);
 const struct http_route *s3_choose_inside(struct http_req *req, void *arg);
+/* For httpd_options.refuse: in S3's words. */
+bool s3_refuse(struct http_req *req, void *arg, unsigned int status, const char *code, const char *sentence);
+bool s3_refuse_inside(struct http_req *req, void *arg, unsigned int status, const char *code, const char *sentence);
 extern const struct http_route s3_route, s3_inside_route; /* rows of the two tables */
 
 #endif

@@ -98,6 +98,41 @@ with Copies(endpoints=2) as lab:
     check(sent.startswith("200"), "who is not sends it", sent)
     check(s3.get_object(Bucket="first", Key="big")["Body"].read() == big.read_bytes(), "and it is there")
 
+    # ---- the endpoint refuses: the client hears of it, whether it waits, holds back, or sends all before it listens
+    lab.s3_user("bob", "--rights", "l")
+    bob = lab.client("bob", url=lab.url)
+    at = ("127.0.0.1", lab.port[lab.gateways[0].node])
+    link = bob.generate_presigned_url("put_object", Params={"Bucket": "first", "Key": "bobs"}).split(str(at[1]), 1)[1]
+
+    def refused(more, body, length):
+        with socket.create_connection(at) as sock:
+            sock.settimeout(5)
+            sock.sendall(f"PUT {link} HTTP/1.1\r\nHost: 127.0.0.1:{at[1]}\r\nContent-Length: {length}\r\n{more}\r\n".encode())
+            for _ in range(len(body) and length // len(body) if length < 10**9 else 1):
+                sock.sendall(body)
+            said = b""
+            while b"</Error>" not in said and (piece := sock.recv(65536)):
+                said += piece
+            return said
+
+    for what, args in (("that waits", ("Expect: 100-continue\r\n", b"", 5 * 10**9)), ("that holds back", ("", b"x" * 1000, 4 * 10**9)),
+                       ("that holds back little", ("", b"x", 10**9)), ("that sends all", ("", b"x" * (1 << 20), 40 << 20))):
+        said = refused(*args)
+        check(said.startswith(b"HTTP/1.1 403") and b"<Code>AccessDenied</Code>" in said, f"a client {what} is told AccessDenied", said[:300])
+    check(code(bob.put_object, Bucket="first", Key="bobs", Body=data(3 << 20) * 8) == "AccessDenied", "boto3, too")
+    huge = lab.work / "huge"
+    huge.write_bytes(data(3 << 20) * 8)
+    for expect in "Expect: 100-continue", "Expect:":
+        sent = lab.curl("bob", f"{lab.url}/first/bobs", "-H", expect, "-X", "PUT", "-T", huge)
+        check(sent.startswith("403") and "AccessDenied" in sent, f"and curl ({expect})", sent)
+
+    # ---- what the server refuses by itself is XML for who speaks S3
+    for place in lab.url, lab.direct:
+        for status, name, words in ((400, "RequestHeaderSectionTooLarge", ["-H", "x-amz-meta-a: " + "y" * 20000]), (501, "NotImplemented", ["-X", "BREW"]),
+                                    (400, "BadRequest", ["-H", "Host: a b"])):
+            said = lab.curl(None, f"{place}/first/x", *words)
+            check(said.startswith(str(status)) and f"<Code>{name}</Code>" in said and "<RequestId>" in said, f"{name} comes as XML", said)
+
     # ---- parts
     up = s3.create_multipart_upload(Bucket="first", Key="parts", ContentType="a/b")["UploadId"]
     pieces = [data(PART, 1), data(PART, 2), data(70000, 3)]

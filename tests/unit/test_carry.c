@@ -47,7 +47,7 @@ static enum http_next take_begin(struct http_req *req, void *arg)
 {
 	(void)arg;
 	begun++;
-	assert_null(http_header(req, "Expect"));
+	assert_true(!http_header(req, "Expect") == !http_header(req, "X-Expects"));
 	if (http_header(req, "X-Refuse"))
 		return http_reply_error(req, 403, "no", "not you");
 	return HTTP_CONTINUE;
@@ -166,13 +166,14 @@ static enum http_next refuse(void *arg, struct http_req *req, enum carry_fault f
 static enum http_next carry_it(struct http_req *req, void *arg)
 {
 	const char *none[] = { "X-Weir-S3-Host: them", http_header(req, "X-Refuse") ? "X-Refuse: 1" : "A: b",
-			       http_header(req, "X-Slow") ? "X-Slow: 1" : "C: d", NULL };
+			       http_header(req, "X-Slow") ? "X-Slow: 1" : "C: d", http_header(req, "Expect") ? "X-Expects: 1" : "E: f", NULL };
 	uint64_t len = http_content_length(req);
 	struct carry_order order = { .method = http_method_name(http_method(req)),
 				     .target = http_target(req),
 				     .headers = none,
 				     .body_len = len,
 				     .has_body = len != 0,
+				     .expects = http_header(req, "Expect") != NULL,
 				     .pick = pick,
 				     .refuse = refuse };
 	struct carry *c = carry_begin(carriers, req, &order);
@@ -180,7 +181,7 @@ static enum http_next carry_it(struct http_req *req, void *arg)
 	(void)arg;
 	assert_non_null(c);
 	http_set_state(req, c);
-	return HTTP_CONTINUE;
+	return carry_next(c);
 }
 
 static enum http_next body(struct http_req *req, void *arg, const void *data, size_t len, size_t *taken)
@@ -520,13 +521,102 @@ static void back_pressure(void **state)
 	free(block);
 }
 
+/* What comes until the server closes, or says "100 Continue". */
+static char *hear(int fd, char *out, size_t size, int timeout_ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	size_t len = 0;
+	ssize_t n = 1;
+
+	out[0] = '\0';
+	while (n > 0 && poll(&p, 1, timeout_ms) == 1) {
+		n = recv(fd, out + len, size - 1 - len, 0);
+		len += n > 0 ? (size_t)n : 0;
+		out[len] = '\0';
+		if (!strcmp(out, "HTTP/1.1 100 Continue\r\n\r\n") || (strstr(out, "\r\n\r\n") && strstr(out, "not you")))
+			break;
+	}
+	return out;
+}
+
+static void expect_refusal(const char *answer)
+{
+	if (strncmp(answer, "HTTP/1.1 403 ", 13) || !strstr(answer, "Connection: close") || !strstr(answer, "\r\n\r\n{") ||
+	    !strstr(answer, "not you"))
+		fail_msg("no refusal: %s", answer);
+}
+
+/* Who waits to be told "100 Continue" hears what the endpoint says, before a byte of the body. */
+static void who_waits_is_told(void **state)
+{
+	char text[4096];
+	int fd;
+
+	(void)state;
+	endpoints(endpoint_url, NULL);
+	fd = raw("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000000\r\nExpect: 100-continue\r\nX-Refuse: 1\r\n\r\n");
+	expect_refusal(hear(fd, text, sizeof(text), 5000));
+	close(fd);
+	until_idle();
+	endpoints(endpoint_url, NULL);
+	fd = raw("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+	assert_string_equal(hear(fd, text, sizeof(text), 5000), "HTTP/1.1 100 Continue\r\n\r\n");
+	assert_int_equal(send(fd, "abc", 3, MSG_NOSIGNAL), 3);
+	assert_true(!strncmp(hear(fd, text, sizeof(text), 1000), "HTTP/1.1 200", 12));
+	assert_int_equal(got, 3);
+	close(fd);
+	endpoints(dead_url, dead_url);
+	fd = raw("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+	assert_true(!strncmp(hear(fd, text, sizeof(text), 1000), "HTTP/1.1 503", 12));
+	close(fd);
+}
+
+/* Refused in the middle of its body: a client that holds back the rest, of much and of little; one that sends all before it
+ * listens; one that sends without an end. */
+static void refused_in_the_middle(void **state)
+{
+	const char *lengths[] = { "5000000000", "5000" };
+	char head[256], text[4096], *block = calloc(1, 1 << 20);
+	size_t sent = 0;
+	ssize_t n;
+	int fd;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		endpoints(endpoint_url, NULL);
+		snprintf(head, sizeof(head), "PUT /x HTTP/1.1\r\nHost: a\r\nX-Refuse: 1\r\nContent-Length: %s\r\n\r\nabc", lengths[i]);
+		fd = raw(head);
+		expect_refusal(hear(fd, text, sizeof(text), 4000));
+		close(fd);
+	}
+	endpoints(endpoint_url, NULL);
+	fd = raw("PUT /x HTTP/1.1\r\nHost: a\r\nX-Refuse: 1\r\nContent-Length: 100000000\r\n\r\n");
+	while (sent < 100000000 && (n = send(fd, block, 1000000, MSG_NOSIGNAL)) > 0)
+		sent += (size_t)n;
+	assert_int_equal(sent, 100000000);
+	expect_refusal(hear(fd, text, sizeof(text), 4000));
+	close(fd);
+	endpoints(endpoint_url, NULL);
+	fd = raw("PUT /x HTTP/1.1\r\nHost: a\r\nX-Refuse: 1\r\nTransfer-Encoding: chunked\r\n\r\n");
+	do {
+		snprintf(block, 10, "fff00\r\n");
+		memcpy(block + 7 + 0xfff00, "\r\n", 2);
+		block[7] = 'x';
+		if (send(fd, block, 7 + 0xfff00 + 2, MSG_NOSIGNAL) <= 0)
+			break;
+	} while (recv(fd, text, 1, MSG_PEEK | MSG_DONTWAIT) != 1);
+	expect_refusal(hear(fd, text, sizeof(text), 4000));
+	close(fd);
+	free(block);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bodies_go_up),	      cmocka_unit_test(a_put_without_a_body), cmocka_unit_test(answers_come_down),
 		cmocka_unit_test(heads_and_nothing), cmocka_unit_test(an_early_refusal),     cmocka_unit_test(another_endpoint),
 		cmocka_unit_test(no_endpoint),	      cmocka_unit_test(an_endpoint_dies),     cmocka_unit_test(a_client_goes_away),
-		cmocka_unit_test(back_pressure),
+		cmocka_unit_test(back_pressure),     cmocka_unit_test(who_waits_is_told),    cmocka_unit_test(refused_in_the_middle),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
