@@ -73,6 +73,8 @@ static int apply_write(struct names_txn *t, struct names_meta *meta, const struc
 	struct names_task task = { .kind = NAMES_TASK_FORGET, .seq = op->seq };
 	int rc = op->id[0] ? names_version_pack(h.id, op->id) : 0;
 
+	if (!rc && op->kind == NAMES_OP_COMPLETE)
+		rc = names_parts_leave(t, meta, op->entry.version, op->keep, op->seq);
 	if (!rc)
 		rc = names_row_write(t, meta, op->space, &op->entry);
 	if (!rc)
@@ -99,7 +101,7 @@ static int tombstone_drop(struct names_txn *t, struct names_meta *meta, uint64_t
 	struct name_entry e;
 	int rc = 0;
 
-	for (int space = NAMES_OBJECTS; space <= NAMES_PARTS && !rc; space++) {
+	for (int space = NAMES_OBJECTS; space <= NAMES_DROPPED && !rc; space++) {
 		rc = names_row_get(t, meta->id, (enum names_space)space, seq, &e);
 		if (!rc && e.deleted) {
 			if (seq > meta->purged)
@@ -198,7 +200,8 @@ int names_apply(struct names_txn *t, struct names_meta *meta, const struct names
 
 	if (op->seq != meta->seq + 1 || op->epoch < meta->seq_epoch)
 		return -EPROTO;
-	if (op->kind == NAMES_OP_PUT || op->kind == NAMES_OP_DELETE)
+	if (op->kind == NAMES_OP_PUT || op->kind == NAMES_OP_DELETE ||
+	    op->kind == NAMES_OP_COMPLETE)
 		rc = apply_write(t, meta, op, targets, ntargets);
 	else
 		rc = apply_other(t, meta, op);

@@ -346,7 +346,7 @@ static int round_write(struct round *r)
 		return rc == -ENOSPC ? rc : -EAGAIN;
 	}
 	bucket_meta_set(r->n, r->b, &r->meta);
-	if (r->meta.tasks)
+	if (r->meta.tasks || r->meta.dropped)
 		outbox_wake(r->n);
 	return 0;
 }
@@ -355,7 +355,7 @@ static int round_write(struct round *r)
 static void round_told(struct round *r)
 {
 	for (struct write *w = r->writes; w; w = w->next)
-		if (!w->again && w->kind < WRITE_OPEN)
+		if (w->kind < WRITE_OPEN)
 			names_entry_copy(&w->entry, &r->batch.ops[w->op].entry);
 }
 
@@ -377,7 +377,7 @@ static int round_run(struct names *n, struct bucket *b)
 		return -ENODATA;
 	strcpy(r.batch.bucket, b->name);
 	strcpy(r.batch.primary, n->node);
-	r.room = write_alone(r.writes) ? NAMES_BATCH_MAX : g.n;
+	r.room = r.writes->kind == WRITE_DROP ? NAMES_BATCH_MAX : g.n;
 	r.batch.ops = malloc(r.room * sizeof(*r.batch.ops));
 	r.plan = calloc(1, sizeof(*r.plan));
 	batch_targets(n, &r.batch);
@@ -394,8 +394,6 @@ static int round_run(struct names *n, struct bucket *b)
 		rc = round_write(&r);
 	if (!rc)
 		round_told(&r);
-	if (!rc && r.writes && r.writes->again)
-		round_give_back(&r, false);
 	if (rc != -ERESTART)
 		end_all(r.writes, rc, rc ? names_error() : "");
 	names_batch_free(&r.batch);

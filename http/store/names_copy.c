@@ -99,6 +99,7 @@ static const struct part {
 	{ 'r', "rows", T_ROWS, NAMES_OBJECTS, PAGE_ROWS, row_json },
 	{ 'u', "uploads", T_ROWS, NAMES_UPLOADS, PAGE_ROWS, row_json },
 	{ 'p', "parts", T_ROWS, NAMES_PARTS, PAGE_ROWS, row_json },
+	{ 'd', "dropped", T_ROWS, NAMES_DROPPED, PAGE_ROWS, row_json },
 	{ 'h', "history", T_HISTORY, NAMES_OBJECTS, PAGE_HISTORY, history_json },
 };
 #define PARTS (sizeof(parts) / sizeof(parts[0]))
@@ -223,10 +224,10 @@ int names_bucket_wipe(struct names_txn *t, struct names_meta *meta)
 	int rc = hashes_wipe(t, meta->id);
 
 	for (size_t i = 0; i < sizeof(spaced) / sizeof(spaced[0]); i++)
-		for (int space = NAMES_OBJECTS; space <= NAMES_PARTS && !rc; space++)
+		for (int space = NAMES_OBJECTS; space <= NAMES_DROPPED && !rc; space++)
 			rc = table_wipe(t, spaced[i],
 					names_space_id(meta->id, (enum names_space)space));
-	for (int space = NAMES_OBJECTS; space <= NAMES_PARTS && !rc; space++)
+	for (int space = NAMES_OBJECTS; space <= NAMES_DROPPED && !rc; space++)
 		rc = table_wipe(t, T_NAMES,
 				names_space_id(meta->id, (enum names_space)space) | INDEX_CHILD);
 	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]) && !rc; i++)
@@ -236,6 +237,7 @@ int names_bucket_wipe(struct names_txn *t, struct names_meta *meta)
 	meta->seq = meta->seq_epoch = meta->purged = 0;
 	meta->objects = meta->bytes = meta->tasks = 0;
 	meta->markers = meta->uploads = meta->parts = 0;
+	meta->dropped = 0;
 	return 0;
 }
 
@@ -297,6 +299,11 @@ static int part_import(struct names_txn *t, struct names_meta *meta, const json_
 	return space_import(t, meta, NAMES_PARTS, value);
 }
 
+static int dropped_import(struct names_txn *t, struct names_meta *meta, const json_t *value)
+{
+	return space_import(t, meta, NAMES_DROPPED, value);
+}
+
 static int history_import(struct names_txn *t, struct names_meta *meta, const json_t *value)
 {
 	struct history_value h = { 0 };
@@ -317,7 +324,7 @@ int names_import(struct names_txn *t, struct names_meta *meta, const json_t *pag
 {
 	static int (*const imports[PARTS])(struct names_txn *, struct names_meta *,
 					   const json_t *) = {
-		task_import, row_import, upload_import, part_import, history_import,
+		task_import, row_import, upload_import, part_import, dropped_import, history_import,
 	};
 	uint64_t purged;
 

@@ -8,7 +8,7 @@
  * names_db_write() from many threads costs few syncs. Returns 0 or -errno (-ENOSPC: the disk is
  * full, nothing was written). Nothing here logs.
  *
- * A bucket has three spaces (enum names_space), told apart by the high bits of its number.
+ * A bucket has four spaces (enum names_space), told apart by the high bits of its number.
  *
  * Tables (numbers big-endian, so that order is numeric; `id` is the bucket's number, 4 bytes, where
  * marked * with the bits of a space):
@@ -51,7 +51,8 @@ struct names_meta {
 	uint64_t objects;	 /* versions with data */
 	uint64_t bytes;		 /* theirs and the parts' of uploads */
 	uint64_t markers, uploads, parts, tasks;
-	uint32_t closed, pad;
+	uint32_t closed;
+	uint32_t dropped; /* parts that their objects left out: still to be forgotten */
 	char primary[CONF_NAME_MAX];
 	char secondary[CONF_NAME_MAX];
 };

@@ -211,6 +211,9 @@ int names_row_write(struct names_txn *t, struct names_meta *meta, enum names_spa
 		    const struct name_entry *e);
 int names_row_drop(struct names_txn *t, struct names_meta *meta, enum names_space space,
 		   const struct name_entry *e);
+/* Moves the parts of `group` that are not kept to NAMES_DROPPED, as of the operation `seq`. */
+int names_parts_leave(struct names_txn *t, struct names_meta *meta, const char *group,
+		      const uint8_t keep[NAMES_KEEP_BYTES], uint64_t seq);
 int names_history_add(struct names_txn *t, uint32_t id, uint64_t seq,
 		      const struct history_value *h);
 int names_version_get(struct names_txn *t, uint32_t id, const char *version,

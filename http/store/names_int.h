@@ -64,6 +64,7 @@ enum write_kind {
 	WRITE_ASKED = WRITE_CLOSE, /* the last that others may ask for */
 	WRITE_FORGOTTEN,
 	WRITE_FETCHED,
+	WRITE_DROP, /* has forgotten what objects left out; as many as fit into a batch */
 };
 
 struct write {
@@ -86,7 +87,6 @@ struct write {
 	bool replaced;
 	struct names_deleted deleted;
 	unsigned int op; /* of its batch: whose entry is what is there when it is done */
-	bool again; /* not all of it fits into one batch */
 	bool maybe; /* a secondary may have it: a failure is not certain any more */
 	char why[256], refusal[256];
 	/* Called once, on any thread, without locks; owns the write from then on. */

@@ -15,6 +15,7 @@
 #define NAMES_BATCH_MAX	  200	       /* operations of one message */
 #define NAMES_BATCH_BYTES (640u << 10) /* of names_entry_weight(): below NAMES_BODY_MAX */
 #define NAMES_DONE_MAX	  64	       /* tasks confirmed by one operation */
+#define NAMES_KEEP_BYTES  (NAMES_PARTS_MAX / 8 + 1)
 
 enum names_op_kind {
 	NAMES_OP_PUT = 1,
@@ -24,11 +25,14 @@ enum names_op_kind {
 	NAMES_OP_FETCHED,   /* `node` has the data of entry.version now, or gave up */
 	NAMES_OP_OPEN,	    /* the bucket takes writes */
 	NAMES_OP_CLOSE,	    /* … and does not any more */
+	NAMES_OP_COMPLETE,  /* a put of an object of parts that leaves some out; which, says `keep` */
 };
 
 /* What a row belongs to. Every row is written into a slot: a null version into its key's only one,
- * others into (key, order); parts are null versions of the key "UPLOADID/NNNNN". */
-enum names_space { NAMES_OBJECTS, NAMES_UPLOADS, NAMES_PARTS };
+ * others into (key, order); parts are null versions of the key "UPLOADID/NNNNN". Parts that an object
+ * left out are moved by its own operation, however many there are, and wait as NAMES_DROPPED for
+ * the primary to have them forgotten. */
+enum names_space { NAMES_OBJECTS, NAMES_UPLOADS, NAMES_PARTS, NAMES_DROPPED };
 
 enum names_task_kind { NAMES_TASK_FORGET = 1, NAMES_TASK_FETCH };
 
@@ -48,7 +52,13 @@ struct names_op {
 	unsigned int nseqs;	  /* forgotten; fetched: the one task's */
 	uint64_t seqs[NAMES_DONE_MAX];
 	struct name_entry entry; /* put, delete: what is written; fetched: the version */
+	uint8_t keep[NAMES_KEEP_BYTES]; /* complete alone: the bit of a part's number: it stays */
 };
+
+static inline bool names_keeps(const uint8_t keep[NAMES_KEEP_BYTES], unsigned int part)
+{
+	return part <= NAMES_PARTS_MAX && keep[part / 8] >> (part % 8) & 1;
+}
 
 /* An entry is big and mostly empty: these touch what is used. */
 void names_entry_clear(struct name_entry *e);

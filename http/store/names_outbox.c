@@ -339,6 +339,22 @@ static void fetch_node(struct pass *p, struct bucket *b, struct tasks *s)
 	}
 }
 
+/* Makes tasks of the parts that objects left out; false: not now. */
+static bool drop_parts(struct names *n, struct bucket *b)
+{
+	const struct names_op none = { .nseqs = 0 };
+	struct bucket_view v;
+
+	uint32_t before = UINT32_MAX;
+
+	for (bucket_view(n, b, &v); v.meta.dropped; bucket_view(n, b, &v)) {
+		if (v.meta.dropped >= before || confirm(n, b, WRITE_DROP, &none))
+			return false;
+		before = v.meta.dropped;
+	}
+	return true;
+}
+
 static void bucket_tell(struct names *n, struct bucket *b, void *arg)
 {
 	struct pass *p = arg;
@@ -350,7 +366,10 @@ static void bucket_tell(struct names *n, struct bucket *b, void *arg)
 	pthread_mutex_lock(&n->lock);
 	stopping = n->stopping;
 	pthread_mutex_unlock(&n->lock);
-	if (stopping || !v.known || strcmp(v.record.primary, n->node) || !v.ready || !v.meta.tasks)
+	if (stopping || !v.known || strcmp(v.record.primary, n->node) || !v.ready ||
+	    (!v.meta.tasks && !v.meta.dropped))
+		return;
+	if (!drop_parts(n, b))
 		return;
 	s = malloc(sizeof(*s));
 	for (int kind = NAMES_TASK_FORGET; s && kind <= NAMES_TASK_FETCH; kind++) {

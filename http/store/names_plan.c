@@ -316,7 +316,8 @@ struct completing {
 	struct plan *p;
 	size_t at; /* the next of the list */
 	uint64_t size;
-	bool full; /* no room for what else must be dropped */
+	bool leaves; /* some parts out */
+	uint8_t keep[NAMES_KEEP_BYTES];
 };
 
 static int complete_part(void *arg, const char *bucket, const struct name_entry *part)
@@ -324,7 +325,6 @@ static int complete_part(void *arg, const char *bucket, const struct name_entry 
 	struct completing *c = arg;
 	const struct write *w = c->p->w;
 	const struct names_part *wanted = &w->list[c->at];
-	char id[33];
 
 	(void)bucket;
 	if (c->at < w->nlist && wanted->number < part->part) {
@@ -337,6 +337,7 @@ static int complete_part(void *arg, const char *bucket, const struct name_entry 
 			return -EBADMSG;
 		}
 		c->at++;
+		c->keep[part->part / 8] |= (uint8_t)(1u << part->part % 8);
 		if (c->at < w->nlist && part->size < w->part_min) {
 			names_fail("part %u has %llu bytes, only the last may have less than %llu",
 				   part->part, (unsigned long long)part->size,
@@ -346,12 +347,7 @@ static int complete_part(void *arg, const char *bucket, const struct name_entry 
 		c->size += part->size;
 		return c->size > INT64_MAX ? -EINVAL : 0;
 	}
-	if (c->p->n + 1 >= c->p->room) {
-		c->full = true;
-		return 0;
-	}
-	version_random(id);
-	op_tombstone(c->p, op_new(c->p, NAMES_OP_DELETE, NAMES_PARTS), part, id);
+	c->leaves = true;
 	return 0;
 }
 
@@ -376,11 +372,11 @@ static int plan_complete(struct plan *p)
 		names_fail("part %u is not there", w->list[c.at].number);
 		rc = -EBADMSG;
 	}
-	w->again = !rc && c.full;
-	if (rc || w->again)
+	if (rc)
 		return rc;
 	w->replaced = live;
-	op = op_new(p, NAMES_OP_PUT, NAMES_OBJECTS);
+	op = op_new(p, c.leaves ? NAMES_OP_COMPLETE : NAMES_OP_PUT, NAMES_OBJECTS);
+	memcpy(op->keep, c.keep, sizeof(op->keep));
 	strcpy(op->id, w->target);
 	op->replaced = live;
 	op_first(p, op, &w->entry);
@@ -390,6 +386,31 @@ static int plan_complete(struct plan *p)
 	op->entry.nparts = (unsigned int)w->nlist;
 	op->entry.nholders = 0;
 	return op->entry.null_version ? null_forget(p, there, op) : 0;
+}
+
+static int drop_part(void *arg, const char *bucket, const struct name_entry *part)
+{
+	struct plan *p = arg;
+	char id[33];
+
+	(void)bucket;
+	version_random(id);
+	op_tombstone(p, op_new(p, NAMES_OP_DELETE, NAMES_DROPPED), part, id);
+	return p->n == p->room;
+}
+
+/* What objects left out, as much as fits into one batch. */
+static int plan_drop(struct plan *p)
+{
+	struct names_page *page = malloc(sizeof(*page));
+	struct names_scan scan = { .space = NAMES_DROPPED,
+				   .select = { .limit = NAMES_BATCH_MAX },
+				   .fn = drop_part,
+				   .arg = p };
+	int rc = page ? names_scan(p->t, p->meta->id, "", &scan, page) : -ENOMEM;
+
+	free(page);
+	return rc < 0 ? rc : 0;
 }
 
 static int plan_abort(struct plan *p)
@@ -443,7 +464,7 @@ static int plan_done(struct plan *p)
 bool write_alone(const struct write *w)
 {
 	return w->kind == WRITE_COMPLETE || w->kind == WRITE_ABORT || w->kind == WRITE_OPEN ||
-	       w->kind == WRITE_CLOSE;
+	       w->kind == WRITE_CLOSE || w->kind == WRITE_DROP;
 }
 
 int write_plan(struct plan *p)
@@ -454,13 +475,12 @@ int write_plan(struct plan *p)
 		[WRITE_PART] = plan_part,    [WRITE_COMPLETE] = plan_complete,
 		[WRITE_ABORT] = plan_abort,  [WRITE_OPEN] = plan_open,
 		[WRITE_CLOSE] = plan_open,   [WRITE_FORGOTTEN] = plan_done,
-		[WRITE_FETCHED] = plan_done,
+		[WRITE_FETCHED] = plan_done, [WRITE_DROP] = plan_drop,
 	};
 	enum write_kind kind = p->w->kind;
 	unsigned int before = p->n;
 	int rc;
 
-	p->w->again = false;
 	if (p->meta->closed && kind < WRITE_OPEN) {
 		names_fail("there is no such bucket");
 		return -ENOENT;

@@ -4,6 +4,7 @@
  * operations. See names_db.h for the tables.
  */
 #include <errno.h>
+#include <stdio.h>
 
 #include "http/store/names_db_internal.h"
 #include "lib/hash.h"
@@ -299,6 +300,9 @@ static void count(struct names_meta *meta, enum names_space space, const struct 
 		meta->parts += one;
 		meta->bytes += size;
 		break;
+	case NAMES_DROPPED:
+		meta->dropped += (uint32_t)one;
+		break;
 	}
 }
 
@@ -418,6 +422,49 @@ int names_row_write(struct names_txn *t, struct names_meta *meta, enum names_spa
 	if (!rc)
 		count(meta, space, e, true);
 	return rc;
+}
+
+/* The part at w goes to the other space. */
+static int part_leave(struct names_txn *t, struct names_meta *meta, const struct names_walk *w,
+		      const uint8_t keep[NAMES_KEEP_BYTES], bool *moved, struct name_entry *e)
+{
+	int rc = names_row_get(t, meta->id, NAMES_PARTS, w->seq, e);
+
+	if (rc || e->deleted || names_keeps(keep, e->part))
+		return rc;
+	*moved = true;
+	rc = names_row_drop(t, meta, NAMES_PARTS, e);
+	return rc ? rc : names_row_write(t, meta, NAMES_DROPPED, e);
+}
+
+int names_parts_leave(struct names_txn *t, struct names_meta *meta, const char *group,
+		      const uint8_t keep[NAMES_KEEP_BYTES], uint64_t seq)
+{
+	struct name_entry *e = malloc(sizeof(*e));
+	struct names_walk w;
+	bool moved = false;
+	int rc = e ? names_walk_open(&w, t, names_space_id(meta->id, NAMES_PARTS)) : -ENOMEM;
+
+	if (rc) {
+		free(e);
+		return rc;
+	}
+	/* Looked for anew behind each: a cursor does not outlive what is written. */
+	rc = names_walk_seek(&w, group, 32);
+	while (!rc && !strncmp(w.key, group, 32)) {
+		char behind[NAMES_KEY_MAX + 2];
+
+		snprintf(behind, sizeof(behind), "%s\1", w.key);
+		rc = part_leave(t, meta, &w, keep, &moved, e);
+		if (!rc)
+			rc = names_walk_seek(&w, behind, strlen(behind));
+	}
+	names_walk_close(&w);
+	free(e);
+	/* These rows keep their places in the order: a copy that is behind must be made anew. */
+	if (moved && seq > meta->purged)
+		meta->purged = seq;
+	return rc == -ENOENT ? 0 : rc;
 }
 
 /* ---- finding ---- */

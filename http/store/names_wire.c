@@ -18,6 +18,7 @@ static const char *const kind_names[] = {
 	[NAMES_OP_FETCHED] = "fetched",
 	[NAMES_OP_OPEN] = "open",
 	[NAMES_OP_CLOSE] = "close",
+	[NAMES_OP_COMPLETE] = "complete",
 };
 
 int names_json_text(const json_t *object, const char *member, char *out, size_t room)
@@ -177,6 +178,18 @@ int names_entry_decode(struct name_entry *out, const json_t *value)
 	return names_entry_check(out);
 }
 
+static bool writes(enum names_op_kind kind)
+{
+	return kind == NAMES_OP_PUT || kind == NAMES_OP_DELETE || kind == NAMES_OP_COMPLETE;
+}
+
+static void keep_encode(json_t *o, const uint8_t keep[NAMES_KEEP_BYTES])
+{
+	char hex[2 * NAMES_KEEP_BYTES + 1];
+
+	json_object_set_new(o, "keep", json_string(hex_encode(keep, NAMES_KEEP_BYTES, hex)));
+}
+
 json_t *names_op_encode(const struct names_op *op)
 {
 	json_t *o = json_pack("{s:s s:I s:I}", "do", kind_names[op->kind], "epoch",
@@ -187,7 +200,9 @@ json_t *names_op_encode(const struct names_op *op)
 		json_object_set_new(o, "id", json_string(op->id));
 	if (op->kind == NAMES_OP_OPEN || op->kind == NAMES_OP_CLOSE)
 		return o;
-	if (op->kind == NAMES_OP_PUT || op->kind == NAMES_OP_DELETE) {
+	if (op->kind == NAMES_OP_COMPLETE)
+		keep_encode(o, op->keep);
+	if (writes(op->kind)) {
 		if (op->space)
 			json_object_set_new(o, "space", json_integer(op->space));
 		json_object_set_new(o, "entry", names_entry_encode(&op->entry));
@@ -215,7 +230,7 @@ static int write_decode(struct names_op *out, const json_t *value)
 	uint8_t version[16];
 	unsigned int space;
 
-	if (small_decode(value, "space", &space) || space > NAMES_PARTS ||
+	if (small_decode(value, "space", &space) || space > NAMES_DROPPED ||
 	    names_entry_decode(&out->entry, json_object_get(value, "entry")) ||
 	    !json_is_boolean(replaced) ||
 	    names_json_text(value, "forget", out->forget, sizeof(out->forget)) ||
@@ -229,6 +244,17 @@ static int write_decode(struct names_op *out, const json_t *value)
 		return -EINVAL;
 	if (out->entry.epoch != out->epoch || out->entry.seq != out->seq ||
 	    out->entry.deleted != (out->kind == NAMES_OP_DELETE))
+		return -EINVAL;
+	return 0;
+}
+
+static int complete_decode(struct names_op *out, const json_t *value)
+{
+	char hex[2 * NAMES_KEEP_BYTES + 1];
+
+	if (write_decode(out, value) || out->space || !out->entry.nparts ||
+	    names_json_text(value, "keep", hex, sizeof(hex)) || strlen(hex) != sizeof(hex) - 1 ||
+	    hex_decode(hex, out->keep, NAMES_KEEP_BYTES))
 		return -EINVAL;
 	return 0;
 }
@@ -274,13 +300,15 @@ int names_op_decode(struct names_op *out, const json_t *value)
 	    (names_json_text(value, "id", out->id, sizeof(out->id)) ||
 	     names_version_pack(id, out->id)))
 		return -EINVAL;
-	for (int k = NAMES_OP_PUT; k <= NAMES_OP_CLOSE; k++)
+	for (int k = NAMES_OP_PUT; k <= NAMES_OP_COMPLETE; k++)
 		if (!strcmp(kind, kind_names[k]))
 			out->kind = (enum names_op_kind)k;
 	switch (out->kind) {
 	case NAMES_OP_PUT:
 	case NAMES_OP_DELETE:
 		return write_decode(out, value);
+	case NAMES_OP_COMPLETE:
+		return complete_decode(out, value);
 	case NAMES_OP_FORGOTTEN:
 	case NAMES_OP_FETCHED:
 		return done_decode(out, value);

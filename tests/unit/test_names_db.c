@@ -537,72 +537,6 @@ static void copy_whole_and_difference(void **state)
 	names_db_close(b);
 }
 
-/* ---- many parts ---- */
-#define GROUP "aaaaaaaaaaaaaaaaaaaaaaaa00000000"
-
-static int parts_fn(struct names_txn *t, void *arg)
-{
-	static struct names_op op;
-	struct names_meta meta = { .state = NAMES_STATE_COMPLETE };
-
-	(void)arg;
-	assert_int_equal(names_meta_put(t, BUCKET, &meta), 0);
-	for (unsigned int i = 1; i <= NAMES_PARTS_MAX; i++) {
-		memset(&op, 0, sizeof(op));
-		op.kind = NAMES_OP_PUT;
-		op.space = NAMES_PARTS;
-		op.epoch = op.entry.epoch = 1;
-		op.seq = op.entry.seq = op.entry.order = i;
-		op.entry.part = i;
-		op.entry.size = 1;
-		op.entry.null_version = true;
-		names_part_key(op.entry.key, GROUP, i);
-		assert_int_equal(names_part_version(GROUP, i, 1, op.entry.version), 0);
-		memset(op.entry.etag, 'e', NAMES_ETAG_MAX);
-		assert_int_equal(names_apply(t, &meta, &op, targets, 3), 0);
-	}
-	assert_int_equal(meta.parts, NAMES_PARTS_MAX);
-	return names_meta_put(t, BUCKET, &meta);
-}
-
-static int parts_told_fn(void *arg, const char *bucket, const struct name_entry *e)
-{
-	(void)bucket;
-	assert_int_equal(e->part, ++*(unsigned int *)arg);
-	return 0;
-}
-
-static int parts_check_fn(struct names_txn *t, void *arg)
-{
-	unsigned int told = 0;
-	struct names_meta meta;
-	bool more;
-
-	(void)arg;
-	assert_int_equal(names_meta_get(t, BUCKET, &meta), 0);
-	assert_int_equal(names_scan_parts(t, meta.id, BUCKET, GROUP, 0, UINT32_MAX, false,
-					  parts_told_fn, &told, &more),
-			 0);
-	assert_true(told == NAMES_PARTS_MAX && !more);
-	told = 9500;
-	assert_int_equal(names_scan_parts(t, meta.id, BUCKET, GROUP, 9500, 400, false,
-					  parts_told_fn, &told, &more),
-			 0);
-	assert_true(told == 9900 && more);
-	return 0;
-}
-
-/* Completing sees all of them, however long they are. */
-static void ten_thousand_parts(void **state)
-{
-	struct names_db *db = open_at("parts");
-
-	(void)state;
-	assert_int_equal(names_db_write(db, parts_fn, NULL), 0);
-	assert_int_equal(names_db_read(db, parts_check_fn, NULL), 0);
-	names_db_close(db);
-}
-
 /* ---- shared transactions ---- */
 static int refuse_fn(struct names_txn *t, void *arg)
 {
@@ -754,7 +688,6 @@ int main(void)
 		cmocka_unit_test(tombstones_go),
 		cmocka_unit_test(retried_version_is_known),
 		cmocka_unit_test(copy_whole_and_difference),
-		cmocka_unit_test(ten_thousand_parts),
 		cmocka_unit_test(writers_share_and_do_not_spoil),
 		cmocka_unit_test(killed_writer),
 		cmocka_unit_test(full_disk),

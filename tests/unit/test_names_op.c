@@ -66,7 +66,7 @@ static void names_valid(void **state)
 
 static void messages_round_trip(void **state)
 {
-	static struct names_op ops[3] = {
+	static struct names_op ops[4] = {
 		{ .kind = NAMES_OP_PUT,
 		  .epoch = 3,
 		  .seq = 8,
@@ -97,6 +97,16 @@ static void messages_round_trip(void **state)
 		  .nseqs = 2,
 		  .seqs = { 4, 5 } },
 		{ .kind = NAMES_OP_CLOSE, .epoch = 3, .seq = 10 },
+		{ .kind = NAMES_OP_COMPLETE,
+		  .epoch = 3,
+		  .seq = 11,
+		  .keep = { 0x02, [NAMES_PARTS_MAX / 8] = 0x01 },
+		  .entry = { .key = "big",
+			     .version = "ffeeddccbbaa99887766554400000000",
+			     .nparts = 2,
+			     .epoch = 3,
+			     .order = 11,
+			     .seq = 11 } },
 	};
 	struct names_batch b = { .bucket = BUCKET,
 				 .primary = "ep-1",
@@ -105,7 +115,7 @@ static void messages_round_trip(void **state)
 				 .prev_seq = 7,
 				 .ntargets = 3,
 				 .targets = targets,
-				 .nops = 3,
+				 .nops = 4,
 				 .ops = ops };
 	struct names_batch back;
 	json_t *j;
@@ -114,7 +124,9 @@ static void messages_round_trip(void **state)
 	ops[0].entry.meta_len = (unsigned int)strlen(ops[0].entry.meta);
 	j = names_batch_encode(&b);
 	assert_int_equal(names_batch_decode(&back, j), 0);
-	assert_int_equal(back.nops, 3);
+	assert_int_equal(back.nops, 4);
+	assert_true(names_keeps(back.ops[3].keep, 1) && !names_keeps(back.ops[3].keep, 2) &&
+		    names_keeps(back.ops[3].keep, NAMES_PARTS_MAX));
 	assert_memory_equal(back.ops, ops, sizeof(ops));
 	assert_memory_equal(back.targets, targets, sizeof(targets));
 	names_batch_free(&back);
@@ -123,6 +135,9 @@ static void messages_round_trip(void **state)
 	assert_int_equal(names_batch_decode(&back, j), -EINVAL);
 	json_object_set_new(j, "prev_seq", json_integer(7));
 	json_object_set_new(j, "epoch", json_integer(4));
+	assert_int_equal(names_batch_decode(&back, j), -EINVAL);
+	json_object_set_new(j, "epoch", json_integer(3));
+	json_object_set_new(json_array_get(json_object_get(j, "ops"), 3), "keep", json_string("02"));
 	assert_int_equal(names_batch_decode(&back, j), -EINVAL);
 	json_decref(j);
 }
