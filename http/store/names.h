@@ -157,10 +157,6 @@ struct names_how {
  * version again is safe. */
 int names_put_with(struct names *names, const char *bucket, struct name_entry *entry,
 		   const struct names_how *how, bool *replaced);
-/* The same in NAMES_PLAIN. */
-int names_put(struct names *names, const char *bucket, struct name_entry *entry,
-	      const char *const *ideal, size_t nideal, const char *if_match,
-	      const char *if_none_match, bool *replaced);
 
 struct names_deleted {
 	bool marker;	   /* a marker was added, or what was removed is one */
@@ -173,7 +169,6 @@ struct names_deleted {
  * it, and every endpoint that ever registered will be told to forget the data. */
 int names_delete_with(struct names *names, const char *bucket, const char *key, const char *version,
 		      const struct names_how *how, struct names_deleted *out);
-int names_delete(struct names *names, const char *bucket, const char *key, const char *if_match);
 
 /* Changes the meta of a version alone (version as in names_get_version()). if_seq: only while
  * entry->seq is that one, else -ECANCELED (an endpoint that fetched the data changes it too: read
@@ -270,9 +265,6 @@ int names_part_put(struct names *names, const char *bucket, const char *key, con
  * meta unless asked. An unknown id has no parts: 0. */
 int names_parts(struct names *names, const char *bucket, const char *id, unsigned int after,
 		unsigned int limit, bool meta, names_entry_fn *fn, void *arg, bool *more);
-/* See names_get_now(). */
-int names_parts_now(struct names *names, const char *bucket, const char *id, unsigned int after,
-		    unsigned int limit, bool meta, names_entry_fn *fn, void *arg, bool *more);
 /* Uploads by key, then by when they were begun. */
 int names_uploads(struct names *names, const char *bucket, const struct names_select *select,
 		  names_entry_fn *fn, names_prefix_fn *prefix_fn, void *arg,

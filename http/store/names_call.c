@@ -267,18 +267,6 @@ int names_put_with(struct names *n, const char *bucket, struct name_entry *entry
 	return write_do(n, bucket, w, rc, entry, replaced);
 }
 
-int names_put(struct names *n, const char *bucket, struct name_entry *entry,
-	      const char *const *ideal, size_t nideal, const char *if_match,
-	      const char *if_none_match, bool *replaced)
-{
-	struct names_how how = { .if_match = if_match,
-				 .if_none_match = if_none_match,
-				 .ideal = ideal,
-				 .nideal = nideal };
-
-	return names_put_with(n, bucket, entry, &how, replaced);
-}
-
 /* -ENOENT: nothing has a version that is none. */
 static bool version_like(const char *version)
 {
@@ -303,13 +291,6 @@ int names_delete_with(struct names *n, const char *bucket, const char *key, cons
 		*out = w->deleted;
 	write_free(w);
 	return rc;
-}
-
-int names_delete(struct names *n, const char *bucket, const char *key, const char *if_match)
-{
-	struct names_how how = { .if_match = if_match };
-
-	return names_delete_with(n, bucket, key, NULL, &how, NULL);
 }
 
 int names_set_meta(struct names *n, const char *bucket, const char *key, const char *version,

@@ -339,20 +339,18 @@ static void fetch_node(struct pass *p, struct bucket *b, struct tasks *s)
 	}
 }
 
-/* Makes tasks of the parts that objects left out; false: not now. */
-static bool drop_parts(struct names *n, struct bucket *b)
+/* Makes tasks of the parts that objects left out, as far as it can be done now. */
+static void drop_parts(struct names *n, struct bucket *b)
 {
 	const struct names_op none = { .nseqs = 0 };
-	struct bucket_view v;
-
 	uint32_t before = UINT32_MAX;
+	struct bucket_view v;
 
 	for (bucket_view(n, b, &v); v.meta.dropped; bucket_view(n, b, &v)) {
 		if (v.meta.dropped >= before || confirm(n, b, WRITE_DROP, &none))
-			return false;
+			return;
 		before = v.meta.dropped;
 	}
-	return true;
 }
 
 static void bucket_tell(struct names *n, struct bucket *b, void *arg)
@@ -369,8 +367,7 @@ static void bucket_tell(struct names *n, struct bucket *b, void *arg)
 	if (stopping || !v.known || strcmp(v.record.primary, n->node) || !v.ready ||
 	    (!v.meta.tasks && !v.meta.dropped))
 		return;
-	if (!drop_parts(n, b))
-		return;
+	drop_parts(n, b);
 	s = malloc(sizeof(*s));
 	for (int kind = NAMES_TASK_FORGET; s && kind <= NAMES_TASK_FETCH; kind++) {
 		s->bucket = b->name;

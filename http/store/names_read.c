@@ -251,24 +251,6 @@ int query_local(struct names *n, struct query *q)
 	return read_run(&r);
 }
 
-/* Asks nobody; -EWOULDBLOCK: not certain. */
-static int query_now(struct names *n, struct query *q)
-{
-	struct read r = { .n = n, .q = q };
-	uint64_t before, after;
-	struct bucket *b = bucket_look(n, q->bucket);
-	int rc;
-
-	if (!b || !certain_now(n, b, &before))
-		return -EWOULDBLOCK;
-	rc = names_db_read(n->db, read_txn, &r);
-	if (!certain_now(n, b, &after) || after != before)
-		return -EWOULDBLOCK; /* stopped in between, see read_run() */
-	if (rc == -ENOENT)
-		names_fail("there is no such object");
-	return !rc || rc == -ENOENT ? rc : -EWOULDBLOCK;
-}
-
 /* ---- there ---- */
 
 static const char *const query_names[QUERY_KINDS] = {
@@ -620,9 +602,8 @@ int names_uploads(struct names *names, const char *bucket, const struct names_se
 	return list(names, QUERY_UPLOADS, bucket, select, fn, prefix_fn, arg, page);
 }
 
-static int parts(struct names *n, const char *bucket, const char *id, unsigned int after,
-		 unsigned int limit, bool meta, names_entry_fn *fn, void *arg, bool *more,
-		 bool only_now)
+int names_parts(struct names *names, const char *bucket, const char *id, unsigned int after,
+		unsigned int limit, bool meta, names_entry_fn *fn, void *arg, bool *more)
 {
 	int rc;
 	struct query *q = query_new(QUERY_PARTS, bucket, NULL, id, &rc);
@@ -634,23 +615,11 @@ static int parts(struct names *n, const char *bucket, const char *id, unsigned i
 		q->meta = meta;
 		q->fn = fn;
 		q->arg = arg;
-		rc = only_now ? query_now(n, q) : query_run(n, q);
+		rc = query_run(names, q);
 		*more = q->page.more;
 	}
 	free(q);
-	return rc == -ENOENT && !only_now ? 0 : rc;
-}
-
-int names_parts(struct names *names, const char *bucket, const char *id, unsigned int after,
-		unsigned int limit, bool meta, names_entry_fn *fn, void *arg, bool *more)
-{
-	return parts(names, bucket, id, after, limit, meta, fn, arg, more, false);
-}
-
-int names_parts_now(struct names *names, const char *bucket, const char *id, unsigned int after,
-		    unsigned int limit, bool meta, names_entry_fn *fn, void *arg, bool *more)
-{
-	return parts(names, bucket, id, after, limit, meta, fn, arg, more, true);
+	return rc == -ENOENT ? 0 : rc;
 }
 
 int names_usage(struct names *names, const char *bucket, struct names_usage *out)

@@ -172,16 +172,6 @@ int index_row_put(struct segments *s, MDB_txn *txn, const struct segment_file *f
 	return segments_errno(mdb_put(txn, s->rows, &key, &val, 0));
 }
 
-int index_row_del(struct segments *s, MDB_txn *txn, uint32_t number)
-{
-	MDB_val key = { sizeof(number), &number };
-	int rc;
-
-	number = htobe32(number);
-	rc = mdb_del(txn, s->rows, &key, NULL);
-	return rc == MDB_NOTFOUND ? 0 : segments_errno(rc);
-}
-
 int index_rows(struct segments *s,
 	       int (*fn)(void *arg, uint32_t number, const struct segment_row *row), void *arg)
 {

@@ -95,7 +95,6 @@ int index_put(struct segments *s, MDB_txn *txn, const struct version *v,
 	      const struct segment_place *place);
 int index_del(struct segments *s, MDB_txn *txn, const struct version *v);
 int index_row_put(struct segments *s, MDB_txn *txn, const struct segment_file *f);
-int index_row_del(struct segments *s, MDB_txn *txn, uint32_t number);
 /* Calls fn for each row; it may not change the index. */
 int index_rows(struct segments *s, int (*fn)(void *arg, uint32_t number,
 					      const struct segment_row *row), void *arg);

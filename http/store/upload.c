@@ -406,11 +406,6 @@ void upload_named(struct upload *up, int rc)
 	up->stored = false;
 }
 
-int upload_failure(const struct upload *up)
-{
-	return up->rc;
-}
-
 const char *upload_why(const struct upload *up)
 {
 	return up->why[0] ? up->why : "none is there";

@@ -7,7 +7,7 @@
  *	upload_add    pieces, hashed on their way; full chunks go to a second endpoint meanwhile
  *	upload_seal   the end of the data: size and hash are known, nothing is stored yet
  *	upload_store  data and directory on stable storage, here and on the seconds
- *	(the caller gives it a name: upload_entry, upload_ideal, names_put)
+ *	(the caller gives it a name: upload_entry, upload_ideal, names_put_with)
  *	upload_named  what came of it: without a name the data go
  *	upload_end    always; what did not get so far vanishes, here and elsewhere
  */
@@ -29,9 +29,8 @@ int upload_new(struct upload **out, struct endpoint *ep, const char *bucket, con
  * text for the name's meta. 0, -ENOKEY (the installation's sealing key is not here yet: try again) or -errno. */
 #define UPLOAD_KEY_TEXT SEALED_TEXT_MAX(SEALED_KEY)
 int upload_sealer(const struct upload *up, struct sealer **out, char key[UPLOAD_KEY_TEXT]);
-/* Never blocks for a peer. 0, or -errno, which upload_failure() repeats: -ENOSPC, -EFBIG, … */
+/* Never blocks for a peer. 0, or -errno: -ENOSPC, -EFBIG, … */
 int upload_add(struct upload *up, const void *data, size_t len);
-int upload_failure(const struct upload *up);
 /* Its disk space is given back at once: a client may take its time to hear of a refusal. */
 void upload_discard(struct upload *up);
 
@@ -44,7 +43,7 @@ const char *upload_why(const struct upload *up);
 
 /* Fills in key, version, size, sha256 and holders of what is stored. */
 void upload_entry(const struct upload *up, struct name_entry *entry);
-/* The nodes that should have it, for names_put(): how many. */
+/* The nodes that should have it, for names_put_with(): how many. */
 struct upload_nodes {
 	char text[UPLOAD_COPIES_MAX][CONF_NAME_MAX];
 	const char *names[UPLOAD_COPIES_MAX];
