@@ -79,6 +79,18 @@ static enum s3_error refuse_same(struct s3 *s3, const struct s3_source *source, 
 			"object's metadata, storage class, website redirect location or encryption attributes.");
 }
 
+/* Tags that come along are read there and written here. New ones: s3_meta_of_request() has asked. */
+static enum s3_error may_copy_tags(struct s3 *s3, const struct s3_source *source, const json_t *tags)
+{
+	const char *version = source->version[0] ? source->version : NULL;
+	enum s3_error error;
+
+	if (!json_object_size(tags))
+		return S3_OK;
+	error = s3_may(s3, version ? "s3:GetObjectVersionTagging" : "s3:GetObjectTagging", source->bucket, source->key, version);
+	return error ? error : s3_may(s3, "s3:PutObjectTagging", s3->bucket, s3->key, NULL);
+}
+
 /* Metadata and tags of the source where they are not replaced; the ACL is never copied. */
 static enum s3_error compose_meta(struct s3 *s3, const struct s3_source *source, const json_t *old, json_t **out)
 {
@@ -91,6 +103,8 @@ static enum s3_error compose_meta(struct s3 *s3, const struct s3_source *source,
 		error = directive(s3, "x-amz-tagging-directive", &replace_tags);
 	if (!error)
 		error = refuse_same(s3, source, replace_meta || replace_tags);
+	if (!error && !replace_tags)
+		error = may_copy_tags(s3, source, json_object_get(old, S3_META_TAGS));
 	if (!error)
 		error = s3_meta_of_request(s3, &meta);
 	if (error)

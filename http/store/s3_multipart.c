@@ -237,18 +237,35 @@ static enum s3_error collect(struct completing *c, const char *id)
 	return c->error;
 }
 
+/* A checksum that the upload was not begun with is not known of the parts: what it says of the whole cannot be compared. */
+static enum s3_error refuse_others(struct completing *c)
+{
+	for (int kind = CHECKSUM_CRC32; kind < CHECKSUM_KINDS; kind++) {
+		const char *name = checksum_header((enum checksum_kind)kind);
+
+		if (!name || (c->choice.chosen && c->choice.kind == (enum checksum_kind)kind) || !s3_header(c->s3, name))
+			continue;
+		return s3_fault(&c->s3->fault, S3_INVALID_REQUEST,
+				"Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",
+				c->choice.chosen ? checksum_name(c->choice.kind) : "null", checksum_name((enum checksum_kind)kind));
+	}
+	return S3_OK;
+}
+
 /* x-amz-mp-object-size, and a checksum of the whole in a header. */
 static enum s3_error compare_whole(struct completing *c, const char *checksum)
 {
 	const char *size = s3_header(c->s3, "x-amz-mp-object-size"), *said;
+	enum s3_error error;
 	char text[24];
 
 	snprintf(text, sizeof(text), "%" PRIu64, c->size);
 	if (size && strcmp(size, text))
 		return s3_fault(&c->s3->fault, S3_INVALID_REQUEST,
 				"The provided 'x-amz-mp-object-size' header does not match what was computed.");
-	if (!c->choice.chosen)
-		return S3_OK;
+	error = refuse_others(c);
+	if (error || !c->choice.chosen)
+		return error;
 	said = s3_header(c->s3, "x-amz-checksum-type");
 	if (said && strcasecmp(said, upload_choice_type(&c->choice)))
 		return s3_fault(&c->s3->fault, S3_INVALID_REQUEST,
