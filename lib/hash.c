@@ -8,6 +8,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -17,6 +18,13 @@
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static const EVP_MD *fetched;
+static pthread_key_t kept; /* a thread's context for what is hashed at once */
+static bool keeps;
+
+static void kept_free(void *ctx)
+{
+	EVP_MD_CTX_free(ctx);
+}
 
 /* EVP_sha256() is looked up again by OpenSSL 3 whenever it is used, which costs more than to hash a short text. */
 static void fetch(void)
@@ -24,12 +32,39 @@ static void fetch(void)
 	fetched = EVP_MD_fetch(NULL, "SHA256", NULL);
 	if (!fetched)
 		fetched = EVP_sha256();
+	keeps = !pthread_key_create(&kept, kept_free);
 }
 
 static const EVP_MD *sha256_md(void)
 {
 	pthread_once(&once, fetch);
 	return fetched;
+}
+
+/* A context that was begun. Short texts are hashed in the time that it takes to make one. */
+static EVP_MD_CTX *begin_at_once(void)
+{
+	EVP_MD_CTX *ctx;
+
+	pthread_once(&once, fetch);
+	ctx = keeps ? pthread_getspecific(kept) : NULL;
+	if (ctx) {
+		if (EVP_DigestInit_ex(ctx, NULL, NULL) != 1)
+			abort();
+		return ctx;
+	}
+	ctx = EVP_MD_CTX_new();
+	if (!ctx || EVP_DigestInit_ex(ctx, fetched, NULL) != 1)
+		abort();
+	if (keeps && pthread_setspecific(kept, ctx))
+		abort();
+	return ctx;
+}
+
+static void end_at_once(EVP_MD_CTX *ctx)
+{
+	if (!keeps)
+		EVP_MD_CTX_free(ctx);
 }
 
 /* An alias for EVP_MD_CTX: the struct itself has no members of ours. */
@@ -76,14 +111,17 @@ void sha256_drop(struct sha256 *h)
 
 void sha256_once(const void *data, size_t len, uint8_t out[32])
 {
-	if (EVP_Digest(data, len, out, NULL, sha256_md(), NULL) != 1)
+	EVP_MD_CTX *ctx = begin_at_once();
+
+	if (EVP_DigestUpdate(ctx, data, len) != 1 || EVP_DigestFinal_ex(ctx, out, NULL) != 1)
 		abort();
+	end_at_once(ctx);
 }
 
 void hmac_sha256(const void *key, size_t key_len, const void *data, size_t len, uint8_t out[32])
 {
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	uint8_t pad[64] = { 0 }; /* the key, as long as a block of SHA-256: RFC 2104 section 2 */
+	EVP_MD_CTX *ctx;
 
 	if (key_len > sizeof(pad))
 		sha256_once(key, key_len, pad);
@@ -91,15 +129,15 @@ void hmac_sha256(const void *key, size_t key_len, const void *data, size_t len, 
 		memcpy(pad, key, key_len);
 	for (size_t i = 0; i < sizeof(pad); i++)
 		pad[i] ^= 0x36;
-	if (!ctx || EVP_DigestInit_ex(ctx, sha256_md(), NULL) != 1 || EVP_DigestUpdate(ctx, pad, sizeof(pad)) != 1 ||
-	    EVP_DigestUpdate(ctx, data, len) != 1 || EVP_DigestFinal_ex(ctx, out, NULL) != 1)
+	ctx = begin_at_once();
+	if (EVP_DigestUpdate(ctx, pad, sizeof(pad)) != 1 || EVP_DigestUpdate(ctx, data, len) != 1 || EVP_DigestFinal_ex(ctx, out, NULL) != 1)
 		abort();
 	for (size_t i = 0; i < sizeof(pad); i++)
 		pad[i] ^= 0x36 ^ 0x5c;
 	if (EVP_DigestInit_ex(ctx, NULL, NULL) != 1 || EVP_DigestUpdate(ctx, pad, sizeof(pad)) != 1 ||
 	    EVP_DigestUpdate(ctx, out, 32) != 1 || EVP_DigestFinal_ex(ctx, out, NULL) != 1)
 		abort();
-	EVP_MD_CTX_free(ctx);
+	end_at_once(ctx);
 	OPENSSL_cleanse(pad, sizeof(pad));
 }
 
@@ -154,28 +192,23 @@ char *hex_encode(const void *data, size_t len, char *out)
 	return out;
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
+/* A digit's value, and 16 to tell it from what is none. */
+static const uint8_t hex_digit[256] = {
+	['0'] = 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, ['A'] = 26, 27, 28, 29, 30, 31, ['a'] = 26, 27, 28, 29, 30, 31,
+};
 
 int hex_decode(const char *text, void *out, size_t len)
 {
 	uint8_t *p = out;
 
 	for (size_t i = 0; i < 2 * len; i++)
-		if (hex_digit(text[i]) < 0) /* also the terminator */
+		if (!hex_digit[(unsigned char)text[i]]) /* also the terminator */
 			return -EINVAL;
 	if (text[2 * len])
 		return -EINVAL;
 	for (size_t i = 0; i < len; i++)
-		p[i] = (uint8_t)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
+		p[i] = (uint8_t)(hex_digit[(unsigned char)text[2 * i]] << 4 |
+				 (hex_digit[(unsigned char)text[2 * i + 1]] & 15));
 	return 0;
 }
 

@@ -202,6 +202,8 @@ struct http_cached *http_cached_new(unsigned int status, const char *type, const
 void http_cached_free(struct http_cached *cached);
 struct http_cached *http_cached_hold(struct http_cached *cached); /* one more reference, for http_cached_free() */
 enum http_next http_reply_cached(struct http_req *req, struct http_cached *cached);
+/* The body alone, as an answer of this request's own: its status, type and headers. */
+enum http_next http_reply_cached_body(struct http_req *req, unsigned int status, const char *type, struct http_cached *cached);
 
 /* 101 Switching Protocols to `protocol` (RFC 9110 section 7.8); other headers by http_add_header(). When the answer was
  * sent, take() gets the socket, non-blocking, and what the client sent after its head (valid during the call alone):

@@ -51,6 +51,9 @@ enum http_phase { PHASE_HEAD, PHASE_BEGIN, PHASE_BEGUN, PHASE_BODY, PHASE_END };
 
 struct http_header_pair { struct http_header_pair *next; char *value; char name[]; };
 
+/* Where an answer's headers are: most answers have one block. */
+struct http_header_block { struct http_header_block *next; size_t used, size; char room[] __attribute__((aligned(8))); };
+
 struct http_req {
 	struct httpd *server;
 	struct MHD_Connection *mhd;
@@ -86,7 +89,8 @@ struct http_req {
 	uint64_t answer_bytes;
 	const void *answer_data;        /* of a small answer: in response */
 	bool told;                      /* it was sent in the middle of the body; see httpd_early.c */
-	struct http_header_pair *headers;
+	struct http_header_pair *headers;       /* in blocks */
+	struct http_header_block *blocks;
 	struct http_upgrade *upgrade;
 
 	/* Waiting (httpd_wait.c). lock guards these. */

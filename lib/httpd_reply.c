@@ -30,19 +30,39 @@ struct stream {
 	void *ctx;
 };
 
+#define HEADER_BLOCK 960 /* with its head below what malloc() keeps for each thread */
+
+static void *header_room(struct http_req *req, size_t len)
+{
+	struct http_header_block *block = req->blocks;
+	size_t need = (len + 7) & ~(size_t)7, size = need > HEADER_BLOCK ? need : HEADER_BLOCK;
+
+	if (!block || block->size - block->used < need) {
+		block = malloc(sizeof(*block) + size);
+		if (!block)
+			return NULL;
+		block->next = req->blocks;
+		block->used = 0;
+		block->size = size;
+		req->blocks = block;
+	}
+	block->used += need;
+	return block->room + block->used - need;
+}
+
 int http_add_header(struct http_req *req, const char *name, const char *value)
 {
-	size_t name_len = strlen(name);
+	size_t name_len = strlen(name), value_len = strlen(value);
 	struct http_header_pair *pair;
 
-	if (!http_is_token(name, name_len) || !http_is_field_value(value, strlen(value)))
+	if (!http_is_token(name, name_len) || !http_is_field_value(value, value_len))
 		return -EINVAL;
-	pair = malloc(sizeof(*pair) + name_len + strlen(value) + 2);
+	pair = header_room(req, sizeof(*pair) + name_len + value_len + 2);
 	if (!pair)
 		return -ENOMEM;
 	pair->value = pair->name + name_len + 1;
 	memcpy(pair->name, name, name_len + 1);
-	memcpy(pair->value, value, strlen(value) + 1);
+	memcpy(pair->value, value, value_len + 1);
 	pair->next = req->headers;
 	req->headers = pair;
 	return 0;
@@ -321,6 +341,22 @@ void http_cached_free(struct http_cached *cached)
 	free(cached);
 }
 
+static void put_cached(void *cached)
+{
+	http_cached_free(cached);
+}
+
+enum http_next http_reply_cached_body(struct http_req *req, unsigned int status, const char *type, struct http_cached *cached)
+{
+	struct MHD_Response *response =
+		MHD_create_response_from_buffer_with_free_callback_cls(
+			cached->len, cached->text + cached->status_len + cached->head_len, put_cached, cached);
+
+	if (response)
+		atomic_fetch_add(&cached->refs, 1);
+	return http_answer(req, status, type, response, cached->len);
+}
+
 enum http_next http_reply_cached(struct http_req *req, struct http_cached *cached)
 {
 	if (req->answered)
@@ -338,14 +374,14 @@ enum MHD_Result http_queue(struct http_req *req)
 
 void http_drop_answer(struct http_req *req)
 {
-	struct http_header_pair *next;
+	struct http_header_block *next;
 
 	if (req->response)
 		MHD_destroy_response(req->response);
 	http_cached_free(req->cached);
 	http_upgrade_drop(req->upgrade);
-	for (struct http_header_pair *h = req->headers; h; h = next) {
-		next = h->next;
-		free(h);
+	for (struct http_header_block *b = req->blocks; b; b = next) {
+		next = b->next;
+		free(b);
 	}
 }

@@ -26,14 +26,12 @@ static const char *header(const struct sigv4_request *req, const char *name)
 	return NULL;
 }
 
-static bool is_hex(const char *text, size_t len)
-{
-	return strspn(text, "0123456789abcdef") >= len;
-}
-
 static bool is_digits(const char *text, size_t len)
 {
-	return strspn(text, "0123456789") >= len;
+	for (size_t i = 0; i < len; i++)
+		if (text[i] < '0' || text[i] > '9')
+			return false;
+	return true;
 }
 
 /* ---- which kind ---- */
@@ -41,17 +39,17 @@ static bool is_digits(const char *text, size_t len)
 /* The parameter's encoded value; NULL when it is not there. Names are compared as sent: nobody encodes letters. */
 static const char *parameter(const char *target, const char *name, size_t *len)
 {
-	const char *at = target + strcspn(target, "?");
+	const char *at = strchrnul(target, '?');
 	size_t name_len = strlen(name);
 
 	while (*at) {
 		at++;
 		if (!strncmp(at, name, name_len) && (at[name_len] == '=' || at[name_len] == '&' || !at[name_len])) {
 			at += name_len + (at[name_len] == '=');
-			*len = strcspn(at, "&");
+			*len = (size_t)(strchrnul(at, '&') - at);
 			return at;
 		}
-		at += strcspn(at, "&");
+		at = strchrnul(at, '&');
 	}
 	return NULL;
 }
@@ -124,6 +122,14 @@ static bool read_credential(struct sigv4 *out, struct piece text, const char **w
 	return true;
 }
 
+static bool has_upper(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (text[i] >= 'A' && text[i] <= 'Z')
+			return true;
+	return false;
+}
+
 /* Lower case, ascending, each once, with Host among them. */
 static bool read_signed_headers(struct sigv4 *out, struct piece text)
 {
@@ -135,10 +141,10 @@ static bool read_signed_headers(struct sigv4 *out, struct piece text)
 		return false;
 	memcpy(out->signed_headers, text.text, text.len);
 	for (;;) {
-		size_t len = strcspn(at, ";"), both = len < before_len ? len : before_len;
+		size_t len = (size_t)(strchrnul(at, ';') - at), both = len < before_len ? len : before_len;
 		int order = before ? memcmp(before, at, both) : -1;
 
-		if (!http_is_token(at, len) || strcspn(at, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") < len)
+		if (!http_is_token(at, len) || has_upper(at, len))
 			return false;
 		if (order > 0 || (order == 0 && before_len >= len))
 			return false;
@@ -153,7 +159,13 @@ static bool read_signed_headers(struct sigv4 *out, struct piece text)
 
 static bool read_signature(struct sigv4 *out, struct piece text)
 {
-	return text.len == 64 && is_hex(text.text, 64) && !hex_decode(text.text, out->signature, 32);
+	char hex[65];
+
+	if (text.len != 64 || has_upper(text.text, 64))
+		return false;
+	memcpy(hex, text.text, 64); /* more may follow */
+	hex[64] = '\0';
+	return !hex_decode(hex, out->signature, 32);
 }
 
 static int two_digits(const char *text)
@@ -376,7 +388,7 @@ bool sigv4_signs(const struct sigv4 *sig, const char *name)
 	size_t len = strlen(name);
 
 	for (const char *at = sig->signed_headers; *at;) {
-		size_t n = strcspn(at, ";");
+		size_t n = (size_t)(strchrnul(at, ';') - at);
 
 		if (n == len && !strncasecmp(at, name, len))
 			return true;

@@ -175,7 +175,7 @@ static char *put_header(char *out, const struct sigv4_request *req, const char *
 static char *put_headers(char *out, const struct sigv4_request *req, const char *names)
 {
 	while (*names) {
-		size_t len = strcspn(names, ";");
+		size_t len = (size_t)(strchrnul(names, ';') - names);
 
 		out = put_header(out, req, names, len);
 		names += len + (names[len] == ';');
@@ -201,7 +201,7 @@ static char *write_canonical(const struct sigv4_request *req, const char *names,
 			     char *room, size_t size)
 {
 	struct param params[SIGV4_PARAMS_MAX];
-	size_t path_len = strcspn(req->target, "?");
+	size_t path_len = (size_t)(strchrnul(req->target, '?') - req->target);
 	const char *query = req->target[path_len] ? req->target + path_len + 1 : NULL;
 	char *scratch = room + size - 3 * strlen(query ? query : "") - SIGV4_PARAMS_MAX - 1;
 	int n = read_params(query, scratch, params, SIGV4_PARAMS_MAX);

@@ -53,6 +53,13 @@ struct http_cached *told_unchanged(struct held *held, const struct told *told)
 	return ready && ready->open == told->open ? ready->unchanged : NULL;
 }
 
+struct http_cached *told_body(struct held *held)
+{
+	struct ready *ready = held_attached(held);
+
+	return ready ? ready->answer : NULL;
+}
+
 struct http_cached *told_small(struct endpoint *ep, struct held *held, const struct told *told)
 {
 	uint64_t size = held_manifest(held)->size;

@@ -22,6 +22,8 @@ void told_add(struct http_req *req, const struct told *told); /* the headers */
 /* A small object's ready answer, checked when it was made. NULL when it cannot be made, or was made while the bucket was
  * public and is not, or the other way round. */
 struct http_cached *told_small(struct endpoint *ep, struct held *held, const struct told *told);
+/* The ready answer of whatever kind, for its body. NULL: there is none. */
+struct http_cached *told_body(struct held *held);
 /* The 304 that was made beside it; NULL: there is none. */
 struct http_cached *told_unchanged(struct held *held, const struct told *told);
 

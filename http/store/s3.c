@@ -4,7 +4,9 @@
  */
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 
 #include "http/store/object.h"
@@ -66,6 +68,25 @@ bool s3_refuse_inside(struct http_req *req, void *arg, unsigned int status, cons
 
 /* ---- one request ---- */
 
+/* The last one that ended, for the next: malloc() keeps nothing so large at hand. */
+static _Atomic(struct s3 *) spare;
+
+static struct s3 *s3_new(void)
+{
+	struct s3 *s3 = atomic_exchange(&spare, NULL);
+
+	if (!s3)
+		return calloc(1, sizeof(*s3));
+	memset(s3, 0, sizeof(*s3));
+	return s3;
+}
+
+static void s3_free(struct s3 *s3)
+{
+	OPENSSL_cleanse(s3->signing, sizeof(s3->signing));
+	free(atomic_exchange(&spare, s3));
+}
+
 static enum s3_error read_target(struct s3 *s3)
 {
 	const char *raw = http_target(s3->req), *host = http_header(s3->req, "Host");
@@ -101,8 +122,8 @@ static const char *header_of(void *arg, const char *name)
 
 static enum s3_error check_rest(struct s3 *s3)
 {
-	const char *unsupported = s3_header_unsupported(header_of, s3);
-	const char *encryption = s3_header(s3, "x-amz-server-side-encryption");
+	const char *unsupported = s3->asks_more ? s3_header_unsupported(header_of, s3) : NULL;
+	const char *encryption = s3->asks_more ? s3_header(s3, "x-amz-server-side-encryption") : NULL;
 
 	if (unsupported)
 		return s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "What the header %s asks for is not implemented here.",
@@ -167,7 +188,7 @@ static void begin_work(struct http_req *req, void *arg)
 
 static enum http_next begin(struct http_req *req, void *arg, bool inside)
 {
-	struct s3 *s3 = calloc(1, sizeof(*s3));
+	struct s3 *s3 = s3_new();
 	enum s3_error error;
 
 	if (!s3)
@@ -257,8 +278,7 @@ static void done(struct http_req *req, void *arg)
 		atomic_fetch_add(&ep->counts.failed, 1);
 	bucket_put(s3->config);
 	s3_target_free(&s3->target);
-	OPENSSL_cleanse(s3->signing, sizeof(s3->signing));
-	free(s3);
+	s3_free(s3);
 }
 
 #define ALL_METHODS ((1u << HTTP_METHODS) - 1)

@@ -97,6 +97,7 @@ struct s3 {
 	bool answered; /* by a function below */
 	bool encrypt;  /* what is stored, whatever the headers say */
 	bool ids;      /* s3_add_ids() was called */
+	bool asks_more; /* a header of Amazon beside those of a signature: check_rest() looks at it */
 	bool denied;   /* but the object's own ACL may allow it */
 	bool failed;   /* our fault, for the counter */
 	struct {

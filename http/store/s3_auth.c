@@ -66,6 +66,16 @@ static enum s3_error identify_other(struct s3 *s3)
 				     : "What stands in Authorization is no valid token or key of this installation.");
 }
 
+/* Of most requests none: then none is looked for, one by one. */
+static bool asks_more(const struct http_pair *headers, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strncasecmp(headers[i].name, "x-amz-", 6) && strcasecmp(headers[i].name + 6, "date") &&
+		    strcasecmp(headers[i].name + 6, "content-sha256"))
+			return true;
+	return false;
+}
+
 enum s3_error s3_identify(struct s3 *s3)
 {
 	struct http_pair headers[HTTP_HEADERS_MAX];
@@ -79,9 +89,11 @@ enum s3_error s3_identify(struct s3 *s3)
 		request.host = s3_header(s3, "X-Weir-S3-Host");
 	}
 	request.nheaders = http_headers(s3->req, headers, HTTP_HEADERS_MAX);
+	s3->asks_more = asks_more(headers, request.nheaders);
 	error = sigv4_read(&s3->sig, &request, time(NULL), &s3->fault);
 	if (error)
 		return error;
+	s3->asks_more |= s3->sig.kind == SIGV4_QUERY; /* may be parameters, too */
 	return s3->sig.kind == SIGV4_NONE ? identify_other(s3) : identify_signed(s3, &request);
 }
 

@@ -184,7 +184,7 @@ static const char *override_of(const struct s3 *s3, const char *header)
 		{ "Expires", "response-expires" },
 	};
 
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+	for (size_t i = 0; s3->target.nquery && i < sizeof(table) / sizeof(table[0]); i++)
 		if (!strcmp(table[i].header, header))
 			return s3_query(s3, table[i].query);
 	return NULL;

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "http/s3/range.h"
+#include "http/store/answer.h"
 #include "http/store/reader.h"
 #include "http/store/repair.h"
 #include "http/store/s3_ops.h"
@@ -36,12 +37,26 @@ bool s3_is_hot(struct s3 *s3, const struct name_entry *entry)
 	held = held_hot(s3->ep->held, &v);
 	if (!held)
 		return false;
-	hot = held_ready(held, 0, entry->size);
+	hot = told_body(held) || held_ready(held, 0, entry->size);
 	if (hot)
 		s3->held = held; /* s3_send() takes it */
 	else
 		held_put(held);
 	return hot;
+}
+
+/* A small object's bytes are kept with its ready answer of the plain interface, checked. */
+static struct http_cached *kept_body(struct s3 *s3, struct held *held, const struct name_entry *entry, const struct s3_piece *piece)
+{
+	struct http_cached *body = told_body(held);
+	struct told told;
+
+	if (piece->status != 200 || piece->len != entry->size || piece->len > TOLD_SMALL_MAX)
+		return NULL;
+	if (body)
+		return body;
+	told_fill(&told, s3->ep, s3->bucket, entry);
+	return told_small(s3->ep, held, &told);
 }
 
 static enum http_next refuse(void *arg, const char *sentence)
@@ -65,6 +80,7 @@ enum s3_error s3_send(struct s3 *s3, const struct name_entry *entry, const json_
 				  .kept = &s3->reader,
 				  .refuse = refuse,
 				  .refuse_arg = s3 };
+	struct http_cached *body;
 	struct held *held = NULL;
 	int rc;
 
@@ -84,6 +100,12 @@ enum s3_error s3_send(struct s3 *s3, const struct name_entry *entry, const json_
 	held = s3->held;
 	s3->held = NULL;
 	rc = held ? 0 : held_get(s3->ep->held, &job.version, &held);
+	body = rc ? NULL : kept_body(s3, held, entry, piece);
+	if (body) {
+		http_reply_cached_body(s3->req, 200, piece->type, body);
+		held_put(held);
+		return S3_OK;
+	}
 	if (!rc) {
 		reader_reply_local(s3->ep, s3->req, held, &job);
 		held_put(held);
