@@ -13,7 +13,31 @@
 #include "lib/log.h"
 
 const char *const bucket_part_names[BUCKET_PARTS] = { "versioning", "acl",	 "policy",  "encryption",
-						      "cors",	    "lifecycle", "tagging", "browse" };
+						      "cors",	    "lifecycle", "tagging", "browse", "block" };
+
+static const char *const block_words[] = { "acls", "ignore", "policy", "restrict" };
+
+const char *bucket_block_text(unsigned int block, char out[32])
+{
+	size_t n = 0;
+
+	for (unsigned int i = 0; i < 4; i++)
+		if (block & 1u << i)
+			n += (size_t)snprintf(out + n, 32 - n, "%s%s", n ? " " : "", block_words[i]);
+	if (!n)
+		strcpy(out, "none");
+	return out;
+}
+
+int bucket_block_parse(const char *text, unsigned int *out)
+{
+	char as[32];
+
+	for (*out = 0; *out < BLOCK_ALL; ++*out)
+		if (!strcmp(text, bucket_block_text(*out, as)))
+			return 0;
+	return strcmp(text, bucket_block_text(BLOCK_ALL, as)) ? -EINVAL : 0;
+}
 
 struct whole {
 	struct bucket b; /* first: a bucket is its whole */
@@ -44,6 +68,7 @@ static int policy_check(const char *bucket, const char *text, char err[256])
 int bucket_part_check(const char *bucket, enum bucket_part part, const char *text, char err[256])
 {
 	enum canned_acl acl;
+	unsigned int block;
 	const char *right = NULL;
 
 	switch (part) {
@@ -58,6 +83,9 @@ int bucket_part_check(const char *bucket, enum bucket_part part, const char *tex
 		break;
 	case BUCKET_BROWSE:
 		right = strcmp(text, "true") ? "true" : NULL;
+		break;
+	case BUCKET_BLOCK:
+		right = bucket_block_parse(text, &block) ? "none, or of acls ignore policy restrict those that hold" : NULL;
 		break;
 	case BUCKET_POLICY:
 		return policy_check(bucket, text, err);
@@ -115,6 +143,9 @@ static void take_record(struct whole *w)
 		w->b.acl = ACL_PRIVATE;
 	w->b.encrypt = w->b.part[BUCKET_ENCRYPTION] != NULL;
 	w->b.browse = w->b.part[BUCKET_BROWSE] != NULL;
+	text = w->b.part[BUCKET_BLOCK];
+	if (text)
+		bucket_block_parse(text, &w->b.block);
 	take_policy(w);
 }
 

@@ -33,9 +33,22 @@ enum bucket_part {
 	BUCKET_LIFECYCLE,  /* opaque */
 	BUCKET_TAGS,	   /* opaque */
 	BUCKET_BROWSE,	   /* "true": who may list may browse it as a page */
+	BUCKET_BLOCK,	   /* "none", or of "acls ignore policy restrict" those that hold */
 	BUCKET_PARTS
 };
 extern const char *const bucket_part_names[BUCKET_PARTS]; /* the record's members */
+
+/* Amazon's public access block. */
+enum {
+	BLOCK_ACLS = 1,	    /* no ACL is taken that gives to others */
+	BLOCK_IGNORE = 2,   /* those that are there give nothing */
+	BLOCK_POLICY = 4,   /* no policy is taken that gives to anybody */
+	BLOCK_RESTRICT = 8, /* neither such a policy nor `public` gives to strangers */
+	BLOCK_ALL = 15
+};
+/* The text of BUCKET_BLOCK → its bits. -EINVAL: BLOCK_ALL. */
+int bucket_block_parse(const char *text, unsigned int *out);
+const char *bucket_block_text(unsigned int block, char out[32]);
 
 struct bucket {
 	char name[BUCKET_NAME_MAX + 1];
@@ -45,6 +58,7 @@ struct bucket {
 	bool is_public;	 /* for reading, by `weir bucket` or datasets */
 	bool encrypt;	 /* every object that is put: AES256 */
 	bool browse;
+	unsigned int block; /* BLOCK_…, 0 when nothing was said */
 	enum bucket_versioning versioning;
 	enum canned_acl acl;
 	struct bucket_quota quota;

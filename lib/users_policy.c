@@ -92,7 +92,8 @@ static bool of_dataset_alone(const struct question *q)
 /* Bucket: read is to list, write is to put and delete. Object: read is to read it. */
 static bool acl_gives(const struct question *q, bool somebody)
 {
-	enum canned_acl acl = q->bucket ? q->bucket->acl : ACL_PRIVATE, object = q->ask.object;
+	bool ignored = q->bucket && q->bucket->block & BLOCK_IGNORE;
+	enum canned_acl acl = q->bucket && !ignored ? q->bucket->acl : ACL_PRIVATE, object = ignored ? ACL_PRIVATE : q->ask.object;
 	bool lists = acl == ACL_PUBLIC_READ || acl == ACL_PUBLIC_READ_WRITE || (somebody && acl == ACL_AUTHENTICATED_READ);
 	bool reads = q->ask.object_known && (object == ACL_PUBLIC_READ || object == ACL_PUBLIC_READ_WRITE ||
 					     (somebody && object == ACL_AUTHENTICATED_READ));
@@ -114,9 +115,17 @@ static bool acl_gives(const struct question *q, bool somebody)
 /* `public`: for reading objects, not what is told about them, nor what they were. */
 static bool public_gives(const struct question *q)
 {
-	return q->bucket && q->bucket->is_public && q->right == RIGHT_READ &&
+	return q->bucket && q->bucket->is_public && !(q->bucket->block & BLOCK_RESTRICT) && q->right == RIGHT_READ &&
 	       (!q->action || !strcmp(q->action->name, "s3:GetObject") || !strcmp(q->action->name, "s3:GetObjectAttributes")) &&
 	       !(q->dataset && q->key && !strncmp(q->key, DATASET_KEPT, strlen(DATASET_KEPT)));
+}
+
+/* What a public policy gives is for users alone where strangers are kept out. */
+static bool policy_gives(const struct question *q, const struct policy_who *who)
+{
+	bool restricted = q->bucket && q->bucket->block & BLOCK_RESTRICT && !*who->user;
+
+	return !(restricted && policy_is_public(q->bucket->policy)) && verdict_of(q, who) == POLICY_ALLOW;
 }
 
 /* Given to anybody at all, or (somebody) to every user. */
@@ -126,7 +135,7 @@ static bool given(const struct question *q, const struct policy_who *who)
 		return true;
 	if (of_dataset_alone(q))
 		return false;
-	return acl_gives(q, *who->user != '\0') || verdict_of(q, who) == POLICY_ALLOW;
+	return acl_gives(q, *who->user != '\0') || policy_gives(q, who);
 }
 
 /* The policy is an administrator's and the owner's in any case: else a mistake in it could not be mended. */
@@ -292,7 +301,7 @@ bool users_bucket_public(struct users *u, const char *bucket)
 
 	pthread_rwlock_rdlock(&u->lock);
 	b = users_bucket_held(u, bucket);
-	is_public = b && b->is_public && !b->policy; /* a policy may have more to say */
+	is_public = b && b->is_public && !(b->block & BLOCK_RESTRICT) && !b->policy; /* a policy may have more to say */
 	pthread_rwlock_unlock(&u->lock);
 	return is_public;
 }

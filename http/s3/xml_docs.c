@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "http/s3/conditions.h"
+#include "http/s3/xml_in.h"
 #include "http/s3/xml_out.h"
 
 static void owner_write(struct xml *xml, const char *name, const struct s3_owner *owner)
@@ -207,6 +208,16 @@ char *s3_out_encryption(const json_t *encryption, size_t *len)
 	xml_bool(&xml, "BucketKeyEnabled", false);
 	xml_close(&xml, "Rule");
 	return xml_take(&xml, "ServerSideEncryptionConfiguration", len);
+}
+
+char *s3_out_public_block(unsigned int bits, size_t *len)
+{
+	struct xml xml;
+
+	xml_begin(&xml, "PublicAccessBlockConfiguration", true);
+	for (unsigned int i = 0; i < 4; i++)
+		xml_bool(&xml, s3_public_block[i], bits & 1u << i);
+	return xml_take(&xml, "PublicAccessBlockConfiguration", len);
 }
 
 char *s3_out_policy_status(bool is_public, size_t *len)

@@ -319,6 +319,34 @@ enum s3_error s3_in_versioning(const char **out, const void *body, size_t len, s
 	return error;
 }
 
+const char *const s3_public_block[4] = { "BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets" };
+
+enum s3_error s3_in_public_block(unsigned int *out, const void *body, size_t len, struct s3_fault *fault)
+{
+	const struct xml_node *said[4];
+	const struct xml_field fields[] = { { s3_public_block[0], XML_OPTIONAL, &said[0] },
+					    { s3_public_block[1], XML_OPTIONAL, &said[1] },
+					    { s3_public_block[2], XML_OPTIONAL, &said[2] },
+					    { s3_public_block[3], XML_OPTIONAL, &said[3] },
+					    { NULL, 0, NULL } };
+	unsigned int bits = 0;
+	struct xml_tree *tree;
+	enum s3_error error = xml_tree_parse(&tree, "PublicAccessBlockConfiguration", body, len, fault);
+	bool holds;
+
+	if (error)
+		return error;
+	error = xml_fields(xml_tree_root(tree), fields, fault);
+	for (unsigned int i = 0; !error && i < 4; i++) {
+		error = truth(&holds, said[i], fault);
+		bits |= (unsigned int)holds << i;
+	}
+	if (!error)
+		*out = bits;
+	xml_tree_free(tree);
+	return error;
+}
+
 static enum s3_error encryption_read(const struct xml_node *root, struct s3_fault *fault)
 {
 	const struct xml_node *rule, *apply, *key_enabled, *algorithm, *key;

@@ -64,6 +64,10 @@ enum s3_error s3_in_lifecycle(json_t **out, const void *body, size_t len, struct
 enum s3_error s3_in_cors(json_t **out, const void *body, size_t len, struct s3_fault *fault);
 enum s3_error s3_in_encryption(json_t **out, const void *body, size_t len, struct s3_fault *fault);
 
+/* <PublicAccessBlockConfiguration> → bits in the order of s3_public_block (lib/bucket.h's BLOCK_…). What is not said is false. */
+extern const char *const s3_public_block[4];
+enum s3_error s3_in_public_block(unsigned int *out, const void *body, size_t len, struct s3_fault *fault);
+
 /* <AccessControlPolicy> → the canned ACL that says the same ("private", "public-read", "public-read-write",
  * "authenticated-read"); other grants: S3_NOT_IMPLEMENTED. */
 enum s3_error s3_in_acl(const char **out, const void *body, size_t len, struct s3_fault *fault);

@@ -116,7 +116,7 @@ static bool is_seen(const struct s3 *s3, enum bucket_part part, const char *text
 }
 
 /* Who changed it sees it changed, here at least. text NULL: taken away. */
-static enum s3_error change(struct s3 *s3, enum bucket_part part, const char *text, enum s3_error malformed)
+enum s3_error s3_config_change(struct s3 *s3, enum bucket_part part, const char *text, enum s3_error malformed)
 {
 	char err[256] = "";
 	int rc = bucket_edit_part(s3->ep->daemon->registry, s3->bucket, part, text, err);
@@ -136,7 +136,7 @@ static enum s3_error change(struct s3 *s3, enum bucket_part part, const char *te
 static enum s3_error change_json(struct s3 *s3, enum bucket_part part, json_t *value)
 {
 	char *text = json_dumps(value, JSON_COMPACT);
-	enum s3_error error = text ? change(s3, part, text, S3_MALFORMED_XML) : S3_SERVICE_UNAVAILABLE;
+	enum s3_error error = text ? s3_config_change(s3, part, text, S3_MALFORMED_XML) : S3_SERVICE_UNAVAILABLE;
 
 	free(text);
 	json_decref(value);
@@ -151,7 +151,7 @@ static enum s3_error put_versioning(struct s3 *s3)
 	if (!error && !*state)
 		error = s3_fault(&s3->fault, S3_ILLEGAL_VERSIONING, NULL);
 	return error ? error
-		     : change(s3, BUCKET_VERSIONING, state,
+		     : s3_config_change(s3, BUCKET_VERSIONING, state,
 			      users_dataset(s3->ep->users, s3->bucket) ? S3_ACCESS_DENIED : S3_ILLEGAL_VERSIONING);
 }
 
@@ -171,7 +171,9 @@ static enum s3_error put_acl(struct s3 *s3)
 		error = s3_fault(&s3->fault, S3_MISSING_SECURITY_HEADER, NULL);
 	if (!error && acl_parse(acl, &canned))
 		error = s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "The canned ACL %s is not implemented here.", acl);
-	return error ? error : change(s3, BUCKET_ACL, acl, S3_INVALID_ARGUMENT);
+	if (!error)
+		error = s3_block_acl(s3, acl);
+	return error ? error : s3_config_change(s3, BUCKET_ACL, acl, S3_INVALID_ARGUMENT);
 }
 
 static enum s3_error put_tagging(struct s3 *s3)
@@ -190,7 +192,7 @@ static enum s3_error put_encryption(struct s3 *s3)
 	if (error)
 		return error;
 	json_decref(value);
-	return change(s3, BUCKET_ENCRYPTION, "AES256", S3_MALFORMED_XML);
+	return s3_config_change(s3, BUCKET_ENCRYPTION, "AES256", S3_MALFORMED_XML);
 }
 
 /* Of a dataset rules may end uploads alone: its files go by the upload service, with their manifests and an audit line. */
@@ -248,7 +250,9 @@ void s3_config_put_run(struct s3 *s3)
 		error = put_encryption(s3);
 		break;
 	case S3_OP_PutBucketPolicy:
-		error = change(s3, BUCKET_POLICY, s3->body.text, S3_MALFORMED_POLICY);
+		error = s3_block_policy(s3, s3->body.text, s3->body.len);
+		if (!error)
+			error = s3_config_change(s3, BUCKET_POLICY, s3->body.text, S3_MALFORMED_POLICY);
 		break;
 	default:
 		error = put_rules(s3);
@@ -267,7 +271,7 @@ void s3_config_delete_run(struct s3 *s3)
 				: op == S3_OP_DeleteBucketPolicy  ? BUCKET_POLICY
 				: op == S3_OP_DeleteBucketTagging ? BUCKET_TAGS
 								  : BUCKET_ENCRYPTION;
-	enum s3_error error = change(s3, part, NULL, S3_INTERNAL);
+	enum s3_error error = s3_config_change(s3, part, NULL, S3_INTERNAL);
 
 	if (error)
 		s3_reply_error(s3, error);

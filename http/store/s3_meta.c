@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "http/store/s3.h"
+#include "http/store/s3_ops.h"
 
 #define TYPE_DEFAULT "binary/octet-stream" /* as Amazon's, when the client said none */
 
@@ -51,6 +51,8 @@ static enum s3_error take_acl(struct s3 *s3, json_t *meta)
 	if (error || !strcmp(acl, "private"))
 		return error;
 	error = may_also(s3, "x-amz-acl", "s3:PutObjectAcl");
+	if (!error)
+		error = s3_block_acl(s3, acl);
 	if (!error)
 		json_object_set_new(meta, S3_META_ACL, json_string(acl));
 	return error;

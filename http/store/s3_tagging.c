@@ -160,6 +160,8 @@ void s3_acl_put_run(struct s3 *s3)
 		error = s3_acl_parse(&acl, header, &s3->fault);
 	else
 		error = s3_in_acl(&acl, s3->body.text ? s3->body.text : "", s3->body.len, &s3->fault);
+	if (!error)
+		error = s3_block_acl(s3, acl);
 	if (!error) {
 		value = strcmp(acl, "private") ? json_string(acl) : NULL;
 		error = change(s3, S3_META_ACL, value);

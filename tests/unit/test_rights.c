@@ -704,6 +704,28 @@ static bool has_limits(const char *name, uint64_t bucket, uint64_t owner)
 	return any == (bucket || owner) && limits.bucket.bytes == bucket && limits.owner.bytes == owner;
 }
 
+/* What is public no longer is, for strangers; a word that is not known blocks all. */
+static void block_public(void)
+{
+	unsigned int block;
+	char text[32], err[256];
+
+	for (unsigned int i = 0; i <= BLOCK_ALL; i++) {
+		assert_int_equal(bucket_block_parse(bucket_block_text(i, text), &block), 0);
+		assert_int_equal(block, i);
+	}
+	assert_int_equal(bucket_block_parse("restrict acls", &block), -EINVAL);
+	assert_int_equal(block, BLOCK_ALL);
+	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_BLOCK, "some", err), -EINVAL);
+	assert_true(asks("", "s3:GetObject", "cellar", "k"));
+	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_BLOCK, "acls ignore policy", err), 0);
+	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_BLOCK, "restrict", err), 0);
+	eventually(!users_bucket_public(users, "cellar"));
+	assert_false(asks("", "s3:GetObject", "cellar", "k"));
+	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_BLOCK, NULL, err), 0);
+	eventually(users_bucket_public(users, "cellar"));
+}
+
 static void test_bucket(void **state)
 {
 	const struct bucket_quota quota = { 1000, 5 };
@@ -771,6 +793,7 @@ static void test_bucket(void **state)
 	assert_int_equal(bucket_edit_owner(here.reg, "cellar", "otto"), 0);
 	assert_int_equal(bucket_edit_public(here.reg, "cellar", true), 0);
 	eventually(users_bucket_public(users, "cellar"));
+	block_public();
 	assert_int_equal(bucket_edit_remove(here.reg, "cellar", 0), 0);
 }
 
