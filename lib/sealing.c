@@ -115,7 +115,8 @@ int sealing_key_parse(const char *kid, json_t *value, struct token_key *key, int
 	return rc;
 }
 
-int sealing_key_make(struct registry *reg, const char *prefix)
+/* 0, also when there is one of that name. */
+static int put_key(struct registry *reg, const char *prefix, const char *kid, int64_t created)
 {
 	uint8_t secret[TOKEN_KEY_BYTES];
 	char text[64], path[64];
@@ -125,10 +126,10 @@ int sealing_key_make(struct registry *reg, const char *prefix)
 	char *dump;
 	int rc;
 
-	snprintf(path, sizeof(path), "%s" FIRST_KID, prefix);
+	snprintf(path, sizeof(path), "%s%s", prefix, kid);
 	random_bytes(secret, sizeof(secret));
 	base64url_encode(secret, sizeof(secret), text);
-	value = json_pack("{s:s, s:s, s:I}", "kid", FIRST_KID, "secret", text, "created", (json_int_t)time(NULL));
+	value = json_pack("{s:s, s:s, s:I}", "kid", kid, "secret", text, "created", (json_int_t)created);
 	dump = json_dumps(value, JSON_COMPACT);
 	json_decref(value);
 	change.value = dump;
@@ -141,32 +142,91 @@ int sealing_key_make(struct registry *reg, const char *prefix)
 	return rc == -EAGAIN ? 0 : rc;
 }
 
-/* -ENOENT: there is none that can be read. */
-static int newest(struct registry *reg, struct token_key *out)
+int sealing_key_make(struct registry *reg, const char *prefix)
 {
-	struct token_key key;
-	struct reg_kv *kvs = NULL;
-	int64_t created, last = INT64_MIN;
-	size_t n = 0;
-	int rc = registry_list(reg, REG_SEALING, &kvs, &n, NULL);
+	return put_key(reg, prefix, FIRST_KID, time(NULL));
+}
 
-	if (rc)
-		return rc;
-	rc = -ENOENT;
-	for (size_t i = 0; i < n; i++) {
+struct dated {
+	struct token_key key;
+	int64_t created;
+};
+
+/* Newest first, as users.c has them. */
+static int by_age(const void *a, const void *b)
+{
+	const struct dated *x = a, *y = b;
+
+	if (x->created != y->created)
+		return x->created < y->created ? 1 : -1;
+	return strcmp(y->key.kid, x->key.kid);
+}
+
+/* At most SEALING_KEYS_MAX, the newest; *newest: when it was made. */
+static int read_keys(struct registry *reg, struct token_key *out, size_t *n, int64_t *newest)
+{
+	struct reg_kv *kvs = NULL;
+	size_t nkvs = 0;
+	int rc = registry_list(reg, REG_SEALING, &kvs, &nkvs, NULL);
+	struct dated *all = calloc(nkvs + 1, sizeof(*all));
+
+	*n = 0;
+	for (size_t i = 0; all && !rc && i < nkvs; i++) {
 		json_t *value = json_loadb(kvs[i].value, kvs[i].value_len, 0, NULL);
 
 		OPENSSL_cleanse(kvs[i].value, kvs[i].value_len);
-		if (!sealing_key_parse(kvs[i].key + strlen(REG_SEALING), value, &key, &created) &&
-		    (rc || created >= last)) {
-			*out = key;
-			last = created;
-			rc = 0;
-		}
+		*n += !sealing_key_parse(kvs[i].key + strlen(REG_SEALING), value, &all[*n].key, &all[*n].created);
 		json_decref(value);
 	}
-	reg_kv_list_free(kvs, n);
-	OPENSSL_cleanse(&key, sizeof(key));
+	if (all && !rc) {
+		qsort(all, *n, sizeof(*all), by_age);
+		*newest = all[0].created;
+		*n = *n < SEALING_KEYS_MAX ? *n : SEALING_KEYS_MAX;
+		for (size_t i = 0; i < *n; i++)
+			out[i] = all[i].key;
+		OPENSSL_cleanse(all, (nkvs + 1) * sizeof(*all));
+	}
+	rc = !all ? -ENOMEM : rc ? rc : *n ? 0 : -ENOENT; /* none that can be read */
+	free(all);
+	reg_kv_list_free(kvs, nkvs);
+	return rc;
+}
+
+int sealing_keys_get(struct registry *reg, struct token_key out[SEALING_KEYS_MAX], size_t *n)
+{
+	int64_t newest;
+
+	return read_keys(reg, out, n, &newest);
+}
+
+int sealing_key_add(struct registry *reg)
+{
+	int64_t created = time(NULL) + SEALING_AHEAD_S, newest = 0;
+	struct token_key keys[SEALING_KEYS_MAX];
+	uint8_t random[8];
+	char kid[17];
+	size_t n;
+	int rc = read_keys(reg, keys, &n, &newest);
+
+	OPENSSL_cleanse(keys, sizeof(keys));
+	if (rc == -ENOENT)
+		return sealing_key_make(reg, REG_SEALING);
+	if (rc || n == SEALING_KEYS_MAX)
+		return rc ? rc : -EDQUOT;
+	random_bytes(random, sizeof(random));
+	hex_encode(random, sizeof(random), kid);
+	return put_key(reg, REG_SEALING, kid, created > newest ? created : newest + 1);
+}
+
+static int newest(struct registry *reg, struct token_key *out)
+{
+	struct token_key keys[SEALING_KEYS_MAX];
+	size_t n = 0;
+	int rc = sealing_keys_get(reg, keys, &n);
+
+	if (!rc)
+		*out = keys[0];
+	OPENSSL_cleanse(keys, sizeof(keys));
 	return rc;
 }
 

@@ -21,6 +21,13 @@ long sealing_open(const struct token_key *keys, size_t nkeys, const char *about,
 /* The newest key of the registry, made when there is none, for who has no table of users. It blocks; 0 or the registry's
  * error. */
 int sealing_key_get(struct registry *reg, struct token_key *out);
+/* All of them, newest first. As sealing_key_get(), but none is made: -ENOENT. */
+#define SEALING_KEYS_MAX 32
+int sealing_keys_get(struct registry *reg, struct token_key out[SEALING_KEYS_MAX], size_t *n);
+/* One more, the newest from now on. Daemons seal with it SEALING_AHEAD_S later, when all have heard of it. -EDQUOT: there are
+ * SEALING_KEYS_MAX. */
+#define SEALING_AHEAD_S 10
+int sealing_key_add(struct registry *reg);
 /* Makes the first key under `prefix` (signing/ or sealing/) when there is none: 0 also when somebody else was first. */
 int sealing_key_make(struct registry *reg, const char *prefix);
 /* One record of either: 0, or -EINVAL. The record's secret is wiped. */

@@ -223,11 +223,11 @@ int user_remove(struct registry *reg, const char *name)
 	return rc;
 }
 
-json_t *user_list(struct registry *reg)
+json_t *user_list_sealed(struct registry *reg)
 {
 	struct reg_kv *kvs = NULL;
-	json_t *list = json_array(), *key;
-	size_t n = 0, k;
+	json_t *list = json_array();
+	size_t n = 0;
 
 	if (registry_list(reg, REG_USERS, &kvs, &n, NULL)) {
 		json_decref(list);
@@ -236,15 +236,23 @@ json_t *user_list(struct registry *reg)
 	for (size_t i = 0; i < n; i++) {
 		json_t *user = json_loadb(kvs[i].value, kvs[i].value_len, 0, NULL);
 
-		json_array_foreach (json_object_get(user, "keys"), k, key)
-			user_key_public(key);
-		if (!user)
-			continue;
-		json_object_set_new(user, "password",
-				    json_boolean(json_object_get(user, "password") != NULL));
-		json_array_append_new(list, user);
+		if (user)
+			json_array_append_new(list, user);
 	}
 	reg_kv_list_free(kvs, n);
+	return list;
+}
+
+json_t *user_list(struct registry *reg)
+{
+	json_t *list = user_list_sealed(reg), *user, *key;
+	size_t i, k;
+
+	json_array_foreach (list, i, user) {
+		json_array_foreach (json_object_get(user, "keys"), k, key)
+			user_key_public(key);
+		json_object_set_new(user, "password", json_boolean(json_object_get(user, "password") != NULL));
+	}
 	return list;
 }
 

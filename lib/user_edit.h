@@ -67,6 +67,18 @@ int user_key_rotate(struct registry *reg, const char *name, const char *id, int6
 /* Nobody signs with it any more, and tokens that were made with it end. -ENOKEY as above. */
 int user_key_revoke(struct registry *reg, const char *name, const char *id);
 int user_key_set_disabled(struct registry *reg, const char *name, const char *id, bool disabled);
+/* A new sealing key (sealing.h) for the installation, and the secrets of all access keys under it, each user by compare-and-swap;
+ * nobody need stop. When somebody was interrupted at that, it goes on with the key that is there. The older keys stay: the keys of
+ * encrypted objects name them. */
+struct user_reseal {
+	char kid[17];		  /* of the newest */
+	bool made;		  /* now */
+	unsigned int done, users; /* secrets sealed anew, of so many users */
+	unsigned int lost;	  /* secrets that no key opens: those access keys cannot sign */
+	unsigned int older;	  /* keys beside the newest */
+};
+/* -EDQUOT: SEALING_KEYS_MAX; else the registry's error, and what was done stays done. */
+int users_reseal(struct registry *reg, struct user_reseal *out);
 /* [{user, id, created, expires, disabled, scopes, note, s3: bool}] of one user, or of all (NULL); a new reference, NULL on
  * failure. s3: can it sign requests? */
 json_t *user_keys(struct registry *reg, const char *name);

@@ -10,6 +10,7 @@
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/hash.h"
 #include "lib/sealing.h"
@@ -58,7 +59,8 @@ static int unseal_and_derive(const struct users *u, const json_t *key, const cha
 		derive(secret, date, region, out);
 	}
 	OPENSSL_cleanse(secret, sizeof(secret));
-	return n >= 0 ? 0 : n == -ENOKEY && !u->sealing.synced ? -EAGAIN : -ENOKEY;
+	/* A key that was made a moment ago may come after the secrets that are sealed by it. */
+	return n >= 0 ? 0 : n == -ENOKEY ? -EAGAIN : -ENOKEY;
 }
 
 static struct s3_cached *place_of(struct users *u, const char *id, const char *date, const char *region)
@@ -163,10 +165,15 @@ int users_s3_key(struct users *u, const char *id, const char *date, const char *
 
 int users_seal(struct users *u, const char *about, const void *data, size_t len, char *out, size_t size)
 {
+	const struct keyring *ring = &u->sealing;
+	size_t at = 0;
 	int rc;
 
 	pthread_rwlock_rdlock(&u->lock);
-	rc = u->sealing.n ? sealing_seal(&u->sealing.keys[0], about, data, len, out, size) : -ENOKEY;
+	/* A new one is used when everybody has heard of it (SEALING_AHEAD_S); a first one at once. */
+	while (at + 1 < ring->n && ring->created[at] > time(NULL))
+		at++;
+	rc = ring->n ? sealing_seal(&ring->keys[at], about, data, len, out, size) : -ENOKEY;
 	pthread_rwlock_unlock(&u->lock);
 	return rc;
 }

@@ -273,7 +273,7 @@ int cmd_user(const struct cmd *cmd, int argc, char **argv)
 	if (!words_right(n, words, &flags))
 		return cmd_usage(cmd,
 				 "wants one action and one name (groups: a name and groups, or "
-				 "--none; key: add, list, rotate, revoke, disable or enable)");
+				 "--none; key: add, list, reseal, rotate, revoke, disable or enable)");
 	conf = cmd_conf(&opt);
 	if (!conf)
 		return CMD_USAGE;

@@ -171,6 +171,28 @@ static int list(struct registry *reg, const char *name, bool as_json)
 	return CMD_OK;
 }
 
+static int reseal(struct registry *reg, bool as_json)
+{
+	struct user_reseal r;
+	int rc = users_reseal(reg, &r);
+
+	if (rc == -EDQUOT)
+		return cmd_fail("there are as many sealing keys as there may be");
+	if (rc)
+		return cmd_fail("cannot seal the access keys anew: %s; %u were, and the same command goes on",
+				*registry_error() ? registry_error() : strerror(-rc), r.done);
+	if (as_json)
+		return cmd_print_json(json_pack("{s:s, s:b, s:i, s:i, s:i, s:i}", "kid", r.kid, "made", r.made, "resealed", (int)r.done,
+						"users", (int)r.users, "lost", (int)r.lost, "older", (int)r.older));
+	printf("%s %s: it seals the secrets of %u access keys of %u users now\n", r.made ? "made the sealing key" : "went on with the sealing key",
+	       r.kid, r.done, r.users);
+	if (r.lost)
+		printf("%u access keys cannot sign: no sealing key opens their secrets\n", r.lost);
+	if (r.older)
+		printf("%u older stay: encrypted objects name the key that theirs is sealed by; keep all with the registry's backup\n", r.older);
+	return CMD_OK;
+}
+
 int user_key_run(const struct cmd *cmd, struct registry *reg, int n, char **words, const struct user_flags *flags)
 {
 	const char *what = words[0], *name = n > 1 ? words[1] : NULL;
@@ -178,10 +200,12 @@ int user_key_run(const struct cmd *cmd, struct registry *reg, int n, char **word
 
 	if (!strcmp(what, "list") && n <= 2)
 		return list(reg, name, flags->json);
+	if (!strcmp(what, "reseal") && n == 1)
+		return reseal(reg, flags->json);
 	if (n == 1 || (!strcmp(what, "add") && n == 2)) /* `weir user key NAME` as it always was */
 		return add(cmd, reg, n == 1 ? what : name, flags);
 	if (n != 3 || (strcmp(what, "rotate") && strcmp(what, "revoke") && strcmp(what, "disable") && strcmp(what, "enable")))
-		return cmd_usage(cmd, "wants user key add NAME, list [NAME], or rotate|revoke|disable|enable NAME KEY");
+		return cmd_usage(cmd, "wants user key add NAME, list [NAME], reseal, or rotate|revoke|disable|enable NAME KEY");
 	if (!strcmp(what, "rotate"))
 		return rotate(cmd, reg, name, words[2], flags);
 	rc = strcmp(what, "revoke") ? user_key_set_disabled(reg, name, words[2], what[0] == 'd')

@@ -91,7 +91,7 @@ _weir() {
 		esac ;;
 	user)
 		case ${COMP_WORDS[2]} in
-		key) words="add list rotate revoke disable enable --rights --bucket --prefix --scope --expires --keep --note --profile" ;;
+		key) words="add list rotate revoke disable enable reseal --rights --bucket --prefix --scope --expires --keep --note --profile" ;;
 		add) words="--rights --bucket --prefix" ;;
 		quota) words="--objects none" ;;
 		password) words="--stdin --none" ;;

@@ -244,10 +244,12 @@ static const struct cmd commands[] = {
 	  "                    a section of ~/.aws/credentials\n"
 	  "  key list [NAME]   what there is\n"
 	  "  key rotate NAME KEY   a new one like it; the old one is good for --keep T (1d; 0)\n"
-	  "  key revoke|disable|enable NAME KEY\n" JSON_HELP
+	  "  key revoke|disable|enable NAME KEY\n"
+	  "  key reseal        a new sealing key for the installation, and all secrets under it\n" JSON_HELP
 	  "\nadd and key print a new key once: its id and secret are user and password for HTTP,\n"
 	  "access key and secret for S3\n"
-	  "example: weir user key add ada --scope rl:data/2026/ --expires 90d\n",
+	  "example: weir user key add ada --scope rl:data/2026/ --expires 90d\n"
+	  "         weir user key reseal\n",
 	  cmd_user },
 	{ "token", "NAME", "Sign a token for a user; it is printed on standard output",
 	  CONFIG_HELP "  --rights LETTERS  at most so much (all that the user has)\n  --bucket B   "

@@ -133,6 +133,16 @@ with Copies(endpoints=2) as lab:
             said = lab.curl(None, f"{place}/first/x", *words)
             check(said.startswith(str(status)) and f"<Code>{name}</Code>" in said and "<RequestId>" in said, f"{name} comes as XML", said)
 
+    # ---- another sealing key: nobody stops, and what was encrypted before opens
+    s3.put_object(Bucket="first", Key="sealed", Body=body, ServerSideEncryption="AES256")
+    told = [json.loads(lab.weir("user", "key", "reseal", "--json")) for _ in range(2)]
+    check([(t["made"], t["resealed"] >= 2, t["older"]) for t in told] == [(True, True, 1), (True, True, 2)], "the sealing key is changed, twice", told)
+    for place in lab.url, lab.direct:
+        one = lab.client("ann", url=place)
+        until(lambda: code(one.head_object, Bucket="first", Key="sealed") == "ok", 5)
+        check(one.get_object(Bucket="first", Key="sealed")["Body"].read() == body, "access keys sign, and encrypted objects open as before")
+    check(code(s3.put_object, Bucket="first", Key="sealed2", Body=b"x", ServerSideEncryption="AES256") == "ok", "new ones are encrypted")
+
     # ---- parts
     up = s3.create_multipart_upload(Bucket="first", Key="parts", ContentType="a/b")["UploadId"]
     pieces = [data(PART, 1), data(PART, 2), data(70000, 3)]

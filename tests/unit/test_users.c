@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "lib/hash.h"
+#include "lib/sealing.h"
 #include "lib/token.h"
 #include "lib/user_edit.h"
 
@@ -435,6 +436,65 @@ static void test_scopes(void **state)
 	eventually(!may(all.id, RIGHT_READ, "any", "thing"));
 }
 
+/* The id of the sealing key that the user's n-th key names. */
+static const char *sealed_by(const char *name, size_t n)
+{
+	static char kid[32];
+	struct reg_kv kv;
+	char path[80];
+	json_t *user;
+
+	snprintf(path, sizeof(path), REG_USERS "%s", name);
+	assert_int_equal(registry_get(here.reg, path, &kv), 0);
+	user = json_loadb(kv.value, kv.value_len, 0, NULL);
+	snprintf(kid, sizeof(kid), "%s", json_string_value(json_object_get(json_array_get(json_object_get(user, "keys"), n), "secret_sealed")));
+	kid[strcspn(kid, ".")] = '\0';
+	json_decref(user);
+	reg_kv_free(&kv);
+	return kid;
+}
+
+/* A new sealing key: nobody's access key is another, and what was sealed before opens. */
+static void test_reseal(void **state)
+{
+	char before[SEALED_TEXT_MAX(32)], after[SEALED_TEXT_MAX(32)], out[64], first[17];
+	struct user_key ann, ben;
+	struct user_reseal r;
+	struct users_s3 got;
+
+	(void)state;
+	assert_int_equal(add("ann", "*", "", "r", &ann), 0);
+	assert_int_equal(add("ben", "*", "", "r", &ben), 0);
+	eventually(!s3(ann.id, time(NULL), &got) && !s3(ben.id, time(NULL), &got));
+	eventually(!users_seal(users, "sse x", "0123456789abcdef0123456789abcdef", 32, before, sizeof(before)));
+	assert_int_equal(users_reseal(here.reg, &r), 0);
+	assert_true(r.made && r.done >= 2 && r.older == 1 && !r.lost);
+	assert_string_equal(sealed_by("ann", 0), r.kid);
+	assert_string_equal(sealed_by("ben", 0), r.kid);
+	assert_string_not_equal(r.kid, "first");
+	strcpy(first, r.kid);
+	eventually(!s3(ann.id, time(NULL), &got) && !s3(ben.id, time(NULL), &got));
+	assert_int_equal(users_unseal(users, "sse x", before, out, sizeof(out)), 32);
+	/* until all have heard of it objects' keys are sealed by the old one */
+	assert_int_equal(users_seal(users, "sse x", out, 32, after, sizeof(after)), 0);
+	assert_true(!strncmp(after, "first.", 6));
+	/* interrupted: the new key was made, nothing was sealed by it; the next goes on with it */
+	assert_int_equal(sealing_key_add(here.reg), 0);
+	assert_int_equal(users_reseal(here.reg, &r), 0);
+	assert_true(!r.made && r.done >= 2 && r.older == 2);
+	assert_string_not_equal(r.kid, first);
+	assert_string_equal(sealed_by("ben", 0), r.kid);
+	strcpy(first, r.kid);
+	assert_int_equal(user_key_add(here.reg, "ben", NULL, &ben), 0);
+	assert_string_equal(sealed_by("ben", 1), r.kid);
+	assert_int_equal(users_reseal(here.reg, &r), 0); /* it had ended: another one */
+	assert_true(r.made && r.older == 3);
+	assert_string_not_equal(r.kid, first);
+	eventually(!s3(ann.id, time(NULL), &got) && !s3(ben.id, time(NULL), &got));
+	assert_int_equal(user_remove(here.reg, "ann"), 0);
+	assert_int_equal(user_remove(here.reg, "ben"), 0);
+}
+
 static void test_sealing(void **state)
 {
 	char text[SEALED_TEXT_MAX(32)], out[64];
@@ -463,6 +523,7 @@ int main(void)
 		cmocka_unit_test(test_public),	       cmocka_unit_test(test_rotation),
 		cmocka_unit_test(test_s3_key),	       cmocka_unit_test(test_s3_moved),
 		cmocka_unit_test(test_scopes),	       cmocka_unit_test(test_sealing),
+		cmocka_unit_test(test_reseal),
 		cmocka_unit_test(test_names_and_list),
 	};
 
