@@ -183,6 +183,17 @@ static enum http_next headers(struct http_req *req, void *arg)
 	return http_reply(req, 200, NULL, "", 0);
 }
 
+static enum http_next cached_body(struct http_req *req, void *arg)
+{
+	char long_value[1500];
+
+	memset(long_value, 'v', sizeof(long_value) - 1);
+	long_value[sizeof(long_value) - 1] = '\0';
+	http_add_header(req, "ETag", "\"own\"");
+	http_add_header(req, "X-Long", long_value);
+	return http_reply_cached_body(req, 203, "text/own", ((struct fixture *)arg)->cached);
+}
+
 static enum http_next cached(struct http_req *req, void *arg)
 {
 	return http_reply_cached(req, ((struct fixture *)arg)->cached);
@@ -279,6 +290,7 @@ static const struct http_route routes[] = {
 	{ .methods = M(GET), .path = "/file", .begin = from_file },
 	{ .methods = M(GET), .path = "/headers", .begin = headers },
 	{ .methods = M(GET), .path = "/cached", .begin = cached },
+	{ .methods = M(GET), .path = "/cached-body", .begin = cached_body },
 	{ .methods = M(GET), .path = "by-name", .begin = chosen },
 	{ .methods = M(GET), .path = "/events", .begin = events },
 	{ .methods = M(GET), .path = "/replay", .begin = replay },

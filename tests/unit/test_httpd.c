@@ -271,6 +271,9 @@ static void headers_and_late(void **state)
 	(void)state;
 	assert_string_equal(answer.etag, "\"x\"");
 	httpc_answer_free(&answer);
+	answer = ask(CALL(0), "/cached-body", 0);
+	assert_string_equal(answer.etag, "\"own\"");
+	httpc_answer_free(&answer);
 	for (int i = 0; i < 20; i++)
 		expect(CALL(0), "/late", 200, "late");
 }
@@ -278,8 +281,10 @@ static void headers_and_late(void **state)
 static void *ask_cached(void *arg)
 {
 	(void)arg;
-	for (int i = 0; i < 100; i++)
+	for (int i = 0; i < 100; i++) {
 		expect(CALL(0), "/cached", 200, "kept");
+		expect(CALL(0), "/cached-body", 203, "kept");
+	}
 	return NULL;
 }
 

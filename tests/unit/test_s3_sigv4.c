@@ -88,6 +88,22 @@ static void expect(const char *method, const char *target, const char *const *he
 		fail_msg("%s %s: %s instead of %s", method, target, s3_error_code(got), s3_error_code(want));
 }
 
+/* The three parts of Authorization come in any order. */
+static void parts_in_any_order(void **state)
+{
+	(void)state;
+	expect("GET", "/test.txt",
+	       H(HOST, "Range", "bytes=0-9", "x-amz-content-sha256", EMPTY, DATE, "Authorization",
+		 "AWS4-HMAC-SHA256 Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41, "
+		 "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date, Credential=" ID "/20130524/us-east-1/s3/aws4_request"),
+	       S3_OK);
+	expect("GET", "/test.txt",
+	       H(HOST, "Range", "bytes=0-9", "x-amz-content-sha256", EMPTY, DATE, "Authorization",
+		 "AWS4-HMAC-SHA256 Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb4G, "
+		 "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date, Credential=" ID "/20130524/us-east-1/s3/aws4_request"),
+	       S3_AUTH_HEADER_MALFORMED);
+}
+
 /* "Signature Calculations for the Authorization Header: Transferring Payload in a Single Chunk", and the seeds of
  * "… in Multiple Chunks" and "… Including Trailing Headers". */
 static void examples_of_the_s3_reference(void **state)
@@ -542,6 +558,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(examples_of_the_s3_reference),
+		cmocka_unit_test(parts_in_any_order),
 		cmocka_unit_test(presigned_example),
 		cmocka_unit_test(signed_by_botocore),
 		cmocka_unit_test(general_suite),
