@@ -71,7 +71,7 @@ store_src    += http/store/s3_expiry.c http/store/s3_list.c http/store/s3_meta.c
 store_src    += http/store/s3_tagging.c http/store/sealed.c
 store_src    += http/store/parts.c http/store/s3_config.c http/store/s3_default.c http/store/s3_multipart.c http/store/s3_part.c
 store_src    += http/store/names.c http/store/names_apply.c http/store/names_bucket.c http/store/names_call.c
-store_src    += http/store/names_copy.c http/store/names_db.c http/store/names_hash.c http/store/names_http.c http/store/names_index.c http/store/names_nodes.c
+store_src    += http/store/names_copy.c http/store/names_db.c http/store/names_hash.c http/store/names_http.c http/store/names_index.c http/store/names_nodes.c http/store/names_number.c
 store_src    += http/store/lifecycle.c http/store/names_ask.c http/store/names_backup.c http/store/names_op.c http/store/names_outbox.c http/store/names_plan.c http/store/names_read.c http/store/names_record.c
 store_src    += http/store/names_replica.c http/store/names_row.c http/store/names_scan.c http/store/names_upgrade.c http/store/names_second.c http/store/names_wire.c
 

@@ -30,6 +30,7 @@
 #define REG_USERS     REG_ROOT "users/"	    /* NAME */
 #define REG_BUCKETS   REG_ROOT "buckets/"   /* NAME */
 #define REG_NAMES     REG_ROOT "names/"	    /* BUCKET */
+#define REG_NUMBERS   REG_ROOT "numbers/"   /* NNN: an endpoint's, for good */
 #define REG_SIGNING   REG_ROOT "signing/"   /* KID */
 #define REG_SEALING   REG_ROOT "sealing/"   /* KID: seals secrets and objects' keys */
 #define REG_GROUPS    REG_ROOT "groups/"    /* NAME */

@@ -325,6 +325,7 @@ int names_open(struct names **out, const struct names_options *o)
 	n->node = strdup(o->node);
 	n->site = strdup(o->site);
 	n->domain = strdup(o->domain);
+	n->number = -1;
 	n->registry = o->registry;
 	n->httpc = o->httpc;
 	n->forget = o->forget;

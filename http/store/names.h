@@ -19,7 +19,7 @@
  *
  * Versions are 32 lower-case hex digits, made by the writer and never used twice. An upload's id
  * ends with eight zeros and is a *group*: its parts' versions have the same first 24 digits, then
- * the part's number (4 hex digits) and the attempt (4): names_part_version(). Whoever is told to
+ * the part's number (4 hex digits), the endpoint's (2) and its attempt (2): names_part_attempt(). Whoever is told to
  * forget a group removes all versions with those 24 digits.
  *
  * All calls are thread-safe and block (worker threads only), for at most NAMES_TIMEOUT_MS and a
@@ -240,9 +240,15 @@ int names_versions(struct names *names, const char *bucket, const struct names_s
 
 /* ---- uploads in parts ---- */
 
-/* A part's version: number 1 to NAMES_PARTS_MAX; attempt: any, another one for each try (random).
- * 0 or -EINVAL. */
+/* A part's version: number 1 to NAMES_PARTS_MAX; attempt: any, another one for each try. 0 or
+ * -EINVAL. */
 int names_part_version(const char *id, unsigned int number, uint16_t attempt, char out[33]);
+/* The version of this endpoint's own try: no other endpoint is ever told the same one, so bytes may
+ * be written under it before anybody was asked. That it was not used before is for the caller to
+ * see: names_version_used(), and what is on the disk. 0, -EINVAL, or -EAGAIN: the number of this
+ * endpoint is not known yet and the registry does not answer. */
+int names_part_attempt(struct names *names, const char *id, unsigned int number, uint8_t attempt,
+		       char out[33]);
 bool names_is_group(const char *version);
 
 /* Has anything had that version, as far as is known (of the bucket's last 65,536 changes at least)? What was replaced or removed may

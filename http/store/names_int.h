@@ -13,6 +13,7 @@
  *   names_replica.c   the other side: answers to a primary, checked against the epoch
  *   names_outbox.c    tasks for other nodes (forget, fetch), and doing one's own
  *   names_nodes.c     who the endpoints are
+ *   names_number.c    which number this one has
  *   names_http.c      the messages' way in
  *   names.c           opening, closing, time, status
  *
@@ -172,6 +173,7 @@ struct names {
 	unsigned int nbuckets;
 	struct node *nodes;
 	unsigned int nnodes;
+	int number; /* this endpoint's in the installation, -1: not known yet */
 	bool members_synced, endpoints_synced;
 
 	struct jobs *writers, *readers;

@@ -13,7 +13,7 @@
 #include "http/store/s3_multipart.h"
 #include "lib/hash.h"
 
-#define TRIES 64
+#define TRIES 256 /* that can be told apart */
 
 struct part {
 	unsigned int number;
@@ -62,17 +62,20 @@ static void part_free(void *own)
 	free(own);
 }
 
-/* A version for this try, claimed. Only 16 bits tell the tries of a part apart; the same one twice would put these bytes in
- * the place of those that were acknowledged, or have them forgotten with them. */
+/* A version for this try, claimed. Other endpoints have others; of this one's only 8 bits tell the tries of a part apart, and the
+ * same one twice would put these bytes in the place of those that were acknowledged, or have them forgotten with them. */
 static enum s3_error part_version(struct s3 *s3, const char *id, struct part *part)
 {
 	char version[VERSION_STRLEN];
-	uint16_t attempt;
+	uint8_t attempt;
 	int rc;
 
-	for (int i = 0; i < TRIES; i++) {
-		random_bytes(&attempt, sizeof(attempt));
-		if (names_part_version(id, part->number, attempt, version) || version_parse(&part->version, version))
+	random_bytes(&attempt, sizeof(attempt));
+	for (int i = 0; i < TRIES; i++, attempt++) {
+		rc = names_part_attempt(s3->ep->names, id, part->number, attempt, version);
+		if (rc == -EAGAIN)
+			return s3_names_error(s3, rc, S3_NO_SUCH_UPLOAD);
+		if (rc || version_parse(&part->version, version))
 			return s3_fault(&s3->fault, S3_NO_SUCH_UPLOAD, NULL);
 		if (!claim(part))
 			continue;

@@ -5,6 +5,8 @@
  * parts, closing of buckets. Each promise is tested at a lone node, at the primary of two, and at
  * the node that has to ask the primary.
  */
+#include <search.h>
+
 #include "http/store/buckets.h"
 #include "tests/unit/names_cluster.h"
 
@@ -20,6 +22,7 @@ struct engine {
 	__typeof__(names_versions) *versions;
 	__typeof__(names_upload_create) *create;
 	__typeof__(names_upload_get) *upload;
+	__typeof__(names_part_attempt) *attempt;
 	__typeof__(names_part_put) *part;
 	__typeof__(names_parts) *parts;
 	__typeof__(names_uploads) *uploads;
@@ -36,7 +39,7 @@ static const struct engine ordered_names = {
 	names_put_with,	       names_delete_with,   names_set_meta,
 	names_get_version,     names_find,	    names_version_used,
 	names_list_with,       names_versions,	    names_upload_create,
-	names_upload_get,      names_part_put,	    names_parts,
+	names_upload_get,      names_part_attempt,  names_part_put,	names_parts,
 	names_uploads,	       names_upload_complete, names_upload_abort,
 	names_bucket_open,     names_bucket_open_if, names_bucket_close,
 	names_usage,	       names_each,
@@ -749,6 +752,36 @@ static void versions_used(void **state)
 	assert_int_equal(e->find(n, bucket, first, &(struct name_entry){ .size = 0 }), -ENOENT);
 }
 
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+/* No two tries of a part have one version, wherever they are made. */
+static void tries_are_told_apart(void **state)
+{
+	static char all[2 * 256][33];
+	char id[33], again[33];
+	unsigned int count = 0;
+
+	(void)state;
+	upload_new("big", id);
+	for (unsigned int at = 0; at < nnodes; at++)
+		for (unsigned int i = 0; i < 256; i++) {
+			assert_int_equal(e->attempt(nodes[at].names, id, 7, (uint8_t)i, all[count]), 0);
+			assert_memory_equal(all[count], id, 24);
+			assert_memory_equal(all[count++] + 24, "0007", 4);
+		}
+	assert_int_equal(e->attempt(n, id, 7, 9, again), 0);
+	assert_non_null(lfind(again, all, &(size_t){ count }, sizeof(all[0]), by_text));
+	qsort(all, count, sizeof(all[0]), by_text);
+	for (unsigned int i = 1; i < count; i++)
+		assert_string_not_equal(all[i - 1], all[i]);
+	assert_int_equal(e->attempt(n, id, 0, 1, again), -EINVAL);
+	assert_int_equal(e->attempt(n, id, NAMES_PARTS_MAX + 1, 1, again), -EINVAL);
+	assert_int_equal(e->attempt(n, all[0], 1, 1, again), -EINVAL);
+}
+
 /* More parts than one batch can drop. */
 static void many_parts_dropped(void **state)
 {
@@ -970,6 +1003,7 @@ static int fresh_asked(void **state)
 		cmocka_unit_test_setup(greatest_entries, setup),                                   \
 		cmocka_unit_test_setup(uploads_become_objects, setup),                             \
 		cmocka_unit_test_setup(versions_used, setup),                                      \
+		cmocka_unit_test_setup(tries_are_told_apart, setup),                               \
 		cmocka_unit_test_setup(uploads_end, setup),                                        \
 		cmocka_unit_test_setup(opened_as_seen, setup)
 
