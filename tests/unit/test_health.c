@@ -284,6 +284,31 @@ static void stops_in_mid_probe(void **state)
 	health_stop(NULL);
 }
 
+/* The agent stood still for longer than the time-out: its backend did answer. */
+static void stalls_are_not_the_backends(void **state)
+{
+	const struct timespec stall = { 0, 11000000 };
+	struct health *h;
+	struct bench b;
+
+	(void)state;
+	h = begin(&b, CONF_CHECK_TCP);
+	health_stop(h);
+	b.spec.interval_us = 1000;
+	b.spec.timeout_us = 10000;
+	assert_int_equal(health_start(&h, b.event, &b.spec, open_socket, &b, on_result, &b), 0);
+	while (b.marked < 20) {
+		int marked = b.marked;
+
+		while (b.marked == marked)
+			assert_true(sd_event_run(b.event, 5000) >= 0);
+		nanosleep(&stall, NULL);
+		run(&b, h, 1);
+		assert_true(b.last.ok);
+	}
+	end(&b, h);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -292,6 +317,7 @@ int main(void)
 		cmocka_unit_test(http_check),
 		cmocka_unit_test(tcp_check),
 		cmocka_unit_test(stops_in_mid_probe),
+		cmocka_unit_test(stalls_are_not_the_backends),
 	};
 
 	return cmocka_run_group_tests_name("health", tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include "user/agent/health.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -269,6 +270,22 @@ static void begin_probe(struct health *h)
 	set_timer(h, h->spec.timeout_us);
 }
 
+/* An agent that did not run for longer than the time-out looks at what has come meanwhile before it says that nothing did. */
+static void look_once_more(struct health *h)
+{
+	struct pollfd p = { h->fd, h->connected ? POLLIN : POLLOUT, 0 };
+	bool connected = h->connected;
+
+	if (poll(&p, 1, 0) > 0)
+		on_io(h->io, h->fd, 0, h);
+	if (h->fd < 0)
+		return;
+	if (connected == h->connected)
+		finish(h, NULL, h->connected ? "no answer in time" : "no connection in time");
+	else
+		set_timer(h, h->spec.timeout_us); /* it is asked only now */
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
 {
 	struct health *h = arg;
@@ -276,7 +293,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
 	(void)source;
 	(void)usec;
 	if (h->fd >= 0)
-		finish(h, NULL, h->connected ? "no answer in time" : "no connection in time");
+		look_once_more(h);
 	else
 		begin_probe(h);
 	return 0;
