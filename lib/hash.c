@@ -163,6 +163,22 @@ uint64_t hash64(const void *data, size_t len, uint64_t seed)
 	return XXH3_64bits_withSeed(data, len, seed);
 }
 
+bool hash_same(const void *a, const void *b, size_t len)
+{
+	const uint8_t *p = a, *q = b;
+	uint64_t differ = 0, x, y;
+	size_t i = 0;
+
+	for (; i + 8 <= len; i += 8) {
+		memcpy(&x, p + i, 8);
+		memcpy(&y, q + i, 8);
+		differ |= x ^ y;
+	}
+	for (; i < len; i++)
+		differ |= (uint64_t)(p[i] ^ q[i]);
+	return !differ;
+}
+
 void random_bytes(void *out, size_t len)
 {
 	uint8_t *p = out;

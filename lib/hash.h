@@ -6,6 +6,7 @@
 #ifndef WEIR_HASH_H
 #define WEIR_HASH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,9 @@ void hmac_sha256(const void *key, size_t key_len, const void *data, size_t len, 
 
 uint32_t crc32c(uint32_t crc, const void *data, size_t len); /* start with 0 */
 uint64_t hash64(const void *data, size_t len, uint64_t seed);
+
+/* As CRYPTO_memcmp(), which goes byte by byte: the time depends on the length alone. */
+bool hash_same(const void *a, const void *b, size_t len);
 
 /* Random bytes from the kernel; never fails (aborts when the kernel has none). */
 void random_bytes(void *out, size_t len);

@@ -201,6 +201,7 @@ struct http_cached *http_cached_new(unsigned int status, const char *type, const
 				    size_t len, const char *const *header_pairs);
 void http_cached_free(struct http_cached *cached);
 struct http_cached *http_cached_hold(struct http_cached *cached); /* one more reference, for http_cached_free() */
+unsigned int http_cached_status(const struct http_cached *cached);
 enum http_next http_reply_cached(struct http_req *req, struct http_cached *cached);
 /* The body alone, as an answer of this request's own: its status, type and headers. */
 enum http_next http_reply_cached_body(struct http_req *req, unsigned int status, const char *type, struct http_cached *cached);

@@ -333,6 +333,11 @@ struct http_cached *http_cached_hold(struct http_cached *cached)
 	return cached;
 }
 
+unsigned int http_cached_status(const struct http_cached *cached)
+{
+	return cached->status;
+}
+
 void http_cached_free(struct http_cached *cached)
 {
 	if (!cached || atomic_fetch_sub(&cached->refs, 1) > 1)

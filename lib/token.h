@@ -81,6 +81,9 @@ void users_close(struct users *users);
 /* Waits, at most so long, until all that the registry has was heard once: a server that listens before refuses whom it does
  * not know yet. False: the registry is silent. */
 bool users_wait(struct users *users, unsigned int ms);
+/* Another number after each change of what is known, and never the same again: what was decided after it was taken is right
+ * while it stays, but for what ends by the clock. */
+uint64_t users_generation(const struct users *users);
 /* Users of the table and people of a provider: is there anybody whom a server would serve? */
 size_t users_count(const struct users *users);
 /* Endpoints alone take tokens that a gateway signed for a change that it had checked (via_gateway); everywhere else they

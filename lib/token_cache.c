@@ -68,26 +68,10 @@ void token_cache_free(struct token_cache *c)
 	free(c);
 }
 
-/* As CRYPTO_memcmp(), which goes byte by byte: the time depends on the length alone. */
-static bool same(const char *a, const char *b, size_t len)
-{
-	uint64_t differ = 0, x, y;
-	size_t i = 0;
-
-	for (; i + 8 <= len; i += 8) {
-		memcpy(&x, a + i, 8);
-		memcpy(&y, b + i, 8);
-		differ |= x ^ y;
-	}
-	for (; i < len; i++)
-		differ |= (uint64_t)(a[i] ^ b[i]);
-	return !differ;
-}
-
 static struct kept *find(struct set *set, const char *token, size_t len)
 {
 	for (size_t i = 0; i < WAYS; i++)
-		if (set->kept[i].token && set->kept[i].len == len && same(set->kept[i].token, token, len))
+		if (set->kept[i].token && set->kept[i].len == len && hash_same(set->kept[i].token, token, len))
 			return &set->kept[i];
 	return NULL;
 }

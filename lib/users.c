@@ -275,6 +275,11 @@ size_t users_count(const struct users *u)
 	return n;
 }
 
+uint64_t users_generation(const struct users *u)
+{
+	return u->generation;
+}
+
 void users_take_via_gateway(struct users *u)
 {
 	pthread_rwlock_wrlock(&u->lock);

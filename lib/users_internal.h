@@ -43,7 +43,7 @@ struct s3_cached {
 
 struct users {
 	pthread_rwlock_t lock;
-	uint64_t generation; /* another one after each change, never used twice in a process */
+	_Atomic uint64_t generation; /* another one after each change, never used twice in a process */
 	struct registry *reg;
 	json_t *known[PREFIXES]; /* rest of the key → value; none for signing and sealing keys */
 	void *buckets;		 /* a tsearch(3) tree of struct bucket, each with one reference */

@@ -13,6 +13,7 @@
 #include "http/store/lifecycle.h"
 #include "http/store/object.h"
 #include "http/store/presence.h"
+#include "http/store/ready.h"
 #include "http/store/repair.h"
 #include "http/store/s3_choose.h"
 #include "lib/log.h"
@@ -230,6 +231,8 @@ static int endpoint_start(struct daemon *d)
 
 	rc = open_store(ep);
 	if (!rc)
+		rc = ready_cache_new(&ep->ready);
+	if (!rc)
 		rc = open_audit(ep);
 	if (!rc)
 		rc = peers_open(&ep->peers, d->registry, d->conf);
@@ -286,6 +289,7 @@ static void endpoint_stop(struct daemon *d)
 	audit_close(ep->audit);
 	peers_close(ep->peers);
 	inbound_free(ep->inbound);
+	ready_cache_free(ep->ready);
 	held_cache_free(ep->held);
 	chunks_close(ep->chunks);
 	httpc_free(ep->httpc);

@@ -24,6 +24,7 @@ struct exported;
 struct lifecycle;
 struct repair;
 struct presence;
+struct ready_cache;
 struct s3_counts;
 
 struct endpoint {
@@ -37,6 +38,7 @@ struct endpoint {
 
 	struct chunks *chunks;
 	struct held_cache *held;
+	struct ready_cache *ready;      /* answers in front of the common way, see hot.h */
 	struct inbound *inbound;
 	struct peers *peers;
 	struct names *names;

@@ -10,7 +10,7 @@
 #include "http/store/hot.h"
 #include "http/store/object.h"
 #include "http/store/parts.h"
-#include "lib/httpd_text.h"
+#include "http/store/ready.h"
 #include "lib/policy.h"
 
 #define PLAIN "/b/"
@@ -50,28 +50,27 @@ static bool allowed(struct endpoint *ep, const char *authorization, const char *
 	return users_may(ep->users, &who, &ask) && !looked && !users_dataset(ep->users, bucket);
 }
 
-static struct http_cached *answer_of(struct endpoint *ep, const struct http_hot_ask *ask, const char *bucket,
-				     const struct name_entry *entry, struct held *held)
+/* Both answers of an open version, made when they were not there. */
+static bool answers_of(struct endpoint *ep, const char *bucket, const struct name_entry *entry, struct held *held,
+		       struct ready_answer *out)
 {
-	struct http_cached *answer;
 	struct told told;
 
 	told_fill(&told, ep, bucket, entry);
 	if (!held_attached(held) && !held_ready(held, 0, entry->size))
-		return NULL;
-	answer = told_small(ep, held, &told); /* makes the 304, too */
-	if (!answer)
-		return NULL;
-	if (http_conditions_eval(NULL, ask->if_none_match, told.etag, true))
-		return told_unchanged(held, &told);
-	atomic_fetch_add(&ep->counts.gets, 1);
-	return answer;
+		return false;
+	out->answer = told_small(ep, held, &told);
+	out->unchanged = told_unchanged(held, &told);
+	strcpy(out->etag, told.etag);
+	return out->answer && out->unchanged;
 }
 
-struct http_cached *hot_answer(const struct http_hot_ask *ask, const struct http_route **route, void *arg)
+/* By rights and name as they are now. */
+static struct http_cached *answer_anew(struct endpoint *ep, const struct http_hot_ask *ask)
 {
+	struct ready_now now = { .second = time(NULL), .users = users_generation(ep->users) };
 	struct http_cached *answer = NULL;
-	struct endpoint *ep = arg;
+	struct ready_answer ready;
 	char bucket[BUCKET_MAX];
 	struct name_entry entry;
 	struct held *held;
@@ -79,15 +78,28 @@ struct http_cached *hot_answer(const struct http_hot_ask *ask, const struct http
 	struct version v;
 
 	if (!split(ask->target, bucket, &key) || s3_request_is(ask->target, ask->authorization, ask->host, ep->s3_domain) ||
-	    !allowed(ep, ask->authorization, bucket, key) || names_get_now(ep->names, bucket, key, &entry) ||
-	    entry.size > TOLD_SMALL_MAX || parts_needed(&entry) || version_parse(&v, entry.version))
+	    !allowed(ep, ask->authorization, bucket, key) || !names_moment(ep->names, bucket, &now.names) ||
+	    names_get_now(ep->names, bucket, key, &entry) || entry.size > TOLD_SMALL_MAX || parts_needed(&entry) ||
+	    version_parse(&v, entry.version))
 		return NULL;
 	held = held_hot(ep->held, &v);
-	if (held)
-		answer = answer_of(ep, ask, bucket, &entry, held);
-	if (answer)
-		http_cached_hold(answer);
+	if (held && answers_of(ep, bucket, &entry, held, &ready)) {
+		ready_keep(ep, ask, &now, &ready);
+		answer = http_cached_hold(ready_pick(&ready, ask->if_none_match));
+	}
 	held_put(held);
+	return answer;
+}
+
+struct http_cached *hot_answer(const struct http_hot_ask *ask, const struct http_route **route, void *arg)
+{
+	struct endpoint *ep = arg;
+	struct http_cached *answer = ready_find(ep, ask);
+
+	if (!answer)
+		answer = answer_anew(ep, ask);
+	if (answer && http_cached_status(answer) == 200)
+		atomic_fetch_add(&ep->counts.gets, 1);
 	*route = object_route_get();
 	return answer;
 }

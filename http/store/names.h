@@ -192,6 +192,14 @@ int names_get_now(struct names *names, const char *bucket, const char *key,
 		  struct name_entry *entry);
 int names_get_version_now(struct names *names, const char *bucket, const char *key,
 			  const char *version, struct name_entry *entry);
+/* A moment, taken before names_get_now(). While it lasts, that would say the same of each key of the bucket again, and be
+ * as certain of it. False: there is nothing to take. */
+struct names_moment {
+	void *bucket;
+	uint64_t commits, epoch;
+};
+bool names_moment(struct names *names, const char *bucket, struct names_moment *moment);
+bool names_moment_lasts(struct names *names, const struct names_moment *moment);
 /* Whatever has the data of that version: an object's version (current or not) or a part. -ENOENT:
  * nothing needs them. For scrubbing and repair. */
 int names_find(struct names *names, const char *bucket, const char *version,

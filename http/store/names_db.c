@@ -134,6 +134,7 @@ static void env_reopen(struct names_db *db, unsigned int seen)
 		if (db->readonly)
 			env_open(db, MDB_RDONLY);
 		db->generation++;
+		db->commits++;
 	}
 	pthread_rwlock_unlock(&db->opened);
 }
@@ -233,6 +234,11 @@ static int reader_take(struct names_db *db, MDB_txn **txn)
 	return db->env ? mdb_txn_begin(db->env, NULL, MDB_RDONLY, txn) : MDB_PANIC;
 }
 
+uint64_t names_db_commits(const struct names_db *db)
+{
+	return db->commits;
+}
+
 /* It holds back no page from now on. */
 static void reader_give(struct names_db *db, MDB_txn *txn)
 {
@@ -302,6 +308,7 @@ static int group_run(struct names_db *db, struct waiter *list)
 		goto out;
 	}
 	rc = names_errno(mdb_txn_commit(t.txn));
+	db->commits++; /* before any writer hears of it */
 	/* LMDB says EIO for a write that was cut short: by a full disk, as a rule. */
 	if (rc == -EIO && names_db_room(db) < (1u << 20))
 		rc = -ENOSPC;

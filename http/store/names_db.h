@@ -77,6 +77,9 @@ typedef int names_txn_fn(struct names_txn *t, void *arg);
 int names_db_write(struct names_db *db, names_txn_fn *fn, void *arg);
 /* A consistent snapshot. */
 int names_db_read(struct names_db *db, names_txn_fn *fn, void *arg);
+/* A number that another one follows when something may have changed, before the writer's names_db_write() returns. Who takes
+ * it, reads, and finds it again later has read what is there now. */
+uint64_t names_db_commits(const struct names_db *db);
 /* Frees the slots of readers that were killed (weir-endpoint backup-names), which keep old pages. */
 void names_db_readers_check(struct names_db *db);
 /* Room that the file system has left, in bytes; UINT64_MAX when it cannot be said. */

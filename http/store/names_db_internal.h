@@ -40,6 +40,7 @@ struct names_db {
 	pthread_rwlock_t opened;
 	unsigned int generation;
 	bool readonly;          /* the disk takes no writes: opened for reading */
+	_Atomic uint64_t commits;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct waiter *first, **tail;

@@ -85,18 +85,18 @@ int read_certain(struct names *n, struct bucket *b)
 /* Is this node the primary (then *epoch), by a term that was verified already? Asks nobody. */
 static bool certain_now(struct names *n, struct bucket *b, uint64_t *epoch)
 {
-	struct bucket_view v;
 	uint64_t term = 0;
-	bool certain;
+	bool certain, alone, recorded;
 
-	bucket_view(n, b, &v);
-	*epoch = v.meta.epoch;
-	if (!v.known || !v.has_meta || v.meta.state != NAMES_STATE_COMPLETE ||
-	    v.meta.epoch != v.record.epoch || strcmp(v.record.primary, n->node) ||
-	    strcmp(v.meta.primary, n->node))
-		return false;
-	if (!v.record.secondary[0] && !v.unsure && (v.mod_revision || !nodes_others(n)))
-		return true;
+	pthread_mutex_lock(&n->lock);
+	*epoch = b->meta.epoch;
+	certain = b->known && b->has_meta && b->meta.state == NAMES_STATE_COMPLETE && b->meta.epoch == b->record.epoch &&
+		  !strcmp(b->record.primary, n->node) && !strcmp(b->meta.primary, n->node);
+	alone = !b->record.secondary[0] && !b->unsure;
+	recorded = b->mod_revision != 0;
+	pthread_mutex_unlock(&n->lock);
+	if (!certain || (alone && (recorded || !nodes_others(n))))
+		return certain;
 	pthread_mutex_lock(&n->lock);
 	certain = n->lease && registry_lease_certain(n->lease, &term) && b->verified_term == term;
 	pthread_mutex_unlock(&n->lock);
@@ -514,6 +514,22 @@ int names_get_version_now(struct names *names, const char *bucket, const char *k
 	if (rc == -ENOENT)
 		names_fail("there is no such object");
 	return !rc || rc == -ENOENT ? rc : -EWOULDBLOCK;
+}
+
+bool names_moment(struct names *names, const char *bucket, struct names_moment *moment)
+{
+	moment->bucket = bucket_look(names, bucket);
+	moment->commits = names_db_commits(names->db);
+	return moment->bucket && certain_now(names, moment->bucket, &moment->epoch);
+}
+
+/* Buckets stay in memory as long as the names do. First the number, then who orders: see read_run(). */
+bool names_moment_lasts(struct names *names, const struct names_moment *moment)
+{
+	uint64_t epoch;
+
+	return names_db_commits(names->db) == moment->commits && certain_now(names, moment->bucket, &epoch) &&
+	       epoch == moment->epoch;
 }
 
 int names_find(struct names *names, const char *bucket, const char *version,

@@ -151,7 +151,7 @@ def is_never_stale():
     for r in readers:
         r.join()
     count = sum(r.count for r in readers)
-    check(n > 50 and not any(r.stale for r in readers) and ready() - before > count / 10,
+    check(n > 10 and not any(r.stale for r in readers) and ready() - before > count / 10,
           f"{n} writes and {count} reads, {ready() - before} of them ready: none is older than what was acknowledged: "
           f"{[r.stale for r in readers]}")
 
