@@ -48,6 +48,23 @@ static void fetching_drop(struct fetching **p)
 	free(f);
 }
 
+/* Gets the data, and asks whether they are needed still: the message may have waited (in a stopped
+ * program, of a primary that was replaced) until all had forgotten the version, and nobody would
+ * say so again. One that comes meanwhile is refused while this runs, and comes again. */
+static int fetch_run(struct names *n, struct fetching *f)
+{
+	struct name_entry *e = malloc(sizeof(*e));
+	int rc = e ? n->fetch(n->arg, f->bucket, &f->entry) : -ENOMEM;
+
+	if (!rc) {
+		rc = names_find(n, f->bucket, f->entry.version, e);
+		if (rc == -ENOENT && n->forget(n->arg, f->entry.version))
+			rc = -EAGAIN;
+	}
+	free(e);
+	return rc;
+}
+
 static void *inbox_run(void *arg)
 {
 	struct names *n = arg;
@@ -65,7 +82,7 @@ static void *inbox_run(void *arg)
 		}
 		f->state = FETCH_RUNS;
 		pthread_mutex_unlock(&n->lock);
-		rc = n->fetch(n->arg, f->bucket, &f->entry);
+		rc = fetch_run(n, f);
 		pthread_mutex_lock(&n->lock);
 		f->state = !rc ? FETCH_DONE : rc == -ENOENT ? FETCH_GONE : FETCH_FAILED;
 	}

@@ -449,6 +449,54 @@ static void everything_is_copied(void **state)
 	}
 }
 
+/* A primary's word to fetch, as it would come from the network. */
+static const char *told_to_fetch(struct cluster *c, unsigned int node, const char *version)
+{
+	static char word[16];
+	struct httpc_call call = { .method = "POST", .body_max = 65536, .timeout_ms = 5000 };
+	struct name_entry e = { .key = "k", .nholders = 1, .holders = { "ep-0" } };
+	struct httpc_answer a = { 0 };
+	char url[64], *text;
+	json_t *o;
+
+	strcpy(e.version, version);
+	o = json_pack("{s:{s:s s:o}}", "fetch", "bucket", "photos", "entry", names_entry_encode(&e));
+	text = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	snprintf(url, sizeof(url), "http://127.0.0.1:%d/i/names/tasks", c->nodes[node].inside.port);
+	call.url = url;
+	call.body = text;
+	call.body_len = strlen(text);
+	assert_int_equal(httpc_do(c->httpc, &call, &a), 0);
+	o = json_loadb(a.body, a.len, 0, NULL);
+	snprintf(word, sizeof(word), "%s", text_of(o, "fetch"));
+	json_decref(o);
+	httpc_answer_free(&a);
+	free(text);
+	return word;
+}
+
+/* A word to fetch that waited until the version was replaced and forgotten brings nothing back,
+ * although another node has not forgotten it yet. */
+static void late_fetch_is_not_kept(void **state)
+{
+	struct cluster *c = &cluster;
+	char old[33], now[33];
+
+	(void)state;
+	new_version(old);
+	new_version(now);
+	assert_int_equal(put(c, 0, "photos", "k", old), 0);
+	assert_int_equal(put(c, 0, "photos", "k", now), 0);
+	wait_until(10, !outbox_of(c, 0)); /* its primary: all have forgotten */
+	data_make(c, 0, old);
+	data_make(c, 0, now);
+	wait_until(10, !strcmp(told_to_fetch(c, 2, now), "done"));
+	wait_until(10, !strcmp(told_to_fetch(c, 2, old), "gone"));
+	assert_false(data_at(c, 2, old));
+	assert_true(data_at(c, 2, now));
+}
+
 /* Who should hold the data and does not is told to get it, and is then a holder. */
 static void ideal_holder_fetches(void **state)
 {
@@ -529,6 +577,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(listing, up3, down),
 		cmocka_unit_test_setup_teardown(one_creates, up3, down),
 		cmocka_unit_test_setup_teardown(ideal_holder_fetches, up3, down),
+		cmocka_unit_test_setup_teardown(late_fetch_is_not_kept, up3, down),
 		cmocka_unit_test_setup_teardown(primary_dies, up3, down),
 		cmocka_unit_test_setup_teardown(stopped_primary_is_not_stale, up3, down),
 		cmocka_unit_test_setup_teardown(stopped_primary_refuses_nothing_stale, up3, down),
