@@ -36,9 +36,11 @@ struct staged {
 	struct sha256 *whole;
 	struct commit_job job;
 	bool committing, committed, discarded;
+	bool large; /* by what was announced */
 };
 
 #define SMALL_FIRST (8u << 10) /* bytes of memory that it begins with; doubled */
+#define FILE_PIECE  (128u << 10) /* … that a file is gathered in: those of several uploads stay in a core's cache */
 
 int staged_new(struct staged **out, struct chunks *c, const struct version *v)
 {
@@ -51,6 +53,11 @@ int staged_new(struct staged **out, struct chunks *c, const struct version *v)
 	s->fd = s->records_fd = -1;
 	*out = s;
 	return 0;
+}
+
+void staged_expect(struct staged *s, uint64_t size)
+{
+	s->large = size > SEGMENT_SMALL;
 }
 
 static void small_free(struct staged *s)
@@ -194,7 +201,9 @@ static int put_bytes(struct staged *s, const void *data, size_t len, uint64_t of
 
 	if (s->discarded)
 		return -EIO;
-	if (s->fd < 0 && !small_grow(s, (size_t)offset + len))
+	if (s->fd < 0 && s->large && !s->small_len)
+		small_grow(s, FILE_PIECE); /* or it is written as it comes */
+	if (s->fd < 0 && (s->large || !small_grow(s, (size_t)offset + len)))
 		rc = become_file(s);
 	if (rc)
 		return rc;

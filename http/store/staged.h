@@ -14,6 +14,8 @@
 struct staged;
 
 int staged_new(struct staged **out, struct chunks *c, const struct version *v);
+/* It will have so many bytes: when a segment takes no such version, it is a file from its first byte on. */
+void staged_expect(struct staged *s, uint64_t size);
 /* Removes what was not committed. Accepts NULL. */
 void staged_free(struct staged *s);
 

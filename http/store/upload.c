@@ -70,6 +70,8 @@ int upload_new(struct upload **out, struct endpoint *ep, const char *bucket, con
 		free(up);
 		return rc;
 	}
+	if (announced != UINT64_MAX)
+		staged_expect(up->staged, announced);
 	pthread_mutex_init(&up->lock, NULL);
 	pthread_cond_init(&up->idle, NULL);
 	*out = up;
