@@ -13,7 +13,8 @@
 #include "lib/log.h"
 
 const char *const bucket_part_names[BUCKET_PARTS] = { "versioning", "acl",	 "policy",  "encryption",
-						      "cors",	    "lifecycle", "tagging", "browse", "block" };
+						      "cors",	    "lifecycle", "tagging", "browse", "block",
+						      "ownership" };
 
 static const char *const block_words[] = { "acls", "ignore", "policy", "restrict" };
 
@@ -87,6 +88,11 @@ int bucket_part_check(const char *bucket, enum bucket_part part, const char *tex
 	case BUCKET_BLOCK:
 		right = bucket_block_parse(text, &block) ? "none, or of acls ignore policy restrict those that hold" : NULL;
 		break;
+	case BUCKET_OWNERSHIP:
+		right = strcmp(text, "BucketOwnerEnforced") && strcmp(text, "BucketOwnerPreferred") && strcmp(text, "ObjectWriter")
+				? "BucketOwnerEnforced, BucketOwnerPreferred or ObjectWriter"
+				: NULL;
+		break;
 	case BUCKET_POLICY:
 		return policy_check(bucket, text, err);
 	default:
@@ -146,6 +152,8 @@ static void take_record(struct whole *w)
 	text = w->b.part[BUCKET_BLOCK];
 	if (text)
 		bucket_block_parse(text, &w->b.block);
+	text = w->b.part[BUCKET_OWNERSHIP];
+	w->b.no_acls = text && strcmp(text, "BucketOwnerPreferred") && strcmp(text, "ObjectWriter");
 	take_policy(w);
 }
 

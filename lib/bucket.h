@@ -34,6 +34,7 @@ enum bucket_part {
 	BUCKET_TAGS,	   /* opaque */
 	BUCKET_BROWSE,	   /* "true": who may list may browse it as a page */
 	BUCKET_BLOCK,	   /* "none", or of "acls ignore policy restrict" those that hold */
+	BUCKET_OWNERSHIP,  /* "BucketOwnerEnforced": no ACL counts; "BucketOwnerPreferred", "ObjectWriter": as without */
 	BUCKET_PARTS
 };
 extern const char *const bucket_part_names[BUCKET_PARTS]; /* the record's members */
@@ -58,6 +59,7 @@ struct bucket {
 	bool is_public;	 /* for reading, by `weir bucket` or datasets */
 	bool encrypt;	 /* every object that is put: AES256 */
 	bool browse;
+	bool no_acls;
 	unsigned int block; /* BLOCK_…, 0 when nothing was said */
 	enum bucket_versioning versioning;
 	enum canned_acl acl;

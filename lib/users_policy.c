@@ -92,7 +92,7 @@ static bool of_dataset_alone(const struct question *q)
 /* Bucket: read is to list, write is to put and delete. Object: read is to read it. */
 static bool acl_gives(const struct question *q, bool somebody)
 {
-	bool ignored = q->bucket && q->bucket->block & BLOCK_IGNORE;
+	bool ignored = q->bucket && (q->bucket->no_acls || q->bucket->block & BLOCK_IGNORE);
 	enum canned_acl acl = q->bucket && !ignored ? q->bucket->acl : ACL_PRIVATE, object = ignored ? ACL_PRIVATE : q->ask.object;
 	bool lists = acl == ACL_PUBLIC_READ || acl == ACL_PUBLIC_READ_WRITE || (somebody && acl == ACL_AUTHENTICATED_READ);
 	bool reads = q->ask.object_known && (object == ACL_PUBLIC_READ || object == ACL_PUBLIC_READ_WRITE ||

@@ -14,6 +14,9 @@
 /* X(NAME, CODE, STATUS, SENTENCE) */
 #define S3_ERRORS(X)                                                                                                  \
 	X(ACCESS_DENIED, "AccessDenied", 403, "Access Denied")                                                        \
+	X(ACL_NOT_SUPPORTED, "AccessControlListNotSupported", 400, "The bucket does not allow ACLs")                  \
+	X(ACL_WITH_OWNERSHIP, "InvalidBucketAclWithObjectOwnership", 400,                                             \
+	  "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting")                           \
 	X(AUTH_HEADER_MALFORMED, "AuthorizationHeaderMalformed", 400,                                                 \
 	  "The authorization header that you provided is not valid.")                                                 \
 	X(AUTH_QUERY_PARAMETERS, "AuthorizationQueryParametersError", 400,                                            \

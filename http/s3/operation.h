@@ -74,7 +74,7 @@ enum s3_body { S3_BODY_NONE, S3_BODY_XML, S3_BODY_JSON, S3_BODY_DATA };
 	X(PutBucketTagging, PUT, BUCKET, "tagging", "s3:PutBucketTagging", NULL, ADMIN, XML, 1)                       \
 	X(PutBucketEncryption, PUT, BUCKET, "encryption", "s3:PutEncryptionConfiguration", NULL, ADMIN, XML, 1)       \
 	X(PutPublicAccessBlock, PUT, BUCKET, "publicAccessBlock", "s3:PutBucketPublicAccessBlock", NULL, ADMIN, XML, 1) \
-	X(PutOwnershipControls, PUT, BUCKET, "ownershipControls", "s3:PutBucketOwnershipControls", NULL, ADMIN, XML, 0) \
+	X(PutOwnershipControls, PUT, BUCKET, "ownershipControls", "s3:PutBucketOwnershipControls", NULL, ADMIN, XML, 1) \
 	X(PutObjectLock, PUT, BUCKET, "object-lock", "s3:PutBucketObjectLockConfiguration", NULL, ADMIN, XML, 0)      \
 	X(PutBucketWebsite, PUT, BUCKET, "website", "s3:PutBucketWebsite", NULL, ADMIN, XML, 0)                       \
 	X(PutBucketReplication, PUT, BUCKET, "replication", "s3:PutReplicationConfiguration", NULL, ADMIN, XML, 0)    \

@@ -220,6 +220,17 @@ char *s3_out_public_block(unsigned int bits, size_t *len)
 	return xml_take(&xml, "PublicAccessBlockConfiguration", len);
 }
 
+char *s3_out_ownership(const char *ownership, size_t *len)
+{
+	struct xml xml;
+
+	xml_begin(&xml, "OwnershipControls", true);
+	xml_open(&xml, "Rule");
+	xml_text(&xml, "ObjectOwnership", ownership);
+	xml_close(&xml, "Rule");
+	return xml_take(&xml, "OwnershipControls", len);
+}
+
 char *s3_out_policy_status(bool is_public, size_t *len)
 {
 	struct xml xml;

@@ -347,6 +347,38 @@ enum s3_error s3_in_public_block(unsigned int *out, const void *body, size_t len
 	return error;
 }
 
+const char *const s3_ownerships[4] = { "BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter", NULL };
+
+const char *s3_ownership_of(const char *text)
+{
+	size_t i = 0;
+
+	while (s3_ownerships[i] && strcmp(s3_ownerships[i], text))
+		i++;
+	return s3_ownerships[i];
+}
+
+enum s3_error s3_in_ownership(const char **out, const void *body, size_t len, struct s3_fault *fault)
+{
+	const struct xml_node *rule, *said = NULL;
+	const struct xml_field outer[] = { { "Rule", XML_ONE, &rule }, { NULL, 0, NULL } };
+	const struct xml_field inner[] = { { "ObjectOwnership", XML_ONE, &said }, { NULL, 0, NULL } };
+	struct xml_tree *tree;
+	enum s3_error error = xml_tree_parse(&tree, "OwnershipControls", body, len, fault);
+
+	if (error)
+		return error;
+	error = xml_fields(xml_tree_root(tree), outer, fault);
+	if (!error)
+		error = xml_fields(rule, inner, fault);
+	if (!error && !s3_ownership_of(said->text))
+		error = s3_fault(fault, S3_MALFORMED_XML, "<ObjectOwnership> is none that there is.");
+	if (!error)
+		*out = s3_ownership_of(said->text);
+	xml_tree_free(tree);
+	return error;
+}
+
 static enum s3_error encryption_read(const struct xml_node *root, struct s3_fault *fault)
 {
 	const struct xml_node *rule, *apply, *key_enabled, *algorithm, *key;

@@ -68,6 +68,12 @@ enum s3_error s3_in_encryption(json_t **out, const void *body, size_t len, struc
 extern const char *const s3_public_block[4];
 enum s3_error s3_in_public_block(unsigned int *out, const void *body, size_t len, struct s3_fault *fault);
 
+/* <OwnershipControls> → its one rule's ObjectOwnership, one of s3_ownerships. */
+extern const char *const s3_ownerships[4]; /* ended by NULL */
+enum s3_error s3_in_ownership(const char **out, const void *body, size_t len, struct s3_fault *fault);
+/* NULL: none that there is. */
+const char *s3_ownership_of(const char *text);
+
 /* <AccessControlPolicy> → the canned ACL that says the same ("private", "public-read", "public-read-write",
  * "authenticated-read"); other grants: S3_NOT_IMPLEMENTED. */
 enum s3_error s3_in_acl(const char **out, const void *body, size_t len, struct s3_fault *fault);

@@ -58,6 +58,7 @@ char *s3_out_lifecycle(const json_t *lifecycle, size_t *len);
 char *s3_out_cors(const json_t *cors, size_t *len);
 char *s3_out_encryption(const json_t *encryption, size_t *len);
 char *s3_out_public_block(unsigned int bits, size_t *len); /* as s3_in_public_block() has them */
+char *s3_out_ownership(const char *ownership, size_t *len);
 char *s3_out_policy_status(bool is_public, size_t *len);
 char *s3_out_acl(const struct s3_owner *owner, const char *canned, size_t *len);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * s3_block.c -- the public access block of a bucket: asked, set, taken away; and what is not taken while it holds. What it takes away
- * from ACLs and policies that are there is decided where all rights are (lib/users_policy.c).
+ * s3_block.c -- the public access block of a bucket, and whether ACLs count in it (ownership of objects): asked, set, taken away; and
+ * what is not taken while they hold. What they take away from ACLs and policies that are there is decided where all rights are
+ * (lib/users_policy.c).
  */
 #include <string.h>
 
@@ -35,9 +36,39 @@ void s3_block_put_run(struct s3 *s3)
 		s3_reply_empty(s3, 200);
 }
 
+void s3_ownership_get_run(struct s3 *s3)
+{
+	size_t len;
+	char *text;
+
+	if (!s3->config->part[BUCKET_OWNERSHIP]) {
+		s3_reply_error(s3, S3_NO_SUCH_OWNERSHIP);
+		return;
+	}
+	text = s3_out_ownership(s3->config->part[BUCKET_OWNERSHIP], &len);
+	s3_reply_xml(s3, 200, text, len);
+}
+
+/* An ACL that gives to others would stop to count without a word. */
+void s3_ownership_put_run(struct s3 *s3)
+{
+	const char *said;
+	enum s3_error error = s3_in_ownership(&said, s3->body.text ? s3->body.text : "", s3->body.len, &s3->fault);
+
+	if (!error && !strcmp(said, s3_ownerships[0]) && s3->config->acl != ACL_PRIVATE)
+		error = s3_fault(&s3->fault, S3_ACL_WITH_OWNERSHIP, NULL);
+	if (!error)
+		error = s3_config_change(s3, BUCKET_OWNERSHIP, said, S3_MALFORMED_XML);
+	if (error)
+		s3_reply_error(s3, error);
+	else
+		s3_reply_empty(s3, 200);
+}
+
 void s3_block_delete_run(struct s3 *s3)
 {
-	enum s3_error error = s3_config_change(s3, BUCKET_BLOCK, NULL, S3_INTERNAL);
+	bool block = s3->op->op == S3_OP_DeletePublicAccessBlock;
+	enum s3_error error = s3_config_change(s3, block ? BUCKET_BLOCK : BUCKET_OWNERSHIP, NULL, S3_INTERNAL);
 
 	if (error)
 		s3_reply_error(s3, error);
@@ -47,7 +78,11 @@ void s3_block_delete_run(struct s3 *s3)
 
 enum s3_error s3_block_acl(struct s3 *s3, const char *acl)
 {
-	if (!s3->config || !(s3->config->block & BLOCK_ACLS) || !strcmp(acl, "private"))
+	if (!s3->config || !strcmp(acl, "private"))
+		return S3_OK;
+	if (s3->config->no_acls)
+		return s3_fault(&s3->fault, S3_ACL_NOT_SUPPORTED, NULL);
+	if (!(s3->config->block & BLOCK_ACLS))
 		return S3_OK;
 	return s3_fault(&s3->fault, S3_ACCESS_DENIED, "The bucket's public access block takes no ACL %s.", acl);
 }

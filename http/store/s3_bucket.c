@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "http/s3/text.h"
+#include "http/s3/xml_in.h"
 #include "http/store/s3_ops.h"
 
 static const char *region_of(const struct s3 *s3)
@@ -66,18 +67,18 @@ void s3_buckets_run(struct s3 *s3)
 
 /* ---- CreateBucket, DeleteBucket ---- */
 
-/* ACLs are looked at here whatever is said; a word that Amazon does not know is refused. */
-static enum s3_error check_ownership(struct s3 *s3)
+static enum s3_error check_ownership(struct s3 *s3, const char *said, const char *acl)
 {
-	const char *said = s3_header(s3, "x-amz-object-ownership");
-
-	if (!said || !strcmp(said, "BucketOwnerEnforced") || !strcmp(said, "BucketOwnerPreferred") || !strcmp(said, "ObjectWriter"))
+	if (said && !strcmp(said, s3_ownerships[0]) && strcmp(acl, "private"))
+		return s3_fault(&s3->fault, S3_ACL_WITH_OWNERSHIP, NULL);
+	if (!said || s3_ownership_of(said))
 		return S3_OK;
 	return s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "Invalid x-amz-object-ownership header: %.80s", said);
 }
 
 static enum s3_error create(struct s3 *s3)
 {
+	const char *ownership = s3_header(s3, "x-amz-object-ownership");
 	char location[64] = "";
 	enum canned_acl acl = ACL_PRIVATE;
 	const char *text;
@@ -89,7 +90,7 @@ static enum s3_error create(struct s3 *s3)
 		return error;
 	error = s3_acl_parse(&text, s3_header(s3, "x-amz-acl"), &s3->fault);
 	if (!error)
-		error = check_ownership(s3);
+		error = check_ownership(s3, ownership, text);
 	if (!error && acl_parse(text, &acl))
 		error = s3_fault(&s3->fault, S3_INVALID_ARGUMENT, NULL);
 	if (error)
@@ -108,7 +109,7 @@ static enum s3_error create(struct s3 *s3)
 				registry_error());
 	bucket_put(s3->config);
 	s3->config = s3_bucket_find(s3, s3->bucket); /* who made it can use it */
-	return S3_OK;
+	return ownership ? s3_config_change(s3, BUCKET_OWNERSHIP, ownership, S3_INVALID_ARGUMENT) : S3_OK;
 }
 
 void s3_bucket_create_run(struct s3 *s3)

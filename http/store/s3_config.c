@@ -36,7 +36,7 @@ static char *acl_xml(struct s3 *s3, size_t *len)
 {
 	struct s3_owner owner = { s3_owner_of(s3->config), NULL };
 
-	return s3_out_acl(&owner, acl_text(s3->config->acl), len);
+	return s3_out_acl(&owner, acl_text(s3->config->no_acls ? ACL_PRIVATE : s3->config->acl), len);
 }
 
 /* The document of a part that is kept as JSON. */

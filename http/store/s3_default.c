@@ -16,7 +16,6 @@ struct preset {
 	bool list;		     /* with id: one of them, which is not there */
 };
 static const struct preset presets[] = {
-	{ .op = S3_OP_GetOwnershipControls, .missing = S3_NO_SUCH_OWNERSHIP },
 	{ .op = S3_OP_GetObjectLock, .missing = S3_NO_SUCH_OBJECT_LOCK },
 	{ .op = S3_OP_GetBucketWebsite, .missing = S3_NO_SUCH_WEBSITE },
 	{ .op = S3_OP_GetBucketReplication, .missing = S3_NO_SUCH_REPLICATION },

@@ -72,11 +72,13 @@ void s3_config_get_run(struct s3 *s3);
 void s3_policy_get_run(struct s3 *s3);
 /* Part of the bucket's record, and waits until it is seen here; text NULL: taken away. malformed: what -EINVAL means. */
 enum s3_error s3_config_change(struct s3 *s3, enum bucket_part part, const char *text, enum s3_error malformed);
-/* s3_block.c: public access block */
+/* s3_block.c: public access block, ownership of objects */
+void s3_ownership_get_run(struct s3 *s3);
+void s3_ownership_put_run(struct s3 *s3);
 void s3_block_get_run(struct s3 *s3);
 void s3_block_put_run(struct s3 *s3);
 void s3_block_delete_run(struct s3 *s3);
-/* S3_ACCESS_DENIED when the bucket takes no such ACL, or no such policy. */
+/* S3_ACCESS_DENIED (S3_ACL_NOT_SUPPORTED) when the bucket takes no such ACL, or no such policy. */
 enum s3_error s3_block_acl(struct s3 *s3, const char *acl);
 enum s3_error s3_block_policy(struct s3 *s3, const char *policy, size_t len);
 void s3_config_put_run(struct s3 *s3);

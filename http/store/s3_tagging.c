@@ -141,7 +141,7 @@ void s3_acl_get_run(struct s3 *s3)
 		s3_reply_error(s3, error);
 		return;
 	}
-	acl = s3_meta_text(l->meta, S3_META_ACL);
+	acl = s3->config && s3->config->no_acls ? NULL : s3_meta_text(l->meta, S3_META_ACL);
 	text = s3_out_acl(&who, acl ? acl : "private", &len);
 	s3_add_version(s3, &l->entry);
 	look_free(l);

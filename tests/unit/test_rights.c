@@ -717,6 +717,7 @@ static void block_public(void)
 	assert_int_equal(bucket_block_parse("restrict acls", &block), -EINVAL);
 	assert_int_equal(block, BLOCK_ALL);
 	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_BLOCK, "some", err), -EINVAL);
+	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_OWNERSHIP, "Nobody", err), -EINVAL);
 	assert_true(asks("", "s3:GetObject", "cellar", "k"));
 	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_BLOCK, "acls ignore policy", err), 0);
 	assert_int_equal(bucket_edit_part(here.reg, "cellar", BUCKET_BLOCK, "restrict", err), 0);
