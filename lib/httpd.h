@@ -228,6 +228,9 @@ enum http_next http_work(struct http_req *req, http_work_fn *fn, void *arg);
 /* The same on threads of its own, for what may take minutes: it waits for its like, and nobody else for it. Who still waits for a
  * thread when the server stops gets a 503. */
 enum http_next http_work_slow(struct http_req *req, http_work_fn *fn, void *arg);
+/* In fn, on its worker, after it replied with a stream: the connection goes on now, and fn, too. From then on `done` may be called at any
+ * time: it must wait for fn, which may call http_resume() for the stream until then. */
+void http_work_go_on(struct http_req *req);
 /* From any thread: a body function that took too little, a reader that said LATER, or a handler
  * that returned HTTP_LATER of itself (then the thread that replied calls it, after its reply) goes
  * on. Too many calls do no harm, calls after `done` do: `done` must end whoever might call. */

@@ -184,6 +184,15 @@ static struct http_req *next_work(struct http_workers *w, bool *drop)
 	return req;
 }
 
+/* What this worker works for has left it. */
+static __thread bool went_on;
+
+void http_work_go_on(struct http_req *req)
+{
+	went_on = true;
+	set_in_work(req, false);
+}
+
 static void *worker_run(void *arg)
 {
 	struct http_workers *w = arg;
@@ -191,11 +200,13 @@ static void *worker_run(void *arg)
 	bool drop;
 
 	while ((req = next_work(w, &drop))) {
+		went_on = false;
 		if (drop)
 			refuse_work(req);
 		else
 			req->work_fn(req, req->work_arg);
-		set_in_work(req, false);
+		if (!went_on)
+			set_in_work(req, false);
 	}
 	return NULL;
 }

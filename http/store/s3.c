@@ -253,6 +253,7 @@ static void run_work(struct http_req *req, void *arg)
 		s3_reply_error(s3, error);
 	if (!s3->answered)
 		s3_reply_error(s3, S3_INTERNAL);
+	s3_early_left(s3->early);
 }
 
 static enum http_next end(struct http_req *req, void *arg)
@@ -267,6 +268,7 @@ static void done(struct http_req *req, void *arg)
 
 	if (!s3)
 		return;
+	s3_early_wait(s3->early);
 	s3_seen_done(s3);
 	s3_body_free(s3);
 	reader_detach(s3->reader);

@@ -105,6 +105,8 @@ struct s3 {
 		const char *code; /* of the error that was answered, or NULL */
 		uint64_t sent;	  /* bytes of the answer's body */
 	} seen; /* s3_seen.c */
+	struct s3_early *early; /* of an answer that began before the end; the worker's and done's */
+	int64_t early_ms;	/* when the next of it is due; the worker's own */
 	void *own;     /* of the operation; freed by free_own */
 	void (*free_own)(void *own);
 };
@@ -165,6 +167,15 @@ const char *s3_version_text(const struct name_entry *entry);
 /* With its quotes. Of an object that another way than S3 has stored it is no MD5 and must not look like one. */
 #define S3_ETAG_MAX (NAMES_ETAG_MAX + 5)
 char *s3_etag(const struct name_entry *entry, char out[S3_ETAG_MAX]);
+
+/* ---- s3_early.c: on the worker ---- */
+/* From time to time by what may take long and has checked all that a client can get wrong: after some seconds the answer begins as a
+ * 200 whose body says the rest, and blanks keep the connection. False: nobody listens any more, give it up. */
+bool s3_early_tick(struct s3 *s3);
+/* The end of such an answer; takes text. False: it has not begun, text is the caller's. */
+bool s3_early_say(struct s3 *s3, char *text, size_t len);
+void s3_early_left(struct s3_early *early); /* the worker touches the request no more; accepts NULL */
+void s3_early_wait(struct s3_early *early); /* the request is over: until then; accepts NULL */
 
 /* ---- s3_expiry.c: what lifecycle rules say, when the bucket has some ---- */
 void s3_add_expiration(struct s3 *s3, const struct name_entry *entry, const json_t *meta); /* of a current object */

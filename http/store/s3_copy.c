@@ -166,8 +166,11 @@ static enum s3_error copy_bytes(struct s3 *s3, const struct s3_source *source, u
 		return s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE,
 				"No endpoint that holds the source can be reached now; try again.");
 	buf = malloc(COPY_PIECE);
-	while (buf && !error && (n = parts_read(parts, buf, COPY_PIECE)) > 0)
+	while (buf && !error && (n = parts_read(parts, buf, COPY_PIECE)) > 0) {
 		error = s3_body_take(s3, buf, (size_t)n);
+		if (!error && !s3_early_tick(s3))
+			error = s3_fault(&s3->fault, S3_REQUEST_TIMEOUT, "The client went away; nothing was copied.");
+	}
 	free(buf);
 	parts_free(parts);
 	if (!error && (!buf || n != HTTP_READ_END || s3->body.got != len))

@@ -52,6 +52,8 @@ static void send_xml(struct s3 *s3, unsigned int status, const char *code, char 
 {
 	s3->answered = true;
 	s3_seen_answer(s3, text ? code : "InternalError", text ? len : 0);
+	if (s3_early_say(s3, text, len))
+		return;
 	s3_add_ids(s3);
 	if (text)
 		http_reply_owned(s3->req, status, S3_XML_TYPE, text, len);

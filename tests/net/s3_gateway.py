@@ -32,6 +32,7 @@ def carried(lab):
     return json.loads(lab.ask(lab.gateways[0].node, "gateway", {"do": "status"}))["requests"]
 
 
+os.environ["WEIR_S3_EARLY_MS"] = "0"  # what takes long does so at once
 with Copies(endpoints=2) as lab:
     lab.s3_user("ann", "--rights", "rwdla")
     s3 = lab.client("ann")
@@ -132,6 +133,25 @@ with Copies(endpoints=2) as lab:
                                     (400, "BadRequest", ["-H", "Host: a b"])):
             said = lab.curl(None, f"{place}/first/x", *words)
             check(said.startswith(str(status)) and f"<Code>{name}</Code>" in said and "<RequestId>" in said, f"{name} comes as XML", said)
+
+    # ---- a copy that takes long answers early; here: all do
+    for place in lab.url, lab.direct:
+        one = lab.client("ann", url=place)
+        said = one.copy_object(Bucket="first", Key="copy", CopySource="first/big")
+        check(said["CopyObjectResult"]["ETag"] == f'"{md5(big.read_bytes())}"' and "content-length" not in said["ResponseMetadata"]["HTTPHeaders"],
+              "a slow copy's answer begins before its end", said)
+        check(one.get_object(Bucket="first", Key="copy")["Body"].read() == big.read_bytes(), "and it is made")
+        text = lab.curl("ann", f"{place}/first/copy", "-X", "PUT", "-H", "x-amz-copy-source: /first/big", "-H", "If-None-Match: *")
+        check(re.match(r"200 <\?xml [^>]*\?>\s+<Error><Code>PreconditionFailed</Code>.*</Error>\s*$", text, re.S), "an error is the end of its 200", text)
+    check(code(one.copy_object, Bucket="first", Key="none", CopySource="first/none") == "NoSuchKey", "what is wrong from the first is no 200")
+    # a client that goes away in the middle ends it, and nobody waits for it
+    with socket.create_connection(("127.0.0.1", lab.port[lab.endpoints[0].node])) as sock:
+        link = lab.client("ann", url=lab.direct).generate_presigned_url("copy_object", Params={"Bucket": "first", "Key": "left", "CopySource": "first/big"})
+        host = lab.direct.split("//")[1]
+        sock.sendall(f"PUT {link.split(host, 1)[1]} HTTP/1.1\r\nHost: {host}\r\nx-amz-copy-source: first/big\r\nContent-Length: 0\r\n\r\n".encode())
+        sock.settimeout(10)
+        check(sock.recv(4096).startswith(b"HTTP/1.1 200"), "a copy has begun")
+    check(code(one.head_object, Bucket="first", Key="big") == "ok", "its client went away")
 
     # ---- another sealing key: nobody stops, and what was encrypted before opens
     s3.put_object(Bucket="first", Key="sealed", Body=body, ServerSideEncryption="AES256")
