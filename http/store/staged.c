@@ -36,11 +36,12 @@ struct staged {
 	struct sha256 *whole;
 	struct commit_job job;
 	bool committing, committed, discarded;
-	bool large; /* by what was announced */
+	size_t piece; /* of a file, when that much was announced; else 0 */
 };
 
 #define SMALL_FIRST (8u << 10) /* bytes of memory that it begins with; doubled */
 #define FILE_PIECE  (128u << 10) /* … that a file is gathered in: those of several uploads stay in a core's cache */
+#define LARGE_PIECE (256u << 10) /* … of more than one chunk: larger folios, which are sent faster */
 
 int staged_new(struct staged **out, struct chunks *c, const struct version *v)
 {
@@ -57,7 +58,8 @@ int staged_new(struct staged **out, struct chunks *c, const struct version *v)
 
 void staged_expect(struct staged *s, uint64_t size)
 {
-	s->large = size > SEGMENT_SMALL;
+	if (size > SEGMENT_SMALL)
+		s->piece = size > CHUNK_SIZE ? LARGE_PIECE : FILE_PIECE;
 }
 
 static void small_free(struct staged *s)
@@ -201,9 +203,9 @@ static int put_bytes(struct staged *s, const void *data, size_t len, uint64_t of
 
 	if (s->discarded)
 		return -EIO;
-	if (s->fd < 0 && s->large && !s->small_len)
-		small_grow(s, FILE_PIECE); /* or it is written as it comes */
-	if (s->fd < 0 && (s->large || !small_grow(s, (size_t)offset + len)))
+	if (s->fd < 0 && s->piece && !s->small_len)
+		small_grow(s, s->piece); /* or it is written as it comes */
+	if (s->fd < 0 && (s->piece || !small_grow(s, (size_t)offset + len)))
 		rc = become_file(s);
 	if (rc)
 		return rc;
