@@ -144,6 +144,7 @@ static void server_free(struct httpd *server)
 	free((char *)server->opt.tls_client_ca);
 	pthread_mutex_destroy(&server->conns_lock);
 	pthread_mutex_destroy(&server->reqs_lock);
+	pthread_cond_destroy(&server->held_none);
 	pthread_mutex_destroy(&server->topics_lock);
 	http_workers_destroy(&server->workers);
 	http_workers_destroy(&server->slow);
@@ -163,6 +164,7 @@ static struct httpd *server_new(const struct http_route *routes, void *arg)
 	server->watcher_wake = -1;
 	pthread_mutex_init(&server->conns_lock, NULL);
 	pthread_mutex_init(&server->reqs_lock, NULL);
+	pthread_cond_init(&server->held_none, NULL);
 	pthread_mutex_init(&server->topics_lock, NULL);
 	http_workers_init(&server->workers, false);
 	http_workers_init(&server->slow, true);
@@ -270,6 +272,7 @@ void httpd_stop(struct httpd *server, unsigned int grace_ms)
 	server->stopping = true;
 	http_workers_stop(&server->slow);
 	http_workers_stop(&server->workers);
+	http_wait_held(server);
 	http_resume_all(server);
 	http_hot_stop(server);
 	for (size_t i = 0; i < server->nsockets; i++)

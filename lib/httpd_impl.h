@@ -106,6 +106,8 @@ struct http_req {
 	struct http_req *all_next, *all_prev;   /* every live request of the server */
 	http_work_fn *work_fn;
 	void *work_arg;
+	http_then_fn *then_fn;          /* released: what goes on with it */
+	void *then_arg;
 
 	struct http_listener *listener; /* of an event stream */
 	const char *target_at;          /* where libmicrohttpd has it; compared, never read */
@@ -170,6 +172,8 @@ struct httpd {
 	struct http_workers workers, slow;
 
 	pthread_mutex_t reqs_lock;
+	unsigned int held;              /* requests; with reqs_lock */
+	pthread_cond_t held_none;
 	struct http_req *reqs;
 
 	pthread_mutex_t topics_lock;
@@ -224,6 +228,7 @@ void http_workers_init(struct http_workers *w, bool drops);
 void http_workers_destroy(struct http_workers *w);
 int http_workers_start(struct http_workers *w, unsigned int threads);
 void http_workers_stop(struct http_workers *w);
+void http_wait_held(struct httpd *server);
 /* Forgets resumes that came before; called before a handler or reader is. */
 void http_arm(struct http_req *req);
 /* Suspends (return to libmicrohttpd at once), unless a resume came first or the server stops. On a

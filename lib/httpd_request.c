@@ -371,6 +371,15 @@ static bool end(struct http_req *req, bool *cut)
 	return settle(req, req->route->end(req, route_arg(req)), cut);
 }
 
+/* Calls what was said at the release of a request that was held. True: go on. */
+static bool then(struct http_req *req, bool *cut)
+{
+	http_then_fn *fn = req->then_fn;
+
+	req->then_fn = NULL;
+	return !fn || settle(req, fn(req, req->then_arg), cut);
+}
+
 /* The body said LATER and no more of it, or nothing, has come since. True: go on. */
 static bool pause_over(struct http_req *req, bool *cut)
 {
@@ -395,6 +404,8 @@ static enum MHD_Result last_call(struct http_req *req)
 	if (req->phase < PHASE_END && !pause_over(req, &cut))
 		return MHD_YES;
 	if (req->phase < PHASE_END && !cut && !end(req, &cut))
+		return MHD_YES;
+	if (!cut && !then(req, &cut))
 		return MHD_YES;
 	if (cut)
 		return MHD_NO;

@@ -125,6 +125,38 @@ static void set_in_work(struct http_req *req, bool on)
 		MHD_resume_connection(mhd);
 }
 
+void http_hold(struct http_req *req)
+{
+	pthread_mutex_lock(&req->server->reqs_lock);
+	req->server->held++;
+	pthread_mutex_unlock(&req->server->reqs_lock);
+	set_in_work(req, true);
+	req->working = true;
+}
+
+void http_release(struct http_req *req, http_then_fn *fn, void *arg)
+{
+	struct httpd *server = req->server;
+
+	req->then_fn = fn;
+	req->then_arg = arg;
+	set_in_work(req, false);
+	/* The server may be freed as soon as none is held. */
+	pthread_mutex_lock(&server->reqs_lock);
+	if (!--server->held)
+		pthread_cond_broadcast(&server->held_none);
+	pthread_mutex_unlock(&server->reqs_lock);
+}
+
+/* Every request that is held is released within the time of what it waits for. */
+void http_wait_held(struct httpd *server)
+{
+	pthread_mutex_lock(&server->reqs_lock);
+	while (server->held)
+		pthread_cond_wait(&server->held_none, &server->reqs_lock);
+	pthread_mutex_unlock(&server->reqs_lock);
+}
+
 static enum http_next work(struct http_workers *w, struct http_req *req, http_work_fn *fn, void *arg)
 {
 	req->work_fn = fn;

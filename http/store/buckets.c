@@ -50,7 +50,7 @@ void buckets_free(struct buckets *b)
 	free(b);
 }
 
-static bool known(struct buckets *b, const char *bucket)
+bool buckets_known(struct buckets *b, const char *bucket)
 {
 	bool yes;
 
@@ -171,7 +171,7 @@ int buckets_ensure(struct buckets *b, const char *bucket, const char *owner)
 	char *text;
 	int rc;
 
-	if (known(b, bucket))
+	if (buckets_known(b, bucket))
 		return 0;
 	root = json_pack("{s:s, s:b, s:s, s:I}", "name", bucket, "public", 0, "owner", owner,
 			 "created", (json_int_t)time(NULL));

@@ -17,6 +17,7 @@ void buckets_free(struct buckets *b);           /* accepts NULL */
  * the primary
  * knows whether the bucket has an order. Blocks. 0 or -ENOMEM. */
 int buckets_ensure(struct buckets *b, const char *bucket, const char *owner);
+bool buckets_known(struct buckets *b, const char *bucket); /* it would not ask */
 
 /* S3's CreateBucket and DeleteBucket. They block. Reading is users_bucket() (lib/token.h), changes of parts are
  * bucket_edit_part() (lib/bucket.h). What was changed is seen by every users_bucket() within milliseconds, not at once.

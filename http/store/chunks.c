@@ -11,12 +11,17 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "http/store/chunks.h"
 #include "lib/log.h"
 
 #define MEMORY_MAX (48u << 20) /* for small versions that are being received */
+
+/* Where there is so much room, it is looked at so often. */
+#define ROOM_PLENTY (1u << 30)
+#define ROOM_MS	    50
 
 struct chunks {
 	int root;
@@ -26,6 +31,9 @@ struct chunks {
 	uint64_t reserve_bytes;
 	double reserve_fraction;
 	atomic_uint serial;
+	/* Room beyond the reserve as chunks_room() saw it last, and until when that is believed. */
+	_Atomic uint64_t room;
+	_Atomic int64_t room_until_ms;
 };
 
 static int make_folder(int at, const char *path)
@@ -216,13 +224,22 @@ int chunks_space(const struct chunks *c, struct chunks_space *out)
 	return 0;
 }
 
-int chunks_room(const struct chunks *c, uint64_t bytes)
+int chunks_room(struct chunks *c, uint64_t bytes)
 {
 	struct chunks_space space = { 0 };
-	int rc = chunks_space(c, &space);
+	struct timespec ts;
+	int64_t now;
+	int rc;
 
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	now = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	if (now < c->room_until_ms && bytes < c->room && c->room - bytes >= ROOM_PLENTY)
+		return 0;
+	rc = chunks_space(c, &space);
 	if (rc)
 		return rc;
+	c->room = space.free > space.reserve ? space.free - space.reserve : 0;
+	c->room_until_ms = now + ROOM_MS;
 	return space.free < space.reserve || space.free - space.reserve < bytes ? -ENOSPC : 0;
 }
 
@@ -357,6 +374,28 @@ int chunks_forget(struct chunks *c, const struct version *v)
 		return forget_group(c, v);
 	rc = chunks_forget_packed(c, v);
 	return rc ? rc : forget_file(c, v);
+}
+
+void chunks_forget_many(struct chunks *c, const struct version *v, size_t n, int *rc)
+{
+	struct segments_job *jobs = calloc(n + 1, sizeof(*jobs));
+
+	for (size_t i = 0; i < n; i++) {
+		rc[i] = !jobs ? -ENOMEM : version_is_group(&v[i]) ? -ENOENT : segments_look(c->segments, &v[i]);
+		if (rc[i])
+			continue;
+		jobs[i].what = SEGMENTS_FORGET;
+		jobs[i].version = v[i];
+		segments_begin(c->segments, &jobs[i]);
+	}
+	for (size_t i = 0; i < n; i++) {
+		/* What is packed has no file, too, but after a kill at the wrong moment: the scrubber finds that one. */
+		if (!rc[i])
+			rc[i] = segments_wait(c->segments, &jobs[i]);
+		else if (rc[i] == -ENOENT)
+			rc[i] = version_is_group(&v[i]) ? forget_group(c, &v[i]) : forget_file(c, &v[i]);
+	}
+	free(jobs);
 }
 
 static int each_in_folder(const struct chunks *c, const char *path,

@@ -59,7 +59,7 @@ struct chunks_space {
 };
 int chunks_space(const struct chunks *c, struct chunks_space *out);
 /* -ENOSPC when so many more bytes would touch the reserve. */
-int chunks_room(const struct chunks *c, uint64_t bytes);
+int chunks_room(struct chunks *c, uint64_t bytes);
 
 bool chunks_has(const struct chunks *c, const struct version *v);
 /* Unix seconds by this machine's clock when it was stored here. */
@@ -67,6 +67,8 @@ int chunks_stored(const struct chunks *c, const struct version *v, int64_t *when
 /* Removes a version durably; 0 also when there was none. A group's id (version.h) removes all
  * versions of the group. */
 int chunks_forget(struct chunks *c, const struct version *v);
+/* Many, which share rounds: rc[i] is v[i]'s result. */
+void chunks_forget_many(struct chunks *c, const struct version *v, size_t n, int *rc);
 /* Only its copy in a segment. */
 int chunks_forget_packed(struct chunks *c, const struct version *v);
 /* Calls fn for each version in the folder, until it returns non-zero, which is then returned. */

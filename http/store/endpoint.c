@@ -120,6 +120,25 @@ static int forget(void *arg, const char *version)
 	return rc;
 }
 
+static void forget_many(void *arg, const char *const *versions, size_t n, int *rc)
+{
+	struct version *v = calloc(n + 1, sizeof(*v));
+	struct endpoint *ep = arg;
+
+	for (size_t i = 0; v && i < n; i++)
+		if (!version_parse(&v[i], versions[i]))
+			inbound_forget(ep->inbound, &v[i]);
+	if (v)
+		chunks_forget_many(ep->chunks, v, n, rc);
+	for (size_t i = 0; i < n; i++) {
+		if (v)
+			held_drop(ep->held, &v[i]);
+		else
+			rc[i] = -ENOMEM;
+	}
+	free(v);
+}
+
 static int fetch(void *arg, const char *bucket, const struct name_entry *entry)
 {
 	struct endpoint *ep = arg;
@@ -149,6 +168,14 @@ static int open_audit(struct endpoint *ep)
 	return rc;
 }
 
+/* A round of data is durable, and its names have begun. */
+static void run_names(void *arg)
+{
+	struct endpoint *ep = arg;
+
+	names_later_run(ep->names);
+}
+
 static int open_names(struct endpoint *ep)
 {
 	const struct conf *conf = ep->daemon->conf;
@@ -160,11 +187,16 @@ static int open_names(struct endpoint *ep)
 					 .registry = ep->daemon->registry,
 					 .httpc = ep->httpc,
 					 .forget = forget,
+					 .forget_many = forget_many,
 					 .fetch = fetch,
 					 .arg = ep };
+	int rc;
 
 	snprintf(dir, sizeof(dir), "%s/names", ep->dir);
-	return names_open(&ep->names, &options);
+	rc = names_open(&ep->names, &options);
+	if (!rc)
+		segments_after(chunks_segments(ep->chunks), run_names, ep);
+	return rc;
 }
 
 /* The first user exists: listeners off loopback open. */

@@ -42,6 +42,14 @@ int64_t now_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+int64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
 void names_wait(struct names *n, int64_t until_ms)
 {
 	int64_t ms = until_ms - now_ms();
@@ -329,6 +337,7 @@ int names_open(struct names **out, const struct names_options *o)
 	n->registry = o->registry;
 	n->httpc = o->httpc;
 	n->forget = o->forget;
+	n->forget_many = o->forget_many;
 	n->fetch = o->fetch;
 	n->arg = o->arg;
 	pthread_mutex_init(&n->lock, NULL);

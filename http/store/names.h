@@ -87,6 +87,9 @@ struct name_entry {
 	unsigned int meta_len;
 	char meta[NAMES_META_MAX + 1];
 };
+/* It is mostly empty: these touch what is used. */
+void names_entry_clear(struct name_entry *e);
+void names_entry_copy(struct name_entry *to, const struct name_entry *from);
 
 struct names;
 
@@ -99,6 +102,8 @@ struct names_options {
 	 * Idempotent; 0 also when there was nothing. Another result: told again later. Called on
 	 * worker threads, several at once. */
 	int (*forget)(void *arg, const char *version);
+	/* The same for many at once: rc[i] is versions[i]'s result. NULL: forget() one by one. */
+	void (*forget_many)(void *arg, const char *const *versions, size_t n, int *rc);
 	/* Gets the data of entry->version from one of entry->holders and keeps it durably. 0 done
 	 * (this node becomes a holder); -ENOENT: nobody has it, given up; else told again later.
 	 * One at a time, may take its time. forget() of a version is never called while its fetch()
@@ -157,6 +162,18 @@ struct names_how {
  * version again is safe. */
 int names_put_with(struct names *names, const char *bucket, struct name_entry *entry,
 		   const struct names_how *how, bool *replaced);
+
+/* The same in steps, which wait for nobody, where this node orders the bucket alone. NULL: it does not, or not yet; names_put_with()
+ * will see. done(arg) is called once after names_later_begin(), on any thread, maybe before it returned; then names_later_end() gives
+ * names_put_with()'s result (what it would try again is -EAGAIN or -ESTALE: nothing was written). */
+struct names_later;
+struct names_later *names_later_new(struct names *names, const char *bucket, const struct name_entry *entry,
+				    const struct names_how *how, void (*done)(void *arg), void *arg);
+/* What was begun runs with this thread's next names_later_run(), all together, or soon after. */
+void names_later_begin(struct names_later *later);
+void names_later_run(struct names *names);
+int names_later_end(const struct names_later *later, struct name_entry *entry, bool *replaced);
+void names_later_free(struct names_later *later); /* accepts NULL; not between begin and done */
 
 struct names_deleted {
 	bool marker;	   /* a marker was added, or what was removed is one */

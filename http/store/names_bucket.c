@@ -17,6 +17,9 @@
 #include "http/store/names_int.h"
 #include "lib/hash.h"
 
+/* A batch may take the thread that makes data durable for so long; on a slower disk both work side by side. */
+#define HERE_MAX_US 2000
+
 /* ---- writes ---- */
 
 struct write *write_new(enum write_kind kind)
@@ -47,7 +50,7 @@ static void write_end(struct write *w, int rc, const char *why)
 	w->complete(w);
 }
 
-void bucket_enqueue(struct names *n, struct bucket *b, struct write *w)
+static void enqueue(struct names *n, struct bucket *b, struct write *w, bool schedule)
 {
 	bool full;
 
@@ -58,11 +61,24 @@ void bucket_enqueue(struct names *n, struct bucket *b, struct write *w)
 		*b->queue_tail = w;
 		b->queue_tail = &w->next;
 		b->nqueue++;
-		bucket_schedule_locked(n, b);
+		if (schedule)
+			bucket_schedule_locked(n, b);
+		else
+			b->again = true; /* should the caller not come to it */
 	}
 	pthread_mutex_unlock(&n->lock);
 	if (full)
 		write_end(w, -EAGAIN, "too many writes wait for this bucket");
+}
+
+void bucket_enqueue(struct names *n, struct bucket *b, struct write *w)
+{
+	enqueue(n, b, w, true);
+}
+
+void bucket_enqueue_quiet(struct names *n, struct bucket *b, struct write *w)
+{
+	enqueue(n, b, w, false);
 }
 
 /* Takes the writes that match out of the queue. */
@@ -463,7 +479,6 @@ static void primary_run(struct names *n, struct bucket *b)
 		}
 		pthread_mutex_lock(&n->lock);
 		b->ready = true;
-		pthread_cond_broadcast(&n->changed);
 		pthread_mutex_unlock(&n->lock);
 		rc = round_run(n, b);
 		if (rc == -ENODATA)
@@ -534,18 +549,66 @@ struct step {
 	struct bucket *b;
 };
 
+static void turn_over(struct names *n, struct bucket *b)
+{
+	pthread_mutex_lock(&n->lock);
+	b->running = false;
+	if (b->again)
+		bucket_schedule_locked(n, b);
+	pthread_mutex_unlock(&n->lock);
+}
+
 static void bucket_job(void *arg)
 {
 	struct step s = *(struct step *)arg;
 
 	free(arg);
 	bucket_step(s.n, s.b);
-	pthread_mutex_lock(&s.n->lock);
-	s.b->running = false;
-	if (s.b->again)
-		bucket_schedule_locked(s.n, s.b);
-	pthread_cond_broadcast(&s.n->changed);
-	pthread_mutex_unlock(&s.n->lock);
+	turn_over(s.n, s.b);
+}
+
+/* Lock held. As is_primary() and primary_prepare() would find, without asking anybody. */
+static bool mine_alone(const struct names *n, const struct bucket *b)
+{
+	return b->known && b->ready && !b->unsure && !b->taking && b->has_meta && !strcmp(b->record.primary, n->node) &&
+	       b->meta.state == NAMES_STATE_COMPLETE && b->meta.epoch == b->record.epoch &&
+	       !strcmp(b->meta.primary, n->node) && !b->record.secondary[0] && !b->meta.secondary[0];
+}
+
+bool bucket_is_mine_alone(struct names *n, struct bucket *b)
+{
+	bool alone = !nodes_others(n);
+
+	pthread_mutex_lock(&n->lock);
+	alone = alone && mine_alone(n, b);
+	pthread_mutex_unlock(&n->lock);
+	return alone;
+}
+
+void bucket_run_here(struct names *n, struct bucket *b)
+{
+	bool here = !nodes_others(n) && n->here_us < HERE_MAX_US;
+	int64_t begun;
+
+	pthread_mutex_lock(&n->lock);
+	here = here && !b->running && !n->stopping && now_ms() >= b->not_before && mine_alone(n, b);
+	if (here) {
+		b->running = true;
+		b->again = false;
+	} else {
+		bucket_schedule_locked(n, b);
+		n->here_us /= 2; /* the disk may have become faster */
+	}
+	pthread_mutex_unlock(&n->lock);
+	if (!here)
+		return;
+	begun = now_us();
+	round_run(n, b);
+	n->here_us = now_us() - begun;
+	pthread_mutex_lock(&n->lock);
+	b->again |= b->queue != NULL;
+	pthread_mutex_unlock(&n->lock);
+	turn_over(n, b);
 }
 
 void bucket_schedule_locked(struct names *n, struct bucket *b)

@@ -253,17 +253,30 @@ static int write_do(struct names *n, const char *bucket, struct write *w, int rc
 	return rc;
 }
 
-int names_put_with(struct names *n, const char *bucket, struct name_entry *entry,
-		   const struct names_how *how, bool *replaced)
+int write_put(struct write **out, const struct name_entry *entry, const struct names_how *how)
 {
 	struct write *w = write_new(WRITE_PUT);
 	int rc = w ? write_how(w, how) : -ENOMEM;
 
-	if (w) {
-		w->entry = *entry;
-		w->entry.deleted = w->entry.marker = false;
-		w->entry.nparts = w->entry.part = 0;
+	*out = w;
+	if (rc)
+		return rc;
+	if (names_entry_check(entry)) {
+		names_fail("the object's name, version, holders or meta are not acceptable");
+		return -EINVAL;
 	}
+	names_entry_copy(&w->entry, entry);
+	w->entry.deleted = w->entry.marker = false;
+	w->entry.nparts = w->entry.part = 0;
+	return 0;
+}
+
+int names_put_with(struct names *n, const char *bucket, struct name_entry *entry,
+		   const struct names_how *how, bool *replaced)
+{
+	struct write *w;
+	int rc = write_put(&w, entry, how);
+
 	return write_do(n, bucket, w, rc, entry, replaced);
 }
 

@@ -81,7 +81,7 @@ struct write {
 	unsigned int nideal;
 	char ideal[NAMES_HOLDERS_MAX][CONF_NAME_MAX];
 	char *if_match, *if_none_match; /* NULL: no condition; freed with the write */
-	struct names_op done;		/* forgotten, fetched: node, seqs, holds */
+	const struct names_op *done;	/* forgotten, fetched: node, seqs, holds; the caller's */
 	int64_t deadline;		/* now_ms() */
 
 	int rc;
@@ -97,6 +97,9 @@ struct write {
 };
 struct write *write_new(enum write_kind kind);
 void write_free(struct write *w);
+/* names_call.c: a put of what names_put_with() is given; *out is the caller's, also after a failure
+ * (NULL without memory). 0 or -errno. */
+int write_put(struct write **out, const struct name_entry *entry, const struct names_how *how);
 
 /* ---- names_plan.c ---- */
 struct plan {
@@ -161,6 +164,7 @@ struct names {
 	struct registry *registry;
 	struct httpc *httpc;
 	int (*forget)(void *arg, const char *version);
+	void (*forget_many)(void *arg, const char *const *versions, size_t n, int *rc);
 	int (*fetch)(void *arg, const char *bucket, const struct name_entry *entry);
 	void *arg;
 	struct names_db *db;
@@ -181,11 +185,13 @@ struct names {
 	pthread_t tick, outbox, inbox;
 	bool tick_runs, outbox_runs, inbox_runs;
 	bool outbox_wanted;
+	_Atomic int64_t here_us; /* the last batch of bucket_run_here() took so long */
 	pthread_cond_t outbox_wake, inbox_wake;
 	struct fetching *fetching; /* data being fetched for others' tasks, see names_outbox.c */
 };
 
 int64_t now_ms(void); /* CLOCK_BOOTTIME: also through suspend */
+int64_t now_us(void); /* for durations */
 void names_fail(const char *fmt, ...)
 	__attribute__((format(printf, 1, 2))); /* sets names_error() */
 
@@ -251,6 +257,12 @@ void bucket_schedule(struct names *n, struct bucket *b); /* takes the lock */
 void bucket_schedule_locked(struct names *n, struct bucket *b);
 void bucket_enqueue(struct names *n, struct bucket *b,
 		    struct write *w);				 /* completes it when it cannot */
+/* The same, but it runs with the next bucket_run_here() or bucket_schedule(). */
+void bucket_enqueue_quiet(struct names *n, struct bucket *b, struct write *w);
+/* Is this node certainly its primary, without a secondary and without need of one? */
+bool bucket_is_mine_alone(struct names *n, struct bucket *b);
+/* What waits, in one batch on this thread, when it is mine alone and nobody else's turn; else it is scheduled. */
+void bucket_run_here(struct names *n, struct bucket *b);
 void bucket_expire(struct names *n, struct bucket *b, bool all); /* fails what waits too long */
 
 /* names_second.c */

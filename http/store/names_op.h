@@ -60,10 +60,6 @@ static inline bool names_keeps(const uint8_t keep[NAMES_KEEP_BYTES], unsigned in
 	return part <= NAMES_PARTS_MAX && keep[part / 8] >> (part % 8) & 1;
 }
 
-/* An entry is big and mostly empty: these touch what is used. */
-void names_entry_clear(struct name_entry *e);
-void names_entry_copy(struct name_entry *to, const struct name_entry *from);
-
 /* Operations of one bucket that follow each other, from its primary. */
 struct names_batch {
 	char bucket[NAMES_BUCKET_MAX + 1];

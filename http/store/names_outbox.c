@@ -16,6 +16,7 @@
 
 #define REST_MS	   1000 /* everything is looked through again so often */
 #define POLL_MS	   200	/* … while a fetch is under way */
+#define GATHER_MS  20	/* … and no sooner after the last time than this */
 #define FETCH_MAX  4	/* fetches that one node is told of at a time */
 #define INBOX_MAX  1000
 #define FAILED_MAX 16
@@ -121,7 +122,8 @@ static int do_fetch(struct names *n, const char *bucket, const struct name_entry
 	return rc;
 }
 
-static int do_forget(struct names *n, const char *version)
+/* What was to be fetched and waits is not. True: one is being fetched right now. */
+static bool fetches_drop(struct names *n, const char *version)
 {
 	size_t same = names_is_group(version) ? 24 : 32;
 	struct fetching **p = &n->fetching;
@@ -138,7 +140,27 @@ static int do_forget(struct names *n, const char *version)
 			p = &(*p)->next;
 	}
 	pthread_mutex_unlock(&n->lock);
-	return runs ? -EAGAIN : n->forget(n->arg, version);
+	return runs;
+}
+
+/* ok[i]: versions[i] is forgotten. NAMES_DONE_MAX at most. */
+static void do_forget(struct names *n, const char *const *versions, size_t count, bool *ok)
+{
+	const char *free_ones[NAMES_DONE_MAX];
+	size_t at[NAMES_DONE_MAX], nfree = 0;
+	int rc[NAMES_DONE_MAX];
+
+	for (size_t i = 0; i < count; i++) {
+		ok[i] = false;
+		if (fetches_drop(n, versions[i]))
+			continue;
+		at[nfree] = i;
+		free_ones[nfree++] = versions[i];
+	}
+	if (n->forget_many)
+		n->forget_many(n->arg, free_ones, nfree, rc);
+	for (size_t i = 0; i < nfree; i++)
+		ok[at[i]] = !(n->forget_many ? rc[i] : n->forget(n->arg, free_ones[i]));
 }
 
 static const char *fetch_word(int rc)
@@ -161,10 +183,11 @@ void outbox_tasks(struct names *n, struct http_req *req, const json_t *body)
 	if (json_is_array(forget)) {
 		forgot = json_array();
 		json_array_foreach (forget, i, value) {
-			bool ok = json_is_string(value) &&
-				  !names_version_pack(version, json_string_value(value)) &&
-				  i < NAMES_DONE_MAX && !do_forget(n, json_string_value(value));
+			const char *text = json_string_value(value);
+			bool ok = false;
 
+			if (text && !names_version_pack(version, text) && i < NAMES_DONE_MAX)
+				do_forget(n, &text, 1, &ok);
 			json_array_append_new(forgot, json_boolean(ok));
 		}
 		json_object_set_new(answer, "forgot", forgot);
@@ -257,7 +280,7 @@ static int confirm(struct names *n, struct bucket *b, enum write_kind kind,
 	int rc = w ? 0 : -ENOMEM;
 
 	if (!rc) {
-		w->done = *done;
+		w->done = done;
 		rc = write_here(n, b, w);
 	}
 	write_free(w);
@@ -270,9 +293,16 @@ static int tell_forget(struct pass *p, const struct tasks *s, bool *ok)
 	const json_t *forgot;
 	int rc;
 
-	if (!strcmp(s->node, p->n->node) || dismissed(p->n, s->node)) {
+	if (!strcmp(s->node, p->n->node)) {
+		const char *versions[NAMES_DONE_MAX];
+
 		for (int i = 0; i < s->count; i++)
-			ok[i] = strcmp(s->node, p->n->node) || !do_forget(p->n, s->list[i].version);
+			versions[i] = s->list[i].version;
+		do_forget(p->n, versions, (size_t)s->count, ok);
+		return 0;
+	}
+	if (dismissed(p->n, s->node)) {
+		memset(ok, true, (size_t)s->count * sizeof(*ok));
 		return 0;
 	}
 	list = json_array();
@@ -404,6 +434,19 @@ static void bucket_tell(struct names *n, struct bucket *b, void *arg)
 	free(s);
 }
 
+/* Waits until then, or until something is wanted. Lock held. */
+static void outbox_wait(struct names *n, const struct timespec *from, long ms, const bool *wanted)
+{
+	struct timespec until = *from;
+
+	until.tv_nsec += ms * 1000000l;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	while (!n->stopping && !(wanted && *wanted) &&
+	       !pthread_cond_timedwait(&n->outbox_wake, &n->lock, &until))
+		;
+}
+
 static void *outbox_run(void *arg)
 {
 	struct names *n = arg;
@@ -411,19 +454,17 @@ static void *outbox_run(void *arg)
 	pthread_mutex_lock(&n->lock);
 	while (!n->stopping) {
 		struct pass p = { .n = n };
-		struct timespec until;
+		struct timespec begun, now;
 
 		n->outbox_wanted = false;
+		clock_gettime(CLOCK_MONOTONIC, &begun);
 		pthread_mutex_unlock(&n->lock);
 		buckets_each(n, bucket_tell, &p);
 		pthread_mutex_lock(&n->lock);
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += (p.again ? POLL_MS : REST_MS) * 1000000l;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		while (!n->stopping && !n->outbox_wanted &&
-		       !pthread_cond_timedwait(&n->outbox_wake, &n->lock, &until))
-			;
+		/* What comes meanwhile goes together. */
+		outbox_wait(n, &begun, GATHER_MS, NULL);
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		outbox_wait(n, &now, p.again ? POLL_MS : REST_MS, &n->outbox_wanted);
 	}
 	pthread_mutex_unlock(&n->lock);
 	return NULL;
@@ -432,8 +473,9 @@ static void *outbox_run(void *arg)
 void outbox_wake(struct names *n)
 {
 	pthread_mutex_lock(&n->lock);
+	if (!n->outbox_wanted)
+		pthread_cond_signal(&n->outbox_wake);
 	n->outbox_wanted = true;
-	pthread_cond_signal(&n->outbox_wake);
 	pthread_mutex_unlock(&n->lock);
 }
 

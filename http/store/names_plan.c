@@ -452,10 +452,10 @@ static int plan_open(struct plan *p)
 
 static int plan_done(struct plan *p)
 {
-	struct names_op *op = op_new(p, p->w->done.kind, NAMES_OBJECTS);
+	struct names_op *op = op_new(p, p->w->done->kind, NAMES_OBJECTS);
 	uint64_t epoch = op->epoch, seq = op->seq;
 
-	*op = p->w->done;
+	*op = *p->w->done;
 	op->epoch = epoch;
 	op->seq = seq;
 	return 0;

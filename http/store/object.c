@@ -189,9 +189,22 @@ static void put_work(struct http_req *req, void *arg)
 	note(req, "object.put", http_param(req, "key"), stored, call->bytes);
 }
 
+static enum http_next put_then(struct http_req *req, void *arg)
+{
+	struct endpoint *ep = arg;
+	struct call *call = http_state(req);
+
+	if (!put_later_end(call->put, req))
+		return http_work(req, put_work, arg);
+	atomic_fetch_add(&ep->counts.puts, 1);
+	return HTTP_ANSWERED;
+}
+
 static enum http_next put_end(struct http_req *req, void *arg)
 {
-	return http_work(req, put_work, arg);
+	struct call *call = http_state(req);
+
+	return put_later(call->put, req, put_then, arg) ? HTTP_LATER : http_work(req, put_work, arg);
 }
 
 /* ---- GET, HEAD ---- */

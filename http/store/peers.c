@@ -197,6 +197,16 @@ size_t peers_registered(struct peers *p)
 	return n;
 }
 
+bool peers_alone(struct peers *p)
+{
+	bool alone;
+
+	pthread_mutex_lock(&p->lock);
+	alone = p->heard && p->n == 1 && p->list->self;
+	pthread_mutex_unlock(&p->lock);
+	return alone;
+}
+
 int peers_find(struct peers *p, const char *node, struct peer *out)
 {
 	struct peer *peer;
@@ -277,6 +287,17 @@ size_t peers_choose(struct peers *p, const struct version *v, const char (*taken
 	return found;
 }
 
+/* Nobody else to choose from: most lists are not worth copying. */
+static bool is_single(struct peers *p)
+{
+	bool single;
+
+	pthread_mutex_lock(&p->lock);
+	single = p->n == 1 && p->list->self;
+	pthread_mutex_unlock(&p->lock);
+	return single;
+}
+
 size_t peers_ideal(struct peers *p, const struct version *v, char (*out)[CONF_NAME_MAX], size_t max)
 {
 	const struct placement_node *self = NULL;
@@ -284,6 +305,10 @@ size_t peers_ideal(struct peers *p, const struct version *v, char (*out)[CONF_NA
 	size_t n = 0, found = 0, picks[16];
 	struct peer *list;
 
+	if (max && is_single(p)) {
+		strcpy(out[0], p->self);
+		return 1;
+	}
 	if (!max || max > 16 || peers_list(p, &list, &n))
 		return 0;
 	nodes = placement_nodes(list, n);
@@ -314,7 +339,7 @@ struct version peers_new_version(struct peers *p)
 	struct version v;
 	size_t n = 0, pick;
 
-	if (!peers_list(p, &list, &n))
+	if (!is_single(p) && !peers_list(p, &list, &n))
 		nodes = placement_nodes(list, n);
 	/* Each try succeeds with this node's share of the groups. */
 	for (unsigned int tries = 0; tries < 256; tries++) {

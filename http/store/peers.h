@@ -27,6 +27,8 @@ void peers_close(struct peers *p);      /* accepts NULL */
 
 /* How many ever registered, this one included; 0: the registry has not yet been heard. */
 size_t peers_registered(struct peers *p);
+/* Is this the only endpoint that anybody ever heard of? */
+bool peers_alone(struct peers *p);
 int peers_find(struct peers *p, const char *node, struct peer *out);    /* 0 or -ENOENT */
 /* All, in name order: a malloc'ed array. */
 int peers_list(struct peers *p, struct peer **out, size_t *n);

@@ -23,24 +23,43 @@ struct put {
 	char sealed_key[UPLOAD_KEY_TEXT];
 };
 
+/* A key of plain text (names_key_plain()) as JSON has it. */
+static char *key_escape(const char *key, char *out)
+{
+	char *p = out;
+
+	for (; *key; key++) {
+		if (*key == '"' || *key == '\\')
+			*p++ = '\\';
+		*p++ = *key;
+	}
+	*p = '\0';
+	return out;
+}
+
+/* By hand: building a value first would cost as much as all else that an answer needs. */
 static void reply_stored(struct endpoint *ep, struct http_req *req, const char *bucket,
 			 const struct name_entry *entry, bool replaced)
 {
-	char etag[35], sha[65];
-	json_t *nodes = json_array(), *root;
+	char key[2 * KEY_MAX + 1], etag[35], sha[65], nodes[NAMES_HOLDERS_MAX * (CONF_NAME_MAX + 3) + 1] = "";
+	char text[sizeof(key) + sizeof(nodes) + 1024];
+	size_t at = 0;
+	int len;
 
 	for (unsigned int i = 0; i < entry->nholders; i++)
-		json_array_append_new(nodes, json_string(entry->holders[i]));
+		at += (size_t)sprintf(nodes + at, "%s\"%s\"", i ? "," : "", entry->holders[i]);
 	names_etag(entry->sha256, etag);
-	root = json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:i, s:o}", "bucket", bucket, "key",
-			 entry->key, "version", entry->version, "size", (json_int_t)entry->size,
-			 "sha256", hex_encode(entry->sha256, 32, sha), "etag", etag, "copies",
-			 (int)entry->nholders, "endpoints", nodes);
+	len = snprintf(text, sizeof(text),
+		       "{\"bucket\":\"%s\",\"key\":\"%s\",\"version\":\"%s\",\"size\":%llu,\"sha256\":\"%s\","
+		       "\"etag\":\"\\\"%.32s\\\"\",\"copies\":%u,\"endpoints\":[%s]",
+		       bucket, key_escape(entry->key, key), entry->version, (unsigned long long)entry->size,
+		       hex_encode(entry->sha256, 32, sha), etag + 1, entry->nholders, nodes);
 	if (entry->nholders == 1)
-		json_object_set_new(root, "note", json_string(endpoint_lone_note(ep)));
+		len += snprintf(text + len, sizeof(text) - (size_t)len, ",\"note\":\"%s\"", endpoint_lone_note(ep));
+	text[len++] = '}';
 	http_add_header(req, "ETag", etag);
 	http_add_header(req, "X-Weir-Sha256", sha);
-	http_reply_json(req, replaced ? 200 : 201, root);
+	http_reply(req, replaced ? 200 : 201, "application/json", text, (size_t)len);
 }
 
 static enum http_next reply_not_stored(const struct upload *up, struct http_req *req, int rc)
@@ -138,6 +157,18 @@ int put_add(struct put *put, const void *data, size_t len)
 	return put->rc;
 }
 
+bool put_later_end(struct put *put, struct http_req *req)
+{
+	struct name_entry entry;
+	bool replaced;
+
+	names_entry_clear(&entry);
+	if (upload_put_end(put->upload, &entry, &replaced))
+		return false;
+	reply_stored(put->ep, req, put->bucket, &entry, replaced);
+	return true;
+}
+
 static int store(struct put *put, struct name_entry *entry)
 {
 	int rc = put->rc;
@@ -157,6 +188,25 @@ static int store(struct put *put, struct name_entry *entry)
 	entry->meta_len = (unsigned int)snprintf(entry->meta, sizeof(entry->meta), "{\"" S3_META_KEY "\":\"%s\"}",
 						 put->sealed_key);
 	return 0;
+}
+
+bool put_later(struct put *put, struct http_req *req, http_then_fn *then, void *arg)
+{
+	struct upload_nodes ideal;
+	struct names_how how = { .mode = put_mode(put->ep, put->bucket),
+				 .if_match = http_header(req, "If-Match"),
+				 .if_none_match = http_header(req, "If-None-Match") };
+	struct name_entry entry;
+	uint64_t size;
+
+	if (put->rc || put->sealer || !buckets_known(put->ep->buckets, put->bucket) || users_dataset(put->ep->users, put->bucket) ||
+	    upload_seal(put->upload, &size, entry.sha256))
+		return false;
+	names_entry_clear(&entry);
+	upload_entry(put->upload, &entry);
+	how.nideal = upload_ideal(put->upload, &ideal);
+	how.ideal = ideal.names;
+	return upload_put_later(put->upload, &entry, &how, req, then, arg);
 }
 
 static int give_name(struct put *put, struct http_req *req, const char *owner, struct name_entry *entry, bool *replaced)

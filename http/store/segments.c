@@ -484,9 +484,9 @@ int segments_open(struct segments **out, int root, const struct segments_options
 	s->index_txn = options->index_txn ? options->index_txn : CATCH_UP_TXN;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_rwlock_init(&s->opened, NULL);
-	pthread_cond_init(&s->work, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->work, &attr);
 	pthread_cond_init(&s->wake, &attr);
 	pthread_condattr_destroy(&attr);
 	if (options->boot)

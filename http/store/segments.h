@@ -56,8 +56,15 @@ struct segments_job {
 	struct segment_place from, place;
 	int rc;
 	sem_t done;
+	/* NULL: somebody calls segments_wait(). Else called with rc set on the thread that appends, which it must not stop for
+	 * long; the job is its own from then on. */
+	void (*complete)(struct segments_job *job);
+	void *arg;
 	struct segments_job *next;
 };
+
+/* Called on the thread that appends after each round in which something was completed. Before the first job. */
+void segments_after(struct segments *s, void (*fn)(void *arg), void *arg);
 
 /* The caller keeps the job until segments_wait() returned: 0 when it is on stable storage. Storing a
  * version that is there replaces it; forgetting one that is not is 0. */

@@ -60,6 +60,12 @@ struct segments {
 	pthread_mutex_t lock;
 	pthread_cond_t work;            /* for the thread that appends */
 	struct segments_job *head, **tail;
+	void (*after)(void *arg);
+	void *after_arg;
+	/* of gathering */
+	unsigned int nqueue, want, recent[2];
+	bool gathers;
+	int64_t round_us;
 	bool stop;
 	pthread_t thread;
 	bool thread_runs;

@@ -20,6 +20,7 @@
 
 #define ROUND_JOBS  256	       /* at most in one round */
 #define ROUND_BYTES (16u << 20)
+#define GATHER_US   500	       /* a round may wait so long for more */
 #define AHEAD	    (4u << 20) /* disk space is taken so much at once */
 
 struct round {
@@ -288,9 +289,14 @@ static int round_try(struct round *r, struct segments_job *batch)
 static void round_run(struct segments *s, struct round *r, struct segments_job *batch)
 {
 	struct segments_job *next;
+	bool completed = false;
 	int rc;
 
-	*r = (struct round){ .s = s };
+	/* Its arrays are filled as they are used. */
+	r->s = s;
+	r->txn = NULL;
+	r->niov = 0;
+	r->nheads = 0;
 	rc = round_try(r, batch);
 	if (rc)
 		log_limited(LOG_LEVEL_ERROR, 30, "store: cannot write small versions: %s", strerror(-rc));
@@ -299,8 +305,51 @@ static void round_run(struct segments *s, struct round *r, struct segments_job *
 		if (!rc && (job->what == SEGMENTS_STORE || job->what == SEGMENTS_FORGET))
 			atomic_fetch_add(forget_slot(s, &job->version), 1);
 		job->rc = rc;
-		sem_post(&job->done); /* the job is the waiter's from here on */
+		/* The job is somebody else's from here on. */
+		if (job->complete) {
+			completed = true;
+			job->complete(job);
+		} else {
+			sem_post(&job->done);
+		}
 	}
+	if (completed && s->after)
+		s->after(s->after_arg);
+}
+
+void segments_after(struct segments *s, void (*fn)(void *arg), void *arg)
+{
+	s->after = fn;
+	s->after_arg = arg;
+}
+
+static int64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+/* A round costs nearly the same for one and for many. Those whose work was in the last two are likely to come again in a
+ * moment: they are waited for, a part of a round's own time at most. One alone, or two by turns, never wait. Lock held. */
+static void gather(struct segments *s)
+{
+	int64_t us = s->round_us / 4 < GATHER_US ? s->round_us / 4 : GATHER_US;
+	struct timespec until;
+
+	s->want = (s->recent[0] + s->recent[1]) * 3 / 4;
+	if (s->nqueue >= s->want || s->stop)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += us * 1000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	s->gathers = true;
+	while (s->nqueue < s->want && !s->stop)
+		if (pthread_cond_timedwait(&s->work, &s->lock, &until))
+			break;
+	s->gathers = false;
 }
 
 /* Lock held. */
@@ -308,13 +357,16 @@ static struct segments_job *batch_take(struct segments *s)
 {
 	struct segments_job *batch = s->head, *last = batch;
 	uint64_t bytes = batch->len;
+	unsigned int n = 1;
 
-	s->njobs++;
-	for (int n = 1; n < ROUND_JOBS && last->next && bytes + last->next->len < ROUND_BYTES; n++) {
+	for (; n < ROUND_JOBS && last->next && bytes + last->next->len < ROUND_BYTES; n++) {
 		last = last->next;
 		bytes += last->len;
-		s->njobs++;
 	}
+	s->njobs += n;
+	s->nqueue -= n;
+	s->recent[1] = s->recent[0];
+	s->recent[0] = n;
 	s->head = last->next;
 	if (!s->head)
 		s->tail = &s->head;
@@ -330,15 +382,19 @@ static void *rounds_main(void *arg)
 	pthread_mutex_lock(&s->lock);
 	for (;;) {
 		struct segments_job *batch;
+		int64_t begun;
 
 		while (!s->head && !s->stop)
 			pthread_cond_wait(&s->work, &s->lock);
 		if (!s->head)
 			break;
+		gather(s);
 		batch = batch_take(s);
 		pthread_mutex_unlock(&s->lock);
+		begun = now_us();
 		round_run(s, s->round, batch);
 		pthread_mutex_lock(&s->lock);
+		s->round_us = now_us() - begun;
 	}
 	pthread_mutex_unlock(&s->lock);
 	return NULL;
@@ -375,21 +431,25 @@ void rounds_stop(struct segments *s)
 
 void segments_begin(struct segments *s, struct segments_job *job)
 {
-	bool idle;
+	bool wake;
 
-	sem_init(&job->done, 0, 0);
+	if (!job->complete)
+		sem_init(&job->done, 0, 0);
 	job->next = NULL;
 	if (job->what == SEGMENTS_STORE) {
 		job->stored = time(NULL);
 		job->crc = crc32c(0, job->data, job->len);
 	}
 	pthread_mutex_lock(&s->lock);
-	idle = !s->head;
+	wake = !s->head;
 	*s->tail = job;
 	s->tail = &job->next;
-	if (idle)
-		pthread_cond_signal(&s->work);
+	s->nqueue++;
+	if (s->gathers)
+		wake = s->nqueue == s->want;
 	pthread_mutex_unlock(&s->lock);
+	if (wake)
+		pthread_cond_signal(&s->work);
 }
 
 int segments_wait(struct segments *s, struct segments_job *job)

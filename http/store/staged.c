@@ -37,6 +37,8 @@ struct staged {
 	struct commit_job job;
 	bool committing, committed, discarded;
 	size_t piece; /* of a file, when that much was announced; else 0 */
+	void (*told)(void *arg, int rc); /* of staged_commit_later() */
+	void *told_arg;
 };
 
 #define SMALL_FIRST (8u << 10) /* bytes of memory that it begins with; doubled */
@@ -494,6 +496,34 @@ void staged_commit_begin(struct staged *s)
 					      .version = s->version,
 					      .data = s->small,
 					      .len = (uint32_t)s->small_len };
+	segments_begin(chunks_segments(s->chunks), &s->small_job);
+}
+
+bool staged_is_small(const struct staged *s)
+{
+	return s->fd < 0;
+}
+
+static void small_complete(struct segments_job *job)
+{
+	struct staged *s = job->arg;
+
+	s->committing = false;
+	s->committed = !job->rc;
+	s->told(s->told_arg, job->rc);
+}
+
+void staged_commit_later(struct staged *s, void (*done)(void *arg, int rc), void *arg)
+{
+	s->committing = true;
+	s->told = done;
+	s->told_arg = arg;
+	s->small_job = (struct segments_job){ .what = SEGMENTS_STORE,
+					      .version = s->version,
+					      .data = s->small,
+					      .len = (uint32_t)s->small_len,
+					      .complete = small_complete,
+					      .arg = s };
 	segments_begin(chunks_segments(s->chunks), &s->small_job);
 }
 

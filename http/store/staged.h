@@ -47,5 +47,9 @@ int staged_finish(struct staged *s, const struct manifest *m);
 /* Through the group-commit thread: 0 when data and name are on stable storage. */
 void staged_commit_begin(struct staged *s);
 int staged_commit_wait(struct staged *s);
+/* Is it still in memory, to be a record of a segment? */
+bool staged_is_small(const struct staged *s);
+/* Such a one, instead of begin and wait: done(arg, rc) is called on the thread that appends, and must not wait for it. */
+void staged_commit_later(struct staged *s, void (*done)(void *arg, int rc), void *arg);
 
 #endif

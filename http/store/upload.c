@@ -46,6 +46,14 @@ struct upload {
 	char failed[FAILED_MAX][CONF_NAME_MAX];
 	unsigned int nfailed;
 	char why[QUOTA_WHY]; /* the last target's failure */
+	struct {
+		bool begun;
+		int rc; /* of storing */
+		struct names_later *name;
+		struct http_req *req;
+		http_then_fn *then;
+		void *arg;
+	} late; /* upload_put_later() */
 };
 
 int upload_new(struct upload **out, struct endpoint *ep, const char *bucket, const char *key,
@@ -97,6 +105,7 @@ static void upload_put(struct upload *up)
 	if (!last)
 		return;
 	staged_free(up->staged);
+	names_later_free(up->late.name);
 	pthread_mutex_destroy(&up->lock);
 	pthread_cond_destroy(&up->idle);
 	free(up);
@@ -303,7 +312,7 @@ int upload_seal(struct upload *up, uint64_t *size, uint8_t sha256[32])
 		up->sealed = !rc;
 	}
 	if (rc)
-		return rc;
+		return up->rc = rc; /* again: the same */
 	*size = m->size;
 	memcpy(sha256, m->sha256, 32);
 	return 0;
@@ -348,7 +357,11 @@ int upload_store(struct upload *up)
 	uint64_t size;
 	int rc;
 
-	rc = upload_seal(up, &size, sha256);
+	rc = up->late.begun ? up->late.rc : upload_seal(up, &size, sha256);
+	if (!rc && up->late.begun) {
+		up->stored = true;
+		return 0;
+	}
 	if (!rc)
 		rc = quota_check(up->ep, up->bucket, up->key, size, up->why);
 	if (!rc)
@@ -406,6 +419,61 @@ void upload_named(struct upload *up, int rc)
 		unstore(up);
 	up->ntargets = 0; /* theirs now: nothing to forget */
 	up->stored = false;
+}
+
+/* ---- without a worker ---- */
+
+static void late_end(void *upload)
+{
+	struct upload *up = upload;
+
+	http_release(up->late.req, up->late.then, up->late.arg);
+}
+
+static void late_stored(void *upload, int rc)
+{
+	struct upload *up = upload;
+
+	up->late.rc = rc;
+	if (rc)
+		late_end(up);
+	else
+		names_later_begin(up->late.name);
+}
+
+bool upload_put_later(struct upload *up, const struct name_entry *entry, const struct names_how *how, struct http_req *req,
+		      http_then_fn *then, void *arg)
+{
+	struct users_limits limits;
+	int rc;
+
+	if (!up->sealed || up->ntargets || !staged_is_small(up->staged) ||
+	    (up->ep->copies > 1 && !peers_alone(up->ep->peers)) || users_limits(up->ep->users, up->bucket, &limits))
+		return false;
+	up->late.name = names_later_new(up->ep->names, up->bucket, entry, how, late_end, up);
+	if (!up->late.name)
+		return false;
+	up->late.begun = true;
+	up->late.req = req;
+	up->late.then = then;
+	up->late.arg = arg;
+	compose(up, &up->manifest);
+	rc = staged_finish(up->staged, &up->manifest);
+	http_hold(req);
+	if (rc)
+		late_stored(up, rc);
+	else
+		staged_commit_later(up->staged, late_stored, up);
+	return true;
+}
+
+int upload_put_end(struct upload *up, struct name_entry *entry, bool *replaced)
+{
+	int rc = up->late.rc ? up->late.rc : names_later_end(up->late.name, entry, replaced);
+
+	if (!rc)
+		upload_named(up, 0);
+	return rc;
 }
 
 const char *upload_why(const struct upload *up)

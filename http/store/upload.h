@@ -49,6 +49,14 @@ struct upload_nodes {
 	const char *names[UPLOAD_COPIES_MAX];
 };
 size_t upload_ideal(const struct upload *up, struct upload_nodes *nodes);
+/* Storing and naming what is small without a worker, where neither another endpoint nor the registry has to be asked: after
+ * upload_seal(), with the entry that it is to have. True: the request is held, and then(req, arg) is called when all is done; it
+ * calls upload_put_end(). False: it is work for a worker, in the usual steps. */
+bool upload_put_later(struct upload *up, const struct name_entry *entry, const struct names_how *how, struct http_req *req,
+		      http_then_fn *then, void *arg);
+/* 0: stored, *entry and *replaced as names_put_with() says, upload_named() was done. Else the usual steps on a worker, from
+ * upload_store() on, come to an end: they try again, or say why not. */
+int upload_put_end(struct upload *up, struct name_entry *entry, bool *replaced);
 /* rc: what naming returned. -ETIMEDOUT is unknown: the data stay. */
 void upload_named(struct upload *up, int rc);
 /* The request is over. Accepts NULL. */

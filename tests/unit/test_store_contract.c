@@ -508,6 +508,7 @@ static void fetched_and_meta(void **state)
 	struct names_how how = { .nideal = 1, .ideal = ideal };
 	struct bucket *b = bucket_find(n, bucket);
 	struct write *fetched = write_new(WRITE_FETCHED), *meta = write_new(WRITE_META);
+	struct names_op *done = calloc(1, sizeof(*done));
 	struct name_entry got;
 	bool replaced;
 	char v[33];
@@ -515,12 +516,13 @@ static void fetched_and_meta(void **state)
 	(void)state;
 	assert_int_equal(e->put(n, bucket, entry_of("cat", v), &how, &replaced), 0);
 	assert_int_equal(e->get(n, bucket, "cat", NULL, &got), 0);
-	fetched->done.kind = NAMES_OP_FETCHED;
-	strcpy(fetched->done.node, "n9");
-	fetched->done.holds = true;
-	fetched->done.nseqs = 1;
-	fetched->done.seqs[0] = got.seq;
-	strcpy(fetched->done.entry.version, v);
+	done->kind = NAMES_OP_FETCHED;
+	strcpy(done->node, "n9");
+	done->holds = true;
+	done->nseqs = 1;
+	done->seqs[0] = got.seq;
+	strcpy(done->entry.version, v);
+	fetched->done = done;
 	strcpy(meta->entry.key, "cat");
 	version_random(meta->entry.version);
 	meta->entry.meta_len = (unsigned int)sprintf(meta->entry.meta, "{\"tag\":1}");
