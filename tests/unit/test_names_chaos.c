@@ -67,7 +67,7 @@ static struct was *was_begin(struct key *k, const char *version)
 }
 
 /* Until it is certain that the version is there. */
-static void write_put(struct key *k, unsigned int holder)
+static void write_key(struct key *k, unsigned int holder)
 {
 	char version[33];
 	struct was *w;
@@ -145,7 +145,7 @@ static void *writer_run(void *arg)
 		if (*now && rand_r(&k->seed) % 3 == 0)
 			write_delete(k, now);
 		else
-			write_put(k, (unsigned int)rand_r(&k->seed) % NODES);
+			write_key(k, (unsigned int)rand_r(&k->seed) % NODES);
 		rest_ms(rand_r(&k->seed) % 20);
 	}
 	return NULL;
