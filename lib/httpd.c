@@ -269,7 +269,9 @@ void httpd_stop(struct httpd *server, unsigned int grace_ms)
 	until = http_now_ms() + grace_ms;
 	while (server->in_flight && http_now_ms() < until)
 		poll(NULL, 0, 5);
+	pthread_mutex_lock(&server->reqs_lock); /* http_hold() */
 	server->stopping = true;
+	pthread_mutex_unlock(&server->reqs_lock);
 	http_workers_stop(&server->slow);
 	http_workers_stop(&server->workers);
 	http_wait_held(server);

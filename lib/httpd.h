@@ -233,9 +233,10 @@ enum http_next http_work_slow(struct http_req *req, http_work_fn *fn, void *arg)
 void http_work_go_on(struct http_req *req);
 /* Without a worker: from end, before the request is given to whoever will call http_release() for it, once, from any thread (it
  * may do so at once); neither the client nor the server's stop ends the request before. Then fn(req, arg) runs on the server's
- * thread, as if it were end. `http_hold(req); …; return HTTP_LATER`. */
+ * thread, as if it were end. `http_hold(req); …; return HTTP_LATER`. False: the server stops and holds nobody any more; http_work()
+ * says so to the client. */
 typedef enum http_next http_then_fn(struct http_req *req, void *arg);
-void http_hold(struct http_req *req);
+bool http_hold(struct http_req *req);
 void http_release(struct http_req *req, http_then_fn *fn, void *arg);
 /* From any thread: a body function that took too little, a reader that said LATER, or a handler
  * that returned HTTP_LATER of itself (then the thread that replied calls it, after its reply) goes

@@ -125,13 +125,21 @@ static void set_in_work(struct http_req *req, bool on)
 		MHD_resume_connection(mhd);
 }
 
-void http_hold(struct http_req *req)
+bool http_hold(struct http_req *req)
 {
-	pthread_mutex_lock(&req->server->reqs_lock);
-	req->server->held++;
-	pthread_mutex_unlock(&req->server->reqs_lock);
+	struct httpd *server = req->server;
+	bool stopping;
+
+	/* Nobody waits for who would be held after http_wait_held(). */
+	pthread_mutex_lock(&server->reqs_lock);
+	stopping = server->stopping;
+	server->held += !stopping;
+	pthread_mutex_unlock(&server->reqs_lock);
+	if (stopping)
+		return false;
 	set_in_work(req, true);
 	req->working = true;
+	return true;
 }
 
 void http_release(struct http_req *req, http_then_fn *fn, void *arg)

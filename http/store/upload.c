@@ -451,7 +451,7 @@ bool upload_put_later(struct upload *up, const struct name_entry *entry, const s
 	    (up->ep->copies > 1 && !peers_alone(up->ep->peers)) || users_limits(up->ep->users, up->bucket, &limits))
 		return false;
 	up->late.name = names_later_new(up->ep->names, up->bucket, entry, how, late_end, up);
-	if (!up->late.name)
+	if (!up->late.name || !http_hold(req))
 		return false;
 	up->late.begun = true;
 	up->late.req = req;
@@ -459,7 +459,6 @@ bool upload_put_later(struct upload *up, const struct name_entry *entry, const s
 	up->late.arg = arg;
 	compose(up, &up->manifest);
 	rc = staged_finish(up->staged, &up->manifest);
-	http_hold(req);
 	if (rc)
 		late_stored(up, rc);
 	else

@@ -441,6 +441,118 @@ static void stops_with_waiting_requests(void **state)
 	start_another();
 }
 
+/* ---- held requests, which a thread of the owner releases ---- */
+
+#define HOLDERS 16
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct http_req *reqs[HOLDERS];
+	unsigned int n, answered;
+	bool quit;
+} held = { .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER };
+
+static enum http_next held_then(struct http_req *req, void *arg)
+{
+	(void)arg;
+	return http_reply(req, 201, NULL, NULL, 0);
+}
+
+static enum http_next held_end(struct http_req *req, void *arg)
+{
+	(void)arg;
+	if (!http_hold(req))
+		return http_reply(req, 503, NULL, NULL, 0);
+	pthread_mutex_lock(&held.lock);
+	held.reqs[held.n++] = req;
+	held.answered++;
+	pthread_cond_broadcast(&held.wake);
+	pthread_mutex_unlock(&held.lock);
+	return HTTP_LATER;
+}
+
+static void *release_all(void *arg)
+{
+	(void)arg;
+	pthread_mutex_lock(&held.lock);
+	while (!held.quit || held.n) {
+		struct http_req *reqs[HOLDERS];
+		unsigned int n = held.n;
+
+		memcpy(reqs, held.reqs, sizeof(reqs));
+		held.n = 0;
+		if (!n) {
+			pthread_cond_wait(&held.wake, &held.lock);
+			continue;
+		}
+		pthread_mutex_unlock(&held.lock);
+		for (unsigned int i = 0; i < n; i++)
+			http_release(reqs[i], held_then, NULL);
+		pthread_mutex_lock(&held.lock);
+	}
+	pthread_mutex_unlock(&held.lock);
+	return NULL;
+}
+
+/* One after the other on a connection until the server closes it. */
+static void *put_for_ever(void *path)
+{
+	static const char text[] = "PUT /held HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
+	struct addr_port at = { .port = 0 };
+	struct sockaddr_storage ss;
+	socklen_t len;
+	char answer[1024];
+	int fd;
+
+	snprintf(at.path, sizeof(at.path), "%s", (const char *)path);
+	len = addr_port_sockaddr(&at, &ss);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	if (!connect(fd, (struct sockaddr *)&ss, len))
+		while (send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL) > 0 && recv(fd, answer, sizeof(answer), 0) > 0)
+			;
+	close(fd);
+	return NULL;
+}
+
+static void stops_while_held_go_on(void **state)
+{
+	static const struct http_route held_routes[] = {
+		{ .methods = 1u << HTTP_PUT, .path = "/held", .body_max = 10, .end = held_end },
+		{ .path = NULL },
+	};
+	char folder[64], path[128];
+	pthread_t clients[HOLDERS], releaser;
+
+	(void)state;
+	unit_folder(folder, sizeof(folder));
+	snprintf(path, sizeof(path), "%s/sock", folder);
+	assert_int_equal(pthread_create(&releaser, NULL, release_all, NULL), 0);
+	for (int round = 0; round < 20; round++) {
+		struct httpd *server = NULL;
+		int fd = bind_unix(folder, HOLDERS);
+
+		assert_int_equal(httpd_start(&server, &(struct httpd_options){ .name = "held", .threads = 2 }, &fd, 1, held_routes, NULL), 0);
+		held.answered = 0;
+		for (int i = 0; i < HOLDERS; i++)
+			assert_int_equal(pthread_create(&clients[i], NULL, put_for_ever, path), 0);
+		pthread_mutex_lock(&held.lock);
+		while (held.answered < 4 * HOLDERS)
+			pthread_cond_wait(&held.wake, &held.lock);
+		pthread_mutex_unlock(&held.lock);
+		httpd_stop(server, 10);
+		for (int i = 0; i < HOLDERS; i++)
+			pthread_join(clients[i], NULL);
+		unlink(path);
+	}
+	pthread_mutex_lock(&held.lock);
+	held.quit = true;
+	pthread_cond_broadcast(&held.wake);
+	pthread_mutex_unlock(&held.lock);
+	pthread_join(releaser, NULL);
+	unit_folder_remove(folder);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -459,6 +571,7 @@ int main(void)
 		cmocka_unit_test(counts),
 		cmocka_unit_test(stop_ends_events),
 		cmocka_unit_test(stops_with_waiting_requests),
+		cmocka_unit_test(stops_while_held_go_on),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);
