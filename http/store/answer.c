@@ -3,6 +3,7 @@
  * answer.c -- see answer.h.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "http/store/answer.h"
 #include "lib/hash.h"
@@ -101,6 +102,14 @@ void told_add(struct http_req *req, const struct told *told)
 		http_add_header(req, "Cache-Control", cache_of(told));
 	if (told->media->markup)
 		http_add_header(req, "Content-Security-Policy", MEDIA_TYPE_SANDBOX);
+}
+
+bool told_here(const struct endpoint *ep, const struct name_entry *entry)
+{
+	for (unsigned int i = 0; i < entry->nholders; i++)
+		if (!strcmp(entry->holders[i], ep->node))
+			return true;
+	return false;
 }
 
 void told_fill(struct told *out, struct endpoint *ep, const char *bucket, const struct name_entry *entry)

@@ -19,6 +19,7 @@ struct told {
 };
 void told_fill(struct told *out, struct endpoint *ep, const char *bucket, const struct name_entry *entry);
 void told_add(struct http_req *req, const struct told *told); /* the headers */
+bool told_here(const struct endpoint *ep, const struct name_entry *entry); /* is this node one of its holders? */
 /* A small object's ready answer, checked when it was made. NULL when it cannot be made, or was made while the bucket was
  * public and is not, or the other way round. */
 struct http_cached *told_small(struct endpoint *ep, struct held *held, const struct told *told);

@@ -278,13 +278,46 @@ static void serve_unchanged(struct endpoint *ep, struct http_req *req, const str
 		held_put(held);
 }
 
-/* Sends what a name stands for: from here, or from a holder. */
-static void serve(struct endpoint *ep, struct http_req *req, const char *bucket,
-		  const struct name_entry *entry)
+/* Sends an open version, or (rc) what a holder has. */
+static void serve_version(struct endpoint *ep, struct http_req *req, const char *bucket, const struct name_entry *entry,
+			  const struct told *told, const struct version *version, struct held *held, int rc)
 {
 	struct call *call = http_state(req);
-	struct held *held = NULL;
 	struct reader_job job;
+
+	if (!find_range(req, entry, told->etag, &job))
+		return;
+	job.head = http_method(req) == HTTP_HEAD;
+	job.kept = &call->reader;
+	job.type = told->media->type;
+	job.version = *version;
+	atomic_fetch_add(&ep->counts.gets, 1);
+	dataset_audit(ep, req, &call->who,
+		      &(struct audit_object){ "object.get", bucket, entry->key, "ok", NULL,
+					      job.head ? 0 : job.len });
+	if (parts_needed(entry)) {
+		told_add(req, told);
+		parts_reply(ep, req, bucket, entry, &job, &call->parts);
+		return;
+	}
+	if (held) {
+		serve_local(ep, req, held, &job, told);
+		return;
+	}
+	if (rc == -EBADMSG)
+		repair_queue(ep->repair, &job.version);
+	else if (rc == -ENOENT)
+		repair_missing(ep->repair, bucket, entry);
+	told_add(req, told);
+	reader_reply_relay(ep, req, &job);
+}
+
+/* Sends what a name stands for: from here, or from a holder. False, unless it is the last try: its data are not here, where
+ * they should be, and nothing was answered. */
+static bool serve(struct endpoint *ep, struct http_req *req, const char *bucket, const struct name_entry *entry, bool last)
+{
+	struct held *held = NULL;
+	struct version version;
 	struct told told;
 	int rc;
 
@@ -292,54 +325,36 @@ static void serve(struct endpoint *ep, struct http_req *req, const char *bucket,
 	rc = http_conditions(req, told.etag);
 	if (rc == 304) {
 		serve_unchanged(ep, req, entry, &told);
-		return;
+		return true;
 	}
-	if (rc) {
-		endpoint_reply_names(req, -ECANCELED);
-		return;
+	if (rc || version_parse(&version, entry->version)) {
+		endpoint_reply_names(req, rc ? -ECANCELED : -EIO);
+		return true;
 	}
-	if (!find_range(req, entry, told.etag, &job))
-		return;
-	job.head = http_method(req) == HTTP_HEAD;
-	job.kept = &call->reader;
-	job.type = told.media->type;
-	if (version_parse(&job.version, entry->version)) {
-		endpoint_reply_names(req, -EIO);
-		return;
-	}
-	atomic_fetch_add(&ep->counts.gets, 1);
-	dataset_audit(ep, req, &call->who,
-		      &(struct audit_object){ "object.get", bucket, entry->key, "ok", NULL,
-					      job.head ? 0 : job.len });
-	if (parts_needed(entry)) {
-		told_add(req, &told);
-		parts_reply(ep, req, bucket, entry, &job, &call->parts);
-		return;
-	}
-	rc = held_get(ep->held, &job.version, &held);
-	if (!rc) {
-		serve_local(ep, req, held, &job, &told);
-		held_put(held);
-		return;
-	}
-	if (rc == -EBADMSG)
-		repair_queue(ep->repair, &job.version);
-	else if (rc == -ENOENT)
-		repair_missing(ep->repair, bucket, entry);
-	told_add(req, &told);
-	reader_reply_relay(ep, req, &job);
+	rc = parts_needed(entry) ? 0 : held_get(ep->held, &version, &held);
+	if (rc == -ENOENT && !last && told_here(ep, entry))
+		return false;
+	serve_version(ep, req, bucket, entry, &told, &version, held, rc);
+	held_put(held);
+	return true;
 }
+
+/* Data that are not here were overwritten and removed, as a rule, since the name was asked: then it stands for others. */
+#define TRIES 3
 
 static void get_work(struct http_req *req, void *arg)
 {
 	struct endpoint *ep = arg;
 	const char *bucket = http_param(req, "bucket");
 	struct name_entry entry;
-	int rc = names_get(ep->names, bucket, http_param(req, "key"), &entry);
+	int rc = -ENOENT;
 
-	if (!rc) {
-		serve(ep, req, bucket, &entry);
-		return;
+	for (int tries = 1; tries <= TRIES; tries++) {
+		rc = names_get(ep->names, bucket, http_param(req, "key"), &entry);
+		if (rc)
+			break;
+		if (serve(ep, req, bucket, &entry, tries == TRIES))
+			return;
 	}
 	note(req, "object.get", http_param(req, "key"), false, 0);
 	media_cors_add(req); /* a player should see that it is a 404, and not a broken connection */
@@ -375,7 +390,7 @@ static bool get_hot(struct endpoint *ep, struct http_req *req, const char *bucke
 	hot = !parts_needed(&entry) &&
 	      (held_attached(held) || held_ready(held, 0, entry.size) || is_bodyless(ep, req, bucket, &entry));
 	if (hot)
-		serve(ep, req, bucket, &entry);
+		hot = serve(ep, req, bucket, &entry, false);
 	held_put(held);
 	return hot;
 }
@@ -484,7 +499,7 @@ static void hash_work(struct http_req *req, void *arg)
 	else if (rc)
 		endpoint_reply_names(req, rc);
 	else
-		serve(ep, req, bucket, &entry);
+		serve(ep, req, bucket, &entry, true);
 	free(found);
 }
 
