@@ -87,11 +87,18 @@ struct http_hot_ask {
 	const char *target, *host, *authorization, *if_none_match;
 	const struct addr_port *peer;
 };
+/* What may make an answer ready: run(what, arg) on a worker, where it may block. what is malloc'ed, and freed by the server. */
+struct http_warm {
+	void (*run)(void *what, void *arg);
+	void *what;
+};
 /* The answer that is ready for it, a reference that the server gives back by http_cached_free(), and the row of the table
  * that it counts for; a 304 is an answer, too. NULL: the request goes the common way through the routes, where the same
- * answer, or another one, is made. Called on a thread of the server, must not block, and is asked for every request: what
+ * answer, or another one, is made; but when *warm was filled in, that is run first as a rule, and then the same is asked
+ * once more. Called on a thread of the server, must not block, and is asked for every request: what
  * it says must be true now. */
-typedef struct http_cached *http_hot_fn(const struct http_hot_ask *ask, const struct http_route **route, void *arg);
+typedef struct http_cached *http_hot_fn(const struct http_hot_ask *ask, const struct http_route **route, struct http_warm *warm,
+					void *arg);
 
 /* Answers an error of the server's own (a malformed head, a body that is too large, a full queue of workers) in the words of what
  * the request speaks. status and code as http_reply_error() would have them; sentence is for people. True: it replied. Of a malformed

@@ -4,11 +4,14 @@
  *
  * With options.hot a server's sockets are accepted here. When a connection has something to read, its bytes are looked at
  * and not taken (MSG_PEEK). While they begin with whole heads of the plainest kind (httpd_hot_head.h) for which the
- * server's owner has an answer in memory, such a head is taken and the answer sent by one call. Anything else hands the
- * connection over, for good and with every byte of that request still unread: libmicrohttpd knows nothing of what was before.
+ * server's owner has an answer in memory, or a worker brings it there, such a head is taken and the answer sent by one call.
+ * Anything else hands the connection over, for good and with every byte of that request still unread: libmicrohttpd knows
+ * nothing of what was before.
  *
- * A thread has connections of its own, in one of three lists by what they wait for, each ordered by time: for their first
- * request, for another one, or for room to send. Nothing here waits, and nothing is shared but counts.
+ * A thread has connections of its own, in one of four lists by what they wait for, each ordered by time: for their first
+ * request, for another one, for room to send, or for a worker that makes their answer ready. While they wait for a worker
+ * the request stays unread; afterwards its answer is asked for once more, and the connection handed over when there is
+ * none. Nothing here waits, and nothing is shared but counts and what workers have done.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,7 +36,18 @@
 #define ACCEPTS	 64 /* at a time: who is connected has turns, too */
 #define DATE_LEN 37 /* "Date: Fri, 27 Nov 2026 16:41:55 GMT\r\n" */
 
-enum wait { FOR_FIRST, FOR_NEXT, FOR_ROOM, WAITS };
+#define WARMING_MAX 256 /* of a server: more are handed over, and wait there */
+
+enum wait { FOR_FIRST, FOR_NEXT, FOR_ROOM, FOR_WARM, WAITS };
+
+/* Work for a connection. The worker touches no connection, which may end before the work does. */
+struct warming {
+	struct http_job job; /* first */
+	struct http_hot *hot;
+	struct hot_conn *conn; /* the thread's alone; NULL: it is gone */
+	struct http_warm warm;
+	struct warming *next; /* that is done */
+};
 
 struct hot_conn {
 	struct hot_conn *next, *prev; /* of its list */
@@ -48,6 +62,8 @@ struct hot_conn {
 	size_t sent, whole;
 	size_t route;
 	int64_t started_us;
+	struct warming *warming;
+	bool warmed; /* for the request that is read next: not again */
 };
 
 struct http_hot {
@@ -60,6 +76,8 @@ struct http_hot {
 	int fd;			   /* listens; the server's; -1: no more */
 	bool full;		   /* the socket is left alone for a while */
 	_Atomic bool quit;
+	pthread_mutex_t done_lock; /* guards done, to which workers add; who adds the first one wakes the thread */
+	struct warming *done;
 	struct hot_conn lists[WAITS]; /* heads of rings */
 	time_t date_of;
 	char start[128], bytes[HTTP_HOT_HEAD_MAX], taken[HTTP_HOT_HEAD_MAX];
@@ -95,6 +113,17 @@ static void conn_wait(struct http_hot *hot, struct hot_conn *c, enum wait waits,
 	list->prev = c;
 }
 
+/* The same, and is told of what it waits for. */
+static void conn_turn(struct http_hot *hot, struct hot_conn *c, enum wait waits)
+{
+	static const uint32_t events[WAITS] = { EPOLLIN, EPOLLIN, EPOLLOUT, 0 /* but its end */ };
+	struct epoll_event ev = { .events = events[waits], .data.ptr = c };
+
+	conn_unlink(c);
+	conn_wait(hot, c, waits, http_now_ms());
+	epoll_ctl(hot->epoll, EPOLL_CTL_MOD, c->fd, &ev);
+}
+
 static void count_connection(struct httpd *server, const struct hot_conn *c, int change)
 {
 	server->connections += (unsigned int)change;
@@ -110,6 +139,10 @@ static void conn_free(struct http_hot *hot, struct hot_conn *c)
 	if (c->answer) {
 		hot->server->in_flight--;
 		http_cached_free(c->answer);
+	}
+	if (c->warming) {
+		hot->server->in_flight--;
+		c->warming->conn = NULL;
 	}
 	free(c);
 }
@@ -273,14 +306,60 @@ static int send_rest(struct http_hot *hot, struct hot_conn *c)
 	return c->sent == c->whole;
 }
 
-static void wait_for_room(struct http_hot *hot, struct hot_conn *c, bool on)
-{
-	struct epoll_event ev = { .events = on ? EPOLLOUT : EPOLLIN, .data.ptr = c };
+/* ---- making answers ready ---- */
 
-	conn_unlink(c);
-	conn_wait(hot, c, on ? FOR_ROOM : FOR_NEXT, http_now_ms());
-	epoll_ctl(hot->epoll, EPOLL_CTL_MOD, c->fd, &ev);
+static void warming_free(struct warming *w)
+{
+	w->hot->server->warming--;
+	free(w->warm.what);
+	free(w);
 }
+
+/* On a worker: they end before the thread's memory is freed. */
+static void warm_run(struct http_job *job, bool drop)
+{
+	struct warming *w = (struct warming *)job;
+	struct http_hot *hot = w->hot;
+	uint64_t one = 1;
+	bool first;
+
+	(void)drop; /* not of these workers */
+	w->warm.run(w->warm.what, hot->server->arg);
+	pthread_mutex_lock(&hot->done_lock);
+	first = !hot->done;
+	w->next = hot->done;
+	hot->done = w;
+	pthread_mutex_unlock(&hot->done_lock);
+	if (first && write(hot->wake, &one, sizeof(one)) < 0)
+		log_debug("%s: %m", hot->server->opt.name); /* cannot be: the count is small */
+}
+
+/* Takes warm->what. False: the connection is to be handed over. */
+static bool warm_begin(struct http_hot *hot, struct hot_conn *c, const struct http_warm *warm)
+{
+	struct httpd *server = hot->server;
+	struct warming *w = c->warmed || server->warming >= WARMING_MAX ? NULL : calloc(1, sizeof(*w));
+
+	if (!w) {
+		free(warm->what);
+		return false;
+	}
+	server->warming++;
+	w->job.run = warm_run;
+	w->hot = hot;
+	w->conn = c;
+	w->warm = *warm;
+	if (!http_workers_add(&server->workers, &w->job, server->opt.queue_max)) {
+		warming_free(w);
+		return false;
+	}
+	server->in_flight++;
+	c->warming = w;
+	conn_turn(hot, c, FOR_WARM);
+	return true;
+}
+
+/* ---- requests ---- */
 
 /* One request that lies unread in the socket. 1: answered, look for another; 0: not now; -1: the connection is gone. */
 static int answer_one(struct http_hot *hot, struct hot_conn *c, const struct http_hot_head *head)
@@ -289,14 +368,19 @@ static int answer_one(struct http_hot *hot, struct hot_conn *c, const struct htt
 	struct http_hot_ask ask = { head->is_head ? HTTP_HEAD : HTTP_GET, head->target, head->host, head->authorization,
 				    head->if_none_match, &c->peer };
 	const struct http_route *route = NULL;
+	struct http_warm warm = { .run = NULL };
 	int rc = -EPIPE;
 
-	c->started_us = now_us();
-	c->answer = server->opt.hot(&ask, &route, server->arg);
+	if (!c->warmed)
+		c->started_us = now_us();
+	c->answer = server->opt.hot(&ask, &route, &warm, server->arg);
+	if (!c->answer && warm.run && warm_begin(hot, c, &warm))
+		return 0;
 	if (!c->answer) {
 		hand_over(hot, c);
 		return -1;
 	}
+	c->warmed = false;
 	server->in_flight++;
 	c->route = (size_t)(route - server->routes);
 	c->sent = 0;
@@ -307,7 +391,7 @@ static int answer_one(struct http_hot *hot, struct hot_conn *c, const struct htt
 	if (rc > 0)
 		answered(hot, c, true);
 	else if (rc == 0)
-		wait_for_room(hot, c, true);
+		conn_turn(hot, c, FOR_ROOM);
 	else
 		conn_broke(hot, c);
 	return rc;
@@ -342,6 +426,11 @@ static void conn_event(struct http_hot *hot, struct hot_conn *c, uint32_t events
 {
 	int rc;
 
+	if (c->warming) {
+		if (events & (EPOLLERR | EPOLLHUP))
+			conn_close(hot, c);
+		return;
+	}
 	if (!c->answer) {
 		read_requests(hot, c);
 		return;
@@ -351,10 +440,37 @@ static void conn_event(struct http_hot *hot, struct hot_conn *c, uint32_t events
 		conn_broke(hot, c);
 	} else if (rc > 0) {
 		answered(hot, c, true);
-		wait_for_room(hot, c, false);
+		conn_turn(hot, c, FOR_NEXT);
 	} else {
 		conn_unlink(c);
 		conn_wait(hot, c, FOR_ROOM, http_now_ms());
+	}
+}
+
+/* Workers have made answers ready, or could not. */
+static void conns_warmed(struct http_hot *hot)
+{
+	struct warming *w, *next;
+	uint64_t count;
+
+	if (read(hot->wake, &count, sizeof(count)) < 0)
+		log_debug("%s: %m", hot->server->opt.name); /* before the list is taken: who adds to an empty one writes again */
+	pthread_mutex_lock(&hot->done_lock);
+	w = hot->done;
+	hot->done = NULL;
+	pthread_mutex_unlock(&hot->done_lock);
+	for (; w; w = next) {
+		struct hot_conn *c = w->conn;
+
+		next = w->next;
+		warming_free(w);
+		if (!c)
+			continue;
+		c->warming = NULL;
+		c->warmed = true;
+		conn_turn(hot, c, FOR_NEXT);
+		read_requests(hot, c);
+		hot->server->in_flight--; /* now: a server that stops waits until it is answered */
 	}
 }
 
@@ -363,7 +479,7 @@ static void conn_event(struct http_hot *hot, struct hot_conn *c, uint32_t events
 static void close_late(struct http_hot *hot)
 {
 	int64_t idle = (int64_t)hot->server->opt.idle_s * 1000, first = (int64_t)hot->server->opt.header_s * 1000;
-	const int64_t limits[WAITS] = { first < idle ? first : idle, idle, idle };
+	const int64_t limits[WAITS] = { first < idle ? first : idle, idle, idle, INT64_MAX /* it is not the client's time */ };
 	int64_t now = http_now_ms();
 
 	for (int w = 0; w < WAITS; w++) {
@@ -389,13 +505,18 @@ static void *hot_run(void *arg)
 
 	while (!hot->quit) {
 		int n = epoll_wait(hot->epoll, events, EVENTS, TICK_MS);
+		bool woken = false;
 
 		for (int i = 0; i < n; i++) {
 			if (events[i].data.ptr == hot)
 				accept_some(hot);
 			else if (events[i].data.ptr)
 				conn_event(hot, events[i].data.ptr, events[i].events);
+			else
+				woken = true;
 		}
+		if (woken) /* last: it may end connections that the events are of */
+			conns_warmed(hot);
 		if (http_now_ms() - ticked >= TICK_MS) {
 			close_late(hot);
 			ticked = http_now_ms();
@@ -404,13 +525,19 @@ static void *hot_run(void *arg)
 	return NULL;
 }
 
+/* Its workers have ended, too. */
 static void hot_free(struct http_hot *hot)
 {
+	for (struct warming *w = hot->done, *next; w; w = next) {
+		next = w->next;
+		warming_free(w);
+	}
 	if (hot->epoll >= 0)
 		close(hot->epoll);
 	if (hot->wake >= 0)
 		close(hot->wake);
 	pthread_mutex_destroy(&hot->accepting);
+	pthread_mutex_destroy(&hot->done_lock);
 	free(hot);
 }
 
@@ -428,6 +555,7 @@ static int hot_start(struct httpd *server, struct httpd_socket *s)
 	for (int w = 0; w < WAITS; w++)
 		hot->lists[w].next = hot->lists[w].prev = &hot->lists[w];
 	pthread_mutex_init(&hot->accepting, NULL);
+	pthread_mutex_init(&hot->done_lock, NULL);
 	hot->epoll = epoll_create1(EPOLL_CLOEXEC);
 	hot->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (hot->epoll < 0 || hot->wake < 0 || epoll_ctl(hot->epoll, EPOLL_CTL_ADD, hot->wake, &ev))

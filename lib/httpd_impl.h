@@ -47,6 +47,9 @@ struct http_conn {
 
 struct http_upgrade;                    /* httpd_upgrade.c */
 
+/* What a worker is to do. drop: the server stops, and it is to be refused. */
+struct http_job { struct http_job *next; void (*run)(struct http_job *job, bool drop); };
+
 enum http_phase { PHASE_HEAD, PHASE_BEGIN, PHASE_BEGUN, PHASE_BODY, PHASE_END };
 
 struct http_header_pair { struct http_header_pair *next; char *value; char name[]; };
@@ -102,7 +105,7 @@ struct http_req {
 	pthread_t answered_by;
 	bool working;                   /* the pool thread's own: LATER is http_work()'s */
 	bool pause_next;                /* … its own: body said LATER */
-	struct http_req *next_work;
+	struct http_job job;
 	struct http_req *all_next, *all_prev;   /* every live request of the server */
 	http_work_fn *work_fn;
 	void *work_arg;
@@ -129,11 +132,11 @@ struct httpd_counts;                    /* httpd_metrics.c */
 
 struct httpd_socket { int fd; struct MHD_Daemon *mhd; };        /* mhd NULL: not listening yet */
 
-/* Threads that work for requests, and the requests that wait for one. */
+/* Threads that work for requests, and the work that waits for one. */
 struct http_workers {
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
-	struct http_req *head, **tail;
+	struct http_job *head, **tail;
 	_Atomic unsigned int queued;
 	unsigned int idle;
 	bool waking;                    /* one was signalled and did not run yet */
@@ -183,6 +186,7 @@ struct httpd {
 
 	/* answers in front of libmicrohttpd */
 	struct http_hot *hot;           /* threads */
+	_Atomic unsigned int warming;   /* answers that workers make ready for them */
 	struct http_addresses *addresses;
 	_Atomic int64_t *handed;        /* by descriptor: a connection's deadline while it is handed over; 0: none */
 };
@@ -229,6 +233,8 @@ void http_workers_destroy(struct http_workers *w);
 int http_workers_start(struct http_workers *w, unsigned int threads);
 void http_workers_stop(struct http_workers *w);
 void http_wait_held(struct httpd *server);
+/* Has a worker run it, and afterwards forgets it. False: too much waits, or the server stops. */
+bool http_workers_add(struct http_workers *w, struct http_job *job, unsigned int queue_max);
 /* Forgets resumes that came before; called before a handler or reader is. */
 void http_arm(struct http_req *req);
 /* Suspends (return to libmicrohttpd at once), unless a resume came first or the server stops. On a

@@ -12,6 +12,7 @@
  * thread calls.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "lib/httpd_impl.h"
@@ -94,21 +95,35 @@ static bool wants_wake(struct http_workers *w)
 	return true;
 }
 
-static bool enqueue(struct http_workers *w, struct http_req *req)
+static bool has_room(struct http_workers *w, unsigned int queue_max)
+{
+	if (atomic_fetch_add(&w->queued, 1) < queue_max)
+		return true;
+	atomic_fetch_sub(&w->queued, 1);
+	return false;
+}
+
+static bool enqueue(struct http_workers *w, struct http_job *job)
 {
 	bool quit, wake;
 
+	job->next = NULL;
 	pthread_mutex_lock(&w->lock);
 	quit = w->quit;
 	if (!quit) {
-		*w->tail = req;
-		w->tail = &req->next_work;
+		*w->tail = job;
+		w->tail = &job->next;
 	}
 	wake = wants_wake(w);
 	pthread_mutex_unlock(&w->lock);
 	if (wake)
 		pthread_cond_signal(&w->cond);
 	return !quit;
+}
+
+bool http_workers_add(struct http_workers *w, struct http_job *job, unsigned int queue_max)
+{
+	return has_room(w, queue_max) && enqueue(w, job);
 }
 
 /* Sets or clears that a worker has the request; suspended with it. */
@@ -165,17 +180,31 @@ void http_wait_held(struct httpd *server)
 	pthread_mutex_unlock(&server->reqs_lock);
 }
 
+/* What this worker works for has left it. */
+static __thread bool went_on;
+
+static void run_request(struct http_job *job, bool drop)
+{
+	struct http_req *req = (struct http_req *)(void *)((char *)job - offsetof(struct http_req, job));
+
+	went_on = false;
+	if (drop)
+		refuse_work(req);
+	else
+		req->work_fn(req, req->work_arg);
+	if (!went_on)
+		set_in_work(req, false);
+}
+
 static enum http_next work(struct http_workers *w, struct http_req *req, http_work_fn *fn, void *arg)
 {
 	req->work_fn = fn;
 	req->work_arg = arg;
-	req->next_work = NULL;
-	if (atomic_fetch_add(&w->queued, 1) >= req->server->opt.queue_max) {
-		atomic_fetch_sub(&w->queued, 1);
+	req->job.run = run_request;
+	if (!has_room(w, req->server->opt.queue_max))
 		return refuse_work(req);
-	}
 	set_in_work(req, true);
-	if (!enqueue(w, req)) { /* the server stops */
+	if (!enqueue(w, &req->job)) { /* the server stops */
 		refuse_work(req);
 		set_in_work(req, false);
 		return HTTP_ANSWERED;
@@ -197,9 +226,9 @@ enum http_next http_work_slow(struct http_req *req, http_work_fn *fn, void *arg)
 }
 
 /* *drop: it is to be refused. */
-static struct http_req *next_work(struct http_workers *w, bool *drop)
+static struct http_job *next_job(struct http_workers *w, bool *drop)
 {
-	struct http_req *req;
+	struct http_job *job;
 	bool wake;
 
 	pthread_mutex_lock(&w->lock);
@@ -209,9 +238,9 @@ static struct http_req *next_work(struct http_workers *w, bool *drop)
 		w->idle--;
 		w->waking = false;
 	}
-	req = w->head;
-	if (req) {
-		w->head = req->next_work;
+	job = w->head;
+	if (job) {
+		w->head = job->next;
 		if (!w->head)
 			w->tail = &w->head;
 		atomic_fetch_sub(&w->queued, 1);
@@ -221,11 +250,8 @@ static struct http_req *next_work(struct http_workers *w, bool *drop)
 	pthread_mutex_unlock(&w->lock);
 	if (wake)
 		pthread_cond_signal(&w->cond);
-	return req;
+	return job;
 }
-
-/* What this worker works for has left it. */
-static __thread bool went_on;
 
 void http_work_go_on(struct http_req *req)
 {
@@ -236,18 +262,11 @@ void http_work_go_on(struct http_req *req)
 static void *worker_run(void *arg)
 {
 	struct http_workers *w = arg;
-	struct http_req *req;
+	struct http_job *job;
 	bool drop;
 
-	while ((req = next_work(w, &drop))) {
-		went_on = false;
-		if (drop)
-			refuse_work(req);
-		else
-			req->work_fn(req, req->work_arg);
-		if (!went_on)
-			set_in_work(req, false);
-	}
+	while ((job = next_job(w, &drop)))
+		job->run(job, drop);
 	return NULL;
 }
 

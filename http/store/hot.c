@@ -2,6 +2,7 @@
 /*
  * hot.c -- see hot.h. It says the same as object.c, of fewer requests: what is not certain here and now is said there.
  */
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -65,8 +66,40 @@ static bool answers_of(struct endpoint *ep, const char *bucket, const struct nam
 	return out->answer && out->unchanged;
 }
 
+/* A small object whose answer a worker makes. */
+struct cold {
+	struct version version;
+	struct told told;
+};
+
+/* On a worker. What is missing or damaged is left to the common way, which has it mended. */
+static void read_cold(void *what, void *arg)
+{
+	struct endpoint *ep = arg;
+	struct cold *cold = what;
+	struct held *held;
+
+	if (held_get(ep->held, &cold->version, &held))
+		return;
+	told_small(ep, held, &cold->told);
+	held_put(held);
+}
+
+/* A condition may need no byte of the object: then the common way reads none. */
+static void warm_up(struct http_warm *warm, struct endpoint *ep, const struct http_hot_ask *ask, const char *bucket,
+		    const struct name_entry *entry, const struct version *v)
+{
+	struct cold *cold = ask->if_none_match || !told_here(ep, entry) ? NULL : malloc(sizeof(*cold));
+
+	if (!cold)
+		return;
+	cold->version = *v;
+	told_fill(&cold->told, ep, bucket, entry);
+	*warm = (struct http_warm){ read_cold, cold };
+}
+
 /* By rights and name as they are now. */
-static struct http_cached *answer_anew(struct endpoint *ep, const struct http_hot_ask *ask)
+static struct http_cached *answer_anew(struct endpoint *ep, const struct http_hot_ask *ask, struct http_warm *warm)
 {
 	struct ready_now now = { .second = time(NULL), .users = users_generation(ep->users) };
 	struct http_cached *answer = NULL;
@@ -86,18 +119,20 @@ static struct http_cached *answer_anew(struct endpoint *ep, const struct http_ho
 	if (held && answers_of(ep, bucket, &entry, held, &ready)) {
 		ready_keep(ep, ask, &now, &ready);
 		answer = http_cached_hold(ready_pick(&ready, ask->if_none_match));
+	} else {
+		warm_up(warm, ep, ask, bucket, &entry, &v);
 	}
 	held_put(held);
 	return answer;
 }
 
-struct http_cached *hot_answer(const struct http_hot_ask *ask, const struct http_route **route, void *arg)
+struct http_cached *hot_answer(const struct http_hot_ask *ask, const struct http_route **route, struct http_warm *warm, void *arg)
 {
 	struct endpoint *ep = arg;
 	struct http_cached *answer = ready_find(ep, ask);
 
 	if (!answer)
-		answer = answer_anew(ep, ask);
+		answer = answer_anew(ep, ask, warm);
 	if (answer && http_cached_status(answer) == 200)
 		atomic_fetch_add(&ep->counts.gets, 1);
 	*route = object_route_get();

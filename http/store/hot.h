@@ -8,7 +8,8 @@
 #include "lib/httpd.h"
 
 /* For httpd_options.hot; arg is the endpoint. The rights, the name and its condition are looked at as for every GET of
- * "/b/BUCKET/KEY" (object.c); NULL for all that is not a 200 or 304 from memory. */
-struct http_cached *hot_answer(const struct http_hot_ask *ask, const struct http_route **route, void *arg);
+ * "/b/BUCKET/KEY" (object.c); NULL for all that is not a 200 or 304 from memory, with *warm when a worker may read it from
+ * this node's disk. */
+struct http_cached *hot_answer(const struct http_hot_ask *ask, const struct http_route **route, struct http_warm *warm, void *arg);
 
 #endif

@@ -301,8 +301,9 @@ static unsigned int from_env(const char *name)
 	return value ? (unsigned int)atoi(value) : 0;
 }
 
-static struct http_cached *hot(const struct http_hot_ask *ask, const struct http_route **route, void *arg)
+static struct http_cached *hot(const struct http_hot_ask *ask, const struct http_route **route, struct http_warm *warm, void *arg)
 {
+	(void)warm;
 	(void)arg;
 	if (strcmp(ask->target, "/cached") != 0)
 		return NULL;

@@ -107,6 +107,18 @@ def says_the_same():
     check(ready() - before > 150, f"many of them were ready: {ready() - before}")
 
 
+def stays_when_cold():
+    """One connection reads objects that nobody read before: each is read from the disk, and answered as one that is ready."""
+    writer, bodies = Connection(), [os.urandom(1 + 300 * i) for i in range(200)]
+    for i, body in enumerate(bodies):
+        writer.ask("PUT", f"/b/data/cold/{i}", BEARER, body=body)
+    before, reader, good = ready(), Connection(), 0
+    for i, body in enumerate(bodies):
+        good += reader.ask("GET" if i % 10 else "HEAD", f"/b/data/cold/{i}", BEARER)[2] == (body if i % 10 else b"")
+    count = ready() - before
+    check(good == 200 and count == 200, f"200 cold objects on one connection: {good} as they were written, {count} of them ready")
+
+
 class Reader(threading.Thread):
     """Reads what one writer writes: a number. None may be older than the last that was acknowledged before the request."""
 
@@ -186,6 +198,7 @@ def refused_at_once(what, path, lines, change):
 
 def main():
     says_the_same()
+    stays_when_cold()
     is_never_stale()
     forgets_what_is_deleted()
     put("/b/open/thing", b"thing")

@@ -6,6 +6,8 @@
 #include "tests/unit/unit.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -25,10 +27,27 @@ struct side {
 static struct http_cached *small, *large, *unchanged;
 static struct side with, without;
 
+/* Answers "/cold0" to "/cold9", which are made ready by workers, who wait while the gate is shut; "/never" never is. */
+#define COLD 10
+static struct http_cached *cold[COLD];
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool shut, ready[COLD];
+	unsigned int begun, ended;
+} warm = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+
 /* ---- the servers ---- */
+
+static int cold_number(const char *target)
+{
+	return !strncmp(target, "/cold", 5) ? target[5] - '0' : -1;
+}
 
 static struct http_cached *pick(const char *target, const char *if_none_match)
 {
+	if (cold_number(target) >= 0)
+		return cold[cold_number(target)];
 	if (!strcmp(target, "/large"))
 		return large;
 	if (strcmp(target, "/small") != 0)
@@ -51,13 +70,71 @@ static const struct http_route routes[] = {
 	{ .path = NULL },
 };
 
-static struct http_cached *hot(const struct http_hot_ask *ask, const struct http_route **route, void *arg)
+static void run_warm(void *what, void *arg)
+{
+	int number = cold_number(what);
+
+	(void)arg;
+	pthread_mutex_lock(&warm.lock);
+	warm.begun++;
+	pthread_cond_broadcast(&warm.changed);
+	while (warm.shut)
+		pthread_cond_wait(&warm.changed, &warm.lock);
+	if (number >= 0)
+		warm.ready[number] = true;
+	warm.ended++;
+	pthread_cond_broadcast(&warm.changed);
+	pthread_mutex_unlock(&warm.lock);
+}
+
+static bool is_cold(const char *target)
+{
+	int number = cold_number(target);
+	bool is;
+
+	pthread_mutex_lock(&warm.lock);
+	is = number < 0 ? !strcmp(target, "/never") : !warm.ready[number];
+	pthread_mutex_unlock(&warm.lock);
+	return is;
+}
+
+/* All is cold again, and none was warmed. */
+static void cool(bool shut)
+{
+	pthread_mutex_lock(&warm.lock);
+	memset(warm.ready, 0, sizeof(warm.ready));
+	warm.begun = warm.ended = 0;
+	warm.shut = shut;
+	pthread_mutex_unlock(&warm.lock);
+}
+
+static void wait_until(const unsigned int *count, unsigned int least)
+{
+	pthread_mutex_lock(&warm.lock);
+	while (*count < least)
+		pthread_cond_wait(&warm.changed, &warm.lock);
+	pthread_mutex_unlock(&warm.lock);
+}
+
+static void open_gate(void)
+{
+	pthread_mutex_lock(&warm.lock);
+	warm.shut = false;
+	pthread_cond_broadcast(&warm.changed);
+	pthread_mutex_unlock(&warm.lock);
+}
+
+static struct http_cached *hot(const struct http_hot_ask *ask, const struct http_route **route, struct http_warm *warmer, void *arg)
 {
 	struct http_cached *answer = pick(ask->target, ask->if_none_match);
 	struct side *side = arg;
 
 	assert_string_equal(ask->host, "x");
 	*route = routes;
+	if (is_cold(ask->target)) {
+		*warmer = (struct http_warm){ run_warm, strdup(ask->target) };
+		return NULL;
+	}
 	if (!answer || ask->authorization)
 		return NULL;
 	side->hot++;
@@ -100,6 +177,8 @@ static int set_up(void **state)
 	large = http_cached_new(200, "text/plain", bytes, LARGE, NULL);
 	unchanged = http_cached_new(304, NULL, "", 0, (const char *const[]){ "ETag", ETAG, NULL });
 	free(bytes);
+	for (int i = 0; i < COLD; i++)
+		cold[i] = http_cached_new(200, "text/plain", (char[]){ 'c', (char)('0' + i) }, 2, NULL);
 	return small && large && unchanged ? 0 : -1;
 }
 
@@ -109,6 +188,8 @@ static int tear_down(void **state)
 	http_cached_free(small);
 	http_cached_free(large);
 	http_cached_free(unchanged);
+	for (int i = 0; i < COLD; i++)
+		http_cached_free(cold[i]);
 	return 0;
 }
 
@@ -155,6 +236,7 @@ static char *talk(const struct side *side, const char *const *pieces)
 /* ---- the same bytes ---- */
 
 #define SMALL "GET /small HTTP/1.1\r\nHost: x\r\n"
+#define GET_COLD(n) "GET /cold" n " HTTP/1.1\r\nHost: x\r\n\r\n"
 #define PIECES(...) { __VA_ARGS__, NULL }
 
 static const struct {
@@ -173,6 +255,8 @@ static const struct {
 	{ PIECES(SMALL "\r\n" SMALL "Range: bytes=0-1\r\n\r\n" SMALL "\r\n"), 1 },
 	{ PIECES(SMALL "\r\n", SMALL, "\r\n"), 0 /* one, and two when the rest comes at once */ },
 	{ PIECES(SMALL "\r\nGET /none HTTP/1.1\r\nHost: x\r\n\r\n"), 1 },
+	{ PIECES(GET_COLD("0") "HEAD /cold1 HTTP/1.1\r\nHost: x\r\n\r\n" GET_COLD("1") SMALL "\r\n"), 4 },
+	{ PIECES(GET_COLD("2") "GET /never HTTP/1.1\r\nHost: x\r\n\r\n" SMALL "\r\n"), 1 },
 	{ PIECES("GET /sm", "all HTTP/1.1\r\nHost: x\r\n\r\n"), 0 },
 	{ PIECES(SMALL "Authorization: Bearer x\r\n\r\n"), 0 },
 	{ PIECES(SMALL "Connection: close\r\n\r\n" SMALL "\r\n"), 0 },
@@ -413,13 +497,198 @@ static void stops(void **state)
 		assert_true(closes_after(fds[i]) < 1000);
 }
 
+/* ---- made ready by workers ---- */
+
+/* A cold answer's last bytes are its body. */
+static void answers_cold(int fd, char number)
+{
+	char text[512];
+	ssize_t n = recv(fd, text, sizeof(text), 0);
+
+	assert_true(n > 100 && text[n - 2] == 'c' && text[n - 1] == number);
+}
+
+static void ask_cold(int fd, const char *ask)
+{
+	assert_int_equal(send(fd, ask, strlen(ask), MSG_NOSIGNAL), strlen(ask));
+}
+
+static void reset(int fd)
+{
+	struct linger linger = { .l_onoff = 1 };
+
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+	close(fd);
+}
+
+static void wait_for_line(const char *name, const char *end)
+{
+	char *line = NULL;
+
+	for (int tries = 0; tries < 500 && (!line || !strstr(line, end)); tries++) {
+		free(line);
+		poll(NULL, 0, tries ? 10 : 0);
+		line = lines_of(&with, name);
+	}
+	assert_non_null(strstr(line, end));
+	free(line);
+}
+
+/* One connection stays, whatever is cold; what is asked together is answered in that order. */
+static void warms_and_keeps(void **state)
+{
+	static const char all[] = GET_COLD("3") GET_COLD("1") GET_COLD("3") GET_COLD("2") GET_COLD("0");
+	struct httpd_options opt = { .workers = 3 };
+	char text[4096], *at = text;
+	size_t n = 0;
+	int fd;
+
+	(void)state;
+	cool(false);
+	start(&with, hot, opt);
+	fd = dial(&with);
+	for (int i = 4; i < COLD; i++) {
+		char ask[] = GET_COLD("?");
+
+		ask[9] = (char)('0' + i);
+		ask_cold(fd, ask);
+		answers_cold(fd, ask[9]);
+	}
+	ask_cold(fd, all);
+	shutdown(fd, SHUT_WR); /* who says that it is done is answered, too */
+	for (ssize_t got; (got = recv(fd, text + n, sizeof(text) - 1 - n, 0)) > 0;)
+		n += (size_t)got;
+	text[n] = '\0';
+	for (const char *want = "31320"; *want; want++) {
+		at = strstr(at, "\r\n\r\nc");
+		assert_non_null(at);
+		at += 5;
+		assert_int_equal(*at, *want);
+	}
+	assert_int_equal(warm.ended, COLD);
+	assert_int_equal(with.hot, COLD + 1);
+	assert_int_equal(with.routed, 0);
+	close(fd);
+	stop(&with);
+}
+
+/* Others are served while one waits for a worker; one that goes away is forgotten at once, and its work ends without it. */
+static void forgets_who_left(void **state)
+{
+	struct httpd_options opt = { .workers = 2 };
+	int fds[4];
+
+	(void)state;
+	cool(true);
+	start(&with, hot, opt);
+	for (int i = 0; i < 4; i++) { /* two with workers, two behind them */
+		fds[i] = dial(&with);
+		ask_cold(fds[i], GET_COLD("1") GET_COLD("2"));
+	}
+	wait_until(&warm.begun, 2);
+	wait_for_line("http_requests_in_flight{", " 4\n");
+	for (int i = 1; i < 4; i++)
+		reset(fds[i]);
+	wait_for_line("http_requests_in_flight{", " 1\n");
+	wait_for_line("http_connections{", " 1\n");
+	fds[1] = dial(&with);
+	assert_true(served(fds[1], SMALL "\r\n"));
+	close(fds[0]); /* this one says good-bye in good order, and is answered for nothing */
+	open_gate();
+	wait_until(&warm.ended, 4);
+	ask_cold(fds[1], GET_COLD("1"));
+	answers_cold(fds[1], '1');
+	assert_int_equal(with.routed, 0);
+	close(fds[1]);
+	stop(&with);
+}
+
+/* Where `most` wait for workers, the next one is handed over, and answered there. */
+static void hands_over_more_than(int most, struct httpd_options opt)
+{
+	int *fds = calloc((size_t)most + 1, sizeof(*fds));
+
+	cool(true);
+	opt.workers = 1;
+	opt.per_address_max = opt.connections_max = 1000;
+	start(&with, hot, opt);
+	for (int i = 0; i <= most; i++) {
+		fds[i] = dial(&with);
+		ask_cold(fds[i], GET_COLD("1"));
+		if (i == 0)
+			wait_until(&warm.begun, 1); /* the first is in no queue */
+	}
+	answers_cold(fds[most], '1');
+	assert_int_equal(with.routed, 1);
+	open_gate();
+	for (int i = 0; i < most; i++)
+		answers_cold(fds[i], '1');
+	assert_int_equal(with.routed, 1);
+	for (int i = 0; i <= most; i++)
+		close(fds[i]);
+	free(fds);
+	stop(&with);
+}
+
+static void warms_few(void **state)
+{
+	(void)state;
+	hands_over_more_than(256, (struct httpd_options){ .queue_max = 1000 });
+	hands_over_more_than(3, (struct httpd_options){ .queue_max = 2 });
+}
+
+static void *stop_now(void *grace_ms)
+{
+	httpd_stop(with.server, *(unsigned int *)grace_ms);
+	return NULL;
+}
+
+/* A server that stops waits for its workers; who has asked is answered within the grace. */
+static void stops_while_it_warms(void **state)
+{
+	struct httpd_options opt = { .workers = 1 };
+
+	(void)state;
+	for (unsigned int grace_ms = 0; grace_ms <= 60000; grace_ms += 60000) {
+		int fds[3], late;
+		struct sockaddr_storage ss;
+		pthread_t stopper;
+		socklen_t len;
+
+		cool(true);
+		start(&with, hot, opt);
+		for (int i = 0; i < 3; i++) {
+			fds[i] = dial(&with);
+			ask_cold(fds[i], GET_COLD("1"));
+		}
+		wait_for_line("http_requests_in_flight{", " 3\n");
+		reset(fds[2]);
+		len = addr_port_sockaddr(&with.at, &ss);
+		assert_int_equal(pthread_create(&stopper, NULL, stop_now, &grace_ms), 0);
+		for (bool refused = false; !refused; close(late)) {
+			late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+			refused = connect(late, (struct sockaddr *)&ss, len) != 0;
+		}
+		open_gate();
+		for (int i = 0; i < 2 && grace_ms; i++)
+			answers_cold(fds[i], '1');
+		assert_int_equal(pthread_join(stopper, NULL), 0);
+		assert_int_equal(warm.ended, 3);
+		close(fds[0]);
+		close(fds[1]);
+		metrics_free(with.metrics);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(says_the_same),      cmocka_unit_test(counts_the_same),
 		cmocka_unit_test(waits_for_room),     cmocka_unit_test(closes_who_is_slow),
 		cmocka_unit_test(limits_an_address),  cmocka_unit_test(leaves_others_waiting),
-		cmocka_unit_test(stops),
+		cmocka_unit_test(stops),	      cmocka_unit_test(warms_and_keeps),
+		cmocka_unit_test(forgets_who_left),   cmocka_unit_test(warms_few),
+		cmocka_unit_test(stops_while_it_warms),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
