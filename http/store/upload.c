@@ -23,6 +23,7 @@
 
 struct target {
 	struct peer peer;
+	bool begun;    /* it may have something */
 	uint64_t sent; /* chunks that it has */
 	bool stored;   /* it said that all is on stable storage */
 };
@@ -43,7 +44,7 @@ struct upload {
 	/* used by the sender, and by finish once no sender runs */
 	struct target targets[COPIES_MAX];
 	unsigned int ntargets;
-	char failed[FAILED_MAX][CONF_NAME_MAX];
+	struct target failed[FAILED_MAX]; /* may have some of it all the same */
 	unsigned int nfailed;
 	char why[QUOTA_WHY]; /* the last target's failure */
 	struct {
@@ -90,9 +91,19 @@ int upload_new(struct upload **out, struct endpoint *ep, const char *bucket, con
 static void targets_forget(struct upload *up)
 {
 	for (unsigned int i = 0; i < up->ntargets; i++)
-		if (up->targets[i].sent || up->targets[i].stored)
+		if (up->targets[i].begun)
 			transfer_forget(up->ep->httpc, &up->targets[i].peer, &up->version);
 	up->ntargets = 0;
+}
+
+/* The same for those that failed, when this disk did, or the wire between: only of what has no name, for
+ * else the version may come to them by other ways. They may be dead: a job's work. */
+static void failed_forget(struct upload *up)
+{
+	for (unsigned int i = 0; i < up->nfailed; i++)
+		if (up->failed[i].begun)
+			transfer_forget(up->ep->httpc, &up->failed[i].peer, &up->version);
+	up->nfailed = 0;
 }
 
 static void upload_put(struct upload *up)
@@ -121,7 +132,7 @@ static unsigned int taken_nodes(const struct upload *up, char (*taken)[CONF_NAME
 	for (unsigned int i = 0; i < up->ntargets; i++)
 		strcpy(taken[n++], up->targets[i].peer.node);
 	for (unsigned int i = 0; i < up->nfailed; i++)
-		strcpy(taken[n++], up->failed[i]);
+		strcpy(taken[n++], up->failed[i].peer.node);
 	return n;
 }
 
@@ -145,7 +156,7 @@ static void target_failed(struct upload *up, unsigned int i)
 {
 	snprintf(up->why, sizeof(up->why), "%s", transfer_error());
 	log_limited(LOG_LEVEL_WARN, 30, "upload: second copy failed: %s", up->why);
-	strcpy(up->failed[up->nfailed++], up->targets[i].peer.node);
+	up->failed[up->nfailed++] = up->targets[i];
 	up->targets[i] = up->targets[--up->ntargets];
 }
 
@@ -161,6 +172,7 @@ static int target_push(struct upload *up, struct target *t, const char *last)
 		uint64_t number = t->sent < chunks ? t->sent : chunks ? chunks - 1 : 0;
 		bool end = last && number + 1 >= chunks;
 
+		t->begun = true;
 		rc = transfer_chunk(up->ep->httpc, &t->peer, up->ep->node, &up->version, up->staged,
 				    number, end ? last : NULL);
 		if (!rc) {
@@ -208,8 +220,10 @@ static void send_job(void *arg)
 		pthread_cond_broadcast(&up->idle);
 	}
 	pthread_mutex_unlock(&up->lock);
-	if (ended)
+	if (ended) {
 		targets_forget(up);
+		failed_forget(up);
+	}
 	upload_put(up);
 }
 
@@ -254,7 +268,7 @@ void upload_end(struct upload *up)
 	sending = up->sending;
 	pthread_mutex_unlock(&up->lock);
 	/* Cut in the middle: the sender forgets when one runs, else a job, for it may block. */
-	if (!sending && up->ntargets) {
+	if (!sending && (up->ntargets || up->nfailed)) {
 		pthread_mutex_lock(&up->lock);
 		up->refs++;
 		pthread_mutex_unlock(&up->lock);
@@ -417,6 +431,8 @@ void upload_named(struct upload *up, int rc)
 	/* Unknown outcome: the name may come to be, so its data stay. */
 	if (up->stored && rc && rc != -ETIMEDOUT)
 		unstore(up);
+	else if (!rc || rc == -ETIMEDOUT)
+		up->nfailed = 0;
 	up->ntargets = 0; /* theirs now: nothing to forget */
 	up->stored = false;
 }
