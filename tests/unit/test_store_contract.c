@@ -537,6 +537,7 @@ static void fetched_and_meta(void **state)
 	bucket_schedule_locked(n, b);
 	pthread_mutex_unlock(&n->lock);
 	wait_until(5, writes_done == 2);
+	free(done);
 	assert_int_equal(e->get(n, bucket, "cat", NULL, &got), 0);
 	assert_string_equal(got.meta, "{\"tag\":1}");
 	assert_int_equal(got.nholders, 2);
