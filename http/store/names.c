@@ -67,6 +67,15 @@ void names_wait(struct names *n, int64_t until_ms)
 	pthread_cond_timedwait(&n->changed, &n->lock, &until);
 }
 
+void names_visit(struct names *n, int by)
+{
+	pthread_mutex_lock(&n->lock);
+	n->visitors += (unsigned int)by;
+	if (n->stopping && !n->visitors)
+		pthread_cond_broadcast(&n->changed);
+	pthread_mutex_unlock(&n->lock);
+}
+
 /* ---- buckets in memory ---- */
 
 static struct bucket **bucket_place(struct names *n, const char *name)
@@ -393,6 +402,11 @@ void names_stop(struct names *n)
 	jobs_free(n->writers);
 	n->readers = n->writers = NULL;
 	buckets_each(n, bucket_stop, NULL);
+	/* The requests that they came with are over, so no other comes. */
+	pthread_mutex_lock(&n->lock);
+	while (n->visitors)
+		pthread_cond_wait(&n->changed, &n->lock);
+	pthread_mutex_unlock(&n->lock);
 	registry_unwatch(n->watch_names);
 	n->watch_names = NULL;
 }
@@ -443,7 +457,7 @@ static void bucket_status(struct names *n, struct bucket *b, void *arg)
 	if (!strcmp(v.record.primary, n->node)) {
 		role = "primary";
 		s->objects += v.meta.objects;
-		s->outbox += v.meta.tasks;
+		s->outbox += v.meta.tasks + v.meta.dropped; /* the latter are tasks to be */
 		s->lone |= !v.record.secondary[0];
 	} else if (!strcmp(v.record.secondary, n->node)) {
 		role = "secondary";

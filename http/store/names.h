@@ -172,7 +172,7 @@ struct names_later *names_later_new(struct names *names, const char *bucket, con
 /* What was begun runs with this thread's next names_later_run(), all together, or soon after. */
 void names_later_begin(struct names_later *later);
 void names_later_run(struct names *names);
-int names_later_end(const struct names_later *later, struct name_entry *entry, bool *replaced);
+int names_later_end(const struct names_later *later, struct name_entry *entry, bool *replaced); /* both may be NULL */
 void names_later_free(struct names_later *later); /* accepts NULL; not between begin and done */
 
 struct names_deleted {

@@ -185,6 +185,7 @@ struct names {
 	pthread_t tick, outbox, inbox;
 	bool tick_runs, outbox_runs, inbox_runs;
 	bool outbox_wanted;
+	unsigned int visitors; /* threads of others that work here, names_visit() */
 	_Atomic int64_t here_us; /* the last batch of bucket_run_here() took so long */
 	pthread_cond_t outbox_wake, inbox_wake;
 	struct fetching *fetching; /* data being fetched for others' tasks, see names_outbox.c */
@@ -216,6 +217,9 @@ void bucket_meta_set(struct names *n, struct bucket *b, const struct names_meta 
 void buckets_each(struct names *n, void (*fn)(struct names *n, struct bucket *b, void *arg),
 		  void *arg);
 void names_wait(struct names *n, int64_t until_ms); /* on n->changed, lock held */
+
+/* +1, -1: this thread, which is nobody's here, begins or ends to work on buckets: names_stop() waits for it. */
+void names_visit(struct names *n, int by);
 
 /* names_nodes.c */
 int nodes_open(struct names *n); /* from the database, then by watches */

@@ -73,6 +73,9 @@ void names_later_begin(struct names_later *l)
 		bucket_enqueue(n, b, l->w);
 		return;
 	}
+	/* Somebody else may take the write and end its request; then names are closed while this thread has not run yet. */
+	if (!waiting.n)
+		names_visit(n, 1);
 	waiting.b[i] = b;
 	if (i == waiting.n)
 		waiting.n++;
@@ -81,11 +84,13 @@ void names_later_begin(struct names_later *l)
 
 void names_later_run(struct names *n)
 {
+	if (!waiting.n)
+		return;
 	/* Several buckets' rounds side by side share a transaction. */
 	while (waiting.n > 1)
 		bucket_schedule(n, waiting.b[--waiting.n]);
-	if (waiting.n)
-		bucket_run_here(n, waiting.b[--waiting.n]);
+	bucket_run_here(n, waiting.b[--waiting.n]);
+	names_visit(n, -1);
 }
 
 int names_later_end(const struct names_later *l, struct name_entry *entry, bool *replaced)
@@ -96,7 +101,9 @@ int names_later_end(const struct names_later *l, struct name_entry *entry, bool 
 		names_fail("%s", w->why);
 		return w->rc;
 	}
-	names_entry_copy(entry, &w->entry);
-	*replaced = w->replaced;
+	if (entry)
+		names_entry_copy(entry, &w->entry);
+	if (replaced)
+		*replaced = w->replaced;
 	return 0;
 }
