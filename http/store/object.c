@@ -193,10 +193,12 @@ static enum http_next put_then(struct http_req *req, void *arg)
 {
 	struct endpoint *ep = arg;
 	struct call *call = http_state(req);
+	int rc = put_later_end(call->put, req);
 
-	if (!put_later_end(call->put, req))
+	if (rc == -EAGAIN)
 		return http_work(req, put_work, arg);
-	atomic_fetch_add(&ep->counts.puts, 1);
+	if (!rc)
+		atomic_fetch_add(&ep->counts.puts, 1);
 	return HTTP_ANSWERED;
 }
 

@@ -157,16 +157,21 @@ int put_add(struct put *put, const void *data, size_t len)
 	return put->rc;
 }
 
-bool put_later_end(struct put *put, struct http_req *req)
+int put_later_end(struct put *put, struct http_req *req)
 {
 	struct name_entry entry;
-	bool replaced;
+	bool replaced, stored;
+	int rc;
 
 	names_entry_clear(&entry);
-	if (upload_put_end(put->upload, &entry, &replaced))
-		return false;
-	reply_stored(put->ep, req, put->bucket, &entry, replaced);
-	return true;
+	rc = upload_put_end(put->upload, &entry, &replaced, &stored);
+	if (!rc)
+		reply_stored(put->ep, req, put->bucket, &entry, replaced);
+	else if (!stored)
+		reply_not_stored(put->upload, req, rc);
+	else if (rc != -EAGAIN)
+		endpoint_reply_names(req, rc);
+	return stored || rc != -EAGAIN ? rc : -EIO;
 }
 
 static int store(struct put *put, struct name_entry *entry)

@@ -16,11 +16,11 @@ int put_add(struct put *put, const void *data, size_t len);
 enum http_next put_refuse(struct put *put, struct http_req *req);
 /* On a worker thread: makes the bucket when it is the first object's, names, replies; true when it answered 2xx. */
 bool put_finish(struct put *put, struct http_req *req, const char *owner);
-/* Without a worker, on the server's thread: true: then(req, arg) will be called, which calls put_later_end(); when that is false,
- * and when this is, put_finish() on a worker does it (again). */
+/* Without a worker, on the server's thread: true: then(req, arg) will be called, which calls put_later_end(). False: it is
+ * put_finish()'s, on a worker. */
 bool put_later(struct put *put, struct http_req *req, http_then_fn *then, void *arg);
-/* True: stored, named, answered. */
-bool put_later_end(struct put *put, struct http_req *req);
+/* 0: stored, named, answered. -EAGAIN: put_finish() on a worker tries again. Else refused, and answered. */
+int put_later_end(struct put *put, struct http_req *req);
 void put_free(struct put *put); /* the request is over; accepts NULL */
 
 /* What becomes of older versions, as the bucket's record says: a bucket that keeps them keeps them from the plain interface, too. */

@@ -49,7 +49,9 @@ struct upload {
 	char why[QUOTA_WHY]; /* the last target's failure */
 	struct {
 		bool begun;
-		int rc; /* of storing */
+		bool settled; /* upload_named() or unstore() had the last word */
+		int rc;	      /* of storing */
+		struct segments_job forget;
 		struct names_later *name;
 		struct http_req *req;
 		http_then_fn *then;
@@ -257,12 +259,46 @@ int upload_add(struct upload *up, const void *data, size_t len)
 	return up->rc;
 }
 
+static int late_outcome(const struct upload *up, struct name_entry *entry, bool *replaced)
+{
+	return up->late.rc ? up->late.rc : names_later_end(up->late.name, entry, replaced);
+}
+
+/* Was it stored without a worker, and nobody saw to it that it has no name? The request may have ended without a word (the client
+ * went, or no worker was free), so what came of it is looked at here. */
+static bool late_is_left(const struct upload *up)
+{
+	int rc = up->late.begun && !up->late.settled ? late_outcome(up, NULL, NULL) : 0;
+
+	return rc && rc != -ETIMEDOUT;
+}
+
+static void late_forgotten(struct segments_job *job)
+{
+	upload_put(job->arg);
+}
+
+/* With the next round, which takes any number of them, and nobody waits for it. Nobody else heard of that version. */
+static void late_forget(struct upload *up)
+{
+	held_drop(up->ep->held, &up->version);
+	up->late.forget = (struct segments_job){ .what = SEGMENTS_FORGET,
+						 .version = up->version,
+						 .complete = late_forgotten,
+						 .arg = up };
+	segments_begin(chunks_segments(up->ep->chunks), &up->late.forget);
+}
+
 void upload_end(struct upload *up)
 {
 	bool sending;
 
 	if (!up)
 		return;
+	if (late_is_left(up)) {
+		late_forget(up);
+		return;
+	}
 	pthread_mutex_lock(&up->lock);
 	up->ended = true;
 	sending = up->sending;
@@ -363,6 +399,7 @@ static void unstore(struct upload *up)
 	chunks_forget(up->ep->chunks, &up->version);
 	held_drop(up->ep->held, &up->version);
 	targets_forget(up);
+	up->late.settled = true;
 }
 
 int upload_store(struct upload *up)
@@ -435,6 +472,7 @@ void upload_named(struct upload *up, int rc)
 		up->nfailed = 0;
 	up->ntargets = 0; /* theirs now: nothing to forget */
 	up->stored = false;
+	up->late.settled = true;
 }
 
 /* ---- without a worker ---- */
@@ -482,13 +520,15 @@ bool upload_put_later(struct upload *up, const struct name_entry *entry, const s
 	return true;
 }
 
-int upload_put_end(struct upload *up, struct name_entry *entry, bool *replaced)
+int upload_put_end(struct upload *up, struct name_entry *entry, bool *replaced, bool *stored)
 {
-	int rc = up->late.rc ? up->late.rc : names_later_end(up->late.name, entry, replaced);
+	int rc = late_outcome(up, entry, replaced);
 
+	*stored = !up->late.rc;
 	if (!rc)
 		upload_named(up, 0);
-	return rc;
+	/* Somebody else orders the bucket now, or it is closed: that is not the last word. */
+	return *stored && (rc == -ESTALE || rc == -ENOENT) ? -EAGAIN : rc;
 }
 
 const char *upload_why(const struct upload *up)

@@ -54,9 +54,10 @@ size_t upload_ideal(const struct upload *up, struct upload_nodes *nodes);
  * calls upload_put_end(). False: it is work for a worker, in the usual steps. */
 bool upload_put_later(struct upload *up, const struct name_entry *entry, const struct names_how *how, struct http_req *req,
 		      http_then_fn *then, void *arg);
-/* 0: stored, *entry and *replaced as names_put_with() says, upload_named() was done. Else the usual steps on a worker, from
- * upload_store() on, come to an end: they try again, or say why not. */
-int upload_put_end(struct upload *up, struct name_entry *entry, bool *replaced);
+/* 0: stored, *entry and *replaced as names_put_with() says, upload_named() was done. Else *stored says which failed, storing or
+ * naming. Naming's -EAGAIN: the usual steps on a worker, from upload_store() on, try again. All else is what came of it, and needs
+ * no worker: upload_end() forgets what has no name. */
+int upload_put_end(struct upload *up, struct name_entry *entry, bool *replaced, bool *stored);
 /* rc: what naming returned. -ETIMEDOUT is unknown: the data stay. */
 void upload_named(struct upload *up, int rc);
 /* The request is over. Accepts NULL. */
