@@ -389,11 +389,13 @@ void chunks_forget_many(struct chunks *c, const struct version *v, size_t n, int
 		segments_begin(c->segments, &jobs[i]);
 	}
 	for (size_t i = 0; i < n; i++) {
-		/* What is packed has no file, too, but after a kill at the wrong moment: the scrubber finds that one. */
 		if (!rc[i])
 			rc[i] = segments_wait(c->segments, &jobs[i]);
 		else if (rc[i] == -ENOENT)
-			rc[i] = version_is_group(&v[i]) ? forget_group(c, &v[i]) : forget_file(c, &v[i]);
+			rc[i] = version_is_group(&v[i]) ? forget_group(c, &v[i]) : 0;
+		/* What is packed has a file, too, after a kill between staged_commit_wait()'s steps: nobody would ask for that again. */
+		if (!rc[i] && !version_is_group(&v[i]))
+			rc[i] = forget_file(c, &v[i]);
 	}
 	free(jobs);
 }

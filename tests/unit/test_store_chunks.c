@@ -425,6 +425,33 @@ static void test_cache_is_bounded(void **state)
 	held_put(h[0]);
 }
 
+/* A file for want of memory and, fetched again, a record of a segment; or a kill between the steps of replacing one by the other. */
+static void test_forget_both(void **state)
+{
+	struct version v[3];
+	char path[COMMIT_PATH];
+	struct staged *s;
+	int rc[3];
+
+	(void)state;
+	announced = SEGMENT_SMALL + 1;
+	v[0] = store((const uint8_t *)"twins", 5, 5);
+	v[1] = store((const uint8_t *)"file", 4, 4);
+	announced = 0;
+	v[2] = store((const uint8_t *)"packed", 6, 6);
+	assert_int_equal(stage(&v[0], (const uint8_t *)"twins", 5, 5, &s), 0);
+	staged_commit_begin(s);
+	assert_int_equal(staged_commit_wait(s), 0);
+	staged_free(s);
+	assert_int_equal(segments_look(chunks_segments(chunks), &v[0]), 0);
+	assert_int_equal(faccessat(chunks_root(chunks), chunks_path(&v[0], path), F_OK, 0), 0);
+	chunks_forget_many(chunks, v, 3, rc);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(rc[i], 0);
+		assert_false(chunks_has(chunks, &v[i]));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -435,6 +462,7 @@ int main(void)
 		cmocka_unit_test(test_chunk_by_chunk),
 		cmocka_unit_test(test_sweep),
 		cmocka_unit_test(test_forget),
+		cmocka_unit_test(test_forget_both),
 		cmocka_unit_test(test_reserve),
 		cmocka_unit_test(test_group_commit),
 		cmocka_unit_test(test_cache_is_bounded),
