@@ -148,7 +148,7 @@ static int fetch(void *arg, const char *bucket, const struct name_entry *entry)
 	if (version_parse(&v, entry->version))
 		return -ENOENT;
 	if (chunks_has(ep->chunks, &v))
-		return 0;
+		return 1;
 	return repair_fetch(ep, &v, entry->holders, entry->nholders);
 }
 

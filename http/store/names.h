@@ -105,7 +105,8 @@ struct names_options {
 	/* The same for many at once: rc[i] is versions[i]'s result. NULL: forget() one by one. */
 	void (*forget_many)(void *arg, const char *const *versions, size_t n, int *rc);
 	/* Gets the data of entry->version from one of entry->holders and keeps it durably. 0 done
-	 * (this node becomes a holder); -ENOENT: nobody has it, given up; else told again later.
+	 * (this node becomes a holder), 1 the same, but it was here before (it is not forgotten when names do not
+	 * know it: that would be no proof); -ENOENT: nobody has it, given up; else told again later.
 	 * One at a time, may take its time. forget() of a version is never called while its fetch()
 	 * runs. */
 	int (*fetch)(void *arg, const char *bucket, const struct name_entry *entry);

@@ -28,6 +28,7 @@ enum fetch_state { FETCH_WAITS, FETCH_RUNS, FETCH_DONE, FETCH_GONE, FETCH_FAILED
 struct fetching {
 	struct fetching *next;
 	enum fetch_state state;
+	bool brought; /* by this, in one of its tries; the inbox thread's */
 	char bucket[NAMES_BUCKET_MAX + 1];
 	struct name_entry entry;
 };
@@ -57,9 +58,11 @@ static int fetch_run(struct names *n, struct fetching *f)
 	struct name_entry *e = malloc(sizeof(*e));
 	int rc = e ? n->fetch(n->arg, f->bucket, &f->entry) : -ENOMEM;
 
-	if (!rc) {
+	f->brought |= !rc;
+	if (rc >= 0) {
 		rc = names_find(n, f->bucket, f->entry.version, e);
-		if (rc == -ENOENT && n->forget(n->arg, f->entry.version))
+		/* What was here before may be all there is, should names be gone or old. */
+		if (rc == -ENOENT && f->brought && n->forget(n->arg, f->entry.version))
 			rc = -EAGAIN;
 	}
 	free(e);

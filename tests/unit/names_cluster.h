@@ -89,6 +89,8 @@ static int child_fetch(void *arg, const char *bucket, const struct name_entry *e
 		if (access(path, F_OK))
 			continue;
 		snprintf(path, sizeof(path), "%s/data/%s", c->dir, e->version);
+		if (!access(path, F_OK))
+			return 1;
 		fd = open(path, O_CREAT | O_WRONLY, 0600);
 		close(fd);
 		return fd < 0 ? -EIO : 0;

@@ -495,6 +495,12 @@ static void late_fetch_is_not_kept(void **state)
 	wait_until(10, !strcmp(told_to_fetch(c, 2, old), "gone"));
 	assert_false(data_at(c, 2, old));
 	assert_true(data_at(c, 2, now));
+	/* What was there before the word came stays, although names do not know it. */
+	new_version(old);
+	data_make(c, 0, old);
+	data_make(c, 2, old);
+	wait_until(10, !strcmp(told_to_fetch(c, 2, old), "gone"));
+	assert_true(data_at(c, 2, old));
 }
 
 /* Who should hold the data and does not is told to get it, and is then a holder. */
