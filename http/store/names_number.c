@@ -3,7 +3,9 @@
  * names_number.c -- the number of this endpoint in its installation, 0 to 255: it is a byte of the
  * versions of parts, so that no two endpoints ever make the same one. Taken once in the registry
  * (numbers/NNN, created if absent), and remembered beside the names, so that a registry that is
- * silent later is no event.
+ * silent later is no event. Once in each run it is looked whether it is this endpoint's there, still:
+ * the registry may have been restored from a backup that is older than the number, or have been told
+ * that this endpoint is gone.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,6 +15,8 @@
 #include "http/store/names_int.h"
 
 #define NUMBERS 256
+#define NUMBER_KEY   (sizeof(REG_NUMBERS) + 12)
+#define NUMBER_VALUE (CONF_NAME_MAX + 16)
 
 /* In the local files: the number and whose it is; the folder may be a copy of another endpoint's. */
 #define KEY "number"
@@ -67,10 +71,37 @@ static int number_choose(const char *node, const struct reg_kv *kvs, size_t coun
 	return -ENOSPC;
 }
 
+static void number_words(const struct names *n, int number, char key[NUMBER_KEY], char value[NUMBER_VALUE])
+{
+	snprintf(key, NUMBER_KEY, REG_NUMBERS "%03d", number);
+	snprintf(value, NUMBER_VALUE, "{\"node\":\"%s\"}", n->node);
+}
+
+/* Is what was kept somebody else's by now? What is not there any more is put there again. */
+static bool number_is_lost(struct names *n, int number)
+{
+	char key[NUMBER_KEY], value[NUMBER_VALUE];
+	struct reg_cond absent = { .key = key };
+	struct reg_change make = { .key = key, .value = value };
+	struct reg_kv kv;
+	json_t *o;
+	bool lost;
+
+	number_words(n, number, key, value);
+	if (registry_txn(n->registry, &absent, 1, &make, 1, NULL) != -EAGAIN || registry_get(n->registry, key, &kv))
+		return false;
+	o = json_loadb(kv.value, kv.value_len, 0, NULL);
+	lost = json_string_value(json_object_get(o, "node")) &&
+	       strcmp(json_string_value(json_object_get(o, "node")), n->node) != 0;
+	json_decref(o);
+	reg_kv_free(&kv);
+	return lost;
+}
+
 /* In the registry. The number, -EAGAIN: another one was faster, or -errno. */
 static int number_take(struct names *n)
 {
-	char key[sizeof(REG_NUMBERS) + 12], value[CONF_NAME_MAX + 16];
+	char key[NUMBER_KEY], value[NUMBER_VALUE];
 	struct reg_cond absent = { .key = key };
 	struct reg_change make = { .key = key, .value = value };
 	struct reg_kv *kvs;
@@ -84,8 +115,7 @@ static int number_take(struct names *n)
 	reg_kv_list_free(kvs, count);
 	if (number < 0 || mine)
 		return number;
-	snprintf(key, sizeof(key), REG_NUMBERS "%03d", number);
-	snprintf(value, sizeof(value), "{\"node\":\"%s\"}", n->node);
+	number_words(n, number, key, value);
 	rc = registry_txn(n->registry, &absent, 1, &make, 1, NULL);
 	return rc ? rc : number;
 }
@@ -96,7 +126,7 @@ static int number_find(struct names *n)
 	int number = -EAGAIN;
 
 	if (!names_db_read(n->db, kept_read, &kept) && kept.number < NUMBERS &&
-	    !strcmp(kept.node, n->node))
+	    !strcmp(kept.node, n->node) && !number_is_lost(n, (int)kept.number))
 		return (int)kept.number;
 	/* Also when an answer was lost: the list says what came of it. */
 	for (int i = 0; i < NUMBERS && number == -EAGAIN; i++)
