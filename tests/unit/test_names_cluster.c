@@ -503,6 +503,47 @@ static void late_fetch_is_not_kept(void **state)
 	assert_true(data_at(c, 2, old));
 }
 
+/* The number that a node of this process uses in a run of its own, and its key. */
+static unsigned int number_in_a_run(const struct cluster *c, const char *url, struct registry *reg, const char *says, char key[32])
+{
+	static struct child node;
+	struct reg_kv kv;
+	char version[33], digits[3];
+
+	child_open(&node, "ep-9", "a", c->top, url, 0, NULL);
+	assert_int_equal(names_part_attempt(node.names, "aaaaaaaaaaaaaaaaaaaaaaaa00000000", 1, 0, version), 0);
+	child_close(&node);
+	snprintf(digits, sizeof(digits), "%.2s", version + 28);
+	snprintf(key, 32, REG_NUMBERS "%03lu", strtoul(digits, NULL, 16));
+	assert_int_equal(registry_get(reg, key, &kv), 0);
+	assert_string_equal(kv.value, says);
+	reg_kv_free(&kv);
+	return (unsigned int)strtoul(digits, NULL, 16);
+}
+
+/* A number that is kept is looked for in the registry: put back when it is gone, given up when it is another's. */
+static void number_is_its_own(void **state)
+{
+	static const char says[] = "{\"node\":\"ep-9\"}";
+	struct cluster *c = &cluster;
+	struct conf_registry conf = { .timeout_us = 1000000 };
+	struct registry *reg;
+	char *url, key[32];
+	unsigned int first;
+
+	(void)state;
+	assert_true(asprintf(&url, "unix:%s", c->socket) > 0);
+	conf.url = url;
+	assert_int_equal(registry_open(&reg, &conf), 0);
+	first = number_in_a_run(c, url, reg, says, key);
+	assert_int_equal(registry_delete(reg, key), 0);
+	assert_int_equal(number_in_a_run(c, url, reg, says, key), first);
+	assert_int_equal(registry_put(reg, key, "{\"node\":\"ep-8\"}", 0), 0);
+	assert_int_not_equal(number_in_a_run(c, url, reg, says, key), first);
+	registry_close(reg);
+	free(url);
+}
+
 /* Who should hold the data and does not is told to get it, and is then a holder. */
 static void ideal_holder_fetches(void **state)
 {
@@ -584,6 +625,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(one_creates, up3, down),
 		cmocka_unit_test_setup_teardown(ideal_holder_fetches, up3, down),
 		cmocka_unit_test_setup_teardown(late_fetch_is_not_kept, up3, down),
+		cmocka_unit_test_setup_teardown(number_is_its_own, up1, down),
 		cmocka_unit_test_setup_teardown(primary_dies, up3, down),
 		cmocka_unit_test_setup_teardown(stopped_primary_is_not_stale, up3, down),
 		cmocka_unit_test_setup_teardown(stopped_primary_refuses_nothing_stale, up3, down),
