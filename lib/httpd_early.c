@@ -110,11 +110,29 @@ static void hold(struct http_req *req)
 	struct httpd *server = req->server;
 
 	pthread_mutex_lock(&server->conns_lock);
-	if (!req->told && can_tell(req)) {
+	if (req->content_length && !req->told && !req->queued && can_tell(req)) {
 		req->conn->held = req;
 		req->conn->held_ms = http_now_ms() + HTTP_HELD_MS;
 	}
 	pthread_mutex_unlock(&server->conns_lock);
+}
+
+bool http_may_queue(struct http_req *req)
+{
+	struct httpd *server = req->server;
+	bool told;
+
+	if (!req->content_length)
+		return true;
+	pthread_mutex_lock(&server->conns_lock);
+	told = req->told;
+	req->queued = true;
+	if (req->conn->held == req) {
+		req->conn->held = NULL;
+		req->conn->held_ms = 0;
+	}
+	pthread_mutex_unlock(&server->conns_lock);
+	return !told;
 }
 
 void http_interrupt(struct http_req *req)

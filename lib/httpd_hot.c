@@ -230,8 +230,8 @@ static void accept_some(struct http_hot *hot)
 		}
 		fd = accept4(hot->fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
-			if (errno == EMFILE || errno == ENFILE)
-				set_listening(hot, false); /* until the next tick */
+			if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
+				set_listening(hot, false); /* no descriptor or memory: until the next tick */
 			break;
 		}
 		if (is_full(server))
@@ -409,8 +409,8 @@ static void read_requests(struct http_hot *hot, struct hot_conn *c)
 		return;
 	}
 	for (; at < (size_t)n; at += head.len) {
-		if (!http_hot_head_read(&head, hot->bytes + at, (size_t)n - at))
-			break;
+		if (!http_hot_head_read(&head, hot->bytes + at, (size_t)n - at) || head.len > hot->server->opt.header_bytes_max)
+			break; /* what is too long is told so there */
 		if (answer_one(hot, c, &head) <= 0)
 			return;
 	}

@@ -91,6 +91,7 @@ struct http_req {
 	unsigned int status;
 	uint64_t answer_bytes;
 	const void *answer_data;        /* of a small answer: in response */
+	bool queued;                    /* libmicrohttpd has its answer */
 	bool told;                      /* it was sent in the middle of the body; see httpd_early.c */
 	struct http_header_pair *headers;       /* in blocks */
 	struct http_header_block *blocks;
@@ -265,6 +266,8 @@ enum http_next http_refuse(struct http_req *req, unsigned int status, const char
 void http_drain(struct http_req *req);
 /* Its body is over: may libmicrohttpd be given the answer? False: it was sent. */
 bool http_drained(struct http_req *req);
+/* Is it still libmicrohttpd's to answer? From now on it is. False: it was sent. */
+bool http_may_queue(struct http_req *req);
 /* The watcher's, under conns_lock: the client of this connection sends nothing. */
 void http_tell_held(struct http_conn *conn, int64_t now);
 /* The request ends, whatever its answer. */

@@ -374,7 +374,7 @@ enum MHD_Result http_queue(struct http_req *req)
 {
 	struct MHD_Response *response = req->cached ? req->cached->response : req->response;
 
-	return response ? MHD_queue_response(req->mhd, req->status, response) : MHD_NO;
+	return response && http_may_queue(req) ? MHD_queue_response(req->mhd, req->status, response) : MHD_NO;
 }
 
 void http_drop_answer(struct http_req *req)

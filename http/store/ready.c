@@ -105,6 +105,7 @@ struct http_cached *ready_find(struct endpoint *ep, const struct http_hot_ask *a
 	if (p->key && p->len == key.len && hash_same(p->key, key.text, key.len) && is_good(ep, &p->now))
 		found = http_cached_hold(ready_pick(&p->ready, ask->if_none_match));
 	pthread_mutex_unlock(&p->lock);
+	OPENSSL_cleanse(key.text, key.len);
 	return found;
 }
 
