@@ -190,7 +190,7 @@ unit_s3       += test_s3_awschunked test_s3_checksum test_s3_sigv4
 
 unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement test_store_scrub test_store_segments
-unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op test_names_parts test_names_upgrade test_store_contract test_store_lifecycle test_store_sealed
+unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op test_names_parts test_names_upgrade test_s3_early test_store_contract test_store_lifecycle test_store_sealed
 
 unit_gateway  := test_carry test_neighbours test_rank
 

@@ -236,7 +236,8 @@ enum http_next http_work(struct http_req *req, http_work_fn *fn, void *arg);
  * thread when the server stops gets a 503. */
 enum http_next http_work_slow(struct http_req *req, http_work_fn *fn, void *arg);
 /* In fn, on its worker, after it replied with a stream: the connection goes on now, and fn, too. From then on `done` may be called at any
- * time: it must wait for fn, which may call http_resume() for the stream until then. */
+ * time, and fn may call http_resume() for the stream until then, and nothing else: a lock of both orders the two. `done` runs on a
+ * thread of the server, so it must not wait for fn's work. */
 void http_work_go_on(struct http_req *req);
 /* Without a worker: from end, before the request is given to whoever will call http_release() for it, once, from any thread (it
  * may do so at once); neither the client nor the server's stop ends the request before. Then fn(req, arg) runs on the server's

@@ -241,6 +241,24 @@ static enum http_next take_body(struct http_req *req, void *arg, const void *dat
 	return HTTP_ANSWERED;
 }
 
+/* The end of it, when neither the request nor a worker has it any more. */
+static void s3_end(struct s3 *s3)
+{
+	s3_seen_done(s3);
+	s3_body_free(s3);
+	reader_detach(s3->reader);
+	held_put(s3->held);
+	parts_detach(s3->parts);
+	if (s3->free_own)
+		s3->free_own(s3->own);
+	if (s3->failed)
+		atomic_fetch_add(&s3->ep->counts.failed, 1);
+	bucket_put(s3->config);
+	s3_target_free(&s3->target);
+	s3_early_free(s3->early);
+	s3_free(s3);
+}
+
 static void run_work(struct http_req *req, void *arg)
 {
 	struct s3 *s3 = http_state(req);
@@ -253,7 +271,8 @@ static void run_work(struct http_req *req, void *arg)
 		s3_reply_error(s3, error);
 	if (!s3->answered)
 		s3_reply_error(s3, S3_INTERNAL);
-	s3_early_left(s3->early);
+	if (s3->early && s3_early_leave(s3->early, true))
+		s3_end(s3);
 }
 
 static enum http_next end(struct http_req *req, void *arg)
@@ -263,24 +282,11 @@ static enum http_next end(struct http_req *req, void *arg)
 
 static void done(struct http_req *req, void *arg)
 {
-	struct endpoint *ep = arg;
 	struct s3 *s3 = http_state(req);
 
-	if (!s3)
-		return;
-	s3_early_wait(s3->early);
-	s3_seen_done(s3);
-	s3_body_free(s3);
-	reader_detach(s3->reader);
-	held_put(s3->held);
-	parts_detach(s3->parts);
-	if (s3->free_own)
-		s3->free_own(s3->own);
-	if (s3->failed)
-		atomic_fetch_add(&ep->counts.failed, 1);
-	bucket_put(s3->config);
-	s3_target_free(&s3->target);
-	s3_free(s3);
+	(void)arg;
+	if (s3 && (!s3->early || s3_early_leave(s3->early, false)))
+		s3_end(s3);
 }
 
 #define ALL_METHODS ((1u << HTTP_METHODS) - 1)

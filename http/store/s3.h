@@ -78,7 +78,7 @@ struct s3_payload {
 
 struct s3 {
 	struct endpoint *ep;
-	struct http_req *req;
+	struct http_req *req; /* NULL from the early answer on (s3_early.c): it may be over */
 	struct s3_target target;
 	const char *bucket, *key; /* of target; "" */
 	const char *version;	  /* versionId, or NULL */
@@ -104,6 +104,7 @@ struct s3 {
 		int64_t begun;	  /* ns of the monotonic clock */
 		const char *code; /* of the error that was answered, or NULL */
 		uint64_t sent;	  /* bytes of the answer's body */
+		const char *id, *from; /* s3_seen_keep(); else NULL */
 	} seen; /* s3_seen.c */
 	struct s3_early *early; /* of an answer that began before the end; the worker's and done's */
 	int64_t early_ms;	/* when the next of it is due; the worker's own */
@@ -172,10 +173,12 @@ char *s3_etag(const struct name_entry *entry, char out[S3_ETAG_MAX]);
 /* From time to time by what may take long and has checked all that a client can get wrong: after some seconds the answer begins as a
  * 200 whose body says the rest, and blanks keep the connection. False: nobody listens any more, give it up. */
 bool s3_early_tick(struct s3 *s3);
-/* The end of such an answer; takes text. False: it has not begun, text is the caller's. */
+/* The end of such an answer; takes text (NULL: no memory, the answer is cut). False: it has not begun, text is the caller's. */
 bool s3_early_say(struct s3 *s3, char *text, size_t len);
-void s3_early_left(struct s3_early *early); /* the worker touches the request no more; accepts NULL */
-void s3_early_wait(struct s3_early *early); /* the request is over: until then; accepts NULL */
+/* The worker is ready with struct s3, or the request is over (worker false). Waits for nobody; true: the other was before, so the
+ * caller frees struct s3. */
+bool s3_early_leave(struct s3_early *early, bool worker);
+void s3_early_free(struct s3_early *early); /* with struct s3; accepts NULL */
 
 /* ---- s3_expiry.c: what lifecycle rules say, when the bucket has some ---- */
 void s3_add_expiration(struct s3 *s3, const struct name_entry *entry, const json_t *meta); /* of a current object */
@@ -188,6 +191,10 @@ void s3_seen_answer(struct s3 *s3, const char *code, uint64_t sent);
 /* One key of DeleteObjects: has its line like a DeleteObject. */
 void s3_seen_deleted(struct s3 *s3, const char *key, const char *code);
 void s3_seen_done(struct s3 *s3);
+/* The request will not be there when these are told: copies what is told of it. id and from live as long as s3. */
+#define S3_SEEN_ID 24
+void s3_seen_keep(struct s3 *s3, char id[S3_SEEN_ID], char from[ADDR_PORT_STRLEN]);
+const char *s3_seen_id(const struct s3 *s3); /* the request's */
 
 /* ---- s3_meta.c: between headers and the meta of an entry ---- */
 /* Content-Type, …, x-amz-meta-…, x-amz-tagging, x-amz-acl of the request. *out is the caller's. */

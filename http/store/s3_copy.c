@@ -209,6 +209,22 @@ enum s3_error s3_source_copy(struct s3 *s3, const struct s3_source *source, cons
 
 /* ---- the operation ---- */
 
+/* The conditions, which are looked at when the request may be over (s3_early.c): copies, to be freed. */
+static enum s3_error conditions_take(struct s3 *s3, struct names_how *how)
+{
+	enum s3_error error = s3_names_how(s3, how);
+	const char **texts[] = { &how->if_match, &how->if_none_match };
+	bool good = true;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		const char *text = *texts[i];
+
+		*texts[i] = text ? strdup(text) : NULL;
+		good = good && (!text || *texts[i]);
+	}
+	return error ? error : good ? S3_OK : S3_SERVICE_UNAVAILABLE;
+}
+
 static enum s3_error copy(struct s3 *s3, struct s3_source *source, struct name_entry *entry, json_t **meta)
 {
 	struct names_how how;
@@ -225,13 +241,15 @@ static enum s3_error copy(struct s3 *s3, struct s3_source *source, struct name_e
 	old = s3_meta_of_entry(&source->entry);
 	if (!old)
 		return s3_fault(&s3->fault, S3_INTERNAL, NULL);
-	error = s3_names_how(s3, &how);
+	error = conditions_take(s3, &how);
 	if (!error)
 		error = compose_meta(s3, source, old, meta);
 	if (!error)
 		error = s3_source_copy(s3, source, old, 0, source->entry.size, NULL);
 	if (!error)
 		error = s3_put_entry(s3, entry, *meta, &how);
+	free((char *)how.if_match);
+	free((char *)how.if_none_match);
 	json_decref(old);
 	return error;
 }
@@ -254,9 +272,11 @@ void s3_copy_run(struct s3 *s3)
 	} else {
 		sum = s3_meta_checksum_text(meta);
 		text = s3_out_copy("CopyObjectResult", s3_etag(entry, etag), entry->modified, &sum, &len);
-		s3_add_version(s3, entry);
-		s3_add_expiration(s3, entry, meta);
-		s3_add_encryption(s3, meta);
+		if (s3->req) { /* else the head was sent */
+			s3_add_version(s3, entry);
+			s3_add_expiration(s3, entry, meta);
+			s3_add_encryption(s3, meta);
+		}
 		s3_reply_xml(s3, 200, text, len);
 	}
 	json_decref(meta);

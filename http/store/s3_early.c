@@ -4,10 +4,12 @@
  * during the copy operation, the error response is embedded in the 200 OK response").
  *
  * Clients give up after a minute of silence. So what takes longer than a few seconds answers 200 with XML's declaration and goes on
- * with white space; the result or the error comes behind it. The worker goes on with the request meanwhile: s3_early_wait(), at the
- * request's end, tells it that nobody listens any more, and waits until it has left.
+ * with white space; the result or the error comes behind it. The request may be over at any time from then on, on a thread of the
+ * server, which must not wait for the worker: the worker has struct s3 alone, in which there is no request any more, and who is
+ * the later of the two, the worker or the request's end, frees it (s3_early_leave()).
  */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -20,14 +22,16 @@ static const char declaration[] = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 
 struct s3_early {
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	unsigned int refs;	 /* the request's, the worker's and the stream's */
-	bool gone, left;	 /* nobody listens; the worker has left */
-	bool over;		 /* rest is all there is */
+	unsigned int refs;	 /* that of struct s3, and the stream's */
+	struct http_req *req;	 /* not when gone */
+	_Atomic bool gone;	 /* the request is over; set with the lock */
+	bool left;		 /* the worker has */
+	bool over, failed;	 /* rest is all there is; the end was lost */
 	size_t said;		 /* of the declaration */
 	char *rest;
 	size_t rest_len, rest_at;
 	unsigned int blanks;	 /* to be sent */
+	char id[S3_SEEN_ID], from[ADDR_PORT_STRLEN]; /* of the request, for struct s3 */
 };
 
 static int64_t now_ms(void)
@@ -57,7 +61,6 @@ static void unref(void *arg)
 	if (!last)
 		return;
 	pthread_mutex_destroy(&e->lock);
-	pthread_cond_destroy(&e->changed);
 	free(e->rest);
 	free(e);
 }
@@ -83,7 +86,7 @@ static ssize_t read_early(void *arg, uint64_t pos, char *buf, size_t max)
 	} else if (e->rest_at < e->rest_len) {
 		n = take(buf, max, e->rest, e->rest_len, &e->rest_at);
 	} else if (e->over) {
-		n = HTTP_READ_END;
+		n = e->failed ? HTTP_READ_FAIL : HTTP_READ_END;
 	} else if (e->blanks && max) {
 		e->blanks = 0;
 		buf[0] = ' ';
@@ -96,26 +99,37 @@ static ssize_t read_early(void *arg, uint64_t pos, char *buf, size_t max)
 static void begin(struct s3 *s3)
 {
 	struct s3_early *e = calloc(1, sizeof(*e));
+	struct http_req *req = s3->req;
 
 	if (!e)
 		return;
 	pthread_mutex_init(&e->lock, NULL);
-	pthread_cond_init(&e->changed, NULL);
-	e->refs = 3;
+	e->refs = 2;
+	e->req = req;
 	s3->early = e;
 	s3_add_ids(s3);
 	if (s3->body.sealer)
-		http_add_header(s3->req, "x-amz-server-side-encryption", "AES256");
-	http_reply_stream(s3->req, 200, S3_XML_TYPE, UINT64_MAX, read_early, unref, e);
-	http_work_go_on(s3->req);
+		http_add_header(req, "x-amz-server-side-encryption", "AES256");
+	s3_seen_keep(s3, e->id, e->from);
+	s3->req = NULL;
+	http_reply_stream(req, 200, S3_XML_TYPE, UINT64_MAX, read_early, unref, e);
+	http_work_go_on(req);
+}
+
+/* With the lock: the end of the request waits for it, so the request is there. */
+static void wake(struct s3_early *e)
+{
+	if (!atomic_load(&e->gone))
+		http_resume(e->req);
 }
 
 bool s3_early_tick(struct s3 *s3)
 {
 	struct s3_early *e = s3->early;
 	int64_t now = now_ms();
-	bool gone;
 
+	if (e && atomic_load(&e->gone))
+		return false;
 	if (!s3->early_ms)
 		s3->early_ms = now + early_ms();
 	if (now < s3->early_ms)
@@ -126,11 +140,10 @@ bool s3_early_tick(struct s3 *s3)
 		return true;
 	}
 	pthread_mutex_lock(&e->lock);
-	gone = e->gone;
 	e->blanks++;
+	wake(e);
 	pthread_mutex_unlock(&e->lock);
-	http_resume(s3->req);
-	return !gone;
+	return true;
 }
 
 bool s3_early_say(struct s3 *s3, char *text, size_t len)
@@ -147,30 +160,28 @@ bool s3_early_say(struct s3 *s3, char *text, size_t len)
 	e->rest_len = text ? len : 0;
 	e->rest_at = text ? skip : 0;
 	e->over = true;
+	e->failed = !text;
+	wake(e);
 	pthread_mutex_unlock(&e->lock);
-	http_resume(s3->req);
 	return true;
 }
 
-void s3_early_left(struct s3_early *e)
+bool s3_early_leave(struct s3_early *e, bool worker)
 {
-	if (!e)
-		return;
+	bool last;
+
 	pthread_mutex_lock(&e->lock);
-	e->left = true;
-	pthread_cond_signal(&e->changed);
+	if (worker)
+		e->left = true;
+	else
+		atomic_store(&e->gone, true);
+	last = e->left && atomic_load(&e->gone);
 	pthread_mutex_unlock(&e->lock);
-	unref(e);
+	return last;
 }
 
-void s3_early_wait(struct s3_early *e)
+void s3_early_free(struct s3_early *e)
 {
-	if (!e)
-		return;
-	pthread_mutex_lock(&e->lock);
-	e->gone = true;
-	while (!e->left)
-		pthread_cond_wait(&e->changed, &e->lock);
-	pthread_mutex_unlock(&e->lock);
-	unref(e);
+	if (e)
+		unref(e);
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,78 +16,119 @@
 
 #define TRIES 256 /* that can be told apart */
 
+/* Versions that this endpoint is writing, not on the disk yet and known to nobody, or that are being forgotten on others. */
+struct claim {
+	struct version version;
+	struct claim *next;
+};
+static pthread_mutex_t claims_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct claim *claims;
+
 struct part {
 	unsigned int number;
 	struct version version;
-	bool claimed;
-	struct part *next; /* of claims */
+	struct claim *claim; /* of version; NULL: the upload's (claim_give()) */
 };
 
-/* Versions that this endpoint is writing: not on the disk yet, known to nobody. */
-static pthread_mutex_t claims_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct part *claims;
-
-static bool claim(struct part *part)
+/* False: another try has it. */
+static bool claim(struct claim *new)
 {
-	const struct part *other;
+	const struct claim *other;
 
 	pthread_mutex_lock(&claims_lock);
-	for (other = claims; other && !version_equal(&other->version, &part->version); other = other->next)
+	for (other = claims; other && !version_equal(&other->version, &new->version); other = other->next)
 		;
 	if (!other) {
-		part->next = claims;
-		claims = part;
-		part->claimed = true;
+		new->next = claims;
+		claims = new;
 	}
 	pthread_mutex_unlock(&claims_lock);
 	return !other;
 }
 
-static void unclaim(struct part *part)
+static void unclaim(const struct claim *old)
 {
-	struct part **p = &claims;
+	struct claim **p = &claims;
 
-	if (!part->claimed)
-		return;
 	pthread_mutex_lock(&claims_lock);
-	while (*p != part)
+	while (*p != old)
 		p = &(*p)->next;
-	*p = part->next;
+	*p = old->next;
 	pthread_mutex_unlock(&claims_lock);
-	part->claimed = false;
+}
+
+/* NULL is accepted. */
+static void claim_free(void *arg)
+{
+	if (arg)
+		unclaim(arg);
+	free(arg);
+}
+
+/* An upload that is cut forgets its version on other endpoints later: no other try may have the version before. */
+static void claim_give(struct part *part, struct upload *upload)
+{
+	if (!upload || !part->claim)
+		return;
+	upload_at_end(upload, claim_free, part->claim);
+	part->claim = NULL;
 }
 
 static void part_free(void *own)
 {
-	unclaim(own);
+	claim_free(((struct part *)own)->claim);
 	free(own);
+}
+
+/* Where the search for a try's number begins. It goes round, so that the same one comes again as late as can be: what forgets an
+ * earlier try may be on its way yet. */
+static _Atomic unsigned int attempts;
+static pthread_once_t attempts_once = PTHREAD_ONCE_INIT;
+
+static void attempts_begin(void)
+{
+	uint8_t first;
+
+	random_bytes(&first, sizeof(first)); /* a restart is no reason to begin anew */
+	atomic_store(&attempts, first);
+}
+
+static uint8_t next_attempt(void)
+{
+	pthread_once(&attempts_once, attempts_begin);
+	return (uint8_t)atomic_fetch_add(&attempts, 1);
 }
 
 /* A version for this try, claimed. Other endpoints have others; of this one's only 8 bits tell the tries of a part apart, and the
  * same one twice would put these bytes in the place of those that were acknowledged, or have them forgotten with them. */
 static enum s3_error part_version(struct s3 *s3, const char *id, struct part *part)
 {
+	struct claim *mine = calloc(1, sizeof(*mine));
+	uint8_t attempt = next_attempt();
 	char version[VERSION_STRLEN];
-	uint8_t attempt;
+	enum s3_error error = mine ? S3_OK : S3_SERVICE_UNAVAILABLE;
 	int rc;
 
-	random_bytes(&attempt, sizeof(attempt));
-	for (int i = 0; i < TRIES; i++, attempt++) {
+	for (int i = 0; !error && i < TRIES; i++, attempt++) {
 		rc = names_part_attempt(s3->ep->names, id, part->number, attempt, version);
-		if (rc == -EAGAIN)
-			return s3_names_error(s3, rc, S3_NO_SUCH_UPLOAD);
-		if (rc || version_parse(&part->version, version))
-			return s3_fault(&s3->fault, S3_NO_SUCH_UPLOAD, NULL);
-		if (!claim(part))
+		if (rc || version_parse(&mine->version, version)) {
+			error = rc == -EAGAIN ? s3_names_error(s3, rc, S3_NO_SUCH_UPLOAD) : s3_fault(&s3->fault, S3_NO_SUCH_UPLOAD, NULL);
 			continue;
-		rc = chunks_has(s3->ep->chunks, &part->version) ? 0 : names_version_used(s3->ep->names, s3->bucket, version);
-		if (rc == -ENOENT)
+		}
+		if (!claim(mine))
+			continue;
+		rc = chunks_has(s3->ep->chunks, &mine->version) ? 0 : names_version_used(s3->ep->names, s3->bucket, version);
+		if (rc == -ENOENT) {
+			part->version = mine->version;
+			part->claim = mine;
 			return S3_OK;
-		unclaim(part);
+		}
+		unclaim(mine);
 		if (rc)
-			return s3_names_error(s3, rc, S3_NO_SUCH_UPLOAD);
+			error = s3_names_error(s3, rc, S3_NO_SUCH_UPLOAD);
 	}
-	return s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, "Too many tries of this part are known; try again.");
+	free(mine);
+	return error ? error : s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, "Too many tries of this part are known; try again.");
 }
 
 /* partNumber and uploadId of the query, and a version for this try. */
@@ -173,7 +215,11 @@ enum s3_error s3_part_begin(struct s3 *s3)
 	error = part_of(s3, part);
 	if (!error)
 		error = check_upload(s3);
-	return error ? error : s3_body_store(s3, &part->version);
+	if (error)
+		return error;
+	error = s3_body_store(s3, &part->version);
+	claim_give(part, s3->body.upload);
+	return error;
 }
 
 void s3_part_run(struct s3 *s3)
@@ -267,7 +313,8 @@ void s3_part_copy_run(struct s3 *s3)
 		text = s3_out_copy("CopyPartResult", s3_etag(entry, etag), entry->modified, &checksum, &len);
 		s3_reply_xml(s3, 200, text, len);
 	}
-	unclaim(&part);
+	claim_give(&part, s3->body.upload);
+	claim_free(part.claim);
 	json_decref(meta);
 	free(entry);
 	free(source);

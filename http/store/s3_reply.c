@@ -89,7 +89,7 @@ void s3_reply_code(struct s3 *s3, unsigned int status, const char *code, const c
 	if (*s3->key)
 		xml_text(&xml, "Key", s3->key);
 	xml_text(&xml, "Resource", resource_of(s3, resource, sizeof(resource)));
-	xml_text(&xml, "RequestId", http_id(s3->req));
+	xml_text(&xml, "RequestId", s3_seen_id(s3));
 	xml_text(&xml, "HostId", s3->ep->node);
 	text = xml_take(&xml, "Error", &len);
 	send_xml(s3, status, code, text, len);

@@ -30,11 +30,35 @@ static bool changes_bucket(const struct s3_operation *op)
 	return op->level == S3_BUCKET && (op->method == HTTP_PUT || op->method == HTTP_DELETE);
 }
 
+const char *s3_seen_id(const struct s3 *s3)
+{
+	return s3->seen.id ? s3->seen.id : http_id(s3->req);
+}
+
+/* The client's address, as the gateway or the connection says it. */
+static const char *client_of(const struct s3 *s3, char address[ADDR_PORT_STRLEN])
+{
+	const char *from = s3->seen.from;
+
+	if (!from && s3->inside)
+		from = http_header(s3->req, "X-Weir-S3-Client");
+	return from ? from : access_client(s3->req, address);
+}
+
+void s3_seen_keep(struct s3 *s3, char id[S3_SEEN_ID], char from[ADDR_PORT_STRLEN])
+{
+	char address[ADDR_PORT_STRLEN];
+
+	snprintf(id, S3_SEEN_ID, "%s", http_id(s3->req));
+	snprintf(from, ADDR_PORT_STRLEN, "%s", client_of(s3, address));
+	s3->seen.id = id;
+	s3->seen.from = from;
+}
+
 /* of one key; name: the operation's */
 static void audit(struct s3 *s3, const char *name, const char *key, const char *code)
 {
 	bool denied = code && (!strcmp(code, "AccessDenied") || !strcmp(code, "QuotaExceeded"));
-	const char *from = s3->inside ? http_header(s3->req, "X-Weir-S3-Client") : NULL;
 	char what[64], on[S3_BUCKET_MAX + S3_KEY_MAX + 2], address[ADDR_PORT_STRLEN];
 
 	if (!changes_bucket(s3->op) && !(denied && s3->who.user[0]) && !users_dataset(s3->ep->users, s3->bucket))
@@ -43,17 +67,13 @@ static void audit(struct s3 *s3, const char *name, const char *key, const char *
 		return;
 	snprintf(what, sizeof(what), "s3.%s", name);
 	snprintf(on, sizeof(on), "%s%s%s", s3->bucket, *key ? "/" : "", key);
-	if (!from) {
-		access_client(s3->req, address);
-		from = address;
-	}
 	audit_write(s3->ep->audit, &(struct audit_entry){ .who = s3->who.user,
 							  .what = what,
 							  .on = on,
 							  .result = !code ? "ok" : denied ? "denied" : "failed",
 							  .why = code,
-							  .from = from,
-							  .request = http_id(s3->req),
+							  .from = client_of(s3, address),
+							  .request = s3_seen_id(s3),
 							  .bytes = s3->body.got });
 }
 

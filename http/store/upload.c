@@ -47,6 +47,8 @@ struct upload {
 	struct target failed[FAILED_MAX]; /* may have some of it all the same */
 	unsigned int nfailed;
 	char why[QUOTA_WHY]; /* the last target's failure */
+	void (*at_end)(void *arg);
+	void *at_end_arg;
 	struct {
 		bool begun;
 		bool settled; /* upload_named() or unstore() had the last word */
@@ -119,9 +121,17 @@ static void upload_put(struct upload *up)
 		return;
 	staged_free(up->staged);
 	names_later_free(up->late.name);
+	if (up->at_end)
+		up->at_end(up->at_end_arg);
 	pthread_mutex_destroy(&up->lock);
 	pthread_cond_destroy(&up->idle);
 	free(up);
+}
+
+void upload_at_end(struct upload *up, void (*fn)(void *arg), void *arg)
+{
+	up->at_end = fn;
+	up->at_end_arg = arg;
 }
 
 /* ---- the second copies ---- */

@@ -60,6 +60,8 @@ bool upload_put_later(struct upload *up, const struct name_entry *entry, const s
 int upload_put_end(struct upload *up, struct name_entry *entry, bool *replaced, bool *stored);
 /* rc: what naming returned. -ETIMEDOUT is unknown: the data stay. */
 void upload_named(struct upload *up, int rc);
+/* fn(arg) is called, once, when nothing of it works any more: also what forgets it elsewhere, some time after upload_end(). */
+void upload_at_end(struct upload *up, void (*fn)(void *arg), void *arg);
 /* The request is over. Accepts NULL. */
 void upload_end(struct upload *up);
 

@@ -144,14 +144,19 @@ with Copies(endpoints=2) as lab:
         text = lab.curl("ann", f"{place}/first/copy", "-X", "PUT", "-H", "x-amz-copy-source: /first/big", "-H", "If-None-Match: *")
         check(re.match(r"200 <\?xml [^>]*\?>\s+<Error><Code>PreconditionFailed</Code>.*</Error>\s*$", text, re.S), "an error is the end of its 200", text)
     check(code(one.copy_object, Bucket="first", Key="none", CopySource="first/none") == "NoSuchKey", "what is wrong from the first is no 200")
-    # a client that goes away in the middle ends it, and nobody waits for it
-    with socket.create_connection(("127.0.0.1", lab.port[lab.endpoints[0].node])) as sock:
-        link = lab.client("ann", url=lab.direct).generate_presigned_url("copy_object", Params={"Bucket": "first", "Key": "left", "CopySource": "first/big"})
-        host = lab.direct.split("//")[1]
-        sock.sendall(f"PUT {link.split(host, 1)[1]} HTTP/1.1\r\nHost: {host}\r\nx-amz-copy-source: first/big\r\nContent-Length: 0\r\n\r\n".encode())
-        sock.settimeout(10)
+    # clients that go away in the middle end it, and nobody waits for them
+    s3.put_object(Bucket="first", Key="huge", Body=huge.read_bytes())
+    host = lab.direct.split("//")[1]
+    left = [socket.create_connection(("127.0.0.1", lab.port[lab.endpoints[0].node])) for _ in range(8)]
+    for n, sock in enumerate(left):
+        link = lab.client("ann", url=lab.direct).generate_presigned_url("copy_object", Params={"Bucket": "first", "Key": f"left{n % 3}", "CopySource": "first/huge"})
+        sock.sendall(f"PUT {link.split(host, 1)[1]} HTTP/1.1\r\nHost: {host}\r\nx-amz-copy-source: first/huge\r\nIf-None-Match: *\r\nContent-Length: 0\r\n\r\n".encode())
+    for sock in left:
+        sock.settimeout(20)
         check(sock.recv(4096).startswith(b"HTTP/1.1 200"), "a copy has begun")
-    check(code(one.head_object, Bucket="first", Key="big") == "ok", "its client went away")
+        sock.close()
+    asked = [lab.curl(None, f"{lab.direct}/_/health", timeout=5)[:3] for _ in range(8)]
+    check(asked == ["200"] * 8 and code(one.head_object, Bucket="first", Key="big") == "ok", "their clients went away", asked)
 
     # ---- another sealing key: nobody stops, and what was encrypted before opens
     s3.put_object(Bucket="first", Key="sealed", Body=body, ServerSideEncryption="AES256")
