@@ -103,8 +103,7 @@ static void one_write(const json_t *value)
 		     !memcmp(&again->entry, &w->entry, sizeof(w->entry)));
 		write_free(again);
 		json_decref(back);
-		names_conditions(w->if_match, w->if_none_match,
-				 "\"00112233445566778899aabbccddeeff\"");
+		names_conditions(w->if_match, w->if_none_match, &w->entry);
 	}
 	write_free(w);
 }
