@@ -5,27 +5,19 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "http/store/names_db.h"
 #include "lib/hash.h"
+#include "tests/unit/unit.h"
 
 #define BUCKET "photos"
 #define KEYS   120
 
-static char top[] = "/tmp/weir-names-XXXXXX";
+static char top[48];
 static uint64_t seed = 0x9e3779b97f4a7c15ull;
 
 static uint32_t rnd(uint32_t n)
@@ -673,16 +665,15 @@ static void full_disk(void **state)
 static int make_top(void **state)
 {
 	(void)state;
-	return mkdtemp(top) ? 0 : -1;
+	unit_folder(top, sizeof(top));
+	return 0;
 }
 
 static int remove_top(void **state)
 {
-	char cmd[64];
-
 	(void)state;
-	snprintf(cmd, sizeof(cmd), "rm -rf %s", top);
-	return system(cmd);
+	unit_folder_remove(top);
+	return 0;
 }
 
 int main(void)
