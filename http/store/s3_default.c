@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * s3_default.c -- what buckets here never have: a website, replication, logs, … . Tools ask for all of it before they do anything
- * with a bucket, and take another answer than Amazon's for a bucket without them as a failure. To set it is NotImplemented.
+ * with a bucket, and take another answer than Amazon's for a bucket without them as a failure. To set it to what it is anyway (no
+ * notifications, no logs, the owner pays) changes nothing and is done; to set anything else, or what has no Put in the table below, is
+ * NotImplemented.
  */
 #include <string.h>
 
