@@ -96,9 +96,29 @@ static bool keeps_no_versions(const json_t *record, const struct change *c)
 	       (!strcmp(c->text, "enabled") || !json_object_get(record, bucket_part_names[BUCKET_VERSIONING]));
 }
 
+/* An ACL that gives to others would stop to count without a word, or be taken and not count. */
+static bool acl_unsaid(const json_t *record, const struct change *c)
+{
+	const char *acl = json_string_value(json_object_get(record, bucket_part_names[BUCKET_ACL]));
+	const char *ownership = json_string_value(json_object_get(record, bucket_part_names[BUCKET_OWNERSHIP]));
+
+	if (c->part == BUCKET_ACL)
+		acl = c->text;
+	else if (c->part == BUCKET_OWNERSHIP)
+		ownership = c->text;
+	else
+		return false;
+	return acl && strcmp(acl, "private") && ownership && !strcmp(ownership, "BucketOwnerEnforced");
+}
+
 static int set_part(json_t *record, const struct change *c)
 {
 	json_t *value;
+
+	if (c->text && acl_unsaid(record, c)) {
+		snprintf(c->err, 256, "an ACL that gives to others and the ownership BucketOwnerEnforced, by which none counts, do not go together");
+		return -EINVAL;
+	}
 
 	if (c->text && keeps_no_versions(record, c)) {
 		snprintf(c->err, 256, "it is a dataset, whose files have no versions: what is deleted of it is to be gone");

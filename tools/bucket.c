@@ -14,7 +14,7 @@
 #include "tools/web.h"
 
 struct flags {
-	const char *quota, *objects, *is_public, *browse, *owner, *versioning, *acl, *encrypt, *policy;
+	const char *quota, *objects, *is_public, *browse, *owner, *versioning, *acl, *encrypt, *policy, *block, *ownership;
 	bool json;
 };
 
@@ -95,6 +95,39 @@ static int set_quota(const struct cmd *cmd, struct registry *reg, const char *na
 	return bucket_edit_quota(reg, name, &quota);
 }
 
+/* "acls,policy", "all" or "none" → BLOCK_…; false: it is none of them. */
+static bool block_parse(const char *list, unsigned int *out)
+{
+	char word[32];
+
+	*out = strcmp(list, "all") ? 0 : BLOCK_ALL;
+	if (!strcmp(list, "all") || !strcmp(list, "none"))
+		return true;
+	for (;; list++) {
+		size_t len = strcspn(list, ",");
+		unsigned int bit = BLOCK_ACLS;
+
+		while (bit < BLOCK_ALL && (strlen(bucket_block_text(bit, word)) != len || memcmp(list, word, len)))
+			bit <<= 1;
+		if (bit > BLOCK_ALL)
+			return false;
+		*out |= bit;
+		list += len;
+		if (!*list)
+			return true;
+	}
+}
+
+static int set_block(const struct cmd *cmd, struct registry *reg, const char *name, const char *list, char err[256])
+{
+	char words[32];
+	unsigned int bits;
+
+	if (!block_parse(list, &bits))
+		return cmd_usage(cmd, "--block %s: all, none, or of acls,ignore,policy,restrict those that hold", list), 1;
+	return bucket_edit_part(reg, name, BUCKET_BLOCK, bits ? bucket_block_text(bits, words) : NULL, err);
+}
+
 static int set_parts(const struct cmd *cmd, struct registry *reg, const char *name, const struct flags *f, char err[256])
 {
 	const struct {
@@ -113,6 +146,10 @@ static int set_parts(const struct cmd *cmd, struct registry *reg, const char *na
 		rc = bucket_edit_part(reg, name, BUCKET_VERSIONING, f->versioning, err);
 	if (!rc && f->acl)
 		rc = bucket_edit_part(reg, name, BUCKET_ACL, strcmp(f->acl, "private") ? f->acl : NULL, err);
+	if (!rc && f->ownership)
+		rc = bucket_edit_part(reg, name, BUCKET_OWNERSHIP, strcmp(f->ownership, "none") ? f->ownership : NULL, err);
+	if (!rc && f->block)
+		rc = set_block(cmd, reg, name, f->block, err);
 	return !rc && f->policy ? set_policy(reg, name, f->policy, err) : rc;
 }
 
@@ -266,7 +303,8 @@ int cmd_bucket(const struct cmd *cmd, int argc, char **argv)
 					{ "--public", &f.is_public, NULL },    { "--browse", &f.browse, NULL },
 					{ "--owner", &f.owner, NULL },	       { "--versioning", &f.versioning, NULL },
 					{ "--acl", &f.acl, NULL },	       { "--encrypt", &f.encrypt, NULL },
-					{ "--policy", &f.policy, NULL },       { NULL, NULL, NULL } };
+					{ "--policy", &f.policy, NULL },       { "--block", &f.block, NULL },
+					{ "--ownership", &f.ownership, NULL }, { NULL, NULL, NULL } };
 	struct cmd_options opt = { 0 };
 	int n = cmd_parse(cmd, argc, argv, &opt, own), rc = CMD_FAILED;
 	struct registry *reg;

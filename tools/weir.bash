@@ -24,6 +24,8 @@ _weir() {
 	--acl) COMPREPLY=($(compgen -W "private public-read public-read-write authenticated-read" -- "$cur")); return ;;
 	--versioning) COMPREPLY=($(compgen -W "enabled suspended" -- "$cur")); return ;;
 	--encrypt | --browse) COMPREPLY=($(compgen -W "yes no" -- "$cur")); return ;;
+	--block) COMPREPLY=($(compgen -W "all none acls ignore policy restrict acls,ignore policy,restrict" -- "$cur")); return ;;
+	--ownership) COMPREPLY=($(compgen -W "BucketOwnerEnforced BucketOwnerPreferred ObjectWriter none" -- "$cur")); return ;;
 	--policy) COMPREPLY=($(compgen -W "none" -- "$cur") $(compgen -f -- "$cur")); return ;;
 	--rights) COMPREPLY=($(compgen -W "r rl rw rwl rwdl rwdla" -- "$cur")); return ;;
 	esac
@@ -81,7 +83,7 @@ _weir() {
 	bucket)
 		case ${COMP_WORDS[2]} in
 		add) words="--owner --acl" ;;
-		set) words="--public --quota --objects --owner --policy --acl --versioning --encrypt --browse" ;;
+		set) words="--public --quota --objects --owner --policy --acl --versioning --encrypt --browse --block --ownership" ;;
 		list | show) words="" ;;
 		*) words="list show set add" ;;
 		esac

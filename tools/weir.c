@@ -218,6 +218,10 @@ static const struct cmd commands[] = {
 	  "                    --policy FILE|none  a bucket policy (JSON; - is standard input)\n"
 	  "                    --acl ACL           a canned ACL\n"
 	  "                    --versioning enabled|suspended, --encrypt yes|no, --browse yes|no\n"
+	  "                    --block all|none|acls,ignore,policy,restrict  what is not given to the public:\n"
+	  "                                        no ACL is taken, none counts, no policy is taken, none counts\n"
+	  "                    --ownership BucketOwnerEnforced (no ACL counts)|BucketOwnerPreferred|\n"
+	  "                                        ObjectWriter|none\n"
 	  "  add NAME          --owner USER [--acl ACL]\n" CONFIG_HELP JSON_HELP
 	  "\nexample: weir bucket set photos --quota 50GiB --policy policy.json\n",
 	  cmd_bucket },

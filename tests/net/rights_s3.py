@@ -219,6 +219,35 @@ def acls(setup, where):
     check(put("private") == 200 and until(lambda: get("nobody") == 403), "private again")
 
 
+def told_by_hand(setup, where):
+    """The public access block and the ownership of objects, by `weir bucket set`: what it says holds, and what is malformed changes nothing."""
+    lab, keys = setup.lab, setup.keys
+    told = lambda: json.loads(lab.weir("bucket", "show", BUCKET, "--json").stdout)
+    given = lambda *flags: lab.weir("bucket", "set", BUCKET, *flags)
+    get = lambda: s3(where, None, "GET", f"/{BUCKET}")[0]
+    block = lambda: s3(where, keys["owner"], "GET", f"/{BUCKET}", [("publicAccessBlock", "")])
+    check(given("--acl", "public-read").returncode == 0 and until(lambda: get() == 200), "a bucket that everybody lists by its ACL")
+    check(given("--block", "restrict,ignore").returncode == 0 and told()["block"] == "ignore restrict" and until(lambda: get() == 403),
+          "--block ignore,restrict takes that away", told())
+    check(b"<IgnorePublicAcls>true" in block()[1] and b"<BlockPublicAcls>false" in block()[1], "as S3 tells it", block())
+    for bad in ("acl", "acls,", ",acls", "acls ignore", "", "acls,none"):
+        got = given("--block", bad)
+        check(got.returncode == 2 and "acls,ignore,policy,restrict" in got.stderr and told()["block"] == "ignore restrict", f"--block '{bad}' is refused", got)
+    check(given("--block", "all").returncode == 0 and told()["block"] == "acls ignore policy restrict", "--block all")
+    check(given("--block", "none").returncode == 0 and "block" not in told() and until(lambda: get() == 200), "--block none: as before")
+    got = given("--ownership", "BucketOwnerEnforced")
+    check(got.returncode == 1 and "BucketOwnerEnforced" in got.stderr and "ownership" not in told() and get() == 200,
+          "no ACL stops to count without a word", got)
+    check(given("--acl", "private", "--ownership", "BucketOwnerEnforced").returncode == 0 and told()["ownership"] == "BucketOwnerEnforced",
+          "--ownership BucketOwnerEnforced")
+    check(until(lambda: s3(where, keys["owner"], "PUT", f"/{BUCKET}", [("acl", "")], headers={"x-amz-acl": "public-read"}) ==
+                (400, "AccessControlListNotSupported")), "no ACL is taken then")
+    check(given("--acl", "public-read").returncode == 1 and "acl" not in told(), "neither by hand", told())
+    got = given("--ownership", "Nobody")
+    check(got.returncode == 1 and "ObjectWriter" in got.stderr, "an ownership that is none", got)
+    check(given("--ownership", "none").returncode == 0 and "ownership" not in told() and until(lambda: get() == 403), "--ownership none")
+
+
 def quotas(setup, where, ask, token):
     lab, keys = setup.lab, setup.keys
     put = lambda path, size: s3(where, keys["owner"], "PUT", path, [], b"x" * size)
@@ -307,5 +336,6 @@ def rights_s3(lab, gateway, endpoint, ask, token):
     profile(setup, gateway)
     policies(setup, endpoint, gateway)
     acls(setup, endpoint)
+    told_by_hand(setup, endpoint)
     quotas(setup, endpoint, ask, token)
     return asked
