@@ -407,9 +407,12 @@ $(agent_src:%.c=$(BUILD)/%.o): | $(bpf_obj:build/bpf/%.bpf.o=build/skel/%.skel.h
 define unit_rule
 $(BUILD)/unit/$(2): $(BUILD)/tests/unit/$(2).o $(BUILD)/$(1).a $(if $(filter store gateway,$(1)),$(BUILD)/s3.a) $(BUILD)/lib.a
 	@mkdir -p $$(@D)
-	$$(call say,LINK)$$(CC) -o $$@ $$< $(if $(filter lib,$(1)),,$(BUILD)/$(1).a) $(if $(filter store gateway,$(1)),$(BUILD)/s3.a) $(BUILD)/lib.a $$(ldflags) -lcmocka $$(libs)
+	$$(call say,LINK)$$(CC) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $$(ldflags) -lcmocka $$(libs)
 endef
 $(foreach a,$(archives),$(foreach t,$(sort $(unit_$(a))),$(eval $(call unit_rule,$(a),$(t)))))
+# what several share
+unit_cluster  := test_names_chaos test_names_cluster test_store_contract test_store_lifecycle
+$(unit_cluster:%=$(BUILD)/unit/%): $(addprefix $(BUILD)/tests/unit/,names_cluster.o names_node.o relay.o)
 unit_tests := $(foreach a,$(archives),$(patsubst %,$(BUILD)/unit/%,$(sort $(unit_$(a)))))
 # begun first, so that none of them is left alone at the end
 unit_long  := $(filter $(addprefix $(BUILD)/unit/,test_names_cluster test_ring test_publish test_names_chaos),$(unit_tests))
@@ -507,7 +510,7 @@ fuzzers: $(fuzzers)
 endif
 
 # these start a real registry
-$(BUILD)/unit/test_names_chaos $(BUILD)/unit/test_names_cluster $(BUILD)/unit/test_store_contract $(BUILD)/unit/test_store_lifecycle $(BUILD)/unit/test_tunnel_authority: | $(BUILD)/bin/weir-registry
+$(patsubst %,$(BUILD)/unit/%,$(unit_cluster) test_tunnel_authority): | $(BUILD)/bin/weir-registry
 
 unit: $(unit_tests)
 

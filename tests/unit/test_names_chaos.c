@@ -9,6 +9,12 @@
  */
 #include "tests/unit/names_cluster.h"
 
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "lib/hash.h"
+
 #define NODES	4
 #define KEYS	10
 #define READERS 4

@@ -5,6 +5,11 @@
  */
 #include "tests/unit/names_cluster.h"
 
+#include <errno.h>
+#include <signal.h>
+
+#include "lib/hash.h"
+
 static struct cluster cluster;
 
 static int up1(void **s)

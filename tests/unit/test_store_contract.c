@@ -5,9 +5,13 @@
  * parts, closing of buckets. Each promise is tested at a lone node, at the primary of two, and at
  * the node that has to ask the primary.
  */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <search.h>
 
 #include "http/store/buckets.h"
+#include "lib/hash.h"
 #include "tests/unit/names_cluster.h"
 
 /* ---- the engine ---- */

@@ -7,6 +7,8 @@
 #include "http/store/lifecycle.h"
 #include "tests/unit/names_cluster.h"
 
+#include <errno.h>
+
 #define DAY 86400
 
 static struct cluster cluster; /* for its registry alone */
