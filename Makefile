@@ -413,6 +413,7 @@ $(foreach a,$(archives),$(foreach t,$(sort $(unit_$(a))),$(eval $(call unit_rule
 # what several share
 unit_cluster  := test_names_chaos test_names_cluster test_store_contract test_store_lifecycle
 $(unit_cluster:%=$(BUILD)/unit/%): $(addprefix $(BUILD)/tests/unit/,names_cluster.o names_node.o relay.o)
+$(BUILD)/unit/test_store_contract: $(addprefix $(BUILD)/tests/unit/store_contract,.o _buckets.o _listings.o _objects.o _uploads.o)
 unit_tests := $(foreach a,$(archives),$(patsubst %,$(BUILD)/unit/%,$(sort $(unit_$(a)))))
 # begun first, so that none of them is left alone at the end
 unit_long  := $(filter $(addprefix $(BUILD)/unit/,test_names_cluster test_ring test_publish test_names_chaos),$(unit_tests))
