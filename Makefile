@@ -219,7 +219,7 @@ unit_peers    += test_peers_media
 # exchange
 unit_peers    += test_peers_exchange
 
-unit_registry := test_access test_registry_store test_rights test_tunnels_edit test_users
+unit_registry := test_access test_registry_store test_rights test_rights_buckets test_tunnels_edit test_users
 
 unit_tunnel   :=
 unit_tunnel   += test_tunnel_access_log test_tunnel_authority test_tunnel_cert test_tunnel_chain test_tunnel_conn
@@ -411,6 +411,7 @@ $(BUILD)/unit/$(2): $(BUILD)/tests/unit/$(2).o $(BUILD)/$(1).a $(if $(filter sto
 endef
 $(foreach a,$(archives),$(foreach t,$(sort $(unit_$(a))),$(eval $(call unit_rule,$(a),$(t)))))
 # what several share
+$(BUILD)/unit/test_rights $(BUILD)/unit/test_rights_buckets: $(BUILD)/tests/unit/rights.o
 unit_cluster  := test_names_chaos test_names_cluster test_store_contract test_store_lifecycle
 $(unit_cluster:%=$(BUILD)/unit/%): $(addprefix $(BUILD)/tests/unit/,names_cluster.o names_node.o relay.o)
 $(BUILD)/unit/test_store_contract: $(addprefix $(BUILD)/tests/unit/store_contract,.o _buckets.o _listings.o _objects.o _uploads.o)
