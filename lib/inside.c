@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 
 #define PEM_MAX	       (1u << 20)
@@ -100,14 +101,8 @@ json_t *daemon_ask(struct daemon *d, json_t *(*fn)(struct daemon *d, const char 
 	pthread_mutex_lock(&q->lock);
 	for (int looks = STATUS_WAIT_S * 1000 / STATUS_LOOK_MS; !q->done && !ending && looks > 0;
 	     looks--) {
-		struct timespec until;
+		struct timespec until = clock_in_ms(CLOCK_REALTIME, STATUS_LOOK_MS);
 
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += STATUS_LOOK_MS * 1000000;
-		if (until.tv_nsec >= 1000000000) {
-			until.tv_nsec -= 1000000000;
-			until.tv_sec++;
-		}
 		pthread_cond_timedwait(&q->answered, &q->lock, &until);
 	}
 	answer = q->answer;

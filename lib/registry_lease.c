@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/addr.h"
+#include "lib/clock.h"
 #include "lib/registry_internal.h"
 
 #define RETRY_MS 200 /* first wait after a failure; doubles up to a third of the TTL */
@@ -172,15 +173,8 @@ static int renew(struct reg_lease *lease, bool *lost)
 
 static void wait_ms(struct reg_lease *lease, int64_t ms)
 {
-	struct timespec until;
+	struct timespec until = clock_in_ms(CLOCK_MONOTONIC, ms);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += ms % 1000 * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	while (!lease->stop && !pthread_cond_timedwait(&lease->wake, &lease->lock, &until))
 		;
 }

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "http/peers/exchange_link.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 
 #define QUEUE_MAX (16u << 20) /* bytes of text that may wait for one gateway */
@@ -191,15 +192,8 @@ static bool post(struct link *l, const char *base, enum link_queue queue, const 
 
 static void wait_ms(struct link *l, unsigned int ms)
 {
-	struct timespec until;
+	struct timespec until = clock_in_ms(CLOCK_MONOTONIC, ms);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	while (!l->quit && pthread_cond_timedwait(&l->cond, &l->lock, &until) != ETIMEDOUT)
 		;
 }

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "http/peers/peers_int.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 
 #define TICK_MS		250
@@ -225,16 +226,9 @@ void peers_configure(struct peers *p, const struct conf *conf)
 /* True: it is time to end. */
 static bool wait_ms(struct peers *p, int64_t ms)
 {
-	struct timespec until;
+	struct timespec until = clock_in_ms(CLOCK_MONOTONIC, ms);
 	bool quit;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += ms % 1000 * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	pthread_mutex_lock(&p->quit_lock);
 	while (!p->quit && pthread_cond_timedwait(&p->quit_cond, &p->quit_lock, &until) != ETIMEDOUT)
 		;

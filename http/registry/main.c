@@ -17,6 +17,7 @@
 
 #include "http/registry/server.h"
 #include "http/registry/store.h"
+#include "lib/clock.h"
 #include "lib/daemon.h"
 
 #define TICK_MS	    200
@@ -130,15 +131,9 @@ static int64_t now_ms(void)
 /* false: the program stops. */
 static bool wait_tick(struct program *p)
 {
-	struct timespec until;
+	struct timespec until = clock_in_ms(CLOCK_MONOTONIC, TICK_MS);
 	bool go_on;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += TICK_MS * 1000000l;
-	if (until.tv_nsec >= 1000000000l) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000l;
-	}
 	pthread_mutex_lock(&p->lock);
 	while (!p->stop && !pthread_cond_timedwait(&p->wake, &p->lock, &until))
 		;

@@ -13,6 +13,7 @@
 #include "http/store/endpoint.h"
 #include "http/store/lifecycle.h"
 #include "lib/bucket.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/token.h"
 
@@ -60,16 +61,9 @@ struct walk {
 /* Waits; false: this endpoint stops. */
 static bool rest(struct lifecycle *l, int64_t ms)
 {
-	struct timespec until;
+	struct timespec until = clock_in_ms(CLOCK_REALTIME, ms);
 	bool go;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += ms % 1000 * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	pthread_mutex_lock(&l->lock);
 	while (!l->stopping && !pthread_cond_timedwait(&l->wake, &l->lock, &until))
 		;

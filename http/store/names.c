@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "http/store/names_int.h"
+#include "lib/clock.h"
 #include "lib/hash.h"
 
 #define READERS_CHECK_MS 60000
@@ -53,17 +54,8 @@ int64_t now_us(void)
 void names_wait(struct names *n, int64_t until_ms)
 {
 	int64_t ms = until_ms - now_ms();
-	struct timespec until;
+	struct timespec until = clock_in_ms(CLOCK_MONOTONIC, ms < 1 ? 1 : ms);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	if (ms < 1)
-		ms = 1;
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += ms % 1000 * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	pthread_cond_timedwait(&n->changed, &n->lock, &until);
 }
 

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "http/store/names_int.h"
+#include "lib/clock.h"
 #include "lib/hash.h"
 
 bool pause_next(struct names *n, struct pause *p)
@@ -83,15 +84,8 @@ static void sync_complete(struct write *w)
 
 static bool sync_wait(struct sync_write *s, int64_t ms)
 {
-	struct timespec until;
+	struct timespec until = clock_in_ms(CLOCK_MONOTONIC, ms);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += ms % 1000 * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	while (sem_clockwait(&s->done, CLOCK_MONOTONIC, &until))
 		if (errno != EINTR)
 			return false;

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "user/tunnel/authority.h"
 
@@ -347,15 +348,8 @@ static int answer(struct authority *a, const struct ask *ask, uint64_t lifetime_
 /* Held: waits for the time, or until something changed. */
 static void rest(struct authority *a, unsigned int ms)
 {
-	struct timespec until;
+	struct timespec until = clock_in_ms(CLOCK_MONOTONIC, ms);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	pthread_cond_timedwait(&a->changed, &a->lock, &until);
 }
 
