@@ -30,7 +30,7 @@ lib_src      += lib/daemon.c lib/daemon_reload.c lib/priv.c lib/priv_filter.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
 lib_src      += lib/httpd.c lib/httpd_address.c lib/httpd_ask.c lib/httpd_check.c lib/httpd_conn.c lib/httpd_early.c lib/httpd_events.c lib/httpd_file.c
 lib_src      += lib/httpd_hot.c lib/httpd_hot_head.c lib/httpd_metrics.c lib/httpd_reply.c lib/httpd_request.c lib/httpd_text.c lib/httpd_upgrade.c lib/httpd_wait.c
-lib_src      += lib/media_type.c
+lib_src      += lib/media_type.c lib/nearest.c
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 lib_src      += lib/target.c lib/tunnels.c lib/tunnels_edit.c lib/tunnels_pool.c
 

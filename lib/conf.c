@@ -14,6 +14,7 @@
 #include <yaml.h>
 
 #include "lib/conf_table.h"
+#include "lib/nearest.h"
 
 #define FILE_BYTES_MAX (1u << 20)
 #define DEPTH_MAX      12    /* the table's own is 6 */
@@ -145,48 +146,15 @@ static void load_list(struct loader *l, const struct conf_key *key, char *base, 
 	}
 }
 
-/* Letters to change, add or remove between two words (Levenshtein), for "did you mean". */
-static unsigned int distance(const char *a, const char *b)
-{
-	unsigned int row[32];
-	size_t n = strlen(b);
-
-	if (n >= 32 || strlen(a) >= 32)
-		return 99;
-	for (size_t j = 0; j <= n; j++)
-		row[j] = (unsigned int)j;
-	for (size_t i = 1; a[i - 1]; i++) {
-		unsigned int corner = row[0];
-
-		row[0] = (unsigned int)i;
-		for (size_t j = 1; j <= n; j++) {
-			unsigned int best = corner + (a[i - 1] != b[j - 1]);
-
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			corner = row[j];
-			row[j] = best;
-		}
-	}
-	return row[n];
-}
-
 static void unknown_key(struct loader *l, const struct conf_section *section, const char *name,
 			size_t line, const char *path)
 {
-	unsigned int best = 4, d;
-	const char *nearest = NULL;
+	const char *names[CONF_KEYS_MAX], *nearest;
 	char sentence[CONF_WHY_MAX];
 
-	for (size_t i = 0; i < section->nkeys; i++) {
-		d = distance(name, section->keys[i].name);
-		if (d < best && d < strlen(section->keys[i].name)) {
-			best = d;
-			nearest = section->keys[i].name;
-		}
-	}
+	for (size_t i = 0; i < section->nkeys; i++)
+		names[i] = section->keys[i].name;
+	nearest = nearest_word(name, names, section->nkeys);
 	if (nearest) {
 		snprintf(sentence, sizeof(sentence), "unknown key; did you mean \"%s\"?", nearest);
 	} else {

@@ -54,12 +54,13 @@ struct conf_key {
 };
 
 #define CONF_NO_FLAG ((size_t)-1)
+#define CONF_KEYS_MAX 64 /* bits that mark what a section has */
 
 struct conf_section {
 	size_t size;	/* of its struct */
 	size_t enabled; /* offset of a bool that says "it is there", or CONF_NO_FLAG */
 	const struct conf_key *keys;
-	size_t nkeys; /* at most 64 */
+	size_t nkeys; /* at most CONF_KEYS_MAX */
 };
 
 extern const struct conf_section conf_root;

@@ -10,6 +10,7 @@
 
 #include "http/upload/pattern.h"
 #include "http/upload/rules_table.h"
+#include "lib/nearest.h"
 
 #define BIT(t) (1u << (t))
 static const unsigned int textual = BIT(FIELD_ANY) | BIT(FIELD_STRING) | BIT(FIELD_OBJECT) |
@@ -83,7 +84,7 @@ static void check_format(struct field_source *s, struct rules_faults *faults)
 	while (rules_format_words[words] && strcmp(rules_format_words[words], s->format))
 		words++;
 	if (!rules_format_words[words]) {
-		const char *nearest = rules_nearest(s->format, rules_format_words, words);
+		const char *nearest = nearest_word(s->format, rules_format_words, words);
 
 		rules_fault(faults, n, NULL, "\"%.60s\" is not a format; %s%s%s", s->format,
 			    nearest ? "did you mean \""
@@ -294,7 +295,7 @@ static bool known(struct rules_file *file, const struct node *node, const char *
 	for (size_t i = 0; i < file->rules.nfields && n < RULES_COLUMNS_MAX; i++)
 		if (file->rules.fields[i].name)
 			names[n++] = file->rules.fields[i].name;
-	nearest = faults->n < RULES_GUESSES_MAX ? rules_nearest(name, names, n) : NULL;
+	nearest = faults->n < RULES_GUESSES_MAX ? nearest_word(name, names, n) : NULL;
 	rules_fault(faults, node, NULL,
 		    nearest ? "there is no column \"%.60s\"; did you mean \"%s\"?"
 			    : "there is no column \"%.60s\"; name one of columns%.0s",

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "http/upload/rules_table.h"
+#include "lib/nearest.h"
 
 struct loader {
 	struct rules_arena *arena;
@@ -173,7 +174,7 @@ static void unknown_key(struct loader *l, const struct rules_section *section,
 	for (size_t i = 0; i < section->nkeys; i++)
 		if (!section->keys[i].hidden)
 			names[n++] = section->keys[i].name;
-	nearest = rules_nearest(node->name, names, n);
+	nearest = nearest_word(node->name, names, n);
 	if (nearest) {
 		rules_fault(l->faults, node, NULL, "unknown key; did you mean \"%s\"?", nearest);
 		return;

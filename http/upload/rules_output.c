@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "http/upload/rules_table.h"
+#include "lib/nearest.h"
 
 struct maker {
 	struct rules_file *file;
@@ -39,7 +40,7 @@ static struct output_column *column_for(struct maker *m, const struct node *node
 
 		for (size_t i = 0; i < r->nfields; i++)
 			names[i] = r->fields[i].name ? r->fields[i].name : "";
-		nearest = m->faults->n < RULES_GUESSES_MAX ? rules_nearest(name, names, r->nfields)
+		nearest = m->faults->n < RULES_GUESSES_MAX ? nearest_word(name, names, r->nfields)
 							   : NULL;
 		rules_fault(m->faults, node, NULL,
 			    nearest ? "there is no column \"%.60s\"; did you mean \"%s\"?"
@@ -101,7 +102,7 @@ static void take_cast(struct maker *m, const struct rules_pair *p)
 		}
 	if (!c)
 		return;
-	nearest = rules_nearest(p->value, field_type_names, FIELD_TYPES);
+	nearest = nearest_word(p->value, field_type_names, FIELD_TYPES);
 	rules_fault(
 		m->faults, p->node, NULL,
 		nearest ? "\"%.60s\" is not a type; did you mean \"%s\"?"

@@ -156,7 +156,5 @@ bool rules_patterns(struct rules_file *file, size_t n, const struct node *node, 
 struct expr *rules_expr(struct rules_file *file, const struct node *node, const char *text, bool truth,
 			struct rules_faults *faults);
 int rules_check_outputs(struct rules_file *file, struct rules_faults *faults);
-/* The nearest of n names within 3 letters, or NULL. */
-const char *rules_nearest(const char *word, const char *const *names, size_t n);
 
 #endif

@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "http/upload/rules_table.h"
+#include "lib/nearest.h"
 
 static const size_t type_sizes[] = {
 	[RULES_TEXT] = sizeof(char *),
@@ -38,49 +39,6 @@ size_t rules_type_size(const struct rules_key *key)
 	return key->type == RULES_SECTION ? key->section->size : type_sizes[key->type];
 }
 
-/* Letters to change, add or remove between two words (Levenshtein). */
-static unsigned int distance(const char *a, const char *b)
-{
-	unsigned int row[48];
-	size_t n = strlen(b);
-
-	if (n >= 48 || strlen(a) >= 48)
-		return 99;
-	for (size_t j = 0; j <= n; j++)
-		row[j] = (unsigned int)j;
-	for (size_t i = 1; a[i - 1]; i++) {
-		unsigned int corner = row[0];
-
-		row[0] = (unsigned int)i;
-		for (size_t j = 1; j <= n; j++) {
-			unsigned int best = corner + (a[i - 1] != b[j - 1]);
-
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			corner = row[j];
-			row[j] = best;
-		}
-	}
-	return row[n];
-}
-
-const char *rules_nearest(const char *word, const char *const *names, size_t n)
-{
-	unsigned int best = 4, d;
-	const char *nearest = NULL;
-
-	for (size_t i = 0; i < n; i++) {
-		d = distance(word, names[i]);
-		if (d < best && d < strlen(names[i])) {
-			best = d;
-			nearest = names[i];
-		}
-	}
-	return nearest;
-}
-
 static int __attribute__((format(printf, 2, 3))) refuse(char *why, const char *fmt, ...)
 {
 	va_list args;
@@ -103,7 +61,7 @@ static int set_word(const struct rules_key *key, const char *text, int *at, json
 			*json = json_string(text);
 			return *json ? 0 : -ENOMEM;
 		}
-	nearest = rules_nearest(text, key->words, n);
+	nearest = nearest_word(text, key->words, n);
 	if (nearest)
 		return refuse(why, "\"%.60s\" is not possible; did you mean \"%s\"?", text,
 			      nearest);
@@ -283,7 +241,7 @@ static int check_accept(const char *text, char *why)
 	    strspn(text, token) == (size_t)(slash - text) && slash[1] && strlen(slash) <= 72 &&
 	    (!strcmp(slash, "/*") || strspn(slash + 1, token) == strlen(slash + 1)))
 		return 0;
-	nearest = rules_nearest(text, kinds + 1, n - 1);
+	nearest = nearest_word(text, kinds + 1, n - 1);
 	if (nearest)
 		return refuse(why, "\"%.60s\" is not a file type; did you mean \"%s\"?", text,
 			      nearest);
