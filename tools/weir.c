@@ -124,7 +124,7 @@ static const struct cmd commands[] = {
 	{ "fsck", "[--repair] [--json]",
 	  "Check what the endpoint of this node has stored, while it does not run: data, names, index",
 	  CONFIG_HELP "  --repair        remove unfinished uploads, have a wrong index made anew; never removes data\n" JSON_HELP
-		      "\nexit code 0 when all is well, 1 when something was found\n"
+		      "\nexit code 0 when all is well (or a start puts it right: unfinished uploads), 1 when something was found\n"
 		      "example: systemctl stop weir-endpoint && weir fsck\n",
 	  cmd_fsck },
 	{ "rm", "BUCKET/KEY…", "Delete objects, at every endpoint",

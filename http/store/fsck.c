@@ -23,6 +23,7 @@ struct fsck {
 	const char *node;
 	bool repair, json;
 	json_t *findings;
+	unsigned long faults; /* findings but those that the next start puts right by itself */
 	unsigned long versions, names, bytes;
 	struct fsck_version *v; /* sorted by version */
 	size_t n;
@@ -38,6 +39,7 @@ finding(struct fsck *f, const char *what, const char *where, const char *fmt, ..
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	f->faults += strcmp(what, "unfinished") != 0;
 	json_array_append_new(f->findings,
 			      json_pack("{s:s, s:s, s:s}", "what", what, "where", where, "text", text));
 	if (!f->json)
@@ -77,11 +79,13 @@ static int by_version(const void *a, const void *b)
 		      ((const struct fsck_version *)b)->version.id, VERSION_BYTES);
 }
 
+/* What was not finished will not be there. */
 static const struct fsck_version *find(const struct fsck *f, const struct version *v)
 {
-	struct fsck_version key = { .version = *v };
+	struct fsck_version key = { .version = *v }, *found;
 
-	return f->n ? bsearch(&key, f->v, f->n, sizeof(*f->v), by_version) : NULL;
+	found = f->n ? bsearch(&key, f->v, f->n, sizeof(*f->v), by_version) : NULL;
+	return found && !found->unfinished ? found : NULL;
 }
 
 /* Does its name still need it? */
@@ -121,10 +125,13 @@ static int check_versions(struct fsck *f)
 	for (size_t i = 0; i < f->n; i++) {
 		const struct fsck_version *v = &f->v[i];
 
-		f->versions++;
-		f->bytes += v->size;
+		f->versions += !v->unfinished;
+		f->bytes += v->unfinished ? 0 : v->size;
 		version_format(&v->version, hex);
-		if (v->rc)
+		if (v->unfinished)
+			finding(f, "unfinished", hex, "a small upload was cut by the end of the last run (%s); nobody "
+				"was told that it is stored. The next start cuts it off.", v->place);
+		else if (v->rc)
 			finding(f, "damaged", hex, "%s (%s). Start the endpoint: it is fetched from another copy "
 				"when it is read or scrubbed (weir scrub); without one it is lost.",
 				v->why, v->place);
@@ -240,7 +247,7 @@ static int fsck_run(struct fsck *f)
 	}
 	rc = check_temporaries(f);
 	if (!rc)
-		rc = fsck_read(f->root, &f->v, &f->n, &unreadable);
+		rc = fsck_read(f->root, f->dir, &f->v, &f->n, &unreadable);
 	if (unreadable)
 		finding(f, "unreadable", "s", "the disk does not give %llu bytes of the segments. Start the endpoint: "
 			"what lay there is fetched from another copy; and replace the disk.",
@@ -282,7 +289,8 @@ static int usage(int code)
 		"  -c FILE    the configuration (" CONF_DEFAULT_PATH ")\n"
 		"  --repair   removes unfinished uploads, has a wrong index made anew; never removes data\n"
 		"  --json     one JSON text\n"
-		"exit: 0 nothing found, 1 something was found, 2 wrong use, 3 it could not look\n");
+		"exit: 0 nothing found, but for uploads that the end of the last run cut; 1 something was found,\n"
+		"2 wrong use, 3 it could not look\n");
 	return code;
 }
 
@@ -299,10 +307,10 @@ static void report(struct fsck *f)
 		return;
 	}
 	printf("%lu versions (%lu bytes) and %lu names: ", f->versions, f->bytes, f->names);
-	if (json_array_size(f->findings))
+	if (f->faults)
 		printf("%zu findings\n", json_array_size(f->findings));
 	else
-		puts("all is well");
+		printf("all is well%s\n", json_array_size(f->findings) ? "; the next start removes what was not finished" : "");
 }
 
 int fsck_main(int argc, char **argv)
@@ -340,7 +348,7 @@ int fsck_main(int argc, char **argv)
 	rc = fsck_run(&f);
 	if (!rc)
 		report(&f);
-	rc = rc ? 3 : json_array_size(f.findings) ? 1 : 0;
+	rc = rc ? 3 : f.faults ? 1 : 0;
 	names_db_close(f.db);
 	json_decref(f.findings);
 	free(f.v);

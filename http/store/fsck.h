@@ -9,8 +9,8 @@
 #ifndef WEIR_STORE_FSCK_H
 #define WEIR_STORE_FSCK_H
 
-/* argv[0] is "fsck". Exit code: 0 nothing found, 1 something was found, 2 wrong use, 3 it could not
- * look. */
+/* argv[0] is "fsck". Exit code: 0 nothing found, but what the next start removes by itself ("unfinished"); 1 something was
+ * found, 2 wrong use, 3 it could not look. */
 int fsck_main(int argc, char **argv);
 
 #endif

@@ -16,7 +16,9 @@
 
 struct reading {
 	int root, fd;
-	uint32_t number;                /* of the segment that is read */
+	const char *dir;
+	uint32_t number;                /* of the segment that is read; at the end: the highest */
+	uint32_t cut;                   /* from where the next start cuts that one, see cut_from() */
 	uint64_t unreadable;
 	struct fsck_version *v;
 	size_t n, room;
@@ -89,6 +91,31 @@ static int add(struct reading *r, const struct fsck_version *v)
 	return 0;
 }
 
+/* ---- the index, as it lies there ---- */
+
+/* 0 or -EBADMSG; then index_unlook(). */
+static int index_look(const char *dir, const char *table, MDB_env **env, MDB_txn **txn, MDB_dbi *dbi)
+{
+	char path[4200];
+
+	*env = NULL;
+	*txn = NULL;
+	snprintf(path, sizeof(path), "%s/index", dir);
+	if (mdb_env_create(env) || mdb_env_set_maxdbs(*env, 4) ||
+	    mdb_env_open(*env, path, MDB_RDONLY | MDB_NOLOCK, 0600) ||
+	    mdb_txn_begin(*env, NULL, MDB_RDONLY, txn) || mdb_dbi_open(*txn, table, 0, dbi))
+		return -EBADMSG;
+	return 0;
+}
+
+static void index_unlook(MDB_env *env, MDB_txn *txn)
+{
+	if (txn)
+		mdb_txn_abort(txn);
+	if (env)
+		mdb_env_close(env);
+}
+
 /* ---- segments ---- */
 
 static int log_record(void *arg, uint32_t offset, const struct segment_record *rec, bool whole)
@@ -124,7 +151,9 @@ static int by_version_and_order(const void *a, const void *b)
 
 static int add_packed(struct reading *r, const struct logged *l)
 {
-	struct fsck_version v = { .version = l->version, .packed = l->at };
+	struct fsck_version v = { .version = l->version,
+				  .packed = l->at,
+				  .unfinished = !l->whole && l->at.segment == r->number && l->at.offset >= r->cut };
 	char path[32];
 	int fd;
 
@@ -162,6 +191,42 @@ static int log_replay(struct reading *r)
 	return rc;
 }
 
+/* ---- what the end of the last run cut ---- */
+
+/* What the index, which nobody has open, knows of a segment: up to where rounds had ended. -ENOENT, -EBADMSG. */
+static int index_end(const char *dir, uint32_t number, uint32_t *end)
+{
+	uint32_t be = htobe32(number), row[4];
+	MDB_val key = { sizeof(be), &be }, val;
+	MDB_txn *txn = NULL;
+	MDB_env *env;
+	MDB_dbi rows;
+	int rc = index_look(dir, "segments", &env, &txn, &rows);
+
+	if (!rc)
+		rc = mdb_get(txn, rows, &key, &val) ? -ENOENT : val.mv_size != sizeof(row) ? -EBADMSG : 0;
+	if (!rc) {
+		memcpy(row, val.mv_data, sizeof(row));
+		*end = le32toh(row[0]);
+	}
+	index_unlook(env, txn);
+	return rc;
+}
+
+/* A record that is not whole was never acknowledged when it lies, in the highest segment, behind what the index has; or, where
+ * that is not believed, behind the last whole one, whole_end. Segments that were closed cleanly have no such end. */
+static uint32_t cut_from(struct reading *r, uint32_t whole_end)
+{
+	enum segments_state state = segments_state(r->root, NULL);
+	uint32_t end = 0;
+
+	if (state == SEGMENTS_CLEAN)
+		return UINT32_MAX;
+	if (state == SEGMENTS_OPEN && !index_end(r->dir, r->number, &end))
+		return end;
+	return whole_end;
+}
+
 static int number_filter(const struct dirent *e)
 {
 	return strlen(e->d_name) == 8 && strspn(e->d_name, "0123456789abcdef") == 8;
@@ -171,6 +236,7 @@ static int read_segments(struct reading *r)
 {
 	struct dirent **list;
 	int n = scandirat(r->root, "s", &list, number_filter, alphasort), rc = 0;
+	uint32_t whole_end = 0;
 
 	if (n < 0)
 		return errno == ENOENT ? 0 : -errno;
@@ -184,11 +250,13 @@ static int read_segments(struct reading *r)
 		if (r->fd >= 0) {
 			rc = segment_scan(r->fd, SEGMENT_HEADER, true, log_record, r, &seen);
 			r->unreadable += seen.unreadable;
+			whole_end = seen.end;
 			close(r->fd);
 		}
 		free(list[i]);
 	}
 	free(list);
+	r->cut = cut_from(r, whole_end);
 	return rc ? rc : log_replay(r);
 }
 
@@ -221,9 +289,9 @@ static int read_folder(struct reading *r, const char *path)
 	return rc;
 }
 
-int fsck_read(int root, struct fsck_version **out, size_t *n, uint64_t *unreadable)
+int fsck_read(int root, const char *dir, struct fsck_version **out, size_t *n, uint64_t *unreadable)
 {
-	struct reading r = { .root = root, .fd = -1 };
+	struct reading r = { .root = root, .dir = dir, .fd = -1 };
 	char path[16];
 	int rc = read_segments(&r);
 
@@ -238,7 +306,7 @@ int fsck_read(int root, struct fsck_version **out, size_t *n, uint64_t *unreadab
 	return rc;
 }
 
-/* ---- the index ---- */
+/* ---- does it say the same? ---- */
 
 static int index_compare(MDB_txn *txn, MDB_dbi places, const struct fsck_version *v, size_t n)
 {
@@ -263,30 +331,17 @@ static int index_compare(MDB_txn *txn, MDB_dbi places, const struct fsck_version
 
 int fsck_index(int root, const char *dir, const struct fsck_version *v, size_t n)
 {
-	char path[4200], state[16] = "";
-	MDB_env *env = NULL;
-	MDB_txn *txn = NULL;
+	MDB_env *env;
+	MDB_txn *txn;
 	MDB_dbi places;
-	int fd = openat(root, "s/state", O_RDONLY | O_CLOEXEC), rc = 0;
+	int rc;
 
 	/* After a kill it may be behind, and after a power loss it is not looked at. */
-	if (fd < 0)
+	if (segments_state(root, NULL) != SEGMENTS_CLEAN)
 		return 0;
-	if (read(fd, state, sizeof(state) - 1) < 0)
-		state[0] = 0;
-	close(fd);
-	if (strcmp(state, "clean\n"))
-		return 0;
-	snprintf(path, sizeof(path), "%s/index", dir);
-	if (mdb_env_create(&env) || mdb_env_set_maxdbs(env, 4) ||
-	    mdb_env_open(env, path, MDB_RDONLY | MDB_NOLOCK, 0600) ||
-	    mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) || mdb_dbi_open(txn, "places", 0, &places))
-		rc = -EBADMSG;
-	else
+	rc = index_look(dir, "places", &env, &txn, &places);
+	if (!rc)
 		rc = index_compare(txn, places, v, n);
-	if (txn)
-		mdb_txn_abort(txn);
-	if (env)
-		mdb_env_close(env);
+	index_unlook(env, txn);
 	return rc;
 }

@@ -14,7 +14,6 @@
 #include "lib/log.h"
 
 #define CATCH_UP_TXN 50000 /* records of one transaction */
-#define MAKING	     "making\n" /* the state while the index is not whole */
 
 char *segments_path(uint32_t number, char *out, size_t room)
 {
@@ -169,52 +168,6 @@ int segments_rows_write(struct segments *s, MDB_txn *txn)
 	}
 	pthread_mutex_unlock(&s->lock);
 	return rc;
-}
-
-/* ---- which boot has them open ---- */
-
-static void boot_read(char *out, size_t room)
-{
-	ssize_t n = -1;
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-
-	if (fd >= 0) {
-		n = read(fd, out, room - 1);
-		close(fd);
-	}
-	out[n > 0 ? n : 0] = 0;
-	out[strcspn(out, "\n")] = 0;
-}
-
-static int state_write(struct segments *s, const char *text)
-{
-	int fd = openat(s->folder, "state.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), rc = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-		rc = -EIO;
-	else if (fsync(fd))
-		rc = -errno;
-	close(fd);
-	if (!rc && (renameat(s->folder, "state.new", s->folder, "state") || fsync(s->folder)))
-		rc = -errno;
-	return rc;
-}
-
-/* Can the index be believed? Cleanly closed, or the kernel has had all of it since. */
-static bool state_good(struct segments *s)
-{
-	char text[128] = "", open_by[96];
-	int fd = openat(s->folder, "state", O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return false;
-	if (read(fd, text, sizeof(text) - 1) < 0)
-		text[0] = 0;
-	close(fd);
-	snprintf(open_by, sizeof(open_by), "open %s\n", s->boot);
-	return !strcmp(text, "clean\n") || (s->boot[0] && !strcmp(text, open_by));
 }
 
 /* ---- opening ---- */
@@ -398,7 +351,7 @@ static bool rows_fit(struct segments *s)
 /* Throws the index away. Until it is whole again no start may believe it, however this one ends. */
 static int index_anew(struct segments *s)
 {
-	int rc = state_write(s, MAKING);
+	int rc = state_write(s, STATE_MAKING);
 
 	index_close(s, false);
 	for (struct segment_file *f = s->files; f; f = f->next)
@@ -409,7 +362,7 @@ static int index_anew(struct segments *s)
 /* Leaves the state "open BOOT". */
 static int open_index(struct segments *s)
 {
-	bool fresh = !state_good(s);
+	bool fresh = segments_state(s->root, s->boot) == SEGMENTS_UNSURE;
 	char open_by[96];
 	int rc = fresh ? 0 : index_open(s, false);
 
@@ -492,7 +445,7 @@ int segments_open(struct segments **out, int root, const struct segments_options
 	if (options->boot)
 		snprintf(s->boot, sizeof(s->boot), "%s", options->boot);
 	else
-		boot_read(s->boot, sizeof(s->boot));
+		state_boot(s->boot, sizeof(s->boot));
 	rc = mkdirat(root, "s", 0700) && errno != EEXIST ? -errno : 0;
 	if (!rc) {
 		s->folder = openat(root, "s", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -529,7 +482,7 @@ static void close_clean(struct segments *s)
 			log_error("store: the index of small versions cannot be synced: %s; the next start makes "
 				  "it anew", strerror(-rc));
 	}
-	rc = state_write(s, rc ? MAKING : "clean\n");
+	rc = state_write(s, rc ? STATE_MAKING : STATE_CLEAN);
 	if (rc)
 		log_error("store: %s/s/state: %s", s->dir, strerror(-rc));
 }

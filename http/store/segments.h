@@ -38,6 +38,10 @@ struct segments_options {
 
 /* root: descriptor of DIR, kept, not closed. Makes what is missing. */
 int segments_open(struct segments **out, int root, const struct segments_options *options);
+/* What DIR/s/state says of the index that lies there: closed with all that it has on the disk; open, by this boot (a kill:
+ * the kernel has all of it, and of what was acknowledged it lacks nothing); or not to be believed. boot as in the options. */
+enum segments_state { SEGMENTS_CLEAN, SEGMENTS_OPEN, SEGMENTS_UNSURE };
+enum segments_state segments_state(int root, const char *boot);
 /* Finishes what waits. Accepts NULL. */
 void segments_close(struct segments *s);
 /* The same without saying that all is well: as if it were killed (tests). */

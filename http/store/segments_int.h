@@ -3,6 +3,7 @@
  * segments_int.h -- what the files of the segments share.
  *
  *   segments.c          opening, catching up, closing, looking up
+ *   segments_state.c    whether the index can be believed
  *   segments_round.c    the thread that appends
  *   segments_index.c    LMDB: places and segments
  *   segments_compact.c  the thread that compacts
@@ -104,6 +105,12 @@ int index_row_put(struct segments *s, MDB_txn *txn, const struct segment_file *f
 /* Calls fn for each row; it may not change the index. */
 int index_rows(struct segments *s, int (*fn)(void *arg, uint32_t number,
 					      const struct segment_row *row), void *arg);
+
+/* ---- segments_state.c ---- */
+#define STATE_CLEAN  "clean\n"
+#define STATE_MAKING "making\n" /* while the index is not whole */
+void state_boot(char *out, size_t room); /* this one; "" when the kernel does not say */
+int state_write(struct segments *s, const char *text);
 
 /* ---- segments.c ---- */
 struct segment_file *file_find(struct segments *s, uint32_t number); /* lock held */

@@ -31,6 +31,27 @@ fsck --json; c=$?
 [ $c = 0 ] && jq -e '.versions == 52 and .names == 52 and .findings == []' "$work/fsck" >/dev/null
 check $? "still nothing, as JSON: $c $(jq -c . "$work/fsck" | head -c 300)"
 
+# ---- the end of a round that a kill cut
+bit() { python3 -c 'import sys; f = open(sys.argv[1], "r+b"); f.seek(300); b = f.read(1)[0]; f.seek(300); f.write(bytes([b ^ 1]))' "$state/s/00000001"; }
+start a1; stop KILL a1
+fsck --json; c=$?
+[ $c = 0 ] && jq -e '.versions == 52 and .findings == []' "$work/fsck" >/dev/null; check $? "killed while it did nothing: $c $(jq -c . "$work/fsck" | head -c 300)"
+rot half "$state"
+fsck --json; c=$?
+[ $c = 0 ] && jq -e '.versions == 52 and ([.findings[].what] == ["unfinished"])' "$work/fsck" >/dev/null
+check $? "half a record behind the last one is unfinished, and no fault: $c $(jq -r '.findings[].text' "$work/fsck")"
+fsck; c=$?; [ $c = 0 ] && grep -q 'all is well; the next start' "$work/fsck"; check $? "as text, too: $c $(tail -n 1 "$work/fsck")"
+bit; fsck --json; c=$?
+[ $c = 1 ] && [ "$(found damaged) $(found unfinished)" = "1 1" ]; check $? "a bit in an older one is damage all the same: $c"
+bit; cp "$state/s/state" "$work/state"
+printf 'open another boot\n' >"$state/s/state"; fsck --json; c=$?
+[ $c = 0 ] && [ "$(found damaged) $(found unfinished)" = "0 1" ]; check $? "the same after a power loss: $c"
+printf 'clean\n' >"$state/s/state"; fsck --json; c=$?
+[ $c = 1 ] && [ "$(found damaged) $(found unfinished)" = "1 0" ]; check $? "where segments were closed cleanly it is damage: $c"
+cat "$work/state" >"$state/s/state"
+start a1; stop TERM a1; fsck --json; c=$?
+[ $c = 0 ] && jq -e '.versions == 52 and .findings == []' "$work/fsck" >/dev/null; check $? "the next start cut it off: $c $(jq -c . "$work/fsck" | head -c 300)"
+
 # ---- each kind of fault
 rot flip "$state" 12 "$work/flipped"
 rm "$(find "$state/d" -type f | tail -n 1)"

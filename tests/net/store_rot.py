@@ -7,6 +7,7 @@
   store_rot.py restored LIST                 how many of those bytes are as they were
   store_rot.py get URL COUNT SIZE PREFIX     reads them: prints right, refused, wrong
   store_rot.py find DIR VERSION              where a version lies: PATH OFFSET LENGTH
+  store_rot.py half DIR                      half a record behind the last one, as a kill in the middle of a round leaves it
 TOKEN: the token."""
 import hashlib
 import http.client
@@ -60,6 +61,30 @@ def versions(folder):
         size, = struct.unpack_from("<Q", path.read_bytes()[-24:])
         found[path.name] = (path.name, path, 0, size, path.stat().st_size)
     return list(found.values())
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def half(folder):
+    """The last segment's last record once more, of another version, without the end of its data."""
+    path = max((pathlib.Path(folder) / "s").glob("[0-9a-f]" * 8))
+    data, at, last = path.read_bytes(), 64, None
+    while data[at:at + 4] == b"wseg":
+        kind, length = struct.unpack_from("<B3xI", data, at + 4)
+        last = at if kind == 1 else last
+        at += 64 + (length + 63) // 64 * 64
+    length, = struct.unpack_from("<I", data, last + 8)
+    head = data[last:last + 16] + os.urandom(16) + data[last + 32:last + 60]
+    with path.open("r+b") as f:
+        f.seek(at)
+        f.write(head + struct.pack("<I", crc32c(head)) + data[last + 64:last + 64 + length // 2])
 
 
 def put(url, count, size, prefix):
@@ -149,5 +174,7 @@ match sys.argv[1:]:
         restored(listed)
     case ["find", folder, version]:
         find(folder, version)
+    case ["half", folder]:
+        half(folder)
     case _:
         sys.exit(__doc__)
