@@ -12,8 +12,8 @@
 #include "http/s3/meta.h"
 #include "http/store/endpoint.h"
 #include "http/store/lifecycle.h"
+#include "http/store/pace.h"
 #include "lib/bucket.h"
-#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/token.h"
 
@@ -31,9 +31,7 @@ struct seen {
 struct lifecycle {
 	struct endpoint *ep;
 	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	bool stopping;
+	struct pace pace;
 	struct seen *seen; /* the thread's own */
 };
 
@@ -57,20 +55,6 @@ struct walk {
 	unsigned int before_newer;
 	unsigned long expired, removed, aborted;
 };
-
-/* Waits; false: this endpoint stops. */
-static bool rest(struct lifecycle *l, int64_t ms)
-{
-	struct timespec until = clock_in_ms(CLOCK_REALTIME, ms);
-	bool go;
-
-	pthread_mutex_lock(&l->lock);
-	while (!l->stopping && !pthread_cond_timedwait(&l->wake, &l->lock, &until))
-		;
-	go = !l->stopping;
-	pthread_mutex_unlock(&l->lock);
-	return go;
-}
 
 static int take(void *arg, const char *bucket, const struct name_entry *e)
 {
@@ -167,7 +151,7 @@ static int walk_objects(struct walk *w)
 			rc = decide(w, &w->entries[i]);
 			step(w, &w->entries[i]);
 		}
-		if (!rc && w->page.more && w->l && !rest(w->l, REST_MS))
+		if (!rc && w->page.more && w->l && !pace_wait(&w->l->pace, REST_MS))
 			rc = -EAGAIN;
 	} while (!rc && w->page.more);
 	return rc ? rc : decide(w, NULL);
@@ -199,7 +183,7 @@ static int walk_uploads(struct walk *w)
 			w->aborted += !rc;
 			rc = rc == -ENOENT ? 0 : rc;
 		}
-		if (!rc && w->page.more && w->l && !rest(w->l, REST_MS))
+		if (!rc && w->page.more && w->l && !pace_wait(&w->l->pace, REST_MS))
 			rc = -EAGAIN;
 	} while (!rc && w->page.more);
 	return rc;
@@ -332,7 +316,7 @@ static void *run(void *arg)
 {
 	struct lifecycle *l = arg;
 
-	while (rest(l, LIFECYCLE_TICK_S * 1000)) {
+	while (pace_wait(&l->pace, LIFECYCLE_TICK_S * 1000)) {
 		json_t *status = names_status(l->ep->names);
 		const json_t *line;
 		size_t i;
@@ -358,8 +342,7 @@ int lifecycle_new(struct lifecycle **out, struct endpoint *ep)
 	if (!l)
 		return -ENOMEM;
 	l->ep = ep;
-	pthread_mutex_init(&l->lock, NULL);
-	pthread_cond_init(&l->wake, NULL);
+	pace_init(&l->pace);
 	rc = -pthread_create(&l->thread, NULL, run, l);
 	if (rc)
 		free(l);
@@ -374,16 +357,12 @@ void lifecycle_free(struct lifecycle *l)
 
 	if (!l)
 		return;
-	pthread_mutex_lock(&l->lock);
-	l->stopping = true;
-	pthread_cond_broadcast(&l->wake);
-	pthread_mutex_unlock(&l->lock);
+	pace_stop(&l->pace);
 	pthread_join(l->thread, NULL);
 	for (; l->seen; l->seen = next) {
 		next = l->seen->next;
 		free(l->seen);
 	}
-	pthread_mutex_destroy(&l->lock);
-	pthread_cond_destroy(&l->wake);
+	pace_destroy(&l->pace);
 	free(l);
 }

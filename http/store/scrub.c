@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "http/store/pace.h"
 #include "http/store/repair.h"
 #include "http/store/scrub.h"
 #include "lib/bucket.h"
@@ -25,9 +26,8 @@ struct scrub {
 	struct endpoint *ep;
 	pthread_t thread;
 	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	atomic_bool stop, running;
-	bool now;
+	struct pace pace;
+	atomic_bool running;
 	uint64_t rounds, versions, bytes, missing,
 		orphans; /* of all rounds; orphans: of the last */
 	uint64_t round_total, round_done, round_bytes; /* of this round or the last one */
@@ -37,30 +37,6 @@ struct version_list {
 	struct version *v;
 	size_t n, room;
 };
-
-/* Waits; true: go on, false: the end. early: scrub_now() ends the wait. */
-static bool scrub_wait(struct scrub *s, uint64_t us, bool early)
-{
-	struct timespec until;
-	bool go;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(us / 1000000);
-	until.tv_nsec += (long)(us % 1000000 * 1000);
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
-	pthread_mutex_lock(&s->lock);
-	while (!s->stop && !(early && s->now))
-		if (pthread_cond_timedwait(&s->wake, &s->lock, &until) == ETIMEDOUT)
-			break;
-	if (early)
-		s->now = false;
-	go = !s->stop;
-	pthread_mutex_unlock(&s->lock);
-	return go;
-}
 
 static int collect(void *arg, const struct version *v)
 {
@@ -151,7 +127,7 @@ static void check_version(struct scrub *s, const struct version *v)
 			break;
 		if (pos - paid >= SCRUB_RATE / 8) {
 			paid = pos;
-			if (!scrub_wait(s, 125000, false))
+			if (!pace_wait(&s->pace, 125))
 				break;
 		}
 	}
@@ -180,7 +156,7 @@ static int check_entry(void *arg, const char *bucket, const struct name_entry *e
 	/* An object of parts has no data but theirs, which are told on their own. */
 	if (entry->deleted || entry->marker || entry->nparts ||
 	    version_parse(&v, entry->version) || chunks_has(s->ep->chunks, &v))
-		return s->stop;
+		return s->pace.stop;
 	for (unsigned int i = 0; i < entry->nholders; i++) {
 		if (strcmp(entry->holders[i], s->ep->node))
 			continue;
@@ -189,7 +165,7 @@ static int check_entry(void *arg, const char *bucket, const struct name_entry *e
 		s->missing++;
 		pthread_mutex_unlock(&s->lock);
 	}
-	return s->stop;
+	return s->pace.stop;
 }
 
 static void scrub_round(struct scrub *s)
@@ -205,10 +181,10 @@ static void scrub_round(struct scrub *s)
 	s->round_total = list.n;
 	s->round_done = s->round_bytes = 0;
 	pthread_mutex_unlock(&s->lock);
-	for (size_t i = 0; i < list.n && !s->stop; i++) {
+	for (size_t i = 0; i < list.n && !s->pace.stop; i++) {
 		check_version(s, &list.v[i]);
 		/* Small ones are paid for together. */
-		if (i % 64 == 63 && !scrub_wait(s, 50000, false))
+		if (i % 64 == 63 && !pace_wait(&s->pace, 50))
 			break;
 	}
 	free(list.v);
@@ -220,9 +196,9 @@ static void scrub_round(struct scrub *s)
 static void *scrub_main(void *arg)
 {
 	struct scrub *s = arg;
-	uint64_t pause = SCRUB_FIRST_S;
+	int64_t pause = SCRUB_FIRST_S;
 
-	while (scrub_wait(s, pause * 1000000, true)) {
+	while (pace_wait_early(&s->pace, pause * 1000)) {
 		s->running = true;
 		scrub_round(s);
 		s->running = false;
@@ -235,17 +211,13 @@ static void *scrub_main(void *arg)
 int scrub_new(struct scrub **out, struct endpoint *ep)
 {
 	struct scrub *s = calloc(1, sizeof(*s));
-	pthread_condattr_t attr;
 	int rc;
 
 	if (!s)
 		return -ENOMEM;
 	s->ep = ep;
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->wake, &attr);
-	pthread_condattr_destroy(&attr);
+	pace_init(&s->pace);
 	rc = pthread_create(&s->thread, NULL, scrub_main, s);
 	if (rc) {
 		free(s);
@@ -260,22 +232,16 @@ void scrub_free(struct scrub *s)
 {
 	if (!s)
 		return;
-	pthread_mutex_lock(&s->lock);
-	s->stop = true;
-	pthread_cond_signal(&s->wake);
-	pthread_mutex_unlock(&s->lock);
+	pace_stop(&s->pace);
 	pthread_join(s->thread, NULL);
 	pthread_mutex_destroy(&s->lock);
-	pthread_cond_destroy(&s->wake);
+	pace_destroy(&s->pace);
 	free(s);
 }
 
 void scrub_now(struct scrub *s)
 {
-	pthread_mutex_lock(&s->lock);
-	s->now = true;
-	pthread_cond_signal(&s->wake);
-	pthread_mutex_unlock(&s->lock);
+	pace_now(&s->pace);
 }
 
 json_t *scrub_status(struct scrub *s)

@@ -440,8 +440,8 @@ int segments_open(struct segments **out, int root, const struct segments_options
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&s->work, &attr);
-	pthread_cond_init(&s->wake, &attr);
 	pthread_condattr_destroy(&attr);
+	pace_init(&s->compaction);
 	if (options->boot)
 		snprintf(s->boot, sizeof(s->boot), "%s", options->boot);
 	else
@@ -505,7 +505,7 @@ static void close_all(struct segments *s, bool clean)
 	pthread_mutex_destroy(&s->lock);
 	pthread_rwlock_destroy(&s->opened);
 	pthread_cond_destroy(&s->work);
-	pthread_cond_destroy(&s->wake);
+	pace_destroy(&s->compaction);
 	free(s->dir);
 	free(s);
 }

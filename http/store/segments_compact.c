@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "http/store/segments_int.h"
@@ -31,27 +30,6 @@ struct compaction {
 	unsigned int njobs;
 	uint64_t bytes;                 /* since the last pause */
 };
-
-static bool compaction_wait(struct segments *s, uint64_t us)
-{
-	struct timespec until;
-	bool go;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(us / 1000000);
-	until.tv_nsec += (long)(us % 1000000 * 1000);
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
-	pthread_mutex_lock(&s->lock);
-	while (!s->compactor_stop)
-		if (pthread_cond_timedwait(&s->wake, &s->lock, &until) == ETIMEDOUT)
-			break;
-	go = !s->compactor_stop;
-	pthread_mutex_unlock(&s->lock);
-	return go;
-}
 
 /* Does the index say that the record counts? */
 static bool is_live(struct segments *s, uint32_t number, uint32_t offset,
@@ -89,7 +67,7 @@ static int flush(struct compaction *c)
 	c->njobs = 0;
 	if (!rc && c->s->throttled && c->bytes >= COMPACT_RATE / 16) {
 		c->bytes = 0;
-		if (!compaction_wait(c->s, 1000000 / 16))
+		if (!pace_wait(&c->s->compaction, 1000 / 16))
 			rc = -ECANCELED;
 	}
 	return rc;
@@ -102,7 +80,7 @@ static int count_record(void *arg, uint32_t offset, const struct segment_record 
 	(void)whole;
 	if (is_live(c->s, c->file->number, offset, r))
 		c->kept += segment_room(r->length);
-	return c->s->compactor_stop ? -ECANCELED : 0;
+	return c->s->compaction.stop ? -ECANCELED : 0;
 }
 
 static int move_record(void *arg, uint32_t offset, const struct segment_record *r, bool whole)
@@ -246,7 +224,7 @@ static void *compactor_main(void *arg)
 {
 	struct segments *s = arg;
 
-	while (compaction_wait(s, COMPACT_IDLE * 1000000)) {
+	while (pace_wait(&s->compaction, COMPACT_IDLE * 1000)) {
 		int rc = segments_compact(s);
 
 		if (rc < 0 && rc != -ECANCELED)
@@ -273,10 +251,7 @@ void compactor_stop(struct segments *s)
 {
 	if (!s->compactor_runs)
 		return;
-	pthread_mutex_lock(&s->lock);
-	s->compactor_stop = true;
-	pthread_cond_signal(&s->wake);
-	pthread_mutex_unlock(&s->lock);
+	pace_stop(&s->compaction);
 	pthread_join(s->compactor, NULL);
 	s->compactor_runs = false;
 }

@@ -17,6 +17,7 @@
 #include <lmdb.h>
 #include <pthread.h>
 
+#include "http/store/pace.h"
 #include "http/store/segments.h"
 
 /* What the index has of a segment. */
@@ -79,9 +80,9 @@ struct segments {
 	unsigned long nrounds, njobs, removed, compacted, moved;
 	atomic_uint forgets[FORGET_SLOTS]; /* counts of changes, by version */
 	/* compaction */
-	pthread_cond_t wake;
+	struct pace compaction;
 	pthread_t compactor;
-	bool compactor_runs, compactor_stop;
+	bool compactor_runs;
 	bool throttled;
 };
 

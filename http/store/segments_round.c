@@ -49,7 +49,6 @@ static void seal(struct segments *s, bool cut)
 	s->active_fd = -1;
 	pthread_mutex_lock(&s->lock);
 	s->active = NULL;
-	pthread_cond_signal(&s->wake);
 	pthread_mutex_unlock(&s->lock);
 }
 
