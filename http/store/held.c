@@ -56,7 +56,7 @@ static int64_t now_ms(void)
 
 static struct held **bucket_of(struct held_cache *cache, const struct version *v)
 {
-	return &cache->hash[(v->id[2] | v->id[3] << 8) % HELD_BUCKETS];
+	return &cache->hash[(v->id[8] | v->id[9] << 8) % HELD_BUCKETS];
 }
 
 int held_cache_new(struct held_cache **out, struct chunks *c, unsigned int open_max)

@@ -51,7 +51,7 @@ int inbound_new(struct inbound **out, struct chunks *chunks)
 
 static struct entry **find(struct inbound *in, const struct version *v)
 {
-	struct entry **p = &in->bucket[v->id[0]];
+	struct entry **p = &in->bucket[v->id[8]];
 
 	while (*p && !version_equal(&(*p)->version, v))
 		p = &(*p)->next;
@@ -141,7 +141,7 @@ bool inbound_give(struct inbound *in, const struct version *v, bool keep)
 
 void inbound_forget(struct inbound *in, const struct version *v)
 {
-	struct entry **p = &in->bucket[v->id[0]];
+	struct entry **p = &in->bucket[v->id[8]];
 	bool group = version_is_group(v);
 
 	pthread_mutex_lock(&in->lock);

@@ -21,6 +21,7 @@ struct peers {
 	bool heard; /* the list of the registered has been told once */
 	char self[CONF_NAME_MAX];
 	struct reg_watch *endpoints, *members, *drain;
+	struct placement_alike alike;
 };
 
 static int by_name(const void *a, const void *b)
@@ -339,7 +340,14 @@ struct version peers_new_version(struct peers *p)
 	struct version v;
 	size_t n = 0, pick;
 
-	if (!is_single(p) && !peers_list(p, &list, &n))
+	if (is_single(p)) { /* all groups are this node's */
+		random_bytes(v.id, VERSION_BYTES);
+		pthread_mutex_lock(&p->lock);
+		placement_alike(&p->alike, &v);
+		pthread_mutex_unlock(&p->lock);
+		return v;
+	}
+	if (!peers_list(p, &list, &n))
 		nodes = placement_nodes(list, n);
 	/* Each try succeeds with this node's share of the groups. */
 	for (unsigned int tries = 0; tries < 256; tries++) {

@@ -27,6 +27,14 @@ unsigned int placement_group(const struct version *v)
 	return ((unsigned int)v->id[0] << 2 | v->id[1] >> 6) % PLACEMENT_GROUPS;
 }
 
+void placement_alike(struct placement_alike *a, struct version *v)
+{
+	if (a->n++ % PLACEMENT_ALIKE)
+		memcpy(v->id, a->begin, PLACEMENT_ALIKE_BYTES);
+	else
+		memcpy(a->begin, v->id, PLACEMENT_ALIKE_BYTES);
+}
+
 static double score(const struct placement_node *node, unsigned int group)
 {
 	uint64_t h = hash64(node->name, strlen(node->name), 0x77656972ULL << 16 | group);

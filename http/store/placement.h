@@ -26,6 +26,17 @@ struct placement_node {
 
 unsigned int placement_group(const struct version *v);
 
+/* Versions that are made one after the other shall lie together in every index by version: then a round of small puts
+ * changes a page or two of each, not as many as it has puts. v, which is random, comes to begin like the last one, but for
+ * one of PLACEMENT_ALIKE: few enough that the groups fill alike. What is behind the beginning stays. Begins with zeros. */
+#define PLACEMENT_ALIKE	      64
+#define PLACEMENT_ALIKE_BYTES 4
+struct placement_alike {
+	uint8_t begin[PLACEMENT_ALIKE_BYTES];
+	unsigned int n;
+};
+void placement_alike(struct placement_alike *a, struct version *v);
+
 /* Chooses up to `want` of the n nodes for a group, best first, as indexes into nodes; taken are
  * nodes that hold the version already (they are never chosen, and the others are spread away from
  * them). Returns how many were found. */

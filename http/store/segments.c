@@ -90,7 +90,7 @@ bool file_unchanged(const struct segment_file *f, const struct stat *st)
 
 atomic_uint *forget_slot(struct segments *s, const struct version *v)
 {
-	return &s->forgets[(v->id[0] | v->id[1] << 8) % FORGET_SLOTS];
+	return &s->forgets[(v->id[8] | v->id[9] << 8) % FORGET_SLOTS];
 }
 
 /* ---- accounts ---- */

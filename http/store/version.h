@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * version.h -- the identity of one stored version of an object: 16 random bytes, written as 32 hex
- * digits. File names are made from it alone, never from anything that a client sent.
+ * version.h -- the identity of one stored version of an object: 16 random bytes (the first four may
+ * be those of the last one, see placement_alike()), written as 32 hex digits. File names are made
+ * from it alone, never from anything that a client sent.
  */
 #ifndef WEIR_STORE_VERSION_H
 #define WEIR_STORE_VERSION_H

@@ -144,6 +144,32 @@ static void test_more_weight_only_attracts(void **state)
 	}
 }
 
+/* 64 in a row begin alike and differ behind it; the groups fill alike all the same. */
+static void test_alike_by_turns(void **state)
+{
+	unsigned int count[PLACEMENT_GROUPS] = { 0 }, beginnings = 0;
+	struct placement_alike alike = { .n = 0 };
+	struct version v, drawn, last = { { 0 } };
+
+	(void)state;
+	for (unsigned int i = 0; i < 64 * 64 * PLACEMENT_GROUPS; i++) {
+		random_bytes(drawn.id, VERSION_BYTES);
+		v = drawn;
+		placement_alike(&alike, &v);
+		if (i % 64 == 0)
+			assert_true(version_equal(&v, &drawn));
+		else
+			assert_memory_equal(v.id, last.id, 4);
+		assert_memory_equal(v.id + 4, drawn.id + 4, VERSION_BYTES - 4);
+		beginnings += memcmp(v.id, last.id, 4) != 0;
+		count[placement_group(&v)]++;
+		last = v;
+	}
+	assert_in_range(beginnings, 64 * PLACEMENT_GROUPS - 8, 64 * PLACEMENT_GROUPS);
+	for (unsigned int g = 0; g < PLACEMENT_GROUPS; g++) /* 64 beginnings each, and eight deviations */
+		assert_in_range(count[g], 64, 128 * 64);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -153,6 +179,7 @@ int main(void)
 		cmocka_unit_test(test_same_domain_is_the_last_resort),
 		cmocka_unit_test(test_minimal_movement),
 		cmocka_unit_test(test_more_weight_only_attracts),
+		cmocka_unit_test(test_alike_by_turns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
