@@ -229,6 +229,7 @@ int names_find(struct names *names, const char *bucket, const char *version,
 typedef int names_entry_fn(void *arg, const char *bucket, const struct name_entry *entry);
 typedef int names_prefix_fn(void *arg, const char *bucket, const char *prefix);
 
+/* What of it is no UTF-8, as keys are: -EINVAL. */
 struct names_select {
 	const char *prefix;    /* NULL or "": all */
 	const char *delimiter; /* NULL or "": none. Keys that have it behind the prefix are told as

@@ -553,6 +553,11 @@ int names_upload_get(struct names *names, const char *bucket, const char *key, c
 	return get(names, QUERY_UPLOAD, bucket, key, id, entry);
 }
 
+static bool text_is_utf8(const char *text)
+{
+	return names_text_valid(text, strlen(text));
+}
+
 static unsigned int limit_of(unsigned int limit)
 {
 	return limit && limit < NAMES_LIST_MAX ? limit : NAMES_LIST_MAX;
@@ -569,6 +574,12 @@ static int list(struct names *n, enum query_kind kind, const char *bucket,
 	if (q && (!text_fits(q->prefix, sizeof(q->prefix), s->prefix) ||
 		  !text_fits(q->delimiter, sizeof(q->delimiter), s->delimiter))) {
 		names_fail("prefix, delimiter and after are at most %d bytes long", NAMES_KEY_MAX);
+		rc = -EINVAL;
+	}
+	/* A delimiter that is none would cut keys inside of a character: such a page cannot be told. */
+	if (!rc &&
+	    !(text_is_utf8(q->key) && text_is_utf8(q->prefix) && text_is_utf8(q->delimiter))) {
+		names_fail("prefix, delimiter and after are UTF-8, as keys are");
 		rc = -EINVAL;
 	}
 	if (rc) {

@@ -3,6 +3,8 @@
  * store_contract_listings.c -- listings: order, delimiters, pages, the longest keys, the greatest
  * entries.
  */
+#include <errno.h>
+
 #include "tests/unit/store_contract.h"
 
 static void keys_put(const char *const *keys)
@@ -11,6 +13,22 @@ static void keys_put(const char *const *keys)
 
 	for (; *keys; keys++)
 		assert_int_equal(put_mode(*keys, NAMES_PLAIN, v), 0);
+}
+
+/* Texts that no key can begin with, hold or follow as a text. */
+static void no_utf8(void)
+{
+	static const struct names_select refused[] = {
+		{ .delimiter = "\xa4" }, { .prefix = "\xc3" }, { .after = "\xff" }, { .limit = 0 }
+	};
+	struct names_page page;
+
+	for (const struct names_select *s = refused; s->delimiter || s->prefix || s->after; s++) {
+		assert_int_equal(
+			engine->list(names, bucket, s, tell, tell_prefix, NULL, &page), -EINVAL);
+		assert_int_equal(
+			engine->versions(names, bucket, s, tell, tell_prefix, NULL, &page), -EINVAL);
+	}
 }
 
 void delimiters(void **state)
@@ -49,6 +67,7 @@ void delimiters(void **state)
 	       "\x01* </> a* <a/> c+ %\n* \xc3\xa4* ", false, NULL);
 	versions_are(&(struct names_select){ .delimiter = "/", .prefix = "" },
 		     "\x01* </> a* <a/> <b/> c+ %\n* \xc3\xa4* ", false, NULL);
+	no_utf8();
 }
 
 /* The longest names in their exact order, also those that are the beginning of others. */
