@@ -25,7 +25,7 @@ lib_src      += lib/access.c lib/access_cookie.c lib/audit.c lib/audit_http.c li
 lib_src      += lib/bucket.c lib/bucket_edit.c lib/policy.c lib/policy_cond.c lib/policy_parse.c
 lib_src      += lib/group_edit.c lib/password.c lib/token.c lib/sealing.c lib/user_edit.c lib/user_key.c lib/user_reseal.c lib/users.c lib/users_may.c lib/users_policy.c lib/users_s3.c lib/users_who.c
 lib_src      += lib/quic_key.c lib/addr.c lib/conf.c lib/conf_check.c lib/conf_check_nat.c lib/conf_check_options.c lib/conf_check_tunnels.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
-lib_src      += lib/clock.c lib/ctl.c lib/hash.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
+lib_src      += lib/clock.c lib/ctl.c lib/hash.c lib/json_text.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
 lib_src      += lib/daemon.c lib/daemon_reload.c lib/priv.c lib/priv_filter.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
 lib_src      += lib/httpd.c lib/httpd_address.c lib/httpd_ask.c lib/httpd_check.c lib/httpd_conn.c lib/httpd_early.c lib/httpd_events.c lib/httpd_file.c
@@ -177,7 +177,7 @@ unit_lib      += test_policy
 unit_lib      += test_load test_orca
 unit_lib      += test_media_type
 unit_lib      += test_httpc test_httpd test_httpd_apart test_httpd_hot test_httpd_text test_inside
-unit_lib      += test_addr test_audit test_conf test_ctl test_daemon test_hash test_log test_loop test_metrics test_priv
+unit_lib      += test_addr test_audit test_conf test_ctl test_daemon test_hash test_json_text test_log test_loop test_metrics test_priv
 
 unit_agent    :=
 unit_agent    += test_blind test_filterlist test_health test_history test_notes test_publish test_ring test_route_pick test_table test_weight

@@ -10,6 +10,7 @@
 #include "http/store/put.h"
 #include "lib/bucket.h"
 #include "lib/hash.h"
+#include "lib/json_text.h"
 
 struct put {
 	struct endpoint *ep;
@@ -23,36 +24,22 @@ struct put {
 	char sealed_key[UPLOAD_KEY_TEXT];
 };
 
-/* A key of plain text (names_key_plain()) as JSON has it. */
-static char *key_escape(const char *key, char *out)
-{
-	char *p = out;
-
-	for (; *key; key++) {
-		if (*key == '"' || *key == '\\')
-			*p++ = '\\';
-		*p++ = *key;
-	}
-	*p = '\0';
-	return out;
-}
-
 /* By hand: building a value first would cost as much as all else that an answer needs. */
 static void reply_stored(struct endpoint *ep, struct http_req *req, const char *bucket,
 			 const struct name_entry *entry, bool replaced)
 {
-	char key[2 * KEY_MAX + 1], etag[35], sha[65], nodes[NAMES_HOLDERS_MAX * (CONF_NAME_MAX + 3) + 1] = "";
-	char text[sizeof(key) + sizeof(nodes) + 1024];
-	size_t at = 0;
+	char key[JSON_TEXT_STRING(KEY_MAX)], nodes[NAMES_HOLDERS_MAX * (CONF_NAME_MAX + 3) + 1] = "";
+	size_t key_len = json_text_put(key, entry->key, strlen(entry->key)), at = 0;
+	char text[sizeof(key) + sizeof(nodes) + 1024], etag[35], sha[65];
 	int len;
 
 	for (unsigned int i = 0; i < entry->nholders; i++)
 		at += (size_t)sprintf(nodes + at, "%s\"%s\"", i ? "," : "", entry->holders[i]);
 	names_etag(entry->sha256, etag);
 	len = snprintf(text, sizeof(text),
-		       "{\"bucket\":\"%s\",\"key\":\"%s\",\"version\":\"%s\",\"size\":%llu,\"sha256\":\"%s\","
+		       "{\"bucket\":\"%s\",\"key\":%.*s,\"version\":\"%s\",\"size\":%llu,\"sha256\":\"%s\","
 		       "\"etag\":\"\\\"%.32s\\\"\",\"copies\":%u,\"endpoints\":[%s]",
-		       bucket, key_escape(entry->key, key), entry->version, (unsigned long long)entry->size,
+		       bucket, (int)key_len, key, entry->version, (unsigned long long)entry->size,
 		       hex_encode(entry->sha256, 32, sha), etag + 1, entry->nholders, nodes);
 	if (entry->nholders == 1)
 		len += snprintf(text + len, sizeof(text) - (size_t)len, ",\"note\":\"%s\"", endpoint_lone_note(ep));
