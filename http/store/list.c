@@ -9,9 +9,11 @@
 #include "http/store/dataset.h"
 #include "http/store/list.h"
 #include "lib/hash.h"
+#include "lib/json_text.h"
 
 struct listing {
-	json_t *objects, *prefixes;
+	struct json_text text, prefixes;
+	unsigned int objects, nprefixes;
 	bool hides, versions;
 };
 
@@ -20,28 +22,50 @@ static bool hidden(const struct listing *listing, const char *key)
 	return listing->hides && !strncmp(key, DATASET_KEPT, strlen(DATASET_KEPT));
 }
 
+#define RAW(json, text) json_text_raw(json, text, sizeof(text) - 1)
+
+static void bool_write(struct json_text *json, bool value)
+{
+	json_text_raw(json, value ? "true" : "false", value ? 4 : 5);
+}
+
+/* By hand: jansson takes five times as long for a page, and most of the page's time. */
 static int take_entry(void *arg, const char *bucket, const struct name_entry *entry)
 {
 	static const uint8_t unknown[32];
 	struct listing *listing = arg;
+	struct json_text *text = &listing->text;
 	char etag[NAMES_ETAG_MAX + 3], sha[65];
-	json_t *row;
 
 	(void)bucket;
 	if (hidden(listing, entry->key))
 		return 0;
-	row = json_pack("{s:s, s:I, s:s, s:I}", "key", entry->key, "size", (json_int_t)entry->size, "version",
-			listing->versions && entry->null_version ? "null" : entry->version, "modified",
-			(json_int_t)entry->modified);
-	if (!entry->marker)
-		json_object_set_new(row, "etag", json_string(names_entry_etag(entry, etag)));
-	if (!entry->marker && memcmp(entry->sha256, unknown, sizeof(unknown)) != 0)
-		json_object_set_new(row, "sha256", json_string(hex_encode(entry->sha256, 32, sha)));
-	if (listing->versions) {
-		json_object_set_new(row, "current", json_boolean(entry->current));
-		json_object_set_new(row, "marker", json_boolean(entry->marker));
+	if (listing->objects++)
+		RAW(text, ",");
+	RAW(text, "{\"key\":");
+	json_text_string(text, entry->key);
+	RAW(text, ",\"size\":");
+	json_text_int(text, (int64_t)entry->size);
+	RAW(text, ",\"version\":");
+	json_text_string(text, listing->versions && entry->null_version ? "null" : entry->version);
+	RAW(text, ",\"modified\":");
+	json_text_int(text, entry->modified);
+	if (!entry->marker) {
+		RAW(text, ",\"etag\":");
+		json_text_string(text, names_entry_etag(entry, etag));
 	}
-	return json_array_append_new(listing->objects, row) ? -ENOMEM : 0;
+	if (!entry->marker && memcmp(entry->sha256, unknown, sizeof(unknown)) != 0) {
+		RAW(text, ",\"sha256\":");
+		json_text_string(text, hex_encode(entry->sha256, 32, sha));
+	}
+	if (listing->versions) {
+		RAW(text, ",\"current\":");
+		bool_write(text, entry->current);
+		RAW(text, ",\"marker\":");
+		bool_write(text, entry->marker);
+	}
+	RAW(text, "}");
+	return text->failed ? -ENOMEM : 0;
 }
 
 static int take_prefix(void *arg, const char *bucket, const char *prefix)
@@ -51,7 +75,32 @@ static int take_prefix(void *arg, const char *bucket, const char *prefix)
 	(void)bucket;
 	if (hidden(listing, prefix))
 		return 0;
-	return json_array_append_new(listing->prefixes, json_string(prefix)) ? -ENOMEM : 0;
+	if (listing->nprefixes++)
+		RAW(&listing->prefixes, ",");
+	json_text_string(&listing->prefixes, prefix);
+	return listing->prefixes.failed ? -ENOMEM : 0;
+}
+
+/* What stands behind the objects. */
+static void page_end(struct listing *listing, const struct names_page *page, bool delimited)
+{
+	struct json_text *text = &listing->text;
+
+	RAW(text, "],\"next\":");
+	if (page->more)
+		json_text_string(text, page->next);
+	else
+		RAW(text, "null");
+	if (delimited) {
+		RAW(text, ",\"prefixes\":[");
+		json_text_raw(text, listing->prefixes.text, listing->prefixes.len);
+		RAW(text, "]");
+	}
+	if (page->more && listing->versions) {
+		RAW(text, ",\"next_version\":");
+		json_text_string(text, page->next_version);
+	}
+	RAW(text, "}");
 }
 
 static bool wants_versions(struct http_req *req)
@@ -80,27 +129,26 @@ int list_reply(struct endpoint *ep, struct http_req *req, bool hides)
 				       .after = http_query(req, "after"),
 				       .after_version = http_query(req, "after_version"),
 				       .limit = (unsigned int)(n < 1 || n > NAMES_LIST_MAX ? NAMES_LIST_MAX : n) };
-	struct listing listing = { .objects = json_array(),
-				   .prefixes = json_array(),
-				   .hides = hides,
-				   .versions = wants_versions(req) };
+	struct listing listing = { .hides = hides, .versions = wants_versions(req) };
 	struct names_page page = { 0 };
-	json_t *answer;
-	int rc = (listing.versions ? names_versions : names_list_with)(ep->names, bucket, &select, take_entry, take_prefix,
-									&listing, &page);
+	size_t len;
+	char *text;
+	int rc;
 
-	if (rc) {
-		json_decref(listing.objects);
-		json_decref(listing.prefixes);
-		return rc;
+	RAW(&listing.text, "{\"bucket\":");
+	json_text_string(&listing.text, bucket);
+	RAW(&listing.text, ",\"objects\":[");
+	rc = (listing.versions ? names_versions : names_list_with)(
+		ep->names, bucket, &select, take_entry, take_prefix, &listing, &page);
+	if (!rc) {
+		page_end(&listing, &page, select.delimiter && *select.delimiter);
+		text = json_text_take(&listing.text, &len);
+		if (text)
+			http_reply_owned(req, 200, "application/json", text, len);
+		else
+			rc = -ENOMEM;
 	}
-	answer = json_pack("{s:s, s:o, s:s?}", "bucket", bucket, "objects", listing.objects, "next",
-			   page.more ? page.next : NULL);
-	if (select.delimiter && *select.delimiter)
-		json_object_set(answer, "prefixes", listing.prefixes);
-	json_decref(listing.prefixes);
-	if (page.more && listing.versions)
-		json_object_set_new(answer, "next_version", json_string(page.next_version));
-	http_reply_json(req, 200, answer);
-	return 0;
+	json_text_drop(&listing.text);
+	json_text_drop(&listing.prefixes);
+	return rc;
 }

@@ -116,6 +116,17 @@ check $? "a listing is in key order: $(jq -c '[.objects[].key]' "$work/body")"
 check $? "a page, its token is the last key"
 [ "$(code b2 "/b/list/?prefix=z/&limit=2&after=z/2")" = 200 ] && [ "$(jq -c '[[.objects[].key],.next]' "$work/body")" = '[["z/3","z/ä"],null]' ]
 check $? "the page after it, and no more"
+for k in 'odd/"q"' 'odd/\b'; do code a1 "/b/list/$(jq -rn --arg k "$k" '$k|@uri' | sed 's|%2F|/|g')" -T "$work/small" >/dev/null; done
+[ "$(code b2 "/b/list/?prefix=odd/")" = 200 ] && jq -e --arg sha "$(sha "$work/small")" '[.objects[].key] == ["odd/\"q\"", "odd/\\b"] and
+	all(.objects[]; keys_unsorted == ["key","size","version","modified","etag","sha256"] and .size == 4096 and .sha256 == $sha and
+		.etag == "\"\($sha[:32])\"" and (.version | length == 32) and now - .modified < 600)' "$work/body" >/dev/null
+check $? "quotes and backslashes in keys, and what is said of each object"
+[ "$(code b2 "/b/list/?delimiter=/")" = 200 ] && [ "$(jq -c '[[.objects[].key],.prefixes,.next]' "$work/body")" = '[["a b"],["odd/","z/"],null]' ] &&
+	[ "$(code b2 "/b/list/?delimiter=/&limit=2&versions=1")" = 200 ] &&
+	[ "$(jq -c '[[.objects[] | .key, .version, .current, .marker],.prefixes,.next]' "$work/body")" = '[["a b","null",true,false],["odd/"],"odd/"]' ]
+check $? "common prefixes, versions"
+[ "$(code b2 "/b/list/?delimiter=%A4")" = 400 ] && [ "$(code a1 "/b/list/?prefix=z/%C3")" = 400 ] && [ "$(code b1 "/b/list/?after=%FF")" = 400 ]
+check $? "half a character as delimiter, prefix or after: 400"
 
 # ---- refusals
 c=$(curl -s -o "$work/body" -w '%{http_code}' "$(url b1 /b/data/large)")
