@@ -5,6 +5,8 @@
 #include "tests/bpf/packets.h"
 
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <linux/bpf.h>
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -196,7 +198,28 @@ void error_about(bool is6, uint8_t type)
 		frame_ip4(&f, VIP, CLIENT);
 }
 
+unsigned int tcp_to(uint16_t port, uint8_t flags)
+{
+	frame_eth(&f);
+	frame_ip4(&f, CLIENT, VIP);
+	frame_tcp(&f, port, 80, flags);
+	frame_end(&f);
+	edge_run(&f, &o);
+	assert_int_equal(o.reason, WEIR_REASON_FORWARDED);
+	return o.data[5]; /* the link address says which */
+}
+
 /* ---- what is expected ---- */
+
+unsigned int flows_in(const struct bpf_map *map)
+{
+	struct weir_flow key, *from = NULL;
+	unsigned int n = 0;
+
+	for (; !bpf_map_get_next_key(bpf_map__fd(map), from, &key); from = &key)
+		n++;
+	return n;
+}
 
 void expect(uint32_t action, int reason)
 {

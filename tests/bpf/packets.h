@@ -31,6 +31,8 @@
 #define AUTH	 51
 #define DEST	 60
 
+struct bpf_map;
+
 extern struct frame f;
 extern struct outcome o;
 
@@ -60,6 +62,11 @@ void fragment4(uint16_t source, uint16_t id, uint32_t offset, bool more, uint32_
 void fragment6(uint16_t source, uint32_t offset, bool more, uint32_t bytes, uint8_t next);
 /* An ICMP error about a packet that the service sent to the client; what is quoted behind its IP header follows. */
 void error_about(bool is6, uint8_t type);
+
+/* The client's TCP packet from that port over IPv4 is forwarded: which backend gets it. */
+unsigned int tcp_to(uint16_t port, uint8_t flags);
+/* How many flows a map notes. */
+unsigned int flows_in(const struct bpf_map *map);
 
 void expect(uint32_t action, int reason);
 void expect_untouched(int reason);

@@ -18,32 +18,16 @@
 #include <cmocka.h>
 
 #include "skel/edge.skel.h"
-#include "tests/bpf/edge.h"
+#include "tests/bpf/packets.h"
 #include "user/agent/maps.h"
 
-#define CLIENT "192.0.2.1"
-#define VIP    "198.18.1.100"
-#define SELF   "198.18.1.1"
 #define HEADER 28u /* IPv4 and UDP */
-
-static struct frame f;
-static struct outcome o;
-
-static struct weir_flow flow_of(uint16_t port)
-{
-	struct weir_flow flow = { .source_port = htons(port), .dest_port = htons(80), .proto = IPPROTO_TCP,
-				  .family = WEIR_FAMILY_4 };
-
-	address_bytes((uint8_t *)flow.source, CLIENT);
-	address_bytes((uint8_t *)flow.dest, VIP);
-	return flow;
-}
 
 static struct weir_gue_report report_of(uint16_t port)
 {
 	return (struct weir_gue_report){ .gue = { .word = WEIR_GUE_CONTROL, .proto = WEIR_GUE_REPORT },
 					 .magic = WEIR_GUE_MAGIC,
-					 .flow = flow_of(port) };
+					 .flow = flow_of(false, IPPROTO_TCP, port) };
 }
 
 static void datagram(const char *from, const struct weir_gue_report *r, uint32_t len)
@@ -71,27 +55,6 @@ static int report(int from, uint16_t port)
 	address[10] = (char)('0' + from);
 	datagram(address, &r, sizeof(r));
 	return run();
-}
-
-static int tcp_to(uint16_t port, uint8_t flags)
-{
-	frame_eth(&f);
-	frame_ip4(&f, CLIENT, VIP);
-	frame_tcp(&f, port, 80, flags);
-	frame_end(&f);
-	edge_run(&f, &o);
-	assert_int_equal(o.reason, WEIR_REASON_FORWARDED);
-	return o.data[5];
-}
-
-static unsigned int entries(const struct bpf_map *map)
-{
-	struct weir_flow key, *from = NULL;
-	unsigned int n = 0;
-
-	for (; !bpf_map_get_next_key(bpf_map__fd(map), from, &key); from = &key)
-		n++;
-	return n;
 }
 
 static void switch_feedback(bool on)
@@ -144,12 +107,12 @@ static void the_slot_is_in_a_transition_to_nowhere(void **state)
 	assert_int_equal(slot(0)->owners[0], 3);
 	assert_in_range(slot(0)->elsewhere, now - 1, now + 1);
 	assert_int_equal(slot(0)->since, (uint16_t)slot(0)->elsewhere);
-	assert_int_equal(entries(edge_skeleton()->maps.reported), 1);
+	assert_int_equal(flows_in(edge_skeleton()->maps.reported), 1);
 	/* New flows need no note: whatever has none goes to the same backend. */
 	tcp_to(1001, TCP_SYN);
 	tcp_to(1001, TCP_ACK);
-	assert_int_equal(entries(edge_skeleton()->maps.half_open), 0);
-	assert_int_equal(entries(edge_skeleton()->maps.notes), 0);
+	assert_int_equal(flows_in(edge_skeleton()->maps.half_open), 0);
+	assert_int_equal(flows_in(edge_skeleton()->maps.notes), 0);
 }
 
 static void it_ends_like_all(void **state)
@@ -185,7 +148,7 @@ static void a_new_connection_is_not_led(void **state)
 	report(2, 1000);
 	assert_int_equal(tcp_to(1000, TCP_SYN), 4);
 	assert_int_equal(tcp_to(1000, TCP_ACK), 4);
-	assert_int_equal(entries(edge_skeleton()->maps.reported), 0);
+	assert_int_equal(flows_in(edge_skeleton()->maps.reported), 0);
 }
 
 static void in_a_transition(void **state)
@@ -201,7 +164,7 @@ static void in_a_transition(void **state)
 	assert_int_equal(tcp_to(1001, TCP_ACK), 5);
 	assert_int_equal(report(3, 1001), WEIR_REASON_FEEDBACK);
 	assert_int_equal(tcp_to(1001, TCP_ACK), 3);
-	assert_int_equal(entries(edge_skeleton()->maps.reported), 1);
+	assert_int_equal(flows_in(edge_skeleton()->maps.reported), 1);
 }
 
 static void again(void **state)
@@ -213,10 +176,10 @@ static void again(void **state)
 	before = *slot(0);
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(report(2, 1000), WEIR_REASON_FEEDBACK);
-	assert_int_equal(entries(edge_skeleton()->maps.reported), 1);
+	assert_int_equal(flows_in(edge_skeleton()->maps.reported), 1);
 	assert_memory_equal(&before, slot(0), sizeof(before));
 	assert_int_equal(report(3, 1000), WEIR_REASON_FEEDBACK);
-	assert_int_equal(entries(edge_skeleton()->maps.reported), 1);
+	assert_int_equal(flows_in(edge_skeleton()->maps.reported), 1);
 	assert_int_equal(tcp_to(1000, TCP_ACK), 3);
 }
 
@@ -227,7 +190,7 @@ static void the_present_owner_changes_nothing(void **state)
 	(void)state;
 	assert_int_equal(report(4, 1000), WEIR_REASON_FEEDBACK);
 	assert_memory_equal(&before, slot(0), sizeof(before));
-	assert_int_equal(entries(edge_skeleton()->maps.reported), 0);
+	assert_int_equal(flows_in(edge_skeleton()->maps.reported), 0);
 }
 
 static void the_table_has_a_bound(void **state)
@@ -240,8 +203,8 @@ static void the_table_has_a_bound(void **state)
 		datagram("198.18.1.12", &r, sizeof(r));
 		edge_run_next(&f, &o);
 	}
-	assert_in_range(entries(edge_skeleton()->maps.reported), 1, WEIR_REPORTED_MAX);
-	assert_int_equal(entries(edge_skeleton()->maps.notes), 0);
+	assert_in_range(flows_in(edge_skeleton()->maps.reported), 1, WEIR_REPORTED_MAX);
+	assert_int_equal(flows_in(edge_skeleton()->maps.notes), 0);
 }
 
 static void ipv6(void **state)
@@ -272,7 +235,7 @@ static void ipv6(void **state)
 static void second_candidate(void **state)
 {
 	const struct weir_service two = { .number = 1, .slots = 64, .flags = WEIR_SERVICE_TWO };
-	const struct weir_service_key key = { .addr = { flow_of(0).dest[0] }, .port = htons(80),
+	const struct weir_service_key key = { .addr = { flow_of(false, IPPROTO_TCP, 0).dest[0] }, .port = htons(80),
 					      .proto = IPPROTO_TCP, .family = WEIR_FAMILY_4 };
 	struct edge *skel = edge_skeleton();
 
@@ -313,7 +276,7 @@ static void nobody_else_is_believed(void **state)
 	datagram("203.0.113.1", &r, sizeof(r));
 	assert_int_equal(run(), WEIR_REASON_DECAP_SOURCE); /* an owner, but no allowed source */
 	assert_memory_equal(&before, slot(0), sizeof(before));
-	assert_int_equal(entries(edge_skeleton()->maps.reported), 0);
+	assert_int_equal(flows_in(edge_skeleton()->maps.reported), 0);
 }
 
 static void other_services_are_refused(void **state)
@@ -389,7 +352,7 @@ static void malformed(void **state)
 	datagram("198.18.1.12", &r, sizeof(r));
 	f.data[20] = 0x20; /* a first fragment */
 	assert_int_equal(run(), WEIR_REASON_DECAP_UNKNOWN);
-	assert_int_equal(entries(edge_skeleton()->maps.reported), 0);
+	assert_int_equal(flows_in(edge_skeleton()->maps.reported), 0);
 }
 
 /* ---- what balancers ask ---- */

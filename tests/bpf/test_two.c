@@ -14,16 +14,10 @@
 
 #include "bpf/abi/two.h"
 #include "skel/edge.skel.h"
-#include "tests/bpf/edge.h"
+#include "tests/bpf/packets.h"
 #include "user/agent/maps.h"
 
-#define CLIENT "192.0.2.1"
-#define VIP    "198.18.1.100"
-#define SELF   "198.18.1.1"
-#define SLOTS  8
-
-static struct frame f;
-static struct outcome o;
+#define NSLOTS  8
 
 static void loads(uint32_t b1, uint32_t b2)
 {
@@ -37,28 +31,18 @@ static void loads(uint32_t b1, uint32_t b2)
 	}
 }
 
-static struct weir_flow flow_of(uint16_t port)
-{
-	struct weir_flow flow = { .source_port = htons(port), .dest_port = htons(80),
-				  .proto = IPPROTO_TCP, .family = WEIR_FAMILY_4 };
-
-	address_bytes((uint8_t *)flow.source, CLIENT);
-	address_bytes((uint8_t *)flow.dest, VIP);
-	return flow;
-}
-
 static uint32_t slot_of(uint16_t port)
 {
-	struct weir_flow flow = flow_of(port);
+	struct weir_flow flow = flow_of(false, IPPROTO_TCP, port);
 
-	return weir_flow_slot(weir_flow_hash(&flow), SLOTS);
+	return weir_flow_slot(weir_flow_hash(&flow), NSLOTS);
 }
 
 static uint32_t second_of(uint16_t port)
 {
-	struct weir_flow flow = flow_of(port);
+	struct weir_flow flow = flow_of(false, IPPROTO_TCP, port);
 
-	return weir_second_slot(weir_flow_hash(&flow), SLOTS);
+	return weir_second_slot(weir_flow_hash(&flow), NSLOTS);
 }
 
 /* A flow whose slot is backend 1's and whose second is 2's, with slots even: 1, odd: 2. */
@@ -69,38 +53,17 @@ static uint16_t flow_between(unsigned int nth)
 			return port;
 }
 
-static int tcp_to(uint16_t port, uint8_t flags)
-{
-	frame_eth(&f);
-	frame_ip4(&f, CLIENT, VIP);
-	frame_tcp(&f, port, 80, flags);
-	frame_end(&f);
-	edge_run(&f, &o);
-	assert_int_equal(o.reason, WEIR_REASON_FORWARDED);
-	return o.data[5];
-}
-
 static int start(void **state)
 {
 	edge_reset(state);
-	put_service(VIP, 80, IPPROTO_TCP, 1, 0, SLOTS, WEIR_ENCAP_GUE, WEIR_SERVICE_TWO);
+	put_service(VIP, 80, IPPROTO_TCP, 1, 0, NSLOTS, WEIR_ENCAP_GUE, WEIR_SERVICE_TWO);
 	put_backend(1, "198.18.1.11", SELF, 0);
 	put_backend(2, "198.18.1.12", SELF, 0);
 	put_backend(3, "198.18.1.13", SELF, 0);
-	for (uint32_t i = 0; i < SLOTS; i++)
+	for (uint32_t i = 0; i < NSLOTS; i++)
 		slot(i)->current = (uint16_t)(1 + i % 2);
 	loads(50000, 20000);
 	return 0;
-}
-
-static int entries(struct bpf_map *map)
-{
-	struct weir_flow key, *from = NULL;
-	int n = 0;
-
-	for (; !bpf_map_get_next_key(bpf_map__fd(map), from, &key); from = &key)
-		n++;
-	return n;
 }
 
 static void clear(struct bpf_map *map)
@@ -149,15 +112,15 @@ static void only_what_leaves_its_slot_is_noted(void **state)
 		tcp_to(flow_between(i), TCP_SYN);
 		tcp_to(flow_between(i), TCP_ACK);
 	}
-	assert_int_equal(entries(edge_skeleton()->maps.kept), 0);
-	assert_int_equal(entries(edge_skeleton()->maps.kept_half), 0);
+	assert_int_equal(flows_in(edge_skeleton()->maps.kept), 0);
+	assert_int_equal(flows_in(edge_skeleton()->maps.kept_half), 0);
 	loads(50000, 20000);
 	tcp_to(flow_between(0), TCP_SYN);
-	assert_int_equal(entries(edge_skeleton()->maps.kept_half), 1);
-	assert_int_equal(entries(edge_skeleton()->maps.kept), 0);
+	assert_int_equal(flows_in(edge_skeleton()->maps.kept_half), 1);
+	assert_int_equal(flows_in(edge_skeleton()->maps.kept), 0);
 	tcp_to(flow_between(0), TCP_ACK);
-	assert_int_equal(entries(edge_skeleton()->maps.kept_half), 0);
-	assert_int_equal(entries(edge_skeleton()->maps.kept), 1);
+	assert_int_equal(flows_in(edge_skeleton()->maps.kept_half), 0);
+	assert_int_equal(flows_in(edge_skeleton()->maps.kept), 1);
 }
 
 static void old_flow_is_not_led_away(void **state)
@@ -195,12 +158,12 @@ static void slots_that_move_take_no_flow_along(void **state)
 	(void)state;
 	tcp_to(port, TCP_SYN);
 	tcp_to(port, TCP_ACK);
-	for (uint32_t i = 0; i < SLOTS; i++) {
+	for (uint32_t i = 0; i < NSLOTS; i++) {
 		slot(i)->previous = slot(i)->owners[0] = slot(i)->current;
 		slot(i)->current = 3;
 	}
 	assert_int_equal(tcp_to(port, TCP_ACK), 2);
-	for (uint32_t i = 0; i < SLOTS; i++)
+	for (uint32_t i = 0; i < NSLOTS; i++)
 		slot(i)->previous = 0;
 	assert_int_equal(tcp_to(port, TCP_ACK), 2);
 }
@@ -331,7 +294,7 @@ static void new_backend_has_no_load(void **state)
 		.quic_configs = bpf_map__fd(s->maps.quic_configs),
 		.quic_servers = bpf_map__fd(s->maps.quic_servers),
 	};
-	struct weir_service_info info = { .name = "web", .slots = SLOTS };
+	struct weir_service_info info = { .name = "web", .slots = NSLOTS };
 	const struct addr address = { .family = AF_INET, .bytes = { 198, 18, 1, 14 } };
 	uint32_t number = 1, index = 4, load = 50000;
 	struct maps *m;
@@ -351,9 +314,9 @@ static void new_backend_has_no_load(void **state)
 static void udp_has_one_candidate(void **state)
 {
 	(void)state;
-	put_service(VIP, 80, IPPROTO_UDP, 1, 0, SLOTS, WEIR_ENCAP_GUE, WEIR_SERVICE_TWO);
+	put_service(VIP, 80, IPPROTO_UDP, 1, 0, NSLOTS, WEIR_ENCAP_GUE, WEIR_SERVICE_TWO);
 	for (uint16_t port = 40000; port < 40050; port++) {
-		struct weir_flow flow = flow_of(port);
+		struct weir_flow flow = flow_of(false, IPPROTO_TCP, port);
 
 		flow.proto = IPPROTO_UDP;
 		frame_eth(&f);
@@ -361,7 +324,7 @@ static void udp_has_one_candidate(void **state)
 		frame_udp(&f, port, 80);
 		frame_end(&f);
 		edge_run(&f, &o);
-		assert_int_equal(o.data[5], 1 + weir_flow_slot(weir_flow_hash(&flow), SLOTS) % 2);
+		assert_int_equal(o.data[5], 1 + weir_flow_slot(weir_flow_hash(&flow), NSLOTS) % 2);
 	}
 }
 
