@@ -412,6 +412,8 @@ endef
 $(foreach a,$(archives),$(foreach t,$(sort $(unit_$(a))),$(eval $(call unit_rule,$(a),$(t)))))
 # what several share
 $(BUILD)/unit/test_rights $(BUILD)/unit/test_rights_buckets: $(BUILD)/tests/unit/rights.o
+$(patsubst %,$(BUILD)/unit/%,test_names_db test_names_parts test_names_upgrade): $(BUILD)/tests/unit/names_top.o
+$(BUILD)/unit/test_publish $(BUILD)/unit/test_ring: $(BUILD)/tests/unit/ring_moves.o
 unit_cluster  := test_names_chaos test_names_cluster test_store_contract test_store_lifecycle
 $(unit_cluster:%=$(BUILD)/unit/%): $(addprefix $(BUILD)/tests/unit/,names_cluster.o names_node.o relay.o)
 $(BUILD)/unit/test_store_contract: $(addprefix $(BUILD)/tests/unit/store_contract,.o _buckets.o _listings.o _objects.o _uploads.o)

@@ -12,12 +12,12 @@
 
 #include "http/store/names_db.h"
 #include "lib/hash.h"
+#include "tests/unit/names_top.h"
 #include "tests/unit/unit.h"
 
 #define BUCKET "photos"
 #define KEYS   120
 
-static char top[48];
 static uint64_t seed = 0x9e3779b97f4a7c15ull;
 
 static uint32_t rnd(uint32_t n)
@@ -337,16 +337,6 @@ static int hash_fn(struct names_txn *t, void *arg)
 	return 0;
 }
 
-static struct names_db *open_at(const char *name)
-{
-	struct names_db *db;
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/%s", top, name);
-	assert_int_equal(names_db_open(&db, path), 0);
-	return db;
-}
-
 static void random_against_model(void **state)
 {
 	struct names_db *db = open_at("random");
@@ -662,20 +652,6 @@ static void full_disk(void **state)
 	names_db_close(db);
 }
 
-static int make_top(void **state)
-{
-	(void)state;
-	unit_folder(top, sizeof(top));
-	return 0;
-}
-
-static int remove_top(void **state)
-{
-	(void)state;
-	unit_folder_remove(top);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -688,5 +664,5 @@ int main(void)
 		cmocka_unit_test(full_disk),
 	};
 
-	return cmocka_run_group_tests(tests, make_top, remove_top);
+	return cmocka_run_group_tests(tests, top_make, top_remove);
 }

@@ -7,6 +7,7 @@
 
 #include "http/store/names_int.h"
 #include "lib/hash.h"
+#include "tests/unit/names_top.h"
 #include "tests/unit/unit.h"
 
 #define BUCKET "photos"
@@ -14,18 +15,7 @@
 #define PARTS  450 /* more than one batch can drop */
 #define KEPT   250
 
-static char top[48];
 static char targets[3][CONF_NAME_MAX] = { "ep-1", "ep-2", "ep-3" };
-
-static struct names_db *open_at(const char *name)
-{
-	struct names_db *db;
-	char path[64];
-
-	snprintf(path, sizeof(path), "%s/%s", top, name);
-	assert_int_equal(names_db_open(&db, path), 0);
-	return db;
-}
 
 /* ---- very many ---- */
 
@@ -346,20 +336,6 @@ static void left_out_is_forgotten(void **state)
 	names_db_close(db);
 }
 
-static int make_top(void **state)
-{
-	(void)state;
-	unit_folder(top, sizeof(top));
-	return 0;
-}
-
-static int remove_top(void **state)
-{
-	(void)state;
-	unit_folder_remove(top);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -368,5 +344,5 @@ int main(void)
 		cmocka_unit_test(left_out_is_forgotten),
 	};
 
-	return cmocka_run_group_tests(tests, make_top, remove_top);
+	return cmocka_run_group_tests(tests, top_make, top_remove);
 }

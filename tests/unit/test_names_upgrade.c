@@ -20,11 +20,10 @@
 #include "http/store/names_backup.h"
 #include "http/store/names_db_internal.h"
 #include "lib/hash.h"
+#include "tests/unit/names_top.h"
 #include "tests/unit/unit.h"
 
 #define ROWS 12000 /* more than two steps */
-
-static char top[64];
 
 /* ---- the old layout, as it was written ---- */
 struct old_meta {
@@ -394,20 +393,6 @@ static void backup_opens(void **state)
 	names_db_close(db);
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	unit_folder(top, sizeof(top));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	unit_folder_remove(top);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -418,5 +403,5 @@ int main(void)
 		cmocka_unit_test(backup_opens),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, top_make, top_remove);
 }

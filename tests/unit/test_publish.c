@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/unit/ring_moves.h"
 #include "user/agent/publish.h"
 
 #define MAX 1000
@@ -66,23 +67,6 @@ static uint32_t *ring_of(const struct publish *p)
 	return owner;
 }
 
-/* Moves between two rings of the same set, and the fewest for the counts that resulted. */
-static double compare(const uint32_t *a, const uint32_t *b, uint32_t slots, size_t n, double *least)
-{
-	uint32_t *ca = calloc(n, sizeof(*ca)), *cb = calloc(n, sizeof(*cb)), moved = 0;
-
-	ring_count(a, slots, ca, n);
-	ring_count(b, slots, cb, n);
-	for (uint32_t i = 0; i < slots; i++)
-		moved += a[i] != b[i];
-	*least = 0;
-	for (size_t i = 0; i < n; i++)
-		*least += cb[i] > ca[i] ? cb[i] - ca[i] : 0;
-	free(ca);
-	free(cb);
-	return moved;
-}
-
 /* 1,000 random single changes at 600 and more slots a backend: exact shares, at most 1.2 x the
  * fewest moves in sum. */
 static void one_change(void **state)
@@ -111,7 +95,7 @@ static void one_change(void **state)
 			rc = publish_tick(p, want, n, 1000);
 			assert_in_range(rc, 0, 1);
 			after = ring_of(p);
-			moves += compare(before, after, slots, n, &fewest);
+			moves += ring_moves(before, after, slots, n, &fewest);
 			least += fewest;
 			free(before);
 			before = after;
@@ -147,7 +131,7 @@ static void all_change(void **state)
 		assert_int_equal(publish_tick(p, want, N, 1000), 1);
 		check_shares(p, want, N, SLOTS);
 		after = ring_of(p);
-		moves += compare(before, after, SLOTS, N, &fewest);
+		moves += ring_moves(before, after, SLOTS, N, &fewest);
 		least += fewest;
 		free(before);
 		before = after;

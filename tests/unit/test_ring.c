@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/unit/ring_moves.h"
 #include "user/agent/ring.h"
 
 static uint64_t random_state = 1;
@@ -141,23 +142,6 @@ static void shares_follow_rates(void **state)
 	}
 }
 
-/* Moves and the fewest possible ones for the counts that resulted. */
-static double moves_ratio(const uint32_t *a, const uint32_t *b, uint32_t slots, size_t n, double *least)
-{
-	uint32_t *ca = calloc(n, sizeof(*ca)), *cb = calloc(n, sizeof(*cb)), moved = 0;
-
-	*least = 0;
-	ring_count(a, slots, ca, n);
-	ring_count(b, slots, cb, n);
-	for (uint32_t i = 0; i < slots; i++)
-		moved += a[i] != b[i];
-	for (size_t i = 0; i < n; i++)
-		*least += cb[i] > ca[i] ? cb[i] - ca[i] : 0;
-	free(ca);
-	free(cb);
-	return moved;
-}
-
 /* One backend's rate changes (also to and from 0): 1,000 times, at most 1.1 x the fewest moves. */
 static void one_change_moves_little(void **state)
 {
@@ -179,7 +163,7 @@ static void one_change_moves_little(void **state)
 		assert_int_equal(ring_build(ring, set, n, (uint64_t)round, before), 0);
 		set[i].rate = kind < 0.1 ? 0 : (uint32_t)(set[i].rate * (0.3 + 1.7 * random_unit()));
 		assert_int_equal(ring_build(ring, set, n, (uint64_t)round, after), 0);
-		moved = moves_ratio(before, after, SLOTS, n, &fewest);
+		moved = ring_moves(before, after, SLOTS, n, &fewest);
 		/* A change of few slots may go both ways by chance: allow eight of them. */
 		if (moved > 1.1 * fewest + 8)
 			fail_msg("round %d: %g moves, fewest %g", round, moved, fewest);

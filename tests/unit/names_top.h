@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * names_top.h -- a folder for a group of tests, and copies of names in it.
+ */
+#ifndef WEIR_TESTS_NAMES_TOP_H
+#define WEIR_TESTS_NAMES_TOP_H
+
+#include "http/store/names_db.h"
+
+extern char top[64];
+
+/* The group's setup and teardown. */
+int top_make(void **state);
+int top_remove(void **state);
+
+/* The copy in that folder of the top, made when it is not there; names_db_close() frees it. */
+struct names_db *open_at(const char *name);
+
+#endif
