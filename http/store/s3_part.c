@@ -3,7 +3,6 @@
  * s3_part.c -- UploadPart, UploadPartCopy, ListParts, ListMultipartUploads (s3_multipart.h).
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -246,41 +245,27 @@ void s3_part_run(struct s3 *s3)
 
 /* ---- UploadPartCopy ---- */
 
-/* "bytes=A-B", both given, inside the object. */
-static enum s3_error copy_range(struct s3 *s3, const struct name_entry *from, uint64_t *first, uint64_t *len)
+/* The whole object when the request names no range. */
+static enum s3_error copy_range(struct s3 *s3, const struct name_entry *from, struct http_range *out)
 {
 	const char *text = s3_header(s3, "x-amz-copy-source-range");
-	uint64_t last;
-	int end = 0;
 
-	*first = 0;
-	*len = from->size;
-	if (!text)
-		return S3_OK;
-	if (sscanf(text, "bytes=%" SCNu64 "-%" SCNu64 "%n", first, &last, &end) != 2 || text[end] || last < *first ||
-	    strpbrk(text + 6, "+ "))
-		return s3_fault(&s3->fault, S3_INVALID_ARGUMENT,
-				"The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the "
-				"zero-based offsets of the first and last bytes to copy");
-	if (last >= from->size)
-		return s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "Range specified is not valid for source object of size: %" PRIu64,
-				from->size);
-	*len = last - *first + 1;
-	return S3_OK;
+	*out = (struct http_range){ 0, from->size };
+	return text ? s3_range_copy(out, text, from->size, &s3->fault) : S3_OK;
 }
 
 /* meta: says which checksum the copy gets: the one that the upload was begun with. */
 static enum s3_error copy_part(struct s3 *s3, struct s3_source *source, struct part *part, json_t **meta)
 {
 	struct upload_choice choice;
-	uint64_t first, len;
+	struct http_range range;
 	enum s3_error error = s3_source_find(s3, source);
 
 	if (!error)
 		error = part_of(s3, part);
 	if (!error)
-		error = copy_range(s3, &source->entry, &first, &len);
-	if (!error && len > S3_PART_MAX)
+		error = copy_range(s3, &source->entry, &range);
+	if (!error && range.len > S3_PART_MAX)
 		error = s3_fault(&s3->fault, S3_ENTITY_TOO_LARGE, NULL);
 	if (!error)
 		error = find_choice(s3, &choice);
@@ -288,7 +273,7 @@ static enum s3_error copy_part(struct s3 *s3, struct s3_source *source, struct p
 		return error;
 	if (choice.chosen)
 		json_object_set_new(*meta, S3_META_CHECKSUM, json_pack("{s:s}", checksum_name(choice.kind), ""));
-	error = s3_source_copy(s3, source, *meta, first, len, &part->version);
+	error = s3_source_copy(s3, source, *meta, range.first, range.len, &part->version);
 	json_object_clear(*meta);
 	return error;
 }
