@@ -25,7 +25,6 @@ struct arena_chunk {
 
 struct dns_table {
 	struct arena_chunk *arena;
-	size_t bytes;
 	uint64_t seed;
 	unsigned int labels;
 	size_t nnodes, nslots; /* nslots is a power of two, at most half of it used */
@@ -65,7 +64,6 @@ static void *arena_take(struct dns_table *t, size_t len)
 		c->used = 0;
 		c->size = size;
 		t->arena = c;
-		t->bytes += size;
 	}
 	p = c->data + c->used;
 	c->used += len;
@@ -581,11 +579,6 @@ size_t dns_table_zones(const struct dns_table *t, const struct dns_table_zone *c
 	if (zones)
 		*zones = t->zones;
 	return t->nzones;
-}
-
-size_t dns_table_bytes(const struct dns_table *t)
-{
-	return t->bytes + t->nslots * sizeof(*t->slots);
 }
 
 const struct dns_blob *dns_table_any(const struct dns_table *t)

@@ -76,7 +76,6 @@ const struct dns_node *dns_table_find(const struct dns_table *table, const uint8
 /* Names with more labels are not in the table. */
 unsigned int dns_table_labels(const struct dns_table *table);
 size_t dns_table_zones(const struct dns_table *table, const struct dns_table_zone *const **zones);
-size_t dns_table_bytes(const struct dns_table *table);
 /* What ANY gets: one HINFO record, RFC 8482 section 4.2. */
 const struct dns_blob *dns_table_any(const struct dns_table *table);
 

@@ -49,7 +49,6 @@ bool user_name_valid(const char *name);
  * has the name, and would become this user. */
 int user_add(struct registry *reg, const char *name, const struct user_grant *grant,
 	     struct user_key *key);
-int user_add_key(struct registry *reg, const char *name, struct user_key *key);
 
 /* ---- access keys (users/NAME.keys) ---- */
 struct user_key_options {

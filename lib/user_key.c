@@ -185,11 +185,6 @@ int user_key_add(struct registry *reg, const char *name, const struct user_key_o
 	return rc;
 }
 
-int user_add_key(struct registry *reg, const char *name, struct user_key *key)
-{
-	return user_key_add(reg, name, NULL, key);
-}
-
 /* The new key may what the old one may; the old one stays good until then. */
 static int do_rotate(json_t *keys, struct change *c)
 {

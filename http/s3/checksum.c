@@ -58,17 +58,6 @@ bool checksum_by_name(enum checksum_kind *out, const char *name)
 	return false;
 }
 
-bool checksum_by_header(enum checksum_kind *out, const char *header)
-{
-	for (int k = 0; k < CHECKSUM_MD5; k++) {
-		if (strcasecmp(kinds[k].header, header) != 0)
-			continue;
-		*out = (enum checksum_kind)k;
-		return true;
-	}
-	return false;
-}
-
 /* ---- running ---- */
 
 struct checksums *checksums_new(unsigned int wanted)

@@ -30,7 +30,6 @@ const char *checksum_name(enum checksum_kind kind);	  /* "CRC32C", as in XML and
 const char *checksum_header(enum checksum_kind kind);	  /* "x-amz-checksum-crc32c"; NULL for MD5 */
 /* Upper or lower case; false when there is none of that name (MD5 is none). */
 bool checksum_by_name(enum checksum_kind *out, const char *name);
-bool checksum_by_header(enum checksum_kind *out, const char *header);
 
 /* ---- running: several kinds over the same bytes in one pass ---- */
 struct checksums;

@@ -94,17 +94,6 @@ enum s3_error s3_conditions_write_valid(const struct s3_conditions *c, struct s3
 	return S3_OK;
 }
 
-enum s3_error s3_conditions_write(const struct s3_conditions *c, const char *etag)
-{
-	if (c->if_match && !etag)
-		return S3_NO_SUCH_KEY;
-	if (c->if_match && !s3_etag_listed(c->if_match, etag))
-		return S3_PRECONDITION_FAILED;
-	if (c->if_none_match && etag && s3_etag_listed(c->if_none_match, etag))
-		return S3_PRECONDITION_FAILED;
-	return S3_OK;
-}
-
 static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 
 static int64_t date_of(int year, int month, int day, int hour, int minute, int second)

@@ -23,8 +23,6 @@ enum s3_error s3_conditions_copy(const struct s3_conditions *c, const char *etag
 /* For PUT, CompleteMultipartUpload: what may be asked. If-None-Match may only be "*" and If-Match only one etag
  * (S3_NOT_IMPLEMENTED otherwise); both together: S3_NOT_IMPLEMENTED. */
 enum s3_error s3_conditions_write_valid(const struct s3_conditions *c, struct s3_fault *fault);
-/* Evaluated where it is decided: etag NULL: there is no such object. S3_OK, S3_PRECONDITION_FAILED, S3_NO_SUCH_KEY (If-Match). */
-enum s3_error s3_conditions_write(const struct s3_conditions *c, const char *etag);
 
 /* Does a list of entity tags ("*", quoted, unquoted, W/"…", commas) name this one? */
 bool s3_etag_listed(const char *list, const char *etag);

@@ -161,9 +161,3 @@ int s3_meta_take(json_t *meta, const char *name, const char *value)
 	return 0;
 }
 
-void s3_meta_clear(json_t *meta)
-{
-	json_object_del(meta, S3_META_USER);
-	for (const struct s3_meta_header *h = s3_meta_headers; h->header; h++)
-		json_object_del(meta, h->member);
-}

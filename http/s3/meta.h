@@ -46,8 +46,6 @@ int s3_meta_write(const json_t *meta, char *out, size_t size);
 /* Takes a request's header when it is one of those that are kept (standard ones and x-amz-meta-). 0 taken or none of
  * ours, -E2BIG user metadata together are too large, -ENOMEM. A name that comes twice: joined by a comma, as Amazon does. */
 int s3_meta_take(json_t *meta, const char *name, const char *value);
-/* Forgets all that s3_meta_take() takes. */
-void s3_meta_clear(json_t *meta);
 
 /* A member that is a text, or NULL. */
 const char *s3_meta_text(const json_t *meta, const char *member);

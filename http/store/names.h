@@ -257,9 +257,6 @@ struct names_page {
 int names_list_with(struct names *names, const char *bucket, const struct names_select *select,
 		    names_entry_fn *fn, names_prefix_fn *prefix_fn, void *arg,
 		    struct names_page *page);
-/* Without delimiter, with meta: after the key `after`, *more: there are more. */
-int names_list(struct names *names, const char *bucket, const char *prefix, const char *after,
-	       unsigned int limit, names_entry_fn *fn, void *arg, bool *more);
 /* All versions and markers of each key, newest first; entry->current says which is the newest. */
 int names_versions(struct names *names, const char *bucket, const struct names_select *select,
 		   names_entry_fn *fn, names_prefix_fn *prefix_fn, void *arg,

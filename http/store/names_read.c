@@ -604,17 +604,6 @@ int names_list_with(struct names *names, const char *bucket, const struct names_
 	return list(names, QUERY_LIST, bucket, select, fn, prefix_fn, arg, page);
 }
 
-int names_list(struct names *names, const char *bucket, const char *prefix, const char *after,
-	       unsigned int limit, names_entry_fn *fn, void *arg, bool *more)
-{
-	struct names_select s = { .prefix = prefix, .after = after, .limit = limit, .meta = true };
-	struct names_page page;
-	int rc = list(names, QUERY_LIST, bucket, &s, fn, NULL, arg, &page);
-
-	*more = page.more;
-	return rc;
-}
-
 int names_versions(struct names *names, const char *bucket, const struct names_select *select,
 		   names_entry_fn *fn, names_prefix_fn *prefix_fn, void *arg,
 		   struct names_page *page)

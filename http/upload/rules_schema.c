@@ -22,8 +22,7 @@ static const char *const words_type[] = { "any",      "string", "integer",   "nu
 					  "datetime", "year",	"yearmonth", "duration", "object",  "array", "geopoint", NULL };
 /* The first words are those of enum field_format. */
 const char *const rules_format_words[] = { "default", "email", "uri", "uuid", "binary", "ipv4", "ipv6", "hostname", NULL };
-const char *const rules_level_words[] = { "warn", "quarantine", "reject", NULL };
-const char *const rules_mask_words[] = { "hash", "truncate", "remove", NULL };
+static const char *const rules_level_words[] = { "warn", "quarantine", "reject", NULL };
 /* of a key that may be absent: 0 is "not said" */
 static const char *const words_level[] = { "", "warn", "quarantine", "reject", NULL };
 static const char *const words_output[] = { "csv", "jsonl", NULL };

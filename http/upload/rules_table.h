@@ -106,7 +106,7 @@ struct rules_section {
 	size_t nkeys; /* at most 64 */
 };
 extern const struct rules_section rules_root;
-extern const char *const rules_level_words[], *const rules_format_words[], *const rules_mask_words[];
+extern const char *const rules_format_words[];
 const char *rules_type_words(const struct rules_key *key);
 
 /* What the table fills; rules_check.c makes struct rules of it. */

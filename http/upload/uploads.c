@@ -29,13 +29,6 @@ int64_t now_ms(void)
 
 /* ---- the table ---- */
 
-void upload_hold(struct upload *up)
-{
-	pthread_mutex_lock(&up->u->lock);
-	up->refs++;
-	pthread_mutex_unlock(&up->u->lock);
-}
-
 void upload_drop(struct upload *up)
 {
 	bool last;

@@ -12,7 +12,7 @@
  * commit.c, objects.c what was accepted becomes objects; datasets*.c datasets, their files, the catalogue
  *
  * Locks, in this order: uploads.lock (table), upload.lock, uploads.kick_lock. An upload lives as long as somebody
- * holds a reference (upload_hold, upload_drop).
+ * holds a reference (uploads_find() gives one, upload_drop() takes it back).
  */
 #ifndef WEIR_UPLOADS_INT_H
 #define WEIR_UPLOADS_INT_H
@@ -176,7 +176,6 @@ void uploads_kick(struct uploads *u);
 bool uploads_quitting(struct uploads *u);
 /* A reference, or NULL. *gone: it was here. */
 struct upload *uploads_find(struct uploads *u, const char *id, bool *gone);
-void upload_hold(struct upload *up);
 void upload_drop(struct upload *up); /* accepts NULL */
 void uploads_enter(struct uploads *u, struct upload *up); /* into the table, which has a reference */
 void uploads_remove(struct uploads *u, struct upload *up); /* out of it, with its files */

@@ -214,7 +214,7 @@ static int child_do(struct child *c, const char *what, const json_t *q, json_t *
 	struct dump d = { text_of(q, "bucket"), list };
 	struct name_entry e;
 	uint8_t sha[32];
-	bool more = false;
+	struct names_page page = { .more = false };
 	int rc;
 
 	json_object_set_new(a, "entries", list);
@@ -233,11 +233,14 @@ static int child_do(struct child *c, const char *what, const json_t *q, json_t *
 	if (rc <= 0)
 		return rc;
 	if (!strcmp(what, "list")) {
-		rc = names_list(c->names, text_of(q, "bucket"), text_of(q, "prefix"),
-				text_of(q, "after"),
-				(unsigned int)json_integer_value(json_object_get(q, "limit")),
-				gather_entry, list, &more);
-		json_object_set_new(a, "more", json_boolean(more));
+		struct names_select s = { .prefix = text_of(q, "prefix"),
+					  .after = text_of(q, "after"),
+					  .limit = number_of(q, "limit"),
+					  .meta = true };
+
+		rc = names_list_with(c->names, text_of(q, "bucket"), &s, gather_entry, NULL, list,
+				     &page);
+		json_object_set_new(a, "more", json_boolean(page.more));
 		return rc;
 	}
 	if (!strcmp(what, "hash")) {

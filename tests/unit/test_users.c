@@ -94,9 +94,9 @@ static void test_key(void **state)
 	assert_int_equal(try_key(key.id, "wrong", &who), -EACCES);
 	assert_int_equal(try_key(key.id, "", &who), -EACCES);
 	assert_int_equal(try_key("nobody", key.secret, &who), -EACCES);
-	assert_int_equal(user_add_key(here.reg, "ann", &more), 0);
+	assert_int_equal(user_key_add(here.reg, "ann", NULL, &more), 0);
 	assert_int_equal(registry_put(here.reg, REG_USERS "odd", "{\"name\":\"odd\"}", 0), 0);
-	assert_int_equal(user_add_key(here.reg, "odd", &none), -EPROTO); /* no place for it */
+	assert_int_equal(user_key_add(here.reg, "odd", NULL, &none), -EPROTO); /* no place for it */
 	assert_int_equal(user_remove(here.reg, "odd"), 0);
 	eventually(!try_key(more.id, more.secret, &who));
 	assert_int_equal(try_key(key.id, key.secret, &who), 0);

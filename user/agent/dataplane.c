@@ -546,13 +546,12 @@ int dataplane_listen_counts(struct dataplane *dp, uint64_t out[WEIR_LISTEN_COUNT
 	return dataplane_ask_for(dp, LOADER_LISTEN_COUNTS, out, WEIR_LISTEN_COUNT * sizeof(*out));
 }
 
-/* ---- names of the reasons
- * ----------------------------------------------------------------------------------- */
+/* ---- names of the reasons ---- */
 
 static const struct {
-	const char *name, *fate, *meaning;
+	const char *name, *fate;
 } reasons[] = {
-#define REASON_ROW(name, fate, meaning) { #name, fate, meaning },
+#define REASON_ROW(name, fate, meaning) { #name, fate },
 	WEIR_REASONS(REASON_ROW)
 #undef REASON_ROW
 };
@@ -567,7 +566,3 @@ const char *dataplane_reason_fate(enum weir_reason reason)
 	return reasons[reason].fate;
 }
 
-const char *dataplane_reason_meaning(enum weir_reason reason)
-{
-	return reasons[reason].meaning;
-}

@@ -109,7 +109,6 @@ int dataplane_service_state(struct dataplane *dp, int service,
 int dataplane_reasons(struct dataplane *dp, struct weir_count out[WEIR_REASON_COUNT]);
 const char *dataplane_reason_name(enum weir_reason reason);      /* "FORWARDED" */
 const char *dataplane_reason_fate(enum weir_reason reason);      /* "sent", "passed", "dropped", "taken" */
-const char *dataplane_reason_meaning(enum weir_reason reason);
 /* Counts of backends[0..n-1] (indexes), n at most 1024 a call. */
 int dataplane_backend_counts(struct dataplane *dp, const uint16_t *backends, size_t n,
 			     struct weir_count *out);

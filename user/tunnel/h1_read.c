@@ -389,11 +389,6 @@ void h1_read_free(struct h1_read *r)
 	free(r);
 }
 
-bool h1_read_begun(const struct h1_read *r)
-{
-	return r->shape.part != H1_PART_HEAD || r->shape.lines > 0;
-}
-
 /* ---- taking ---------------------------------------------------------------------------------- */
 
 static int keep(struct h1_read *r, const uint8_t *data, size_t len)

@@ -67,6 +67,5 @@ void h1_read_again(struct h1_read *r, size_t header_bytes_max);
 size_t h1_read_take(struct h1_read *r, const uint8_t *data, size_t len, enum h1_event *event);
 /* The connection ended: H1_END when that is how the body ends, else H1_BAD. */
 enum h1_event h1_read_eof(struct h1_read *r);
-bool h1_read_begun(const struct h1_read *r); /* a byte came */
 
 #endif

@@ -527,11 +527,6 @@ void reactor_free(struct reactor *r)
 	free(r);
 }
 
-struct loop *reactor_loop(const struct reactor *r)
-{
-	return r->loop;
-}
-
 uint8_t *reactor_scratch(struct reactor *r)
 {
 	return r->scratch;

@@ -22,7 +22,6 @@ struct reactor;
 
 int reactor_new(struct reactor **out, struct loop *loop); /* 0 or -errno */
 void reactor_free(struct reactor *r);			  /* accepts NULL */
-struct loop *reactor_loop(const struct reactor *r);
 
 /* ---- descriptors: embedded in their owner ---- */
 struct reactor_io {
