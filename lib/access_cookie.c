@@ -160,7 +160,7 @@ bool access_origin_own(const struct http_req *req)
 	return origin && ((host && !strcasecmp(origin, host)) || (forwarded && !strcasecmp(origin, forwarded)));
 }
 
-bool access_changes(const struct http_req *req)
+static bool changes(const struct http_req *req)
 {
 	enum http_method m = http_method(req);
 
@@ -169,6 +169,6 @@ bool access_changes(const struct http_req *req)
 
 bool access_csrf_fine(const struct http_req *req, struct users *users, const struct token_scope *who)
 {
-	return !access_changes(req) ||
+	return !changes(req) ||
 	       (access_origin_own(req) && access_csrf_matches(users, who, http_header(req, "X-Weir-CSRF")));
 }

@@ -9,7 +9,6 @@
 
 /* The session's token, when cookies are taken and there is one. */
 bool access_session_cookie(const struct http_req *req, char token[TOKEN_MAX]);
-bool access_changes(const struct http_req *req);
 /* May a request that is known by its cookie alone do what it asks? */
 bool access_csrf_fine(const struct http_req *req, struct users *users, const struct token_scope *who);
 

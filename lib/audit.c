@@ -32,7 +32,7 @@
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-bool audit_file_valid(const char *name)
+static bool file_valid(const char *name)
 {
 	static const char like[] = "dddd-dd-dd.ddd.jsonl";
 
@@ -62,7 +62,7 @@ int audit_files(const char *folder, struct audit_file **out, size_t *n)
 		struct audit_file *more;
 		struct stat st;
 
-		if (!audit_file_valid(e->d_name) || fstatat(dirfd(dir), e->d_name, &st, 0))
+		if (!file_valid(e->d_name) || fstatat(dirfd(dir), e->d_name, &st, 0))
 			continue;
 		more = realloc(files, (count + 1) * sizeof(*files));
 		if (!more) {

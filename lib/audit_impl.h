@@ -29,7 +29,6 @@ struct audit_file {
 	char name[21]; /* YYYY-MM-DD.PPP.jsonl */
 	uint64_t size;
 };
-bool audit_file_valid(const char *name);
 /* Oldest first; the caller frees. 0 or -errno. */
 int audit_files(const char *folder, struct audit_file **out, size_t *n);
 

@@ -119,7 +119,7 @@ static json_t *status_now(struct daemon *d, const char *text)
 	return daemon_status_now(d);
 }
 
-json_t *daemon_status(struct daemon *d)
+static json_t *daemon_status(struct daemon *d)
 {
 	return daemon_ask(d, status_now, "");
 }

@@ -30,9 +30,6 @@ void inside_stop(struct inside *inside); /* accepts NULL */
  * 5 s). From any thread but the main one; text is copied. */
 json_t *daemon_ask(struct daemon *d, json_t *(*fn)(struct daemon *d, const char *text),
 		   const char *text);
-/* The answer of `status`, as the control socket gives it (a new reference). From any thread but the
- * main one. */
-json_t *daemon_status(struct daemon *d);
 
 /* "/_/health" for a public server too: "ok" and the load report, when there is a load. */
 enum http_next inside_health_begin(struct http_req *req, void *load);

@@ -217,7 +217,8 @@ static int hashes_wipe(struct names_txn *t, uint32_t id)
 	return !rc || rc == MDB_NOTFOUND ? 0 : rc == -EIO ? rc : names_errno(rc);
 }
 
-int names_bucket_wipe(struct names_txn *t, struct names_meta *meta)
+/* Removes everything of the bucket but its meta, whose counters and position become 0. */
+static int bucket_wipe(struct names_txn *t, struct names_meta *meta)
 {
 	static const enum names_table spaced[] = { T_NAMES, T_ROWS, T_VERSIONS },
 				      plain[] = { T_HISTORY, T_TASKS, T_PENDING };
@@ -246,7 +247,7 @@ int names_import_begin(struct names_txn *t, struct names_meta *meta, uint64_t fr
 	int rc;
 
 	if (!from)
-		return names_bucket_wipe(t, meta);
+		return bucket_wipe(t, meta);
 	rc = table_wipe(t, T_TASKS, meta->id);
 	if (!rc)
 		rc = table_wipe(t, T_PENDING, meta->id);

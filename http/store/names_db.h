@@ -95,8 +95,6 @@ int names_meta_each(struct names_txn *t, names_meta_fn *fn, void *arg);
 typedef int names_node_fn(void *arg, const char *node, const char *text);
 int names_node_each(struct names_txn *t, names_node_fn *fn, void *arg);
 int names_node_put(struct names_txn *t, const char *node, const char *text);
-/* Removes everything of the bucket but its meta, whose counters and position become 0. */
-int names_bucket_wipe(struct names_txn *t, struct names_meta *meta);
 
 /* Applies op, which must be the next (meta->seq + 1), and changes meta (the caller puts it). */
 int names_apply(struct names_txn *t, struct names_meta *meta, const struct names_op *op,

@@ -202,7 +202,6 @@ int names_walk_current(struct names_walk *w, const char *key);
 /* ---- names_row.c: rows, and what hangs on them ---- */
 /* The packed form is at most NAMES_ROW_MAX long. */
 #define NAMES_ROW_MAX 10240
-size_t names_row_pack(const struct name_entry *e, unsigned char *out);
 int names_row_unpack(struct name_entry *e, const MDB_val *val, uint64_t seq);
 
 /* Puts e at e->seq into its slot (a null version: its key's only one; else key and order), removing

@@ -79,8 +79,6 @@ void names_batch_free(struct names_batch *batch); /* its members */
 int names_conditions(const char *if_match, const char *if_none_match,
 		     const struct name_entry *entry);
 
-/* UTF-8 without NUL (RFC 3629)? */
-bool names_text_valid(const char *text, size_t len);
 /* Versions as 16 bytes. 0 or -EINVAL. */
 int names_version_pack(uint8_t out[16], const char *hex);
 bool names_node_valid(const char *node);
@@ -98,8 +96,6 @@ json_t *names_entry_encode_short(const struct name_entry *entry);
 /* At most so many bytes of JSON. */
 size_t names_entry_weight(const struct name_entry *entry);
 int names_entry_decode(struct name_entry *out, const json_t *value);
-json_t *names_op_encode(const struct names_op *op);
-int names_op_decode(struct names_op *out, const json_t *value);
 json_t *names_batch_encode(const struct names_batch *batch);
 int names_batch_decode(struct names_batch *out, const json_t *value);
 

@@ -35,7 +35,7 @@ static size_t text_add(unsigned char *out, size_t len, const char *text)
 	return len + n;
 }
 
-size_t names_row_pack(const struct name_entry *e, unsigned char *out)
+static size_t row_pack(const struct name_entry *e, unsigned char *out)
 {
 	struct row_head h = {
 		.epoch = e->epoch,
@@ -416,7 +416,7 @@ int names_row_write(struct names_txn *t, struct names_meta *meta, enum names_spa
 		rc = upload_end(t, meta, e);
 	kb_place(&place, names_space_id(meta->id, space), e->seq);
 	if (!rc)
-		rc = names_kv_put(t, T_ROWS, &place, row, names_row_pack(e, row));
+		rc = names_kv_put(t, T_ROWS, &place, row, row_pack(e, row));
 	if (!rc)
 		rc = hang(t, meta->id, space, e, true);
 	if (!rc)

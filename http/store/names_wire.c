@@ -190,7 +190,7 @@ static void keep_encode(json_t *o, const uint8_t keep[NAMES_KEEP_BYTES])
 	json_object_set_new(o, "keep", json_string(hex_encode(keep, NAMES_KEEP_BYTES, hex)));
 }
 
-json_t *names_op_encode(const struct names_op *op)
+static json_t *op_encode(const struct names_op *op)
 {
 	json_t *o = json_pack("{s:s s:I s:I}", "do", kind_names[op->kind], "epoch",
 			      (json_int_t)op->epoch, "seq", (json_int_t)op->seq);
@@ -286,7 +286,7 @@ static int done_decode(struct names_op *out, const json_t *value)
 	return 0;
 }
 
-int names_op_decode(struct names_op *out, const json_t *value)
+static int op_decode(struct names_op *out, const json_t *value)
 {
 	uint8_t id[16];
 	char kind[16];
@@ -324,7 +324,7 @@ json_t *names_batch_encode(const struct names_batch *batch)
 	json_t *ops = json_array();
 
 	for (unsigned int i = 0; i < batch->nops; i++)
-		json_array_append_new(ops, names_op_encode(&batch->ops[i]));
+		json_array_append_new(ops, op_encode(&batch->ops[i]));
 	return json_pack("{s:s s:s s:I s:I s:I s:o s:o}", "bucket", batch->bucket, "primary",
 			 batch->primary, "epoch", (json_int_t)batch->epoch, "prev_epoch",
 			 (json_int_t)batch->prev_epoch, "prev_seq", (json_int_t)batch->prev_seq,
@@ -347,7 +347,7 @@ static int batch_lists_decode(struct names_batch *out, const json_t *value)
 	for (size_t i = 0; i < json_array_size(ops); i++) {
 		struct names_op *op = &out->ops[i];
 
-		if (names_op_decode(op, json_array_get(ops, i)) || op->epoch != out->epoch ||
+		if (op_decode(op, json_array_get(ops, i)) || op->epoch != out->epoch ||
 		    op->seq != out->prev_seq + 1 + i)
 			return -EINVAL;
 		out->nops++;
