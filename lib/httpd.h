@@ -60,10 +60,11 @@ struct http_route {
 	enum http_next (*begin)(struct http_req *req, void *arg);
 	/* Takes all of len bytes (*taken is len already), or says by *taken that fewer fit now:
 	 * then the client is not read until http_resume() and the rest is handed in again. A reply
-	 * from here is sent when the rest of the body was read and dropped, if that is little; else, and when the client
-	 * holds it back, in the middle of the body, and the connection ends. Returns CONTINUE, ANSWERED, or LATER (took all of it, but wants no
-	 * more before http_resume()). NULL: the body is gathered in memory (body_max of a few MiB
-	 * at most then, and of strangers' far less), see http_body(). */
+	 * from here is sent when the rest of the body was read and dropped, if that is little, or if it is a file, a
+	 * stream or a kept answer; else, and when the client holds the rest back, in the middle of the body, and the
+	 * connection ends. Returns CONTINUE, ANSWERED, or LATER (took all of it, but wants no more before
+	 * http_resume()). NULL: the body is gathered in memory (body_max of a few MiB at most then, and of strangers'
+	 * far less), see http_body(). */
 	enum http_next (*body)(struct http_req *req, void *arg, const void *data, size_t len,
 			       size_t *taken);
 	enum http_next (*end)(struct http_req *req, void *arg); /* NULL: begin answers */
@@ -130,15 +131,18 @@ struct httpd_options {
 	const char *tls_cert, *tls_key, *tls_client_ca; /* contents, not paths */
 };
 
-/* fds: bound sockets (addr_bind); those not yet listening are left alone until httpd_listen().
- * routes ends with a NULL path and is kept. The first match wins. arg goes to every handler. */
+/* fds: bound sockets (addr_bind), the server's from now on; those not yet listening are left alone until
+ * httpd_listen(). routes ends with a NULL path; it, and what opt points to but the TLS texts, is kept and not copied.
+ * The first match wins. arg goes to every handler. 0 or -errno; then the sockets that it had not begun to serve stay
+ * the caller's. */
 int httpd_start(struct httpd **out, const struct httpd_options *opt, const int *fds, size_t nfds,
 		const struct http_route *routes, void *arg);
 /* Begins to listen on the sockets that do not yet; the others are left alone. 0 or -errno. */
 int httpd_listen(struct httpd *server);
 /* Accepts no more and closes the sockets; what is connected goes on. Accepts NULL. */
 void httpd_stop_accepting(struct httpd *server);
-/* Stops accepting, lets running requests end for at most grace_ms, then closes. Accepts NULL. */
+/* Stops accepting, lets running requests end for at most grace_ms, then closes; what workers are at, and who is held
+ * (http_hold()), is waited for longer. Accepts NULL. */
 void httpd_stop(struct httpd *server, unsigned int grace_ms);
 
 /* ---- what the request says: valid until done; NULL when absent ---- */
@@ -155,15 +159,15 @@ size_t http_headers(const struct http_req *req, struct http_pair *out, size_t ma
 const char *http_param(const struct http_req *req, const char *name);
 const char *http_query(const struct http_req *req, const char *name); /* decoded */
 const char *http_header(const struct http_req *req, const char *name);
-bool http_header_repeated(const struct http_req *req, const char *name);
+bool http_header_repeated(const struct http_req *req, const char *name); /* http_header() says the first */
 uint64_t http_content_length(const struct http_req *req); /* UINT64_MAX: chunked */
-const char *http_peer_name(const struct http_req *req);	  /* CN of the client certificate */
+const char *http_peer_name(const struct http_req *req);	  /* CN of the client certificate, or NULL */
 const struct addr_port *http_peer(const struct http_req *req);
 /* The user at the other end of a Unix socket (SO_PEERCRED), -1 on other sockets. */
 int64_t http_peer_uid(const struct http_req *req);
 const char *http_id(const struct http_req *req); /* 16 hex digits; X-Request-Id */
 bool http_is_local(const struct http_req *req);	 /* came over loopback or a Unix socket */
-const void *http_body(const struct http_req *req, size_t *len); /* the gathered body, in end */
+const void *http_body(const struct http_req *req, size_t *len); /* the gathered body, in end; ends with NUL */
 /* A place for the handler's own state. */
 void http_set_state(struct http_req *req, void *state);
 void *http_state(const struct http_req *req);
@@ -173,8 +177,8 @@ void *http_state(const struct http_req *req);
  * it ends with the answer. False: there are apart_max of them already. When connections_max others are there, who comes
  * is closed at once. On the pool thread (begin, end). */
 bool http_stand_apart(struct http_req *req);
-/* Before the reply: adds a header (value is copied). Names and values from elsewhere are checked
- * for CR, LF and NUL and refused with -EINVAL. */
+/* Before the reply: adds a header (both texts are copied). 0, -ENOMEM, or -EINVAL for a name that is no token and a
+ * value with control characters, which may come from elsewhere. */
 int http_add_header(struct http_req *req, const char *name, const char *value);
 enum http_next http_reply(struct http_req *req, unsigned int status, const char *type,
 			  const void *data, size_t len); /* data is copied */
@@ -186,7 +190,8 @@ enum http_next http_reply_json(struct http_req *req, unsigned int status, json_t
  * is small and ends the connection otherwise. */
 enum http_next http_reply_error(struct http_req *req, unsigned int status, const char *code,
 				const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-/* Bytes [offset, offset+len) of a file by sendfile; fd is closed by the server. */
+/* Bytes [offset, offset+len) of a file: up to 64 KiB are read here, which may wait for the disk, more go by sendfile
+ * (not over TLS). fd is closed by the server, whatever comes of it. */
 enum http_next http_reply_fd(struct http_req *req, unsigned int status, const char *type, int fd,
 			     uint64_t offset, uint64_t len);
 /* A body that comes in pieces. read: up to max bytes into buf from position pos; returns the
@@ -227,7 +232,7 @@ enum http_next http_reply_upgrade(struct http_req *req, const char *protocol, ht
 /* ---- waiting ---- */
 /* Runs fn(req, arg) on a worker thread; there it may block, and replies. The request cannot be
  * freed before; the client going away does not stop fn. Returns HTTP_LATER, or answers 503 when
- * the queue (queue_max) is full. May be called from begin and end, as their last act: `return
+ * the queue (queue_max) is full or the server stops. May be called from begin and end, as their last act: `return
  * http_work(…)`. When fn was called from begin and did not reply, the body is wanted, as with
  * HTTP_CONTINUE. */
 typedef void http_work_fn(struct http_req *req, void *arg);
@@ -256,10 +261,13 @@ void http_interrupt(struct http_req *req);
 
 /* ---- server-sent events ---- */
 struct http_topic; /* a stream of events with any number of listeners */
+/* NULL without memory. */
 struct http_topic *http_topic_new(struct httpd *server, unsigned int listeners_max);
+/* Its listeners' answers end. Also after the server was stopped; accepts NULL. */
 void http_topic_free(struct http_topic *topic);
 /* How many listen now: who has none need not make events. */
 size_t http_topic_listeners(struct http_topic *topic);
+/* The answer lasts until the topic, the server or the client ends it; 503 when listeners_max listen. */
 enum http_next http_reply_events(struct http_req *req, struct http_topic *topic);
 /* The same, but a listener first gets `first` (ready text of events, any size, copied) in place of the last
  * event of each name: who sends and calls this under one lock loses nothing and says nothing twice. */
@@ -282,7 +290,7 @@ int http_range_parse(struct http_range *out, const char *header, uint64_t size);
 /* If-Match / If-None-Match against a strong etag (NULL: the object does not exist): 0 go on, 304,
  * or 412. */
 int http_conditions(const struct http_req *req, const char *etag);
-/* Appends percent-encoded text ('/' is kept when keep_slash). */
-char *http_percent_encode(const char *text, bool keep_slash); /* malloc'ed */
+/* The text percent-encoded, all but unreserved characters ('/' is kept when keep_slash); malloc'ed, NULL without memory. */
+char *http_percent_encode(const char *text, bool keep_slash);
 
 #endif

@@ -2,10 +2,12 @@
 /*
  * httpd_impl.h -- what the files of the HTTP server share; nobody else includes it.
  *
- * httpd.c starts and stops, httpd_request.c leads a request through its route, httpd_reply.c builds answers,
- * httpd_hot.c sends ready ones, httpd_early.c those in the middle of a body, httpd_file.c files in larger pieces, httpd_upgrade.c gives sockets away, httpd_wait.c suspends and resumes and
- * runs workers, httpd_conn.c keeps watch over connections, httpd_events.c sends events, httpd_metrics.c counts,
- * httpd_text.c is pure.
+ * httpd.c starts and stops, httpd_request.c leads a request through its route, after httpd_check.c took its head;
+ * httpd_ask.c says what it says. httpd_reply.c builds answers, httpd_early.c sends those in the middle of a body,
+ * httpd_file.c files in larger pieces, httpd_hot.c ready ones before libmicrohttpd sees the request (httpd_hot_head.c
+ * reads it), httpd_events.c events; httpd_upgrade.c gives sockets away. httpd_wait.c suspends and resumes and runs
+ * workers, httpd_conn.c keeps watch over connections, httpd_address.c counts them by client, httpd_metrics.c counts
+ * the rest. httpd_text.c and httpd_hot_head.c are pure.
  */
 #ifndef WEIR_HTTPD_IMPL_H
 #define WEIR_HTTPD_IMPL_H
@@ -19,7 +21,7 @@
 #include "lib/httpd.h"
 #include "lib/httpd_text.h"
 
-#define HTTP_GATHER_MAX (1u << 20)      /* a body kept in memory */
+#define HTTP_GATHER_MAX (1u << 20)      /* a gathered body that is announced so small gets its memory at once */
 #define HTTP_DRAIN_MS   10000           /* a refused body is read to its end for so long */
 #define HTTP_DRAIN_SMALL (1u << 20)     /* … if it is so small, else it is answered first */
 #define HTTP_DRAIN_TOLD_MS 30000        /* … and read for so long yet: many clients send all before they listen */

@@ -2,9 +2,9 @@
 /*
  * httpd_request.c -- a request's way through its route, called by libmicrohttpd:
  *
- * 	http_on_target     once, with the target as sent
- * 	http_on_request    when the head is there; for each piece of a body; when the request is
- * complete http_on_done       at the end, whatever it was
+ *	http_on_target	once, with the target as sent
+ *	http_on_request	when the head is there; for each piece of a body; when the request is complete
+ *	http_on_done	at the end, whatever it was
  *
  * libmicrohttpd repeats the call during which a connection was suspended, so each phase asks first
  * what was already done. Two of its habits shape the code: an answer queued in the first call ends

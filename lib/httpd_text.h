@@ -30,7 +30,7 @@ struct http_target {
 
 /* 0, or -EINVAL for what is neither origin, absolute nor asterisk form, or has control characters,
  * spaces, a fragment, a broken escape, an encoded NUL, or a dot segment, encoded or not. Points
- * into text. */
+ * into text, but for the path of an absolute form that has none, which is a literal "/". */
 int http_target_parse(struct http_target *out, const char *text);
 /* The same, but dot segments are let through, for who takes the path as a name and never as a path. */
 int http_target_parse_any(struct http_target *out, const char *text);
