@@ -20,8 +20,9 @@ struct told {
 void told_fill(struct told *out, struct endpoint *ep, const char *bucket, const struct name_entry *entry);
 void told_add(struct http_req *req, const struct told *told); /* the headers */
 bool told_here(const struct endpoint *ep, const struct name_entry *entry); /* is this node one of its holders? */
-/* A small object's ready answer, checked when it was made. NULL when it cannot be made, or was made while the bucket was
- * public and is not, or the other way round. */
+/* A small object's ready answer, checked when it was made, which may wait for the disk. NULL when it cannot be made, or was
+ * made while the bucket was public and is not, or the other way round. This and the next two are held's, and good as long as
+ * the caller holds that; http_cached_hold() makes them last longer. */
 struct http_cached *told_small(struct endpoint *ep, struct held *held, const struct told *told);
 /* The ready answer of whatever kind, for its body. NULL: there is none. */
 struct http_cached *told_body(struct held *held);

@@ -14,8 +14,7 @@ struct buckets;
 int buckets_new(struct buckets **out, struct registry *reg);
 void buckets_free(struct buckets *b);           /* accepts NULL */
 /* Makes it when it is not there; remembers what it saw. A registry that is silent is no failure:
- * the primary
- * knows whether the bucket has an order. Blocks. 0 or -ENOMEM. */
+ * the primary knows whether the bucket has an order. Blocks. 0 or -ENOMEM. */
 int buckets_ensure(struct buckets *b, const char *bucket, const char *owner);
 bool buckets_known(struct buckets *b, const char *bucket); /* it would not ask */
 

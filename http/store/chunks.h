@@ -9,7 +9,7 @@
  *	                        were stored before there were segments are files still
  *
  * Writing is staged.h, reading held.h. Functions return 0 or -errno and log nothing, but for what
- * the sweep at start removed.
+ * the sweep at start removed, and what segments.h logs.
  */
 #ifndef WEIR_STORE_CHUNKS_H
 #define WEIR_STORE_CHUNKS_H
@@ -30,8 +30,7 @@ struct chunks_options {
 };
 
 /* Makes the folders that are missing, removes temporaries, starts the commit thread. -EBUSY:
- * another
- * endpoint runs in this folder. */
+ * another endpoint runs in this folder. */
 int chunks_open(struct chunks **out, const struct chunks_options *options);
 void chunks_close(struct chunks *c);    /* accepts NULL */
 void chunks_kill(struct chunks *c);     /* the same as if it were killed (tests) */

@@ -5,8 +5,8 @@
  *
  * One round takes everything that waits: it starts write-back of all files, fdatasync(2)s each,
  * renames each to its final name, then fsync(2)s each folder that changed, once. The journal
- * commits
- * of a round are shared, which is why 16 callers at once get about four times the rate of one.
+ * commits of a round are shared, which is why 16 callers at once get about four times the rate of
+ * one.
  * Thread-safe; nothing here logs.
  */
 #ifndef WEIR_STORE_COMMIT_H

@@ -14,9 +14,9 @@
  * and a line in the audit log when it is refused. */
 bool dataset_check(struct endpoint *ep, struct http_req *req, unsigned int right,
 		   const char *bucket, const char *key, struct token_scope *who);
-/* Writes a line when the bucket is a dataset's, but not of what a gateway did for somebody and that went well: it has a
- * line of its own. Strangers who are refused are not written down:
- * they could fill the log. */
+/* Writes a line when the bucket is a dataset's, but not of what a gateway did for somebody and that went well, or of what it
+ * looked for and did not find: it has a line of its own. Strangers who are refused are not written down: they could fill the
+ * log. */
 void dataset_audit(struct endpoint *ep, struct http_req *req, const struct token_scope *who,
 		   const struct audit_object *o);
 /* Are keys below ".weir/" left out of what the caller lists? */

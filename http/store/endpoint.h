@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * endpoint.h -- what the parts of weir-endpoint share: made by endpoint.c at start, constant
- * afterwards.
+ * afterwards but for what is atomic.
  */
 #ifndef WEIR_STORE_ENDPOINT_H
 #define WEIR_STORE_ENDPOINT_H
@@ -52,7 +52,7 @@ struct endpoint {
 	struct lifecycle *lifecycle;    /* expires objects, old versions, uploads */
 	struct presence *presence;      /* in the registry */
 	struct s3_counts *s3_counts;    /* of S3's operations */
-	struct exported *exported;      /* what metrics.c keeps */ 
+	struct exported *exported;      /* what metrics.c keeps */
 	struct load *load;
 	struct inside *inside;
 	struct httpd *_Atomic server;   /* the public one */

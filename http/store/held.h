@@ -11,6 +11,7 @@
  *  - a chunk that was wholly checked is remembered. As long as the file was not changed (ctime)
  *    and its pages never left the page cache (mincore(2)), the pages that sendfile(2) sends are
  *    those that were checked. One that left is read from the disk again, and so checked again.
+ *    That a range is there is believed for a second, and that the file is the same for 10 ms.
  *
  * Open versions are kept, with their descriptor, least recently used out first. Thread-safe but for
  * a cursor, which belongs to one reader. Nothing here logs.
@@ -68,7 +69,7 @@ ssize_t held_read(struct held_cursor *cur, uint64_t pos, void *buf, size_t max);
 
 /* Overwrites a damaged chunk in place by data that has the hash of its record: durable when 0.
  * -EBADMSG: the data are not that chunk, or the record itself is damaged (fetch the version
- * anew). */
+ * anew); or another -errno. */
 int held_repair(struct held *h, uint64_t chunk, const void *data, uint32_t len);
 
 #endif

@@ -8,10 +8,11 @@
 
 struct jobs;
 
+/* threads: 64 at most. 0 or -errno. */
 int jobs_new(struct jobs **out, const char *name, unsigned int threads);
 /* Runs what was added, then ends the threads. Accepts NULL. */
 void jobs_free(struct jobs *jobs);
-/* fn(arg) runs soon, in the order of the calls. 0, -ENOMEM, or -EAGAIN: 4,096 wait already. */
+/* fn(arg) runs soon; they begin in the order of the calls. 0, -ENOMEM, or -EAGAIN: 4,096 wait already, or it ends. */
 int jobs_add(struct jobs *jobs, void (*fn)(void *arg), void *arg);
 
 #endif

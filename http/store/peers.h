@@ -30,17 +30,16 @@ size_t peers_registered(struct peers *p);
 /* Is this the only endpoint that anybody ever heard of? */
 bool peers_alone(struct peers *p);
 int peers_find(struct peers *p, const char *node, struct peer *out);    /* 0 or -ENOENT */
-/* All, in name order: a malloc'ed array. */
+/* All, in name order: a malloc'ed array. 0 or -ENOMEM. */
 int peers_list(struct peers *p, struct peer **out, size_t *n);
 
-/* Live endpoints for copies of a version, best first, none of `taken`; at most max. */
+/* Live endpoints for copies of a version, best first, none of `taken`; at most max, and 16. */
 size_t peers_choose(struct peers *p, const struct version *v, const char (*taken)[CONF_NAME_MAX],
 		    size_t ntaken, struct peer *out, size_t max);
-/* Those that should hold it, here today or not; this node first. */
+/* Those that should hold it, here today or not; this node first. At most max, which is 16 at most. */
 size_t peers_ideal(struct peers *p, const struct version *v, char (*out)[CONF_NAME_MAX],
 		   size_t max);
-/* A fresh version id whose group this node leads, so that placement agrees with where it came in.
- * */
+/* A fresh version id whose group this node leads, as a rule, so that placement agrees with where it came in. */
 struct version peers_new_version(struct peers *p);
 
 #endif

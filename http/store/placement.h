@@ -3,11 +3,10 @@
  * placement.h -- which endpoints shall hold a version.
  *
  * Pure: version and endpoints in, a ranking out. A version belongs to one of 1,024 placement
- * groups;
- * endpoints are ranked for a group by weighted rendezvous (Thaler & Ravishankar 1998; the weighted
- * form -w/ln u, Schindelhauer & Schomaker 2005), so that an endpoint that comes or goes moves
- * only the groups that it gains or loses. Copies are spread: another site before another domain
- * before another endpoint of the same domain.
+ * groups; endpoints are ranked for a group by weighted rendezvous (Thaler & Ravishankar 1998; the
+ * weighted form -w/ln u, Schindelhauer & Schomaker 2005), so that an endpoint that comes or goes
+ * moves only the groups that it gains or loses. Copies are spread: another site before another
+ * domain before another endpoint of the same domain.
  */
 #ifndef WEIR_STORE_PLACEMENT_H
 #define WEIR_STORE_PLACEMENT_H

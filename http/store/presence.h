@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * presence.h -- this endpoint in the registry: endpoints/NODE for good, members/endpoint/NODE as
- * long as it
- * lives, with its free room.
+ * long as it lives, with its free room.
  */
 #ifndef WEIR_STORE_PRESENCE_H
 #define WEIR_STORE_PRESENCE_H

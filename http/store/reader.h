@@ -30,8 +30,7 @@ struct reader_job {
 #define READER_TYPE "application/octet-stream"
 
 /* Replies from this disk; the caller keeps its reference of held. Headers that the caller wants
- * were added.
- * From any thread. */
+ * were added. From any thread. */
 enum http_next reader_reply_local(struct endpoint *ep, struct http_req *req, struct held *held,
 				  const struct reader_job *job);
 /* The request is over: the stream wakes it no more. Accepts NULL. */

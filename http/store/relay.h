@@ -34,7 +34,7 @@ int relay_start(struct relay **out, struct relays *all, const struct version *v,
 int relay_wait(struct relay *r, char from[CONF_NAME_MAX]);
 /* As http_read_fn: in order, never blocks. */
 ssize_t relay_read(struct relay *r, char *buf, size_t max);
-/* No more wakes after it returned. Accepts NULL. */
+/* Ends and frees it; no more wakes after it returned. Accepts NULL. */
 void relay_stop(struct relay *r);
 
 #endif

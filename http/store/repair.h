@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * repair.h -- bringing back what this endpoint should hold whole: fetching versions, mending
- * damaged
- * ones, and a scrubber that walks everything, throttled.
+ * damaged ones, and a scrubber that walks everything, throttled.
  */
 #ifndef WEIR_STORE_REPAIR_H
 #define WEIR_STORE_REPAIR_H
@@ -28,7 +27,7 @@ int repair_fetch(struct endpoint *ep, const struct version *v,
 		 const char (*holders)[CONF_NAME_MAX], unsigned int nholders);
 
 void repair_scrub(struct repair *r);      /* a round of the scrubber, now */
-/* {"running","rounds","versions","bytes","missing","orphans"}: a new reference. */
+/* The scrubber's (scrub_status()): a new reference. */
 json_t *repair_status(struct repair *r);
 
 #endif

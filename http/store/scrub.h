@@ -19,6 +19,8 @@ void scrub_now(struct scrub *s);
  * was, and only by a name that keeps no versions: after a backup of the names was put in place, names
  * are older than data. stored: unix seconds, when it came to this disk. */
 bool scrub_replaced(const struct manifest *m, int64_t stored, const struct name_entry *entry);
-json_t *scrub_status(struct scrub *s);  /* a new reference */
+/* {"running","rounds","versions","bytes","missing","orphans"}, since the start, and of the round that goes on
+ * {"round_total","round_done","round_bytes"}: a new reference. */
+json_t *scrub_status(struct scrub *s);
 
 #endif

@@ -15,7 +15,7 @@
  * Another thread copies what lives in segments that are half empty to the end of the log, throttled,
  * and removes them once that is durable.
  *
- * Thread-safe. Functions return 0 or -errno; only opening and damage are logged.
+ * Thread-safe. Functions return 0 or -errno; opening, damage and what the disk refuses are logged.
  */
 #ifndef WEIR_STORE_SEGMENTS_H
 #define WEIR_STORE_SEGMENTS_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * staged.h -- a version that is being written: data goes to a temporary file while checksums and
- * hashes are computed; a commit makes it durable and visible; until then it is nothing.
+ * staged.h -- a version that is being written: data are kept in memory while they are few, and go to
+ * a temporary file else, while checksums and hashes are computed; a commit makes it durable and
+ * visible; until then it is nothing.
  *
  * Chunks come in order. One thread at a time. Functions return 0 or -errno (-ENOSPC: disk full or
  * its reserve reached); nothing here logs.
@@ -22,8 +23,7 @@ void staged_free(struct staged *s);
 /* Gives its disk space back at once; every later call but staged_free() fails. */
 void staged_discard(struct staged *s);
 
-/* Either a whole stream: appended, cut into chunks here, hashed as a whole too, sealed. Writes go
- * to the page cache. */
+/* Either a whole stream: appended, cut into chunks here, hashed as a whole too, sealed. */
 int staged_append(struct staged *s, const void *data, size_t len);
 int staged_seal(struct staged *s, uint64_t *size, uint8_t sha256[32]);
 
