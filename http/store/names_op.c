@@ -55,8 +55,7 @@ static size_t utf8_len(const unsigned char *p)
 	return 0;
 }
 
-/* UTF-8 without NUL (RFC 3629)? */
-static bool text_valid(const char *text, size_t len)
+bool names_text_valid(const char *text, size_t len)
 {
 	const unsigned char *p = (const unsigned char *)text, *end = p + len;
 
@@ -74,7 +73,7 @@ bool names_key_valid(const char *key)
 {
 	size_t len = strnlen(key, NAMES_KEY_MAX + 1);
 
-	return len >= 1 && len <= NAMES_KEY_MAX && text_valid(key, len);
+	return len >= 1 && len <= NAMES_KEY_MAX && names_text_valid(key, len);
 }
 
 bool names_key_plain(const char *key)
@@ -181,7 +180,7 @@ int names_entry_check(const struct name_entry *entry)
 	    entry->nholders > NAMES_HOLDERS_MAX || entry->size > INT64_MAX ||
 	    entry->nparts > NAMES_PARTS_MAX || entry->part > NAMES_PARTS_MAX ||
 	    entry->meta_len > NAMES_META_MAX || entry->meta[entry->meta_len] ||
-	    !text_valid(entry->meta, entry->meta_len) ||
+	    !names_text_valid(entry->meta, entry->meta_len) ||
 	    strnlen(entry->etag, sizeof(entry->etag)) > NAMES_ETAG_MAX)
 		return -EINVAL;
 	for (const char *p = entry->etag; *p; p++)

@@ -79,6 +79,8 @@ void names_batch_free(struct names_batch *batch); /* its members */
 int names_conditions(const char *if_match, const char *if_none_match,
 		     const struct name_entry *entry);
 
+/* UTF-8 without NUL (RFC 3629)? */
+bool names_text_valid(const char *text, size_t len);
 /* Versions as 16 bytes. 0 or -EINVAL. */
 int names_version_pack(uint8_t out[16], const char *hex);
 bool names_node_valid(const char *node);
