@@ -417,7 +417,7 @@ static int open_active(struct segments *s)
 		return -errno;
 	file_remember(f, s->active_fd);
 	s->active = f;
-	s->allocated = f->row.end;
+	s->allocated = s->zeroed = f->row.end;
 	return 0;
 }
 

@@ -77,6 +77,7 @@ struct segments {
 	int active_fd;
 	uint8_t salt[SEGMENT_SALT];     /* of the active one */
 	uint64_t allocated;             /* bytes of the active one that have disk space */
+	uint64_t zeroed;                /* that were written before, if with zeros: it is so long */
 	unsigned long nrounds, njobs, removed, compacted, moved;
 	atomic_uint forgets[FORGET_SLOTS]; /* counts of changes, by version */
 	/* compaction */

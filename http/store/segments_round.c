@@ -22,6 +22,11 @@
 #define ROUND_BYTES (16u << 20)
 #define GATHER_US   500	       /* a round may wait so long for more */
 #define AHEAD	    (4u << 20) /* disk space is taken so much at once */
+/* A flush of bytes that were written before costs one write and one flush; of such as make the file longer, or were only
+ * allocated, a commit of the file system's journal besides. So zeros are written so far ahead, unless the rounds are so
+ * large that writing twice would cost more. */
+#define ZEROS_AHEAD (1u << 20)
+#define ZEROS_ROUND (128u << 10)
 
 struct round {
 	struct segments *s;
@@ -33,7 +38,7 @@ struct round {
 	unsigned int nheads;
 };
 
-static const uint8_t zeros[SEGMENT_ALIGN];
+static uint8_t zeros[64 << 10]; /* never written to */
 
 /* cut: what lies behind the last record that counts is nothing. */
 static void seal(struct segments *s, bool cut)
@@ -91,7 +96,7 @@ static int begin_segment(struct segments *s)
 	}
 	file_remember(f, fd);
 	s->active_fd = fd;
-	s->allocated = SEGMENT_HEADER;
+	s->allocated = s->zeroed = SEGMENT_HEADER;
 	return 0;
 }
 
@@ -169,16 +174,39 @@ static int add_job(struct round *r, struct segments_job *job)
 	return add_record(r, &rec, NULL, &at);
 }
 
+/* What is behind the last record is nothing, zeros or not: should it fail, the next round is slower. */
+static void zeros_write(struct segments *s, uint64_t at)
+{
+	struct iovec iov[ZEROS_AHEAD / sizeof(zeros)];
+	const int n = sizeof(iov) / sizeof(*iov);
+	ssize_t done;
+
+	for (int i = 0; i < n; i++)
+		iov[i] = (struct iovec){ zeros, sizeof(zeros) };
+	done = pwritev(s->active_fd, iov, n, (off_t)at);
+	s->zeroed = done > 0 ? at + (uint64_t)done : at;
+}
+
+/* Room ahead makes the file's blocks lie together; without it the write itself will say. */
+static void take_room(struct round *r)
+{
+	struct segments *s = r->s;
+	bool zero = r->end > s->zeroed && r->end - r->begin <= ZEROS_ROUND;
+
+	if (r->end + (zero ? ZEROS_AHEAD : 0) > s->allocated &&
+	    !fallocate(s->active_fd, FALLOC_FL_KEEP_SIZE, r->begin, (off_t)(r->end - r->begin + AHEAD)))
+		s->allocated = r->end + AHEAD;
+	if (zero && r->end + ZEROS_AHEAD <= s->allocated)
+		zeros_write(s, r->end);
+}
+
 static int write_all(struct round *r)
 {
 	struct iovec *iov = r->iov;
 	int n = r->niov, fd = r->s->active_fd;
 	uint64_t at = r->begin;
 
-	/* Room ahead makes the file's blocks lie together; without it the write itself will say. */
-	if (r->end > r->s->allocated &&
-	    !fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)r->begin, (off_t)(r->end - r->begin + AHEAD)))
-		r->s->allocated = r->end + AHEAD;
+	take_room(r);
 	while (n) {
 		ssize_t done = pwritev(fd, iov, n, (off_t)at);
 
@@ -239,7 +267,7 @@ static int round_append(struct round *r)
 	if (!rc && fdatasync(s->active_fd))
 		rc = -errno;
 	if (rc) {
-		s->allocated = r->begin;
+		s->allocated = s->zeroed = r->begin;
 		if (ftruncate(s->active_fd, (off_t)r->begin))
 			rc = -EIO;
 	}

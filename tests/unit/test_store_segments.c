@@ -644,6 +644,42 @@ static void test_torn_end(void **state)
 	assert_int_equal(open_as("d"), 0);
 }
 
+/* Small rounds write over zeros, so that a flush changes nothing about the file; whoever opens or closes it cuts them off. */
+static void test_zeros_ahead(void **state)
+{
+	char path[128];
+	struct stat st;
+	off_t size;
+
+	(void)state;
+	put(1);
+	newest_path(path, sizeof(path));
+	assert_int_equal(stat(path, &st), 0);
+	size = st.st_size;
+	assert_true((uint64_t)size > counts().bytes);
+	for (unsigned int i = 2; i < 8; i++)
+		put(i);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, size);
+	for (int boot = 0; boot < 2; boot++) {
+		close_as(true);
+		assert_int_equal(open_as(boot ? "two" : "one"), 0);
+		assert_int_equal(stat(path, &st), 0);
+		assert_int_equal(st.st_size, counts().bytes);
+		for (unsigned int i = 1; i < 8; i++)
+			assert_int_equal(check(i), 0);
+		put(8);
+		assert_int_equal(stat(path, &st), 0);
+		assert_true((uint64_t)st.st_size > counts().bytes);
+	}
+	size = (off_t)counts().bytes;
+	close_as(false);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, size);
+	assert_int_equal(open_as("three"), 0);
+	assert_int_equal(check(8), 0);
+}
+
 /* What lives is copied, the files go, nothing comes back: not by a kill in the middle, not by an index
  * made anew at any time. */
 static void test_compaction(void **state)
@@ -871,6 +907,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bad_sector, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_index_not_asked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_torn_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zeros_ahead, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_compaction, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed_in_compaction, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forgotten_stays_so, setup, teardown),
