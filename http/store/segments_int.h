@@ -65,7 +65,8 @@ struct segments {
 	void (*after)(void *arg);
 	void *after_arg;
 	/* of gathering */
-	unsigned int nqueue, want, recent[2];
+	unsigned int nqueue, want;
+	unsigned int taken, writers; /* jobs of the last round; and of those who came meanwhile */
 	bool gathers;
 	int64_t round_us;
 	bool stop;

@@ -358,14 +358,15 @@ static int64_t now_us(void)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
-/* A round costs nearly the same for one and for many. Those whose work was in the last two are likely to come again in a
- * moment: they are waited for, a part of a round's own time at most. One alone, or two by turns, never wait. Lock held. */
+/* A round costs nearly the same for one and for many. Those whose work was in the last one are likely to come again in a
+ * moment: they are waited for, and no more than them, with those who came meanwhile; a part of a round's own time at most.
+ * One alone never waits. Lock held. */
 static void gather(struct segments *s)
 {
 	int64_t us = s->round_us / 4 < GATHER_US ? s->round_us / 4 : GATHER_US;
 	struct timespec until;
 
-	s->want = (s->recent[0] + s->recent[1]) * 3 / 4;
+	s->want = s->writers < ROUND_JOBS ? s->writers : ROUND_JOBS;
 	if (s->nqueue >= s->want || s->stop)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &until);
@@ -392,8 +393,7 @@ static struct segments_job *batch_take(struct segments *s)
 	}
 	s->njobs += n;
 	s->nqueue -= n;
-	s->recent[1] = s->recent[0];
-	s->recent[0] = n;
+	s->taken = n;
 	s->head = last->next;
 	if (!s->head)
 		s->tail = &s->head;
@@ -422,6 +422,7 @@ static void *rounds_main(void *arg)
 		round_run(s, s->round, batch);
 		pthread_mutex_lock(&s->lock);
 		s->round_us = now_us() - begun;
+		s->writers = s->taken + s->nqueue;
 	}
 	pthread_mutex_unlock(&s->lock);
 	return NULL;
