@@ -29,7 +29,7 @@ lib_src      += lib/clock.c lib/ctl.c lib/hash.c lib/json_text.c lib/log.c lib/l
 lib_src      += lib/daemon.c lib/daemon_reload.c lib/priv.c lib/priv_filter.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
 lib_src      += lib/httpd.c lib/httpd_address.c lib/httpd_ask.c lib/httpd_check.c lib/httpd_conn.c lib/httpd_early.c lib/httpd_events.c lib/httpd_file.c
-lib_src      += lib/httpd_hot.c lib/httpd_hot_head.c lib/httpd_metrics.c lib/httpd_reply.c lib/httpd_request.c lib/httpd_text.c lib/httpd_upgrade.c lib/httpd_wait.c
+lib_src      += lib/httpd_hot.c lib/httpd_hot_head.c lib/httpd_hot_start.c lib/httpd_metrics.c lib/httpd_reply.c lib/httpd_request.c lib/httpd_text.c lib/httpd_upgrade.c lib/httpd_wait.c
 lib_src      += lib/media_type.c lib/nearest.c
 lib_src      += lib/load.c lib/load_cgroup.c lib/orca.c
 lib_src      += lib/target.c lib/tunnels.c lib/tunnels_edit.c lib/tunnels_pool.c
@@ -186,7 +186,7 @@ unit_ns       :=
 unit_ns       += test_ns_pick test_ns_query test_ns_wire test_ns_zone
 
 unit_s3       := test_s3_listing test_s3_meta test_s3_operation test_s3_xml
-unit_s3       += test_s3_awschunked test_s3_checksum test_s3_sigv4
+unit_s3       += test_httpd_hot_signed test_s3_awschunked test_s3_checksum test_s3_sigv4
 
 unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement test_store_scrub test_store_segments

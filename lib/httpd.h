@@ -85,7 +85,9 @@ typedef const struct http_route *http_choose_fn(struct http_req *req, void *arg)
 struct http_cached;
 struct http_hot_ask {
 	enum http_method method;
-	const char *target, *host, *authorization, *if_none_match;
+	const char *target, *host, *authorization, *if_none_match, *origin;
+	const struct http_pair *lines; /* all of them, as http_headers() has them */
+	size_t nlines;
 	const struct addr_port *peer;
 };
 /* What may make an answer ready: run(what, arg) on a worker, where it may block. what is malloc'ed, and freed by the server. */
@@ -214,6 +216,12 @@ struct http_cached *http_cached_new(unsigned int status, const char *type, const
 void http_cached_free(struct http_cached *cached);
 struct http_cached *http_cached_hold(struct http_cached *cached); /* one more reference, for http_cached_free() */
 unsigned int http_cached_status(const struct http_cached *cached);
+size_t http_cached_len(const struct http_cached *cached); /* bytes of its body */
+/* For http_hot_fn alone: another answer's body, of which it keeps a reference, behind a head of its own. Each time that it is sent the
+ * request's id stands in the lines named by ids (ended by NULL, kept; HTTP_IDS_LEN bytes at most). */
+#define HTTP_IDS_LEN 128
+struct http_cached *http_cached_over(struct http_cached *body, const char *type, const char *const *header_pairs,
+				     const char *const *ids);
 enum http_next http_reply_cached(struct http_req *req, struct http_cached *cached);
 /* The body alone, as an answer of this request's own: its status, type and headers. */
 enum http_next http_reply_cached_body(struct http_req *req, unsigned int status, const char *type, struct http_cached *cached);

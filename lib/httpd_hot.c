@@ -17,7 +17,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -34,7 +33,6 @@
 #define EVENTS	 64
 #define TICK_MS	 250
 #define ACCEPTS	 64 /* at a time: who is connected has turns, too */
-#define DATE_LEN 37 /* "Date: Fri, 27 Nov 2026 16:41:55 GMT\r\n" */
 
 #define WARMING_MAX 256 /* of a server: more are handed over, and wait there */
 
@@ -79,9 +77,8 @@ struct http_hot {
 	pthread_mutex_t done_lock; /* guards done, to which workers add; who adds the first one wakes the thread */
 	struct warming *done;
 	struct hot_conn lists[WAITS]; /* heads of rings */
-	time_t date_of;
-	char start[128], bytes[HTTP_HOT_HEAD_MAX], taken[HTTP_HOT_HEAD_MAX];
-	size_t date_at; /* in start */
+	struct http_start start;
+	char bytes[HTTP_HOT_HEAD_MAX], taken[HTTP_HOT_HEAD_MAX];
 };
 
 static int64_t now_us(void)
@@ -244,31 +241,11 @@ static void accept_some(struct http_hot *hot)
 
 /* ---- answering ---- */
 
-/* The line changes once a second; it stands behind the status line in one piece. */
-static size_t write_start(struct http_hot *hot, const struct http_cached *answer)
-{
-	static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-	struct timespec now;
-	struct tm tm;
-
-	clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	if (now.tv_sec != hot->date_of || hot->date_at != answer->status_len) {
-		hot->date_of = now.tv_sec;
-		hot->date_at = answer->status_len;
-		gmtime_r(&now.tv_sec, &tm);
-		snprintf(hot->start + hot->date_at, sizeof(hot->start) - hot->date_at,
-			 "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n", days + 3 * tm.tm_wday, tm.tm_mday,
-			 months + 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
-	}
-	memcpy(hot->start, answer->text, answer->status_len);
-	return answer->status_len + DATE_LEN;
-}
-
 static void answered(struct http_hot *hot, struct hot_conn *c, bool whole)
 {
 	struct http_cached *a = c->answer;
 	uint64_t took_us = (uint64_t)(now_us() - c->started_us);
-	bool has_body = c->whole > a->status_len + DATE_LEN + a->head_len;
+	bool has_body = c->whole > http_start_len(a) + a->head_len;
 
 	http_count_answer(hot->server, c->route, a->status, took_us, whole && has_body ? a->len : 0);
 	if (hot->server->opt.load)
@@ -284,19 +261,30 @@ static void conn_broke(struct http_hot *hot, struct hot_conn *c)
 	conn_close(hot, c);
 }
 
+/* What is left of a piece; *sent: of it and of those behind it. */
+static void add_piece(struct msghdr *msg, const char *text, size_t len, size_t *sent)
+{
+	size_t skip = *sent < len ? *sent : len;
+
+	*sent -= skip;
+	if (skip < len)
+		msg->msg_iov[msg->msg_iovlen++] = (struct iovec){ (char *)text + skip, len - skip };
+}
+
 /* Sends what is left. 1: all of it, 0: some waits for room, or -errno. The first lines are not kept. */
 static int send_rest(struct http_hot *hot, struct hot_conn *c)
 {
 	const struct http_cached *a = c->answer;
-	size_t start = c->sent ? a->status_len + DATE_LEN : write_start(hot, a), skip;
-	struct iovec iov[2];
+	size_t start = http_start_len(a), sent = c->sent;
+	struct iovec iov[3];
 	struct msghdr msg = { .msg_iov = iov };
 	ssize_t n;
 
-	if (c->sent < start)
-		iov[msg.msg_iovlen++] = (struct iovec){ hot->start + c->sent, start - c->sent };
-	skip = c->sent > start ? c->sent - start : 0;
-	iov[msg.msg_iovlen++] = (struct iovec){ a->text + a->status_len + skip, c->whole - start - skip };
+	if (!c->sent)
+		http_start_write(&hot->start, hot->server, a);
+	add_piece(&msg, hot->start.text, start, &sent);
+	add_piece(&msg, a->text + a->status_len, a->head_len, &sent);
+	add_piece(&msg, a->data, c->whole - start - a->head_len, &sent);
 	n = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
@@ -366,7 +354,7 @@ static int answer_one(struct http_hot *hot, struct hot_conn *c, const struct htt
 {
 	struct httpd *server = hot->server;
 	struct http_hot_ask ask = { head->is_head ? HTTP_HEAD : HTTP_GET, head->target, head->host, head->authorization,
-				    head->if_none_match, &c->peer };
+				    head->if_none_match, head->origin, head->lines, head->nlines, &c->peer };
 	const struct http_route *route = NULL;
 	struct http_warm warm = { .run = NULL };
 	int rc = -EPIPE;
@@ -384,7 +372,7 @@ static int answer_one(struct http_hot *hot, struct hot_conn *c, const struct htt
 	server->in_flight++;
 	c->route = (size_t)(route - server->routes);
 	c->sent = 0;
-	c->whole = c->answer->status_len + DATE_LEN + c->answer->head_len + (head->is_head ? 0 : c->answer->len);
+	c->whole = http_start_len(c->answer) + c->answer->head_len + (head->is_head ? 0 : c->answer->len);
 	/* It is there: it was seen. */
 	if (recv(c->fd, hot->taken, head->len, MSG_TRUNC | MSG_DONTWAIT) == (ssize_t)head->len)
 		rc = send_rest(hot, c);

@@ -10,8 +10,9 @@
 
 #include "lib/httpd_text.h"
 
-/* Lines that may stand in a hot request. Those without a place change no answer of this server. */
-enum known { IGNORED, HOST, AUTHORIZATION, IF_NONE_MATCH, CONNECTION, NPLACES };
+/* Lines that may stand in a hot request. Those without a place change no answer of this server, but that a signature may be over
+ * them; the others stand once. */
+enum known { IGNORED, HOST, AUTHORIZATION, IF_NONE_MATCH, CONNECTION, ORIGIN, AMZ_DATE, AMZ_SHA256, AMZ_CHECKSUM, NPLACES };
 
 static const struct {
 	const char *name;
@@ -29,12 +30,17 @@ static const struct {
 	LINE("Accept-Language", IGNORED),
 	LINE("Cache-Control", IGNORED),
 	LINE("Pragma", IGNORED),
-	LINE("Origin", IGNORED),
+	LINE("Origin", ORIGIN),
 	LINE("Referer", IGNORED),
 	LINE("Priority", IGNORED),
 	LINE("Sec-Fetch-Dest", IGNORED),
 	LINE("Sec-Fetch-Mode", IGNORED),
 	LINE("Sec-Fetch-Site", IGNORED),
+	LINE("X-Amz-Date", AMZ_DATE),
+	LINE("X-Amz-Content-Sha256", AMZ_SHA256),
+	LINE("X-Amz-Checksum-Mode", AMZ_CHECKSUM),
+	LINE("Amz-Sdk-Invocation-Id", IGNORED),
+	LINE("Amz-Sdk-Request", IGNORED),
 #undef LINE
 };
 #define NLINES (sizeof(lines) / sizeof(lines[0]))
@@ -93,8 +99,8 @@ static bool is_host(const char *text)
 	return !*text;
 }
 
-/* One line; its value ends in NUL where the CR was. */
-static bool take_line(struct rest *r, unsigned int *seen, const char *values[NPLACES])
+/* One line; its name ends in NUL where the colon was, its value where the CR was. */
+static bool take_line(struct rest *r, struct http_pair *out, unsigned int *seen, const char *values[NPLACES])
 {
 	char *cr = memchr(r->at, '\r', (size_t)(r->end - r->at)), *colon, *value;
 	enum known what;
@@ -110,7 +116,8 @@ static bool take_line(struct rest *r, unsigned int *seen, const char *values[NPL
 		;
 	if (!http_is_field_value(value, (size_t)(cr - value)) || (cr > value && (cr[-1] == ' ' || cr[-1] == '\t')))
 		return false;
-	*cr = '\0';
+	*colon = *cr = '\0';
+	*out = (struct http_pair){ r->at, value };
 	r->at = cr + 2;
 	what = lines[line].what;
 	if (what == IGNORED)
@@ -126,17 +133,24 @@ bool http_hot_head_read(struct http_hot_head *out, char *bytes, size_t len)
 {
 	struct rest r = { bytes, bytes + (len < HTTP_HOT_HEAD_MAX ? len : HTTP_HOT_HEAD_MAX) };
 	const char *values[NPLACES] = { NULL }, *target;
-	unsigned int seen = 0, count = 0;
+	unsigned int seen = 0;
+	size_t n = 0;
 	bool is_head = take(&r, "HEAD ", 5);
 
 	if ((!is_head && !take(&r, "GET ", 4)) || !take_target(&r, &target) || !take(&r, "HTTP/1.1\r\n", 10))
 		return false;
-	while (!take(&r, "\r\n", 2))
-		if (++count > HTTP_HOT_LINES_MAX || !take_line(&r, &seen, values))
+	for (; !take(&r, "\r\n", 2); n++)
+		if (n == HTTP_HOT_LINES_MAX || !take_line(&r, &out->lines[n], &seen, values))
 			return false;
 	if (!values[HOST] || !is_host(values[HOST]) || (values[CONNECTION] && strcasecmp(values[CONNECTION], "keep-alive") != 0))
 		return false;
-	*out = (struct http_hot_head){ is_head, (size_t)(r.at - bytes), target, values[HOST], values[AUTHORIZATION],
-				       values[IF_NONE_MATCH] };
+	out->is_head = is_head;
+	out->len = (size_t)(r.at - bytes);
+	out->nlines = n;
+	out->target = target;
+	out->host = values[HOST];
+	out->authorization = values[AUTHORIZATION];
+	out->if_none_match = values[IF_NONE_MATCH];
+	out->origin = values[ORIGIN];
 	return true;
 }

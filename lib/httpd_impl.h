@@ -5,7 +5,7 @@
  * httpd.c starts and stops, httpd_request.c leads a request through its route, after httpd_check.c took its head;
  * httpd_ask.c says what it says. httpd_reply.c builds answers, httpd_early.c sends those in the middle of a body,
  * httpd_file.c files in larger pieces, httpd_hot.c ready ones before libmicrohttpd sees the request (httpd_hot_head.c
- * reads it), httpd_events.c events; httpd_upgrade.c gives sockets away. httpd_wait.c suspends and resumes and runs
+ * reads it, httpd_hot_start.c begins them), httpd_events.c events; httpd_upgrade.c gives sockets away. httpd_wait.c suspends and resumes and runs
  * workers, httpd_conn.c keeps watch over connections, httpd_address.c counts them by client, httpd_metrics.c counts
  * the rest. httpd_text.c and httpd_hot_head.c are pure.
  */
@@ -121,13 +121,17 @@ struct http_req {
 };
 
 struct http_cached {
-	struct MHD_Response *response; /* of the body in text, which is freed with it */
+	struct MHD_Response *response; /* of the body in text, which is freed with it; NULL: for httpd_hot.c alone */
 	unsigned int status;
 	size_t len; /* of the body */
 	/* As libmicrohttpd would send it, but for the Date, which stands behind the status line: status line, the other
 	 * lines, body. */
 	char *text;
 	size_t status_len, head_len;
+	const char *data; /* the body: in text, or that of another answer */
+	struct http_cached *other; /* this one, or NULL */
+	const char *const *ids; /* lines of the request's id, behind the Date; NULL: none */
+	size_t ids_len;
 	_Atomic unsigned int refs;
 };
 
@@ -202,6 +206,10 @@ enum MHD_Result http_on_request(void *server, struct MHD_Connection *mhd, const 
 void http_on_done(void *server, struct MHD_Connection *mhd, void **req,
 		  enum MHD_RequestTerminationCode why);
 
+/* A new request's name: 16 hex digits. */
+#define HTTP_ID_LEN 16
+void http_make_id(struct httpd *server, char id[HTTP_ID_LEN + 1]);
+
 /* httpd_check.c. NULL when the head may be served, else a reason; fills method, target, body. */
 const char *http_check_head(struct http_req *req, const char *method, const char *version,
 			    unsigned int *status, const char **sentence);
@@ -229,6 +237,16 @@ bool http_address_full(struct httpd *server, const struct addr_port *peer); /* h
 int http_hot_start(struct httpd *server, struct httpd_socket *s);
 void http_hot_stop_accepting(struct httpd *server);
 void http_hot_stop(struct httpd *server); /* and closes what they have */
+
+/* httpd_hot_start.c: what stands before the kept lines of a ready answer: status, date, ids. */
+struct http_start {
+	char text[128 + HTTP_IDS_LEN];
+	time_t date_of;
+	size_t date_at; /* in text */
+};
+size_t http_start_len(const struct http_cached *answer);
+/* All of them, with a new id. */
+void http_start_write(struct http_start *start, struct httpd *server, const struct http_cached *answer);
 
 /* httpd_wait.c */
 void http_workers_init(struct http_workers *w, bool drops);

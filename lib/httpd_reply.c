@@ -278,21 +278,20 @@ enum http_next http_reply_stream(struct http_req *req, unsigned int status, cons
 }
 
 /* libmicrohttpd's order: the lines as they were added, and the length last. */
-static bool write_text(struct http_cached *c, unsigned int status, const char *type, const void *data, size_t len,
-		       const char *const *header_pairs)
+static bool write_text(struct http_cached *c, const char *type, const char *const *header_pairs, const void *data, size_t len)
 {
 	size_t size;
 	FILE *out = open_memstream(&c->text, &size);
 
 	if (!out)
 		return false;
-	fprintf(out, "HTTP/1.1 %u %s\r\n", status, MHD_get_reason_phrase_for(status));
+	fprintf(out, "HTTP/1.1 %u %s\r\n", c->status, MHD_get_reason_phrase_for(c->status));
 	c->status_len = (size_t)ftell(out);
 	if (type)
 		fprintf(out, "Content-Type: %s\r\n", type);
 	for (; header_pairs && header_pairs[0]; header_pairs += 2)
 		fprintf(out, "%s: %s\r\n", header_pairs[0], header_pairs[1]);
-	fprintf(out, "Content-Length: %zu\r\n\r\n", len);
+	fprintf(out, "Content-Length: %zu\r\n\r\n", c->len);
 	c->head_len = (size_t)ftell(out) - c->status_len;
 	fwrite(data, 1, len, out);
 	if (!fclose(out) && size == c->status_len + c->head_len + len)
@@ -306,15 +305,18 @@ struct http_cached *http_cached_new(unsigned int status, const char *type, const
 {
 	struct http_cached *cached = calloc(1, sizeof(*cached));
 
-	if (!cached || !write_text(cached, status, type, data, len, header_pairs)) {
-		free(cached);
+	if (!cached)
 		return NULL;
-	}
 	cached->status = status;
 	cached->len = len;
 	cached->refs = 1;
-	cached->response = MHD_create_response_from_buffer_with_free_callback_cls(
-		len, cached->text + cached->status_len + cached->head_len, free, cached->text);
+	if (!write_text(cached, type, header_pairs, data, len)) {
+		free(cached);
+		return NULL;
+	}
+	cached->data = cached->text + cached->status_len + cached->head_len;
+	cached->response =
+		MHD_create_response_from_buffer_with_free_callback_cls(len, (void *)cached->data, free, cached->text);
 	if (!cached->response) {
 		free(cached->text);
 		free(cached);
@@ -324,6 +326,28 @@ struct http_cached *http_cached_new(unsigned int status, const char *type, const
 		MHD_add_response_header(cached->response, "Content-Type", type);
 	for (; header_pairs && header_pairs[0]; header_pairs += 2)
 		MHD_add_response_header(cached->response, header_pairs[0], header_pairs[1]);
+	return cached;
+}
+
+struct http_cached *http_cached_over(struct http_cached *body, const char *type, const char *const *header_pairs,
+				     const char *const *ids)
+{
+	struct http_cached *cached = calloc(1, sizeof(*cached));
+
+	if (!cached)
+		return NULL;
+	for (size_t i = 0; ids[i]; i++)
+		cached->ids_len += strlen(ids[i]) + strlen(": \r\n") + HTTP_ID_LEN;
+	cached->status = 200;
+	cached->len = body->len;
+	cached->data = body->data;
+	cached->ids = ids;
+	cached->refs = 1;
+	if (cached->ids_len > HTTP_IDS_LEN || !write_text(cached, type, header_pairs, "", 0)) {
+		free(cached);
+		return NULL;
+	}
+	cached->other = http_cached_hold(body);
 	return cached;
 }
 
@@ -342,7 +366,11 @@ void http_cached_free(struct http_cached *cached)
 {
 	if (!cached || atomic_fetch_sub(&cached->refs, 1) > 1)
 		return;
-	MHD_destroy_response(cached->response);
+	if (cached->response)
+		MHD_destroy_response(cached->response); /* and the text */
+	else
+		free(cached->text);
+	http_cached_free(cached->other);
 	free(cached);
 }
 
@@ -355,11 +383,16 @@ enum http_next http_reply_cached_body(struct http_req *req, unsigned int status,
 {
 	struct MHD_Response *response =
 		MHD_create_response_from_buffer_with_free_callback_cls(
-			cached->len, cached->text + cached->status_len + cached->head_len, put_cached, cached);
+			cached->len, (void *)cached->data, put_cached, cached);
 
 	if (response)
 		atomic_fetch_add(&cached->refs, 1);
 	return http_answer(req, status, type, response, cached->len);
+}
+
+size_t http_cached_len(const struct http_cached *cached)
+{
+	return cached->len;
 }
 
 enum http_next http_reply_cached(struct http_req *req, struct http_cached *cached)

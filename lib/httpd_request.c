@@ -38,15 +38,14 @@ static void *route_arg(const struct http_req *req)
 }
 
 /* Different for each request, not guessable from the last one's look alone (splitmix64). */
-static void make_id(struct http_req *req)
+void http_make_id(struct httpd *server, char id[HTTP_ID_LEN + 1])
 {
-	uint64_t x = req->server->id_seed +
-		     0x9e3779b97f4a7c15u * atomic_fetch_add(&req->server->next_id, 1);
+	uint64_t x = server->id_seed + 0x9e3779b97f4a7c15u * atomic_fetch_add(&server->next_id, 1);
 
 	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
 	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
 	x = htobe64(x ^ x >> 31);
-	hex_encode(&x, sizeof(x), req->id);
+	hex_encode(&x, sizeof(x), id);
 }
 
 void *http_on_target(void *arg, const char *target, struct MHD_Connection *mhd)
@@ -70,7 +69,7 @@ void *http_on_target(void *arg, const char *target, struct MHD_Connection *mhd)
 	req->route_index = req->server->nroutes;
 	req->started_us = now_us();
 	pthread_mutex_init(&req->lock, NULL);
-	make_id(req);
+	http_make_id(req->server, req->id);
 	deadline = http_now_ms() + req->server->opt.header_s * 1000;
 	if (conn->deadline_ms > deadline)
 		conn->deadline_ms = deadline;

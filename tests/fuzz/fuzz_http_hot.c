@@ -32,21 +32,41 @@ static int same(const char *a, const char *b)
 	return a == b || (a && b && !strcmp(a, b));
 }
 
+/* Names and values, of which the latter may be empty; what is read apart is among them. */
+static void try_lines(const struct http_hot_head *head, const char *bytes)
+{
+	unsigned int hosts = 0, keys = 0;
+
+	require(head->nlines && head->nlines <= HTTP_HOT_LINES_MAX);
+	for (size_t i = 0; i < head->nlines; i++) {
+		const char *name = head->lines[i].name, *value = head->lines[i].value;
+
+		try_text(name, bytes, head->len);
+		require(http_is_token(name, strlen(name)) && value > name && value + strlen(value) < bytes + head->len);
+		require(http_is_field_value(value, strlen(value)) && *value != ' ');
+		hosts += value == head->host;
+		keys += value == head->authorization;
+	}
+	require(hosts == 1 && keys == (head->authorization != NULL));
+}
+
 static void try_again(const struct http_hot_head *head)
 {
-	char text[HTTP_HOT_HEAD_MAX + 256];
+	char text[2 * HTTP_HOT_HEAD_MAX];
 	struct http_hot_head again;
-	int n = snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s%s%s%s\r\n", head->is_head ? "HEAD" : "GET",
-			 head->target, head->host, head->authorization ? "Authorization: " : "",
-			 head->authorization ? head->authorization : "", head->authorization ? "\r\n" : "",
-			 head->if_none_match ? "If-None-Match: " : "", head->if_none_match ? head->if_none_match : "",
-			 head->if_none_match ? "\r\n" : "");
+	int n = snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\n", head->is_head ? "HEAD" : "GET", head->target);
 
+	for (size_t i = 0; i < head->nlines; i++)
+		n += snprintf(text + n, sizeof(text) - (size_t)n, "%s: %s\r\n", head->lines[i].name, head->lines[i].value);
+	n += snprintf(text + n, sizeof(text) - (size_t)n, "\r\n");
 	if (n > HTTP_HOT_HEAD_MAX)
 		return;
 	require(http_hot_head_read(&again, text, (size_t)n) && again.len == (size_t)n && again.is_head == head->is_head &&
 		same(again.target, head->target) && same(again.host, head->host) &&
-		same(again.authorization, head->authorization) && same(again.if_none_match, head->if_none_match));
+		same(again.authorization, head->authorization) && same(again.if_none_match, head->if_none_match) &&
+		same(again.origin, head->origin) && again.nlines == head->nlines);
+	for (size_t i = 0; i < head->nlines; i++)
+		require(same(again.lines[i].name, head->lines[i].name) && same(again.lines[i].value, head->lines[i].value));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -65,6 +85,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_text(head.host, bytes, head.len);
 		try_text(head.authorization, bytes, head.len);
 		try_text(head.if_none_match, bytes, head.len);
+		try_text(head.origin, bytes, head.len);
+		try_lines(&head, bytes);
 		require(!http_target_parse(&target, head.target) && !target.query && !target.authority);
 		try_again(&head);
 	}
