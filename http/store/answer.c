@@ -122,3 +122,34 @@ void told_fill(struct told *out, struct endpoint *ep, const char *bucket, const 
 		hex_encode(entry->sha256, 32, out->sha);
 	out->open = out->media->cache[1] && users_bucket_public(ep->users, bucket);
 }
+
+/* A small object whose answer a worker makes. */
+struct cold {
+	struct version version;
+	struct told told;
+};
+
+/* On a worker. What is missing or damaged is left to the common way, which has it mended. */
+static void read_cold(void *what, void *arg)
+{
+	struct endpoint *ep = arg;
+	struct cold *cold = what;
+	struct held *held;
+
+	if (held_get(ep->held, &cold->version, &held))
+		return;
+	told_small(ep, held, &cold->told);
+	held_put(held);
+}
+
+void told_warm(struct http_warm *warm, struct endpoint *ep, const char *bucket, const struct name_entry *entry)
+{
+	struct cold *cold = told_here(ep, entry) ? malloc(sizeof(*cold)) : NULL;
+
+	if (!cold || version_parse(&cold->version, entry->version)) {
+		free(cold);
+		return;
+	}
+	told_fill(&cold->told, ep, bucket, entry);
+	*warm = (struct http_warm){ read_cold, cold };
+}

@@ -24,6 +24,8 @@ bool told_here(const struct endpoint *ep, const struct name_entry *entry); /* is
  * made while the bucket was public and is not, or the other way round. This and the next two are held's, and good as long as
  * the caller holds that; http_cached_hold() makes them last longer. */
 struct http_cached *told_small(struct endpoint *ep, struct held *held, const struct told *told);
+/* For a small object that this node has, and nobody read yet: a worker makes its ready answer. *warm is left alone when it cannot. */
+void told_warm(struct http_warm *warm, struct endpoint *ep, const char *bucket, const struct name_entry *entry);
 /* The ready answer of whatever kind, for its body. NULL: there is none. */
 struct http_cached *told_body(struct held *held);
 /* The 304 that was made beside it; NULL: there is none. */

@@ -7,11 +7,13 @@
 #include <time.h>
 
 #include "http/s3/operation.h"
+#include "http/s3/sigv4.h"
 #include "http/store/answer.h"
 #include "http/store/hot.h"
 #include "http/store/object.h"
 #include "http/store/parts.h"
 #include "http/store/ready.h"
+#include "http/store/s3_hot.h"
 #include "lib/policy.h"
 
 #define PLAIN "/b/"
@@ -66,40 +68,9 @@ static bool answers_of(struct endpoint *ep, const char *bucket, const struct nam
 	return out->answer && out->unchanged;
 }
 
-/* A small object whose answer a worker makes. */
-struct cold {
-	struct version version;
-	struct told told;
-};
-
-/* On a worker. What is missing or damaged is left to the common way, which has it mended. */
-static void read_cold(void *what, void *arg)
-{
-	struct endpoint *ep = arg;
-	struct cold *cold = what;
-	struct held *held;
-
-	if (held_get(ep->held, &cold->version, &held))
-		return;
-	told_small(ep, held, &cold->told);
-	held_put(held);
-}
-
-/* A condition may need no byte of the object: then the common way reads none. */
-static void warm_up(struct http_warm *warm, struct endpoint *ep, const struct http_hot_ask *ask, const char *bucket,
-		    const struct name_entry *entry, const struct version *v)
-{
-	struct cold *cold = ask->if_none_match || !told_here(ep, entry) ? NULL : malloc(sizeof(*cold));
-
-	if (!cold)
-		return;
-	cold->version = *v;
-	told_fill(&cold->told, ep, bucket, entry);
-	*warm = (struct http_warm){ read_cold, cold };
-}
-
 /* By rights and name as they are now. */
-static struct http_cached *answer_anew(struct endpoint *ep, const struct http_hot_ask *ask, struct http_warm *warm)
+static struct http_cached *answer_anew(struct endpoint *ep, const struct http_hot_ask *ask, const struct ready_for *whose,
+				       struct http_warm *warm)
 {
 	struct ready_now now = { .second = time(NULL), .users = users_generation(ep->users) };
 	struct http_cached *answer = NULL;
@@ -117,24 +88,32 @@ static struct http_cached *answer_anew(struct endpoint *ep, const struct http_ho
 		return NULL;
 	held = held_hot(ep->held, &v);
 	if (held && answers_of(ep, bucket, &entry, held, &ready)) {
-		ready_keep(ep, ask, &now, &ready);
+		ready_keep(ep, whose, &now, &ready);
 		answer = http_cached_hold(ready_pick(&ready, ask->if_none_match));
 	} else {
-		warm_up(warm, ep, ask, bucket, &entry, &v);
+		if (!ask->if_none_match) /* it may need no byte of the object: then the common way reads none */
+			told_warm(warm, ep, bucket, &entry);
 	}
 	held_put(held);
 	return answer;
 }
 
+static struct http_cached *answer_plain(struct endpoint *ep, const struct http_hot_ask *ask, struct http_warm *warm)
+{
+	struct ready_for whose = { "", ask->target, ask->host, ask->authorization };
+	struct http_cached *answer = ready_find(ep, &whose, ask->if_none_match);
+
+	return answer ? answer : answer_anew(ep, ask, &whose, warm);
+}
+
 struct http_cached *hot_answer(const struct http_hot_ask *ask, const struct http_route **route, struct http_warm *warm, void *arg)
 {
+	bool is_signed = ask->authorization && sigv4_kind(ask->target, ask->authorization) == SIGV4_HEADER;
 	struct endpoint *ep = arg;
-	struct http_cached *answer = ready_find(ep, ask);
+	struct http_cached *answer = is_signed ? s3_hot_answer(ep, ask, warm) : answer_plain(ep, ask, warm);
 
-	if (!answer)
-		answer = answer_anew(ep, ask, warm);
 	if (answer && http_cached_status(answer) == 200)
 		atomic_fetch_add(&ep->counts.gets, 1);
-	*route = object_route_get();
+	*route = is_signed ? object_route_s3() : object_route_get();
 	return answer;
 }

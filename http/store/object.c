@@ -584,6 +584,11 @@ const struct http_route *object_routes(const struct endpoint *ep)
 	return routes;
 }
 
+const struct http_route *object_route_s3(void)
+{
+	return &routes[0];
+}
+
 const struct http_route *object_route_get(void)
 {
 	return &routes[2];

@@ -11,6 +11,7 @@
 /* The public routes, that of S3 first, ended by a NULL path; the handlers' arg is the struct endpoint. Valid as long
  * as the program runs. */
 const struct http_route *object_routes(const struct endpoint *ep);
+const struct http_route *object_route_s3(void); /* of S3 */
 const struct http_route *object_route_get(void); /* the row of an object's GET */
 
 #endif

@@ -28,13 +28,13 @@ struct ready_cache {
 
 /* A request's texts, one after the other, each with its end. They come from one head, so they fit; len is 0 when not. */
 struct key {
-	char text[HTTP_HOT_HEAD_MAX + 8];
+	char text[HTTP_HOT_HEAD_MAX + 32];
 	size_t len;
 };
 
-static struct place *place_of(struct ready_cache *c, const struct http_hot_ask *ask, struct key *key)
+static struct place *place_of(struct ready_cache *c, const struct ready_for *whose, struct key *key)
 {
-	const char *const texts[] = { ask->target, ask->host, ask->authorization ? ask->authorization : "" };
+	const char *const texts[] = { whose->kind, whose->target, whose->host, whose->who ? whose->who : "" };
 	bool fits = true;
 
 	key->len = 0;
@@ -95,24 +95,24 @@ static bool is_good(struct endpoint *ep, const struct ready_now *then)
 	       names_moment_lasts(ep->names, &then->names);
 }
 
-struct http_cached *ready_find(struct endpoint *ep, const struct http_hot_ask *ask)
+struct http_cached *ready_find(struct endpoint *ep, const struct ready_for *whose, const char *if_none_match)
 {
 	struct http_cached *found = NULL;
 	struct key key;
-	struct place *p = place_of(ep->ready, ask, &key);
+	struct place *p = place_of(ep->ready, whose, &key);
 
 	pthread_mutex_lock(&p->lock);
 	if (p->key && p->len == key.len && hash_same(p->key, key.text, key.len) && is_good(ep, &p->now))
-		found = http_cached_hold(ready_pick(&p->ready, ask->if_none_match));
+		found = http_cached_hold(ready_pick(&p->ready, if_none_match));
 	pthread_mutex_unlock(&p->lock);
 	OPENSSL_cleanse(key.text, key.len);
 	return found;
 }
 
-void ready_keep(struct endpoint *ep, const struct http_hot_ask *ask, const struct ready_now *now, const struct ready_answer *answer)
+void ready_keep(struct endpoint *ep, const struct ready_for *whose, const struct ready_now *now, const struct ready_answer *answer)
 {
 	struct key key;
-	struct place *p = place_of(ep->ready, ask, &key);
+	struct place *p = place_of(ep->ready, whose, &key);
 
 	pthread_mutex_lock(&p->lock);
 	empty(p);
@@ -123,7 +123,8 @@ void ready_keep(struct endpoint *ep, const struct http_hot_ask *ask, const struc
 		p->now = *now;
 		p->ready = *answer;
 		http_cached_hold(p->ready.answer);
-		http_cached_hold(p->ready.unchanged);
+		if (p->ready.unchanged)
+			http_cached_hold(p->ready.unchanged);
 	}
 	pthread_mutex_unlock(&p->lock);
 	OPENSSL_cleanse(key.text, key.len);

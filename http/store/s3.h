@@ -33,6 +33,7 @@
 struct reader;
 struct parts_answer;
 struct s3;
+struct s3_hot;
 
 #define S3_INSIDE_PATH "/i/s3" /* what gateways carry: the client's target follows (s3_choose.h) */
 
@@ -78,7 +79,8 @@ struct s3_payload {
 
 struct s3 {
 	struct endpoint *ep;
-	struct http_req *req; /* NULL from the early answer on (s3_early.c): it may be over */
+	struct http_req *req; /* NULL from the early answer on (s3_early.c): it may be over; and when hot is not */
+	struct s3_hot *hot;   /* what was asked in front of the common way, and is told (s3_hot.c) */
 	struct s3_target target;
 	const char *bucket, *key; /* of target; "" */
 	const char *version;	  /* versionId, or NULL */
@@ -158,6 +160,8 @@ void s3_reply_names(struct s3 *s3, int rc, enum s3_error missing);
 enum s3_error s3_names_error(struct s3 *s3, int rc, enum s3_error missing);
 /* Storing failed. */
 enum s3_error s3_store_error(struct s3 *s3, int rc);
+/* http_add_header(), or a line of a ready answer. */
+int s3_add_header(struct s3 *s3, const char *name, const char *value);
 /* x-amz-… may stand in the query of a presigned URL. */
 const char *s3_header(const struct s3 *s3, const char *name);
 const char *s3_query(const struct s3 *s3, const char *name);

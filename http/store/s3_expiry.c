@@ -43,7 +43,7 @@ void s3_add_expiration(struct s3 *s3, const struct name_entry *entry, const json
 	char text[400];
 
 	if (rules && s3_lifecycle_header(text, rules, &about))
-		http_add_header(s3->req, "x-amz-expiration", text);
+		s3_add_header(s3, "x-amz-expiration", text);
 }
 
 void s3_add_abort_date(struct s3 *s3, const struct name_entry *upload)
@@ -56,8 +56,8 @@ void s3_add_abort_date(struct s3 *s3, const struct name_entry *upload)
 		return;
 	s3_date_format(date, when);
 	encoded = http_percent_encode(id, false);
-	http_add_header(s3->req, "x-amz-abort-date", date);
+	s3_add_header(s3, "x-amz-abort-date", date);
 	if (encoded)
-		http_add_header(s3->req, "x-amz-abort-rule-id", encoded);
+		s3_add_header(s3, "x-amz-abort-rule-id", encoded);
 	free(encoded);
 }

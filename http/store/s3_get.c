@@ -113,6 +113,21 @@ static void add_content_range(struct s3 *s3, const struct name_entry *entry, con
 	http_add_header(s3->req, "Content-Range", text);
 }
 
+const char *s3_get_tell(struct s3 *s3, const struct name_entry *entry, const json_t *meta, const char *etag, bool whole)
+{
+	const char *type;
+
+	s3_add_header(s3, "ETag", etag);
+	s3_add_header(s3, "Accept-Ranges", "bytes");
+	type = s3_meta_answer(s3, entry, meta, whole);
+	if (entry->current || !s3->version)
+		s3_add_expiration(s3, entry, meta);
+	/* By path the host is the gateways', whose console a script of an object would be part of. */
+	if (!s3->target.virtual_host && !media_type_is_inert(type))
+		s3_add_header(s3, "Content-Security-Policy", MEDIA_TYPE_SANDBOX);
+	return type;
+}
+
 static enum s3_error serve(struct s3 *s3, const struct name_entry *entry, const json_t *meta)
 {
 	struct s3_conditions asked = { s3_header(s3, "If-Match"), s3_header(s3, "If-None-Match"),
@@ -133,14 +148,7 @@ static enum s3_error serve(struct s3 *s3, const struct name_entry *entry, const 
 	if (error)
 		return error;
 	add_content_range(s3, entry, &piece);
-	http_add_header(s3->req, "ETag", etag);
-	http_add_header(s3->req, "Accept-Ranges", "bytes");
-	piece.type = s3_meta_answer(s3, entry, meta, piece.status == 200);
-	if (entry->current || !s3->version)
-		s3_add_expiration(s3, entry, meta);
-	/* By path the host is the gateways', whose console a script of an object would be part of. */
-	if (!s3->target.virtual_host && !media_type_is_inert(piece.type))
-		http_add_header(s3->req, "Content-Security-Policy", MEDIA_TYPE_SANDBOX);
+	piece.type = s3_get_tell(s3, entry, meta, etag, piece.status == 200);
 	atomic_fetch_add(&s3->ep->counts.gets, 1);
 	return s3_send(s3, entry, meta, &piece);
 }

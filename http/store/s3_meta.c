@@ -140,13 +140,13 @@ struct s3_checksum_text s3_meta_checksum_text(const json_t *meta)
 void s3_add_version(struct s3 *s3, const struct name_entry *entry)
 {
 	if (!entry->null_version || (s3->config && s3->config->versioning != VERSIONING_OFF))
-		http_add_header(s3->req, "x-amz-version-id", s3_version_text(entry));
+		s3_add_header(s3, "x-amz-version-id", s3_version_text(entry));
 }
 
 void s3_add_encryption(struct s3 *s3, const json_t *meta)
 {
 	if (json_object_get(meta, S3_META_KEY))
-		http_add_header(s3->req, "x-amz-server-side-encryption", "AES256");
+		s3_add_header(s3, "x-amz-server-side-encryption", "AES256");
 }
 
 void s3_add_checksum(struct s3 *s3, const json_t *meta)
@@ -156,8 +156,8 @@ void s3_add_checksum(struct s3 *s3, const json_t *meta)
 
 	if (!sum.algorithm[0] || !sum.value || !checksum_by_name(&kind, sum.algorithm))
 		return;
-	http_add_header(s3->req, checksum_header(kind), sum.value);
-	http_add_header(s3->req, "x-amz-checksum-type", sum.type);
+	s3_add_header(s3, checksum_header(kind), sum.value);
+	s3_add_header(s3, "x-amz-checksum-type", sum.type);
 }
 
 static void add_user(struct s3 *s3, const json_t *meta)
@@ -168,7 +168,7 @@ static void add_user(struct s3 *s3, const json_t *meta)
 
 	json_object_foreach(json_object_get(meta, S3_META_USER), key, value) {
 		snprintf(name, sizeof(name), "x-amz-meta-%s", key);
-		http_add_header(s3->req, name, json_string_value(value));
+		s3_add_header(s3, name, json_string_value(value));
 	}
 }
 
@@ -206,17 +206,17 @@ const char *s3_meta_answer(struct s3 *s3, const struct name_entry *entry, const 
 		if (!strcmp(h->member, S3_META_TYPE))
 			type = value;
 		else
-			http_add_header(s3->req, h->header, value);
+			s3_add_header(s3, h->header, value);
 	}
 	add_user(s3, meta);
 	s3_date_format(text, entry->modified);
-	http_add_header(s3->req, "Last-Modified", text);
+	s3_add_header(s3, "Last-Modified", text);
 	s3_add_version(s3, entry);
 	if (whole && s3_header_is(s3, "x-amz-checksum-mode", "ENABLED"))
 		s3_add_checksum(s3, meta);
 	if (json_object_get(meta, S3_META_TAGS)) {
 		snprintf(text, sizeof(text), "%zu", json_object_size(json_object_get(meta, S3_META_TAGS)));
-		http_add_header(s3->req, "x-amz-tagging-count", text);
+		s3_add_header(s3, "x-amz-tagging-count", text);
 	}
 	s3_add_encryption(s3, meta);
 	return type ? type : TYPE_DEFAULT;

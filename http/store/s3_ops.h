@@ -22,6 +22,8 @@ void s3_put_run(struct s3 *s3);
 /* s3_get.c */
 enum s3_error s3_get_begin(struct s3 *s3);
 void s3_get_run(struct s3 *s3);
+/* The lines of an answer with bytes of an object, all of them when whole; its type. */
+const char *s3_get_tell(struct s3 *s3, const struct name_entry *entry, const json_t *meta, const char *etag, bool whole);
 /* The version (NULL: the current one) of a key; a delete marker and what is not there are errors, with the headers that tell of
  * them. On a worker. */
 enum s3_error s3_find(struct s3 *s3, const char *bucket, const char *key, const char *version, struct name_entry *entry);

@@ -8,11 +8,17 @@
 #include <strings.h>
 
 #include "http/store/s3.h"
+#include "http/store/s3_hot.h"
 #include "lib/log.h"
+
+int s3_add_header(struct s3 *s3, const char *name, const char *value)
+{
+	return s3->hot ? s3_hot_add(s3->hot, name, value) : http_add_header(s3->req, name, value);
+}
 
 const char *s3_header(const struct s3 *s3, const char *name)
 {
-	const char *value = http_header(s3->req, name);
+	const char *value = s3->hot ? s3_hot_header(s3->hot, name) : http_header(s3->req, name);
 
 	return value || s3->sig.kind != SIGV4_QUERY ? value : s3_target_header(&s3->target, name);
 }

@@ -215,4 +215,5 @@ def main():
     check(True, "the end")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Ready answers of S3: what is signed gets the same answer as the common way gives, nothing that was changed on its way gets
+# one, and none is older than the last acknowledged write, delete, or change of rights. Needs root. Exit: 0 pass, 1 fail, 77 skip.
+set -u
+. "$(dirname "$0")/store_lib"
+
+node a1 a 11
+start_registry || { check 1 "registry"; finish; }
+start a1 && add_user
+check $? "an endpoint and a user"
+"$BIN/weir" user add other -c "$work/registry.yaml" >/dev/null
+other=$("$BIN/weir" token other --ttl 2h -c "$work/registry.yaml") || other=
+HOST=${addr[a1]} OTHER=$other WEIR="$BIN/weir" CONF="$work/registry.yaml" python3 "$(dirname "$0")/store_hot_signed.py" >"$work/hot.tap"
+sed -i 's/\r//' "$work/hot.tap"
+while read -r line; do
+	case $line in
+	"ok - "*) check 0 "${line#ok - }" ;;
+	"not ok - "*) check 1 "${line#not ok - }" ;;
+	*) echo "# $line" ;;
+	esac
+done <"$work/hot.tap"
+grep -q '^ok - the end$' "$work/hot.tap"
+check $? "all was tried"
+finish
