@@ -33,6 +33,7 @@ struct scan {
 	struct names_walk w;
 	struct names_page *page;
 	struct name_entry e;
+	bool last; /* e was told last, not a prefix */
 	/* versions: the key that the walk is at, and the order of its newest */
 	char key[NAMES_KEY_MAX + 1];
 	uint64_t current;
@@ -144,8 +145,8 @@ static int tell_prefix(struct scan *s, size_t len)
 	memcpy(prefix, s->w.key, len);
 	prefix[len] = '\0';
 	s->told++;
+	s->last = false;
 	strcpy(s->page->next, prefix);
-	s->page->next_version[0] = '\0';
 	rc = s->o->prefix_fn ? s->o->prefix_fn(s->o->arg, s->bucket, prefix) : 0;
 	return rc ? rc : seek_beyond(s, prefix, len);
 }
@@ -166,10 +167,7 @@ static int tell_entry(struct scan *s, bool current)
 	}
 	s->bytes += names_entry_weight(&s->e);
 	s->told++;
-	strcpy(s->page->next, s->e.key);
-	snprintf(s->page->next_version, sizeof(s->page->next_version), "%s.%llx",
-		 s->e.null_version && s->o->space == NAMES_OBJECTS ? "null" : s->e.version,
-		 (unsigned long long)s->e.order);
+	s->last = true;
 	return s->o->fn(s->o->arg, s->bucket, &s->e);
 }
 
@@ -214,6 +212,19 @@ static int scan_one(struct scan *s)
 							      : next_key(s);
 }
 
+/* Where the next page goes on. */
+static void page_mark(const struct scan *s)
+{
+	struct names_page *page = s->page;
+
+	if (!s->last)
+		return;
+	strcpy(page->next, s->e.key);
+	snprintf(page->next_version, sizeof(page->next_version), "%s.%llx",
+		 s->e.null_version && s->o->space == NAMES_OBJECTS ? "null" : s->e.version,
+		 (unsigned long long)s->e.order);
+}
+
 int names_scan(struct names_txn *t, uint32_t id, const char *bucket, const struct names_scan *o,
 	       struct names_page *page)
 {
@@ -241,6 +252,7 @@ int names_scan(struct names_txn *t, uint32_t id, const char *bucket, const struc
 	rc = scan_start(s);
 	while (!rc && !strncmp(s->w.key, s->prefix, s->prefix_len))
 		rc = s->w.flags & INDEX_DELETED ? names_walk_next(&s->w) : scan_one(s);
+	page_mark(s);
 	names_walk_close(&s->w);
 	free(s);
 	return rc == -ENOENT || rc == 1 ? 0 : rc;
