@@ -313,6 +313,17 @@ int s3_list_prefix(struct s3_list *list, const char *prefix)
 	return 0;
 }
 
+/* What each head ends with; parts know no delimiter. */
+static void head_end(struct xml *xml, const struct s3_list_params *p, const char *max, bool more)
+{
+	xml_uint(xml, max, p->max);
+	if (*p->delimiter && p->kind != S3_LIST_PARTS)
+		xml_key(xml, "Delimiter", p->delimiter, p->url);
+	if (p->url)
+		xml_text(xml, "EncodingType", "url");
+	xml_bool(xml, "IsTruncated", more);
+}
+
 static void head_v1(struct xml *xml, const struct s3_list *list, bool more)
 {
 	const struct s3_list_params *p = list->params;
@@ -322,12 +333,7 @@ static void head_v1(struct xml *xml, const struct s3_list *list, bool more)
 	xml_key(xml, "Marker", p->marker_said ? p->marker_said : "", p->url);
 	if (more && *p->delimiter)
 		xml_key(xml, "NextMarker", list->last_key, p->url);
-	xml_uint(xml, "MaxKeys", p->max);
-	if (*p->delimiter)
-		xml_key(xml, "Delimiter", p->delimiter, p->url);
-	if (p->url)
-		xml_text(xml, "EncodingType", "url");
-	xml_bool(xml, "IsTruncated", more);
+	head_end(xml, p, "MaxKeys", more);
 }
 
 static void head_v2(struct xml *xml, const struct s3_list *list, bool more)
@@ -343,12 +349,7 @@ static void head_v2(struct xml *xml, const struct s3_list *list, bool more)
 	if (p->start_after_said && *p->start_after_said)
 		xml_key(xml, "StartAfter", p->start_after_said, p->url);
 	xml_uint(xml, "KeyCount", list->n);
-	xml_uint(xml, "MaxKeys", p->max);
-	if (*p->delimiter)
-		xml_key(xml, "Delimiter", p->delimiter, p->url);
-	if (p->url)
-		xml_text(xml, "EncodingType", "url");
-	xml_bool(xml, "IsTruncated", more);
+	head_end(xml, p, "MaxKeys", more);
 }
 
 /* Versions and uploads: a key marker with a second one beside it. */
@@ -366,12 +367,7 @@ static void head_markers(struct xml *xml, const struct s3_list *list, bool more)
 		if (!list->last_is_prefix)
 			xml_text(xml, uploads ? "NextUploadIdMarker" : "NextVersionIdMarker", list->last_version);
 	}
-	xml_uint(xml, uploads ? "MaxUploads" : "MaxKeys", p->max);
-	if (*p->delimiter)
-		xml_key(xml, "Delimiter", p->delimiter, p->url);
-	if (p->url)
-		xml_text(xml, "EncodingType", "url");
-	xml_bool(xml, "IsTruncated", more);
+	head_end(xml, p, uploads ? "MaxUploads" : "MaxKeys", more);
 }
 
 static void head_parts(struct xml *xml, const struct s3_list *list, bool more)
@@ -387,10 +383,7 @@ static void head_parts(struct xml *xml, const struct s3_list *list, bool more)
 	algorithm_write(xml, &list->upload_checksum);
 	xml_uint(xml, "PartNumberMarker", p->after_part);
 	xml_uint(xml, "NextPartNumberMarker", list->n ? list->last_part : p->after_part);
-	xml_uint(xml, "MaxParts", p->max);
-	if (p->url)
-		xml_text(xml, "EncodingType", "url");
-	xml_bool(xml, "IsTruncated", more);
+	head_end(xml, p, "MaxParts", more);
 }
 
 char *s3_list_end(struct s3_list *list, bool more, size_t *len)

@@ -5,6 +5,8 @@
  */
 #include "tests/unit/unit.h"
 
+#include <time.h>
+
 #include "http/s3/conditions.h"
 #include "http/s3/listing.h"
 #include "http/s3/range.h"
@@ -213,7 +215,7 @@ static void test_page_uploads(void **state)
 	assert_non_null(strstr(text, "<MaxUploads>1000</MaxUploads><IsTruncated>false</IsTruncated>"));
 	free(text);
 	s3_target_free(&t);
-	assert_int_equal(params(&p, &t, S3_LIST_PARTS, "uploadId=u1"), S3_OK);
+	assert_int_equal(params(&p, &t, S3_LIST_PARTS, "uploadId=u1&delimiter=/"), S3_OK);
 	s3_list_begin(&list, &p, "bucket");
 	list.upload_key = "k";
 	list.upload_id = "u1";
@@ -285,6 +287,13 @@ static void test_dates(void **state)
 	assert_string_equal(text, same_moment[0]);
 	s3_iso_format(text, INT64_MAX);
 	assert_string_equal(text, "9999-12-31T23:59:59.000Z");
+	for (time_t t = 0; t < 253402300799; t += 97000001) {
+		char want[30];
+
+		strftime(want, sizeof(want), "%Y-%m-%dT%H:%M:%S.000Z", gmtime(&t));
+		s3_iso_format(text, t);
+		assert_string_equal(text, want);
+	}
 }
 
 static void test_ranges(void **state)
