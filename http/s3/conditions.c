@@ -184,10 +184,14 @@ void s3_date_format(char out[30], int64_t unix_s)
 void s3_iso_format(char out[25], int64_t unix_s)
 {
 	struct tm tm = split(unix_s);
-	char text[80];
 
-	snprintf(text, sizeof(text), "%04d-%02d-%02dT%02d:%02d:%02d.000Z", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-		 tm.tm_hour, tm.tm_min, tm.tm_sec);
-	memcpy(out, text, 24);
-	out[24] = '\0';
+	/* A page of a listing says a thousand. */
+	memcpy(out, "0000-00-00T00:00:00.000Z", 25);
+	put_two(out, (tm.tm_year + 1900) / 100);
+	put_two(out + 2, tm.tm_year % 100);
+	put_two(out + 5, tm.tm_mon + 1);
+	put_two(out + 8, tm.tm_mday);
+	put_two(out + 11, tm.tm_hour);
+	put_two(out + 14, tm.tm_min);
+	put_two(out + 17, tm.tm_sec);
 }

@@ -4,34 +4,43 @@
  */
 #include "http/s3/xml_out.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "http/s3/conditions.h"
 
+/* A place for len more bytes and a terminator; NULL without memory. */
+static char *room_for(struct xml *xml, size_t len)
+{
+	size_t room = xml->room ? xml->room : 512;
+	char *more;
+
+	if (xml->failed)
+		return NULL;
+	if (xml->room - xml->len > len)
+		return xml->text + xml->len;
+	while (room - xml->len <= len)
+		room *= 2;
+	more = realloc(xml->text, room);
+	if (!more) {
+		xml->failed = true;
+		return NULL;
+	}
+	xml->text = more;
+	xml->room = room;
+	return xml->text + xml->len;
+}
+
 void xml_append(struct xml *xml, const char *text, size_t len)
 {
-	if (xml->failed)
-		return;
-	if (xml->room - xml->len <= len) {
-		size_t room = xml->room ? xml->room * 2 : 512;
-		char *more;
+	char *at = room_for(xml, len);
 
-		while (room - xml->len <= len)
-			room *= 2;
-		more = realloc(xml->text, room);
-		if (!more) {
-			xml->failed = true;
-			return;
-		}
-		xml->text = more;
-		xml->room = room;
-	}
-	memcpy(xml->text + xml->len, text, len);
+	if (!at)
+		return;
+	memcpy(at, text, len);
+	at[len] = '\0';
 	xml->len += len;
-	xml->text[xml->len] = '\0';
 }
 
 static void append_str(struct xml *xml, const char *text)
@@ -47,19 +56,38 @@ void xml_begin(struct xml *xml, const char *root, bool ns)
 	append_str(xml, ns ? " xmlns=\"" S3_XML_NS "\">" : ">");
 }
 
+/* Most of a page are tags: each is put in at once. */
+static void append_tag(struct xml *xml, const char *name, bool close)
+{
+	size_t len = strlen(name), all = len + 2 + close;
+	char *at = room_for(xml, all);
+
+	if (!at)
+		return;
+	*at++ = '<';
+	if (close)
+		*at++ = '/';
+	memcpy(at, name, len);
+	memcpy(at + len, ">", 2);
+	xml->len += all;
+}
+
 void xml_open(struct xml *xml, const char *name)
 {
-	append_str(xml, "<");
-	append_str(xml, name);
-	append_str(xml, ">");
+	append_tag(xml, name, false);
 }
 
 void xml_close(struct xml *xml, const char *name)
 {
-	append_str(xml, "</");
-	append_str(xml, name);
-	append_str(xml, ">");
+	append_tag(xml, name, true);
 }
+
+/* What stands for a character that may not stand in text; "": a reference by its number; NULL: it
+ * may. */
+static const char *const entities[256] = {
+	[0 ... 8] = "", [0x0b ... 0x1f] = "", [0x7f] = "",	['&'] = "&amp;",
+	['<'] = "&lt;", ['>'] = "&gt;",	      ['"'] = "&quot;",
+};
 
 void xml_escape(struct xml *xml, const char *text, size_t len)
 {
@@ -67,23 +95,15 @@ void xml_escape(struct xml *xml, const char *text, size_t len)
 
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)text[i];
+		const char *as = entities[c];
 		char reference[8];
-		const char *as = NULL;
 
-		if (c == '&')
-			as = "&amp;";
-		else if (c == '<')
-			as = "&lt;";
-		else if (c == '>')
-			as = "&gt;";
-		else if (c == '"')
-			as = "&quot;";
-		else if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f)
-			as = reference;
 		if (!as)
 			continue;
-		if (as == reference)
+		if (!*as) {
 			snprintf(reference, sizeof(reference), "&#x%x;", c);
+			as = reference;
+		}
 		xml_append(xml, text + from, i - from);
 		append_str(xml, as);
 		from = i + 1;
@@ -125,10 +145,14 @@ void xml_key(struct xml *xml, const char *name, const char *value, bool url)
 
 void xml_uint(struct xml *xml, const char *name, uint64_t value)
 {
-	char text[24];
+	char digits[20], *at = digits + sizeof(digits);
 
-	snprintf(text, sizeof(text), "%" PRIu64, value);
-	xml_text(xml, name, text);
+	do
+		*--at = (char)('0' + value % 10);
+	while (value /= 10);
+	xml_open(xml, name);
+	xml_append(xml, at, (size_t)(digits + sizeof(digits) - at));
+	xml_close(xml, name);
 }
 
 void xml_bool(struct xml *xml, const char *name, bool value)

@@ -413,6 +413,33 @@ static void test_documents(void **state)
 	assert_int_equal(s3_attributes_parse(NULL), 0);
 }
 
+/* Each byte by itself and between others, and the ends of numbers. */
+static void test_escape(void **state)
+{
+	static const char special[] = "&amp;<&lt;>&gt;\"&quot;";
+
+	(void)state;
+	for (int c = 1; c < 256; c++) {
+		char text[4] = { 'a', (char)c, 'b' }, want[32];
+		const char *at = strchr("&<>\"", c) ? strchr(special, c) + (c != '&') : NULL;
+		struct xml xml = { 0 };
+
+		if (at)
+			snprintf(want, sizeof(want), "<K>a%.*sb</K>", (int)strcspn(at, ";") + 1, at);
+		else if ((c < 0x20 && c != '\t' && c != '\n') || c == 0x7f)
+			snprintf(want, sizeof(want), "<K>a&#x%x;b</K>", c);
+		else
+			snprintf(want, sizeof(want), "<K>a%cb</K>", c);
+		xml_text(&xml, "K", text);
+		assert_string_equal(xml.text, want);
+		xml_uint(&xml, "N", 0);
+		xml_uint(&xml, "N", UINT64_MAX);
+		assert_string_equal(xml.text + strlen(want), "<N>0</N><N>18446744073709551615</N>");
+		assert_int_equal(xml.len, strlen(xml.text));
+		xml_drop(&xml);
+	}
+}
+
 static void test_cors(void **state)
 {
 	json_t *cors = json_loads("{\"rules\":[{\"origins\":[\"http://*.a\"],\"methods\":[\"GET\",\"PUT\"],\"headers\":[\"x-*\"],"
@@ -529,7 +556,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bodies),	   cmocka_unit_test(test_sizes), cmocka_unit_test(test_elements),
 		cmocka_unit_test(test_again),	   cmocka_unit_test(test_acl_again),
-		cmocka_unit_test(test_documents),  cmocka_unit_test(test_cors),
+		cmocka_unit_test(test_documents),  cmocka_unit_test(test_escape), cmocka_unit_test(test_cors),
 		cmocka_unit_test(test_lifecycle_objects), cmocka_unit_test(test_lifecycle_versions),
 		cmocka_unit_test(test_lifecycle_bad),
 	};
