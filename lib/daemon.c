@@ -2,7 +2,7 @@
 /*
  * daemon.c -- from main() to the loop and back, the same way for every daemon.
  *
- * Everything that needs root happens before priv_drop(): the order of daemon_run() is the order of
+ * Everything that needs root happens before priv_drop(): the order of run() is the order of
  * power given up.
  */
 #include <errno.h>

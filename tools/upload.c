@@ -2,8 +2,8 @@
 /*
  * upload.c -- `weir upload`: files go to a dataset in pieces, what is found in them is said while they are sent.
  *
- * What was begun is written down in $XDG_STATE_HOME/weir/uploads (upload_state.c), so that the same command goes on
- * where it broke off. upload_mend.c sends a part of a file again.
+ * What was begun is written down in $XDG_STATE_HOME/weir/uploads, so that the same command goes on where it broke off;
+ * upload_mend.c does that, and sends a part of a file again.
  */
 #include "tools/upload.h"
 

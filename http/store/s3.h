@@ -114,7 +114,7 @@ struct s3 {
 	void (*free_own)(void *own);
 };
 
-/* ---- s3_auth.c: S3_OK, or the error with s3->fault, or s3_refused() answered (S3_INTERNAL, answered) ---- */
+/* ---- s3_auth.c: S3_OK, or the error with s3->fault; the caller answers ---- */
 enum s3_error s3_identify(struct s3 *s3);
 /* May the sender do the operation on this bucket and key (NULL: what the target names)? action NULL: the operation's. version:
  * the one that is used (s3:VersionId of policies), NULL: none is named; s3->version is the target's alone. */

@@ -28,7 +28,7 @@ struct room {
 	struct coordinator *c;
 	int64_t now;
 	struct said *said;
-	size_t nsaid, read; /* read: seen by room_answer_all() */
+	size_t nsaid, read; /* read: seen by room_react() */
 	unsigned int alive, known;
 	struct media_segment segments[ROOM_SEGMENTS];
 	struct media_rendition renditions[2];

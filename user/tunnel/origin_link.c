@@ -3,7 +3,7 @@
  * origin_link.c -- one connection to one edge: dialled, shaken hands, turned round (the edge is the
  * HTTP/2 client), greeted over the control stream, drained by either side.
  *
- * A link ends in one place, link_down(), outside of the callbacks of what it holds.
+ * A link ends in one place, fall(), outside of the callbacks of what it holds.
  */
 #include <errno.h>
 #include <limits.h>
