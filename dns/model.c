@@ -4,7 +4,6 @@
  */
 #include "dns/model.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

@@ -5,7 +5,6 @@
 #include "lib/access.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>

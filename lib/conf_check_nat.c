@@ -3,7 +3,6 @@
  * conf_check_nat.c -- what agent.nat and services with encap: nat mean together.
  */
 #include <stdbool.h>
-#include <stdlib.h>
 
 #include "lib/conf_table.h"
 

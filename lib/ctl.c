@@ -7,7 +7,6 @@
  * 5 s to say its line and 5 s to take its answer. Client: blocking, with a deadline.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>

@@ -4,7 +4,6 @@
  * threads on epoll. See httpd_impl.h for who does what.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>

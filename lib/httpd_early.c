@@ -9,11 +9,9 @@
  *
  * Two threads may come to it: the pool's, when the client sends, and the watcher, when it does not. conns_lock orders them.
  */
-#include <errno.h>
 #include <gnutls/gnutls.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
 #include <time.h>

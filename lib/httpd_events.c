@@ -6,7 +6,6 @@
  * Locks: topics_lock, then a topic's, then a request's. A listener lives until its request is
  * done.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

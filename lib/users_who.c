@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <openssl/crypto.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>

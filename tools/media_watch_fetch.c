@@ -6,7 +6,6 @@
 #include "tools/media_watch.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 int cmd_check(const struct cmd *cmd, int argc, char **argv)
 {

@@ -4,7 +4,6 @@
  */
 #include "tools/sync_ignore.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>

@@ -7,8 +7,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
-#include <time.h>
 
 #define TUNNELS_SHOWN 20
 

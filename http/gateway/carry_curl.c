@@ -5,7 +5,6 @@
  * A transfer waits in libcurl (paused) while a ring is empty or full; whoever fills or empties it tells the carrier. All
  * of libcurl is called on the carrier's thread alone.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

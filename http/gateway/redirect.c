@@ -7,7 +7,6 @@
  * carries a token that allows this method on this object for a short time. The answer is queued
  * before a body is read, so that a client that waits for 100 (Expect) sends its body once.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,6 @@
  * listener with the caller's own credentials and decides by itself what the caller may see. Members that do not answer
  * are named.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

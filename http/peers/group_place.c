@@ -3,7 +3,6 @@
  * group_place.c -- a place for those who have none: in a grouping of their AS, near in position and prefix; in a new one
  * of their AS, when there are enough of them; else among the rest of the asset. Sorted by radix, no comparison of viewers.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -4,7 +4,6 @@
  * offers, and come by the thousand: their text is walked once, nothing is built of it. The owner parses what it is told.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "http/peers/home.h"

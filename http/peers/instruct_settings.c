@@ -13,7 +13,6 @@
  * over HTTP of before; with many retries and no slot it is tried at the next peer instead.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "http/peers/media.h"
 #include "http/peers/record.h"

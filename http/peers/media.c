@@ -12,7 +12,6 @@
 #include <time.h>
 
 #include "http/peers/media_int.h"
-#include "lib/hash.h"
 #include "lib/log.h"
 
 #define TABLE_MAX (MEDIA_KNOWN_MAX + MEDIA_MISSES_MAX)

@@ -4,8 +4,6 @@
  * pieces, between which others have the lock: who moved meanwhile may be there twice or not at all.
  */
 #include <sched.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "http/peers/record.h"
 

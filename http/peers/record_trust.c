@@ -8,8 +8,6 @@
  * against those to whom the tracker linked it; two prefixes must agree. So k forged viewers exclude at most k others, and
  * none at all from one prefix (unless the asset has fewer than three: then it takes one who is itself known to give).
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "http/peers/record.h"

@@ -3,7 +3,6 @@
  * session.c -- POST /_/peers/session: who may read an asset becomes a viewer of it. Nothing is kept: the token says all,
  * to any gateway.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,6 @@
  * the others are asked on their inside listeners, with the caller's own credentials. Who does not answer is named: as
  * "silent" of /_/peers, in the header X-Weir-Silent of the two lists.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 
 #include "http/peers/sim_weir.h"
-#include "http/peers/supply.h"
 
 struct sim_lost {
 	uint32_t grouping;

@@ -7,7 +7,6 @@
  * linked and neither has an offer here, one of them is asked for an announce at once: an announce's answer with an
  * interval of one second, unasked for, which unmodified clients obey (they set their timer by every answer).
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 

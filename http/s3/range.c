@@ -4,7 +4,6 @@
  */
 #include "http/s3/range.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "http/s3/text.h"

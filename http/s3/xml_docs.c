@@ -3,10 +3,8 @@
  * xml_docs.c -- the answers of S3 about buckets and objects.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "http/s3/conditions.h"
 #include "http/s3/xml_in.h"
 #include "http/s3/xml_out.h"
 

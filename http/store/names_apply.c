@@ -5,7 +5,6 @@
 #include <errno.h>
 
 #include "http/store/names_db_internal.h"
-#include "lib/hash.h"
 
 void kb_task(struct keybuf *k, uint32_t id, enum names_task_kind kind, const char *node)
 {

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "http/store/names_int.h"
-#include "lib/hash.h"
 
 static const char *const write_names[] = {
 	[WRITE_PUT] = "put",	   [WRITE_DELETE] = "delete", [WRITE_META] = "meta",

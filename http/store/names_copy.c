@@ -5,8 +5,6 @@
  * history.
  */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "http/store/names_db_internal.h"
 #include "lib/hash.h"

@@ -5,9 +5,7 @@
  * The thread that has made a round of data durable begins their names one after the other and then
  * runs the buckets' rounds itself: a group of uploads costs one transaction and no other thread.
  */
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "http/store/names_int.h"
 

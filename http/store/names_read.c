@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "http/store/names_int.h"
-#include "lib/hash.h"
 
 /* The lease that is now certain may be a new one: others may have taken over while it was lost.
  * Reads the membership first: while it is there nobody can take over, so the record read after it

@@ -5,7 +5,6 @@
  * own epoch: a primary that was replaced changes nothing here.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "http/store/names_int.h"

@@ -3,7 +3,6 @@
  * s3_reply.c -- answers of S3: XML, errors, and what they share.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 

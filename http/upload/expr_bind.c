@@ -3,9 +3,7 @@
  * expr_bind.c -- what an expression's columns are: types that cannot fit each other are found
  * before the first row, and text in quotes that stands against a date becomes one.
  */
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "http/upload/expr_tree.h"
 

@@ -9,7 +9,6 @@
  */
 #include <string.h>
 
-#include "http/upload/csv_text.h"
 #include "http/upload/sniff_dialect.h"
 #include "http/upload/value.h"
 

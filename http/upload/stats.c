@@ -2,7 +2,6 @@
 /* stats.c -- rows into columns (stats_column.h); what is shown of them is in stats_json.c. */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>

@@ -3,7 +3,6 @@
  * masked. */
 #include <errno.h>
 #include <math.h>
-#include <string.h>
 
 #include "http/upload/transform_parts.h"
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* transform_lineage.c -- what was made of what: one entry a file. */
-#include <string.h>
 
 #include "http/upload/transform_parts.h"
 

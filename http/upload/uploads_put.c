@@ -5,9 +5,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "http/upload/datasets.h"
 #include "http/upload/uploads_int.h"

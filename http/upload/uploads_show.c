@@ -3,7 +3,6 @@
  * uploads_show.c -- uploads as their uploaders (and stewards) see them, live events among it; and the table of all
  * routes of the service.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 

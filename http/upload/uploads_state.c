@@ -3,7 +3,6 @@
  * uploads_state.c -- one upload: how it is made, saved and loaded, what it tells, what is shown of it.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

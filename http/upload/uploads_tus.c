@@ -4,13 +4,11 @@
  * concatenation. Rights and limits are checked before a byte is taken; 204 means that the bytes are on stable storage.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "http/upload/uploads_int.h"
 

@@ -2,7 +2,6 @@
 /* value_time.c -- dates, times, both with zones, durations (ISO 8601), and strptime patterns of Table Schema. */
 #include <errno.h>
 #include <string.h>
-#include <strings.h>
 
 #include "http/upload/number.h"
 #include "http/upload/value_parse.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ICMP errors that quote UDP, options, extension headers and fragments. */
-#include <arpa/inet.h>
 #include <linux/bpf.h>
 #include <netinet/in.h>
 #include <setjmp.h>

@@ -3,7 +3,6 @@
  * Ways that the kernel's routes say: a veth pair in this network namespace with a known neighbour and an unknown one. And a
  * frame in front of which there is no room, by a program that eats it up (narrow.bpf.c).
  */
-#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>

@@ -7,7 +7,6 @@
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 

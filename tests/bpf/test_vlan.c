@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One VLAN tag: it is stepped over; who gets the packet has a VLAN of its own, or none; answers stay in the sender's. */
-#include <arpa/inet.h>
 #include <linux/bpf.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <string.h>
 
 #include <cmocka.h>
 

@@ -2,7 +2,6 @@
 /* Lists of segments: whatever is taken is within the limits that its readers rely on; a file that nobody signed is never taken. */
 #include <assert.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "http/peers/media_int.h"

@@ -6,7 +6,6 @@
  *
  * The first byte chooses the role and how the bytes are cut; the client's preface is added here.
  */
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>

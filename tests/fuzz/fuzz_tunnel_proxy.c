@@ -2,7 +2,6 @@
 /* A PROXY header from a stranger: what is read is within its bytes, is written and read again as the
  * same, and is read no sooner than it is whole. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "user/tunnel/proxy.h"
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* JSON of a stranger, in one piece and in pieces: the same rows and faults, cells within the limits, rows in order. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "http/upload/jsonrows.h"
 

@@ -14,7 +14,6 @@
  *line it sends; a line "length N" is followed by N bytes that are read first.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>

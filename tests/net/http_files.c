@@ -15,7 +15,6 @@
  * 	/events         an event every 100 ms
  * 	/count          how many requests reached a route
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>

@@ -3,11 +3,9 @@
  * buckets; who listens where. */
 #include "tests/unit/registry_here.h"
 
-#include <errno.h>
 #include <curl/curl.h>
 
 #include "lib/access.h"
-#include "lib/hash.h"
 #include "lib/user_edit.h"
 
 static struct registry_here here;

@@ -2,7 +2,6 @@
 /* addr: what is taken, what is refused, and that formatting gives back what was written. */
 #include <errno.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include "lib/addr.h"
 #include "tests/unit/unit.h"

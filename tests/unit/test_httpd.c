@@ -5,7 +5,6 @@
 #include <dlfcn.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "lib/httpd_impl.h"
 

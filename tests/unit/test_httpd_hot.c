@@ -12,7 +12,6 @@
 #include <time.h>
 
 #include "lib/httpd.h"
-#include "lib/httpd_hot_head.h"
 
 #define ANSWER_MAX (1 << 20)
 #define LARGE	   60000

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* log: levels, prefixes, one line a message whatever it holds, the limit of a call site. */
-#include <fcntl.h>
 
 #include "lib/log.h"
 #include "tests/unit/unit.h"

@@ -6,7 +6,6 @@
 #include <errno.h>
 
 #include "http/store/names_int.h"
-#include "lib/hash.h"
 #include "tests/unit/names_top.h"
 #include "tests/unit/unit.h"
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* user/agent/notes.c: the alarm comes before the notes of flows are full, is told once, and ends when there is room again. */
 #include <errno.h>
-#include <fcntl.h>
 
 #include "lib/log.h"
 #include "tests/unit/unit.h"

@@ -9,7 +9,6 @@
 #include <time.h>
 
 #include "http/peers/exchange.h"
-#include "lib/hash.h"
 #include "lib/httpc.h"
 #include "lib/httpd.h"
 

@@ -4,7 +4,6 @@
 #include "tests/unit/unit.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <semaphore.h>
 #include <sys/socket.h>
 #include <sys/un.h>

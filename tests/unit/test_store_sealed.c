@@ -3,7 +3,6 @@
  * test_store_sealed.c -- encrypted objects: every range of every size comes back, stored bytes tell nothing, and a changed, moved
  * or foreign block is found out.
  */
-#include <errno.h>
 #include <stdlib.h>
 
 #include "http/store/sealed.h"

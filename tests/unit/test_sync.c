@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* weir sync's parts: patterns of .weirignore, the journal with half a line at its end, the throttle. */
 #include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 

@@ -4,7 +4,6 @@
 #include "tests/unit/registry_program.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/bio.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>

@@ -8,12 +8,10 @@
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "http/upload/csv.h"
 #include "http/upload/csv_scan.h"
-#include "http/upload/csv_text.h"
 
 /* All that a reader told, as text: "n[a|b]" names, "1[a|b]" rows (quoted cells in "", null ones as ~), "!FAULT@ROW,COLUMN+OFFSET". */
 struct told {

@@ -7,7 +7,6 @@
 #include <cmocka.h>
 #include <regex.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "http/upload/pattern.h"

@@ -6,7 +6,6 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <sys/stat.h>
 
 #include "http/upload/pattern.h"
 #include "http/upload/rules_table.h"

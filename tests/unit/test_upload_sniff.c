@@ -6,8 +6,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <magic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "http/upload/sniff.h"

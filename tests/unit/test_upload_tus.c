@@ -7,7 +7,6 @@
 
 #include "http/upload/tus.h"
 #include "lib/form.h"
-#include "lib/hash.h"
 
 static void numbers(void **state)
 {

@@ -4,7 +4,6 @@
  * each value once and are asked and merged; whole numbers in order cost nothing.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>

@@ -25,7 +25,6 @@
 #include "user/agent/migrate.h"
 #include "user/agent/netlink.h"
 #include "user/agent/steer.h"
-#include "user/agent/whose.h"
 
 #define BPF_FS	     0xcafe4a11 /* magic(7): BPF_FS_MAGIC */
 #define LINK_PREFIX  "link-"

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* exchange_history.c -- rates and their history into the registry, in one transaction (see exchange.c, history.h). */
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,7 +8,6 @@
 #include "user/agent/filter.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,7 +4,6 @@
  * privileges, later as the daemons' user. What it could read then and no more now goes on as it was.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

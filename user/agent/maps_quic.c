@@ -4,7 +4,6 @@
  */
 #include <bpf/bpf.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "user/agent/maps_int.h"

@@ -3,7 +3,6 @@
 #include "user/agent/migrate.h"
 
 #include <bpf/bpf.h>
-#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -5,7 +5,6 @@
  */
 #include <openssl/evp.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #include "lib/hash.h"

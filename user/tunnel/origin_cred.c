@@ -11,11 +11,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "lib/hash.h"
 #include "lib/log.h"
 #include "user/tunnel/origin.h"
 

@@ -5,7 +5,6 @@
  * A *place* is what somebody named (weir.yaml, or an edge over its control stream); its name is
  * asked for again every 30 s. A *candidate* is one address of a place.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -5,7 +5,6 @@
  * The names of sections are those of haproxy's proxy-protocol.txt. Reading is strict: one byte that
  * is not the protocol's ends the connection, since a stranger's guess would name any client.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,6 @@
  * publish_model.c -- what the publisher heard, and what it decides to do about it (see
  * publish_model.h).
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* pump.c -- one direction of an exchange: see pump.h. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "user/tunnel/budget.h"

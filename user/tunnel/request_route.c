@@ -6,7 +6,6 @@
  * the certificate it showed) must agree with it, so that nobody reaches one tenant by way of
  * another.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "user/tunnel/front_impl.h"
