@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -95,6 +96,17 @@ long sealing_open(const struct token_key *keys, size_t nkeys, const char *about,
 	return len;
 }
 
+int sealing_kid(const char *text, char out[SEALING_KID_MAX])
+{
+	size_t len = strcspn(text, ".");
+
+	if (!text[len] || !len || len >= SEALING_KID_MAX || strspn(text, "0123456789abcdefghijklmnopqrstuvwxyz") != len)
+		return -EINVAL;
+	memcpy(out, text, len);
+	out[len] = '\0';
+	return 0;
+}
+
 int sealing_key_parse(const char *kid, json_t *value, struct token_key *key, int64_t *created)
 {
 	char *text = (char *)json_string_value(json_object_get(value, "secret"));
@@ -162,8 +174,8 @@ static int by_age(const void *a, const void *b)
 	return strcmp(y->key.kid, x->key.kid);
 }
 
-/* At most SEALING_KEYS_MAX, the newest; *newest: when it was made. */
-static int read_keys(struct registry *reg, struct token_key *out, size_t *n, int64_t *newest)
+/* All of them, sorted; wiped and freed by free_dated(). */
+static int read_dated(struct registry *reg, struct dated **out, size_t *n)
 {
 	struct reg_kv *kvs = NULL;
 	size_t nkvs = 0;
@@ -178,18 +190,86 @@ static int read_keys(struct registry *reg, struct token_key *out, size_t *n, int
 		*n += !sealing_key_parse(kvs[i].key + strlen(REG_SEALING), value, &all[*n].key, &all[*n].created);
 		json_decref(value);
 	}
-	if (all && !rc) {
-		qsort(all, *n, sizeof(*all), by_age);
-		*newest = all[0].created;
-		*n = *n < SEALING_KEYS_MAX ? *n : SEALING_KEYS_MAX;
-		for (size_t i = 0; i < *n; i++)
-			out[i] = all[i].key;
-		OPENSSL_cleanse(all, (nkvs + 1) * sizeof(*all));
-	}
-	rc = !all ? -ENOMEM : rc ? rc : *n ? 0 : -ENOENT; /* none that can be read */
-	free(all);
 	reg_kv_list_free(kvs, nkvs);
-	return rc;
+	rc = all ? rc : -ENOMEM;
+	if (rc) {
+		free(all);
+		return rc;
+	}
+	qsort(all, *n, sizeof(*all), by_age);
+	*out = all;
+	return 0;
+}
+
+static void free_dated(struct dated *all, size_t n)
+{
+	OPENSSL_cleanse(all, (n + 1) * sizeof(*all));
+	free(all);
+}
+
+/* At most SEALING_KEYS_MAX, the newest; *newest: when it was made. */
+static int read_keys(struct registry *reg, struct token_key *out, size_t *n, int64_t *newest)
+{
+	struct dated *all;
+	size_t found;
+	int rc = read_dated(reg, &all, &found);
+
+	*n = 0;
+	if (rc)
+		return rc;
+	*newest = all[0].created;
+	*n = found < SEALING_KEYS_MAX ? found : SEALING_KEYS_MAX;
+	for (size_t i = 0; i < *n; i++)
+		out[i] = all[i].key;
+	free_dated(all, found);
+	return *n ? 0 : -ENOENT; /* none that can be read */
+}
+
+json_t *sealing_key_list(struct registry *reg)
+{
+	struct dated *all;
+	json_t *list;
+	size_t n, now = 0;
+
+	if (read_dated(reg, &all, &n))
+		return NULL;
+	while (now + 1 < n && all[now].created > time(NULL)) /* as users_seal() */
+		now++;
+	list = json_array();
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, json_pack("{s:s, s:I, s:b}", "kid", all[i].key.kid, "created", (json_int_t)all[i].created, "now",
+						      i == now));
+	free_dated(all, n);
+	return list;
+}
+
+int sealing_key_remove(struct registry *reg, const char *kid)
+{
+	char path[sizeof(REG_SEALING) + SEALING_KID_MAX];
+	struct reg_cond same = { path, 0 };
+	struct reg_change change = { path, NULL, 0 };
+	struct dated *all;
+	struct reg_kv kv;
+	bool newest;
+	size_t n;
+	int rc = read_dated(reg, &all, &n);
+
+	if (rc)
+		return rc;
+	newest = n && !strcmp(all[0].key.kid, kid);
+	free_dated(all, n);
+	if (newest)
+		return -EBUSY;
+	if (strlen(kid) >= SEALING_KID_MAX)
+		return -ENOENT;
+	snprintf(path, sizeof(path), REG_SEALING "%s", kid);
+	rc = registry_get(reg, path, &kv);
+	if (rc)
+		return rc;
+	same.mod_revision = kv.mod_revision;
+	OPENSSL_cleanse(kv.value, kv.value_len);
+	reg_kv_free(&kv);
+	return registry_txn(reg, &same, 1, &change, 1, NULL);
 }
 
 int sealing_keys_get(struct registry *reg, struct token_key out[SEALING_KEYS_MAX], size_t *n)

@@ -18,6 +18,9 @@ int sealing_seal(const struct token_key *key, const char *about, const void *dat
 /* As users_unseal(). */
 long sealing_open(const struct token_key *keys, size_t nkeys, const char *about, const char *text, void *out, size_t max);
 
+/* The id of the key that a text is sealed by (SEALING_KID_MAX bytes); -EINVAL: it is no such text. */
+int sealing_kid(const char *text, char out[SEALING_KID_MAX]);
+
 /* The newest key of the registry, made when there is none, for who has no table of users. It blocks; 0 or the registry's
  * error. */
 int sealing_key_get(struct registry *reg, struct token_key *out);
@@ -28,6 +31,11 @@ int sealing_keys_get(struct registry *reg, struct token_key out[SEALING_KEYS_MAX
  * SEALING_KEYS_MAX. */
 #define SEALING_AHEAD_S 10
 int sealing_key_add(struct registry *reg);
+/* [{"kid", "created", "now": is it the one that daemons seal by}], newest first, without secrets; a new reference, NULL on failure. */
+json_t *sealing_key_list(struct registry *reg);
+/* For good: what is sealed by it does not open any more, and whether there is such a thing is the caller's to know. -EBUSY: it is the
+ * newest; -ENOENT. */
+int sealing_key_remove(struct registry *reg, const char *kid);
 /* Makes the first key under `prefix` (signing/ or sealing/) when there is none: 0 also when somebody else was first. */
 int sealing_key_make(struct registry *reg, const char *prefix);
 /* One record of either: 0, or -EINVAL. The record's secret is wiped. */

@@ -161,6 +161,12 @@ int users_s3_key(struct users *users, const char *id, const char *date, const ch
 int users_seal(struct users *users, const char *about, const void *data, size_t len, char *out, size_t size);
 /* The count of bytes, -EBADMSG (changed, or of another `about`), -ENOKEY (sealed with a key that is not there), -EINVAL. */
 long users_unseal(struct users *users, const char *about, const char *text, void *out, size_t max);
+/* The id of the key that users_seal() takes now. 0, or -ENOKEY as there. */
+#define SEALING_KID_MAX 17 /* with terminator */
+int users_sealing_kid(struct users *users, char out[SEALING_KID_MAX]);
+/* After users_unseal() said -ENOKEY: is the key lost for certain? The registry is asked, so it blocks. False also when that does not
+ * answer: the key may come. */
+bool users_sealing_lost(struct users *users, const char *text);
 
 /* ---- quotas: of a bucket (buckets/NAME.quota), of all that a user owns (users/NAME.quota) ------------ */
 struct bucket_quota {

@@ -51,6 +51,8 @@ struct users {
 	struct keyring signing, sealing;
 	pthread_mutex_t s3_lock; /* of the cache; taken within the other */
 	struct s3_cached s3[S3_CACHED];
+	char lost[SEALING_KID_MAX]; /* a sealing key that is not in the registry, until when that is believed; with s3_lock */
+	int64_t lost_until;
 	unsigned int synced; /* a bit for each watch that told all that was there */
 	struct token_cache *tokens; /* those verified with a key of `signing` */
 	bool via_gateway; /* tokens that a gateway signed for a change are taken */

@@ -18,6 +18,7 @@
 #include "lib/users_internal.h"
 
 #define SERVICE "s3"
+#define LOST_S  5 /* that a key is not there is not asked again for so long: clients may ask in a loop */
 
 /* ---- the derived key ------------------------------------------------------------------------- */
 
@@ -163,19 +164,38 @@ int users_s3_key(struct users *u, const char *id, const char *date, const char *
 
 /* ---- sealing --------------------------------------------------------------------------------- */
 
-int users_seal(struct users *u, const char *about, const void *data, size_t len, char *out, size_t size)
+/* The place of the key that seals now; -1: none. A new one is used when everybody has heard of it (SEALING_AHEAD_S); a first one at
+ * once. While the keys are still being told one by one, an older one may look like the newest. */
+static int sealing_now(const struct keyring *ring)
 {
-	const struct keyring *ring = &u->sealing;
 	size_t at = 0;
-	int rc;
 
-	pthread_rwlock_rdlock(&u->lock);
-	/* A new one is used when everybody has heard of it (SEALING_AHEAD_S); a first one at once. */
 	while (at + 1 < ring->n && ring->created[at] > time(NULL))
 		at++;
-	rc = ring->n ? sealing_seal(&ring->keys[at], about, data, len, out, size) : -ENOKEY;
+	return ring->n && ring->synced ? (int)at : -1;
+}
+
+int users_seal(struct users *u, const char *about, const void *data, size_t len, char *out, size_t size)
+{
+	int rc, at;
+
+	pthread_rwlock_rdlock(&u->lock);
+	at = sealing_now(&u->sealing);
+	rc = at < 0 ? -ENOKEY : sealing_seal(&u->sealing.keys[at], about, data, len, out, size);
 	pthread_rwlock_unlock(&u->lock);
 	return rc;
+}
+
+int users_sealing_kid(struct users *u, char out[SEALING_KID_MAX])
+{
+	int at;
+
+	pthread_rwlock_rdlock(&u->lock);
+	at = sealing_now(&u->sealing);
+	if (at >= 0)
+		strcpy(out, u->sealing.keys[at].kid);
+	pthread_rwlock_unlock(&u->lock);
+	return at < 0 ? -ENOKEY : 0;
 }
 
 long users_unseal(struct users *u, const char *about, const char *text, void *out, size_t max)
@@ -186,4 +206,39 @@ long users_unseal(struct users *u, const char *about, const char *text, void *ou
 	n = sealing_open(u->sealing.keys, u->sealing.n, about, text, out, max);
 	pthread_rwlock_unlock(&u->lock);
 	return n;
+}
+
+static bool is_known_lost(struct users *u, const char *kid)
+{
+	bool lost;
+
+	pthread_mutex_lock(&u->s3_lock);
+	lost = !strcmp(u->lost, kid) && time(NULL) < u->lost_until;
+	pthread_mutex_unlock(&u->s3_lock);
+	return lost;
+}
+
+bool users_sealing_lost(struct users *u, const char *text)
+{
+	char kid[SEALING_KID_MAX], path[sizeof(REG_SEALING) + SEALING_KID_MAX];
+	struct reg_kv kv;
+	int rc;
+
+	if (sealing_kid(text, kid))
+		return false;
+	if (is_known_lost(u, kid))
+		return true;
+	snprintf(path, sizeof(path), REG_SEALING "%s", kid);
+	rc = registry_get(u->reg, path, &kv);
+	if (!rc) {
+		OPENSSL_cleanse(kv.value, kv.value_len);
+		reg_kv_free(&kv);
+	}
+	if (rc != -ENOENT)
+		return false;
+	pthread_mutex_lock(&u->s3_lock);
+	strcpy(u->lost, kid);
+	u->lost_until = time(NULL) + LOST_S;
+	pthread_mutex_unlock(&u->s3_lock);
+	return true;
 }

@@ -37,6 +37,8 @@
 	X(ENTITY_TOO_LARGE, "EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed object size.")   \
 	X(ENTITY_TOO_SMALL, "EntityTooSmall", 400,                                                                    \
 	  "Your proposed upload is smaller than the minimum allowed object size.")                                    \
+	X(ENCRYPTION_KEY_LOST, "EncryptionKeyNotFound", 400,                                                          \
+	  "The key that this object is encrypted with cannot be opened; asking again does not help.")                 \
 	X(ILLEGAL_LOCATION, "IllegalLocationConstraintException", 400,                                                \
 	  "The location constraint is incompatible for the region specific endpoint this request was sent to.")       \
 	X(ILLEGAL_VERSIONING, "IllegalVersioningConfigurationException", 400,                                         \

@@ -17,6 +17,7 @@
 #include "http/store/sealed.h"
 #include "http/store/version.h"
 #include "lib/log.h"
+#include "lib/sealing.h"
 
 struct piece {
 	struct version version;
@@ -69,22 +70,26 @@ static int open_sealed(struct parts *s, struct piece *p, const struct name_entry
 {
 	json_t *meta = s3_meta_read(entry->meta_len ? entry->meta : "");
 	const char *text = s3_meta_text(meta, S3_META_KEY);
-	char about[SEALED_ABOUT];
+	char about[SEALED_ABOUT], kid[SEALING_KID_MAX] = "?";
 	uint8_t key[SEALED_KEY];
-	long n = SEALED_KEY;
+	long n;
 
-	if (text)
-		n = users_unseal(s->ep->users, sealed_about(&p->version, about), text, key, sizeof(key));
-	json_decref(meta);
-	if (!text)
+	if (!text) {
+		json_decref(meta);
 		return 0; /* a part that was put before encryption was asked for */
+	}
+	n = users_unseal(s->ep->users, sealed_about(&p->version, about), text, key, sizeof(key));
+	if (n == -ENOKEY && !users_sealing_lost(s->ep->users, text))
+		n = -EAGAIN; /* it is on its way here, or nobody can say */
+	sealing_kid(text, kid);
+	json_decref(meta);
 	if (n == SEALED_KEY)
 		p->opener = opener_new(key, &p->version, entry->size, p->first, p->len, &p->first, &p->len);
 	OPENSSL_cleanse(key, sizeof(key));
 	if (n != SEALED_KEY)
-		log_limited(LOG_LEVEL_ERROR, 10, "the key of an encrypted object cannot be opened: %s",
+		log_limited(LOG_LEVEL_ERROR, 10, "the key of an encrypted object (sealed by %s) cannot be opened: %s", kid,
 			    n < 0 ? strerror((int)-n) : "its length is wrong");
-	return n != SEALED_KEY ? -EKEYREJECTED : p->opener ? 0 : -ENOMEM;
+	return n == -EAGAIN ? -EAGAIN : n != SEALED_KEY ? -EKEYREJECTED : p->opener ? 0 : -ENOMEM;
 }
 
 static int add_piece(struct parts *s, const struct name_entry *entry, uint64_t first, uint64_t len)
@@ -446,8 +451,10 @@ static bool reply_file(struct endpoint *ep, struct http_req *req, const struct p
 
 static enum http_next no_part(struct http_req *req, const struct reader_job *job, int rc)
 {
-	return reader_refuse(req, job, rc == -ENOMEM ? "Out of memory; try again."
-					    : "A part of this object cannot be had now; try again.");
+	if (rc == -EKEYREJECTED)
+		return reader_refuse(req, job, rc, PARTS_KEY_LOST);
+	return reader_refuse(req, job, -EAGAIN, rc == -ENOMEM ? "Out of memory; try again."
+						    : "A part of this object cannot be had now; try again.");
 }
 
 enum http_next parts_reply(struct endpoint *ep, struct http_req *req, const char *bucket, const struct name_entry *entry,

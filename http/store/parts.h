@@ -22,7 +22,11 @@ static inline bool parts_needed(const struct name_entry *entry)
 
 /* Bytes [first, first + len) of what an entry names (an object, a part). wake(arg) is called when a read that got
  * HTTP_READ_LATER should be tried again; NULL: reads block instead. Blocks (worker threads). 0, -ENOENT (a part is
- * missing, nobody holds it), -ERANGE, -EKEYREJECTED (its key cannot be opened), or -errno. */
+ * missing, nobody holds it), -ERANGE, -EKEYREJECTED (its key cannot be opened, and asking again does not help), -EAGAIN (the key that
+ * opens it is not here yet), or -errno. */
+#define PARTS_KEY_LOST                                                                                              \
+	"This object is encrypted, and the installation's sealing key that opens it is lost or does not fit; asking again does not " \
+	"help. An administrator can put the key back from a backup of the registry (weir sealing)."
 int parts_open(struct parts **out, struct endpoint *ep, const char *bucket, const struct name_entry *entry, uint64_t first,
 		uint64_t len, void (*wake)(void *arg), void *arg);
 /* As http_read_fn, in order. */

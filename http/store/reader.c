@@ -151,10 +151,15 @@ enum http_next reader_reply_local(struct endpoint *ep, struct http_req *req, str
 				 r);
 }
 
-enum http_next reader_refuse(struct http_req *req, const struct reader_job *job, const char *sentence)
+enum http_next reader_refuse(struct http_req *req, const struct reader_job *job, int rc, const char *sentence)
 {
-	return job->refuse ? job->refuse(job->refuse_arg, sentence)
-			   : http_reply_error(req, 503, "unreachable", "%s", sentence);
+	if (job->refuse)
+		return job->refuse(job->refuse_arg, rc, sentence);
+	if (rc != -EKEYREJECTED)
+		return http_reply_error(req, 503, "unreachable", "%s", sentence);
+	/* It may come back with the registry's backup. */
+	http_add_header(req, "Cache-Control", "no-store");
+	return http_reply_error(req, 410, "key", "%s", sentence);
 }
 
 enum http_next reader_reply_relay(struct endpoint *ep, struct http_req *req,
@@ -173,7 +178,7 @@ enum http_next reader_reply_relay(struct endpoint *ep, struct http_req *req,
 	if (rc) {
 		if (r)
 			reader_free(r);
-		return reader_refuse(req, job, "No endpoint that holds this object can be reached now; try again.");
+		return reader_refuse(req, job, -EAGAIN, "No endpoint that holds this object can be reached now; try again.");
 	}
 	atomic_fetch_add(&ep->counts.relayed, 1);
 	http_add_header(req, "X-Weir-From", from);

@@ -22,8 +22,9 @@ struct reader_job {
 	/* Where to keep the stream that may wait for a holder; the route's `done` passes it to
 	 * reader_detach(). Needed when there are holders. */
 	struct reader **kept;
-	/* Answers when nobody can be reached who has it (status 503); NULL: JSON, as all plain errors. */
-	enum http_next (*refuse)(void *arg, const char *sentence);
+	/* Answers when nobody can be reached who has it (rc -EAGAIN: status 503) or when what it is encrypted with is lost
+	 * (-EKEYREJECTED); NULL: JSON, as all plain errors. */
+	enum http_next (*refuse)(void *arg, int rc, const char *sentence);
 	void *refuse_arg;
 };
 
@@ -36,8 +37,8 @@ enum http_next reader_reply_local(struct endpoint *ep, struct http_req *req, str
 /* The request is over: the stream wakes it no more. Accepts NULL. */
 void reader_detach(struct reader *r);
 
-/* 503 in the job's words. */
-enum http_next reader_refuse(struct http_req *req, const struct reader_job *job, const char *sentence);
+/* In the job's words: rc as there. Plainly -EKEYREJECTED is 410, which nobody asks again for and no cache keeps. */
+enum http_next reader_refuse(struct http_req *req, const struct reader_job *job, int rc, const char *sentence);
 
 /* Replies with what a holder sends, on a worker thread: adds X-Weir-From; 503 when nobody sends
  * it. */

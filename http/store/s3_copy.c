@@ -160,7 +160,9 @@ static enum s3_error copy_bytes(struct s3 *s3, const struct s3_source *source, u
 	int rc;
 
 	rc = parts_open(&parts, s3->ep, source->bucket, &source->entry, first, len, NULL, NULL);
-	if (rc == -ENOMEM || rc == -EKEYREJECTED)
+	if (rc == -EKEYREJECTED)
+		return s3_fault(&s3->fault, S3_ENCRYPTION_KEY_LOST, "%s", PARTS_KEY_LOST);
+	if (rc == -ENOMEM)
 		return s3_fault(&s3->fault, S3_INTERNAL, NULL);
 	if (rc)
 		return s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE,

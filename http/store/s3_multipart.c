@@ -349,7 +349,7 @@ static enum s3_error complete(struct completing *c, struct name_entry *entry, js
 static enum s3_error hand_over(struct completing *c, struct name_entry *entry, json_t *meta, const char *id)
 {
 	struct s3 *s3 = c->s3;
-	struct reader_job job = { .status = 200, .type = READER_TYPE };
+	struct reader_job job = { .status = 200, .type = READER_TYPE, .refuse = s3_send_refuse, .refuse_arg = c->s3 };
 	enum s3_error error = prepare(c, entry, meta, id);
 	char etag[S3_ETAG_MAX];
 

@@ -34,6 +34,8 @@ struct s3_piece {
 	const char *type; /* Content-Type */
 };
 /* Answers with these bytes of an entry; the headers were added. S3_OK: answered. */
+/* reader_job.refuse; arg: the struct s3. */
+enum http_next s3_send_refuse(void *arg, int rc, const char *sentence);
 enum s3_error s3_send(struct s3 *s3, const struct name_entry *entry, const json_t *meta, const struct s3_piece *piece);
 /* Can it be answered without waiting for a disk or a peer? */
 bool s3_is_hot(struct s3 *s3, const struct name_entry *entry);

@@ -59,12 +59,15 @@ static struct http_cached *kept_body(struct s3 *s3, struct held *held, const str
 	return told_small(s3->ep, held, &told);
 }
 
-static enum http_next refuse(void *arg, const char *sentence)
+/* Of a lost key Amazon says 400, too (KMS.DisabledException, KMS.NotFoundException): clients try again after every 5xx, which for this
+ * object never helps. The code is not one of those, because no KMS is asked here. */
+enum http_next s3_send_refuse(void *arg, int rc, const char *sentence)
 {
+	enum s3_error error = rc == -EKEYREJECTED ? S3_ENCRYPTION_KEY_LOST : S3_SERVICE_UNAVAILABLE;
 	struct s3 *s3 = arg;
 
-	s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, "%s", sentence);
-	s3_reply_error(s3, S3_SERVICE_UNAVAILABLE);
+	s3_fault(&s3->fault, error, "%s", sentence);
+	s3_reply_error(s3, error);
 	return HTTP_ANSWERED;
 }
 
@@ -78,7 +81,7 @@ enum s3_error s3_send(struct s3 *s3, const struct name_entry *entry, const json_
 				  .holders = entry->holders,
 				  .nholders = entry->nholders,
 				  .kept = &s3->reader,
-				  .refuse = refuse,
+				  .refuse = s3_send_refuse,
 				  .refuse_arg = s3 };
 	struct http_cached *body;
 	struct held *held = NULL;
