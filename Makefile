@@ -23,7 +23,7 @@ lib_src      += lib/form.c lib/httpc.c lib/inside.c
 lib_src      += lib/token_cache.c lib/token_issue.c
 lib_src      += lib/access.c lib/access_cookie.c lib/audit.c lib/audit_http.c lib/audit_search.c
 lib_src      += lib/bucket.c lib/bucket_edit.c lib/policy.c lib/policy_cond.c lib/policy_parse.c
-lib_src      += lib/group_edit.c lib/password.c lib/token.c lib/sealing.c lib/user_edit.c lib/user_key.c lib/user_reseal.c lib/users.c lib/users_may.c lib/users_policy.c lib/users_s3.c lib/users_who.c
+lib_src      += lib/group_edit.c lib/password.c lib/token.c lib/sealing.c lib/user_edit.c lib/user_key.c lib/user_reseal.c lib/reseal_ask.c lib/users.c lib/users_may.c lib/users_policy.c lib/users_s3.c lib/users_who.c
 lib_src      += lib/quic_key.c lib/addr.c lib/conf.c lib/conf_check.c lib/conf_check_nat.c lib/conf_check_options.c lib/conf_check_tunnels.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
 lib_src      += lib/clock.c lib/ctl.c lib/hash.c lib/json_text.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
 lib_src      += lib/daemon.c lib/daemon_reload.c lib/priv.c lib/priv_filter.c
@@ -68,7 +68,7 @@ store_src    += http/store/pace.c http/store/segments_round.c http/store/segment
 store_src    += http/store/upload.c
 store_src    += http/store/s3.c http/store/s3_attributes.c http/store/s3_block.c http/store/s3_auth.c http/store/s3_body.c http/store/s3_bucket.c http/store/s3_copy.c http/store/s3_delete.c http/store/s3_early.c http/store/s3_get.c http/store/s3_hot.c
 store_src    += http/store/s3_expiry.c http/store/s3_list.c http/store/s3_meta.c http/store/s3_put.c http/store/s3_reply.c http/store/s3_seen.c http/store/s3_send.c http/store/s3_table.c
-store_src    += http/store/s3_tagging.c http/store/sealed.c
+store_src    += http/store/s3_tagging.c http/store/sealed.c http/store/reseal.c http/store/reseal_walk.c
 store_src    += http/store/parts.c http/store/s3_config.c http/store/s3_default.c http/store/s3_multipart.c http/store/s3_part.c
 store_src    += http/store/names.c http/store/names_apply.c http/store/names_bucket.c http/store/names_call.c http/store/names_later.c
 store_src    += http/store/names_copy.c http/store/names_db.c http/store/names_hash.c http/store/names_http.c http/store/names_index.c http/store/names_nodes.c http/store/names_number.c
@@ -152,7 +152,7 @@ llhttp       := /usr/share/llhttp
 llhttp_obj    = $(BUILD)/llhttp/api.o $(BUILD)/llhttp/http.o $(BUILD)/llhttp/llhttp.o
 
 weir_src     := tools/audit.c tools/aws.c tools/bucket.c tools/ca.c tools/cmd.c tools/dataset.c tools/dataset_check.c tools/dataset_file.c tools/fdstore.c tools/group.c tools/lab.c tools/filter.c
-weir_src     += tools/du.c tools/login.c tools/objects.c tools/prompt.c tools/rescue.c tools/session.c tools/scrub.c tools/show.c tools/up.c tools/user.c tools/user_key.c tools/web.c tools/weights.c
+weir_src     += tools/du.c tools/login.c tools/objects.c tools/prompt.c tools/rescue.c tools/session.c tools/scrub.c tools/sealing.c tools/sealing_ask.c tools/show.c tools/up.c tools/user.c tools/user_key.c tools/web.c tools/weights.c
 weir_src     += tools/rate.c tools/sync.c tools/sync_down.c tools/sync_fetch.c tools/sync_ignore.c tools/sync_remote.c tools/sync_send.c
 weir_src     += tools/sync_state.c tools/sync_up.c tools/tus.c tools/upload.c tools/upload_mend.c tools/upload_watch.c
 weir_src     += tools/media.c tools/media_add.c tools/media_encode.c tools/media_pack.c tools/media_send.c
@@ -190,7 +190,7 @@ unit_s3       += test_httpd_hot_signed test_s3_awschunked test_s3_checksum test_
 
 unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement test_store_scrub test_store_segments
-unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op test_names_parts test_names_upgrade test_s3_early test_store_contract test_store_lifecycle test_store_sealed
+unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op test_names_parts test_names_upgrade test_s3_early test_store_contract test_store_lifecycle test_store_reseal test_store_sealed
 
 unit_gateway  := test_carry test_neighbours test_rank
 
@@ -414,7 +414,7 @@ $(foreach a,$(archives),$(foreach t,$(sort $(unit_$(a))),$(eval $(call unit_rule
 $(BUILD)/unit/test_rights $(BUILD)/unit/test_rights_buckets: $(BUILD)/tests/unit/rights.o
 $(patsubst %,$(BUILD)/unit/%,test_names_db test_names_parts test_names_upgrade): $(BUILD)/tests/unit/names_top.o
 $(BUILD)/unit/test_publish $(BUILD)/unit/test_ring: $(BUILD)/tests/unit/ring_moves.o
-unit_cluster  := test_names_chaos test_names_cluster test_store_contract test_store_lifecycle
+unit_cluster  := test_names_chaos test_names_cluster test_store_contract test_store_lifecycle test_store_reseal
 $(unit_cluster:%=$(BUILD)/unit/%): $(addprefix $(BUILD)/tests/unit/,names_cluster.o names_node.o relay.o)
 $(BUILD)/unit/test_store_contract: $(addprefix $(BUILD)/tests/unit/store_contract,.o _buckets.o _listings.o _objects.o _uploads.o)
 unit_tests := $(foreach a,$(archives),$(patsubst %,$(BUILD)/unit/%,$(sort $(unit_$(a)))))

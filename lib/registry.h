@@ -33,6 +33,7 @@
 #define REG_NUMBERS   REG_ROOT "numbers/"   /* NNN: an endpoint's, for good */
 #define REG_SIGNING   REG_ROOT "signing/"   /* KID */
 #define REG_SEALING   REG_ROOT "sealing/"   /* KID: seals secrets and objects' keys */
+#define REG_RESEAL    REG_ROOT "reseal/"    /* wish; told/NODE (lib/reseal_ask.h) */
 #define REG_GROUPS    REG_ROOT "groups/"    /* NAME */
 #define REG_PEOPLE    REG_ROOT "people/"    /* NAME: of an OpenID provider */
 #define REG_DATASETS  REG_ROOT "datasets/"  /* NAME */

@@ -36,6 +36,7 @@ int cmd_trace(const struct cmd *cmd, int argc, char **argv);
 int cmd_weights(const struct cmd *cmd, int argc, char **argv);
 int cmd_fsck(const struct cmd *cmd, int argc, char **argv);
 int cmd_scrub(const struct cmd *cmd, int argc, char **argv);
+int cmd_sealing(const struct cmd *cmd, int argc, char **argv);
 int cmd_filter(const struct cmd *cmd, int argc, char **argv);
 int cmd_rescue(const struct cmd *cmd, int argc, char **argv);
 int cmd_drain(const struct cmd *cmd, int argc, char **argv);

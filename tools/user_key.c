@@ -189,7 +189,9 @@ static int reseal(struct registry *reg, bool as_json)
 	if (r.lost)
 		printf("%u access keys cannot sign: no sealing key opens their secrets\n", r.lost);
 	if (r.older)
-		printf("%u older stay: encrypted objects name the key that theirs is sealed by; keep all with the registry's backup\n", r.older);
+		printf("%u older stay, for encrypted objects: weir sealing reseal has theirs sealed by the newest, weir sealing remove KEY removes "
+		       "what nothing needs\n",
+		       r.older);
 	return CMD_OK;
 }
 

@@ -4,7 +4,7 @@ _weir() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		words="up check status top trace weights filter drain rescue put get ls du scrub fsck rm media login logout whoami dataset upload sync catalogue audit bucket group user token tunnel peers ca lab help --help --version"
+		words="up check status top trace weights filter drain rescue put get ls du scrub fsck rm media login logout whoami dataset upload sync catalogue audit bucket sealing group user token tunnel peers ca lab help --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
@@ -78,6 +78,11 @@ _weir() {
 		words+=" -c --url --token-file --profile --ca --json --help"
 		case $prev in show | rules | set | remove | files)
 			[[ $cur != -* ]] && words+=" $(weir dataset list --json 2>/dev/null | sed -n 's/^ *"name": "\(.*\)",$/\1/p')" ;;
+		esac ;;
+	sealing)
+		case $prev in
+		remove) words=$(weir sealing list --json 2>/dev/null | sed -n 's/^ *"kid": "\(.*\)",*$/\1/p') ;;
+		*) words="list count reseal remove --wait -c --json --help" ;;
 		esac ;;
 	group) words="add set remove list --role --from --own-name --grant --no-grants -c --json --help" ;;
 	bucket)

@@ -225,6 +225,15 @@ static const struct cmd commands[] = {
 	  "  add NAME          --owner USER [--acl ACL]\n" CONFIG_HELP JSON_HELP
 	  "\nexample: weir bucket set photos --quota 50GiB --policy policy.json\n",
 	  cmd_bucket },
+	{ "sealing", "list, count, reseal or remove KEY", "Sealing keys: what needs which, and removing old ones",
+	  "  list              the keys, and what was told last of who needs them\n"
+	  "  count             all endpoints look which objects need which key\n"
+	  "  reseal            and seal what needs older ones by the newest; no data are touched.\n"
+	  "                    On a terminal, or with --wait, it shows how far they are, to the end\n"
+	  "  remove KEY        when nothing needs it any more; else it says what does\n" CONFIG_HELP JSON_HELP
+	  "\n`weir user key reseal` makes a new key, which seals what comes from then on\n"
+	  "example: weir sealing reseal --wait && weir sealing remove first\n",
+	  cmd_sealing },
 	{ "group", "add|set|remove NAME, or list", "Manage groups: roles, rights, and who of a provider's",
 	  "  --role R        member, auditor (reads the audit log), steward (makes datasets) or admin\n"
 	  "  --from NAME     this group of the OpenID provider is in it; several times (default: of its "

@@ -15,6 +15,7 @@
 #include "http/store/presence.h"
 #include "http/store/ready.h"
 #include "http/store/repair.h"
+#include "http/store/reseal.h"
 #include "http/store/s3_choose.h"
 #include "lib/log.h"
 
@@ -285,6 +286,8 @@ static int endpoint_start(struct daemon *d)
 	if (!rc)
 		rc = lifecycle_new(&ep->lifecycle, ep);
 	if (!rc)
+		rc = reseal_new(&ep->reseal, ep);
+	if (!rc)
 		rc = serve_inside(ep);
 	if (!rc)
 		rc = presence_new(&ep->presence, ep, FIRST_WAIT_MS);
@@ -311,6 +314,7 @@ static void endpoint_stop(struct daemon *d)
 	if (ep->names)
 		names_stop(ep->names);
 	lifecycle_free(ep->lifecycle);
+	reseal_stop(ep->reseal);
 	inside_stop(ep->inside);
 	presence_free(ep->presence);
 	jobs_free(ep->senders);
@@ -324,6 +328,7 @@ static void endpoint_stop(struct daemon *d)
 	ready_cache_free(ep->ready);
 	held_cache_free(ep->held);
 	chunks_close(ep->chunks);
+	reseal_free(ep->reseal); /* the last upload has ended */
 	httpc_free(ep->httpc);
 	load_free(ep->load);
 	buckets_free(ep->buckets);

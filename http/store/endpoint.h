@@ -25,6 +25,7 @@ struct lifecycle;
 struct repair;
 struct presence;
 struct ready_cache;
+struct reseal;
 struct s3_counts;
 
 struct endpoint {
@@ -50,6 +51,7 @@ struct endpoint {
 	struct jobs *senders;           /* chunks on their way to second copies */
 	struct repair *repair;
 	struct lifecycle *lifecycle;    /* expires objects, old versions, uploads */
+	struct reseal *reseal;          /* seals objects' keys anew */
 	struct presence *presence;      /* in the registry */
 	struct s3_counts *s3_counts;    /* of S3's operations */
 	struct exported *exported;      /* what metrics.c keeps */

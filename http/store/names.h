@@ -194,6 +194,10 @@ int names_delete_with(struct names *names, const char *bucket, const char *key, 
 int names_set_meta(struct names *names, const char *bucket, const char *key, const char *version,
 		   uint64_t if_seq, const char *meta, struct name_entry *entry);
 
+/* The same of any version with data, current or not, and of parts, where this node orders the bucket; -EAGAIN elsewhere. key: the
+ * object's; entry: version, part and seq as they were read; -ECANCELED when seq is another one now. */
+int names_set_meta_here(struct names *names, const char *bucket, const char *key, const struct name_entry *entry, const char *meta);
+
 /* ---- reading ---- */
 
 /* What the key names now. -ENOENT also when the bucket is unknown; when the newest version is a

@@ -268,16 +268,18 @@ static bool fits(const struct write *w, const void *arg)
 {
 	struct gather *g = (struct gather *)arg;
 	uint64_t h = 0;
+	bool meta;
 
 	if (g->full || (g->n && write_alone(w))) {
 		g->full = true; /* what follows waits, too */
 		return false;
 	}
-	if ((w->kind == WRITE_META && g->fetched) || (w->kind == WRITE_FETCHED && g->meta))
+	meta = w->kind == WRITE_META || w->kind == WRITE_META_HERE;
+	if ((meta && g->fetched) || (w->kind == WRITE_FETCHED && g->meta))
 		return false;
-	if (w->kind < WRITE_OPEN) {
+	if (w->kind < WRITE_OPEN || w->kind == WRITE_META_HERE) {
 		h = hash64(w->entry.key, strlen(w->entry.key),
-			   w->kind == WRITE_PART ? w->entry.part : 0);
+			   w->kind == WRITE_PART || meta ? w->entry.part : 0);
 		if (w->kind == WRITE_UPLOAD)
 			h = hash64(w->entry.version, 32, 0);
 		for (unsigned int i = 0; i < g->n; i++)
@@ -291,7 +293,7 @@ static bool fits(const struct write *w, const void *arg)
 	}
 	g->seen[g->n++] = h;
 	g->full = write_alone(w);
-	g->meta |= w->kind == WRITE_META;
+	g->meta |= meta;
 	g->fetched |= w->kind == WRITE_FETCHED;
 	return true;
 }

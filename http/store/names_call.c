@@ -318,6 +318,27 @@ int names_set_meta(struct names *n, const char *bucket, const char *key, const c
 	return write_do(n, bucket, w, rc, entry, NULL);
 }
 
+int names_set_meta_here(struct names *n, const char *bucket, const char *key, const struct name_entry *entry, const char *meta)
+{
+	struct write *w = write_about(WRITE_META_HERE, key, entry->version);
+	struct bucket *b = bucket_look(n, bucket);
+	int rc = !w ? -ENOMEM : !b ? -ENOENT : strlen(meta) > NAMES_META_MAX ? -EINVAL : 0;
+
+	if (!rc && !names_is_primary(n, bucket))
+		rc = -EAGAIN;
+	if (!rc) {
+		w->entry.part = entry->part;
+		w->if_seq = entry->seq;
+		w->entry.meta_len = (unsigned int)strlen(meta);
+		memcpy(w->entry.meta, meta, w->entry.meta_len + 1);
+		rc = names_entry_check(&w->entry);
+	}
+	if (!rc)
+		rc = write_here(n, b, w);
+	write_free(w);
+	return rc == -ESTALE ? -EAGAIN : rc; /* it has moved meanwhile */
+}
+
 /* ---- uploads ---- */
 
 int names_upload_create(struct names *n, const char *bucket, struct name_entry *entry)

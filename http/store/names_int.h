@@ -66,15 +66,16 @@ enum write_kind {
 	WRITE_FORGOTTEN,
 	WRITE_FETCHED,
 	WRITE_DROP, /* has forgotten what objects left out; as many as fit into a batch */
+	WRITE_META_HERE, /* of a version or a part, by its version */
 };
 
 struct write {
 	enum write_kind kind;
-	/* What is written. Delete, meta, complete, abort, open, close: version is the operation's
-	 * own id; part: key is the object's. When it is done: what is there now. */
+	/* What is written. Delete, meta, complete, …: version is the operation's
+	 * own id; part, meta here: key is the object's. When it is done: what is there now. */
 	struct name_entry entry;
 	enum names_mode mode;
-	char target[33]; /* delete, meta: a version or ""; part, complete, abort: the upload */
+	char target[33]; /* delete, meta: a version or ""; meta here: a version; part, complete, abort: the upload */
 	uint64_t if_seq, part_min;
 	struct names_part *list; /* complete; freed with the write */
 	size_t nlist;

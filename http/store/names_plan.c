@@ -255,6 +255,26 @@ static int plan_meta(struct plan *p)
 	return 0;
 }
 
+/* The row goes to another place in the order with another meta: to who copies it, that is a write like others. */
+static int plan_meta_here(struct plan *p)
+{
+	struct write *w = p->w;
+	enum names_space space;
+	struct names_op *op;
+	int rc = names_row_data(p->t, p->meta->id, w->target, &space, &p->row);
+
+	if (rc || p->row.marker || p->row.deleted)
+		return rc ? rc : -ENOENT;
+	if (p->row.seq != w->if_seq)
+		return -ECANCELED;
+	op = op_new(p, NAMES_OP_PUT, space);
+	strcpy(op->id, w->entry.version);
+	op_again(op, &p->row);
+	op->entry.meta_len = w->entry.meta_len;
+	memcpy(op->entry.meta, w->entry.meta, w->entry.meta_len + 1);
+	return 0;
+}
+
 /* ---- uploads ---- */
 
 static int plan_upload(struct plan *p)
@@ -464,7 +484,8 @@ static int plan_done(struct plan *p)
 bool write_alone(const struct write *w)
 {
 	return w->kind == WRITE_COMPLETE || w->kind == WRITE_ABORT || w->kind == WRITE_OPEN ||
-	       w->kind == WRITE_CLOSE || w->kind == WRITE_DROP;
+	       w->kind == WRITE_CLOSE || w->kind == WRITE_DROP ||
+	       (w->kind == WRITE_META_HERE && w->entry.part); /* its object's end ends it, too */
 }
 
 int write_plan(struct plan *p)
@@ -476,6 +497,7 @@ int write_plan(struct plan *p)
 		[WRITE_ABORT] = plan_abort,  [WRITE_OPEN] = plan_open,
 		[WRITE_CLOSE] = plan_open,   [WRITE_FORGOTTEN] = plan_done,
 		[WRITE_FETCHED] = plan_done, [WRITE_DROP] = plan_drop,
+		[WRITE_META_HERE] = plan_meta_here,
 	};
 	enum write_kind kind = p->w->kind;
 	unsigned int before = p->n;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "http/store/reseal.h"
 #include "http/store/staged.h"
 #include "http/store/transfer.h"
 #include "http/store/upload.h"
@@ -35,6 +36,7 @@ struct upload {
 	struct staged *staged;
 	int rc;		      /* the first failure of this disk */
 	bool sealed, stored;
+	char kid[SEALING_KID_MAX]; /* of the key that seals its own; "": it is plain */
 	struct manifest manifest; /* of what is sealed */
 	uint64_t kicked;      /* chunks that senders were told of */
 	pthread_mutex_t lock; /* what follows */
@@ -121,6 +123,8 @@ static void upload_put(struct upload *up)
 		return;
 	staged_free(up->staged);
 	names_later_free(up->late.name);
+	if (*up->kid)
+		reseal_end(up->ep->reseal, up->kid);
 	if (up->at_end)
 		up->at_end(up->at_end_arg);
 	pthread_mutex_destroy(&up->lock);
@@ -446,14 +450,14 @@ void upload_entry(const struct upload *up, struct name_entry *entry)
 			strcpy(entry->holders[entry->nholders++], up->targets[i].peer.node);
 }
 
-int upload_sealer(const struct upload *up, struct sealer **out, char key[UPLOAD_KEY_TEXT])
+int upload_sealer(struct upload *up, struct sealer **out, char key[UPLOAD_KEY_TEXT])
 {
 	char about[SEALED_ABOUT];
 	uint8_t secret[SEALED_KEY];
 	int rc;
 
 	random_bytes(secret, sizeof(secret));
-	rc = users_seal(up->ep->users, sealed_about(&up->version, about), secret, sizeof(secret), key, UPLOAD_KEY_TEXT);
+	rc = reseal_begin(up->ep->reseal, sealed_about(&up->version, about), secret, sizeof(secret), key, UPLOAD_KEY_TEXT, up->kid);
 	if (!rc) {
 		*out = sealer_new(secret, &up->version);
 		rc = *out ? 0 : -ENOMEM;

@@ -28,7 +28,7 @@ int upload_new(struct upload **out, struct endpoint *ep, const char *bucket, con
 /* A key of its own for the version, for data that are to be kept encrypted: *out seals them on their way to upload_add(), key is the
  * text for the name's meta. 0, -ENOKEY (the installation's sealing key is not here yet: try again) or -errno. */
 #define UPLOAD_KEY_TEXT SEALED_TEXT_MAX(SEALED_KEY)
-int upload_sealer(const struct upload *up, struct sealer **out, char key[UPLOAD_KEY_TEXT]);
+int upload_sealer(struct upload *up, struct sealer **out, char key[UPLOAD_KEY_TEXT]);
 /* Never blocks for a peer. 0, or -errno: -ENOSPC, -EFBIG, … */
 int upload_add(struct upload *up, const void *data, size_t len);
 /* Its disk space is given back at once: a client may take its time to hear of a refusal. */
