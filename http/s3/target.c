@@ -280,7 +280,8 @@ static enum s3_error tag_add(json_t *tags, char *item, struct s3_fault *fault)
 	else
 		value = item + strlen(item);
 	if (http_percent_decode(item, strlen(item), item, true) < 0 ||
-	    http_percent_decode(value, strlen(value), value, true) < 0)
+	    http_percent_decode(value, strlen(value), value, true) < 0 || !*item ||
+	    json_object_get(tags, item))
 		return s3_fault(fault, S3_INVALID_ARGUMENT,
 				"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters "
 				"without tag name duplicates.");
@@ -290,12 +291,10 @@ static enum s3_error tag_add(json_t *tags, char *item, struct s3_fault *fault)
 		return s3_fault(fault, S3_INVALID_TAG, "System tags cannot be added/updated by requester");
 	if (!s3_tag_valid(value, 256, true))
 		return s3_fault(fault, S3_INVALID_TAG, "The TagValue you have provided is invalid");
-	if (json_object_get(tags, item))
-		return s3_fault(fault, S3_INVALID_TAG, "Cannot provide multiple Tags with the same key");
 	if (json_object_set_new(tags, item, json_string(value)))
 		return s3_fault(fault, S3_INTERNAL, NULL);
 	if (json_object_size(tags) > 10)
-		return s3_fault(fault, S3_INVALID_TAG, "Object tags cannot be greater than 10");
+		return s3_fault(fault, S3_BAD_REQUEST, "Object tags cannot be greater than 10");
 	return S3_OK;
 }
 

@@ -8,40 +8,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "http/s3/checksum.h"
 #include "http/s3/text.h"
 #include "http/s3/xml_tree.h"
-
-enum s3_error s3_in_create_bucket(char location[64], const void *body, size_t len, struct s3_fault *fault)
-{
-	const struct xml_node *region, *directory, *bucket, *tags;
-	const struct xml_field fields[] = {
-		{ "LocationConstraint", XML_OPTIONAL, &region },
-		{ "Location", XML_OPTIONAL, &directory },
-		{ "Bucket", XML_OPTIONAL, &bucket },
-		{ "Tags", XML_OPTIONAL, &tags },
-		{ NULL, 0, NULL },
-	};
-	struct xml_tree *tree;
-	enum s3_error error;
-
-	location[0] = '\0';
-	if (!len)
-		return S3_OK;
-	error = xml_tree_parse(&tree, "CreateBucketConfiguration", body, len, fault);
-	if (error)
-		return error;
-	error = xml_fields(xml_tree_root(tree), fields, fault);
-	if (!error && (directory || bucket))
-		error = s3_fault(fault, S3_NOT_IMPLEMENTED, "Directory buckets are not implemented.");
-	else if (!error && tags)
-		error = s3_fault(fault, S3_NOT_IMPLEMENTED, "Tags of a new bucket: put them by PutBucketTagging.");
-	else if (!error && strlen(xml_text_of(region)) >= 64)
-		error = s3_fault(fault, S3_INVALID_LOCATION, NULL);
-	if (!error)
-		strcpy(location, xml_text_of(region));
-	xml_tree_free(tree);
-	return error;
-}
 
 static size_t count(const struct xml_node *node)
 {
@@ -146,6 +115,8 @@ static enum s3_error complete_part(struct s3_complete_part *out, const struct xm
 		{ NULL, 0, NULL },
 	};
 	enum s3_error error = xml_fields(node, fields, fault);
+	uint8_t value[CHECKSUM_MAX];
+	enum checksum_kind kind;
 	const char *text;
 	long long n;
 	size_t len;
@@ -168,10 +139,10 @@ static enum s3_error complete_part(struct s3_complete_part *out, const struct xm
 	for (int i = 0; i < 5; i++) {
 		if (!sums[i])
 			continue;
-		if (out->algorithm[0])
-			return s3_fault(fault, S3_MALFORMED_XML, "Part %lld has two checksums.", n);
-		if (strlen(sums[i]->text) >= sizeof(out->checksum))
-			return s3_fault(fault, S3_INVALID_PART, NULL);
+		if (out->algorithm[0] || !checksum_by_name(&kind, algorithms[i]) ||
+		    checksum_parse(kind, sums[i]->text, value))
+			return s3_fault(fault, S3_INVALID_ARGUMENT,
+					"Invalid Base64 or multiple checksums present in request");
 		strcpy(out->algorithm, algorithms[i]);
 		strcpy(out->checksum, sums[i]->text);
 	}
@@ -249,23 +220,32 @@ enum s3_error s3_in_tag(json_t *tags, const struct xml_node *node, struct s3_fau
 	return S3_OK;
 }
 
-static enum s3_error tagging_read(json_t *tags, unsigned int max, const struct xml_node *root, struct s3_fault *fault)
+/* The <Tag>s of a <TagSet> or <Tags>. */
+static enum s3_error tag_set_read(json_t *tags, unsigned int max, const struct xml_node *set,
+				  struct s3_fault *fault)
 {
-	const struct xml_node *set, *tag;
-	const struct xml_field outer[] = { { "TagSet", XML_ONE, &set }, { NULL, 0, NULL } };
+	const struct xml_node *tag;
 	const struct xml_field inner[] = { { "Tag", XML_MANY, &tag }, { NULL, 0, NULL } };
-	enum s3_error error = xml_fields(root, outer, fault);
+	enum s3_error error = xml_fields(set, inner, fault);
 
-	if (!error)
-		error = xml_fields(set, inner, fault);
 	if (error)
 		return error;
 	if (count(tag) > max)
-		return s3_fault(fault, S3_INVALID_TAG, "%s tags cannot be greater than %u", max > 10 ? "Bucket" : "Object",
-				max);
+		return s3_fault(fault, S3_BAD_REQUEST, "%s tags cannot be greater than %u",
+				max > S3_OBJECT_TAGS ? "Bucket" : "Object", max);
 	for (; tag && !error; tag = xml_next(tag))
 		error = s3_in_tag(tags, tag, fault);
 	return error;
+}
+
+static enum s3_error tagging_read(json_t *tags, unsigned int max, const struct xml_node *root,
+				  struct s3_fault *fault)
+{
+	const struct xml_node *set;
+	const struct xml_field outer[] = { { "TagSet", XML_ONE, &set }, { NULL, 0, NULL } };
+	enum s3_error error = xml_fields(root, outer, fault);
+
+	return error ? error : tag_set_read(tags, max, set, fault);
 }
 
 enum s3_error s3_in_tagging(json_t **out, unsigned int max, const void *body, size_t len, struct s3_fault *fault)
@@ -281,6 +261,43 @@ enum s3_error s3_in_tagging(json_t **out, unsigned int max, const void *body, si
 	else
 		*out = tags;
 	xml_tree_free(tree);
+	return error;
+}
+
+enum s3_error s3_in_create_bucket(char location[64], json_t **tags, const void *body, size_t len,
+				  struct s3_fault *fault)
+{
+	const struct xml_node *region, *directory, *bucket, *set;
+	const struct xml_field fields[] = {
+		{ "LocationConstraint", XML_OPTIONAL, &region },
+		{ "Location", XML_OPTIONAL, &directory },
+		{ "Bucket", XML_OPTIONAL, &bucket },
+		{ "Tags", XML_OPTIONAL, &set },
+		{ NULL, 0, NULL },
+	};
+	json_t *read = json_object();
+	struct xml_tree *tree = NULL;
+	enum s3_error error = read ? S3_OK : s3_fault(fault, S3_INTERNAL, NULL);
+
+	location[0] = '\0';
+	if (!error && len)
+		error = xml_tree_parse(&tree, "CreateBucketConfiguration", body, len, fault);
+	if (!error && tree)
+		error = xml_fields(xml_tree_root(tree), fields, fault);
+	if (!error && tree && (directory || bucket))
+		error = s3_fault(fault, S3_NOT_IMPLEMENTED,
+				 "Directory buckets are not implemented.");
+	if (!error && tree && strlen(xml_text_of(region)) >= 64)
+		error = s3_fault(fault, S3_INVALID_LOCATION, NULL);
+	if (!error && tree && set)
+		error = tag_set_read(read, S3_BUCKET_TAGS, set, fault);
+	if (!error && tree)
+		strcpy(location, xml_text_of(region));
+	xml_tree_free(tree);
+	if (error)
+		json_decref(read);
+	else
+		*tags = read;
 	return error;
 }
 

@@ -18,8 +18,10 @@
 #include "http/s3/errors.h"
 #include "http/s3/operation.h"
 
-/* <CreateBucketConfiguration>: the region in location ("": none said). len 0 is fine. S3_NOT_IMPLEMENTED: directory buckets. */
-enum s3_error s3_in_create_bucket(char location[64], const void *body, size_t len, struct s3_fault *fault);
+/* <CreateBucketConfiguration>: the region in location ("": none said), the tags as of
+ * s3_in_tagging(). len 0 is fine. S3_NOT_IMPLEMENTED: directory buckets. */
+enum s3_error s3_in_create_bucket(char location[64], json_t **tags, const void *body, size_t len,
+				  struct s3_fault *fault);
 
 /* <Delete>: at most S3_DELETES_MAX. Freed by s3_deletes_free(). */
 struct s3_delete {
@@ -50,8 +52,10 @@ struct s3_complete {
 enum s3_error s3_in_complete(struct s3_complete *out, const void *body, size_t len, struct s3_fault *fault);
 void s3_complete_free(struct s3_complete *complete);
 
-/* <Tagging> → {"key":"value",…}, in the order sent. At most max (10 of an object, 50 of a bucket); keys of 1 to 128 and
- * values of 0 to 256 characters; twice the same key, "aws:": S3_INVALID_TAG. */
+/* <Tagging> → {"key":"value",…}, in the order sent. More than max: S3_BAD_REQUEST; keys of 1 to 128
+ * and values of 0 to 256 characters; twice the same key, "aws:": S3_INVALID_TAG. */
+#define S3_OBJECT_TAGS 10
+#define S3_BUCKET_TAGS 50
 enum s3_error s3_in_tagging(json_t **out, unsigned int max, const void *body, size_t len, struct s3_fault *fault);
 
 /* <VersioningConfiguration> → "enabled" or "suspended"; no Status: S3_ILLEGAL_VERSIONING; MfaDelete Enabled:

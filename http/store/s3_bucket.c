@@ -76,18 +76,29 @@ static enum s3_error check_ownership(struct s3 *s3, const char *said, const char
 	return s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "Invalid x-amz-object-ownership header: %.80s", said);
 }
 
-static enum s3_error create(struct s3 *s3)
+/* What the new bucket is told to be beside its ACL. */
+static enum s3_error configure(struct s3 *s3, const char *ownership, const json_t *tags)
+{
+	char *text = json_object_size(tags) ? json_dumps(tags, JSON_COMPACT) : NULL;
+	enum s3_error error = S3_OK;
+
+	if (ownership)
+		error = s3_config_change(s3, BUCKET_OWNERSHIP, ownership, S3_INVALID_ARGUMENT);
+	if (!error && json_object_size(tags))
+		error = text ? s3_config_change(s3, BUCKET_TAGS, text, S3_INVALID_TAG)
+			     : S3_SERVICE_UNAVAILABLE;
+	free(text);
+	return error;
+}
+
+static enum s3_error create(struct s3 *s3, const json_t *tags)
 {
 	const char *ownership = s3_header(s3, "x-amz-object-ownership");
-	char location[64] = "";
 	enum canned_acl acl = ACL_PRIVATE;
 	const char *text;
 	enum s3_error error;
 	int rc, opened;
 
-	error = s3_in_create_bucket(location, s3->body.text ? s3->body.text : "", s3->body.len, &s3->fault);
-	if (error)
-		return error;
 	error = s3_acl_parse(&text, s3_header(s3, "x-amz-acl"), &s3->fault);
 	if (!error)
 		error = check_ownership(s3, ownership, text);
@@ -109,20 +120,25 @@ static enum s3_error create(struct s3 *s3)
 				registry_error());
 	bucket_put(s3->config);
 	s3->config = s3_bucket_find(s3, s3->bucket); /* who made it can use it */
-	return ownership ? s3_config_change(s3, BUCKET_OWNERSHIP, ownership, S3_INVALID_ARGUMENT) : S3_OK;
+	return configure(s3, ownership, tags);
 }
 
 void s3_bucket_create_run(struct s3 *s3)
 {
-	char where[S3_BUCKET_MAX + 2];
+	char where[S3_BUCKET_MAX + 2], location[64];
 	enum s3_error error = S3_OK;
+	json_t *tags = NULL;
 
 	if (!names_bucket_valid(s3->bucket) || !s3_bucket_name_valid(s3->bucket))
 		error = S3_INVALID_BUCKET_NAME;
 	else if (!s3->who.user[0])
 		error = S3_ACCESS_DENIED;
 	if (!error)
-		error = create(s3);
+		error = s3_in_create_bucket(location, &tags, s3->body.text ? s3->body.text : "",
+					    s3->body.len, &s3->fault);
+	if (!error)
+		error = create(s3, tags);
+	json_decref(tags);
 	if (error) {
 		s3_reply_error(s3, error);
 		return;
@@ -160,7 +176,6 @@ void s3_bucket_delete_run(struct s3 *s3)
 
 void s3_bucket_head_run(struct s3 *s3)
 {
-	http_add_header(s3->req, "x-amz-bucket-region", region_of(s3));
 	http_add_header(s3->req, "x-amz-access-point-alias", "false");
 	s3_reply_empty(s3, 200);
 }

@@ -67,6 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct s3_fault fault;
 	char location[64];
 	const char *word;
+	json_t *labels;
 
 	if (!size)
 		return 0;
@@ -89,7 +90,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	default:
 		s3_in_acl(&word, data + 1, size - 1, &fault);
 		s3_in_versioning(&word, data + 1, size - 1, &fault);
-		s3_in_create_bucket(location, data + 1, size - 1, &fault);
+		if (!s3_in_create_bucket(location, &labels, data + 1, size - 1, &fault))
+			json_decref(labels);
 	}
 	return 0;
 }

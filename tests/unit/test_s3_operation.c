@@ -202,12 +202,12 @@ static void test_tags(void **state)
 	assert_string_equal(json_string_value(json_object_get(tags, "c d")), "e f");
 	assert_string_equal(json_string_value(json_object_get(tags, "g")), "");
 	json_decref(tags);
-	assert_int_equal(s3_tags_parse(&tags, "a=b&a=c", NULL), S3_INVALID_TAG);
-	assert_int_equal(s3_tags_parse(&tags, "=c", NULL), S3_INVALID_TAG);
+	assert_int_equal(s3_tags_parse(&tags, "a=b&a=c", NULL), S3_INVALID_ARGUMENT);
+	assert_int_equal(s3_tags_parse(&tags, "=c", NULL), S3_INVALID_ARGUMENT);
 	assert_int_equal(s3_tags_parse(&tags, "aws:x=c", NULL), S3_INVALID_TAG);
 	assert_int_equal(s3_tags_parse(&tags, "a=%7c", NULL), S3_INVALID_TAG);
 	assert_int_equal(s3_tags_parse(&tags, "a=%7", NULL), S3_INVALID_ARGUMENT);
-	assert_int_equal(s3_tags_parse(&tags, "1&2&3&4&5&6&7&8&9&10&11", NULL), S3_INVALID_TAG);
+	assert_int_equal(s3_tags_parse(&tags, "1&2&3&4&5&6&7&8&9&10&11", NULL), S3_BAD_REQUEST);
 	assert_int_equal(s3_tags_parse(&tags, "", NULL), S3_OK);
 	json_decref(tags);
 }

@@ -43,8 +43,8 @@ static char *read_body(const char *kind, const char *body, struct s3_fault *faul
 		return strdup(word);
 	} else if (!strcmp(kind, "acl") && !s3_in_acl(&word, body, len, fault)) {
 		return strdup(word);
-	} else if (!strcmp(kind, "create") && !s3_in_create_bucket(location, body, len, fault)) {
-		return strdup(location);
+	} else if (!strcmp(kind, "create") && !s3_in_create_bucket(location, &json, body, len, fault)) {
+		json_object_set_new(json, "", json_string(location));
 	}
 	text = json ? json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 	json_decref(json);
@@ -110,9 +110,17 @@ static const struct row rows[] = {
 	{ "complete", "<CompleteMultipartUpload>" PART(1) PART(7) "</CompleteMultipartUpload>",
 	  "{\"etag\":\"e\",\"n\":2,\"number\":7,\"sum\":\"\"}" },
 	{ "complete",
-	  "<CompleteMultipartUpload><Part><ETag>e</ETag><ChecksumCRC64NVME>AAA=</ChecksumCRC64NVME>"
+	  "<CompleteMultipartUpload><Part><ETag>e</ETag><ChecksumCRC64NVME>AAAAAAAAAAA=</ChecksumCRC64NVME>"
 	  "<PartNumber>10000</PartNumber></Part></CompleteMultipartUpload>",
 	  "{\"etag\":\"e\",\"n\":1,\"number\":10000,\"sum\":\"CRC64NVME\"}" },
+	{ "complete",
+	  "<CompleteMultipartUpload><Part><ETag>e</ETag><ChecksumCRC64NVME>AAA=</ChecksumCRC64NVME>"
+	  "<PartNumber>1</PartNumber></Part></CompleteMultipartUpload>",
+	  "InvalidArgument" },
+	{ "complete",
+	  "<CompleteMultipartUpload><Part><ETag>e</ETag><ChecksumCRC32>AAAAAA==</ChecksumCRC32>"
+	  "<ChecksumCRC32C>AAAAAA==</ChecksumCRC32C><PartNumber>1</PartNumber></Part></CompleteMultipartUpload>",
+	  "InvalidArgument" },
 	{ "complete", "<CompleteMultipartUpload>" PART(7) PART(1) "</CompleteMultipartUpload>", "InvalidPartOrder" },
 	{ "complete", "<CompleteMultipartUpload>" PART(7) PART(7) "</CompleteMultipartUpload>", "InvalidPartOrder" },
 	{ "complete", "<CompleteMultipartUpload>" PART(0) "</CompleteMultipartUpload>", "InvalidArgument" },
@@ -136,9 +144,13 @@ static const struct row rows[] = {
 	{ "versioning",
 	  "<VersioningConfiguration><Status>Enabled</Status><MfaDelete>Enabled</MfaDelete></VersioningConfiguration>",
 	  "NotImplemented" },
-	{ "create", "", "" },
+	{ "create", "", "{\"\":\"\"}" },
 	{ "create", "<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>",
-	  "eu-west-1" },
+	  "{\"\":\"eu-west-1\"}" },
+	{ "create", "<CreateBucketConfiguration><Tags><Tag><Key>a</Key><Value>b</Value></Tag></Tags></CreateBucketConfiguration>",
+	  "{\"\":\"\",\"a\":\"b\"}" },
+	{ "create", "<CreateBucketConfiguration><Tags><Tag><Key>aws:a</Key><Value>b</Value></Tag></Tags></CreateBucketConfiguration>",
+	  "InvalidTag" },
 	{ "create", "<CreateBucketConfiguration><Location><Name>a</Name></Location></CreateBucketConfiguration>",
 	  "NotImplemented" },
 	{ "create", "<CreateBucketConfiguration><Where/></CreateBucketConfiguration>", "MalformedXML" },
