@@ -137,6 +137,21 @@ static enum s3_error parts_params(struct s3_list_params *out, const struct s3_ta
 	return max_parse(out, target, "max-parts", fault);
 }
 
+/* What belongs to ListObjectsV2 is not ignored by the older one. */
+static enum s3_error refuse_v2(const struct s3_target *target, struct s3_fault *fault)
+{
+	static const char *const names[][2] = { { "start-after", "startAfter" },
+						{ "continuation-token", "continuationToken" },
+						{ "fetch-owner", "fetchOwner" } };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (s3_target_query(target, names[i][0]))
+			return s3_fault(fault, S3_INVALID_ARGUMENT,
+					"%s only supported in REST.GET.BUCKET with list-type=2",
+					names[i][1]);
+	return S3_OK;
+}
+
 static enum s3_error marker_params(struct s3_list_params *out, const struct s3_target *target, struct s3_fault *fault)
 {
 	const char *name = out->kind == S3_LIST_UPLOADS ? "upload-id-marker" : "version-id-marker";
@@ -145,7 +160,7 @@ static enum s3_error marker_params(struct s3_list_params *out, const struct s3_t
 		out->marker_said = s3_target_query(target, "marker");
 		out->after = out->marker_said ? out->marker_said : "";
 		out->after_prefix = is_told_prefix(out);
-		return S3_OK;
+		return refuse_v2(target, fault);
 	}
 	out->marker_said = s3_target_query(target, "key-marker");
 	out->after = out->marker_said ? out->marker_said : "";

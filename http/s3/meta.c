@@ -48,6 +48,25 @@ int s3_meta_write(const json_t *meta, char *out, size_t size)
 	return 0;
 }
 
+bool s3_meta_has_checksum(const char *text, char algorithm[16], bool *composite)
+{
+	/* Inside a string its quotes would have backslashes. */
+	static const char head[] = "\"" S3_META_CHECKSUM "\":{\"";
+	const char *name = text ? strstr(text, head) : NULL, *end, *value;
+
+	if (!name)
+		return false;
+	name += strlen(head);
+	end = strchr(name, '"');
+	if (!end || end - name >= 16 || strncmp(end, "\":\"", 3))
+		return false;
+	memcpy(algorithm, name, (size_t)(end - name));
+	algorithm[end - name] = '\0';
+	value = end + 3;
+	*composite = value[strcspn(value, "-\"")] == '-'; /* base64 has none */
+	return true;
+}
+
 const char *s3_meta_text(const json_t *meta, const char *member)
 {
 	return json_string_value(json_object_get(meta, member));

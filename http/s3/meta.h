@@ -47,6 +47,10 @@ int s3_meta_write(const json_t *meta, char *out, size_t size);
  * ours, -E2BIG user metadata together are too large, -ENOMEM. A name that comes twice: joined by a comma, as Amazon does. */
 int s3_meta_take(json_t *meta, const char *name, const char *value);
 
+/* Of a text that s3_meta_write() made, without reading the rest of it (a listing asks it of each
+ * row): the name of the checksum, and whether it is one of parts' checksums. False: it has none. */
+bool s3_meta_has_checksum(const char *text, char algorithm[16], bool *composite);
+
 /* A member that is a text, or NULL. */
 const char *s3_meta_text(const json_t *meta, const char *member);
 

@@ -144,6 +144,10 @@ static enum s3_error make_ready(struct s3 *s3)
 	enum s3_error error = S3_OK;
 
 	s3_cors_add(s3);
+	if (s3->op->op == S3_OP_HeadBucket || s3->op->op == S3_OP_ListObjects ||
+	    s3->op->op == S3_OP_ListObjectsV2)
+		http_add_header(s3->req, "x-amz-bucket-region",
+				s3->ep->s3_region); /* clients learn it from refusals, too */
 	if (!s3->handler && !s3->who.user[0])
 		return s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL);
 	if (!s3->handler)

@@ -33,9 +33,16 @@ static int list_entry(void *arg, const char *bucket, const struct name_entry *en
 				   .latest = entry->current,
 				   .marker = entry->marker };
 
+	char algorithm[16];
+	bool composite;
+
 	(void)bucket;
 	if (is_hidden(l, entry->key))
 		return 0;
+	if (entry->meta_len && s3_meta_has_checksum(entry->meta, algorithm, &composite))
+		row.checksum = (struct s3_checksum_text){ .algorithm = algorithm,
+							  .type = composite ? "COMPOSITE"
+									    : "FULL_OBJECT" };
 	if (l->params.kind != S3_LIST_V2 || l->params.fetch_owner)
 		row.owner = l->owner;
 	return s3_list_row(&l->list, &row);
@@ -55,7 +62,8 @@ static int fill(struct listing *l, bool *more)
 	struct names_select select = { .prefix = l->params.prefix,
 				       .delimiter = l->params.delimiter,
 				       .after = l->params.after,
-				       .after_version = l->params.after_version };
+				       .after_version = l->params.after_version,
+				       .meta = true }; /* says which checksum there is */
 	struct names *names = l->s3->ep->names;
 	struct names_page page;
 	char after[NAMES_KEY_MAX + 1], version[NAMES_MARKER_MAX + 1];

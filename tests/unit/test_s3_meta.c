@@ -102,12 +102,38 @@ static void texts_that_are_none(void **state)
 	assert_null(s3_meta_read("{\"m\":1,\"m\":2}"));
 }
 
+static void checksum_without_reading(void **state)
+{
+	char name[16];
+	bool composite;
+
+	(void)state;
+	assert_true(s3_meta_has_checksum("{\"t\":\"a/b\",\"c\":{\"CRC64NVME\":\"AAAAAAAAAAA=\"}}",
+					 name, &composite));
+	assert_string_equal(name, "CRC64NVME");
+	assert_false(composite);
+	assert_true(s3_meta_has_checksum("{\"c\":{\"SHA1\":\"AAAA-2\"},\"ct\":\"COMPOSITE\"}", name,
+					 &composite));
+	assert_string_equal(name, "SHA1");
+	assert_true(composite);
+	assert_false(s3_meta_has_checksum("", name, &composite));
+	assert_false(s3_meta_has_checksum(NULL, name, &composite));
+	assert_false(s3_meta_has_checksum(
+		"{\"u\":{\"c\":\"x\",\"d\":\"\\\"c\\\":{\\\"SHA1\\\":\\\"A\\\"}\"}}", name,
+		&composite));
+	assert_false(
+		s3_meta_has_checksum("{\"c\":{\"ANAMETHATHASNOROOM\":\"A\"}}", name, &composite));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(headers_that_are_kept),	cmocka_unit_test(how_it_came_is_no_encoding),
-		cmocka_unit_test(bytes_that_are_no_text),	cmocka_unit_test(limits),
+		cmocka_unit_test(headers_that_are_kept),
+		cmocka_unit_test(how_it_came_is_no_encoding),
+		cmocka_unit_test(bytes_that_are_no_text),
+		cmocka_unit_test(limits),
 		cmocka_unit_test(texts_that_are_none),
+		cmocka_unit_test(checksum_without_reading),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
