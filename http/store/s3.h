@@ -136,8 +136,8 @@ const struct bucket *s3_bucket_find(const struct s3 *s3, const char *bucket);
 /* ---- s3_body.c ---- */
 /* What the headers say of the body. max: bytes of an object's data. */
 enum s3_error s3_body_expect(struct s3 *s3, uint64_t max);
-/* The checksum of an object whose client chose none, as Amazon has it: CRC64NVME, a few per cent of what MD5 costs. */
-void s3_body_choose(struct s3 *s3);
+/* The checksum of an object or part whose client sent none. */
+void s3_body_choose(struct s3 *s3, enum checksum_kind kind);
 /* Where data go: body.upload is made. NULL version: a new one. */
 enum s3_error s3_body_store(struct s3 *s3, const struct version *version);
 /* Payload that was decoded already. */

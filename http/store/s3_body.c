@@ -101,6 +101,31 @@ static enum s3_error expect_kind(struct s3 *s3, enum checksum_kind kind)
 	return S3_OK;
 }
 
+/* A checksum that is not known here would be stored unchecked. */
+static bool is_unknown_sum(const char *header)
+{
+	enum checksum_kind kind;
+
+	if (strncasecmp(header, "x-amz-checksum-", 15))
+		return false;
+	header += 15;
+	return !checksum_by_name(&kind, header) && strcasecmp(header, "algorithm") && strcasecmp(header, "type") &&
+	       strcasecmp(header, "mode");
+}
+
+static enum s3_error refuse_unknown(struct s3 *s3)
+{
+	struct http_pair headers[HTTP_HEADERS_MAX];
+	size_t n = s3->asks_more ? http_headers(s3->req, headers, HTTP_HEADERS_MAX) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (is_unknown_sum(headers[i].name))
+			return s3_fault(&s3->fault, S3_INVALID_REQUEST,
+					"The algorithm type you specified in x-amz-checksum- "
+					"header is invalid.");
+	return S3_OK;
+}
+
 static enum s3_error expect_checksum(struct s3 *s3)
 {
 	const char *algorithm = s3_header(s3, "x-amz-sdk-checksum-algorithm");
@@ -109,6 +134,7 @@ static enum s3_error expect_checksum(struct s3 *s3)
 
 	if (s3->op->op == S3_OP_CompleteMultipartUpload)
 		return S3_OK; /* there it is the object's, not the body's: s3_multipart.c */
+	error = refuse_unknown(s3);
 	for (enum checksum_kind kind = 0; !error && kind < CHECKSUM_MD5; kind++)
 		error = expect_kind(s3, kind);
 	if (error || !algorithm || s3->op->body == S3_BODY_NONE)
@@ -151,15 +177,15 @@ enum s3_error s3_body_expect(struct s3 *s3, uint64_t max)
 	return S3_OK;
 }
 
-void s3_body_choose(struct s3 *s3)
+void s3_body_choose(struct s3 *s3, enum checksum_kind kind)
 {
 	struct s3_payload *body = &s3->body;
 
 	if (body->has_kind)
 		return;
 	body->has_kind = true;
-	body->kind = CHECKSUM_CRC64NVME;
-	body->kinds |= 1u << CHECKSUM_CRC64NVME;
+	body->kind = kind;
+	body->kinds |= 1u << kind;
 }
 
 static enum s3_error begin_sealing(struct s3 *s3)

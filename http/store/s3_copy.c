@@ -142,7 +142,7 @@ static enum s3_error choose_kind(struct s3 *s3, const json_t *old)
 
 	if (!*name) {
 		if (s3->op->op == S3_OP_CopyObject)
-			s3_body_choose(s3);
+			s3_body_choose(s3, CHECKSUM_CRC64NVME);
 		return S3_OK;
 	}
 	if (!checksum_by_name(&s3->body.kind, name))

@@ -64,7 +64,7 @@ static enum s3_error find_range(struct s3 *s3, const struct name_entry *entry, c
 	char text[80];
 	int ranged = 0;
 
-	*piece = (struct s3_piece){ .status = 200, .len = entry->size };
+	*piece = (struct s3_piece){ .status = 200, .len = entry->size, .whole = true };
 	if (!range || (if_range && strcmp(if_range, etag)))
 		return S3_OK;
 	if (s3_range_read(&found, &ranged, range, entry->size)) {
@@ -76,6 +76,35 @@ static enum s3_error find_range(struct s3 *s3, const struct name_entry *entry, c
 		return S3_OK;
 	*piece = (struct s3_piece){ .status = 206, .first = found.first, .len = found.len };
 	return S3_OK;
+}
+
+struct part_sum {
+	struct s3 *s3;
+	unsigned int number;
+};
+
+static int take_part_sum(void *arg, const char *bucket, const struct name_entry *part)
+{
+	const struct part_sum *p = arg;
+	json_t *meta = part->part == p->number ? s3_meta_of_entry(part) : NULL;
+
+	(void)bucket;
+	if (meta)
+		s3_add_checksum(p->s3, meta);
+	json_decref(meta);
+	return 1;
+}
+
+/* The checksum of a part is kept with it. */
+static enum s3_error add_part_checksum(struct s3 *s3, const struct name_entry *entry,
+				       unsigned int number)
+{
+	struct part_sum p = { s3, number };
+	bool more;
+	int rc = names_parts(s3->ep->names, s3->bucket, entry->version, number - 1, 1, true,
+			     take_part_sum, &p, &more);
+
+	return rc < 0 ? s3_names_error(s3, rc, S3_INTERNAL) : S3_OK;
 }
 
 /* partNumber=N: the bytes of that part, and how many there are. */
@@ -94,12 +123,17 @@ static enum s3_error find_part(struct s3 *s3, const struct name_entry *entry, st
 		error = s3_part_range(s3, entry, number, &range);
 	if (error)
 		return error;
-	if (entry->nparts) {
-		snprintf(count, sizeof(count), "%u", entry->nparts);
-		http_add_header(s3->req, "x-amz-mp-parts-count", count);
-	}
-	*piece = (struct s3_piece){ .status = entry->size ? 206 : 200, .first = range.first, .len = range.len };
-	return S3_OK;
+	*piece = (struct s3_piece){ .status = entry->size ? 206 : 200,
+				    .first = range.first,
+				    .len = range.len,
+				    .whole = !entry->nparts };
+	if (!entry->nparts)
+		return S3_OK;
+	snprintf(count, sizeof(count), "%u", entry->nparts);
+	http_add_header(s3->req, "x-amz-mp-parts-count", count);
+	return s3_header_is(s3, "x-amz-checksum-mode", "ENABLED")
+		       ? add_part_checksum(s3, entry, number)
+		       : S3_OK;
 }
 
 static void add_content_range(struct s3 *s3, const struct name_entry *entry, const struct s3_piece *piece)
@@ -148,7 +182,7 @@ static enum s3_error serve(struct s3 *s3, const struct name_entry *entry, const 
 	if (error)
 		return error;
 	add_content_range(s3, entry, &piece);
-	piece.type = s3_get_tell(s3, entry, meta, etag, piece.status == 200);
+	piece.type = s3_get_tell(s3, entry, meta, etag, piece.whole);
 	atomic_fetch_add(&s3->ep->counts.gets, 1);
 	return s3_send(s3, entry, meta, &piece);
 }

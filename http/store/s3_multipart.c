@@ -163,6 +163,27 @@ static enum s3_error invalid_part(struct completing *c, unsigned int number)
 			number);
 }
 
+/* Does the list say of a part what was kept of it? Of an upload whose checksum is one of the parts'
+ * it must say it of each. */
+static enum s3_error compare_part(struct completing *c, const struct s3_complete_part *want,
+				  const char *kept)
+{
+	const char *name = checksum_name(c->choice.kind);
+
+	if (!want->algorithm[0] && !c->choice.full)
+		return s3_fault(&c->s3->fault, S3_INVALID_REQUEST,
+				"The upload was created using a %s checksum. The complete request "
+				"must include the checksum for each "
+				"part. It was missing for part %u in the request.",
+				name, want->number);
+	if (want->algorithm[0] && strcmp(want->algorithm, name))
+		return s3_fault(&c->s3->fault, S3_BAD_DIGEST,
+				"The %s you specified for part %u did not match what we received.",
+				want->algorithm, want->number);
+	return want->algorithm[0] && strcmp(want->checksum, kept) ? invalid_part(c, want->number)
+								  : S3_OK;
+}
+
 /* The checksum of a part: kept, compared with what the list says, and made one with those before. */
 static enum s3_error take_checksum(struct completing *c, const struct s3_complete_part *want, const struct name_entry *part)
 {
@@ -175,11 +196,11 @@ static enum s3_error take_checksum(struct completing *c, const struct s3_complet
 	if (!sum.value || strcmp(sum.algorithm, checksum_name(c->choice.kind)) || checksum_parse(c->choice.kind, sum.value, at))
 		error = s3_fault(&c->s3->fault, S3_INVALID_PART, "Part %u was uploaded without the checksum that the upload was begun with (%s).",
 				 part->part, checksum_name(c->choice.kind));
-	else if (want->checksum[0] && strcmp(want->checksum, sum.value))
-		error = invalid_part(c, part->part);
-	else if (!c->at)
+	else
+		error = compare_part(c, want, sum.value);
+	if (!error && !c->at)
 		memcpy(c->full, at, size);
-	else if (c->choice.full)
+	else if (!error && c->choice.full)
 		checksum_combine(c->choice.kind, c->full, at, part->size);
 	json_decref(meta);
 	return error;
@@ -252,29 +273,66 @@ static enum s3_error refuse_others(struct completing *c)
 	return S3_OK;
 }
 
-/* x-amz-mp-object-size, and a checksum of the whole in a header. */
-static enum s3_error compare_whole(struct completing *c, const char *checksum)
+/* "VALUE", or "VALUE-N" of parts' checksums: how long VALUE is, 0 when it is neither. */
+static size_t whole_length(const struct completing *c, const char *said)
 {
-	const char *size = s3_header(c->s3, "x-amz-mp-object-size"), *said;
-	enum s3_error error;
+	char value[CHECKSUM_TEXT_MAX];
+	uint8_t bytes[CHECKSUM_MAX];
+	size_t len = c->choice.full ? strlen(said) : strcspn(said, "-");
+
+	if (len >= sizeof(value) ||
+	    (said[len] && (!said[len + 1] || said[len + 1 + strspn(said + len + 1, "0123456789")])))
+		return 0;
+	memcpy(value, said, len);
+	value[len] = '\0';
+	return checksum_parse(c->choice.kind, value, bytes) ? 0 : len;
+}
+
+static enum s3_error compare_size(struct completing *c)
+{
+	const char *size = s3_header(c->s3, "x-amz-mp-object-size");
 	char text[24];
 
 	snprintf(text, sizeof(text), "%" PRIu64, c->size);
-	if (size && strcmp(size, text))
+	if (!size || !strcmp(size, text))
+		return S3_OK;
+	if (!*size || size[strspn(size, "0123456789")])
 		return s3_fault(&c->s3->fault, S3_INVALID_REQUEST,
-				"The provided 'x-amz-mp-object-size' header does not match what was computed.");
-	error = refuse_others(c);
+				"Value for x-amz-mp-object-size header is invalid: '%.64s'", size);
+	return s3_fault(&c->s3->fault, S3_INVALID_REQUEST,
+			"The provided 'x-amz-mp-object-size' header value %.24s does not match "
+			"what was computed: %s",
+			size, text);
+}
+
+/* x-amz-mp-object-size, and a checksum of the whole in a header. */
+static enum s3_error compare_whole(struct completing *c, const char *checksum)
+{
+	const char *said;
+	enum s3_error error;
+	size_t len;
+
+	error = compare_size(c);
+	if (!error)
+		error = refuse_others(c);
 	if (error || !c->choice.chosen)
 		return error;
 	said = s3_header(c->s3, "x-amz-checksum-type");
+	if (said && strcasecmp(said, "FULL_OBJECT") && strcasecmp(said, "COMPOSITE"))
+		return s3_fault(&c->s3->fault, S3_INVALID_REQUEST,
+				"Value for x-amz-checksum-type header is invalid.");
 	if (said && strcasecmp(said, upload_choice_type(&c->choice)))
 		return s3_fault(&c->s3->fault, S3_INVALID_REQUEST,
 				"The upload was created using the %s checksum mode. The complete request must use the same checksum mode.",
 				upload_choice_type(&c->choice));
 	said = s3_header(c->s3, checksum_header(c->choice.kind));
+	len = said ? whole_length(c, said) : 0;
+	if (said && !len)
+		return s3_fault(&c->s3->fault, S3_INVALID_REQUEST,
+				"Value for %s header is invalid.", checksum_header(c->choice.kind));
 	/* "VALUE-N" and "VALUE" both stand for one of the parts' checksums. */
 	if (said && strcmp(said, checksum) &&
-	    (c->choice.full || strlen(said) != strcspn(checksum, "-") || strncmp(said, checksum, strlen(said))))
+	    (said[len] || len != strcspn(checksum, "-") || strncmp(said, checksum, len)))
 		return s3_fault(&c->s3->fault, S3_BAD_DIGEST, "The %s you specified did not match the calculated checksum.",
 				checksum_name(c->choice.kind));
 	return S3_OK;

@@ -31,6 +31,7 @@ enum s3_error s3_find(struct s3 *s3, const char *bucket, const char *key, const 
 struct s3_piece {
 	unsigned int status; /* 200, 206 */
 	uint64_t first, len;
+	bool whole;	  /* the object's checksum is its own, too */
 	const char *type; /* Content-Type */
 };
 /* Answers with these bytes of an entry; the headers were added. S3_OK: answered. */

@@ -165,6 +165,9 @@ static enum s3_error check_upload(struct s3 *s3)
 	struct upload_choice choice;
 	enum s3_error error = find_choice(s3, &choice);
 
+	if (!error && choice.full) /* one of the whole is made of the parts' own: who sends none has
+				      it computed here */
+		s3_body_choose(s3, choice.kind);
 	if (error || !choice.chosen || (s3->body.has_kind && s3->body.kind == choice.kind))
 		return error;
 	return s3_fault(&s3->fault, S3_INVALID_REQUEST,

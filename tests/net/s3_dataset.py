@@ -108,7 +108,8 @@ with S3() as lab:
     crcs = b64(zlib.crc32(zlib.crc32(GOOD).to_bytes(4, "big")).to_bytes(4, "big")) + "-1"
     up = s3.create_multipart_upload(Bucket="sales", Key="p.csv", ChecksumAlgorithm="CRC32")["UploadId"]
     tag = s3.upload_part(Bucket="sales", Key="p.csv", UploadId=up, PartNumber=1, Body=GOOD, ChecksumAlgorithm="CRC32")["ETag"]
-    done = lambda crc: code(s3.complete_multipart_upload, Bucket="sales", Key="p.csv", UploadId=up, MultipartUpload=parts(tag), ChecksumCRC32=crc)
+    done = lambda crc: code(s3.complete_multipart_upload, Bucket="sales", Key="p.csv", UploadId=up, ChecksumCRC32=crc,
+                            MultipartUpload={"Parts": [{**parts(tag)["Parts"][0], "ChecksumCRC32": b64(zlib.crc32(GOOD).to_bytes(4, "big"))}]})
     got = [done("AAAAAA==-1"), done(crcs)]
     check(got == ["BadDigest", "ok"], "the checksum of the whole is compared", got)
     up = s3.create_multipart_upload(Bucket="sales", Key="d.csv")["UploadId"]
