@@ -143,6 +143,8 @@ const char *s3_header_unsupported(const char *(*get)(void *arg, const char *name
 		"x-amz-object-lock-legal-hold",
 		"x-amz-website-redirect-location",
 		"x-amz-write-offset-bytes",
+		"x-amz-if-match-size",
+		"x-amz-if-match-last-modified-time",
 		"x-amz-mfa",
 		"x-amz-grant-full-control",
 		"x-amz-grant-read",

@@ -206,8 +206,17 @@ static bool etag_listed(const char *list, const char *etag, bool weak)
 			w = true;
 			p += 2;
 		}
-		if (*p != '"')
-			return false;
+		if (*p != '"') { /* without quotes it is no tag of RFC 9110, but S3's clients send
+				    it so */
+			size_t len = strcspn(p, ", \t");
+
+			if (!len)
+				return false;
+			if ((weak || !w) && len + 2 == strlen(etag) && !strncmp(p, etag + 1, len))
+				return true;
+			p += len;
+			continue;
+		}
 		end = strchr(p + 1, '"');
 		if (!end)
 			return false;

@@ -214,6 +214,7 @@ const char *s3_meta_answer(struct s3 *s3, const struct name_entry *entry, const 
 struct s3_checksum_text s3_meta_checksum_text(const json_t *meta);
 void s3_add_checksum(struct s3 *s3, const json_t *meta);
 void s3_add_encryption(struct s3 *s3, const json_t *meta); /* x-amz-server-side-encryption, when it is */
+void s3_add_modified(struct s3 *s3, const struct name_entry *entry); /* Last-Modified */
 void s3_add_version(struct s3 *s3, const struct name_entry *entry); /* x-amz-version-id, when the bucket is versioned */
 
 /* ---- naming ---- */

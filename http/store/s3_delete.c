@@ -68,10 +68,14 @@ enum s3_error s3_delete_many_begin(struct s3 *s3)
 static enum s3_error delete_item(struct s3 *s3, const struct s3_delete *item, struct names_deleted *gone)
 {
 	const char *version = item->version[0] ? item->version : NULL;
+	struct version v;
 	enum s3_error error;
 
 	if (!names_key_valid(item->key))
 		return s3_fault(&s3->fault, S3_KEY_TOO_LONG, NULL);
+	if (version && strcmp(version, "null") && version_parse(&v, version))
+		return s3_fault(&s3->fault, S3_NO_SUCH_VERSION,
+				NULL); /* DeleteObject has another word for it, as Amazon's */
 	error = s3_may(s3, version ? "s3:DeleteObjectVersion" : "s3:DeleteObject", s3->bucket, item->key, version);
 	return error ? error : delete(s3, item->key, version, item->etag[0] ? item->etag : NULL, gone);
 }

@@ -51,6 +51,7 @@ enum s3_error s3_find(struct s3 *s3, const char *bucket, const char *key, const 
 	http_add_header(s3->req, "x-amz-version-id", s3_version_text(entry));
 	if (!version)
 		return s3_fault(&s3->fault, S3_NO_SUCH_KEY, NULL);
+	s3_add_modified(s3, entry);
 	http_add_header(s3->req, "Allow", "DELETE");
 	return s3_fault(&s3->fault, S3_METHOD_NOT_ALLOWED, NULL);
 }
@@ -174,6 +175,7 @@ static enum s3_error serve(struct s3 *s3, const struct name_entry *entry, const 
 	error = s3_conditions_read(&asked, etag, entry->modified);
 	if (error == S3_NOT_MODIFIED) {
 		http_add_header(s3->req, "ETag", etag);
+		s3_add_modified(s3, entry);
 		s3_add_version(s3, entry);
 	}
 	if (error)

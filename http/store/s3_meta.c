@@ -143,6 +143,14 @@ void s3_add_version(struct s3 *s3, const struct name_entry *entry)
 		s3_add_header(s3, "x-amz-version-id", s3_version_text(entry));
 }
 
+void s3_add_modified(struct s3 *s3, const struct name_entry *entry)
+{
+	char text[30];
+
+	s3_date_format(text, entry->modified);
+	s3_add_header(s3, "Last-Modified", text);
+}
+
 void s3_add_encryption(struct s3 *s3, const json_t *meta)
 {
 	if (json_object_get(meta, S3_META_KEY))
@@ -209,8 +217,7 @@ const char *s3_meta_answer(struct s3 *s3, const struct name_entry *entry, const 
 			s3_add_header(s3, h->header, value);
 	}
 	add_user(s3, meta);
-	s3_date_format(text, entry->modified);
-	s3_add_header(s3, "Last-Modified", text);
+	s3_add_modified(s3, entry);
 	s3_add_version(s3, entry);
 	if (whole && s3_header_is(s3, "x-amz-checksum-mode", "ENABLED"))
 		s3_add_checksum(s3, meta);
