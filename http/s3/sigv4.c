@@ -193,14 +193,16 @@ static bool read_timestamp(struct sigv4 *out, const char *text, size_t len)
 	       again.tm_min == tm.tm_min && again.tm_sec == tm.tm_sec;
 }
 
-/* The old header, "Fri, 24 May 2013 00:00:00 GMT": signed as if it had been the new one. */
+/* The old header, "Fri, 24 May 2013 00:00:00 GMT": signed as if it had been the new one. Python's
+ * clients end it with "-0000". */
 static bool read_date(struct sigv4 *out, const char *text)
 {
 	struct tm tm = { 0 };
 	char stamp[32];
-	const char *end = text ? strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm) : NULL;
+	const char *end = text ? strptime(text, "%a, %d %b %Y %H:%M:%S ", &tm) : NULL;
 
-	if (!end || *end || strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm) == 0)
+	if (!end || (strcmp(end, "GMT") && strcmp(end, "-0000") && strcmp(end, "+0000")) ||
+	    strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm) == 0)
 		return false;
 	return read_timestamp(out, stamp, strlen(stamp));
 }

@@ -55,8 +55,12 @@ static enum s3_error identify_signed(struct s3 *s3, const struct sigv4_request *
 static enum s3_error identify_other(struct s3 *s3)
 {
 	struct token_scope scope = { .bucket = "" };
+	const char *scheme = http_header(s3->req, "Authorization");
 	int rc = access_identify(s3->req, s3->ep->users, &scope);
 
+	if (scheme && *scheme && strncasecmp(scheme, "Bearer ", 7) &&
+	    strncasecmp(scheme, "Basic ", 6))
+		return s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "Unsupported Authorization Type");
 	if (!rc)
 		s3->who = scope;
 	if (!rc || rc == -ENOENT)
