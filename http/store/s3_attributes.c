@@ -93,7 +93,11 @@ static enum s3_error attributes(struct s3 *s3, const struct name_entry *entry, c
 	size_t len;
 	char *text;
 
-	a.asked = asked ? s3_attributes_parse(asked) : 0;
+	if (!asked || !*asked)
+		return s3_fault(&s3->fault, S3_INVALID_REQUEST,
+				"The x-amz-object-attributes header specifying the attributes to "
+				"be retrieved is either missing or empty");
+	a.asked = s3_attributes_parse(asked);
 	if (!a.asked)
 		return s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "Invalid attribute name specified.");
 	s3_etag(entry, etag);

@@ -325,10 +325,12 @@ static bool apply_cors(struct s3 *s3, const char *origin, const char *method, co
 
 void s3_cors_add(struct s3 *s3)
 {
-	const char *origin = s3_header(s3, "Origin");
+	const char *origin = s3_header(s3, "Origin"),
+		   *method = s3_header(s3, "Access-Control-Request-Method");
 
 	if (origin && s3->config && s3->config->part[BUCKET_CORS] && http_method(s3->req) != HTTP_OPTIONS)
-		apply_cors(s3, origin, http_method_name(http_method(s3->req)), NULL, false);
+		apply_cors(s3, origin, method ? method : http_method_name(http_method(s3->req)),
+			   NULL, false);
 }
 
 void s3_preflight_run(struct s3 *s3)
