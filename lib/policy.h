@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * policy.h -- bucket policies (the JSON of Amazon's "Policies and permissions in Amazon S3") and what is asked of them.
+ * policy.h -- bucket policies (the JSON of Amazon's "Policies and permissions in Amazon S3") and
+ * what is asked of them.
  *
- * Pure: text in, a compiled policy out; a question in, a verdict out. An explicit Deny wins over every Allow. Nothing here
- * logs. users_may() (token.h) asks the policy of the bucket together with grants, groups, datasets and canned ACLs.
+ * Pure: text in, a compiled policy out; a question in, a verdict out. An explicit Deny wins over
+ * every Allow. Nothing here logs. users_may() (token.h) asks the policy of the bucket together with
+ * grants, groups, datasets and canned ACLs.
  *
- * Understood: Version "2012-10-17" or "2008-10-17" (absent: the latter), Id, Statement (one or a list) of Sid, Effect,
- * Principal or NotPrincipal ("*", {"AWS": ...} with "*", "arn:aws:iam::weir:user/NAME", "arn:aws:iam::weir:group/NAME",
- * "arn:aws:iam::weir:root" (the bucket's owner)), Action or NotAction ("s3:*", "s3:Get*", ...), Resource or NotResource
- * (arn:aws:s3:::BUCKET, arn:aws:s3:::BUCKET/KEY with * and ?, ${aws:username}), Condition (below). What is not understood
- * is refused when it is put: a policy never says something that is not done.
+ * Understood: Version "2012-10-17" or "2008-10-17" (absent: the latter), Id, Statement (one or a
+ * list) of Sid, Effect, Principal or NotPrincipal ("*", {"AWS": ...} with "*",
+ * "arn:aws:iam::weir:user/NAME", "arn:aws:iam::weir:group/NAME", "arn:aws:iam::weir:root" (the
+ * bucket's owner)), Action or NotAction ("s3:*", "s3:Get*", ...), Resource or NotResource
+ * (arn:aws:s3:::BUCKET, arn:aws:s3:::BUCKET/KEY with * and ?, ${aws:username}), Condition (below).
+ * What is not understood is refused when it is put: a policy never says something that is not done.
  *
- * Conditions: String(Not)Equals(IgnoreCase), String(Not)Like, Numeric(Not)Equals/LessThan(Equals)/GreaterThan(Equals),
- * Date..., Bool, (Not)IpAddress, Null, each also with IfExists, on aws:SourceIp, aws:SecureTransport, aws:CurrentTime,
- * aws:EpochTime, aws:UserAgent, aws:Referer, aws:username, aws:PrincipalType, s3:prefix, s3:delimiter, s3:max-keys,
- * s3:VersionId, s3:x-amz-acl, s3:x-amz-server-side-encryption, s3:authType, s3:signatureversion, s3:signatureAge.
+ * Conditions: String(Not)Equals(IgnoreCase), String(Not)Like,
+ * Numeric(Not)Equals/LessThan(Equals)/GreaterThan(Equals), Date..., Bool, (Not)IpAddress, Null,
+ * each also with IfExists, on aws:SourceIp, aws:SecureTransport, aws:CurrentTime, aws:EpochTime,
+ * aws:UserAgent, aws:Referer, aws:username, aws:PrincipalType, s3:prefix, s3:delimiter,
+ * s3:max-keys, s3:VersionId, s3:x-amz-acl, s3:x-amz-server-side-encryption, s3:x-amz-storage-class,
+ * s3:x-amz-copy-source, s3:x-amz-metadata-directive, s3:ExistingObjectTag/KEY,
+ * s3:RequestObjectTag/KEY, s3:authType, s3:signatureversion, s3:signatureAge.
  */
 #ifndef WEIR_POLICY_H
 #define WEIR_POLICY_H
@@ -24,6 +30,8 @@
 #include <stdint.h>
 
 #include "lib/addr.h"
+
+struct json_t;
 
 #define POLICY_MAX 20480 /* bytes of its text, as Amazon's */
 
@@ -61,6 +69,15 @@ struct policy_ask {
 	int64_t signature_age_ms;
 	const char *agent, *referer; /* User-Agent, Referer */
 	const char *delimiter, *max_keys, *version_id, *acl, *encryption; /* as sent; NULL: not sent */
+	const char *storage_class, *copy_source /* "BUCKET/KEY", decoded */,
+		*directive; /* x-amz-metadata-directive */
+	/* {"key":"value",…}, NULL: none. Of those that are not known a Deny's condition counts as
+	 * met, an Allow's does not. */
+	const struct json_t *tags,
+		*new_tags; /* of the object as it is; as the request sends them */
+	bool tags_known, new_tags_known;
+	bool *unsure; /* becomes true when the verdict hung on tags that are not known; may be NULL
+		       */
 	bool object_known;	/* the object was looked up: its ACL is */
 	enum canned_acl object; /* this */
 };

@@ -75,6 +75,11 @@ static const struct {
 	{ "s3:VersionId", KEY_VERSION_ID, TEXT },
 	{ "s3:x-amz-acl", KEY_ACL, TEXT },
 	{ "s3:x-amz-server-side-encryption", KEY_ENCRYPTION, TEXT },
+	{ "s3:x-amz-storage-class", KEY_STORAGE_CLASS, TEXT },
+	{ "s3:x-amz-copy-source", KEY_COPY_SOURCE, TEXT },
+	{ "s3:x-amz-metadata-directive", KEY_DIRECTIVE, TEXT },
+	{ "s3:ExistingObjectTag/", KEY_EXISTING_TAG, TEXT }, /* and the tag's key */
+	{ "s3:RequestObjectTag/", KEY_REQUEST_TAG, TEXT },
 };
 
 /* ---- parse ----------------------------------------------------------------------------------- */
@@ -104,11 +109,25 @@ static int parse_operator(struct condition *c, const char *name, char err[256])
 	return -EINVAL;
 }
 
+/* Is it this key? One that ends with a slash goes on with a tag's. */
+static bool key_is(const char *known, const char *name)
+{
+	size_t len = strlen(known);
+
+	return known[len - 1] == '/' ? !strncasecmp(known, name, len) && name[len]
+				     : !strcasecmp(known, name);
+}
+
 static int parse_key(struct condition *c, const char *operator, const char *name, char err[256])
 {
 	for (size_t i = 0; i < sizeof(keys_known) / sizeof(*keys_known); i++) {
-		if (strcasecmp(keys_known[i].name, name))
+		const char *tag = strchr(keys_known[i].name, '/');
+
+		if (!key_is(keys_known[i].name, name))
 			continue;
+		c->tag = tag ? strdup(name + (tag - keys_known[i].name) + 1) : NULL;
+		if (tag && !c->tag)
+			return -ENOMEM;
 		c->key = keys_known[i].key;
 		if (c->kind == COND_NULL || keys_known[i].kinds & 1u << c->kind)
 			return 0;
@@ -267,6 +286,7 @@ void conditions_free(struct condition *list, size_t n)
 		for (size_t k = 0; k < list[i].n; k++)
 			free(list[i].values[k].pattern);
 		free(list[i].values);
+		free(list[i].tag);
 	}
 	free(list);
 }
@@ -328,6 +348,12 @@ static const char *key_text(enum cond_key key, const struct policy_who *who, con
 		return ask->acl;
 	case KEY_ENCRYPTION:
 		return ask->encryption;
+	case KEY_STORAGE_CLASS:
+		return ask->storage_class;
+	case KEY_COPY_SOURCE:
+		return ask->copy_source;
+	case KEY_DIRECTIVE:
+		return ask->directive;
 	case KEY_CURRENT_TIME:
 	case KEY_EPOCH_TIME:
 		return time_text(ask, key, buf);
@@ -337,6 +363,31 @@ static const char *key_text(enum cond_key key, const struct policy_who *who, con
 	default:
 		return who_text(who, key, buf);
 	}
+}
+
+/* Actions of which Amazon tells the tags of an object, and those that send some. */
+static bool action_has_tags(const char *action, enum cond_key key)
+{
+	bool tagging = strstr(action, "Object") && strstr(action, "Tagging");
+
+	if (key == KEY_REQUEST_TAG)
+		return !strcmp(action, "s3:PutObject") || !strcmp(action, "s3:PutObjectTagging") ||
+		       !strcmp(action, "s3:PutObjectVersionTagging");
+	return tagging || !strncmp(action, "s3:GetObject", 12) ||
+	       !strcmp(action, "s3:PutObjectAcl") || !strcmp(action, "s3:PutObjectVersionAcl");
+}
+
+/* False: they are not known, though they should be. *out NULL: there is no such tag. */
+static bool tag_text(const struct condition *c, const struct policy_ask *ask, const char **out)
+{
+	bool existing = c->key == KEY_EXISTING_TAG;
+	const struct policy_action *action = policy_action(ask->action);
+
+	*out = NULL;
+	if (!action || !action_has_tags(action->name, c->key))
+		return true;
+	*out = json_string_value(json_object_get(existing ? ask->tags : ask->new_tags, c->tag));
+	return existing ? ask->tags_known : ask->new_tags_known;
 }
 
 static bool in_order(double is, enum cond_order order, double limit)
@@ -384,7 +435,13 @@ bool condition_holds(const struct condition *c, const struct policy_who *who, co
 
 	if (c->key <= KEY_LAST_OF_REQUEST && !ask->known)
 		return unknown;
-	text = key_text(c->key, who, ask, buf);
+	if (!c->tag) {
+		text = key_text(c->key, who, ask, buf);
+	} else if (!tag_text(c, ask, &text)) {
+		if (ask->unsure)
+			*ask->unsure = true;
+		return unknown;
+	}
 	if (c->kind == COND_NULL) {
 		for (size_t i = 0; i < c->n; i++)
 			if ((c->values[i].number == 1) == (text == NULL))

@@ -36,7 +36,10 @@ enum cond_key {
 	KEY_VERSION_ID,
 	KEY_ACL,
 	KEY_ENCRYPTION,
-	KEY_LAST_OF_REQUEST = KEY_ENCRYPTION, /* those before are known when policy_ask.known */
+	KEY_STORAGE_CLASS,
+	KEY_COPY_SOURCE,
+	KEY_DIRECTIVE,
+	KEY_LAST_OF_REQUEST = KEY_DIRECTIVE, /* those before are known when policy_ask.known */
 	KEY_CURRENT_TIME,
 	KEY_EPOCH_TIME,
 	KEY_USERNAME,
@@ -44,6 +47,8 @@ enum cond_key {
 	KEY_PRINCIPAL_TYPE,
 	KEY_PRINCIPAL_ARN,
 	KEY_PREFIX,
+	KEY_EXISTING_TAG, /* these two with condition.tag */
+	KEY_REQUEST_TAG,
 };
 
 struct cond_value {
@@ -57,6 +62,7 @@ struct condition {
 	enum cond_order order;
 	bool negated, if_exists, ignore_case;
 	enum cond_key key;
+	char *tag; /* the rest of the key's name, or NULL */
 	size_t n;
 	struct cond_value *values;
 };

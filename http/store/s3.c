@@ -156,6 +156,10 @@ static enum s3_error make_ready(struct s3 *s3)
 			       : s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "%s is not implemented here.", s3->op->name);
 	if (!s3->handler->asks && s3->op->action)
 		error = s3_may(s3, NULL, s3->bucket, s3->key, s3->version);
+	if (error && s3->handler->looks && s3->unsure) {
+		s3->denied = true;
+		error = S3_OK;
+	}
 	if (!error)
 		error = check_rest(s3);
 	if (!error)
@@ -259,6 +263,8 @@ static void s3_end(struct s3 *s3)
 		atomic_fetch_add(&s3->ep->counts.failed, 1);
 	bucket_put(s3->config);
 	s3_target_free(&s3->target);
+	json_decref(s3->new_tags);
+	free(s3->copy_source);
 	s3_early_free(s3->early);
 	s3_free(s3);
 }

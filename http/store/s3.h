@@ -46,6 +46,9 @@ struct s3_handler {
 	void (*run)(struct s3 *s3);
 	/* The rights are the operation's own matter (DeleteObjects: of each key). */
 	bool asks;
+	/* run asks once more by s3_may_object() when s3->denied is set: the policy speaks of tags.
+	 */
+	bool looks;
 	/* begin asks names: it is called on a worker. */
 	bool waits;
 };
@@ -100,7 +103,11 @@ struct s3 {
 	bool encrypt;  /* what is stored, whatever the headers say */
 	bool ids;      /* s3_add_ids() was called */
 	bool asks_more; /* a header of Amazon beside those of a signature: check_rest() looks at it */
-	bool denied;   /* but the object's own ACL may allow it */
+	bool denied;	/* but the object's own ACL or tags may allow it */
+	bool unsure;	/* the last s3_may() hung on tags that were not known */
+	bool new_tags_known;
+	json_t *new_tags;  /* that the request sends, once somebody asked */
+	char *copy_source; /* "BUCKET/KEY" of x-amz-copy-source, once somebody asked */
 	bool failed;   /* our fault, for the counter */
 	struct {
 		int64_t begun;	  /* ns of the monotonic clock */
@@ -119,8 +126,9 @@ enum s3_error s3_identify(struct s3 *s3);
 /* May the sender do the operation on this bucket and key (NULL: what the target names)? action NULL: the operation's. version:
  * the one that is used (s3:VersionId of policies), NULL: none is named; s3->version is the target's alone. */
 enum s3_error s3_may(struct s3 *s3, const char *action, const char *bucket, const char *key, const char *version);
-/* The same for the target when its own ACL is known (meta of its entry). */
-enum s3_error s3_may_object(struct s3 *s3, const char *action, const char *bucket, const char *key, const char *acl);
+/* The same for an object whose ACL and tags are known (meta of its entry). */
+enum s3_error s3_may_object(struct s3 *s3, const char *action, const char *bucket, const char *key,
+			    const char *version, const json_t *meta);
 bool s3_is_https(const struct s3 *s3); /* as the client came */
 /* S3_ACCESS_DENIED when the header (x-amz-expected-bucket-owner, …) names another owner than the bucket has; config may be NULL. */
 enum s3_error s3_owner_expected(struct s3 *s3, const struct bucket *config, const char *header);

@@ -127,8 +127,14 @@ void s3_attributes_run(struct s3 *s3)
 		error = s3_find(s3, s3->bucket, s3->key, s3->version, entry);
 	if (!error) {
 		meta = s3_meta_of_entry(entry);
-		error = meta ? attributes(s3, entry, meta) : S3_INTERNAL;
+		error = meta ? S3_OK : s3_fault(&s3->fault, S3_INTERNAL, NULL);
 	}
+	if (!error && s3->denied)
+		error = s3_may_object(s3, NULL, s3->bucket, s3->key, s3->version, meta);
+	else if (s3->denied) /* who may not is not told what is there */
+		error = s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL);
+	if (!error)
+		error = attributes(s3, entry, meta);
 	if (error)
 		s3_reply_error(s3, error);
 	json_decref(meta);

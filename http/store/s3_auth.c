@@ -3,12 +3,14 @@
  * s3_auth.c -- who sends an S3 request, and may they?
  */
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
 
 #include "http/store/dataset.h"
-#include "http/store/s3.h"
+#include "http/store/s3_ops.h"
 
 #define SEEN_TRIES 200 /* for a record that the registry has, until the watch has brought it: of 10 ms */
 
@@ -121,8 +123,44 @@ static void fill_source(const struct s3 *s3, struct policy_ask *ask)
 	ask->https = s3_is_https(s3);
 }
 
+/* What the request makes the object's tags. Those of PutObjectTagging stand in its body:
+ * s3_tagging.c. */
+static void find_new_tags(struct s3 *s3)
+{
+	const char *text = s3_header(s3, "x-amz-tagging");
+
+	if (s3->new_tags_known || s3->op->op == S3_OP_PutObjectTagging)
+		return;
+	s3->new_tags_known = !text || !*text || !s3_tags_parse(&s3->new_tags, text, NULL);
+}
+
+/* As it is done and not as it was written: one object has many spellings. */
+static const char *find_copy_source(struct s3 *s3)
+{
+	const char *text = s3_header(s3, "x-amz-copy-source");
+	struct s3_source *source = text && !s3->copy_source ? calloc(1, sizeof(*source)) : NULL;
+
+	if (source &&
+	    !s3_copy_source_parse(text, source->bucket, source->key, source->version, NULL) &&
+	    asprintf(&s3->copy_source, "%s/%s", source->bucket, source->key) < 0)
+		s3->copy_source = NULL;
+	free(source);
+	return s3->copy_source;
+}
+
+static void fill_tags(struct s3 *s3, struct policy_ask *ask, const json_t *meta)
+{
+	find_new_tags(s3);
+	ask->new_tags = s3->new_tags;
+	ask->new_tags_known = s3->new_tags_known;
+	ask->tags = json_object_get(meta, S3_META_TAGS);
+	ask->tags_known = meta != NULL;
+	s3->unsure = false;
+	ask->unsure = &s3->unsure;
+}
+
 /* version: of the object that is asked about, which need not be the query's. */
-static void fill_ask(const struct s3 *s3, struct policy_ask *ask, const char *action, const char *version)
+static void fill_ask(struct s3 *s3, struct policy_ask *ask, const char *action, const char *version)
 {
 	ask->action = action ? action : s3_operation_action(s3->op, &s3->target);
 	ask->known = true;
@@ -139,6 +177,11 @@ static void fill_ask(const struct s3 *s3, struct policy_ask *ask, const char *ac
 	ask->version_id = version;
 	ask->acl = s3_header(s3, "x-amz-acl");
 	ask->encryption = s3_header(s3, "x-amz-server-side-encryption");
+	if (!s3->asks_more)
+		return;
+	ask->storage_class = s3_header(s3, "x-amz-storage-class");
+	ask->directive = s3_header(s3, "x-amz-metadata-directive");
+	ask->copy_source = find_copy_source(s3);
 }
 
 static bool is_change(const struct s3 *s3)
@@ -182,15 +225,19 @@ enum s3_error s3_may(struct s3 *s3, const char *action, const char *bucket, cons
 	struct policy_ask ask = { .bucket = bucket && *bucket ? bucket : NULL, .key = key_of(s3, key) };
 
 	fill_ask(s3, &ask, action, version);
+	fill_tags(s3, &ask, NULL);
 	return may(s3, &ask);
 }
 
-enum s3_error s3_may_object(struct s3 *s3, const char *action, const char *bucket, const char *key, const char *acl)
+enum s3_error s3_may_object(struct s3 *s3, const char *action, const char *bucket, const char *key,
+			    const char *version, const json_t *meta)
 {
 	struct policy_ask ask = { .bucket = bucket, .key = key };
+	const char *acl = s3_meta_text(meta, S3_META_ACL);
 
 	ask.object_known = acl && !acl_parse(acl, &ask.object);
-	fill_ask(s3, &ask, action, s3->version);
+	fill_ask(s3, &ask, action, version);
+	fill_tags(s3, &ask, meta);
 	return may(s3, &ask);
 }
 

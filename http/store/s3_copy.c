@@ -26,6 +26,23 @@ static enum s3_error source_conditions(struct s3 *s3, const struct name_entry *e
 	return error ? s3_fault(&s3->fault, error, NULL) : S3_OK;
 }
 
+static const char *read_action(const struct s3_source *source)
+{
+	return source->version[0] ? "s3:GetObjectVersion" : "s3:GetObject";
+}
+
+/* The bucket's policy speaks of tags, which are known now. */
+static enum s3_error may_by_tags(struct s3 *s3, const struct s3_source *source, const char *version)
+{
+	json_t *meta = s3_meta_of_entry(&source->entry);
+	enum s3_error error = meta ? s3_may_object(s3, read_action(source), source->bucket,
+						   source->key, version, meta)
+				   : s3_fault(&s3->fault, S3_INTERNAL, NULL);
+
+	json_decref(meta);
+	return error;
+}
+
 enum s3_error s3_source_find(struct s3 *s3, struct s3_source *out)
 {
 	const char *version;
@@ -40,12 +57,17 @@ enum s3_error s3_source_find(struct s3 *s3, struct s3_source *out)
 	if (!config)
 		return s3_fault(&s3->fault, S3_NO_SUCH_BUCKET, NULL);
 	out->versioned = config->versioning != VERSIONING_OFF;
-	error = s3_may(s3, version ? "s3:GetObjectVersion" : "s3:GetObject", out->bucket, out->key, version);
+	s3->denied = s3_may(s3, read_action(out), out->bucket, out->key, version) != S3_OK;
+	error = s3->denied && !s3->unsure ? s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL) : S3_OK;
 	if (!error)
 		error = s3_owner_expected(s3, config, "x-amz-source-expected-bucket-owner");
 	bucket_put(config);
 	if (!error)
 		error = s3_find(s3, out->bucket, out->key, version, &out->entry);
+	if (s3->denied)
+		error = error ? s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL)
+			      : may_by_tags(s3, out, version);
+	s3->denied = false;
 	if (error == S3_METHOD_NOT_ALLOWED)
 		return s3_fault(&s3->fault, S3_INVALID_REQUEST,
 				"The source of a copy request may not specifically refer to a delete marker by version id.");
@@ -80,14 +102,15 @@ static enum s3_error refuse_same(struct s3 *s3, const struct s3_source *source, 
 }
 
 /* Tags that come along are read there and written here. New ones: s3_meta_of_request() has asked. */
-static enum s3_error may_copy_tags(struct s3 *s3, const struct s3_source *source, const json_t *tags)
+static enum s3_error may_copy_tags(struct s3 *s3, const struct s3_source *source, const json_t *old)
 {
 	const char *version = source->version[0] ? source->version : NULL;
 	enum s3_error error;
 
-	if (!json_object_size(tags))
+	if (!json_object_size(json_object_get(old, S3_META_TAGS)))
 		return S3_OK;
-	error = s3_may(s3, version ? "s3:GetObjectVersionTagging" : "s3:GetObjectTagging", source->bucket, source->key, version);
+	error = s3_may_object(s3, version ? "s3:GetObjectVersionTagging" : "s3:GetObjectTagging",
+			      source->bucket, source->key, version, old);
 	return error ? error : s3_may(s3, "s3:PutObjectTagging", s3->bucket, s3->key, NULL);
 }
 
@@ -104,7 +127,7 @@ static enum s3_error compose_meta(struct s3 *s3, const struct s3_source *source,
 	if (!error)
 		error = refuse_same(s3, source, replace_meta || replace_tags);
 	if (!error && !replace_tags)
-		error = may_copy_tags(s3, source, json_object_get(old, S3_META_TAGS));
+		error = may_copy_tags(s3, source, old);
 	if (!error)
 		error = s3_meta_of_request(s3, &meta);
 	if (error)

@@ -195,7 +195,7 @@ static enum s3_error serve_entry(struct s3 *s3, const struct name_entry *entry)
 	enum s3_error error = meta ? S3_OK : S3_INTERNAL;
 
 	if (!error && s3->denied)
-		error = s3_may_object(s3, NULL, s3->bucket, s3->key, s3_meta_text(meta, S3_META_ACL));
+		error = s3_may_object(s3, NULL, s3->bucket, s3->key, s3->version, meta);
 	if (!error)
 		error = serve(s3, entry, meta);
 	json_decref(meta);

@@ -28,7 +28,12 @@ static enum s3_error look(struct s3 *s3, struct looked **out)
 		l->meta = s3_meta_of_entry(&l->entry);
 		error = l->meta ? S3_OK : s3_fault(&s3->fault, S3_INTERNAL, NULL);
 	}
+	if (!error && s3->denied)
+		error = s3_may_object(s3, NULL, s3->bucket, s3->key, s3->version, l->meta);
+	else if (s3->denied) /* who may not is not told what is there */
+		error = s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL);
 	if (error) {
+		json_decref(l->meta);
 		free(l);
 		return error;
 	}
@@ -105,7 +110,12 @@ void s3_tagging_put_run(struct s3 *s3)
 	json_t *tags = NULL;
 	enum s3_error error;
 
-	error = s3_in_tagging(&tags, 10, s3->body.text ? s3->body.text : "", s3->body.len, &s3->fault);
+	error = s3_in_tagging(&tags, S3_OBJECT_TAGS, s3->body.text ? s3->body.text : "",
+			      s3->body.len, &s3->fault);
+	if (!error && s3->denied) { /* change() asks for the rights again */
+		s3->new_tags = json_incref(tags);
+		s3->new_tags_known = true;
+	}
 	if (!error)
 		error = change(s3, S3_META_TAGS, json_object_size(tags) ? tags : NULL);
 	json_decref(tags);

@@ -39,6 +39,7 @@ static void ask_all(const struct policy *p, const struct policy *again)
 				ask.action = policy_actions[a].name;
 				ask.key = keys[k];
 				ask.known = (a + k) % 2;
+				ask.tags_known = ask.new_tags_known = k % 3;
 				verdict = policy_evaluate(p, &whos[w], &ask);
 				require(verdict == policy_evaluate(again, &whos[w], &ask));
 				require(w || verdict != POLICY_ALLOW || policy_is_public(p) || has_conditions(p));

@@ -235,6 +235,42 @@ static void test_conditions(void **state)
 	}
 }
 
+static void test_tags(void **state)
+{
+	json_t *tags = json_pack("{s:s}", "open", "yes");
+	struct policy_ask ask = { .action = "s3:GetObject", .bucket = "data", .key = "k", .known = true };
+	static const char open[] = "{\"StringEquals\":{\"S3:existingobjecttag/open\":\"yes\"}}",
+			  shut[] = "{\"StringEquals\":{\"s3:ExistingObjectTag/Open\":\"yes\"}}",
+			  none[] = "{\"Null\":{\"s3:ExistingObjectTag/lock\":\"true\"}}",
+			  sent[] = "{\"StringLike\":{\"s3:RequestObjectTag/open\":\"y*\"}}";
+	bool unsure = false;
+
+	(void)state;
+	ask.unsure = &unsure;
+	assert_int_equal(when(open, "Allow", &ask, ""), '-'); /* not known: nothing is given, and what denies holds */
+	assert_true(unsure);
+	assert_int_equal(when(open, "Deny", &ask, ""), 'd');
+	ask.tags_known = true; /* it has none */
+	unsure = false;
+	assert_int_equal(when(open, "Allow", &ask, ""), '-');
+	assert_int_equal(when(open, "Deny", &ask, ""), '-');
+	assert_int_equal(when(none, "Allow", &ask, ""), 'a');
+	ask.tags = tags;
+	assert_int_equal(when(open, "Allow", &ask, ""), 'a');
+	assert_int_equal(when(shut, "Allow", &ask, ""), '-'); /* a tag's key has its case */
+	assert_int_equal(when(sent, "Allow", &ask, ""), '-'); /* reading sends none */
+	assert_false(unsure);
+	ask.action = "s3:PutObject"; /* has no tags yet */
+	assert_int_equal(when(open, "Deny", &ask, ""), '-');
+	assert_int_equal(when(sent, "Deny", &ask, ""), 'd');
+	assert_true(unsure);
+	ask.new_tags_known = true;
+	assert_int_equal(when(sent, "Deny", &ask, ""), '-');
+	ask.new_tags = tags;
+	assert_int_equal(when(sent, "Allow", &ask, ""), 'a');
+	json_decref(tags);
+}
+
 static void test_refused(void **state)
 {
 	const struct {
@@ -278,6 +314,8 @@ static void test_refused(void **state)
 		  "no operator" },
 		{ POLICY(STC("Allow", ANY, "\"s3:GetObject\"", K, "{\"NullIfExists\":{\"aws:username\":\"true\"}}")), "no operator" },
 		{ POLICY(STC("Allow", ANY, "\"s3:GetObject\"", K, "{\"StringEquals\":{\"aws:SourceVpc\":\"x\"}}")), "no key" },
+		{ POLICY(STC("Allow", ANY, "\"s3:GetObject\"", K, "{\"StringEquals\":{\"s3:ExistingObjectTag/\":\"x\"}}")), "no key" },
+		{ POLICY(STC("Allow", ANY, "\"s3:GetObject\"", K, "{\"NumericEquals\":{\"s3:ExistingObjectTag/a\":1}}")), "does not fit" },
 		{ POLICY(STC("Allow", ANY, "\"s3:GetObject\"", K, "{\"StringEquals\":{\"aws:SourceIp\":\"::1\"}}")), "does not fit" },
 		{ POLICY(STC("Allow", ANY, "\"s3:GetObject\"", K, "{\"IpAddress\":{\"aws:SourceIp\":\"300.1.1.1\"}}")),
 		  "not a value" },
@@ -377,7 +415,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_principals), cmocka_unit_test(test_actions_and_resources),
-		cmocka_unit_test(test_addresses),  cmocka_unit_test(test_conditions),
+		cmocka_unit_test(test_addresses),  cmocka_unit_test(test_conditions), cmocka_unit_test(test_tags),
 		cmocka_unit_test(test_refused),	   cmocka_unit_test(test_public),
 		cmocka_unit_test(test_stars),	   cmocka_unit_test(test_names),
 	};
