@@ -40,6 +40,8 @@ static void print_help(const struct daemon_program *p)
 	for (int i = 0; p->actions[i].name; i++)
 		printf("      --%-15s %s%s\n", p->actions[i].name, p->actions[i].help,
 		       p->actions[i].has_json ? "; with --json as JSON" : "");
+	if (p->also)
+		fputs(p->also, stdout);
 	printf("\nSignals: HUP loads the configuration again, TERM and INT end.\n"
 	       "Exit: 0 fine, 1 failed, 2 wrong use or configuration.\n"
 	       "Example: %s -n -c examples/one-box.yaml\n",

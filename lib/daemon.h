@@ -77,6 +77,8 @@ struct daemon_program {
 		int (*run)(const struct conf *conf, bool as_json);
 		bool has_json;
 	} actions[DAEMON_ACTIONS + 1];
+	/* What main() does before daemon_main(), as whole lines of the help; may be NULL. */
+	const char *also;
 };
 
 /* The answer of `status` as the control socket gives it, a new reference or NULL without memory. On

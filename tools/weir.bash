@@ -63,7 +63,7 @@ _weir() {
 			words+=" $(weir media ls --json 2>/dev/null | sed -n 's/^ *"asset": "\(.*\)",$/\1/p')" ;;
 	upload) words="--name --stop-at-first --no-wait --retry --rate --mend --rows --bytes -c --url --token-file --profile --ca --json --help" ;;
 	sync) words="--once --delete --rate --parallel --reverse --interval --retry --quiet -c --url --token-file --profile --ca --json --help" ;;
-	login) words="--device --user --stdin --token-file --profile --ca -c --json --help" ;;
+	login) words="--device --user --stdin --token-file --ca -c --json --help" ;;
 	logout) words="--help" ;;
 	whoami | catalogue) words="-c --url --token-file --profile --ca --json --help" ;;
 	audit) words="--who --what --on --result --text --since --until --max -c --url --token-file --profile --ca --json --help" ;;

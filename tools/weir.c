@@ -243,7 +243,7 @@ static const struct cmd commands[] = {
 	  "  --no-grants     none any more\n" CONFIG_HELP JSON_HELP
 	  "\nexample: weir group add analysts --from /company/analytics --role steward\n",
 	  cmd_group },
-	{ "user", "add|key|disable|enable|rm|groups|password NAME, or list", "Manage who may",
+	{ "user", "add|key|disable|enable|rm|groups|password|quota NAME, or list", "Manage who may",
 	  CONFIG_HELP
 	  "  --rights LETTERS  r read, w write, d delete, l list, a see the console (rwdl);\n"
 	  "                    none: only what groups and datasets give\n"

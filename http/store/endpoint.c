@@ -442,6 +442,9 @@ const struct daemon_program endpoint_program = {
 	.reload = endpoint_reload,
 	.status = endpoint_status,
 	.commands = endpoint_commands,
+	.also = "\n"
+		"weir-endpoint fsck             check what is stored, while the endpoint does not run\n"
+		"weir-endpoint backup-names     copy the index of names, also while it runs; -h says more of both\n",
 };
 
 const char *endpoint_lone_note(const struct endpoint *ep)

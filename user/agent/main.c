@@ -53,6 +53,7 @@ int main(int argc, char **argv)
 			{ "detach", "take the packet path down: unpin links, program and maps", detach, .has_json = false },
 			{ "dry-run", "show what a start would do, change nothing", plan_print, .has_json = true },
 		},
+		.also = "      --rescue [--dry-run] [FOLDER…]  without a configuration: take everything of weir off this host\n",
 	};
 
 	/* Before any configuration is looked at: it may be broken. */
