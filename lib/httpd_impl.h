@@ -121,7 +121,7 @@ struct http_req {
 };
 
 struct http_cached {
-	struct MHD_Response *response; /* of the body in text, which is freed with it; NULL: for httpd_hot.c alone */
+	struct MHD_Response *_Atomic response; /* of the body in text, which is freed with it; NULL: not asked for yet */
 	unsigned int status;
 	size_t len; /* of the body */
 	/* As libmicrohttpd would send it, but for the Date, which stands behind the status line: status line, the other

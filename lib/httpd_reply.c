@@ -277,27 +277,39 @@ enum http_next http_reply_stream(struct http_req *req, unsigned int status, cons
 	return http_answer(req, status, type, response, length == UINT64_MAX ? 0 : length);
 }
 
+static size_t line_len(const char *name, const char *value)
+{
+	return strlen(name) + strlen(value) + strlen(": \r\n");
+}
+
+static char *put_line(char *at, const char *name, const char *value)
+{
+	return stpcpy(stpcpy(stpcpy(stpcpy(at, name), ": "), value), "\r\n");
+}
+
 /* libmicrohttpd's order: the lines as they were added, and the length last. */
 static bool write_text(struct http_cached *c, const char *type, const char *const *header_pairs, const void *data, size_t len)
 {
-	size_t size;
-	FILE *out = open_memstream(&c->text, &size);
+	char first[64], last[24];
+	char *at;
 
-	if (!out)
+	c->status_len = (size_t)snprintf(first, sizeof(first), "HTTP/1.1 %u %s\r\n", c->status,
+					 MHD_get_reason_phrase_for(c->status));
+	snprintf(last, sizeof(last), "%zu", c->len);
+	c->head_len = (type ? line_len("Content-Type", type) : 0) + line_len("Content-Length", last) + strlen("\r\n");
+	for (const char *const *p = header_pairs; p && p[0]; p += 2)
+		c->head_len += line_len(p[0], p[1]);
+	c->text = malloc(c->status_len + c->head_len + len + 1);
+	if (!c->text)
 		return false;
-	fprintf(out, "HTTP/1.1 %u %s\r\n", c->status, MHD_get_reason_phrase_for(c->status));
-	c->status_len = (size_t)ftell(out);
+	at = stpcpy(c->text, first);
 	if (type)
-		fprintf(out, "Content-Type: %s\r\n", type);
-	for (; header_pairs && header_pairs[0]; header_pairs += 2)
-		fprintf(out, "%s: %s\r\n", header_pairs[0], header_pairs[1]);
-	fprintf(out, "Content-Length: %zu\r\n\r\n", c->len);
-	c->head_len = (size_t)ftell(out) - c->status_len;
-	fwrite(data, 1, len, out);
-	if (!fclose(out) && size == c->status_len + c->head_len + len)
-		return true;
-	free(c->text);
-	return false;
+		at = put_line(at, "Content-Type", type);
+	for (const char *const *p = header_pairs; p && p[0]; p += 2)
+		at = put_line(at, p[0], p[1]);
+	at = stpcpy(put_line(at, "Content-Length", last), "\r\n");
+	memcpy(at, data, len);
+	return true;
 }
 
 struct http_cached *http_cached_new(unsigned int status, const char *type, const void *data,
@@ -315,18 +327,47 @@ struct http_cached *http_cached_new(unsigned int status, const char *type, const
 		return NULL;
 	}
 	cached->data = cached->text + cached->status_len + cached->head_len;
-	cached->response =
-		MHD_create_response_from_buffer_with_free_callback_cls(len, (void *)cached->data, free, cached->text);
-	if (!cached->response) {
-		free(cached->text);
-		free(cached);
-		return NULL;
-	}
-	if (type)
-		MHD_add_response_header(cached->response, "Content-Type", type);
-	for (; header_pairs && header_pairs[0]; header_pairs += 2)
-		MHD_add_response_header(cached->response, header_pairs[0], header_pairs[1]);
 	return cached;
+}
+
+/* lines: changed. The length is libmicrohttpd's to write. */
+static void add_lines(struct MHD_Response *response, char *lines)
+{
+	char *save = NULL, *value;
+
+	for (char *line = strtok_r(lines, "\r\n", &save); line; line = strtok_r(NULL, "\r\n", &save)) {
+		value = strstr(line, ": ");
+		*value = '\0';
+		if (strcmp(line, "Content-Length") != 0)
+			MHD_add_response_header(response, line, value + 2);
+	}
+}
+
+/* From now on the text is freed with it. */
+static struct MHD_Response *make_response(const struct http_cached *c)
+{
+	char *lines = strndup(c->text + c->status_len, c->head_len);
+	struct MHD_Response *response =
+		lines ? MHD_create_response_from_buffer_with_free_callback_cls(c->len, (void *)c->data, free, c->text) : NULL;
+
+	if (response)
+		add_lines(response, lines);
+	free(lines);
+	return response;
+}
+
+/* Most are sent by httpd_hot.c alone, so it is made when libmicrohttpd is to send it for the first time. */
+static struct MHD_Response *response_of(struct http_cached *c)
+{
+	static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+
+	if (c->response)
+		return c->response;
+	pthread_mutex_lock(&making);
+	if (!c->response)
+		c->response = make_response(c);
+	pthread_mutex_unlock(&making);
+	return c->response;
 }
 
 struct http_cached *http_cached_over(struct http_cached *body, const char *type, const char *const *header_pairs,
@@ -399,6 +440,8 @@ enum http_next http_reply_cached(struct http_req *req, struct http_cached *cache
 {
 	if (req->answered)
 		return HTTP_ANSWERED;
+	if (!response_of(cached))
+		return http_answer(req, 500, NULL, NULL, 0);
 	req->cached = http_cached_hold(cached);
 	return http_answer(req, cached->status, NULL, NULL, cached->len);
 }

@@ -21,7 +21,7 @@
 
 struct s3_hot {
 	const struct http_hot_ask *ask;
-	const char *pairs[2 * LINES_MAX + 1];
+	const char *pairs[2 * LINES_MAX + 1]; /* with a NULL at the end when all were added */
 	size_t npairs, used;
 	bool full;
 	char text[TEXT_MAX];
@@ -163,6 +163,7 @@ static struct http_cached *make_answer(struct s3 *s3, const struct name_entry *e
 	type = s3_get_tell(s3, entry, meta, s3_etag(entry, etag), true);
 	s3_add_header(s3, "X-Content-Type-Options", "nosniff");
 	s3_add_header(s3, "x-amz-id-2", s3->ep->node);
+	s3->hot->pairs[s3->hot->npairs] = NULL;
 	if (!s3->hot->full)
 		answer = http_cached_over(body, type, s3->hot->pairs, ids);
 	json_decref(meta);
@@ -196,10 +197,14 @@ static struct http_cached *answer_of(struct s3 *s3, struct ready_now *now, struc
 static struct http_cached *answer_anew(struct endpoint *ep, const struct http_hot_ask *ask, const struct token_scope *who,
 				       const struct ready_for *whose, struct ready_now *now, struct http_warm *warm)
 {
-	struct s3_hot hot = { .ask = ask };
+	struct s3_hot hot;
 	struct s3 s3 = { .ep = ep, .hot = &hot, .who = *who };
-	struct http_cached *answer = understand(&s3, ask) ? answer_of(&s3, now, warm) : NULL;
+	struct http_cached *answer;
 
+	hot.ask = ask; /* what it has room for is not cleared */
+	hot.npairs = hot.used = 0;
+	hot.full = false;
+	answer = understand(&s3, ask) ? answer_of(&s3, now, warm) : NULL;
 	if (answer)
 		ready_keep(ep, whose, now, &(struct ready_answer){ .answer = answer });
 	bucket_put(s3.config);
