@@ -4,7 +4,10 @@
  */
 #include "tests/unit/unit.h"
 
+#include <math.h>
+
 #include "user/agent/blind.h"
+#include "user/agent/weight.h"
 
 #define MS	 1000ull
 #define PATIENCE (600 * MS)
@@ -115,6 +118,52 @@ static void what_is_not_checked_is_there(void **state)
 	assert_false(is_blind(400));
 }
 
+/* Three are up for ten seconds, and backend i again from second back[i] on: the shares that are wanted then. */
+static void learn_shares(const int back[3], bool when_blind, double share[3])
+{
+	const char *const names[] = { "a", "b", "c" };
+	const double sizes[] = { 1, 1, 1 };
+	struct weight_input in[3];
+	bool learned[3] = { false };
+	struct weight *w;
+
+	memset(in, 0, sizeof(in));
+	assert_int_equal(weight_new(&w), 0);
+	assert_int_equal(weight_backends(w, names, sizes, 3), 0);
+	for (int second = 0; second < 25; second++) {
+		bool sees = second < 10, all = true;
+
+		for (int i = 0; i < 3; i++)
+			all &= second >= back[i];
+		for (int i = 0; i < 3; i++) {
+			learned[i] = blind_up(when_blind && !sees && !all,
+					      sees || second >= back[i], learned[i]);
+			in[i].up = learned[i];
+		}
+		weight_tick(w, in, 1);
+	}
+	for (size_t i = 0; i < 3; i++)
+		share[i] = weight_state(w, i)->target;
+	weight_free(w);
+}
+
+/* Backends that come back one after another because the link did are not new: nothing moves. */
+static void what_was_not_seen_is_not_new(void **state)
+{
+	static const int back[] = { 20, 22, 21 };
+	double share[3];
+
+	(void)state;
+	learn_shares(back, true, share);
+	for (int i = 0; i < 3; i++)
+		assert_true(fabs(share[i] - 1 / 3.0) < 0.001);
+	learn_shares(back, false, share);
+	assert_true(share[0] > 0.36 && share[1] < 0.3);
+	/* Of what was never up nobody says that it is. */
+	assert_false(blind_up(true, false, false));
+	assert_false(blind_up(false, false, true));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -123,6 +172,7 @@ int main(void)
 		cmocka_unit_test_setup(an_answer_of_before_is_no_sight, set_up),
 		cmocka_unit_test_setup(coming_back_takes_its_time, set_up),
 		cmocka_unit_test_setup(what_is_not_checked_is_there, set_up),
+		cmocka_unit_test_setup(what_was_not_seen_is_not_new, set_up),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, NULL);

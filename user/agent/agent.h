@@ -46,6 +46,7 @@ struct backend {
 	double size;                    /* configured capacity */
 	int index;                      /* in the data plane, 0: not there */
 	bool told_up;                   /* as the data plane has it */
+	bool learned_up;                /* as the learner has it */
 	struct health *health;          /* NULL: no check, always up */
 	struct health_spec spec;
 	char check[96];                 /* last result, for people */
@@ -75,7 +76,7 @@ struct service {
 	uint32_t nowner;
 	char *published;                /* the registry's rates, JSON; NULL: none */
 	bool publisher;
-	struct blind blind;             /* a publisher that sees too little publishes nothing */
+	struct blind blind;             /* who sees too little learns no death from it, and publishes nothing */
 	bool forked;                    /* the registry is silent and we took dead backends out ourselves */
 	uint32_t transition, moved;
 	struct service_seen seen, was;

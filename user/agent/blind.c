@@ -46,3 +46,8 @@ bool blind_is(struct blind *blind, const struct blind_view *view, size_t n, uint
 		*blind = (struct blind){ 0 };
 	return blind->none || !sees_another(view, n);
 }
+
+bool blind_up(bool blind, bool up, bool was)
+{
+	return up || (blind && was);
+}

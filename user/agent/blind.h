@@ -33,4 +33,8 @@ struct blind_view {
  * since; and for `patience_us` after the first is up again, unless all are. */
 bool blind_is(struct blind *blind, const struct blind_view *view, size_t n, uint64_t now_us, uint64_t patience_us);
 
+/* What a learner takes a backend for. Who is blind does not know that one went: what was up (`was`) is up for it yet, so that
+ * it is not new, with a slow start, when it is seen again. */
+bool blind_up(bool blind, bool up, bool was);
+
 #endif

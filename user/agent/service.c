@@ -491,14 +491,15 @@ void service_free(struct service *service)
 
 /* ---- the tick --------------------------------------------------------------------------------------- */
 
-static void learn(struct service *service, double dt)
+static void learn(struct service *service, double dt, bool blind)
 {
 	int drifted;
 
 	for (size_t i = 0; i < service->n; i++) {
 		struct backend *b = service->backends[i];
 
-		service->inputs[i].up = backend_up(b);
+		b->learned_up = blind_up(blind, backend_up(b), b->learned_up);
+		service->inputs[i].up = b->learned_up;
 		service->inputs[i].draining = b->draining;
 		service->inputs[i].fresh = b->fresh;
 		if (b->fresh)
@@ -554,6 +555,8 @@ static bool is_blind(struct service *service)
 {
 	const struct conf_service *conf = service->conf;
 
+	if (!service->rates)
+		return false;
 	for (size_t i = 0; i < service->n; i++) {
 		const struct backend *b = service->backends[i];
 
@@ -563,11 +566,11 @@ static bool is_blind(struct service *service)
 			(conf->check.interval_us + conf->check.timeout_us) * (conf->check.rise + 1));
 }
 
-static void publish_own(struct service *service, double dt, bool only_urgent)
+static void publish_own(struct service *service, double dt, bool only_urgent, bool blind)
 {
 	int rc;
 
-	if (service->rates && is_blind(service)) {
+	if (blind) {
 		log_limited(LOG_LEVEL_WARN, 6, "service %s: %s: the rates stay as they are", service->name,
 			    service->blind.none ? "no backend is up, or not for long"
 							: "a backend is down and no other has answered since");
@@ -613,19 +616,20 @@ void service_tick(struct service *service, double dt)
 {
 	enum exchange_state registry = exchange_state(service->agent->exchange);
 	struct dataplane_service_state state;
+	bool blind = is_blind(service);
 
 	for (size_t i = 0; i < service->n; i++)
 		tell_up(service->backends[i]);
-	learn(service, dt);
+	learn(service, dt, blind);
 	if (sister_waits(service))
 		return;
 	/* Nor does a publisher move what the others cannot follow. */
 	if ((service->publisher && registry != EXCHANGE_SILENT) || registry == EXCHANGE_NONE ||
 	    (registry == EXCHANGE_SILENT && !service->published)) {
 		if (service_looked_at(service))
-			publish_own(service, dt, false);
+			publish_own(service, dt, false, blind);
 	} else if (registry == EXCHANGE_SILENT && service->rates) {
-		publish_own(service, dt, true);
+		publish_own(service, dt, true, blind);
 	} else if (service->forked) {
 		service->forked = false;
 		adopt(service);
