@@ -80,6 +80,9 @@ agent_begin() { # agent_begin NODE
 	nsenter --net="/run/netns/$1" build/bin/weir-agent -c "$scratch/$1.yaml" 2>>"$scratch/agent-$1.log" &
 	AGENT_PID[$1]=$!
 }
+# A connection that began in a slot that had just moved is its new owner's, which the other balancer does not know: there it
+# comes to the old owner, who passes it on where forwarding is on.
+for b in 1 2 3; do in_ns b$b sysctl -qw net.ipv4.conf.all.forwarding=1 net.ipv6.conf.all.forwarding=1; done
 for b in 1 2 3; do backend b$b || { echo "not ok 1 - b$b's data plane opens"; exit 1; }; done
 serve
 # The first publishes the rates: what it believes of backends is every balancer's.
