@@ -4,8 +4,12 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "http/store/s3_ops.h"
+
+/* When deletions failed for so long nobody can order this bucket's names: each other would wait, too. */
+#define LOST_S 5
 
 /* One key or version. *out: what became of it. */
 static enum s3_error delete(struct s3 *s3, const char *key, const char *version, const char *if_match,
@@ -80,6 +84,30 @@ static enum s3_error delete_item(struct s3 *s3, const struct s3_delete *item, st
 	return error ? error : delete(s3, item->key, version, item->etag[0] ? item->etag : NULL, gone);
 }
 
+static int64_t now_s(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+/* The same, while *lost_s, the time that went by in vain, allows it. */
+static enum s3_error try_item(struct s3 *s3, const struct s3_delete *item, struct names_deleted *gone,
+			      int64_t *lost_s)
+{
+	int64_t begun = now_s();
+	enum s3_error error;
+
+	if (*lost_s >= LOST_S)
+		return s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE,
+				"Not tried: keys before it could not be deleted; try again.");
+	error = delete_item(s3, item, gone);
+	if (error && s3_error_status(error) >= 500)
+		*lost_s += now_s() - begun;
+	return error;
+}
+
 static void tell_item(struct s3 *s3, struct xml *xml, const struct s3_delete *item, enum s3_error error,
 		      const struct names_deleted *gone, bool quiet)
 {
@@ -98,6 +126,7 @@ void s3_delete_many_run(struct s3 *s3)
 	struct names_deleted gone = { .version = "" };
 	struct s3_deletes list;
 	enum s3_error error;
+	int64_t lost_s = 0;
 	struct xml xml;
 	size_t len;
 	char *text;
@@ -115,7 +144,7 @@ void s3_delete_many_run(struct s3 *s3)
 	s3_out_delete_begin(&xml);
 	for (size_t i = 0; i < list.n; i++) {
 		s3->fault.message[0] = '\0';
-		error = delete_item(s3, &list.items[i], &gone);
+		error = try_item(s3, &list.items[i], &gone, &lost_s);
 		s3_seen_deleted(s3, list.items[i].key, error ? s3_error_code(error) : NULL);
 		tell_item(s3, &xml, &list.items[i], error, &gone, list.quiet);
 	}
