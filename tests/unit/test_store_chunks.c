@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Versions on disk: written, committed, read, checked, repaired, forgotten, swept. */
+#include "tests/unit/unit.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
-#include <cmocka.h>
 
 #include "http/store/held.h"
 #include "http/store/staged.h"
@@ -21,12 +14,6 @@ static char dir[64];
 static struct chunks *chunks;
 static uint64_t announced; /* of what is staged; 0: nothing was said */
 static struct held_cache *cache;
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st, (void)flag, (void)ftw;
-	return remove(path);
-}
 
 static int open_store(void)
 {
@@ -38,8 +25,8 @@ static int open_store(void)
 static int setup(void **state)
 {
 	(void)state;
-	strcpy(dir, "/tmp/weir-chunks-XXXXXX");
-	return !mkdtemp(dir) || open_store();
+	unit_folder(dir, sizeof(dir));
+	return open_store();
 }
 
 static int teardown(void **state)
@@ -47,7 +34,8 @@ static int teardown(void **state)
 	(void)state;
 	held_cache_free(cache);
 	chunks_close(chunks);
-	return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	unit_folder_remove(dir);
+	return 0;
 }
 
 static uint8_t *pattern(size_t len)
@@ -296,19 +284,6 @@ static void test_chunk_by_chunk(void **state)
 	free(back);
 }
 
-static unsigned int count_files(const char *sub)
-{
-	char command[160];
-	unsigned int n = 0;
-	FILE *f;
-
-	snprintf(command, sizeof(command), "find %s/%s -type f | wc -l", dir, sub);
-	f = popen(command, "r");
-	assert_int_equal(fscanf(f, "%u", &n), 1);
-	pclose(f);
-	return n;
-}
-
 /* What was not committed leaves nothing: dropped, or found at the next start. */
 static void test_sweep(void **state)
 {
@@ -319,16 +294,16 @@ static void test_sweep(void **state)
 
 	(void)state;
 	assert_int_equal(stage(&v, data, 300000, 5000, &s), 0);
-	assert_int_equal(count_files("tmp"), 1);
+	assert_int_equal(unit_files(dir, "tmp"), 1);
 	staged_free(s);
-	assert_int_equal(count_files("tmp"), 0);
+	assert_int_equal(unit_files(dir, "tmp"), 0);
 	fd = openat(chunks_root(chunks), "tmp/left-by-a-kill", O_CREAT | O_WRONLY, 0600);
 	assert_true(fd >= 0);
 	close(fd);
 	held_cache_free(cache);
 	chunks_close(chunks);
 	assert_int_equal(open_store(), 0);
-	assert_int_equal(count_files("tmp"), 0);
+	assert_int_equal(unit_files(dir, "tmp"), 0);
 	assert_int_equal(held_get(cache, &v, &(struct held *){ NULL }), -ENOENT);
 	free(data);
 }

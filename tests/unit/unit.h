@@ -38,4 +38,18 @@ static inline void unit_folder_remove(const char *path)
 	nftw(path, unit_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* How many files lie below folder/sub. */
+static inline unsigned int unit_files(const char *folder, const char *sub)
+{
+	char command[160];
+	unsigned int n = 0;
+	FILE *f;
+
+	snprintf(command, sizeof(command), "find %s/%s -type f | wc -l", folder, sub);
+	f = popen(command, "r");
+	assert_int_equal(fscanf(f, "%u", &n), 1);
+	pclose(f);
+	return n;
+}
+
 #endif
