@@ -55,6 +55,25 @@ static const char *unknown_parameter(const struct s3_target *target)
 	return NULL;
 }
 
+/* The same of an object, whose sub-resources have no value: it must not be overwritten by what
+ * configures it, nor be removed instead of something that it has. */
+static const char *unknown_subresource(const struct s3_target *target)
+{
+	for (unsigned int i = 0; i < target->nquery; i++)
+		if (!*target->query[i].value && !says_nothing(target->query[i].name))
+			return target->query[i].name;
+	return NULL;
+}
+
+static const char *unknown_of(const struct s3_operation *op, const struct s3_target *target)
+{
+	if (op->op == S3_OP_CreateBucket || op->op == S3_OP_DeleteBucket)
+		return unknown_parameter(target);
+	return op->op == S3_OP_PutObject || op->op == S3_OP_DeleteObject
+		       ? unknown_subresource(target)
+		       : NULL;
+}
+
 static enum s3_error check_parameters(const struct s3_operation *op, const struct s3_target *target,
 				      const struct s3_choice *choice, struct s3_fault *fault)
 {
@@ -91,7 +110,7 @@ enum s3_error s3_operation_of(const struct s3_operation **out, enum http_method 
 {
 	enum s3_level level = *target->key ? S3_OBJECT : *target->bucket ? S3_BUCKET : S3_SERVICE;
 	const struct s3_operation *op = find(method, level, target);
-	const char *first, *second = second_subresource(level, target, &first);
+	const char *first, *second = second_subresource(level, target, &first), *unknown;
 	enum s3_error error;
 	bool copies;
 
@@ -101,14 +120,11 @@ enum s3_error s3_operation_of(const struct s3_operation **out, enum http_method 
 				second);
 	if (!op || (first && !*op->query && method != HTTP_HEAD && method != HTTP_OPTIONS))
 		return s3_fault(fault, S3_METHOD_NOT_ALLOWED, NULL);
-	if (op->op == S3_OP_CreateBucket || op->op == S3_OP_DeleteBucket) {
-		const char *unknown = unknown_parameter(target);
-
-		if (unknown) {
-			*out = op; /* its level, and what is counted */
-			return s3_fault(fault, S3_NOT_IMPLEMENTED, "The parameter \"%.80s\" is not implemented.",
-					unknown);
-		}
+	unknown = unknown_of(op, target);
+	if (unknown) {
+		*out = op; /* its level, and what is counted */
+		return s3_fault(fault, S3_NOT_IMPLEMENTED,
+				"The parameter \"%.80s\" is not implemented.", unknown);
 	}
 	error = check_parameters(op, target, choice, fault);
 	if (error)

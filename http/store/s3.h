@@ -218,6 +218,8 @@ void s3_meta_checksum(const struct s3 *s3, json_t *meta);
 json_t *s3_meta_of_entry(const struct name_entry *entry);
 /* The headers of a GET or HEAD: type (out, not added), metadata, version, checksums, counts. */
 const char *s3_meta_answer(struct s3 *s3, const struct name_entry *entry, const json_t *meta, bool whole);
+/* A parameter response-… that overrides no header, or NULL. */
+const char *s3_override_unknown(const struct s3 *s3);
 /* {"CRC32": …} of meta as XML and headers name it; algorithm "": none. */
 struct s3_checksum_text s3_meta_checksum_text(const json_t *meta);
 void s3_add_checksum(struct s3 *s3, const json_t *meta);

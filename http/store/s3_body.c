@@ -159,6 +159,10 @@ enum s3_error s3_body_expect(struct s3 *s3, uint64_t max)
 
 	if (s3->op->body == S3_BODY_NONE && !http_content_length(s3->req)) /* most requests: nothing to look for */
 		return S3_OK;
+	if (s3->op->op == S3_OP_CopyObject || s3->op->op == S3_OP_UploadPartCopy)
+		return s3_fault(&s3->fault, S3_INVALID_REQUEST,
+				"The request included a body. Requests of this type must not "
+				"include a non-empty body.");
 	body->max = is_data(s3) ? max : s3->op->body == S3_BODY_NONE ? IGNORED_MAX : S3_XML_MAX;
 	error = expect_length(s3);
 	if (!error)

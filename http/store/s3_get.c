@@ -226,11 +226,17 @@ static bool has_override(const struct s3 *s3)
 
 enum s3_error s3_get_begin(struct s3 *s3)
 {
+	const char *unknown = s3_override_unknown(s3);
+
 	/* The object's own ACL may allow what nothing else does: that is seen when it was found. */
 	s3->denied = s3_may(s3, NULL, s3->bucket, s3->key, s3->version) != S3_OK;
 	if (has_override(s3) && s3->sig.kind == SIGV4_NONE && !s3->who.user[0])
 		return s3_fault(&s3->fault, S3_INVALID_REQUEST,
 				"Request specific response headers cannot be used for anonymous GET requests.");
+	if (unknown)
+		return s3_fault(&s3->fault, S3_INVALID_ARGUMENT,
+				"%.80s is not in the set of overridable response headers.",
+				unknown);
 	return s3->denied ? S3_OK : serve_hot(s3);
 }
 

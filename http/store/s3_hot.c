@@ -112,7 +112,8 @@ static bool understand(struct s3 *s3, const struct http_hot_ask *ask)
 		return false;
 	s3->bucket = s3->target.bucket;
 	s3->key = s3->target.key;
-	return s3->op->op == S3_OP_GetObject || s3->op->op == S3_OP_HeadObject;
+	return (s3->op->op == S3_OP_GetObject || s3->op->op == S3_OP_HeadObject) &&
+	       !s3_override_unknown(s3);
 }
 
 /* A policy may ask for what is not known here. */

@@ -181,22 +181,40 @@ static void add_user(struct s3 *s3, const json_t *meta)
 }
 
 /* response-content-type and the like: of who is known alone. */
+static const struct {
+	const char *header, *query;
+} overrides[] = {
+	{ "Content-Type", "response-content-type" },
+	{ "Cache-Control", "response-cache-control" },
+	{ "Content-Disposition", "response-content-disposition" },
+	{ "Content-Encoding", "response-content-encoding" },
+	{ "Content-Language", "response-content-language" },
+	{ "Expires", "response-expires" },
+};
+#define NOVERRIDES (sizeof(overrides) / sizeof(overrides[0]))
+
 static const char *override_of(const struct s3 *s3, const char *header)
 {
-	static const struct {
-		const char *header, *query;
-	} table[] = {
-		{ "Content-Type", "response-content-type" },
-		{ "Cache-Control", "response-cache-control" },
-		{ "Content-Disposition", "response-content-disposition" },
-		{ "Content-Encoding", "response-content-encoding" },
-		{ "Content-Language", "response-content-language" },
-		{ "Expires", "response-expires" },
-	};
+	for (size_t i = 0; s3->target.nquery && i < NOVERRIDES; i++)
+		if (!strcmp(overrides[i].header, header))
+			return s3_query(s3, overrides[i].query);
+	return NULL;
+}
 
-	for (size_t i = 0; s3->target.nquery && i < sizeof(table) / sizeof(table[0]); i++)
-		if (!strcmp(table[i].header, header))
-			return s3_query(s3, table[i].query);
+static bool is_override(const char *query)
+{
+	for (size_t i = 0; i < NOVERRIDES; i++)
+		if (!strcmp(overrides[i].query, query))
+			return true;
+	return false;
+}
+
+const char *s3_override_unknown(const struct s3 *s3)
+{
+	for (unsigned int i = 0; i < s3->target.nquery; i++)
+		if (!strncmp(s3->target.query[i].name, "response-", 9) &&
+		    !is_override(s3->target.query[i].name))
+			return s3->target.query[i].name;
 	return NULL;
 }
 
