@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "http/store/names_db_internal.h"
@@ -18,6 +19,12 @@
 #define READERS_MAX 512
 /* Writers that share one transaction. */
 #define GROUP_MAX 64
+/* A flush of pages that were written before costs one write and one flush; of such as make the file longer, a commit of
+ * the file system's journal, or the inode, besides. So zeros are written so far ahead of the last page, while the disk
+ * has so much room, whenever less than a part of them is left. */
+#define ZEROS_AHEAD (1u << 20)
+#define ZEROS_LEFT  (256u << 10)
+#define ZEROS_ROOM  (256u << 20)
 
 struct waiter {
 	names_txn_fn *fn;
@@ -98,6 +105,7 @@ static int env_open(struct names_db *db, unsigned int flags)
 {
 	int rc = mdb_env_create(&db->env);
 
+	db->zeroed = 0;
 	if (!rc)
 		rc = mdb_env_set_maxdbs(db->env, 2 * T_TABLES);
 	if (!rc)
@@ -293,6 +301,32 @@ static int writer_begin(struct names_db *db, MDB_txn **txn)
 	}
 }
 
+/* LMDB's pages beyond its last one are nobody's, and beyond the file's end nobody has written any: the transaction that is
+ * begun is the only one. Should it fail, pages are appended as they come. */
+static void zeros_ahead(struct names_db *db)
+{
+	static uint8_t zeros[64 << 10]; /* never written to */
+	struct iovec iov[ZEROS_AHEAD / sizeof(zeros)];
+	MDB_envinfo info;
+	uint64_t used;
+	struct stat st;
+	MDB_stat pages;
+	int fd;
+
+	if (mdb_env_info(db->env, &info) || mdb_env_stat(db->env, &pages))
+		return;
+	used = ((uint64_t)info.me_last_pgno + 1) * pages.ms_psize;
+	if (used + ZEROS_LEFT <= db->zeroed || mdb_env_get_fd(db->env, &fd) || fstat(fd, &st))
+		return;
+	db->zeroed = (uint64_t)st.st_size;
+	if (used + ZEROS_LEFT <= db->zeroed || names_db_room(db) < ZEROS_ROOM)
+		return;
+	for (size_t i = 0; i < sizeof(iov) / sizeof(*iov); i++)
+		iov[i] = (struct iovec){ zeros, sizeof(zeros) };
+	if (pwritev(fd, iov, sizeof(iov) / sizeof(*iov), st.st_size) > 0 && !fstat(fd, &st))
+		db->zeroed = (uint64_t)st.st_size;
+}
+
 /* Runs the waiters' functions in one transaction. The first that refuses undoes it all. */
 static int group_run(struct names_db *db, struct waiter *list)
 {
@@ -301,6 +335,7 @@ static int group_run(struct names_db *db, struct waiter *list)
 
 	if (rc)
 		goto out;
+	zeros_ahead(db);
 	for (struct waiter *w = list; w && !rc; w = w->next)
 		rc = w->fn(&t, w->arg);
 	if (rc) {

@@ -41,6 +41,7 @@ struct names_db {
 	unsigned int generation;
 	bool readonly;          /* the disk takes no writes: opened for reading */
 	_Atomic uint64_t commits;
+	uint64_t zeroed; /* the file is so long, as the last writer found it */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct waiter *first, **tail;

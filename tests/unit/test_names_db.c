@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -652,6 +653,38 @@ static void full_disk(void **state)
 	names_db_close(db);
 }
 
+/* The file grows in steps of which a commit needs none; what is there stays, whoever opens it. */
+static void grows_ahead(void **state)
+{
+	struct names_op op = { .kind = NAMES_OP_PUT, .epoch = 1, .entry = { .epoch = 1 } };
+	struct names_db *db = open_at("ahead");
+	struct names_meta meta;
+	struct stat st;
+	unsigned int steps = 0;
+	off_t size = 0;
+	char path[80];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/ahead/data.mdb", top);
+	for (int n = 0; n < 600; n++) {
+		snprintf(op.entry.key, sizeof(op.entry.key), "%0400d", n);
+		op.entry.order = 0;
+		version_new(op.entry.version);
+		assert_int_equal(names_db_write(db, apply_fn, &op), 0);
+		assert_int_equal(stat(path, &st), 0);
+		steps += st.st_size != size;
+		size = st.st_size;
+		if (n % 200 == 199) {
+			names_db_close(db);
+			db = open_at("ahead");
+			assert_int_equal(names_db_read(db, position_fn, &meta), 0);
+			assert_int_equal(meta.objects, n + 1);
+		}
+	}
+	names_db_close(db);
+	assert_in_range(steps, 1, 1 + size / (1 << 20));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -662,6 +695,7 @@ int main(void)
 		cmocka_unit_test(writers_share_and_do_not_spoil),
 		cmocka_unit_test(killed_writer),
 		cmocka_unit_test(full_disk),
+		cmocka_unit_test(grows_ahead),
 	};
 
 	return cmocka_run_group_tests(tests, top_make, top_remove);
