@@ -25,7 +25,7 @@ lib_src      += lib/access.c lib/access_cookie.c lib/audit.c lib/audit_http.c li
 lib_src      += lib/bucket.c lib/bucket_edit.c lib/policy.c lib/policy_cond.c lib/policy_parse.c
 lib_src      += lib/group_edit.c lib/password.c lib/token.c lib/sealing.c lib/user_edit.c lib/user_key.c lib/user_reseal.c lib/reseal_ask.c lib/users.c lib/users_may.c lib/users_policy.c lib/users_s3.c lib/users_who.c
 lib_src      += lib/quic_key.c lib/addr.c lib/conf.c lib/conf_check.c lib/conf_check_nat.c lib/conf_check_options.c lib/conf_check_tunnels.c lib/conf_fault.c lib/conf_schema.c lib/conf_value.c
-lib_src      += lib/clock.c lib/ctl.c lib/hash.c lib/json_text.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
+lib_src      += lib/clock.c lib/ctl.c lib/early.c lib/hash.c lib/json_text.c lib/log.c lib/loop.c lib/metrics.c lib/metrics_process.c
 lib_src      += lib/daemon.c lib/daemon_reload.c lib/priv.c lib/priv_filter.c
 lib_src      += lib/registry.c lib/registry_http.c lib/registry_lease.c lib/registry_watch.c
 lib_src      += lib/httpd.c lib/httpd_address.c lib/httpd_ask.c lib/httpd_check.c lib/httpd_conn.c lib/httpd_early.c lib/httpd_events.c lib/httpd_file.c
@@ -128,7 +128,7 @@ peers_src    += http/peers/exchange.c http/peers/exchange_link.c
 gateway_src  := http/gateway/console.c http/gateway/console_files.c http/gateway/neighbours.c http/gateway/rank.c http/gateway/redirect.c http/gateway/services.c
 gateway_src  += http/gateway/browse.c http/gateway/buckets.c http/gateway/keys.c
 gateway_src  += http/gateway/signon.c http/gateway/view.c
-gateway_src  += http/gateway/player_files.c http/gateway/carry.c http/gateway/carry_curl.c http/gateway/s3.c http/gateway/s3_dataset.c http/gateway/s3_digest.c
+gateway_src  += http/gateway/player_files.c http/gateway/carry.c http/gateway/carry_curl.c http/gateway/s3.c http/gateway/s3_dataset.c http/gateway/s3_dataset_answer.c http/gateway/s3_digest.c
 
 registry_src := http/registry/fields.c http/registry/request.c http/registry/server.c http/registry/store.c
 registry_src += http/registry/store_disk.c http/registry/store_lease.c http/registry/watch.c

@@ -239,7 +239,7 @@ static int start(struct daemon *d)
 		.connections_max = conf->limits.connections,
 		.apart_max = peers_connections(conf->peers.viewers),
 		.workers = 16, /* passwords are hashed and the provider is asked there */
-		.slow_workers = S3_SLOW_WORKERS,
+		.slow_workers = S3_SLOW_MAX,
 		.metrics = d->metrics,
 		.load = gw->load,
 		.choose = s3_choose,

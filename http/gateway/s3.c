@@ -66,18 +66,23 @@ enum http_next s3_reply_error(struct gateway *gw, struct http_req *req, enum s3_
 	return http_reply_owned(req, s3_error_status(error), "application/xml", text, len);
 }
 
-enum http_next s3_reply_code(struct gateway *gw, struct http_req *req, unsigned int status, const char *code, const char *message)
+char *s3_code_xml(const char *code, const char *message, const char *id, const char *node, size_t *len)
 {
 	struct xml xml;
-	size_t len = 0;
-	char *text;
 
 	xml_begin(&xml, "Error", false);
 	xml_text(&xml, "Code", code);
 	xml_text(&xml, "Message", message);
-	xml_text(&xml, "RequestId", http_id(req));
-	xml_text(&xml, "HostId", gw->node);
-	text = xml_take(&xml, "Error", &len);
+	xml_text(&xml, "RequestId", id);
+	xml_text(&xml, "HostId", node);
+	return xml_take(&xml, "Error", len);
+}
+
+enum http_next s3_reply_code(struct gateway *gw, struct http_req *req, unsigned int status, const char *code, const char *message)
+{
+	size_t len = 0;
+	char *text = s3_code_xml(code, message, http_id(req), gw->node, &len);
+
 	http_add_header(req, "x-amz-request-id", http_id(req));
 	http_add_header(req, "x-amz-id-2", gw->node);
 	if (!text)

@@ -12,148 +12,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "http/gateway/s3_digest.h"
-#include "http/gateway/s3_gateway.h"
-#include "http/s3/operation.h"
+#include "http/gateway/s3_dataset_int.h"
 #include "http/s3/xml_in.h"
 #include "http/s3/xml_out.h"
 
 #define FORGET_TOKEN_S 60
-
-struct s3_dataset {
-	struct gateway *gw;
-	struct http_req *req;
-	struct s3_target target;
-	const struct s3_operation *op;
-	struct token_scope who;
-	struct s3_digest *digest;
-	struct uploads_file *file; /* PutObject, or what parts become */
-	uint64_t size, max;
-	char etag[80]; /* without quotes */
-	struct s3_fault fault;
-	/* DeleteObjects, CompleteMultipartUpload: the body, and what the endpoint gets of the request */
-	char *text;
-	size_t len, room;
-	char **lines;
-	/* CompleteMultipartUpload: the worker waits for the verdict */
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	bool slow; /* counted */
-	bool answered, accepted;
-	int rc; /* of the file */
-};
-
-/* ---- answers ---- */
-
-static enum http_next reply(struct s3_dataset *d, enum s3_error error)
-{
-	return s3_reply_error(d->gw, d->req, error, d->fault.error == error ? d->fault.message : NULL);
-}
-
-/* For a failure of uploads.h. */
-static enum s3_error error_of(struct s3_dataset *d, int rc)
-{
-	switch (rc) {
-	case -EACCES:
-		return s3_fault(&d->fault, S3_ACCESS_DENIED, "%s may read the dataset %s, not change it.", d->who.user, d->target.bucket);
-	case -ENOENT:
-		return S3_ACCESS_DENIED;
-	case -EINVAL:
-		return s3_fault(&d->fault, S3_INVALID_ARGUMENT,
-				"A dataset's file has 1 to 240 bytes of UTF-8 without control characters, no empty, . or .. between slashes, "
-				"does not begin with .weir/ or derived/, and has no folder keys or versions within.");
-	case -ENOTSUP:
-		return s3_fault(&d->fault, S3_NOT_IMPLEMENTED,
-				"%s is a dataset, whose files have no versions of their own to delete; nothing was deleted. Without a version "
-				"id the file is deleted, with what was made of it.",
-				d->target.bucket);
-	case -EFBIG:
-		return s3_fault(&d->fault, S3_ENTITY_TOO_LARGE, "The dataset takes files of at most %llu bytes.", (unsigned long long)d->max);
-	case -EMSGSIZE:
-		return S3_INCOMPLETE_BODY;
-	case -ECANCELED:
-		return S3_PRECONDITION_FAILED;
-	case -EDQUOT:
-		return s3_fault(&d->fault, S3_SLOW_DOWN, "You have too many unfinished uploads; end or cancel some.");
-	case -ENOSPC:
-		return s3_fault(&d->fault, S3_SLOW_DOWN, "There is no room for so many bytes of unfinished uploads; try later.");
-	case -EPERM:
-		return s3_fault(&d->fault, S3_OPERATION_ABORTED, "The upload was cancelled.");
-	case -EAGAIN:
-		return s3_fault(&d->fault, S3_SERVICE_UNAVAILABLE, "No endpoint can be reached at the moment; try again.");
-	default:
-		return s3_fault(&d->fault, S3_INTERNAL, "The bytes could not be kept: %s", strerror(-rc));
-	}
-}
-
-static void reply_accepted(struct s3_dataset *d, const struct uploads_outcome *o)
-{
-	const char *host = http_header(d->req, "Host");
-	char quoted[84], *location = NULL, *encoded, *text = NULL;
-	size_t len = 0;
-
-	http_add_header(d->req, "X-Weir-Upload", o->id);
-	http_add_header(d->req, "x-amz-request-id", http_id(d->req));
-	http_add_header(d->req, "x-amz-id-2", d->gw->node);
-	snprintf(quoted, sizeof(quoted), "\"%s\"", d->etag);
-	if (d->op->op == S3_OP_PutObject) {
-		http_add_header(d->req, "ETag", quoted);
-		http_reply(d->req, 200, NULL, NULL, 0);
-		return;
-	}
-	encoded = http_percent_encode(d->target.key, true);
-	if (encoded && asprintf(&location, "%s://%s/%s/%s", access_is_https(d->req) ? "https" : "http", host ? host : "", d->target.bucket, encoded) >= 0)
-		text = s3_out_upload_complete(location, d->target.bucket, d->target.key, quoted, &(struct s3_checksum_text){ .algorithm = "" }, &len);
-	free(location);
-	free(encoded);
-	if (text)
-		http_reply_owned(d->req, 200, S3_XML_TYPE, text, len);
-	else
-		http_reply(d->req, 503, NULL, NULL, 0);
-}
-
-static void reply_rejected(struct s3_dataset *d, const struct uploads_outcome *o)
-{
-	char message[1024];
-
-	http_add_header(d->req, "X-Weir-Upload", o->id);
-	snprintf(message, sizeof(message), "%s does not keep the rules of %s: %llu findings, the first: %s See /#/uploads/%s.", d->target.key,
-		 d->target.bucket, o->findings, o->first, o->id);
-	s3_reply_code(d->gw, d->req, 422, "UploadRejected", message);
-}
-
-/* The upload came to its end; under its lock. */
-static void on_outcome(void *arg, struct http_req *req, const struct uploads_outcome *o)
-{
-	struct s3_dataset *d = arg;
-
-	(void)req;
-	switch (o->what) {
-	case UPLOAD_ACCEPTED:
-	case UPLOAD_STORING:
-		reply_accepted(d, o);
-		break;
-	case UPLOAD_REJECTED:
-		reply_rejected(d, o);
-		break;
-	case UPLOAD_CONDITION:
-		reply(d, S3_PRECONDITION_FAILED);
-		break;
-	case UPLOAD_CANCELLED:
-		reply(d, error_of(d, -EPERM));
-		break;
-	case UPLOAD_STOPPING:
-		s3_reply_error(d->gw, d->req, S3_SERVICE_UNAVAILABLE, "The gateway stops; the upload goes on when it is back.");
-		break;
-	default:
-		s3_reply_error(d->gw, d->req, S3_INTERNAL, o->why);
-	}
-	pthread_mutex_lock(&d->lock);
-	d->answered = true;
-	d->accepted = o->what == UPLOAD_ACCEPTED || o->what == UPLOAD_STORING;
-	pthread_cond_signal(&d->changed);
-	pthread_mutex_unlock(&d->lock);
-}
 
 static int new_file(struct s3_dataset *d)
 {
@@ -164,7 +27,7 @@ static int new_file(struct s3_dataset *d)
 					    .size = d->size,
 					    .if_match = http_header(d->req, "If-Match"),
 					    .if_none_match = http_header(d->req, "If-None-Match"),
-					    .answer = on_outcome,
+					    .answer = s3_dataset_outcome,
 					    .arg = d };
 
 	return uploads_file_new(&d->file, d->gw->uploads, d->req, &order);
@@ -180,13 +43,13 @@ static void put_work(struct http_req *req, void *arg)
 
 	(void)arg;
 	if (rc)
-		reply(d, error_of(d, rc));
+		s3_dataset_reply(d, s3_dataset_error(d, rc));
 }
 
 static enum http_next put_begin(struct s3_dataset *d)
 {
 	if (d->size != UINT64_MAX && d->size > d->max)
-		return reply(d, error_of(d, -EFBIG));
+		return s3_dataset_reply(d, s3_dataset_error(d, -EFBIG));
 	return http_work(d->req, put_work, NULL);
 }
 
@@ -201,9 +64,9 @@ static enum http_next put_end(struct s3_dataset *d)
 	int rc;
 
 	if (error)
-		return reply(d, error);
+		return s3_dataset_reply(d, error);
 	rc = uploads_file_end(d->file);
-	return rc ? reply(d, error_of(d, rc)) : HTTP_LATER;
+	return rc ? s3_dataset_reply(d, s3_dataset_error(d, rc)) : HTTP_LATER;
 }
 
 /* ---- DeleteObject, DeleteObjects ---- */
@@ -229,7 +92,7 @@ static void reply_deleted(struct s3_dataset *d)
 	int rc = delete_one(d, d->target.key, s3_target_query(&d->target, "versionId"), http_header(d->req, "If-Match"));
 
 	if (rc) {
-		reply(d, error_of(d, rc));
+		s3_dataset_reply(d, s3_dataset_error(d, rc));
 		return;
 	}
 	http_add_header(d->req, "x-amz-request-id", http_id(d->req));
@@ -245,7 +108,7 @@ static void reply_deleted_many(struct s3_dataset *d)
 	char *text;
 
 	if (error) {
-		reply(d, error);
+		s3_dataset_reply(d, error);
 		return;
 	}
 	s3_out_delete_begin(&xml);
@@ -254,7 +117,7 @@ static void reply_deleted_many(struct s3_dataset *d)
 		int rc = delete_one(d, item->key, *item->version ? item->version : NULL, *item->etag ? item->etag : NULL);
 
 		d->fault.error = S3_OK;
-		error = rc ? error_of(d, rc) : S3_OK;
+		error = rc ? s3_dataset_error(d, rc) : S3_OK;
 		if (rc)
 			s3_out_delete_error(&xml, item->key, item->version, s3_error_code(error),
 					    d->fault.error ? d->fault.message : s3_error_message(error));
@@ -289,8 +152,10 @@ static int on_bytes(void *arg, const void *data, size_t len)
 {
 	struct s3_dataset *d = arg;
 
-	if (d->file)
+	if (d->file) {
+		s3_dataset_tick(d);
 		return d->rc = uploads_file_bytes(d->file, data, len);
+	}
 	if (d->room - d->len < len) { /* the error's document */
 		char *more = realloc(d->text, d->len + len + 1);
 
@@ -328,14 +193,6 @@ static void forget_parts(struct s3_dataset *d)
 	free(key);
 }
 
-static void wait_for_verdict(struct s3_dataset *d)
-{
-	pthread_mutex_lock(&d->lock);
-	while (!d->answered)
-		pthread_cond_wait(&d->changed, &d->lock);
-	pthread_mutex_unlock(&d->lock);
-}
-
 static int get_parts(struct s3_dataset *d, struct httpc_answer *answer)
 {
 	char base[256], node[64], *url = NULL, *body = d->text;
@@ -368,22 +225,37 @@ static void reply_completed(struct s3_dataset *d)
 
 	httpc_answer_free(&answer);
 	if (d->rc) {
-		reply(d, error_of(d, d->rc));
+		s3_dataset_reply(d, s3_dataset_error(d, d->rc));
 	} else if (rc) {
-		s3_reply_error(d->gw, d->req, S3_SERVICE_UNAVAILABLE, "The parts cannot be had from the endpoints at the moment; try again.");
+		s3_dataset_say(d, S3_SERVICE_UNAVAILABLE, "The parts cannot be had from the endpoints at the moment; try again.");
 	} else if (!d->file) { /* as the endpoint says it */
-		http_add_header(d->req, "x-amz-request-id", http_id(d->req));
-		http_reply(d->req, (unsigned int)status, S3_XML_TYPE, d->text ? d->text : "", d->len);
+		s3_dataset_pass_on(d, (unsigned int)status, d->text, d->len);
+		d->text = NULL;
 	} else if ((rc = uploads_file_end(d->file))) {
-		reply(d, error_of(d, rc));
+		s3_dataset_reply(d, s3_dataset_error(d, rc));
 	} else {
-		wait_for_verdict(d);
+		s3_dataset_wait(d);
 		if (d->accepted)
 			forget_parts(d);
 	}
 }
 
 /* ---- one request ---- */
+
+static void dataset_free(struct s3_dataset *d)
+{
+	if (d->slow)
+		atomic_fetch_sub(&d->gw->s3_slow, 1);
+	uploads_file_drop(d->file);
+	s3_digest_free(d->digest);
+	s3_target_free(&d->target);
+	s3_lines_free(d->lines);
+	early_free(d->early);
+	free(d->text);
+	pthread_mutex_destroy(&d->lock);
+	pthread_cond_destroy(&d->changed);
+	free(d);
+}
 
 static bool is_ours(enum s3_op op)
 {
@@ -413,27 +285,28 @@ static enum http_next begin(struct s3_dataset *d, struct s3_asked *a)
 	if (a->sig.kind == SIGV4_NONE && (access_is_cookie(d->req) || access_identify(d->req, d->gw->users, &d->who)))
 		memset(&d->who, 0, sizeof(d->who)); /* a stranger */
 	if (!d->who.user[0])
-		return reply(d, S3_ACCESS_DENIED);
+		return s3_dataset_reply(d, S3_ACCESS_DENIED);
 	if (d->op->op == S3_OP_PutObject || d->op->op == S3_OP_CompleteMultipartUpload)
 		rc = uploads_file_may(d->gw->uploads, d->req, &d->who, RIGHT_WRITE, d->target.bucket, d->target.key, &d->max);
 	if (rc)
-		return reply(d, error_of(d, rc));
+		return s3_dataset_reply(d, s3_dataset_error(d, rc));
 	/* A stream of unsigned chunks needs no signature. */
 	if (a->sig.kind == SIGV4_NONE && sha256 && !strcmp(sha256, "STREAMING-UNSIGNED-PAYLOAD-TRAILER"))
 		a->sig.payload = SIGV4_STREAM_UNSIGNED_TRAILER;
 	error = s3_digest_new(&d->digest, d->req, &a->sig, a->key.key, d->op->op == S3_OP_CompleteMultipartUpload, &d->size,
 			      &d->fault);
 	if (error)
-		return reply(d, error);
+		return s3_dataset_reply(d, error);
 	if (d->op->op == S3_OP_PutObject)
 		return put_begin(d);
 	d->lines = s3_compose(d->req, a);
-	return d->lines ? HTTP_CONTINUE : reply(d, S3_SERVICE_UNAVAILABLE);
+	return d->lines ? HTTP_CONTINUE : s3_dataset_reply(d, S3_SERVICE_UNAVAILABLE);
 }
 
 bool s3_dataset_begin(struct gateway *gw, struct http_req *req, struct s3_asked *a, struct s3_call *call, enum http_next *next)
 {
 	enum http_method method = http_method(req);
+	pthread_condattr_t monotonic;
 	struct s3_dataset *d;
 
 	if (method != HTTP_PUT && method != HTTP_POST && method != HTTP_DELETE)
@@ -442,7 +315,10 @@ bool s3_dataset_begin(struct gateway *gw, struct http_req *req, struct s3_asked 
 	if (!d)
 		return false;
 	pthread_mutex_init(&d->lock, NULL);
-	pthread_cond_init(&d->changed, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&d->changed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	d->gw = gw;
 	d->req = req;
 	if (!parse(d)) {
@@ -483,10 +359,10 @@ enum http_next s3_dataset_body(struct s3_dataset *d, const void *data, size_t le
 	*taken = d->file ? uploads_file_room(d->file, len) : len;
 	error = s3_digest_take(d->digest, data, *taken, d->file ? put_bytes : gather, d->file ? (void *)d->file : d, &rc);
 	if (error)
-		return reply(d, error);
+		return s3_dataset_reply(d, error);
 	if (rc == -E2BIG)
-		return reply(d, S3_MAX_MESSAGE_LENGTH);
-	return rc ? reply(d, error_of(d, rc)) : HTTP_CONTINUE;
+		return s3_dataset_reply(d, S3_MAX_MESSAGE_LENGTH);
+	return rc ? s3_dataset_reply(d, s3_dataset_error(d, rc)) : HTTP_CONTINUE;
 }
 
 static void end_work(struct http_req *req, void *arg)
@@ -501,6 +377,8 @@ static void end_work(struct http_req *req, void *arg)
 		reply_deleted_many(d);
 	else
 		reply_completed(d);
+	if (d->early && early_leave(d->early, true))
+		dataset_free(d);
 }
 
 enum http_next s3_dataset_end(struct s3_dataset *d)
@@ -511,27 +389,18 @@ enum http_next s3_dataset_end(struct s3_dataset *d)
 		return put_end(d);
 	error = s3_digest_end(d->digest, d->etag, &d->fault);
 	if (error)
-		return reply(d, error);
+		return s3_dataset_reply(d, error);
 	if (d->op->op == S3_OP_DeleteObject)
 		return http_work(d->req, end_work, NULL);
 	d->slow = true;
 	if (atomic_fetch_add(&d->gw->s3_slow, 1) >= S3_SLOW_MAX)
-		return reply(d, S3_SLOW_DOWN);
+		return s3_dataset_reply(d, S3_SLOW_DOWN);
 	return http_work_slow(d->req, end_work, NULL);
 }
 
+/* While the worker still has it, it is the worker's to free. */
 void s3_dataset_done(struct s3_dataset *d)
 {
-	if (!d)
-		return;
-	if (d->slow)
-		atomic_fetch_sub(&d->gw->s3_slow, 1);
-	uploads_file_drop(d->file);
-	s3_digest_free(d->digest);
-	s3_target_free(&d->target);
-	s3_lines_free(d->lines);
-	free(d->text);
-	pthread_mutex_destroy(&d->lock);
-	pthread_cond_destroy(&d->changed);
-	free(d);
+	if (d && (!d->early || early_leave(d->early, false)))
+		dataset_free(d);
 }

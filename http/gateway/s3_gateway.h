@@ -11,9 +11,9 @@
 
 #define S3_INSIDE "/i/s3" /* before the client's raw target, at endpoints' inside listeners */
 
-/* CompleteMultipartUpload and DeleteObjects of datasets, which may take minutes: at work at a time, and with those that wait. */
-#define S3_SLOW_WORKERS 8
-#define S3_SLOW_MAX	64
+/* CompleteMultipartUpload and DeleteObjects of datasets, which may take minutes; more get 503 SlowDown. Each has a thread, for who waits
+ * for one could not be told anything meanwhile; nearly always they wait for a verdict. */
+#define S3_SLOW_MAX 64
 
 /* Who asks, and how the request says so. Big. */
 struct s3_asked {
@@ -33,6 +33,8 @@ struct s3_call {
 
 enum http_next s3_reply_error(struct gateway *gw, struct http_req *req, enum s3_error error, const char *message);
 enum http_next s3_reply_code(struct gateway *gw, struct http_req *req, unsigned int status, const char *code, const char *message);
+/* <Error> with a code of ours; malloc'ed, NULL without memory. */
+char *s3_code_xml(const char *code, const char *message, const char *id, const char *node, size_t *len);
 /* Header lines for the endpoint, ended by NULL; NULL without memory. */
 char **s3_compose(struct http_req *req, const struct s3_asked *a);
 void s3_lines_free(char **lines); /* accepts NULL */

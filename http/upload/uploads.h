@@ -100,6 +100,8 @@ size_t uploads_file_room(struct uploads_file *f, size_t len);
 int uploads_file_bytes(struct uploads_file *f, const void *data, size_t len);
 /* All bytes are there and right: answer() comes, maybe before this returns 0. -errno: it does not. */
 int uploads_file_end(struct uploads_file *f);
+/* The request may end from now on, on another thread: it is not used any more, and answer() comes without it. */
+void uploads_file_leave(struct uploads_file *f);
 /* The request is over; one that had not come to its end is cancelled. Accepts NULL. */
 void uploads_file_drop(struct uploads_file *f);
 /* Blocks. 0, -ENOENT, -ECANCELED (if_match, may be NULL), -EAGAIN. The right was checked. */

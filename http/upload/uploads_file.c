@@ -102,6 +102,15 @@ int uploads_file_end(struct uploads_file *f)
 	return 0;
 }
 
+void uploads_file_leave(struct uploads_file *f)
+{
+	struct call *c = call_of(f);
+
+	pthread_mutex_lock(&c->up->lock);
+	c->req = NULL;
+	pthread_mutex_unlock(&c->up->lock);
+}
+
 void uploads_file_drop(struct uploads_file *f)
 {
 	struct call *c = call_of(f);

@@ -110,7 +110,7 @@ struct upload {
 /* One request that brings bytes, or waits for an upload's end. Its request's state. */
 struct call {
 	struct uploads *u;
-	struct http_req *req;
+	struct http_req *req; /* NULL after uploads_file_leave() */
 	struct upload *up;
 	struct token_scope who;
 	struct tus_checksum checksum;

@@ -329,6 +329,7 @@ void waiters_answer(struct upload *up)
 	while ((c = *at)) {
 		*at = c->next_waiter;
 		put_answer(c);
-		http_resume(c->req);
+		if (c->req) /* uploads_file_leave() */
+			http_resume(c->req);
 	}
 }

@@ -2,6 +2,9 @@
 """Files of a dataset by S3: checked as every other upload is; parts, deletes, lists; nobody goes around it at an endpoint. Needs
 root. Exit: 0 pass, 1 fail, 77 skip."""
 import datetime
+import os
+import pathlib
+import re
 import signal
 import threading
 import zlib
@@ -9,6 +12,7 @@ import zlib
 from s3_lib import *
 
 debian_python()
+os.environ["WEIR_S3_EARLY_MS"] = "1000"  # what takes longer answers by blanks
 enter("aws", "s3cmd", "rclone")
 RULES = "columns: [{name: id, type: integer}, {name: hue, type: string}]"
 GOOD = b"id,hue\n" + b"".join(b"%d,red\n" % i for i in range(1000))
@@ -182,4 +186,71 @@ with S3() as lab:
     [t.join() for t in threads]
     check(ended.count("ok") >= 1 and set(ended) <= {"ok", "NoSuchUpload", "ServiceUnavailable"}, "then they end", ended)
     check(s3.get_object(Bucket="sales", Key="slow.csv")["Body"].read() == GOOD, "and the file is there")
+
+    # ---- checks that take long: as many as there are threads for wait and are told so by blanks, one more is asked to come later
+    MOST = 64
+    begun = {}
+    for i in range(MOST + 1):
+        name = f"many/{i}.csv"
+        up = s3.create_multipart_upload(Bucket="sales", Key=name)["UploadId"]
+        begun[name] = up, s3.upload_part(Bucket="sales", Key=name, UploadId=up, PartNumber=1, Body=BAD if i == 1 else GOOD)["ETag"]
+    names = list(begun)
+    told = {}
+
+    def finish_one(name):
+        told[name] = code(s3.complete_multipart_upload, Bucket="sales", Key=name, UploadId=begun[name][0], MultipartUpload=parts(begun[name][1]))
+
+    def by_curl(name, *more):
+        """The command that completes it."""
+        up, tag = begun[name]
+        body = f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{tag}</ETag></Part></CompleteMultipartUpload>"
+        return ["curl", "-s", "-N", "-m", "100", *lab.curl_key("ann"), "-X", "POST", "-d", body, "-H", "Content-Type: application/xml", *map(str, more),
+                f"{lab.url}/sales/{name}?uploadId={up}"]
+
+    children = lambda pid: [int(x) for x in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    below = lambda pid: [pid] + [x for child in children(pid) for x in below(child)]
+    house = [pid for keeper in children(lab.gateways[0].process.pid) for pid in below(keeper)]
+    at_work = lambda: [u for u in lab.get("ann", "/_/uploads").json["uploads"] if u["file"].startswith("many/") and u["state"] == "checking"]
+    early = lab.work / "early.out"
+    [os.kill(pid, signal.SIGSTOP) for pid in house]
+    try:
+        with early.open("wb") as out:
+            one = subprocess.Popen(by_curl(names[0], "-w", " %{http_code}"), stdout=out)
+        bad = subprocess.Popen(by_curl(names[1], "-w", " %{http_code}"), stdout=subprocess.PIPE, text=True)
+        threads = [threading.Thread(target=finish_one, args=(name,)) for name in names[2:MOST]]
+        [t.start() for t in threads]
+        check(until(lambda: len(at_work()) == MOST, 60, 0.2), f"{MOST} files wait for their checks", len(at_work()))
+        got = subprocess.run(by_curl(names[MOST], "-i"), capture_output=True, text=True).stdout
+        check(got.startswith("HTTP/1.1 503") and "<Code>SlowDown</Code>" in got and re.search(r"(?i)^retry-after: [1-9]", got, re.M), "one more is asked to come later", got)
+        check(until(lambda: early.read_bytes().startswith(b"<?xml"), 30, 0.1), "the answer begins while the check lasts", early.read_bytes())
+        check(until(lambda: early.read_bytes().endswith(b"  "), 30, 0.1) and not told, "with blanks that keep the connection", (early.read_bytes(), told))
+    finally:
+        [os.kill(pid, signal.SIGCONT) for pid in house]
+    [t.join() for t in threads]
+    one.wait()
+    got = early.read_text()
+    check(re.fullmatch(r"<\?xml [^>]*\?>\n +<CompleteMultipartUploadResult.*<Key>many/0.csv</Key>.*</CompleteMultipartUploadResult> 200", got, re.S),
+          "and ends with the result", got)
+    check(set(told.values()) == {"ok"} and len(told) == MOST - 2, "so do the others", told)
+    got = bad.communicate()[0]
+    check(re.fullmatch(r"<\?xml [^>]*\?>\n +<Error><Code>UploadRejected</Code><Message>.*row 2, column id.*</Error> 200", got, re.S), "the bad one with its fault", got)
+    there = [o["Key"] for o in s3.list_objects_v2(Bucket="sales", Prefix="many/")["Contents"]]
+    check(sorted(there) == sorted(n for n in names[:MOST] if n != names[1]), "the good ones are there", there)
+    finish_one(names[MOST])
+    check(told[names[MOST]] == "ok", "and the one that was to come later", told)
+    # A client that goes away when the answer has begun ends nothing.
+    up = s3.create_multipart_upload(Bucket="sales", Key="left.csv")["UploadId"]
+    begun["left.csv"] = up, s3.upload_part(Bucket="sales", Key="left.csv", UploadId=up, PartNumber=1, Body=GOOD)["ETag"]
+    [os.kill(pid, signal.SIGSTOP) for pid in house]
+    try:
+        with early.open("wb") as out:
+            one = subprocess.Popen(by_curl("left.csv"), stdout=out)
+        check(until(lambda: early.read_bytes().startswith(b"<?xml"), 30, 0.1), "another answer begins")
+        one.kill()
+        one.wait()
+    finally:
+        [os.kill(pid, signal.SIGCONT) for pid in house]
+    check(until(lambda: code(s3.head_object, Bucket="sales", Key="left.csv") == "ok", 30, 0.2), "its client is gone, and the file comes to be")
+    left = lambda: [u["Key"] for u in s3.list_multipart_uploads(Bucket="sales").get("Uploads", [])]
+    check(until(lambda: "left.csv" not in left(), 20, 0.2), "and its parts go", left())
 finish()
