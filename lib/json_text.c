@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/json_text.h"
+#include "lib/utf8.h"
 
 #define BYTES(b) (UINT64_C(0x0101010101010101) * (b))
 
@@ -21,28 +22,6 @@ static bool is_plain(const char *text)
 	/* The high bit of a byte says that it is none of them; a borrow may say so of the byte
 	 * behind one that is none already. */
 	return !((w | (w - BYTES(0x20)) | (quote - BYTES(1)) | (slash - BYTES(1))) & BYTES(0x80));
-}
-
-/* Bytes of the character at t, at most left; 0: it is none (RFC 3629: nothing overlong, no
- * surrogates). */
-static size_t character(const unsigned char *t, size_t left)
-{
-	size_t n = t[0] < 0x80	 ? 1
-		   : t[0] < 0xc2 ? 0
-		   : t[0] < 0xe0 ? 2
-		   : t[0] < 0xf0 ? 3
-		   : t[0] < 0xf5 ? 4
-				 : 0;
-
-	if (!n || n > left)
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((t[i] & 0xc0) != 0x80)
-			return 0;
-	if ((t[0] == 0xe0 && t[1] < 0xa0) || (t[0] == 0xed && t[1] > 0x9f) ||
-	    (t[0] == 0xf0 && t[1] < 0x90) || (t[0] == 0xf4 && t[1] > 0x8f))
-		return 0;
-	return n;
 }
 
 static char *put_escape(char *out, unsigned char c)
@@ -76,7 +55,7 @@ size_t json_text_put(char *out, const char *text, size_t len)
 			at += 8;
 			continue;
 		}
-		n = character(t, len - at);
+		n = utf8_char(text + at, len - at);
 		if (!n) {
 			memcpy(out, "\xef\xbf\xbd", 3);
 			out += 3;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "http/peers/ws_frame.h"
+#include "lib/utf8.h"
 
 #define FIRST_SIZE 1024 /* of an incomplete message's buffer, which doubles */
 
@@ -54,31 +55,6 @@ void ws_reader_end(struct ws_reader *r)
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
-/* Bytes of the character at p, 0 when it is none: RFC 3629 section 4, whose second bytes have bounds of their own. */
-static size_t utf8_char(const uint8_t *p, size_t left)
-{
-	uint8_t low = 0x80, high = 0xbf;
-	size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-
-	if (p[0] == 0xe0)
-		low = 0xa0; /* shorter forms exist */
-	else if (p[0] == 0xed)
-		high = 0x9f; /* surrogates */
-	else if (p[0] == 0xf0)
-		low = 0x90;
-	else if (p[0] == 0xf4)
-		high = 0x8f; /* past U+10FFFF */
-	if (n > left)
-		return 0;
-	for (size_t i = 1; i < n; i++) {
-		if (p[i] < low || p[i] > high)
-			return 0;
-		low = 0x80;
-		high = 0xbf;
-	}
-	return n;
-}
-
 bool ws_utf8_valid(const uint8_t *text, size_t len)
 {
 	uint64_t eight;
@@ -87,7 +63,7 @@ bool ws_utf8_valid(const uint8_t *text, size_t len)
 		n = 8;
 		if (len - i >= n && (memcpy(&eight, text + i, n), !(eight & 0x8080808080808080u)))
 			continue;
-		n = utf8_char(text + i, len - i);
+		n = utf8_char((const char *)text + i, len - i);
 		if (!n)
 			return false;
 	}

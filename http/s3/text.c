@@ -5,37 +5,14 @@
 #include "http/s3/text.h"
 
 #include <ctype.h>
-#include <stdint.h>
 #include <string.h>
 
-/* The bytes of the character at p (at most left), 0: none. */
-static size_t utf8_step(const uint8_t *p, size_t left)
-{
-	uint32_t c = p[0];
-	size_t n;
-
-	if (c < 0x80)
-		return c != 0;
-	n = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
-	if (c < 0xc2 || c > 0xf4 || n > left)
-		return 0;
-	c &= 0x7f >> n;
-	for (size_t i = 1; i < n; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (p[i] & 0x3f);
-	}
-	if ((n == 3 && c < 0x800) || (n == 4 && (c < 0x10000 || c > 0x10ffff)) || (c >= 0xd800 && c <= 0xdfff))
-		return 0;
-	return n;
-}
+#include "lib/utf8.h"
 
 bool s3_utf8_valid(const char *text, size_t len)
 {
-	size_t n;
-
-	for (size_t i = 0; i < len; i += n) {
-		n = utf8_step((const uint8_t *)text + i, len - i);
+	for (size_t i = 0, n; i < len; i += n) {
+		n = text[i] ? utf8_char(text + i, len - i) : 0;
 		if (!n)
 			return false;
 	}

@@ -10,6 +10,7 @@
 
 #include "http/store/names_op.h"
 #include "lib/hash.h"
+#include "lib/utf8.h"
 
 char *names_etag(const uint8_t sha256[32], char out[35])
 {
@@ -29,42 +30,12 @@ bool names_bucket_valid(const char *bucket)
 	return strspn(bucket, "abcdefghijklmnopqrstuvwxyz0123456789-.") == len;
 }
 
-/* Length of the UTF-8 sequence at p (RFC 3629 section 4), 0 when it is not one or NUL. */
-static size_t utf8_len(const unsigned char *p)
-{
-	static const struct {
-		unsigned char lo, hi, len, lo2, hi2;
-	} forms[] = {
-		{ 0x01, 0x7f, 1, 0, 0 },       { 0xc2, 0xdf, 2, 0x80, 0xbf },
-		{ 0xe0, 0xe0, 3, 0xa0, 0xbf }, { 0xe1, 0xec, 3, 0x80, 0xbf },
-		{ 0xed, 0xed, 3, 0x80, 0x9f }, { 0xee, 0xef, 3, 0x80, 0xbf },
-		{ 0xf0, 0xf0, 4, 0x90, 0xbf }, { 0xf1, 0xf3, 4, 0x80, 0xbf },
-		{ 0xf4, 0xf4, 4, 0x80, 0x8f },
-	};
-
-	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-		if (p[0] < forms[i].lo || p[0] > forms[i].hi)
-			continue;
-		if (forms[i].len > 1 && (p[1] < forms[i].lo2 || p[1] > forms[i].hi2))
-			return 0;
-		for (size_t k = 2; k < forms[i].len; k++)
-			if ((p[k] & 0xc0) != 0x80)
-				return 0;
-		return forms[i].len;
-	}
-	return 0;
-}
-
 bool names_text_valid(const char *text, size_t len)
 {
-	const unsigned char *p = (const unsigned char *)text, *end = p + len;
-
-	while (p < end) {
-		size_t step = utf8_len(p); /* stops at the terminator inside a sequence */
-
-		if (!step || step > (size_t)(end - p))
+	for (size_t i = 0, n; i < len; i += n) {
+		n = text[i] ? utf8_char(text + i, len - i) : 0;
+		if (!n)
 			return false;
-		p += step;
 	}
 	return true;
 }

@@ -3,30 +3,7 @@
 #include <string.h>
 
 #include "http/upload/csv_text.h"
-
-size_t text_utf8_char(const char *text, size_t len)
-{
-	const unsigned char *s = (const unsigned char *)text;
-	size_t n;
-
-	if (!len)
-		return 0;
-	if (s[0] < 0x80)
-		return 1;
-	if (s[0] < 0xc2 || s[0] > 0xf4)
-		return 0;
-	n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-	if (len < n || (s[1] & 0xc0) != 0x80)
-		return 0;
-	if (n == 2)
-		return 2;
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf0 && s[1] < 0x90) ||
-	    (s[0] == 0xf4 && s[1] >= 0x90))
-		return 0;
-	if ((s[2] & 0xc0) != 0x80 || (n == 4 && (s[3] & 0xc0) != 0x80))
-		return 0;
-	return n;
-}
+#include "lib/utf8.h"
 
 size_t text_utf8_valid(const char *text, size_t len)
 {
@@ -45,7 +22,7 @@ size_t text_utf8_valid(const char *text, size_t len)
 				continue;
 			}
 		}
-		n = text_utf8_char(text + at, len - at);
+		n = utf8_char(text + at, len - at);
 		if (!n)
 			break;
 		at += n;

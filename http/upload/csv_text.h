@@ -11,8 +11,6 @@
 
 #include "http/upload/sniff.h"
 
-/* Bytes of the UTF-8 character at text (1 to 4), 0: it is none (overlong, surrogate, over U+10FFFF, cut off). */
-size_t text_utf8_char(const char *text, size_t len);
 /* Bytes at the beginning that are UTF-8; len when all are. Quick over ASCII. */
 size_t text_utf8_valid(const char *text, size_t len);
 /* Characters of valid UTF-8. */

@@ -5,8 +5,8 @@
  */
 #include <string.h>
 
-#include "http/upload/csv_text.h"
 #include "http/upload/finding.h"
+#include "lib/utf8.h"
 
 static const char *const level_names[] = { "warn", "quarantine", "reject" };
 
@@ -33,7 +33,7 @@ json_t *finding_json(const struct finding *f)
 static size_t shown(char *out, const char *text, size_t len, size_t *used)
 {
 	unsigned char c = (unsigned char)*text;
-	size_t n = text_utf8_char(text, len);
+	size_t n = utf8_char(text, len);
 
 	*used = n ? n : 1;
 	if (!n || (n == 2 && c == 0xc2 && (unsigned char)text[1] < 0xa0)) { /* no UTF-8; C1 controls */

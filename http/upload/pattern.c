@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "http/upload/pattern.h"
-#include "http/upload/csv_text.h"
+#include "lib/utf8.h"
 
 #define POSITIONS 256u
 #define STATES	  512u
@@ -235,7 +235,7 @@ static struct part alternatives(struct parser *p);
 
 static struct part literal(struct parser *p)
 {
-	size_t n = text_utf8_char(p->text + p->at, strlen(p->text + p->at));
+	size_t n = utf8_char(p->text + p->at, strlen(p->text + p->at));
 	struct part part = { .nullable = true };
 
 	if (!n)

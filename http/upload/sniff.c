@@ -13,6 +13,7 @@
 #include "http/upload/csv_text.h"
 #include "http/upload/sniff.h"
 #include "http/upload/sniff_dialect.h"
+#include "lib/utf8.h"
 
 static bool begins(const void *data, size_t len, const char *with, size_t n)
 {
@@ -119,7 +120,7 @@ static enum text_encoding bytes_guess(const char *data, size_t len, bool whole)
 	size_t at = 0, right = 0, wrong = 0;
 
 	while (at < len) {
-		size_t n = text_utf8_char(data + at, len - at);
+		size_t n = utf8_char(data + at, len - at);
 
 		if (n > 1)
 			right++;

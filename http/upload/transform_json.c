@@ -7,28 +7,7 @@
 
 #include "http/upload/number.h"
 #include "http/upload/transform_parts.h"
-
-/* Bytes of the character at text, 0 when it is none (RFC 3629: no overlong forms, no surrogates).
- */
-static size_t character(const unsigned char *t, size_t len)
-{
-	size_t n = t[0] < 0x80	 ? 1
-		   : t[0] < 0xc2 ? 0
-		   : t[0] < 0xe0 ? 2
-		   : t[0] < 0xf0 ? 3
-		   : t[0] < 0xf5 ? 4
-				 : 0;
-
-	if (!n || n > len)
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((t[i] & 0xc0) != 0x80)
-			return 0;
-	if ((t[0] == 0xe0 && t[1] < 0xa0) || (t[0] == 0xed && t[1] > 0x9f) ||
-	    (t[0] == 0xf0 && t[1] < 0x90) || (t[0] == 0xf4 && t[1] > 0x8f))
-		return 0;
-	return n;
-}
+#include "lib/utf8.h"
 
 static int put_escape(struct csv_out *out, unsigned char c)
 {
@@ -79,7 +58,7 @@ int json_out_string(struct csv_out *out, const char *text, size_t len)
 	}
 	r = csv_out_put(out, "\"", 1);
 	while (at < len) {
-		size_t n = character(t + at, len - at);
+		size_t n = utf8_char(text + at, len - at);
 
 		if (n && t[at] >= 0x20 && t[at] != '"' && t[at] != '\\') {
 			at += n;
