@@ -15,15 +15,7 @@ until_true 5 in_ns b1 bash -c '</dev/tcp/198.18.0.11/80' 2>/dev/null
 for i in one two; do in_ns edge ip link add $i type veth peer name peer-$i; in_ns edge ip link set $i up; done
 
 config() {      # config ANNOUNCE MSS DECAP-INTERFACES NAT-ADDRESSES
-	cat >"$scratch/edge.yaml" <<-END
-		node: edge
-		user: "64200"
-		run: $scratch/run
-		state: $scratch/state
-		agent:
-		  interfaces: [eth0]
-		  pin: /sys/fs/bpf/edge
-		  inside: "127.0.0.1:7001"
+	agent_yaml <<-END
 		  announce: $1
 		  decap: {interfaces: [$3], from: [198.18.0.0/16], mss: $2}
 		  nat: {addresses: [$4]}

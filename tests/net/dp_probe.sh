@@ -27,15 +27,7 @@ service() {     # service NAME ADDRESS ENCAP THROUGH TYPE BACKENDS
 four='{name: b1, address: 198.18.0.11}, {name: b2, address: 198.18.0.12}'
 six='{name: b1, address: "2001:db8::11"}, {name: b2, address: "2001:db8::12"}'
 config() {      # config THROUGH
-	cat >"$scratch/edge.yaml" <<-END
-		node: edge
-		user: "64200"
-		run: $scratch/run
-		state: $scratch/state
-		agent:
-		  interfaces: [eth0]
-		  pin: /sys/fs/bpf/edge
-		  inside: "127.0.0.1:7001"
+	agent_yaml <<-END
 		  gue_checksum: on
 		  services:
 		$(service gue44 "$VIP:8044/tcp" gue "$1" http "$four"
