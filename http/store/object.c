@@ -115,6 +115,30 @@ static bool valid_path(struct http_req *req, const char **bucket, const char **k
 	return true;
 }
 
+/* The call of a request whose path is valid. NULL: answered. */
+static struct call *call_begin(struct endpoint *ep, struct http_req *req, const char **bucket, const char **key)
+{
+	struct call *call = call_new(ep, req);
+
+	if (!call)
+		http_reply_error(req, 503, "memory", "Out of memory; try again.");
+	return call && valid_path(req, bucket, key) ? call : NULL;
+}
+
+/* The same of a request that changes an object, and may. */
+static struct call *change_begin(struct endpoint *ep, struct http_req *req, unsigned int right, const char **bucket,
+				 const char **key)
+{
+	struct call *call = call_begin(ep, req, bucket, key);
+
+	if (!call)
+		return NULL;
+	if (*key && **key)
+		return dataset_check(ep, req, right, *bucket, *key, &call->who) ? call : NULL;
+	http_reply_error(req, 400, "key", "Name the object: %s /b/BUCKET/KEY.", http_method_name(http_method(req)));
+	return NULL;
+}
+
 /* What was asked for in a dataset's bucket happened, or did not. */
 static void note(struct http_req *req, const char *what, const char *key, bool happened,
 		 uint64_t bytes)
@@ -136,14 +160,8 @@ static enum http_next put_begin(struct http_req *req, void *arg)
 	struct call *call;
 	int rc;
 
-	call = call_new(ep, req);
+	call = change_begin(ep, req, RIGHT_WRITE, &bucket, &key);
 	if (!call)
-		return http_reply_error(req, 503, "memory", "Out of memory; try again.");
-	if (!valid_path(req, &bucket, &key))
-		return HTTP_ANSWERED;
-	if (!key || !*key)
-		return http_reply_error(req, 400, "key", "Name the object: PUT /b/BUCKET/KEY.");
-	if (!dataset_check(ep, req, RIGHT_WRITE, bucket, key, &call->who))
 		return HTTP_ANSWERED;
 	if (http_content_length(req) != UINT64_MAX && quota_begin(ep, bucket, http_content_length(req), why)) {
 		call_failed(req);
@@ -420,10 +438,8 @@ static enum http_next get_begin(struct http_req *req, void *arg)
 	struct call *call;
 	bool list;
 
-	call = call_new(ep, req);
+	call = call_begin(ep, req, &bucket, &key);
 	if (!call)
-		return http_reply_error(req, 503, "memory", "Out of memory; try again.");
-	if (!valid_path(req, &bucket, &key))
 		return HTTP_ANSWERED;
 	list = !key || !*key;
 	if (!dataset_check(ep, req, list ? RIGHT_LIST : RIGHT_READ, bucket,
@@ -544,20 +560,9 @@ static void delete_work(struct http_req *req, void *arg)
 
 static enum http_next delete_begin(struct http_req *req, void *arg)
 {
-	struct endpoint *ep = arg;
 	const char *bucket, *key;
-	struct call *call;
 
-	call = call_new(ep, req);
-	if (!call)
-		return http_reply_error(req, 503, "memory", "Out of memory; try again.");
-	if (!valid_path(req, &bucket, &key))
-		return HTTP_ANSWERED;
-	if (!key || !*key)
-		return http_reply_error(req, 400, "key", "Name the object: DELETE /b/BUCKET/KEY.");
-	if (!dataset_check(ep, req, RIGHT_DELETE, bucket, key, &call->who))
-		return HTTP_ANSWERED;
-	return http_work(req, delete_work, ep);
+	return change_begin(arg, req, RIGHT_DELETE, &bucket, &key) ? http_work(req, delete_work, arg) : HTTP_ANSWERED;
 }
 
 static enum http_next health_begin(struct http_req *req, void *arg)
