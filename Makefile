@@ -64,7 +64,7 @@ store_src    += http/store/inbound.c http/store/inside_api.c http/store/jobs.c h
 store_src    += http/store/list.c http/store/object.c http/store/peers.c http/store/placement.c http/store/presence.c http/store/put.c http/store/quota.c http/store/reader.c http/store/ready.c
 store_src    += http/store/relay.c http/store/repair.c http/store/scrub.c http/store/staged.c http/store/transfer.c
 store_src    += http/store/fsck.c http/store/fsck_read.c http/store/segment.c http/store/segments.c http/store/segments_compact.c http/store/segments_index.c
-store_src    += http/store/pace.c http/store/segments_round.c http/store/segments_state.c
+store_src    += http/store/names_mark.c http/store/names_needed.c http/store/orphans.c http/store/pace.c http/store/segments_round.c http/store/segments_state.c
 store_src    += http/store/upload.c
 store_src    += http/store/s3.c http/store/s3_attributes.c http/store/s3_block.c http/store/s3_auth.c http/store/s3_body.c http/store/s3_bucket.c http/store/s3_copy.c http/store/s3_delete.c http/store/s3_early.c http/store/s3_get.c http/store/s3_hot.c
 store_src    += http/store/s3_expiry.c http/store/s3_list.c http/store/s3_meta.c http/store/s3_put.c http/store/s3_reply.c http/store/s3_seen.c http/store/s3_send.c http/store/s3_table.c
@@ -189,7 +189,7 @@ unit_s3       := test_s3_listing test_s3_meta test_s3_operation test_s3_xml
 unit_s3       += test_httpd_hot_signed test_s3_awschunked test_s3_checksum test_s3_sigv4
 
 unit_store    :=
-unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_placement test_store_scrub
+unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_orphans test_store_placement test_store_scrub
 unit_store    += test_store_segments test_store_segments_compaction test_store_segments_restart
 unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op test_names_parts test_names_upgrade test_s3_early test_store_contract test_store_lifecycle test_store_reseal test_store_sealed
 
@@ -416,7 +416,7 @@ $(BUILD)/unit/test_rights $(BUILD)/unit/test_rights_buckets: $(BUILD)/tests/unit
 $(patsubst %,$(BUILD)/unit/%,test_names_db test_names_parts test_names_upgrade): $(BUILD)/tests/unit/names_top.o
 $(patsubst %,$(BUILD)/unit/%,$(filter test_store_segments%,$(unit_store))): $(BUILD)/tests/unit/segments_store.o
 $(BUILD)/unit/test_publish $(BUILD)/unit/test_ring: $(BUILD)/tests/unit/ring_moves.o
-unit_cluster  := test_names_chaos test_names_cluster test_store_contract test_store_lifecycle test_store_reseal
+unit_cluster  := test_names_chaos test_names_cluster test_store_contract test_store_lifecycle test_store_orphans test_store_reseal
 $(unit_cluster:%=$(BUILD)/unit/%): $(addprefix $(BUILD)/tests/unit/,names_cluster.o names_node.o relay.o)
 $(BUILD)/unit/test_store_contract: $(addprefix $(BUILD)/tests/unit/store_contract,.o _buckets.o _listings.o _objects.o _uploads.o)
 unit_tests := $(foreach a,$(archives),$(patsubst %,$(BUILD)/unit/%,$(sort $(unit_$(a)))))

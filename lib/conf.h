@@ -201,6 +201,8 @@ struct conf_gateway {
 	struct conf_limits limits;
 };
 
+enum conf_orphans { CONF_ORPHANS_KEEP, CONF_ORPHANS_REMOVE };
+
 struct conf_endpoint {
 	bool enabled;
 	struct addr_port *listen;
@@ -210,6 +212,7 @@ struct conf_endpoint {
 	unsigned int copies;
 	uint64_t reserve;	 /* bytes that stay free; 0 when a fraction was said */
 	double reserve_fraction; /* of the disk; 0 when bytes were said */
+	enum conf_orphans orphans;
 	struct conf_limits limits;
 };
 

@@ -442,6 +442,8 @@ static const struct conf_key identity_keys[] = {
 };
 SUB(identity, conf_identity, offsetof(struct conf_identity, enabled));
 
+static const char *const words_orphans[] = { "keep", "remove", NULL };
+
 static const struct conf_key endpoint_keys[] = {
 	{ "listen", CONF_LISTEN, MANY(conf_endpoint, listen), .required = true,
 	  .doc = "Public HTTP listeners." },
@@ -454,6 +456,9 @@ static const struct conf_key endpoint_keys[] = {
 	  .doc = "Endpoints that must have an object before its PUT is acknowledged." },
 	{ "reserve", CONF_RESERVE, AT(conf_endpoint, reserve), .fallback = "5%",
 	  .doc = "Disk space that stays free, as a size or as a fraction of the disk." },
+	{ "orphans", CONF_WORD, AT(conf_endpoint, orphans), .words = words_orphans, .fallback = "keep",
+	  .doc = "What the scrubber does with data that no name refers to: keep counts them; remove removes them, "
+		 "where this endpoint is the installation's only one and is certain." },
 	{ "limits", CONF_SECTION, AT(conf_endpoint, limits), .section = &limits,
 	  .doc = "What strangers may use." },
 };

@@ -47,7 +47,7 @@ _weir() {
 		*) words="list add remove reload top test" ;;
 		esac
 		words+=" -c --json --help" ;;
-	scrub) words="-c --status --wait --json --help" ;;
+	scrub) words="-c --status --wait --orphans --json --help" ;;
 	fsck) words="-c --repair --json --help" ;;
 	du) words="-c --gateway --token-file --profile --ca --json --versions --help" ;;
 	put | get | ls | rm) words="-c --gateway --token-file --profile --ca --json --help" ;;

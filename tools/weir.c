@@ -115,10 +115,12 @@ static const struct cmd commands[] = {
 	  CONFIG_HELP OBJECT_HELP "  --versions      count older versions, too\n"
 				  "\nexample: weir du; weir du data/2026/ --json | jq .bytes\n",
 	  cmd_du },
-	{ "scrub", "[--status] [--wait]",
+	{ "scrub", "[--status] [--wait] [--orphans]",
 	  "Have the endpoint of this node read everything that it has stored, and mend what is damaged",
 	  CONFIG_HELP "  --status        only say how far it is\n"
-		      "  --wait          until it is done (on a terminal it always waits, and shows how far it is)\n" JSON_HELP
+		      "  --wait          until it is done (on a terminal it always waits, and shows how far it is)\n"
+		      "  --orphans       first say that the names which the endpoint has are the right ones, also for data from before a\n"
+		      "                  backup of them was put in place: what has no name may go (weir.yaml, endpoint: orphans)\n" JSON_HELP
 		      "\nexample: weir scrub --wait --json | jq .damaged\n",
 	  cmd_scrub },
 	{ "fsck", "[--repair] [--json]",

@@ -12,6 +12,7 @@
 #include "http/store/inside_api.h"
 #include "http/store/lifecycle.h"
 #include "http/store/object.h"
+#include "http/store/orphans.h"
 #include "http/store/presence.h"
 #include "http/store/ready.h"
 #include "http/store/repair.h"
@@ -62,6 +63,7 @@ static int endpoint_prepare(struct daemon *d)
 	d->state = ep;
 	ep->daemon = d;
 	ep->copies = d->conf->endpoint.copies ? d->conf->endpoint.copies : 1;
+	ep->orphans_remove = d->conf->endpoint.orphans == CONF_ORPHANS_REMOVE;
 	ep->object_max = d->conf->endpoint.limits.object;
 	snprintf(ep->node, sizeof(ep->node), "%s", d->conf->node);
 	/* Copies: a reload frees the configuration. */
@@ -359,6 +361,7 @@ static int endpoint_reload(struct daemon *d, const struct conf *old)
 		return -EINVAL;
 	}
 	ep->copies = d->conf->endpoint.copies ? d->conf->endpoint.copies : 1;
+	ep->orphans_remove = d->conf->endpoint.orphans == CONF_ORPHANS_REMOVE;
 	presence_configure(ep->presence, d->conf);
 	return 0;
 }
@@ -408,13 +411,22 @@ static void endpoint_status(struct daemon *d, json_t *answer)
 	json_decref(names);
 }
 
-/* {"start": false}: only how far it is. */
+/* {"start": false}: only how far it is; {"orphans": true}: the names that there are are the right ones (orphans.h). */
 static json_t *command_scrub(void *arg, const json_t *request, char *err, size_t err_len)
 {
 	struct endpoint *ep = ((struct daemon *)arg)->state;
 	json_t *status;
 
-	(void)err, (void)err_len;
+	if (json_is_true(json_object_get(request, "orphans"))) {
+		int rc = orphans_allow(repair_orphans(ep->repair));
+
+		if (rc) {
+			snprintf(err, err_len, "%s", rc == -EBUSY ? "other endpoints belong to this installation: data without a name are kept"
+								  : strerror(-rc));
+			return NULL;
+		}
+		log_warn("the operator says that these names are the right ones: data that have none in them are orphans");
+	}
 	status = repair_status(ep->repair);
 	json_object_set_new(status, "damaged",
 			    json_integer((json_int_t)atomic_load(&ep->counts.damaged)));

@@ -33,6 +33,7 @@ struct endpoint {
 	char node[CONF_NAME_MAX];
 	char dir[4096];
 	atomic_uint copies;             /* wanted, this node's included; a reload changes it */
+	atomic_bool orphans_remove;     /* orphans.h; a reload changes it */
 	uint64_t object_max;            /* bytes */
 	char *s3_domain;                /* buckets are its subdomains; NULL: path style alone */
 	char *s3_region;                /* "us-east-1" when none was said */

@@ -24,7 +24,7 @@ struct fsck {
 	bool repair, json;
 	json_t *findings;
 	unsigned long faults; /* findings but those that the next start puts right by itself */
-	unsigned long versions, names, bytes;
+	unsigned long versions, names, bytes, unnamed_bytes;
 	struct fsck_version *v; /* sorted by version */
 	size_t n;
 	struct names_db *db;
@@ -106,12 +106,14 @@ static int check_named(struct names_txn *t, void *arg)
 		/* Buckets whose names are kept by others: nothing can be said here. */
 		if (names_meta_get(t, v->bucket, &meta) || meta.state != NAMES_STATE_COMPLETE)
 			continue;
-		if (names_row_data(t, meta.id, hex, &space, entry) == -ENOENT)
-			finding(f, "unnamed", hex, "its data are whole (bucket %s, %llu bytes), and no name "
-				"stands for it: left by an upload that was not acknowledged, or its removal has "
-				"not come yet, or written after the backup of the names that is in use. The scrubber removes "
-				"it when its key has a newer version.",
-				v->bucket, (unsigned long long)v->size);
+		if (names_row_data(t, meta.id, hex, &space, entry) != -ENOENT)
+			continue;
+		f->unnamed_bytes += v->size;
+		finding(f, "unnamed", hex, "its data are whole (bucket %s, %llu bytes), and no name "
+			"stands for it: left by an upload that was not acknowledged, or its removal has "
+			"not come yet, or written after the backup of the names that is in use. The scrubber removes "
+			"it when its key has a newer version, or with orphans: remove (weir.yaml) when nothing can need it.",
+			v->bucket, (unsigned long long)v->size);
 	}
 	free(entry);
 	return entry ? 0 : -ENOMEM;
@@ -297,9 +299,9 @@ static int usage(int code)
 static void report(struct fsck *f)
 {
 	if (f->json) {
-		json_t *root = json_pack("{s:I, s:I, s:I, s:O}", "versions", (json_int_t)f->versions, "bytes",
-					 (json_int_t)f->bytes, "names", (json_int_t)f->names, "findings",
-					 f->findings);
+		json_t *root = json_pack("{s:I, s:I, s:I, s:I, s:O}", "versions", (json_int_t)f->versions, "bytes",
+					 (json_int_t)f->bytes, "names", (json_int_t)f->names, "unnamed_bytes",
+					 (json_int_t)f->unnamed_bytes, "findings", f->findings);
 
 		json_dumpf(root, stdout, JSON_INDENT(2));
 		putchar('\n');
@@ -307,7 +309,9 @@ static void report(struct fsck *f)
 		return;
 	}
 	printf("%lu versions (%lu bytes) and %lu names: ", f->versions, f->bytes, f->names);
-	if (f->faults)
+	if (f->unnamed_bytes)
+		printf("%zu findings; %lu bytes have no name\n", json_array_size(f->findings), f->unnamed_bytes);
+	else if (f->faults)
 		printf("%zu findings\n", json_array_size(f->findings));
 	else
 		printf("all is well%s\n", json_array_size(f->findings) ? "; the next start removes what was not finished" : "");

@@ -7,6 +7,8 @@
 
 #include "http/s3/count.h"
 #include "http/store/endpoint.h"
+#include "http/store/orphans.h"
+#include "http/store/repair.h"
 
 struct row {
 	const char *name, *help;
@@ -25,6 +27,9 @@ enum {
 	REPAIRED,
 	FETCHED,
 	ORPHANS,
+	NAMELESS,
+	NAMELESS_BYTES,
+	SWEPT,
 	ROUNDS,
 	COMMITS,
 	FREE,
@@ -59,6 +64,11 @@ static const struct row rows[ROWS] = {
 		      METRIC_COUNTER },
 	[ORPHANS] = { "store_orphans_removed_total", "Replaced versions removed by the scrubber.",
 		      METRIC_COUNTER },
+	[NAMELESS] = { "store_orphans", "Versions that no name refers to, as the scrubber's last round found them.",
+		       METRIC_GAUGE },
+	[NAMELESS_BYTES] = { "store_orphan_bytes", "Bytes of them.", METRIC_GAUGE },
+	[SWEPT] = { "store_orphans_swept_total", "Versions without a name that the scrubber removed (endpoint.orphans: remove).",
+		    METRIC_COUNTER },
 	[ROUNDS] = { "store_commit_rounds_total", "Rounds of the group-commit thread.",
 		     METRIC_COUNTER },
 	[COMMITS] = { "store_commits_total", "Versions made durable by those rounds.",
@@ -93,6 +103,7 @@ static void collect(void *arg)
 	struct endpoint *ep = x->ep;
 	unsigned long rounds, jobs;
 	struct segments_counts small;
+	struct orphans_counts nameless;
 	struct chunks_space space;
 
 	count(x, PUTS, atomic_load(&ep->counts.puts));
@@ -106,6 +117,10 @@ static void collect(void *arg)
 	count(x, REPAIRED, atomic_load(&ep->counts.repaired));
 	count(x, FETCHED, atomic_load(&ep->counts.fetched));
 	count(x, ORPHANS, atomic_load(&ep->counts.orphans));
+	orphans_count(repair_orphans(ep->repair), &nameless);
+	metric_set(x->series[NAMELESS], (double)nameless.versions);
+	metric_set(x->series[NAMELESS_BYTES], (double)nameless.bytes);
+	count(x, SWEPT, nameless.removed);
 	chunks_counts(ep->chunks, &rounds, &jobs);
 	count(x, ROUNDS, rounds);
 	count(x, COMMITS, jobs);

@@ -366,6 +366,11 @@ int names_open(struct names **out, const struct names_options *o)
 	return 0;
 }
 
+struct names_db *names_files(struct names *names)
+{
+	return names->db;
+}
+
 void names_set_lease(struct names *n, struct reg_lease *lease)
 {
 	pthread_mutex_lock(&n->lock);

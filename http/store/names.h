@@ -226,6 +226,10 @@ bool names_moment_lasts(struct names *names, const struct names_moment *moment);
  * nothing needs them. For scrubbing and repair. */
 int names_find(struct names *names, const char *bucket, const char *version,
 	       struct name_entry *entry);
+/* For who would remove the data of a version. 0: a name, a part, or an upload or object whose group it belongs to has them.
+ * -ENOENT: nothing has, and nothing will that was begun before this program was: this node orders the bucket, alone, as the only
+ * endpoint that is registered, and the registry has told its record. -EAGAIN: it cannot be said. Asks nobody but the registry. */
+int names_needed(struct names *names, const char *bucket, const char *version);
 
 /* ---- listing ---- */
 /* In the order of the keys' bytes. fn returns 0 to go on, else the listing ends with that result.
@@ -360,6 +364,9 @@ bool names_is_primary(struct names *names, const char *bucket);
  * "uploads","writes":"ok" or why not}], "objects", "outbox":n, "note"?}: a new reference. objects
  * counts the buckets of which this node is primary. */
 json_t *names_status(struct names *names);
+
+/* The files (names_db.h), as long as the names are open: for names_mark.h. */
+struct names_db *names_files(struct names *names);
 
 /* '"' + first 32 hex digits of the SHA-256 + '"'. */
 char *names_etag(const uint8_t sha256[32], char out[35]);

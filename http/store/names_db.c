@@ -177,15 +177,31 @@ int names_db_look(struct names_db **out, const char *dir)
 	return 0;
 }
 
+void names_seen_file(const char *dir, struct names_seen *out)
+{
+	char path[4200];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/data.mdb", dir);
+	if (stat(path, &st))
+		st = (struct stat){ 0 };
+	out->inode = (uint64_t)st.st_ino;
+	out->ctime_ns = st.st_ctim.tv_sec * 1000000000LL + st.st_ctim.tv_nsec;
+}
+
 int names_db_open(struct names_db **out, const char *dir)
 {
+	MDB_envinfo info = { .me_last_txnid = 0 };
 	struct names_db *db = db_new(dir);
 	int rc;
 
 	if (!db)
 		return -ENOMEM;
 	rc = mkdir(dir, 0700) && errno != EEXIST ? errno : 0;
+	names_seen_file(dir, &db->found);
 	rc = rc ? names_errno(rc) : env_open(db, 0);
+	if (!rc && !mdb_env_info(db->env, &info))
+		db->found.transactions = info.me_last_txnid;
 	if (!rc)
 		rc = names_upgrade(db);
 	if (!rc)

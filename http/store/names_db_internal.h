@@ -31,6 +31,12 @@ enum names_table {
 
 #define NAMES_IDLE_MAX 32
 
+/* By which names_mark.c knows the files again. */
+struct names_seen {
+	uint64_t transactions, inode;
+	int64_t ctime_ns;
+};
+
 struct names_db {
 	MDB_env *env;           /* NULL: could not be opened again */
 	MDB_dbi tables[T_TABLES];
@@ -42,6 +48,7 @@ struct names_db {
 	bool readonly;          /* the disk takes no writes: opened for reading */
 	_Atomic uint64_t commits;
 	uint64_t zeroed; /* the file is so long, as the last writer found it */
+	struct names_seen found; /* what the files were when they were opened */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct waiter *first, **tail;
@@ -51,6 +58,9 @@ struct names_db {
 	MDB_txn *idle[NAMES_IDLE_MAX];
 	unsigned int nidle;
 };
+
+/* inode and ctime_ns, 0 when there is no file. */
+void names_seen_file(const char *dir, struct names_seen *out);
 
 /* Brings files of an older layout to the present one, before the tables are used. 0, -errno;
  * -EPROTO: they are of a newer program. */

@@ -345,6 +345,11 @@ json_t *repair_status(struct repair *r)
 	return scrub_status(r->scrub);
 }
 
+struct orphans *repair_orphans(struct repair *r)
+{
+	return scrub_orphans(r->scrub);
+}
+
 void repair_scrub(struct repair *r)
 {
 	scrub_now(r->scrub);

@@ -27,6 +27,8 @@ int repair_fetch(struct endpoint *ep, const struct version *v,
 		 const char (*holders)[CONF_NAME_MAX], unsigned int nholders);
 
 void repair_scrub(struct repair *r);      /* a round of the scrubber, now */
+struct orphans;
+struct orphans *repair_orphans(struct repair *r);
 /* The scrubber's (scrub_status()): a new reference. */
 json_t *repair_status(struct repair *r);
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "http/store/orphans.h"
 #include "http/store/pace.h"
 #include "http/store/repair.h"
 #include "http/store/scrub.h"
@@ -19,7 +20,7 @@
 #define SCRUB_FIRST_S 20	  /* after the start: what was missed while away */
 #define SCRUB_PAUSE_S 3600	  /* between rounds */
 #define SCRUB_RATE    (16u << 20) /* bytes a second: 1.4 TB a day, a small part of a disk */
-#define ORPHAN_AGE_S  3600	  /* younger ones may belong to an upload under way */
+#define NAMELESS_S    3600	  /* younger ones may belong to an upload under way: not looked at */
 #define CLOCKS_S      300	  /* how far the clocks of two endpoints may be apart */
 
 struct scrub {
@@ -28,8 +29,8 @@ struct scrub {
 	pthread_mutex_t lock;
 	struct pace pace;
 	atomic_bool running;
-	uint64_t rounds, versions, bytes, missing,
-		orphans; /* of all rounds; orphans: of the last */
+	struct orphans *orphans;
+	uint64_t rounds, versions, bytes, missing; /* of all rounds */
 	uint64_t round_total, round_done, round_bytes; /* of this round or the last one */
 };
 
@@ -74,15 +75,13 @@ static bool keeps_versions(struct endpoint *ep, const char *name)
 }
 
 /* Is the version another one than its name's, and not just being written? */
-static void check_name(struct scrub *s, const struct manifest *m)
+static void check_name(struct scrub *s, const struct manifest *m, int64_t stored)
 {
 	char hex[VERSION_STRLEN];
 	struct name_entry *entry;
-	int64_t stored;
 	int rc;
 
-	if (chunks_stored(s->ep->chunks, &m->version, &stored) ||
-	    stored + ORPHAN_AGE_S > time(NULL))
+	if (stored + orphans_young(s->orphans, NAMELESS_S) > time(NULL))
 		return;
 	entry = malloc(sizeof(*entry));
 	if (!entry)
@@ -98,20 +97,21 @@ static void check_name(struct scrub *s, const struct manifest *m)
 		held_drop(s->ep->held, &m->version);
 		atomic_fetch_add(&s->ep->counts.orphans, 1);
 	} else if (rc == -ENOENT || (!rc && strcmp(entry->version, hex))) {
-		/* Kept: neither a name that is not there nor an older one is a proof. The index may have
-		 * been lost, or be a backup of before this version was written. */
-		pthread_mutex_lock(&s->lock);
-		s->orphans++;
-		pthread_mutex_unlock(&s->lock);
+		/* Neither a name that is not there nor an older one is a proof: the index may have been lost, or be a
+		 * backup of before this version was written. */
+		orphans_found(s->orphans, m, stored);
 	}
 	free(entry);
 }
 
-static void check_version(struct scrub *s, const struct version *v)
+/* False: it cannot be said when it came to this disk. */
+static bool check_version(struct scrub *s, const struct version *v)
 {
 	struct held_cursor *cur = NULL;
 	struct held *held = NULL;
 	uint64_t pos = 0, paid = 0;
+	int64_t stored = 0;
+	int dated = chunks_stored(s->ep->chunks, v, &stored);
 	ssize_t n = 0;
 	char byte;
 	int rc;
@@ -135,8 +135,8 @@ static void check_version(struct scrub *s, const struct version *v)
 	if (n < 0) {
 		atomic_fetch_add(&s->ep->counts.damaged, 1);
 		repair_queue(s->ep->repair, v);
-	} else if (!rc) {
-		check_name(s, held_manifest(held));
+	} else if (!rc && !dated) {
+		check_name(s, held_manifest(held), stored);
 	}
 	held_put(held);
 	pthread_mutex_lock(&s->lock);
@@ -145,6 +145,8 @@ static void check_version(struct scrub *s, const struct version *v)
 	s->bytes += pos;
 	s->round_bytes += pos;
 	pthread_mutex_unlock(&s->lock);
+	orphans_saw(s->orphans, stored);
+	return !dated || dated == -ENOENT; /* forgotten meanwhile */
 }
 
 /* A name says that this node holds it: does it? */
@@ -171,23 +173,23 @@ static int check_entry(void *arg, const char *bucket, const struct name_entry *e
 static void scrub_round(struct scrub *s)
 {
 	struct version_list list = { 0 };
+	bool whole;
 
 	names_each(s->ep->names, check_entry, s);
-	pthread_mutex_lock(&s->lock);
-	s->orphans = 0;
-	pthread_mutex_unlock(&s->lock);
-	chunks_each(s->ep->chunks, collect, &list);
+	orphans_begin(s->orphans);
+	whole = !chunks_each(s->ep->chunks, collect, &list);
 	pthread_mutex_lock(&s->lock);
 	s->round_total = list.n;
 	s->round_done = s->round_bytes = 0;
 	pthread_mutex_unlock(&s->lock);
 	for (size_t i = 0; i < list.n && !s->pace.stop; i++) {
-		check_version(s, &list.v[i]);
+		whole = check_version(s, &list.v[i]) && whole;
 		/* Small ones are paid for together. */
 		if (i % 64 == 63 && !pace_wait(&s->pace, 50))
 			break;
 	}
 	free(list.v);
+	orphans_end(s->orphans, whole && !s->pace.stop);
 	pthread_mutex_lock(&s->lock);
 	s->rounds++;
 	pthread_mutex_unlock(&s->lock);
@@ -216,10 +218,16 @@ int scrub_new(struct scrub **out, struct endpoint *ep)
 	if (!s)
 		return -ENOMEM;
 	s->ep = ep;
+	rc = orphans_new(&s->orphans, ep);
+	if (rc) {
+		free(s);
+		return rc;
+	}
 	pthread_mutex_init(&s->lock, NULL);
 	pace_init(&s->pace);
 	rc = pthread_create(&s->thread, NULL, scrub_main, s);
 	if (rc) {
+		orphans_free(s->orphans);
 		free(s);
 		return -rc;
 	}
@@ -236,6 +244,7 @@ void scrub_free(struct scrub *s)
 	pthread_join(s->thread, NULL);
 	pthread_mutex_destroy(&s->lock);
 	pace_destroy(&s->pace);
+	orphans_free(s->orphans);
 	free(s);
 }
 
@@ -249,12 +258,17 @@ json_t *scrub_status(struct scrub *s)
 	json_t *root;
 
 	pthread_mutex_lock(&s->lock);
-	root = json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "running", (int)s->running, "rounds",
+	root = json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "running", (int)s->running, "rounds",
 			 (json_int_t)s->rounds, "versions", (json_int_t)s->versions, "bytes",
-			 (json_int_t)s->bytes, "missing", (json_int_t)s->missing, "orphans",
-			 (json_int_t)s->orphans, "round_total", (json_int_t)s->round_total,
+			 (json_int_t)s->bytes, "missing", (json_int_t)s->missing, "round_total", (json_int_t)s->round_total,
 			 "round_done", (json_int_t)s->round_done, "round_bytes",
 			 (json_int_t)s->round_bytes);
 	pthread_mutex_unlock(&s->lock);
+	orphans_status(s->orphans, root);
 	return root;
+}
+
+struct orphans *scrub_orphans(struct scrub *s)
+{
+	return s->orphans;
 }

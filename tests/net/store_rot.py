@@ -7,6 +7,8 @@
   store_rot.py restored LIST                 how many of those bytes are as they were
   store_rot.py get URL COUNT SIZE PREFIX     reads them: prints right, refused, wrong
   store_rot.py find DIR VERSION              where a version lies: PATH OFFSET LENGTH
+  store_rot.py record DIR VERSION            a small version's record as hex
+  store_rot.py append DIR < HEX              that record behind the last one
   store_rot.py half DIR                      half a record behind the last one, as a kill in the middle of a round leaves it
 TOKEN: the token."""
 import hashlib
@@ -72,19 +74,38 @@ def crc32c(data):
     return crc ^ 0xffffffff
 
 
-def half(folder):
-    """The last segment's last record once more, of another version, without the end of its data."""
+def segment_end(folder):
+    """(path, data, where its last STORED record begins, where the next one would) of the last segment."""
     path = max((pathlib.Path(folder) / "s").glob("[0-9a-f]" * 8))
     data, at, last = path.read_bytes(), 64, None
     while data[at:at + 4] == b"wseg":
         kind, length = struct.unpack_from("<B3xI", data, at + 4)
         last = at if kind == 1 else last
         at += 64 + (length + 63) // 64 * 64
+    return path, data, last, at
+
+
+def half(folder):
+    """The last segment's last record once more, of another version, without the end of its data."""
+    path, data, last, end = segment_end(folder)
     length, = struct.unpack_from("<I", data, last + 8)
     head = data[last:last + 16] + os.urandom(16) + data[last + 32:last + 60]
     with path.open("r+b") as f:
-        f.seek(at)
+        f.seek(end)
         f.write(head + struct.pack("<I", crc32c(head)) + data[last + 64:last + 64 + length // 2])
+
+
+def record(folder, version):
+    for v, path, at, _, length in versions(folder):
+        if v == version:
+            print(path.read_bytes()[at - 64:at + (length + 63) // 64 * 64].hex())
+
+
+def append(folder, text):
+    path, _, _, end = segment_end(folder)
+    with path.open("r+b") as f:
+        f.seek(end)
+        f.write(bytes.fromhex(text))
 
 
 def put(url, count, size, prefix):
@@ -174,6 +195,10 @@ match sys.argv[1:]:
         restored(listed)
     case ["find", folder, version]:
         find(folder, version)
+    case ["record", folder, version]:
+        record(folder, version)
+    case ["append", folder]:
+        append(folder, sys.stdin.read())
     case ["half", folder]:
         half(folder)
     case _:
