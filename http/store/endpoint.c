@@ -24,6 +24,7 @@
 #define WORKERS	      64   /* requests that wait for disks, second copies and primaries */
 #define SENDERS	      16
 #define FIRST_WAIT_MS 3000 /* for the registry, at start */
+#define GIVE_UP_MS    1000 /* copies that would end within this, when it stops, may */
 
 static bool endpoint_enabled(const struct conf *conf)
 {
@@ -304,12 +305,21 @@ static int endpoint_start(struct daemon *d)
 	return 0;
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
 static void endpoint_stop(struct daemon *d)
 {
 	struct endpoint *ep = d->state;
 
 	if (!ep)
 		return;
+	ep->give_up_ms = now_ms() + GIVE_UP_MS;
 	/* From outside inwards; the lease ends before the names close, so that others see it gone.
 	 */
 	httpd_stop(ep->server, 5000);

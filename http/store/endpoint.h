@@ -34,6 +34,8 @@ struct endpoint {
 	char dir[4096];
 	atomic_uint copies;             /* wanted, this node's included; a reload changes it */
 	atomic_bool orphans_remove;     /* orphans.h; a reload changes it */
+	/* CLOCK_MONOTONIC, ms: what takes long and was not acknowledged is given up from then on, for this program stops. 0: it runs. */
+	_Atomic int64_t give_up_ms;
 	uint64_t object_max;            /* bytes */
 	char *s3_domain;                /* buckets are its subdomains; NULL: path style alone */
 	char *s3_region;                /* "us-east-1" when none was said */

@@ -183,8 +183,9 @@ char *s3_etag(const struct name_entry *entry, char out[S3_ETAG_MAX]);
 
 /* ---- s3_early.c: on the worker ---- */
 /* From time to time by what may take long and has checked all that a client can get wrong: after some seconds the answer begins as a
- * 200 whose body says the rest, and blanks keep the connection. False: nobody listens any more, give it up. */
+ * 200 whose body says the rest, and blanks keep the connection. False: give it up, nobody listens any more or this program stops. */
 bool s3_early_tick(struct s3 *s3);
+bool s3_early_stops(struct endpoint *ep); /* it was this program */
 /* The end of such an answer; takes text (NULL: no memory, the answer is cut). False: it has not begun, text is the caller's. */
 bool s3_early_say(struct s3 *s3, char *text, size_t len);
 /* The worker is ready with struct s3, or the request is over (worker false). Waits for nobody; true: the other was before, so the

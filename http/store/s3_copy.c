@@ -194,7 +194,9 @@ static enum s3_error copy_bytes(struct s3 *s3, const struct s3_source *source, u
 	while (buf && !error && (n = parts_read(parts, buf, COPY_PIECE)) > 0) {
 		error = s3_body_take(s3, buf, (size_t)n);
 		if (!error && !s3_early_tick(s3))
-			error = s3_fault(&s3->fault, S3_REQUEST_TIMEOUT, "The client went away; nothing was copied.");
+			error = s3_early_stops(s3->ep)
+					? s3_fault(&s3->fault, S3_SERVICE_UNAVAILABLE, "This endpoint stops; nothing was copied, try again.")
+					: s3_fault(&s3->fault, S3_REQUEST_TIMEOUT, "The client went away; nothing was copied.");
 	}
 	free(buf);
 	parts_free(parts);

@@ -4,7 +4,9 @@
  * the error response is embedded in the 200 OK response" (Amazon's API reference, CopyObject). From the first blank on there is no
  * request in struct s3.
  */
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "http/store/s3.h"
 #include "lib/early.h"
@@ -36,11 +38,20 @@ static void begin(struct s3 *s3)
 	early_begin(e->answer, req, S3_XML_TYPE);
 }
 
+bool s3_early_stops(struct endpoint *ep)
+{
+	int64_t until = atomic_load(&ep->give_up_ms);
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return until && (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 >= until;
+}
+
 bool s3_early_tick(struct s3 *s3)
 {
 	struct s3_early *e = s3->early;
 
-	if (e && early_is_gone(e->answer))
+	if ((e && early_is_gone(e->answer)) || s3_early_stops(s3->ep))
 		return false;
 	if (!early_is_due(&s3->early_ms))
 		return true;

@@ -190,6 +190,41 @@ static void a_client_that_went_stops_nobody(void **state)
 	expect_served();
 }
 
+/* The client stays, the program does not: the worker hears of it by the next piece, and says so at the end of the answer. */
+static void a_program_that_stops_gives_up(void **state)
+{
+	char text[4096];
+	struct timespec now;
+	int fd;
+
+	(void)state;
+	steps = 3;
+	fd = ask("/copy");
+	hear(fd, "<?xml", text);
+	happens(&stepped);
+	assert_false(s3_early_stops(&ep));
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	setenv("WEIR_S3_EARLY_MS", "600000", 1);
+	ep.give_up_ms = (int64_t)(now.tv_sec + 3600) * 1000; /* it has time to end */
+	sem_post(&step);
+	happens(&stepped);
+	assert_true(went);
+	ep.give_up_ms = 1;
+	sem_post(&step);
+	happens(&stepped);
+	assert_false(went);
+	assert_true(s3_early_stops(&ep));
+	sem_post(&step);
+	hear(fd, NULL, text);
+	assert_non_null(strstr(text, "</Error>"));
+	close(fd);
+	happens(&stepped);
+	happens(&over);
+	happens(&ended);
+	ep.give_up_ms = 0;
+	setenv("WEIR_S3_EARLY_MS", "0", 1);
+}
+
 static void an_error_is_the_end(void **state)
 {
 	char text[4096];
@@ -233,6 +268,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_client_that_went_stops_nobody),
+		cmocka_unit_test(a_program_that_stops_gives_up),
 		cmocka_unit_test(an_error_is_the_end),
 		cmocka_unit_test(without_memory_the_answer_is_cut),
 	};
