@@ -8,6 +8,7 @@
 
 #include "http/store/dataset.h"
 #include "http/store/list.h"
+#include "lib/bucket.h"
 #include "lib/hash.h"
 #include "lib/json_text.h"
 
@@ -130,6 +131,7 @@ int list_reply(struct endpoint *ep, struct http_req *req, bool hides)
 				       .after_version = http_query(req, "after_version"),
 				       .limit = (unsigned int)(n < 1 || n > NAMES_LIST_MAX ? NAMES_LIST_MAX : n) };
 	struct listing listing = { .hides = hides, .versions = wants_versions(req) };
+	const struct bucket *record = NULL;
 	struct names_page page = { 0 };
 	size_t len;
 	char *text;
@@ -140,7 +142,13 @@ int list_reply(struct endpoint *ep, struct http_req *req, bool hides)
 	RAW(&listing.text, ",\"objects\":[");
 	rc = (listing.versions ? names_versions : names_list_with)(
 		ep->names, bucket, &select, take_entry, take_prefix, &listing, &page);
-	if (!rc) {
+	if (rc == -ENOENT && (record = users_bucket(ep->users, bucket))) /* made, and nobody has written to it: empty */
+		rc = 0;
+	bucket_put(record);
+	if (rc == -ENOENT) {
+		http_reply_error(req, 404, "not-found", "There is no bucket %.63s.", bucket);
+		rc = 0;
+	} else if (!rc) {
 		page_end(&listing, &page, select.delimiter && *select.delimiter);
 		text = json_text_take(&listing.text, &len);
 		if (text)

@@ -20,6 +20,7 @@
 #include "http/store/reader.h"
 #include "http/store/repair.h"
 #include "http/store/s3_choose.h"
+#include "lib/bucket.h"
 
 /* One request. */
 struct call {
@@ -66,11 +67,24 @@ static void call_failed(struct http_req *req)
 		call->failed = true;
 }
 
+/* Who mistyped the bucket looks in vain for the object. */
+static enum http_next reply_absent(struct http_req *req)
+{
+	const char *name = http_param(req, "bucket");
+	const struct call *call = http_state(req);
+	const struct bucket *bucket = name && call ? users_bucket(call->ep->users, name) : NULL;
+	bool is_lost = name && call && !bucket;
+
+	bucket_put(bucket);
+	return is_lost ? http_reply_error(req, 404, "not-found", "There is no such object, and no bucket %.63s.", name) :
+			 http_reply_error(req, 404, "not-found", "There is no such object.");
+}
+
 enum http_next endpoint_reply_names(struct http_req *req, int rc)
 {
 	switch (rc) {
 	case -ENOENT:
-		return http_reply_error(req, 404, "not-found", "There is no such object.");
+		return reply_absent(req);
 	case -ECANCELED:
 		return http_reply_error(
 			req, 412, "condition",

@@ -126,6 +126,22 @@ def console(lab):
         check(not said and not c.wrong, "no violation of the policy, labels, headings and contrast are as they must be", said + c.wrong)
 
 
+def empty(lab):
+    """A bucket that was made by hand, before anybody wrote to it."""
+    lab.weir("bucket", "add", "bare", "--owner", "root")
+    lab.weir("bucket", "set", "bare", "--browse", "yes")
+    got = until(lambda: (lambda r: r if r.json.get("objects") == [] else None)(lab.get("root", "/_/buckets/bare/objects?delimiter=/")), 5)
+    check(got and (got.json["prefixes"], got.json["next"]) == ([], None), "a bucket without an object is an empty list", got)
+    got = until(lambda: (lambda r: r if b"nothing here" in r.body else None)(lab.get("root", "/b/bare/", headers=PAGE)), 5)
+    check(got and got.status == 200, "and an empty page", got)
+    got = lab.get("root", "/b/barre/")
+    check(got.status == 404 and "no bucket barre" in got.json["message"], "one that is not there: 404, and it is said what is not there", got)
+    got = lab.get("root", "/b/barre/x")
+    check(got.status == 404 and "no bucket barre" in got.json["message"], "also to who asks for an object in it", got)
+    got = lab.get("root", "/b/bare/x")
+    check(got.status == 404 and "bucket" not in got.json["message"], "an object that is not there: 404", got)
+
+
 def put(lab, key, body):
     to = lab.req("PUT", f"/b/data/{path(key)}", "ada", b"", follow=False).headers["location"].split("/", 3)
     return lab.req("PUT", "/" + to[3], None, body, port=int(to[2].split(":")[1])).status in (200, 201)
@@ -164,4 +180,5 @@ with Lab() as lab:
     keys(lab)
     console(lab)
     versions(lab)
+    empty(lab)
 finish()
