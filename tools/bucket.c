@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/bucket.h"
 #include "lib/user_edit.h"
@@ -37,6 +38,45 @@ static int say_failure(const char *name, int rc, const char *sentence)
 	default:
 		return cmd_fail("cannot change bucket %s: %s", name, registry_error());
 	}
+}
+
+/* ---- records --------------------------------------------------------------------------------- */
+
+static json_t *records(struct registry *reg)
+{
+	struct reg_kv *kvs = NULL;
+	json_t *list = json_array();
+	size_t n = 0;
+
+	if (registry_list(reg, REG_BUCKETS, &kvs, &n, NULL)) {
+		json_decref(list);
+		return NULL;
+	}
+	for (size_t i = 0; i < n; i++) {
+		json_t *one = json_loadb(kvs[i].value, kvs[i].value_len, 0, NULL);
+
+		if (json_is_object(one))
+			json_array_append(list, one);
+		json_decref(one);
+	}
+	reg_kv_list_free(kvs, n);
+	return list;
+}
+
+/* A bucket's record, a new reference. -ENOENT; -EIO: the registry does not tell. */
+static int find(struct registry *reg, const char *name, json_t **out)
+{
+	json_t *all = records(reg), *one;
+	size_t i;
+
+	*out = NULL;
+	if (!all)
+		return -EIO;
+	json_array_foreach (all, i, one)
+		if (!*out && !strcmp(js_text(one, "name", ""), name))
+			*out = json_incref(one);
+	json_decref(all);
+	return *out ? 0 : -ENOENT;
 }
 
 /* ---- set ------------------------------------------------------------------------------------- */
@@ -84,15 +124,43 @@ static int set_policy(struct registry *reg, const char *name, const char *path, 
 	return rc;
 }
 
+/* The half of the quota that is not given stays; --quota none alone ends both. */
 static int set_quota(const struct cmd *cmd, struct registry *reg, const char *name, const struct flags *f)
 {
 	struct bucket_quota quota = { 0, 0 };
+	json_t *record, *was;
+	bool none = f->quota && !strcmp(f->quota, "none");
+	int rc;
 
-	if (f->quota && strcmp(f->quota, "none") && !cmd_parse_size(f->quota, &quota.bytes))
+	if (f->quota && !none && !cmd_parse_size(f->quota, &quota.bytes))
 		return cmd_usage(cmd, "--quota %s: a size such as 500MiB or 2TiB, or none", f->quota), 1;
-	if (f->objects && !cmd_parse_size(f->objects, &quota.objects))
-		return cmd_usage(cmd, "--objects wants a number"), 1;
+	if (f->objects && (f->objects[strspn(f->objects, "0123456789")] || !cmd_parse_size(f->objects, &quota.objects)))
+		return cmd_usage(cmd, "--objects %s: a number such as 100000; 0: no limit", f->objects), 1;
+	rc = find(reg, name, &record);
+	if (rc)
+		return rc;
+	was = json_object_get(record, "quota");
+	if (!f->quota)
+		quota.bytes = (uint64_t)json_integer_value(json_object_get(was, "bytes"));
+	if (!f->objects && !none)
+		quota.objects = (uint64_t)json_integer_value(json_object_get(was, "objects"));
+	json_decref(record);
 	return bucket_edit_quota(reg, name, &quota);
+}
+
+/* It may be given to somebody who comes later, but mostly that is a slip of the pen. */
+static void warn_of_stranger(struct registry *reg, const char *owner)
+{
+	char path[sizeof(REG_USERS) + 64];
+	struct reg_kv kv;
+	int rc;
+
+	snprintf(path, sizeof(path), REG_USERS "%.63s", owner);
+	rc = registry_get(reg, path, &kv);
+	if (!rc)
+		reg_kv_free(&kv);
+	else if (rc == -ENOENT)
+		fprintf(stderr, "weir: there is no user %s yet (weir user list; weir user add %s)\n", owner, owner);
 }
 
 /* "acls,policy", "all" or "none" → BLOCK_…; false: it is none of them. */
@@ -153,17 +221,28 @@ static int set_parts(const struct cmd *cmd, struct registry *reg, const char *na
 	return !rc && f->policy ? set_policy(reg, name, f->policy, err) : rc;
 }
 
+static bool is_asked(const struct flags *f)
+{
+	return f->quota || f->objects || f->is_public || f->browse || f->owner || f->versioning || f->acl || f->encrypt || f->policy ||
+	       f->block || f->ownership;
+}
+
 static int set(const struct cmd *cmd, struct registry *reg, const char *name, const struct flags *f)
 {
 	char err[256] = "";
-	int rc = set_parts(cmd, reg, name, f, err), on;
+	int rc, on;
 
+	if (!is_asked(f))
+		return cmd_usage(cmd, "what of %s? --quota, --policy, --versioning, … (weir bucket show %s says what it is)", name, name);
+	rc = set_parts(cmd, reg, name, f, err);
 	if (!rc && f->is_public) {
 		on = yes(cmd, "--public", f->is_public);
 		rc = on < 0 ? 1 : bucket_edit_public(reg, name, on);
 	}
 	if (!rc && f->owner)
 		rc = bucket_edit_owner(reg, name, f->owner);
+	if (!rc && f->owner)
+		warn_of_stranger(reg, f->owner);
 	if (!rc && (f->quota || f->objects))
 		rc = set_quota(cmd, reg, name, f);
 	if (rc > 0)
@@ -177,27 +256,6 @@ static int set(const struct cmd *cmd, struct registry *reg, const char *name, co
 }
 
 /* ---- list, show ------------------------------------------------------------------------------ */
-
-static json_t *records(struct registry *reg)
-{
-	struct reg_kv *kvs = NULL;
-	json_t *list = json_array();
-	size_t n = 0;
-
-	if (registry_list(reg, REG_BUCKETS, &kvs, &n, NULL)) {
-		json_decref(list);
-		return NULL;
-	}
-	for (size_t i = 0; i < n; i++) {
-		json_t *one = json_loadb(kvs[i].value, kvs[i].value_len, 0, NULL);
-
-		if (json_is_object(one))
-			json_array_append(list, one);
-		json_decref(one);
-	}
-	reg_kv_list_free(kvs, n);
-	return list;
-}
 
 static const char *quota_text(const json_t *record, char out[64])
 {
@@ -238,26 +296,35 @@ static int list(struct registry *reg, bool as_json)
 	return CMD_OK;
 }
 
+static const char *moment(json_int_t t, char out[64])
+{
+	time_t at = (time_t)t;
+	struct tm tm;
+
+	if (!gmtime_r(&at, &tm))
+		return "?";
+	strftime(out, 64, "%Y-%m-%d %H:%MZ", &tm);
+	return out;
+}
+
 static int show(struct registry *reg, const char *name, bool as_json)
 {
-	json_t *all = records(reg), *one, *found = NULL, *value;
+	char quota[64], *text;
+	json_t *found, *value;
 	const char *key;
-	char *text;
-	size_t i;
+	int rc = find(reg, name, &found);
 
-	json_array_foreach (all, i, one)
-		if (!strcmp(js_text(one, "name", ""), name))
-			found = json_incref(one);
-	json_decref(all);
-	if (!all)
-		return cmd_fail("cannot read the buckets: %s", registry_error());
-	if (!found)
-		return say_failure(name, -ENOENT, "");
+	if (rc)
+		return rc == -ENOENT ? say_failure(name, rc, "") : cmd_fail("cannot read the buckets: %s", registry_error());
 	if (as_json)
 		return cmd_print_json(found);
 	json_object_foreach (found, key, value) {
 		text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY);
-		printf("%-12s %s\n", key, text ? text : web_safe(json_string_value(value)));
+		printf("%-12s %s\n", key,
+		       !strcmp(key, "quota")	 ? quota_text(found, quota)
+		       : !strcmp(key, "created") ? moment(json_integer_value(value), quota)
+		       : text			 ? text
+						 : web_safe(json_string_value(value)));
 		free(text);
 	}
 	json_decref(found);
@@ -275,6 +342,7 @@ static int add(struct registry *reg, const char *name, const struct flags *f)
 	rc = token_name_valid(f->owner) ? bucket_edit_create(reg, name, f->owner, acl) : -EINVAL;
 	if (rc)
 		return say_failure(name, rc, err);
+	warn_of_stranger(reg, f->owner);
 	if (f->json)
 		return cmd_print_json(json_pack("{s:s, s:s}", "bucket", name, "done", "add"));
 	printf("%s: made, %s owns it\n", name, f->owner);
@@ -285,6 +353,8 @@ static int run(const struct cmd *cmd, struct registry *reg, int n, char **words,
 {
 	if (!n || (n == 1 && !strcmp(words[0], "list")))
 		return list(reg, f->json);
+	if (!strcmp(words[0], "remove") || !strcmp(words[0], "rm") || !strcmp(words[0], "delete"))
+		return cmd_usage(cmd, "an S3 client removes a bucket, once it is empty: aws --endpoint-url URL s3 rb s3://%s", n > 1 ? words[1] : "NAME");
 	if (n != 2)
 		return cmd_usage(cmd, "wants list, show NAME, set NAME --… or add NAME --owner USER");
 	if (!strcmp(words[0], "show"))

@@ -112,7 +112,8 @@ int cmd_fsck(const struct cmd *cmd, int argc, char **argv)
 {
 	char path[4096];
 	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - sizeof("weir-endpoint"));
-	char **args = calloc((size_t)argc + 3, sizeof(*args)), *slash;
+	char **args = calloc((size_t)argc + 5, sizeof(*args)), *slash, *conf = getenv("WEIR_CONFIG");
+	int head = 2;
 
 	(void)cmd;
 	if (!args || n < 0)
@@ -122,8 +123,12 @@ int cmd_fsck(const struct cmd *cmd, int argc, char **argv)
 	strcpy(slash ? slash + 1 : path, "weir-endpoint");
 	args[0] = path;
 	args[1] = (char *)"fsck";
+	if (conf && *conf) { /* a -c of the command line comes later, and counts */
+		args[head++] = (char *)"-c";
+		args[head++] = conf;
+	}
 	for (int i = 0; i < argc; i++)
-		args[i + 2] = argv[i];
+		args[head + i] = argv[i];
 	execv(path, args);
 	execvp("weir-endpoint", args);
 	fprintf(stderr, "weir fsck: %s: %s\n", path, strerror(errno));

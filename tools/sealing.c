@@ -61,12 +61,21 @@ static const json_t *key_of(const json_t *keys, const char *kid)
 
 /* ---- list ------------------------------------------------------------------------------------ */
 
+/* A new key seals when all daemons have heard of it: SEALING_AHEAD_S. */
+static const char *state_of(const json_t *key)
+{
+	if (!key)
+		return "lost";
+	if (json_is_true(json_object_get(key, "now")))
+		return "now";
+	return num_of(key, "created") > (long long)time(NULL) ? "soon" : "older";
+}
+
 /* One key's row with all that is known of it. */
 static json_t *row_of(const struct known *k, const char *kid, const json_t *key)
 {
 	const json_t *sum = json_object_get(k->sum, kid), *secrets = json_object_get(k->secrets, kid);
-	json_t *row = json_pack("{s:s, s:s, s:I}", "kid", kid, "state", !key ? "lost" : json_is_true(json_object_get(key, "now")) ? "now" : "older",
-				"secrets", (json_int_t)num_of(secrets, "secrets"));
+	json_t *row = json_pack("{s:s, s:s, s:I}", "kid", kid, "state", state_of(key), "secrets", (json_int_t)num_of(secrets, "secrets"));
 
 	if (key)
 		json_object_set(row, "created", json_object_get(key, "created"));
@@ -206,7 +215,9 @@ static int check_key(struct registry *reg, const char *kid)
 	secrets = (int)num_of(json_object_get(k.secrets, kid), "secrets");
 	if (!key)
 		rc = cmd_fail("there is no sealing key %s (weir sealing list)", kid);
-	else if (json_is_true(json_object_get(key, "now")) || key == json_array_get(k.keys, 0))
+	else if (json_is_true(json_object_get(key, "now")) && key != json_array_get(k.keys, 0))
+		rc = cmd_fail("%s still seals for some seconds, until all daemons know the newer key; try again", kid);
+	else if (key == json_array_get(k.keys, 0))
 		rc = cmd_fail("%s is the newest key: it seals what comes. weir user key reseal makes another one", kid);
 	else if (secrets)
 		rc = cmd_fail("%s still seals the secrets of %d access keys, one of them of %s: weir user key reseal", kid, secrets,
@@ -325,6 +336,8 @@ static int run(const struct cmd *cmd, struct registry *reg, int n, char **words,
 		return remove_key(reg, words[1], as_json);
 	if (n > 1)
 		return cmd_usage(cmd, "wants list, count, reseal or remove KEY");
+	if (!strcmp(what, "remove"))
+		return cmd_usage(cmd, "remove wants a KEY (weir sealing list)");
 	if (!strcmp(what, "list"))
 		return list(reg, as_json);
 	if (!strcmp(what, "count"))

@@ -142,6 +142,20 @@ static void scopes_text(const json_t *key, char *out, size_t size)
 					      js_text(one, "bucket", "*"), web_safe(js_text(one, "prefix", "")));
 }
 
+/* true also when the registry does not tell */
+static bool is_user(struct registry *reg, const char *name)
+{
+	char path[sizeof(REG_USERS) + 64];
+	struct reg_kv kv;
+	int rc;
+
+	snprintf(path, sizeof(path), REG_USERS "%.63s", name);
+	rc = registry_get(reg, path, &kv);
+	if (!rc)
+		reg_kv_free(&kv);
+	return rc != -ENOENT;
+}
+
 static int list(struct registry *reg, const char *name, bool as_json)
 {
 	json_t *keys = user_keys(reg, name), *key;
@@ -150,6 +164,10 @@ static int list(struct registry *reg, const char *name, bool as_json)
 
 	if (!keys)
 		return cmd_fail("cannot read the users: %s", registry_error());
+	if (name && !json_array_size(keys) && !is_user(reg, name)) {
+		json_decref(keys);
+		return cmd_fail("there is no user %s (weir user list)", name);
+	}
 	if (as_json)
 		return cmd_print_json(keys);
 	t = table_new("USER|KEY|S3|STATE|RIGHTS|CREATED|EXPIRES|NOTE");
@@ -204,6 +222,9 @@ int user_key_run(const struct cmd *cmd, struct registry *reg, int n, char **word
 		return list(reg, name, flags->json);
 	if (!strcmp(what, "reseal") && n == 1)
 		return reseal(reg, flags->json);
+	if (n == 1 && (!strcmp(what, "add") || !strcmp(what, "rotate") || !strcmp(what, "revoke") || !strcmp(what, "disable") ||
+		       !strcmp(what, "enable")) && !is_user(reg, what))
+		return cmd_usage(cmd, strcmp(what, "add") ? "user key %s wants NAME KEY (weir user key list)" : "user key %s wants a user's NAME", what);
 	if (n == 1 || (!strcmp(what, "add") && n == 2)) /* `weir user key NAME` as it always was */
 		return add(cmd, reg, n == 1 ? what : name, flags);
 	if (n != 3 || (strcmp(what, "rotate") && strcmp(what, "revoke") && strcmp(what, "disable") && strcmp(what, "enable")))

@@ -139,6 +139,8 @@ static int find_who(struct web_place *out, const struct web_flags *flags, const 
 		out->token = read_default_token();
 	if (out->token || !aws->id)
 		return CMD_OK;
+	if (strncmp(out->url, "http://", 7) && strncmp(out->url, "https://", 8))
+		return cmd_fail("%s is no address of a gateway: http://HOST:PORT or https://HOST", out->url);
 	if (!aws_secret_may_go(out->url))
 		return cmd_fail("%s is not encrypted, and the secret of an access key goes to https or to this machine alone; "
 				"sign in instead (weir login), or use an S3 client, which does not send it",

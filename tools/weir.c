@@ -216,6 +216,7 @@ static const struct cmd commands[] = {
 	{ "bucket", "list, or show|set|add NAME", "Show and change what buckets are told to be",
 	  "  set NAME          --public yes|no     anybody may read its objects\n"
 	  "                    --quota SIZE|none   at most so much data; --objects N: so many objects\n"
+	  "                                        (what is not given stays; --quota none alone ends both)\n"
 	  "                    --owner USER        who may change what it is\n"
 	  "                    --policy FILE|none  a bucket policy (JSON; - is standard input)\n"
 	  "                    --acl ACL           a canned ACL\n"

@@ -142,6 +142,34 @@ def empty(lab):
     check(got.status == 404 and "bucket" not in got.json["message"], "an object that is not there: 404", got)
 
 
+def tool(lab):
+    """What a newcomer gets wrong with weir bucket and weir user key, and what it says."""
+    def said(*argv):
+        got = lab.weir(*argv, fails=True)
+        return got.returncode, got.stdout + got.stderr
+
+    for argv, code, words in (
+            (["bucket", "set", "bare"], 2, "what of bare?"),
+            (["bucket", "set", "bare", "--objects", "10MiB"], 2, "--objects 10MiB: a number"),
+            (["bucket", "remove", "bare"], 2, "s3 rb s3://bare"),
+            (["bucket", "set", "bare", "--owner", "nobody"], 0, "there is no user nobody yet"),
+            (["bucket", "show", "barre"], 1, "there is no bucket barre"),
+            (["user", "key", "add"], 2, "wants a user's NAME"),
+            (["user", "key", "list", "nobody"], 1, "there is no user nobody"),
+            (["sealing", "remove"], 2, "remove wants a KEY"),
+            (["ls", "bare", "--gateway", "127.0.0.1:8000", "--profile", "w"], 1, "is no address of a gateway"),
+            (["ls", "bare", "--gateway", f"https://127.0.0.1:{lab.port['gw0']}", "--profile", "w"], 1, "does not speak TLS")):
+        got = said(*argv)
+        check(got[0] == code and words in got[1], f"weir {' '.join(argv[:3])}: {words}", got)
+    lab.weir("bucket", "set", "bare", "--quota", "5GiB")
+    lab.weir("bucket", "set", "bare", "--objects", "100")
+    quota = lambda: json.loads(lab.weir("bucket", "show", "bare", "--json")).get("quota")
+    check(quota() == {"bytes": 5 << 30, "objects": 100}, "half of a quota leaves the other as it was", quota())
+    check("5.0 GiB, 100 objects" in lab.weir("bucket", "show", "bare"), "and is shown as people write it", lab.weir("bucket", "show", "bare"))
+    lab.weir("bucket", "set", "bare", "--quota", "none")
+    check(not any((quota() or {}).values()), "none ends both", quota())
+
+
 def put(lab, key, body):
     to = lab.req("PUT", f"/b/data/{path(key)}", "ada", b"", follow=False).headers["location"].split("/", 3)
     return lab.req("PUT", "/" + to[3], None, body, port=int(to[2].split(":")[1])).status in (200, 201)
@@ -181,4 +209,8 @@ with Lab() as lab:
     console(lab)
     versions(lab)
     empty(lab)
+    home = lab.folder("home")
+    (home / "credentials").write_text("[w]\naws_access_key_id = WEIRAAAAAAAAAAAAAAAA\naws_secret_access_key = x\n")
+    os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(home / "credentials")
+    tool(lab)
 finish()
