@@ -150,8 +150,8 @@ void cluster_end(struct cluster *c)
 		if (c->nodes[i].pid)
 			assert_int_equal(node_end(c, i), 0);
 	for (unsigned int i = 0; i < c->n; i++) {
-		shutdown(c->nodes[i].inside.listener, SHUT_RDWR);
-		shutdown(c->nodes[i].registry.listener, SHUT_RDWR);
+		relay_end(&c->nodes[i].inside);
+		relay_end(&c->nodes[i].registry);
 	}
 	httpc_free(c->httpc);
 	if (c->registry) {

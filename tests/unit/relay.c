@@ -40,6 +40,14 @@ static void relay_close(struct relay *r, int fd)
 	close(fd);
 }
 
+static void relay_thread(struct relay *r, int change)
+{
+	pthread_mutex_lock(&r->lock);
+	r->threads += (unsigned int)change;
+	pthread_cond_signal(&r->ended);
+	pthread_mutex_unlock(&r->lock);
+}
+
 static int pump_one(int from, int to)
 {
 	char buf[16384];
@@ -70,6 +78,7 @@ static void *pump_run(void *arg)
 	}
 	relay_close(p.r, p.a);
 	relay_close(p.r, p.b);
+	relay_thread(p.r, -1);
 	return NULL;
 }
 
@@ -100,20 +109,24 @@ static void *relay_run(void *arg)
 		pthread_t t;
 
 		if (a < 0)
-			return NULL;
+			break;
 		b = r->cut ? -1 : relay_dial(r);
 		p = malloc(sizeof(*p));
 		*p = (struct pump){ r, a, b };
+		relay_thread(r, 1);
 		if (b < 0 || !relay_note(r, a) || !relay_note(r, b) ||
 		    pthread_create(&t, NULL, pump_run, p)) {
 			relay_close(r, a);
 			if (b >= 0)
 				relay_close(r, b);
 			free(p);
+			relay_thread(r, -1);
 			continue;
 		}
 		pthread_detach(t);
 	}
+	relay_thread(r, -1);
+	return NULL;
 }
 
 void relay_start(struct relay *r, const char *path)
@@ -125,6 +138,8 @@ void relay_start(struct relay *r, const char *path)
 	pthread_t t;
 
 	pthread_mutex_init(&r->lock, NULL);
+	pthread_cond_init(&r->ended, NULL);
+	r->threads = 1;
 	memset(r->fds, -1, sizeof(r->fds));
 	r->listener = socket(path ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (path) {
@@ -149,4 +164,15 @@ void relay_cut(struct relay *r, bool cut)
 		if (r->fds[i] >= 0)
 			shutdown(r->fds[i], SHUT_RDWR);
 	pthread_mutex_unlock(&r->lock);
+}
+
+void relay_end(struct relay *r)
+{
+	relay_cut(r, true);
+	shutdown(r->listener, SHUT_RDWR);
+	pthread_mutex_lock(&r->lock);
+	while (r->threads)
+		pthread_cond_wait(&r->ended, &r->lock);
+	pthread_mutex_unlock(&r->lock);
+	close(r->listener);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * relay.h -- a relay of bytes that tests can cut: from a TCP port or a Unix socket to another. Its
- * threads end with the process.
+ * relay.h -- a relay of bytes that tests can cut: from a TCP port or a Unix socket to another.
  */
 #ifndef WEIR_TESTS_RELAY_H
 #define WEIR_TESTS_RELAY_H
@@ -20,6 +19,8 @@ struct relay {
 	char to_path[128];
 	_Atomic bool cut;
 	pthread_mutex_t lock;
+	pthread_cond_t ended;
+	unsigned int threads;
 	int fds[CONNS_MAX]; /* all open sockets, -1 free */
 };
 
@@ -29,5 +30,8 @@ void relay_start(struct relay *r, const char *path);
 
 /* true: closes all connections and takes no more, until false. */
 void relay_cut(struct relay *r, bool cut);
+
+/* Cuts it for good; returns when none of its threads is there any more. */
+void relay_end(struct relay *r);
 
 #endif
