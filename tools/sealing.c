@@ -248,9 +248,8 @@ static int wait_still(struct registry *reg, const char *kid)
 				rc = cmd_fail("%s is used by %d uploads under way, at %s at least: try again when they have ended", kid, busy,
 					      js_text(json_object_get(sum, kid), "node", "?"));
 			json_decref(sum);
-		}
-		if (!rc)
 			json_decref(nodes);
+		}
 		json_decref(keys);
 		if (rc || (!late && !busy))
 			return rc;
