@@ -4,6 +4,8 @@
  *
  * How it fits together:
  *   names_call.c      what callers ask to be written, here or at the bucket's primary
+ *   names_later.c     … by callers who do not wait, where this node orders alone
+ *   names_ask.c       … as a message to the primary
  *   names_read.c      what callers ask to know
  *   names_hash.c      retrieval by the hash of the data
  *   names_bucket.c    a primary's work on one bucket: batches of writes, one at a time
@@ -16,6 +18,8 @@
  *   names_number.c    which number this one has
  *   names_http.c      the messages' way in
  *   names.c           opening, closing, time, status
+ * Below them are the tables (names_db.h: names_db.c, names_apply.c, names_copy.c, names_index.c, names_row.c,
+ * names_scan.c, names_upgrade.c) and values and messages (names_op.h: names_op.c, names_wire.c).
  *
  * What makes it safe:
  *
@@ -347,12 +351,13 @@ int query_local(struct names *n, struct query *q);
 json_t *query_encode(const struct query *q);
 int query_decode(struct query *q, const json_t *body);
 
-/* names_http.c */
 /* names_ask.c: a write as a message; *w is NULL after a failure (-EINVAL). */
 json_t *names_write_encode(const char *bucket, const struct write *w, int64_t wait_ms);
 int names_write_decode(const json_t *body, char bucket[NAMES_BUCKET_MAX + 1], struct write **w);
 json_t *names_answer_encode(const struct write *w);
 int names_answer_decode(struct write *w, const json_t *answer);
+
+/* names_http.c */
 /* The answer for a failed call: the status of rc, the sentence of names_error(). */
 enum http_next reply_failure(struct names *n, struct http_req *req, const char *bucket, int rc);
 int status_of(int rc);
