@@ -229,6 +229,8 @@ int names_history_add(struct names_txn *t, uint32_t id, uint64_t seq,
 		      const struct history_value *h);
 int names_version_get(struct names_txn *t, uint32_t id, const char *version,
 		      struct version_value *v);
+
+/* ---- names_apply.c: the outbox ---- */
 int names_task_add(struct names_txn *t, struct names_meta *meta, const struct names_task *task);
 int names_pending_add(struct names_txn *t, uint32_t id, uint64_t seq, uint32_t n);
 

@@ -123,7 +123,6 @@ struct plan {
 int write_plan(struct plan *p);
 /* Is it evaluated by what other writes of the same batch would change? */
 bool write_alone(const struct write *w);
-void version_random(char out[33]); /* never a group's */
 
 /* ---- buckets ---- */
 struct bucket {
@@ -196,12 +195,11 @@ struct names {
 	struct fetching *fetching; /* data being fetched for others' tasks, see names_outbox.c */
 };
 
+/* names.c */
 int64_t now_ms(void); /* CLOCK_BOOTTIME: also through suspend */
 int64_t now_us(void); /* for durations */
 void names_fail(const char *fmt, ...)
 	__attribute__((format(printf, 1, 2))); /* sets names_error() */
-
-/* names.c */
 struct bucket *bucket_find(struct names *n,
 			   const char *name); /* takes the lock; makes it; NULL: too many */
 /* Takes the lock; NULL: nobody has made it here. What strangers ask for must not fill the memory.
@@ -239,6 +237,9 @@ unsigned int nodes_copy(struct names *n, struct node **out); /* malloc'ed */
  * unknown. names_error() says more. */
 int node_post(struct names *n, const char *node, const char *what, json_t *body, json_t **answer,
 	      unsigned int timeout_ms);
+
+/* The HTTP status of a result, as node_post() understands it. */
+int status_of(int rc);
 
 /* names_record.c */
 int record_refresh(struct names *n,
@@ -299,6 +300,7 @@ void outbox_wake(struct names *n);
 void outbox_tasks(struct names *n, struct http_req *req, const json_t *body);
 
 /* names_call.c */
+void version_random(char out[33]); /* never a group's */
 /* Queues the write here and waits for its end; the write stays the caller's. */
 int write_here(struct names *n, struct bucket *b, struct write *w);
 struct pause {
@@ -360,6 +362,5 @@ int names_answer_decode(struct write *w, const json_t *answer);
 /* names_http.c */
 /* The answer for a failed call: the status of rc, the sentence of names_error(). */
 enum http_next reply_failure(struct names *n, struct http_req *req, const char *bucket, int rc);
-int status_of(int rc);
 
 #endif

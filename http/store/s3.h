@@ -228,7 +228,7 @@ void s3_add_encryption(struct s3 *s3, const json_t *meta); /* x-amz-server-side-
 void s3_add_modified(struct s3 *s3, const struct name_entry *entry); /* Last-Modified */
 void s3_add_version(struct s3 *s3, const struct name_entry *entry); /* x-amz-version-id, when the bucket is versioned */
 
-/* ---- naming ---- */
+/* ---- s3_put.c: naming ---- */
 enum names_mode s3_names_mode(const struct s3 *s3);
 /* The headers' conditions for a write, as names takes them; *how is filled. */
 enum s3_error s3_names_how(struct s3 *s3, struct names_how *how);

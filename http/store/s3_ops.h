@@ -34,9 +34,9 @@ struct s3_piece {
 	bool whole;	  /* the object's checksum is its own, too */
 	const char *type; /* Content-Type */
 };
-/* Answers with these bytes of an entry; the headers were added. S3_OK: answered. */
 /* reader_job.refuse; arg: the struct s3. */
 enum http_next s3_send_refuse(void *arg, int rc, const char *sentence);
+/* Answers with these bytes of an entry; the headers were added. S3_OK: answered. */
 enum s3_error s3_send(struct s3 *s3, const struct name_entry *entry, const json_t *meta, const struct s3_piece *piece);
 /* Can it be answered without waiting for a disk or a peer? */
 bool s3_is_hot(struct s3 *s3, const struct name_entry *entry);
@@ -77,6 +77,11 @@ void s3_config_get_run(struct s3 *s3);
 void s3_policy_get_run(struct s3 *s3);
 /* Part of the bucket's record, and waits until it is seen here; text NULL: taken away. malformed: what -EINVAL means. */
 enum s3_error s3_config_change(struct s3 *s3, enum bucket_part part, const char *text, enum s3_error malformed);
+void s3_config_put_run(struct s3 *s3);
+void s3_config_delete_run(struct s3 *s3);
+void s3_preflight_run(struct s3 *s3);
+/* Headers of the bucket's CORS rules, before any answer. */
+void s3_cors_add(struct s3 *s3);
 /* s3_block.c: public access block, ownership of objects */
 void s3_ownership_get_run(struct s3 *s3);
 void s3_ownership_put_run(struct s3 *s3);
@@ -86,11 +91,6 @@ void s3_block_delete_run(struct s3 *s3);
 /* S3_ACCESS_DENIED (S3_ACL_NOT_SUPPORTED) when the bucket takes no such ACL, or no such policy. */
 enum s3_error s3_block_acl(struct s3 *s3, const char *acl);
 enum s3_error s3_block_policy(struct s3 *s3, const char *policy, size_t len);
-void s3_config_put_run(struct s3 *s3);
-void s3_config_delete_run(struct s3 *s3);
-void s3_preflight_run(struct s3 *s3);
-/* Headers of the bucket's CORS rules, before any answer. */
-void s3_cors_add(struct s3 *s3);
 /* s3_default.c */
 void s3_default_get_run(struct s3 *s3);
 void s3_default_put_run(struct s3 *s3);
