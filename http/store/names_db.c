@@ -19,9 +19,10 @@
 #define READERS_MAX 512
 /* Writers that share one transaction. */
 #define GROUP_MAX 64
-/* A flush of pages that were written before costs one write and one flush; of such as make the file longer, a commit of
- * the file system's journal, or the inode, besides. So zeros are written so far ahead of the last page, while the disk
- * has so much room, whenever less than a part of them is left. */
+/* A flush of pages that were written before costs one write and one flush; of such as make the file
+ * longer, a commit of the file system's journal, or the inode, besides. So zeros are written so far
+ * ahead of the last page, while the disk has so much room, whenever less than a part of them is
+ * left. */
 #define ZEROS_AHEAD (1u << 20)
 #define ZEROS_LEFT  (256u << 10)
 #define ZEROS_ROOM  (256u << 20)
@@ -317,8 +318,9 @@ static int writer_begin(struct names_db *db, MDB_txn **txn)
 	}
 }
 
-/* LMDB's pages beyond its last one are nobody's, and beyond the file's end nobody has written any: the transaction that is
- * begun is the only one. Should it fail, pages are appended as they come. */
+/* LMDB's pages beyond its last one are nobody's, and beyond the file's end nobody has written any:
+ * the transaction that is begun is the only one. Should it fail, pages are appended as they come.
+ */
 static void zeros_ahead(struct names_db *db)
 {
 	static uint8_t zeros[64 << 10]; /* never written to */

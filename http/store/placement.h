@@ -25,9 +25,10 @@ struct placement_node {
 
 unsigned int placement_group(const struct version *v);
 
-/* Versions that are made one after the other shall lie together in every index by version: then a round of small puts
- * changes a page or two of each, not as many as it has puts. v, which is random, comes to begin like the last one, but for
- * one of PLACEMENT_ALIKE: few enough that the groups fill alike. What is behind the beginning stays. Begins with zeros. */
+/* Versions that are made one after the other shall lie together in every index by version: then a
+ * round of small puts changes a page or two of each, not as many as it has puts. v, which is
+ * random, comes to begin like the last one, but for one of PLACEMENT_ALIKE: few enough that the
+ * groups fill alike. What is behind the beginning stays. Begins with zeros. */
 #define PLACEMENT_ALIKE	      64
 #define PLACEMENT_ALIKE_BYTES 4
 struct placement_alike {

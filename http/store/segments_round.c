@@ -22,9 +22,9 @@
 #define ROUND_BYTES (16u << 20)
 #define GATHER_US   500	       /* a round may wait so long for more */
 #define AHEAD	    (4u << 20) /* disk space is taken so much at once */
-/* A flush of bytes that were written before costs one write and one flush; of such as make the file longer, or were only
- * allocated, a commit of the file system's journal besides. So zeros are written so far ahead, unless the rounds are so
- * large that writing twice would cost more. */
+/* A flush of bytes that were written before costs one write and one flush; of such as make the file
+ * longer, or were only allocated, a commit of the file system's journal besides. So zeros are
+ * written so far ahead, unless the rounds are so large that writing twice would cost more. */
 #define ZEROS_AHEAD (1u << 20)
 #define ZEROS_ROUND (128u << 10)
 
@@ -174,7 +174,8 @@ static int add_job(struct round *r, struct segments_job *job)
 	return add_record(r, &rec, NULL, &at);
 }
 
-/* What is behind the last record is nothing, zeros or not: should it fail, the next round is slower. */
+/* What is behind the last record is nothing, zeros or not: should it fail, the next round is
+ * slower. */
 static void zeros_write(struct segments *s, uint64_t at)
 {
 	struct iovec iov[ZEROS_AHEAD / sizeof(zeros)];
@@ -194,7 +195,8 @@ static void take_room(struct round *r)
 	bool zero = r->end > s->zeroed && r->end - r->begin <= ZEROS_ROUND;
 
 	if (r->end + (zero ? ZEROS_AHEAD : 0) > s->allocated &&
-	    !fallocate(s->active_fd, FALLOC_FL_KEEP_SIZE, r->begin, (off_t)(r->end - r->begin + AHEAD)))
+	    !fallocate(s->active_fd, FALLOC_FL_KEEP_SIZE, r->begin,
+		       (off_t)(r->end - r->begin + AHEAD)))
 		s->allocated = r->end + AHEAD;
 	if (zero && r->end + ZEROS_AHEAD <= s->allocated)
 		zeros_write(s, r->end);
@@ -358,9 +360,9 @@ static int64_t now_us(void)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
-/* A round costs nearly the same for one and for many. Those whose work was in the last one are likely to come again in a
- * moment: they are waited for, and no more than them, with those who came meanwhile; a part of a round's own time at most.
- * One alone never waits. Lock held. */
+/* A round costs nearly the same for one and for many. Those whose work was in the last one are
+ * likely to come again in a moment: they are waited for, and no more than them, with those who came
+ * meanwhile; a part of a round's own time at most. One alone never waits. Lock held. */
 static void gather(struct segments *s)
 {
 	int64_t us = s->round_us / 4 < GATHER_US ? s->round_us / 4 : GATHER_US;
