@@ -168,7 +168,8 @@ static void send_page(struct http_req *req, const char *bucket, const char *pref
 		   "<body><main><h1>");
 	put_text(&html, bucket);
 	put(&html, "</h1>\n");
-	put_way(&html, req, bucket, prefix);
+	if (*prefix)
+		put_way(&html, req, bucket, prefix);
 	put_table(&html, req, bucket, prefix, page);
 	if (next) {
 		put(&html, "<p>");

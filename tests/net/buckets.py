@@ -126,6 +126,36 @@ def console(lab):
         check(not said and not c.wrong, "no violation of the policy, labels, headings and contrast are as they must be", said + c.wrong)
 
 
+def console_later(lab):
+    """The console on a bucket with older versions and more rows than a page."""
+    if not shutil.which("chromium"):
+        return
+    from console_driver import Console
+    put(lab, " two  spaces ", b"x")
+    all(put(lab, f"m/{i:03}", b"m") for i in range(201)) or lab.bail("cannot put")
+    with Console(f"http://127.0.0.1:{lab.port['gw0']}", TOP / "build/screens") as c:
+        c.b.open(c.base + "/")
+        c.js(f"sessionStorage.setItem('token', {json.dumps(lab.token['ada'])})")
+        c.reload("document.querySelector('h1')?.textContent === 'Datasets'", "the datasets")
+        rows = "[...document.querySelectorAll('section[aria-label=objects] tbody tr')]"
+        c.open("#/buckets/data?versions=1", f"{rows}.length > 6", "the versions")
+        got = c.js(f"{rows}.filter(r => r.textContent.startsWith('a.txt')).map(r => [!!r.querySelector('a'), r.lastChild.textContent])")
+        check(got == [[True, "now"], [False, "older"]], "what a link gives is what stands in its row: an older version is no link", got)
+        wide = c.js("(() => { const a = [...document.querySelectorAll('td.name a')].find(a => a.textContent === ' two  spaces '), w = a.offsetWidth;"
+                    " a.textContent = 'two spaces'; return w > a.offsetWidth; })()")
+        check(wide, "spaces of a key are seen", wide)
+        c.look("versions-older")
+        c.open("#/buckets/data?prefix=m/", f"{rows}.length === 200", "a page of 200")
+        c.press("more", "main")
+        c.wait(f"{rows}.length === 201", "the rest")
+        got = c.js("document.activeElement.textContent")
+        check(got == "200", "who goes on by keyboard is at the first new row", got)
+        c.open("#/keys", "document.querySelectorAll('tbody tr').length === 1", "the keys")
+        check(c.js("document.querySelector('[aria-current=page]').textContent") == "Buckets", "keys are found below Buckets")
+        said = c.complaints()
+        check(not said and not c.wrong, "no violation of the policy, labels, headings and contrast there, too", said + c.wrong)
+
+
 def empty(lab):
     """A bucket that was made by hand, before anybody wrote to it."""
     lab.weir("bucket", "add", "bare", "--owner", "root")
@@ -208,6 +238,7 @@ with Lab() as lab:
     keys(lab)
     console(lab)
     versions(lab)
+    console_later(lab)
     empty(lab)
     home = lab.folder("home")
     (home / "credentials").write_text("[w]\naws_access_key_id = WEIRAAAAAAAAAAAAAAAA\naws_secret_access_key = x\n")

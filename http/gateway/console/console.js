@@ -60,7 +60,7 @@ function decode(text) {
 }
 
 function menu(path) {
-  const first = path.split('/').filter(Boolean)[0];
+  const first = path.split('/').filter(Boolean)[0]?.replace(/^keys$/, 'buckets'); // keys are reached from there
   fill($('menu'), h('ul', null, pages.filter(([, , , word, sees]) => word && (!sees || sees()))
     .map(([to, , , word]) => h('li', null, h('a', { href: `#/${to}`, 'aria-current': to === first && 'page' }, word)))));
   $('menu').hidden = $('account').hidden = !session.user;
