@@ -124,6 +124,11 @@ void json_text_int(struct json_text *json, int64_t value)
 	json_text_raw(json, at, (size_t)(digits + sizeof(digits) - at));
 }
 
+void json_text_bool(struct json_text *json, bool value)
+{
+	json_text_raw(json, value ? "true" : "false", value ? 4 : 5);
+}
+
 char *json_text_take(struct json_text *json, size_t *len)
 {
 	char *text = json->text;

@@ -33,6 +33,7 @@ char *json_text_room(struct json_text *json, size_t len);
 void json_text_raw(struct json_text *json, const char *text, size_t len); /* as it is */
 void json_text_string(struct json_text *json, const char *text);
 void json_text_int(struct json_text *json, int64_t value);
+void json_text_bool(struct json_text *json, bool value);
 /* Hands the text over (freed by the caller, not terminated) and empties json; NULL when memory ran
  * out. */
 char *json_text_take(struct json_text *json, size_t *len);

@@ -119,29 +119,32 @@ static enum http_next write_begin(struct names *n, struct http_req *req, const j
 
 /* ---- reads ---- */
 
-/* A page on its way: entries as objects, prefixes as strings. */
-struct gathered {
-	json_t *list;
-	bool meta;
-};
+/* A page on its way, as text: entries as objects, prefixes as strings. By way of values it would
+ * take most of the time that a page takes. */
+static void gathered_comma(struct json_text *page)
+{
+	if (page->len && page->text[page->len - 1] != '[')
+		json_text_raw(page, ",", 1);
+}
 
 static int gathered_entry(void *arg, const char *bucket, const struct name_entry *e)
 {
-	struct gathered *g = arg;
+	struct json_text *page = arg;
 
 	(void)bucket;
-	return json_array_append_new(g->list,
-				     g->meta ? names_entry_encode(e) : names_entry_encode_short(e))
-		       ? -ENOMEM
-		       : 0;
+	gathered_comma(page);
+	names_entry_write(page, e);
+	return page->failed ? -ENOMEM : 0;
 }
 
 static int gathered_prefix(void *arg, const char *bucket, const char *prefix)
 {
-	struct gathered *g = arg;
+	struct json_text *page = arg;
 
 	(void)bucket;
-	return json_array_append_new(g->list, json_string(prefix)) ? -ENOMEM : 0;
+	gathered_comma(page);
+	json_text_string(page, prefix);
+	return page->failed ? -ENOMEM : 0;
 }
 
 static json_t *usage_encode(const struct names_usage *u)
@@ -152,7 +155,28 @@ static json_t *usage_encode(const struct names_usage *u)
 			 (json_int_t)u->parts, "seq", (json_int_t)u->seq, "closed", u->closed);
 }
 
-static void read_reply(struct job *j, const struct query *q, json_t *list, int rc)
+#define RAW(json, text) json_text_raw(json, text, sizeof(text) - 1)
+
+static void page_reply(struct job *j, const struct query *q, struct json_text *page)
+{
+	size_t len;
+	char *text;
+
+	RAW(page, "],\"more\":");
+	json_text_bool(page, q->page.more);
+	RAW(page, ",\"next\":");
+	json_text_string(page, q->page.next);
+	RAW(page, ",\"next_version\":");
+	json_text_string(page, q->page.next_version);
+	RAW(page, "}");
+	text = json_text_take(page, &len);
+	if (text)
+		http_reply_owned(j->req, 200, "application/json", text, len);
+	else
+		reply_failure(j->n, j->req, q->bucket, -ENOMEM);
+}
+
+static void read_reply(struct job *j, const struct query *q, struct json_text *page, int rc)
 {
 	if (rc) {
 		bool marker = rc == -ENOENT && q->kind == QUERY_GET && q->entry.marker;
@@ -161,10 +185,7 @@ static void read_reply(struct job *j, const struct query *q, json_t *list, int r
 	} else if (q->kind == QUERY_USAGE) {
 		http_reply_json(j->req, 200, usage_encode(&q->usage));
 	} else if (q->kind >= QUERY_LIST) {
-		http_reply_json(j->req, 200,
-				json_pack("{s:O s:b s:s s:s}", "entries", list, "more",
-					  q->page.more, "next", q->page.next, "next_version",
-					  q->page.next_version));
+		page_reply(j, q, page);
 	} else {
 		http_reply_json(j->req, 200,
 				json_pack("{s:o}", "entry", names_entry_encode(&q->entry)));
@@ -174,24 +195,24 @@ static void read_reply(struct job *j, const struct query *q, json_t *list, int r
 static void read_begin(struct job *j)
 {
 	struct query *q = calloc(1, sizeof(*q));
-	struct gathered g = { json_array(), false };
+	struct json_text page = { 0 };
 	int rc = q ? query_decode(q, j->body) : -ENOMEM;
 
 	names_fail("the request is not understood");
 	if (!rc) {
-		g.meta = q->meta;
+		RAW(&page, "{\"entries\":[");
 		q->fn = gathered_entry;
 		q->prefix_fn = gathered_prefix;
-		q->arg = &g;
+		q->arg = &page;
 		rc = query_local(j->n, q);
 	} else if (q) {
 		q->bucket[0] = '\0';
 	}
 	if (q)
-		read_reply(j, q, g.list, rc);
+		read_reply(j, q, &page, rc);
 	else
 		reply_failure(j->n, j->req, "", rc);
-	json_decref(g.list);
+	json_text_drop(&page);
 	free(q);
 }
 

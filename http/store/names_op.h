@@ -10,6 +10,7 @@
 #define WEIR_STORE_NAMES_OP_H
 
 #include "http/store/names.h"
+#include "lib/json_text.h"
 
 #define NAMES_TARGETS_MAX 256	       /* endpoints that ever registered */
 #define NAMES_BATCH_MAX	  200	       /* operations of one message */
@@ -93,8 +94,8 @@ int names_entry_check(const struct name_entry *entry);
  * return 0 or -EINVAL with the output undefined, names_batch_decode() leaves nothing to free then.
  */
 json_t *names_entry_encode(const struct name_entry *entry);
-/* The same without meta. */
-json_t *names_entry_encode_short(const struct name_entry *entry);
+/* The same bytes as text, for pages of many. */
+void names_entry_write(struct json_text *json, const struct name_entry *entry);
 /* At most so many bytes of JSON. */
 size_t names_entry_weight(const struct name_entry *entry);
 int names_entry_decode(struct name_entry *out, const json_t *value);

@@ -72,7 +72,7 @@ static int nodes_decode(const json_t *list, char (*out)[CONF_NAME_MAX], unsigned
 	return 0;
 }
 
-json_t *names_entry_encode_short(const struct name_entry *entry)
+json_t *names_entry_encode(const struct name_entry *entry)
 {
 	char sha[65];
 	json_t *holders = nodes_encode((char(*)[CONF_NAME_MAX])entry->holders, entry->nholders);
@@ -95,16 +95,65 @@ json_t *names_entry_encode_short(const struct name_entry *entry)
 		json_object_set_new(o, "part", json_integer(entry->part));
 	if (entry->etag[0])
 		json_object_set_new(o, "etag", json_string(entry->etag));
-	return o;
-}
-
-json_t *names_entry_encode(const struct name_entry *entry)
-{
-	json_t *o = names_entry_encode_short(entry);
-
 	if (entry->meta_len)
 		json_object_set_new(o, "meta", json_string(entry->meta));
 	return o;
+}
+
+/* name: with the comma or brace before it, the quotes and the colon. */
+static void text_write(struct json_text *json, const char *name, const char *value)
+{
+	json_text_raw(json, name, strlen(name));
+	json_text_string(json, value);
+}
+
+static void number_write(struct json_text *json, const char *name, uint64_t value)
+{
+	json_text_raw(json, name, strlen(name));
+	json_text_int(json, (int64_t)value);
+}
+
+static void bool_write(struct json_text *json, const char *name, bool value)
+{
+	json_text_raw(json, name, strlen(name));
+	json_text_bool(json, value);
+}
+
+static void rare_write(struct json_text *json, const struct name_entry *entry)
+{
+	if (entry->marker)
+		bool_write(json, ",\"marker\":", true);
+	if (entry->current)
+		bool_write(json, ",\"current\":", true);
+	if (entry->nparts)
+		number_write(json, ",\"nparts\":", entry->nparts);
+	if (entry->part)
+		number_write(json, ",\"part\":", entry->part);
+	if (entry->etag[0])
+		text_write(json, ",\"etag\":", entry->etag);
+	if (entry->meta_len)
+		text_write(json, ",\"meta\":", entry->meta);
+}
+
+void names_entry_write(struct json_text *json, const struct name_entry *entry)
+{
+	char sha[65];
+
+	text_write(json, "{\"key\":", entry->key);
+	text_write(json, ",\"version\":", entry->version);
+	number_write(json, ",\"size\":", entry->size);
+	text_write(json, ",\"sha256\":", hex_encode(entry->sha256, 32, sha));
+	number_write(json, ",\"modified\":", (uint64_t)entry->modified);
+	json_text_raw(json, ",\"holders\":[", 12);
+	for (unsigned int i = 0; i < entry->nholders; i++)
+		text_write(json, i ? "," : "", entry->holders[i]);
+	bool_write(json, "],\"deleted\":", entry->deleted);
+	number_write(json, ",\"epoch\":", entry->epoch);
+	number_write(json, ",\"seq\":", entry->seq);
+	number_write(json, ",\"order\":", entry->order);
+	bool_write(json, ",\"null\":", entry->null_version);
+	rare_write(json, entry);
+	json_text_raw(json, "}", 1);
 }
 
 /* Bytes of a JSON string with these. */

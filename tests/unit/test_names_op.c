@@ -64,6 +64,24 @@ static void names_valid(void **state)
 	assert_false(names_key_valid("cut\xf0\x9f"));
 }
 
+/* An entry as text is what its value dumps to. */
+static void written_alike(const struct name_entry *e)
+{
+	json_t *value = names_entry_encode(e);
+	char *want = json_dumps(value, JSON_COMPACT), *got;
+	struct json_text text = { 0 };
+	size_t len;
+
+	names_entry_write(&text, e);
+	got = json_text_take(&text, &len);
+	assert_int_equal(len, strlen(want));
+	assert_memory_equal(got, want, len);
+	assert_true(len <= names_entry_weight(e));
+	free(got);
+	free(want);
+	json_decref(value);
+}
+
 static void messages_round_trip(void **state)
 {
 	static struct names_op ops[4] = {
@@ -122,6 +140,16 @@ static void messages_round_trip(void **state)
 
 	(void)state;
 	ops[0].entry.meta_len = (unsigned int)strlen(ops[0].entry.meta);
+	written_alike(&ops[0].entry);
+	written_alike(&ops[3].entry);
+	ops[3].entry.nholders = 2;
+	strcpy(ops[3].entry.holders[0], "ep-1");
+	strcpy(ops[3].entry.holders[1], "ep-2");
+	ops[3].entry.marker = ops[3].entry.current = ops[3].entry.deleted = true;
+	written_alike(&ops[3].entry);
+	ops[3].entry.nholders = 0;
+	memset(ops[3].entry.holders, 0, sizeof(ops[3].entry.holders));
+	ops[3].entry.marker = ops[3].entry.current = ops[3].entry.deleted = false;
 	j = names_batch_encode(&b);
 	assert_int_equal(names_batch_decode(&back, j), 0);
 	assert_int_equal(back.nops, 4);
