@@ -15,7 +15,8 @@ both() { [ -n "$(version_file a1 "$big")" ] && [ -n "$(rot find "$state" "$small
 neither() { [ -z "$(version_file a1 "$big")" ] && [ -z "$(rot find "$state" "$small")" ]; }
 version() { [ "$(code a1 "$1" -T "$2")" = 201 ] && jq -r .version "$work/body"; }
 metric() { curl -sf "http://${addr[a1]}:7004/_/metrics" | awk -v m="weir_$1" '$1 == m || index($1, m "{") == 1 {print $2}'; }
-# after SECONDS: the clock's second is another one than that
+# after SECONDS: the clock's second is a later one. A program may take itself for a second older than it is (two clocks, in
+# whole seconds): what is to be older than it is two.
 after() { [ "$(date +%s)" -gt "$1" ]; }
 
 # Two versions that had a name, are as they were on the disk, and have none: what a kill between data and name leaves.
@@ -88,7 +89,7 @@ until_ok 30 swept; check $? "it is back: gone, $(told)"
 "$BIN/weir-endpoint" backup-names -c "$work/a1.yaml" "$work/backup" >/dev/null; check $? "a backup of the names"
 until_ok 5 after "$(date +%s)"
 small=$(version /b/data/late "$work/small") && big=$(version /b/data/late2 "$work/big"); check $? "objects that it does not know"
-until_ok 5 after "$(date +%s)"
+until_ok 5 after "$(($(date +%s) + 1))"
 stop KILL a1; rm "$state/names/data.mdb"; cp "$work/backup/data.mdb" "$state/names/"; chown 64200 "$state/names/data.mdb"
 start a1; until_ok 10 registered 1 a1; until_ok 5 after "$(($(date +%s) + 1))"
 [ "$(code a1 /b/data/late)" = 404 ]; check $? "it is put in place: they have no name"
