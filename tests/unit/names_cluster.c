@@ -161,6 +161,21 @@ void cluster_end(struct cluster *c)
 	unit_folder_remove(c->top);
 }
 
+void cluster_start_lone(struct cluster *c, struct child *node)
+{
+	char url[160];
+
+	cluster_start(c, 0);
+	snprintf(url, sizeof(url), "unix:%s", c->socket);
+	child_open(node, "ep-0", "a", c->top, url, 0, NULL);
+}
+
+void cluster_end_lone(struct cluster *c, struct child *node)
+{
+	child_close(node);
+	cluster_end(c);
+}
+
 int ask(struct cluster *c, unsigned int i, const char *what, json_t *q, json_t **answer)
 {
 	struct httpc_call call = { .method = "POST", .body_max = 16u << 20, .timeout_ms = 25000 };

@@ -38,6 +38,10 @@ void cluster_start(struct cluster *c, unsigned int n);
 /* Ends all in good order, and removes the folder. */
 void cluster_end(struct cluster *c);
 
+/* The registry and a lone node, ep-0, in this process; cluster_end_lone() ends both. */
+void cluster_start_lone(struct cluster *c, struct child *node);
+void cluster_end_lone(struct cluster *c, struct child *node);
+
 /* The registry anew, after it was killed. */
 void registry_start(struct cluster *c);
 

@@ -193,20 +193,15 @@ static void uploads_are_aborted(void **state)
 
 static int up(void **state)
 {
-	char url[160];
-
 	(void)state;
-	cluster_start(&cluster, 0);
-	snprintf(url, sizeof(url), "unix:%s", cluster.socket);
-	child_open(&node, "ep-0", "a", cluster.top, url, 0, NULL);
+	cluster_start_lone(&cluster, &node);
 	return 0;
 }
 
 static int down(void **state)
 {
 	(void)state;
-	child_close(&node);
-	cluster_end(&cluster);
+	cluster_end_lone(&cluster, &node);
 	return 0;
 }
 

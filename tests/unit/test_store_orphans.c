@@ -325,20 +325,15 @@ static struct child node;
 
 static int names_up(void **state)
 {
-	char url[160];
-
 	(void)state;
-	cluster_start(&cluster, 0);
-	snprintf(url, sizeof(url), "unix:%s", cluster.socket);
-	child_open(&node, "ep-0", "a", cluster.top, url, 0, NULL);
+	cluster_start_lone(&cluster, &node);
 	return 0;
 }
 
 static int names_down(void **state)
 {
 	(void)state;
-	child_close(&node);
-	cluster_end(&cluster);
+	cluster_end_lone(&cluster, &node);
 	return 0;
 }
 

@@ -305,12 +305,8 @@ static void a_key_goes(void **state)
 
 static int up(void **state)
 {
-	char url[160];
-
 	(void)state;
-	cluster_start(&cluster, 0);
-	snprintf(url, sizeof(url), "unix:%s", cluster.socket);
-	child_open(&node, "ep-0", "a", cluster.top, url, 0, NULL);
+	cluster_start_lone(&cluster, &node);
 	return users_open(&users, node.registry, NULL, NULL);
 }
 
@@ -318,8 +314,7 @@ static int down(void **state)
 {
 	(void)state;
 	users_close(users);
-	child_close(&node);
-	cluster_end(&cluster);
+	cluster_end_lone(&cluster, &node);
 	return 0;
 }
 
