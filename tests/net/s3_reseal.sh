@@ -13,14 +13,7 @@ start_registry || { check 1 "registry"; finish; }
 start a1 a2 b1 && add_user
 check $? "three endpoints and a user"
 for e in a1 a2 b1; do until_ok 10 registered 3 $e; done
-"$BIN/weir" user key add tester -c "$work/registry.yaml" --json >"$work/key" || { check 1 "an access key"; finish; }
-signed=(--aws-sigv4 "aws:amz:us-east-1:s3" --user "$(jq -r '.id + ":" + .secret' "$work/key")" -H "x-amz-content-sha256: UNSIGNED-PAYLOAD")
-
-# s3 NODE PATH [curl options]: as code() of store_lib, signed.
-s3() {
-	local at=$1 path=$2; shift 2
-	curl -s -o "$work/body" -D "$work/head" -w '%{http_code}' "${signed[@]}" "$@" "$(url "$at" "$path")"
-}
+add_key || { check 1 "an access key"; finish; }
 weir() { "$BIN/weir" "$@" -c "$work/registry.yaml" 2>"$work/said"; }
 # of KEY MEMBER: what the last `sealing … --json` in $work/keys says of a key.
 of() { jq -r --arg k "$1" ".[] | select(.kid == \$k) | .$2" "$work/keys"; }

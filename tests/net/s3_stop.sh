@@ -17,8 +17,7 @@ node a1 a 11
 start_registry || { check 1 "registry"; finish; }
 start a1 && add_user; check $? "an endpoint and a user"
 until_ok 10 registered 1 a1
-"$BIN/weir" user key add tester -c "$work/registry.yaml" --json >"$work/key"; check $? "an access key"
-signed=(--aws-sigv4 "aws:amz:us-east-1:s3" --user "$(jq -r '.id + ":" + .secret' "$work/key")" -H "x-amz-content-sha256: UNSIGNED-PAYLOAD")
+add_key; check $? "an access key"
 head -c 256M /dev/zero | curl -sf -H "$auth" -T - "$(url a1 /b/data/big)" >/dev/null; check $? "an object of 256 MiB"
 hold_back "${pid[a1]}" || { echo "skip: no cgroup for CPU time"; exit 77; }
 curl -sN "${signed[@]}" -X PUT -H "x-amz-copy-source: /data/big" -o "$work/answer" -w '%{http_code}' "$(url a1 /data/copy)" >"$work/code" & copy=$!

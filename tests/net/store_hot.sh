@@ -11,15 +11,6 @@ start a1 && add_user
 check $? "an endpoint and a user"
 "$BIN/weir" user add other -c "$work/registry.yaml" >/dev/null
 other=$("$BIN/weir" token other --ttl 2h -c "$work/registry.yaml") || other=
-HOST=${addr[a1]} OTHER=$other WEIR="$BIN/weir" CONF="$work/registry.yaml" python3 "$(dirname "$0")/store_hot.py" >"$work/hot.tap"
-sed -i 's/\r//' "$work/hot.tap"
-while read -r line; do
-	case $line in
-	"ok - "*) check 0 "${line#ok - }" ;;
-	"not ok - "*) check 1 "${line#not ok - }" ;;
-	*) echo "# $line" ;;
-	esac
-done <"$work/hot.tap"
-grep -q '^ok - the end$' "$work/hot.tap"
-check $? "all was tried"
+export HOST=${addr[a1]} OTHER=$other WEIR="$BIN/weir" CONF="$work/registry.yaml"
+told python3 "$(dirname "$0")/store_hot.py"
 finish
