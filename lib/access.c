@@ -96,6 +96,8 @@ static void look(struct policy_ask *ask, void *arg)
 	ask->https = access_is_https(req);
 	ask->agent = http_header(req, "User-Agent");
 	ask->referer = http_header(req, "Referer");
+	ask->if_match = http_header(req, "If-Match");
+	ask->if_none_match = http_header(req, "If-None-Match");
 }
 
 static bool allowed(struct http_req *req, struct users *users, const struct token_scope *who, unsigned int right,

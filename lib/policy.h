@@ -19,8 +19,9 @@
  * each also with IfExists, on aws:SourceIp, aws:SecureTransport, aws:CurrentTime, aws:EpochTime,
  * aws:UserAgent, aws:Referer, aws:username, aws:PrincipalType, s3:prefix, s3:delimiter,
  * s3:max-keys, s3:VersionId, s3:x-amz-acl, s3:x-amz-server-side-encryption, s3:x-amz-storage-class,
- * s3:x-amz-copy-source, s3:x-amz-metadata-directive, s3:ExistingObjectTag/KEY,
- * s3:RequestObjectTag/KEY, s3:authType, s3:signatureversion, s3:signatureAge.
+ * s3:x-amz-copy-source, s3:x-amz-metadata-directive, s3:x-amz-content-sha256, s3:if-match,
+ * s3:if-none-match, s3:ObjectCreationOperation, s3:ExistingObjectTag/KEY, s3:RequestObjectTag/KEY,
+ * s3:authType, s3:signatureversion, s3:signatureAge.
  */
 #ifndef WEIR_POLICY_H
 #define WEIR_POLICY_H
@@ -71,6 +72,9 @@ struct policy_ask {
 	const char *delimiter, *max_keys, *version_id, *acl, *encryption; /* as sent; NULL: not sent */
 	const char *storage_class, *copy_source /* "BUCKET/KEY", decoded */,
 		*directive; /* x-amz-metadata-directive */
+	const char *content_sha256, *if_match, *if_none_match;
+	bool staged; /* begins an upload or sends a part of it: no object comes of this request
+		      * (s3:ObjectCreationOperation) */
 	/* {"key":"value",…}, NULL: none. Of those that are not known a Deny's condition counts as
 	 * met, an Allow's does not. */
 	const struct json_t *tags,

@@ -78,6 +78,10 @@ static const struct {
 	{ "s3:x-amz-storage-class", KEY_STORAGE_CLASS, TEXT },
 	{ "s3:x-amz-copy-source", KEY_COPY_SOURCE, TEXT },
 	{ "s3:x-amz-metadata-directive", KEY_DIRECTIVE, TEXT },
+	{ "s3:x-amz-content-sha256", KEY_CONTENT_SHA256, TEXT },
+	{ "s3:if-match", KEY_IF_MATCH, TEXT },
+	{ "s3:if-none-match", KEY_IF_NONE_MATCH, TEXT },
+	{ "s3:ObjectCreationOperation", KEY_CREATION, 1u << COND_BOOL },
 	{ "s3:ExistingObjectTag/", KEY_EXISTING_TAG, TEXT }, /* and the tag's key */
 	{ "s3:RequestObjectTag/", KEY_REQUEST_TAG, TEXT },
 };
@@ -354,6 +358,14 @@ static const char *key_text(enum cond_key key, const struct policy_who *who, con
 		return ask->copy_source;
 	case KEY_DIRECTIVE:
 		return ask->directive;
+	case KEY_CONTENT_SHA256:
+		return ask->content_sha256;
+	case KEY_IF_MATCH:
+		return ask->if_match;
+	case KEY_IF_NONE_MATCH:
+		return ask->if_none_match;
+	case KEY_CREATION:
+		return strcmp(ask->action, "s3:PutObject") ? NULL : ask->staged ? "false" : "true";
 	case KEY_CURRENT_TIME:
 	case KEY_EPOCH_TIME:
 		return time_text(ask, key, buf);

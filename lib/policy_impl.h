@@ -39,7 +39,11 @@ enum cond_key {
 	KEY_STORAGE_CLASS,
 	KEY_COPY_SOURCE,
 	KEY_DIRECTIVE,
-	KEY_LAST_OF_REQUEST = KEY_DIRECTIVE, /* those before are known when policy_ask.known */
+	KEY_CONTENT_SHA256,
+	KEY_IF_MATCH,
+	KEY_IF_NONE_MATCH,
+	KEY_CREATION,
+	KEY_LAST_OF_REQUEST = KEY_CREATION, /* those before are known when policy_ask.known */
 	KEY_CURRENT_TIME,
 	KEY_EPOCH_TIME,
 	KEY_USERNAME,

@@ -147,16 +147,22 @@ static const char *take_action(const struct parse *p, const char *member, const 
 	return NULL;
 }
 
-/* → what follows the ARN's head; "*": everything in the bucket. */
+/* → what follows the ARN's head; "*": everything in the bucket. Any bucket is meant as this one. */
 static const char *take_resource(const struct parse *p, const char *member, const char *text)
 {
 	size_t len = strlen(p->bucket), head = strlen(ARN_S3);
-	const char *rest = text + head;
+	const char *rest;
 
 	if (!strcmp(text, "*"))
 		return text;
-	if (!strncmp(text, ARN_S3, head) && !strncmp(rest, p->bucket, len) && (!rest[len] || rest[len] == '/' || rest[len] == '*'))
-		return rest;
+	if (!strncmp(text, ARN_S3, head)) {
+		rest = text + head;
+		if (*rest == '*' && (!rest[1] || rest[1] == '/'))
+			return rest;
+		if (!strncmp(rest, p->bucket, len) &&
+		    (!rest[len] || rest[len] == '/' || rest[len] == '*'))
+			return rest;
+	}
 	fault(p, member, text, "must be of this bucket: " ARN_S3 "BUCKET, or " ARN_S3 "BUCKET/KEY");
 	return NULL;
 }

@@ -162,6 +162,8 @@ static void fill_tags(struct s3 *s3, struct policy_ask *ask, const json_t *meta)
 /* version: of the object that is asked about, which need not be the query's. */
 static void fill_ask(struct s3 *s3, struct policy_ask *ask, const char *action, const char *version)
 {
+	enum s3_op op = s3->op->op;
+
 	ask->action = action ? action : s3_operation_action(s3->op, &s3->target);
 	ask->known = true;
 	ask->now = time(NULL);
@@ -177,6 +179,11 @@ static void fill_ask(struct s3 *s3, struct policy_ask *ask, const char *action, 
 	ask->version_id = version;
 	ask->acl = s3_header(s3, "x-amz-acl");
 	ask->encryption = s3_header(s3, "x-amz-server-side-encryption");
+	ask->content_sha256 = s3_header(s3, "x-amz-content-sha256");
+	ask->if_match = s3_header(s3, "If-Match");
+	ask->if_none_match = s3_header(s3, "If-None-Match");
+	ask->staged = op == S3_OP_CreateMultipartUpload || op == S3_OP_UploadPart ||
+		      op == S3_OP_UploadPartCopy;
 	if (!s3->asks_more)
 		return;
 	ask->storage_class = s3_header(s3, "x-amz-storage-class");

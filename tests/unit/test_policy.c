@@ -271,6 +271,26 @@ static void test_tags(void **state)
 	json_decref(tags);
 }
 
+static void test_creation(void **state)
+{
+	struct policy_ask ask = {
+		.action = "s3:PutObject", .bucket = "data", .key = "k", .known = true
+	};
+	static const char bare[] = "{\"Null\":{\"s3:if-none-match\":\"true\"},\"Bool\":{\"s3:"
+				   "ObjectCreationOperation\":\"true\"}}";
+
+	(void)state;
+	assert_int_equal(when(bare, "Deny", &ask, ""), 'd');
+	ask.if_none_match = "*";
+	assert_int_equal(when(bare, "Deny", &ask, ""), '-');
+	ask.if_none_match = NULL;
+	ask.staged = true;
+	assert_int_equal(when(bare, "Deny", &ask, ""), '-');
+	ask.staged = false;
+	ask.action = "s3:GetObject"; /* creates nothing */
+	assert_int_equal(when(bare, "Deny", &ask, ""), '-');
+}
+
 static void test_refused(void **state)
 {
 	const struct {
@@ -415,7 +435,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_principals), cmocka_unit_test(test_actions_and_resources),
-		cmocka_unit_test(test_addresses),  cmocka_unit_test(test_conditions), cmocka_unit_test(test_tags),
+		cmocka_unit_test(test_addresses),  cmocka_unit_test(test_conditions),
+		cmocka_unit_test(test_tags),	   cmocka_unit_test(test_creation),
 		cmocka_unit_test(test_refused),	   cmocka_unit_test(test_public),
 		cmocka_unit_test(test_stars),	   cmocka_unit_test(test_names),
 	};
