@@ -55,8 +55,6 @@
 	X(INVALID_CHUNK_SIZE, "InvalidChunkSizeError", 403,                                                           \
 	  "Only the last chunk is allowed to have a size less than 8192 bytes.")                                      \
 	X(INVALID_DIGEST, "InvalidDigest", 400, "The Content-MD5 or checksum value that you specified is not valid.") \
-	X(INVALID_ENCRYPTION, "InvalidEncryptionAlgorithmError", 400,                                                 \
-	  "The encryption request that you specified is not valid. The valid value is AES256.")                       \
 	X(INVALID_LOCATION, "InvalidLocationConstraint", 400, "The specified location constraint is not valid.")      \
 	X(INVALID_PART, "InvalidPart", 400,                                                                           \
 	  "One or more of the specified parts could not be found. The part may not have been uploaded, or the "       \

@@ -120,16 +120,33 @@ static const char *header_of(void *arg, const char *name)
 	return s3_header(arg, name);
 }
 
+/* Who reads does not choose it, nor does a part: its upload was begun with it. */
+static enum s3_error check_encryption(struct s3 *s3, const char *asked)
+{
+	enum s3_op op = s3->op->op;
+
+	if (asked && (op == S3_OP_GetObject || op == S3_OP_HeadObject || op == S3_OP_UploadPart))
+		return s3_fault(
+			&s3->fault, S3_INVALID_ARGUMENT,
+			"x-amz-server-side-encryption header is not supported for this operation.");
+	if (asked && strcmp(asked, "AES256") != 0)
+		return s3_fault(&s3->fault, S3_INVALID_ARGUMENT,
+				"The encryption method specified is not supported");
+	return S3_OK;
+}
+
 static enum s3_error check_rest(struct s3 *s3)
 {
 	const char *unsupported = s3->asks_more ? s3_header_unsupported(header_of, s3) : NULL;
-	const char *encryption = s3->asks_more ? s3_header(s3, "x-amz-server-side-encryption") : NULL;
+	enum s3_error error = S3_OK;
 
 	if (unsupported)
 		return s3_fault(&s3->fault, S3_NOT_IMPLEMENTED, "What the header %s asks for is not implemented here.",
 				unsupported);
-	if (encryption && strcmp(encryption, "AES256") != 0)
-		return s3_fault(&s3->fault, S3_INVALID_ENCRYPTION, NULL);
+	if (s3->asks_more)
+		error = check_encryption(s3, s3_header(s3, "x-amz-server-side-encryption"));
+	if (error)
+		return error;
 	if (s3->version && !*s3->version)
 		return s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "Version id cannot be the empty string");
 	/* A version that nothing would be done with must not be one that rights are told by. */
