@@ -30,6 +30,10 @@ enum {
 	NAMELESS,
 	NAMELESS_BYTES,
 	SWEPT,
+	SCRUB_ROUNDS,
+	SCRUB_VERSIONS,
+	SCRUB_BYTES,
+	SCRUB_DONE,
 	ROUNDS,
 	COMMITS,
 	FREE,
@@ -69,6 +73,11 @@ static const struct row rows[ROWS] = {
 	[NAMELESS_BYTES] = { "store_orphan_bytes", "Bytes of them.", METRIC_GAUGE },
 	[SWEPT] = { "store_orphans_swept_total", "Versions without a name that the scrubber removed (endpoint.orphans: remove).",
 		    METRIC_COUNTER },
+	[SCRUB_ROUNDS] = { "store_scrub_rounds_total", "Rounds in which the scrubber read everything.", METRIC_COUNTER },
+	[SCRUB_VERSIONS] = { "store_scrubbed_versions_total", "Versions that the scrubber read.", METRIC_COUNTER },
+	[SCRUB_BYTES] = { "store_scrubbed_bytes_total", "Bytes of them.", METRIC_COUNTER },
+	[SCRUB_DONE] = { "store_scrub_done_ratio", "Share of the versions that the scrubber's round has read (1: between rounds).",
+			 METRIC_GAUGE },
 	[ROUNDS] = { "store_commit_rounds_total", "Rounds of the group-commit thread.",
 		     METRIC_COUNTER },
 	[COMMITS] = { "store_commits_total", "Versions made durable by those rounds.",
@@ -97,6 +106,21 @@ static void count(struct exported *x, int row, unsigned long value)
 	x->seen[row] = value;
 }
 
+static void collect_scrub(struct exported *x)
+{
+	json_t *now = repair_status(x->ep->repair);
+	json_int_t total = json_integer_value(json_object_get(now, "round_total")), done = json_integer_value(json_object_get(now, "round_done"));
+	bool runs = json_is_true(json_object_get(now, "running")) && total > 0;
+
+	if (!now)
+		return;
+	count(x, SCRUB_ROUNDS, (unsigned long)json_integer_value(json_object_get(now, "rounds")));
+	count(x, SCRUB_VERSIONS, (unsigned long)json_integer_value(json_object_get(now, "versions")));
+	count(x, SCRUB_BYTES, (unsigned long)json_integer_value(json_object_get(now, "bytes")));
+	metric_set(x->series[SCRUB_DONE], runs ? (double)(done < total ? done : total) / (double)total : 1);
+	json_decref(now);
+}
+
 static void collect(void *arg)
 {
 	struct exported *x = arg;
@@ -121,6 +145,7 @@ static void collect(void *arg)
 	metric_set(x->series[NAMELESS], (double)nameless.versions);
 	metric_set(x->series[NAMELESS_BYTES], (double)nameless.bytes);
 	count(x, SWEPT, nameless.removed);
+	collect_scrub(x);
 	chunks_counts(ep->chunks, &rounds, &jobs);
 	count(x, ROUNDS, rounds);
 	count(x, COMMITS, jobs);

@@ -49,6 +49,9 @@ round; round
 both && kept older 2; check $? "of before these names were known: kept in three rounds, $(told)"
 [ "$(metric store_orphans) $(metric store_orphan_bytes) $(metric store_orphans_swept_total)" = "2 704000 0" ]
 check $? "and counted: $(metric store_orphans), $(metric store_orphan_bytes) bytes, $(metric store_orphans_swept_total) removed"
+[ "$(jq .rounds "$work/scrub")" -ge 2 ] && [ "$(metric store_scrub_rounds_total) $(metric store_scrub_done_ratio)" = "$(jq .rounds "$work/scrub") 1" ] &&
+	[ "$(metric store_scrubbed_versions_total) $(metric store_scrubbed_bytes_total)" = "$(jq -r '"\(.versions) \(.bytes)"' "$work/scrub")" ]
+check $? "the scrubber's rounds, versions and bytes are counted: $(metric store_scrub_rounds_total), $(metric store_scrubbed_versions_total), $(metric store_scrubbed_bytes_total)"
 round --orphans
 both && kept seen 2; check $? "the operator says that the names are right; one round removes nothing: $(told)"
 round
