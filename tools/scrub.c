@@ -115,7 +115,11 @@ int cmd_fsck(const struct cmd *cmd, int argc, char **argv)
 	char **args = calloc((size_t)argc + 5, sizeof(*args)), *slash, *conf = getenv("WEIR_CONFIG");
 	int head = 2;
 
-	(void)cmd;
+	for (int i = 0; i < argc; i++)
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+			free(args);
+			return cmd_help(cmd), CMD_OK;
+		}
 	if (!args || n < 0)
 		return CMD_FAILED;
 	path[n] = '\0';

@@ -337,6 +337,16 @@ static const char *nearest(const char *typed)
 	return NULL;
 }
 
+static int say_unknown(const char *typed)
+{
+	fprintf(stderr, "weir: there is no command %s", typed);
+	if (nearest(typed))
+		fprintf(stderr, "; did you mean %s?", nearest(typed));
+	fputs("\n\n", stderr);
+	print_help(stderr);
+	return CMD_USAGE;
+}
+
 int main(int argc, char **argv)
 {
 	log_open("weir", LOG_LEVEL_WARN);
@@ -348,6 +358,8 @@ int main(int argc, char **argv)
 		for (size_t i = 0; argc > 2 && i < COMMANDS; i++)
 			if (!strcmp(argv[2], commands[i].name))
 				return cmd_help(&commands[i]), CMD_OK;
+		if (argc > 2)
+			return say_unknown(argv[2]);
 		print_help(stdout);
 		return CMD_OK;
 	}
@@ -358,10 +370,9 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < COMMANDS; i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(&commands[i], argc - 2, argv + 2);
-	fprintf(stderr, "weir: there is no command %s", argv[1]);
-	if (nearest(argv[1]))
-		fprintf(stderr, "; did you mean %s?", nearest(argv[1]));
-	fputs("\n\n", stderr);
-	print_help(stderr);
-	return CMD_USAGE;
+	if (argv[1][0] == '-') {
+		fprintf(stderr, "weir: the command comes first, %s behind it: weir COMMAND %s … (weir help)\n", argv[1], argv[1]);
+		return CMD_USAGE;
+	}
+	return say_unknown(argv[1]);
 }

@@ -28,7 +28,8 @@ static const char usage[] =
 	"  --group-size N, --ahead S, --window S, --copies N, --margin X   of the policy weir\n"
 	"  --helpers-only     … with the helpers of the grouping alone, whatever they hold\n"
 	"  --json             everything as JSON; --series: with a row for every second\n"
-	"  --check            counts broken invariants as it goes\n";
+	"  --check            counts broken invariants as it goes\n"
+	"\nexample: weir peers simulate --viewers 500 --outage 60 --json\n";
 
 struct wish {
 	struct sim_options opt;
