@@ -191,7 +191,7 @@ unit_s3       += test_httpd_hot_signed test_s3_awschunked test_s3_checksum test_
 unit_store    :=
 unit_store    += test_store_chunks test_store_inbound test_store_manifest test_store_orphans test_store_placement test_store_scrub
 unit_store    += test_store_segments test_store_segments_compaction test_store_segments_restart
-unit_store    += test_names_chaos test_names_cluster test_names_db test_names_op test_names_parts test_names_upgrade test_s3_early test_store_contract test_store_lifecycle test_store_reseal test_store_sealed
+unit_store    += test_names_chaos test_names_cluster test_names_commits test_names_db test_names_op test_names_parts test_names_upgrade test_s3_early test_store_contract test_store_lifecycle test_store_reseal test_store_sealed
 
 unit_gateway  := test_carry test_neighbours test_rank
 
@@ -413,7 +413,7 @@ endef
 $(foreach a,$(archives),$(foreach t,$(sort $(unit_$(a))),$(eval $(call unit_rule,$(a),$(t)))))
 # what several share
 $(BUILD)/unit/test_rights $(BUILD)/unit/test_rights_buckets: $(BUILD)/tests/unit/rights.o
-$(patsubst %,$(BUILD)/unit/%,test_names_db test_names_parts test_names_upgrade): $(BUILD)/tests/unit/names_top.o
+$(patsubst %,$(BUILD)/unit/%,test_names_commits test_names_db test_names_parts test_names_upgrade): $(BUILD)/tests/unit/names_top.o
 $(patsubst %,$(BUILD)/unit/%,$(filter test_store_segments%,$(unit_store))): $(BUILD)/tests/unit/segments_store.o
 $(BUILD)/unit/test_publish $(BUILD)/unit/test_ring: $(BUILD)/tests/unit/ring_moves.o
 unit_cluster  := test_names_chaos test_names_cluster test_store_contract test_store_lifecycle test_store_orphans test_store_reseal

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_names_db.c -- the local copy of the names against a model: random operations, listings, the
- * hash index, the outbox, retried versions, copies by pages, shared commits, a killed writer.
+ * hash index, the outbox, retried versions, copies by pages, a killed writer.
  */
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,7 +13,6 @@
 #include "tests/unit/names_top.h"
 #include "tests/unit/unit.h"
 
-#define BUCKET "photos"
 #define KEYS   120
 
 static uint64_t seed = 0x9e3779b97f4a7c15ull;
@@ -63,8 +59,6 @@ static int model_order(const void *a, const void *b)
 }
 
 /* ---- applying ---- */
-static char targets[3][CONF_NAME_MAX] = { "ep-1", "ep-2", "ep-3" };
-
 static void version_new(char out[33])
 {
 	uint8_t bytes[16];
@@ -72,28 +66,6 @@ static void version_new(char out[33])
 	for (int i = 0; i < 16; i++)
 		bytes[i] = (uint8_t)rnd(256);
 	hex_encode(bytes, 16, out);
-}
-
-static int apply_fn(struct names_txn *t, void *arg)
-{
-	struct names_op *op = arg;
-	struct names_meta meta = { .state = NAMES_STATE_COMPLETE };
-	int rc = names_meta_get(t, BUCKET, &meta);
-
-	if (rc == -ENOENT)
-		rc = names_meta_put(t, BUCKET, &meta);
-	if (rc)
-		return rc;
-	op->seq = meta.seq + 1;
-	op->entry.seq = op->seq;
-	if (!op->entry.order)
-		op->entry.order = op->seq;
-	if (op->kind == NAMES_OP_PUT || op->kind == NAMES_OP_DELETE) {
-		op->entry.null_version = true;
-		strcpy(op->id, op->entry.version);
-	}
-	rc = names_apply(t, &meta, op, targets, 3);
-	return rc ? rc : names_meta_put(t, BUCKET, &meta);
 }
 
 static void do_put(struct names_db *db, struct model *m)
@@ -120,7 +92,7 @@ static void do_put(struct names_db *db, struct model *m)
 		op.nfetch = 1;
 		strcpy(op.fetch[0], "ep-3");
 	}
-	assert_int_equal(names_db_write(db, apply_fn, &op), 0);
+	assert_int_equal(names_db_write(db, top_apply, &op), 0);
 	m->live = true;
 	m->entry = op.entry;
 }
@@ -135,7 +107,7 @@ static void do_delete(struct names_db *db, struct model *m)
 	strcpy(op.entry.key, m->key);
 	version_new(op.entry.version);
 	strcpy(op.forget, m->entry.version);
-	assert_int_equal(names_db_write(db, apply_fn, &op), 0);
+	assert_int_equal(names_db_write(db, top_apply, &op), 0);
 	m->live = false;
 }
 
@@ -163,7 +135,7 @@ static void do_forgotten(struct names_db *db)
 	strcpy(op.node, targets[rnd(3)]);
 	assert_int_equal(names_db_read(db, tasks_fn, &op), 0);
 	if (op.nseqs)
-		assert_int_equal(names_db_write(db, apply_fn, &op), 0);
+		assert_int_equal(names_db_write(db, top_apply, &op), 0);
 }
 
 static int fetch_find(struct names_txn *t, void *arg)
@@ -188,7 +160,7 @@ static void do_fetched(struct names_db *db)
 
 	if (names_db_read(db, fetch_find, &op))
 		return;
-	assert_int_equal(names_db_write(db, apply_fn, &op), 0);
+	assert_int_equal(names_db_write(db, top_apply, &op), 0);
 	for (int i = 0; i < KEYS; i++)
 		if (model[i].live && !strcmp(model[i].entry.version, op.entry.version)) {
 			strcpy(model[i].entry.holders[2], "ep-3");
@@ -480,11 +452,6 @@ static int export_fn(struct names_txn *t, void *arg)
 	return names_db_write(c->to, import_fn, c);
 }
 
-static int position_fn(struct names_txn *t, void *arg)
-{
-	return names_meta_get(t, BUCKET, arg);
-}
-
 static void copy_whole_and_difference(void **state)
 {
 	struct names_db *a = open_at("copy-a"), *b = open_at("copy-b");
@@ -507,7 +474,7 @@ static void copy_whole_and_difference(void **state)
 		else
 			do_put(a, m);
 	}
-	assert_int_equal(names_db_read(a, position_fn, &meta), 0);
+	assert_int_equal(names_db_read(a, top_position, &meta), 0);
 	assert_true(meta.purged <= c.from);
 	assert_int_equal(names_db_read(a, export_fn, &c), 0);
 	assert_int_equal(names_db_read(b, check_fn, NULL), 0);
@@ -522,61 +489,6 @@ static void copy_whole_and_difference(void **state)
 	assert_int_equal(names_db_read(a, hash_fn, NULL), 0);
 	names_db_close(a);
 	names_db_close(b);
-}
-
-/* ---- shared transactions ---- */
-static int refuse_fn(struct names_txn *t, void *arg)
-{
-	struct names_meta meta = { .seq = 7 };
-
-	(void)arg;
-	assert_int_equal(names_meta_put(t, "refused", &meta), 0);
-	return -ECANCELED;
-}
-
-static void *writer(void *arg)
-{
-	struct names_db *db = arg;
-
-	for (int i = 0; i < 25; i++) {
-		struct names_op op = { .kind = NAMES_OP_PUT, .epoch = 1 };
-		uint8_t bytes[16];
-
-		random_bytes(bytes, sizeof(bytes));
-		hex_encode(bytes, 16, op.entry.version);
-		strcpy(op.entry.key, op.entry.version);
-		op.entry.epoch = 1;
-		assert_int_equal(names_db_write(db, apply_fn, &op), 0);
-		if (i % 5 == 0)
-			assert_int_equal(names_db_write(db, refuse_fn, NULL), -ECANCELED);
-	}
-	return NULL;
-}
-
-static int refused_check(struct names_txn *t, void *arg)
-{
-	struct names_meta meta;
-
-	assert_int_equal(names_meta_get(t, "refused", &meta), -ENOENT);
-	assert_int_equal(names_meta_get(t, BUCKET, &meta), 0);
-	assert_int_equal(meta.seq, 200);
-	assert_int_equal(meta.objects, 200);
-	(void)arg;
-	return 0;
-}
-
-static void writers_share_and_do_not_spoil(void **state)
-{
-	struct names_db *db = open_at("group");
-	pthread_t threads[8];
-
-	(void)state;
-	for (int i = 0; i < 8; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, writer, db), 0);
-	for (int i = 0; i < 8; i++)
-		pthread_join(threads[i], NULL);
-	assert_int_equal(names_db_read(db, refused_check, NULL), 0);
-	names_db_close(db);
 }
 
 /* What was acknowledged before SIGKILL is there. */
@@ -612,77 +524,10 @@ static void killed_writer(void **state)
 	{
 		struct names_meta meta;
 
-		assert_int_equal(names_db_read(db, position_fn, &meta), 0);
+		assert_int_equal(names_db_read(db, top_position, &meta), 0);
 		assert_true(meta.seq == n || meta.seq == n + 1);
 	}
 	names_db_close(db);
-}
-
-/* No room: a clear error, what was there is there, and with room again it goes on. */
-static void full_disk(void **state)
-{
-	struct rlimit all, little = { 512 * 1024, RLIM_INFINITY };
-	struct names_db *db = open_at("full");
-	struct names_op op = { .kind = NAMES_OP_PUT, .epoch = 1, .entry = { .epoch = 1 } };
-	struct names_meta meta;
-	int rc = 0, n = 0;
-
-	(void)state;
-	signal(SIGXFSZ, SIG_IGN);
-	getrlimit(RLIMIT_FSIZE, &all);
-	little.rlim_max = all.rlim_max;
-	setrlimit(RLIMIT_FSIZE, &little);
-	for (; !rc && n < 5000; n++) {
-		snprintf(op.entry.key, sizeof(op.entry.key), "%0400d", n);
-		op.entry.order = 0;
-		version_new(op.entry.version);
-		rc = names_db_write(db, apply_fn, &op);
-	}
-	/* A write that the limit cuts short is EIO for LMDB; on a file system without room it is
-	 * told apart. */
-	assert_true(rc == -EIO || rc == -ENOSPC);
-	assert_int_equal(names_db_write(db, apply_fn, &op), rc);
-	setrlimit(RLIMIT_FSIZE, &all);
-	assert_int_equal(names_db_read(db, position_fn, &meta), 0);
-	assert_int_equal(meta.seq, n - 1);
-	assert_int_equal(names_db_write(db, apply_fn, &op), 0);
-	names_db_close(db);
-	db = open_at("full");
-	assert_int_equal(names_db_read(db, position_fn, &meta), 0);
-	assert_int_equal(meta.objects, n);
-	names_db_close(db);
-}
-
-/* The file grows in steps of which a commit needs none; what is there stays, whoever opens it. */
-static void grows_ahead(void **state)
-{
-	struct names_op op = { .kind = NAMES_OP_PUT, .epoch = 1, .entry = { .epoch = 1 } };
-	struct names_db *db = open_at("ahead");
-	struct names_meta meta;
-	struct stat st;
-	unsigned int steps = 0;
-	off_t size = 0;
-	char path[80];
-
-	(void)state;
-	snprintf(path, sizeof(path), "%s/ahead/data.mdb", top);
-	for (int n = 0; n < 600; n++) {
-		snprintf(op.entry.key, sizeof(op.entry.key), "%0400d", n);
-		op.entry.order = 0;
-		version_new(op.entry.version);
-		assert_int_equal(names_db_write(db, apply_fn, &op), 0);
-		assert_int_equal(stat(path, &st), 0);
-		steps += st.st_size != size;
-		size = st.st_size;
-		if (n % 200 == 199) {
-			names_db_close(db);
-			db = open_at("ahead");
-			assert_int_equal(names_db_read(db, position_fn, &meta), 0);
-			assert_int_equal(meta.objects, n + 1);
-		}
-	}
-	names_db_close(db);
-	assert_in_range(steps, 1, 1 + size / (1 << 20));
 }
 
 int main(void)
@@ -692,10 +537,7 @@ int main(void)
 		cmocka_unit_test(tombstones_go),
 		cmocka_unit_test(retried_version_is_known),
 		cmocka_unit_test(copy_whole_and_difference),
-		cmocka_unit_test(writers_share_and_do_not_spoil),
 		cmocka_unit_test(killed_writer),
-		cmocka_unit_test(full_disk),
-		cmocka_unit_test(grows_ahead),
 	};
 
 	return cmocka_run_group_tests(tests, top_make, top_remove);

@@ -9,12 +9,10 @@
 #include "tests/unit/names_top.h"
 #include "tests/unit/unit.h"
 
-#define BUCKET "photos"
 #define GROUP  "aaaaaaaaaaaaaaaaaaaaaaaa00000000"
 #define PARTS  450 /* more than one batch can drop */
 #define KEPT   250
 
-static char targets[3][CONF_NAME_MAX] = { "ep-1", "ep-2", "ep-3" };
 
 /* ---- very many ---- */
 
