@@ -148,6 +148,21 @@ void s3_bucket_create_run(struct s3 *s3)
 	s3_reply_empty(s3, 200);
 }
 
+#define SEEN_TRIES 2000 /* of 1 ms, until the watch has brought that it is gone */
+
+/* Who removed it sees it gone, here at least. */
+static void see_gone(const struct s3 *s3)
+{
+	const struct bucket *there = users_bucket(s3->ep->users, s3->bucket);
+
+	for (int i = 0; i < SEEN_TRIES && there; i++) {
+		bucket_put(there);
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		there = users_bucket(s3->ep->users, s3->bucket);
+	}
+	bucket_put(there);
+}
+
 void s3_bucket_delete_run(struct s3 *s3)
 {
 	bool registry;
@@ -168,6 +183,7 @@ void s3_bucket_delete_run(struct s3 *s3)
 			 registry_error());
 		s3_reply_error(s3, S3_SERVICE_UNAVAILABLE);
 	} else {
+		see_gone(s3);
 		s3_reply_empty(s3, 204);
 	}
 }

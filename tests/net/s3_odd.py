@@ -146,6 +146,25 @@ def by_host(lab):
         check(False, "virtual-host style", repr(e))
 
 
+def there(s3, bucket):
+    try:
+        return bool(s3.head_bucket(Bucket=bucket))
+    except s3.exceptions.ClientError:
+        return False
+
+
+def gone(lab):
+    s3 = lab.client("ann", lab.direct)
+    late = []
+    for bucket in (f"gone-{i}" for i in range(80)):
+        s3.create_bucket(Bucket=bucket)
+        s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+        s3.delete_bucket(Bucket=bucket)
+        if there(s3, bucket):
+            late.append(bucket)
+    check(not late, "who removed a bucket finds it gone", late)
+
+
 def main():
     debian_python()
     enter("curl", hosts=("odd", "hosted"))
@@ -153,7 +172,7 @@ def main():
         lab.s3_user("ann", "--rights", "rwdla")
         s3 = lab.client("ann", max_pool_connections=16)
         s3.create_bucket(Bucket=BUCKET)
-        odd(lab, s3), transfers(lab, s3), by_curl(lab, s3), by_host(lab)
+        odd(lab, s3), transfers(lab, s3), by_curl(lab, s3), by_host(lab), gone(lab)
     finish()
 
 
