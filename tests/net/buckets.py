@@ -200,6 +200,28 @@ def tool(lab):
     check(not any((quota() or {}).values()), "none ends both", quota())
 
 
+def sign_in(lab):
+    """Who types an access key as name and password is told where it goes."""
+    if not shutil.which("chromium"):
+        return
+    from console_driver import Console
+    made = json.loads(lab.weir("user", "key", "add", "root", "--json"))
+    with Console(f"http://127.0.0.1:{lab.port['gw0']}", TOP / "build/screens") as c:
+        c.b.open(c.base + "/")
+        c.wait("!!document.querySelector('#by-password')", "the sign-in")
+        c.type("#user", made["id"])
+        c.type("#password", made["secret"])
+        c.press("Sign in", "#by-password")
+        c.wait("document.querySelector('#by-password').innerText.includes('access key')", "where the key goes")
+        c.press("Use an access key", "main")
+        c.type("#key-id", made["id"])
+        c.type("#secret", made["secret"])
+        c.press("Sign in", "#enter")
+        c.wait("document.querySelector('h1')?.textContent === 'Datasets'", "the datasets")
+        check(c.js("document.querySelector('#me').textContent") in ("root", "access token"), "there it signs in")
+        check(not c.complaints(), "no violation of the policy", c.complaints())
+
+
 def put(lab, key, body):
     to = lab.req("PUT", f"/b/data/{path(key)}", "ada", b"", follow=False).headers["location"].split("/", 3)
     return lab.req("PUT", "/" + to[3], None, body, port=int(to[2].split(":")[1])).status in (200, 201)
@@ -244,4 +266,5 @@ with Lab() as lab:
     (home / "credentials").write_text("[w]\naws_access_key_id = WEIRAAAAAAAAAAAAAAAA\naws_secret_access_key = x\n")
     os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(home / "credentials")
     tool(lab)
+    sign_in(lab)
 finish()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ways in: the organisation's provider, a password, or a key or token of weir's own.
 import { h, fill, field, notice } from './dom.js';
-import { post, Refused, session, useToken, whoami } from './api.js';
+import { call, post, Refused, session, useToken, whoami } from './api.js';
 
 const input = more => h('input', { spellcheck: 'false', autocapitalize: 'none', required: true, ...more });
 
@@ -25,7 +25,8 @@ function byPassword(entered) {
       password.value = '';
       await entered();
     } catch (e) {
-      fill(said, notice(e instanceof Refused && e.status === 401 ? 'Name or password is wrong.' : e.message));
+      const key = /^WEIR[A-Z0-9]{16}$/.test(user.value.trim());
+      fill(said, notice(!(e instanceof Refused && e.status === 401) ? e.message : key ? 'This is an access key: it goes to “Use an access key or token”.' : 'Name or password is wrong.'));
       password.select();
     }
     button.disabled = false;
@@ -45,7 +46,7 @@ function byToken(entered, open) {
     const id = key.value.trim(), typed = secret.value.trim();
     try {
       useToken(null);
-      useToken(id ? (await post('/_/token', {}, { quiet: true, more: { Authorization: `Basic ${btoa(`${id}:${typed}`)}` } })).token : typed);
+      useToken(id ? (await call('POST', '/_/token', { quiet: true, more: { Authorization: `Basic ${btoa(`${id}:${typed}`)}` } })).token : typed);
       await whoami();
       if (!session.user) throw new Refused(401, { message: 'this is no token of this installation' });
       secret.value = '';
@@ -56,7 +57,7 @@ function byToken(entered, open) {
     }
   };
   return h('details', { open },
-    h('summary', null, 'Use an access token'),
+    h('summary', null, 'Use an access key or token'),
     h('form', { id: 'enter', autocomplete: 'off', onsubmit: send },
       h('p', { class: 'note' }, 'A token of “weir token NAME”, or a key that “weir user add NAME” printed.'),
       field('Key id, if it is a key', key), field('Secret or token', secret), h('p', null, h('button', null, 'Sign in')), refused));
