@@ -108,6 +108,15 @@ static bool allowed(struct http_req *req, struct users *users, const struct toke
 	return users_may(users, who, &ask);
 }
 
+static const char *right_word(unsigned int right)
+{
+	return right == RIGHT_READ   ? "to read"
+	       : right == RIGHT_WRITE  ? "to write"
+	       : right == RIGHT_DELETE ? "to delete"
+	       : right == RIGHT_LIST   ? "to list"
+					 : "to administer";
+}
+
 bool access_check(struct http_req *req, struct users *users, unsigned int right, const char *bucket,
 		  const char *key, struct token_scope *who)
 {
@@ -127,8 +136,8 @@ bool access_check(struct http_req *req, struct users *users, unsigned int right,
 	if (cookie && !access_csrf_fine(req, users, &scope))
 		return refuse_csrf(req);
 	if (!allowed(req, users, &scope, right, bucket, key)) {
-		http_reply_error(req, 403, "forbidden", "%s has not the right %s here", scope.user,
-				 rights_format(right, letters));
+		http_reply_error(req, 403, "forbidden", "%s has not the right %s here (%s); the bucket's owner or an administrator gives it",
+				 scope.user, rights_format(right, letters), right_word(right));
 		return false;
 	}
 	return true;

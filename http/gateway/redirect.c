@@ -207,7 +207,7 @@ enum http_next redirect_hash(struct http_req *req, void *arg)
 				      must not */
 	if (!want.rights) {
 		gw->refused++;
-		return http_reply_error(req, 403, "forbidden", "%s has not the right r here",
+		return http_reply_error(req, 403, "forbidden", "%s has not the right r here (to read)",
 					who.user);
 	}
 	if (redirect_token(gw, &who, &want, token))
