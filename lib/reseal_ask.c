@@ -29,6 +29,7 @@ int reseal_wish_parse(const char *text, size_t len, struct reseal_wish *out)
 	    (!strcmp(what, RESEAL_STILL) || !strcmp(what, RESEAL_COUNT) || !strcmp(what, RESEAL_RESEAL))) {
 		strcpy(out->id, id);
 		strcpy(out->what, what);
+		out->at = json_integer_value(json_object_get(value, "at"));
 		rc = 0;
 	}
 	json_decref(value);
@@ -45,7 +46,8 @@ int reseal_wish_post(struct registry *reg, const char *what, struct reseal_wish 
 	random_bytes(random, sizeof(random));
 	hex_encode(random, sizeof(random), out->id);
 	snprintf(out->what, sizeof(out->what), "%s", what);
-	value = json_pack("{s:s, s:s, s:I}", "id", out->id, "what", what, "at", (json_int_t)time(NULL));
+	out->at = time(NULL);
+	value = json_pack("{s:s, s:s, s:I}", "id", out->id, "what", what, "at", (json_int_t)out->at);
 	text = json_dumps(value, JSON_COMPACT);
 	json_decref(value);
 	rc = text ? registry_put(reg, REG_RESEAL_WISH, text, 0) : -ENOMEM;

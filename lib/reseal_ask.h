@@ -22,6 +22,7 @@
 struct reseal_wish {
 	char id[33]; /* hex, never the same again */
 	char what[8];
+	int64_t at; /* unix seconds, by the clock of who wished */
 };
 /* The value of reseal/wish; -EINVAL: it is none. */
 int reseal_wish_parse(const char *text, size_t len, struct reseal_wish *out);

@@ -20,6 +20,8 @@
 #define REST_MS	  5    /* between pages: clients come first */
 #define TELL_MS	  1000 /* so often it is told how far it is */
 #define AGAIN_MS  1000 /* after a bucket that could not be walked through, or a silent registry */
+#define FOLLOW_MS 5000 /* and then: has another bucket come here? */
+#define FOLLOW_S  86400 /* so long after the wish */
 #define SETTLE_MS 15000 /* a write whose outcome is not known may come to be for so long (NAMES_TIMEOUT_MS), and a little */
 
 /* Uploads that began with a key. */
@@ -42,7 +44,8 @@ struct reseal {
 	struct reseal_wish doing;
 	struct reseal_task task;
 	char newest[SEALING_KID_MAX]; /* "": not known */
-	json_int_t buckets;
+	json_t *walked; /* names of buckets, for `doing` */
+	bool done;	/* all that there was then */
 	int64_t told_ms;
 };
 
@@ -134,7 +137,7 @@ static int tell(struct reseal *r, bool done, const char *why)
 	int rc;
 
 	told = json_pack("{s:s, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:o, s:O}", "id", r->doing.id, "what", r->doing.what, "done", (int)done,
-			 "newest", r->newest, "buckets", r->buckets, "looked", (json_int_t)r->task.looked, "resealed",
+			 "newest", r->newest, "buckets", (json_int_t)json_object_size(r->walked), "looked", (json_int_t)r->task.looked, "resealed",
 			 (json_int_t)r->task.resealed, "at", (json_int_t)time(NULL), "busy", uses, "keys", r->task.keys);
 	if (told && why)
 		json_object_set_new(told, "why", json_string(why));
@@ -180,7 +183,7 @@ static bool do_bucket(struct reseal *r, const char *bucket)
 	while (names_is_primary(r->ep->names, bucket)) {
 		rc = reseal_walk(&r->task);
 		if (!rc) {
-			r->buckets++;
+			json_object_set_new(r->walked, bucket, json_true());
 			return true;
 		}
 		if (!rest(r, 0))
@@ -203,7 +206,7 @@ static bool do_buckets(struct reseal *r)
 	json_array_foreach (json_object_get(status, "buckets"), i, line) {
 		const char *name = json_string_value(json_object_get(line, "name"));
 
-		if (go && name)
+		if (go && name && !json_object_get(r->walked, name))
 			go = do_bucket(r, name) && rest(r, 0);
 	}
 	json_decref(status);
@@ -216,16 +219,32 @@ static void do_wish(struct reseal *r)
 	r->task = (struct reseal_task){ .names = r->ep->names, .users = r->ep->users, .newest = r->newest, .rest = rest_page, .arg = r };
 	r->task.keys = json_object();
 	r->task.change = !strcmp(r->doing.what, RESEAL_RESEAL);
-	r->buckets = 0;
+	json_object_clear(r->walked);
+	r->done = false;
 	tell(r, false, NULL);
 	while (!*r->newest && rest(r, AGAIN_MS))
 		tell(r, false, "the sealing keys are not here yet");
 	if (!*r->newest || (strcmp(r->doing.what, RESEAL_STILL) && !do_buckets(r)))
 		return;
+	r->done = true;
 	while (tell(r, true, NULL) && rest(r, AGAIN_MS))
 		;
 	if (r->task.resealed)
 		log_info("sealed the keys of %llu objects and parts anew, by the sealing key %s", (unsigned long long)r->task.resealed, r->newest);
+}
+
+/* Buckets change hands, also from an endpoint that was killed in the middle: who has got one behind its own end does it, too. */
+static bool follows(const struct reseal *r)
+{
+	return r->done && !strcmp(r->doing.what, RESEAL_RESEAL) && time(NULL) < r->doing.at + FOLLOW_S;
+}
+
+static void follow(struct reseal *r)
+{
+	size_t before = json_object_size(r->walked);
+
+	if (do_buckets(r) && json_object_size(r->walked) > before)
+		tell(r, true, NULL);
 }
 
 /* What it told last, before this program started, was the end of that wish. */
@@ -264,12 +283,16 @@ static void *run(void *arg)
 	struct reseal *r = arg;
 	bool first = true;
 
-	while (pace_wait_early(&r->pace, IDLE_MS))
+	while (pace_wait_early(&r->pace, follows(r) ? FOLLOW_MS : IDLE_MS)) {
 		while (!r->pace.stop && take_wish(r)) {
-			if (!first || !was_done(r))
+			/* A fresh one is gone through again after a start: buckets may have come meanwhile. */
+			if (!first || time(NULL) < r->doing.at + FOLLOW_S || !was_done(r))
 				do_wish(r);
 			first = false;
 		}
+		if (follows(r))
+			follow(r);
+	}
 	return NULL;
 }
 
@@ -296,6 +319,7 @@ int reseal_new(struct reseal **out, struct endpoint *ep)
 	r->ep = ep;
 	pthread_mutex_init(&r->lock, NULL);
 	pace_init(&r->pace);
+	r->walked = json_object();
 	rc = -pthread_create(&r->thread, NULL, run, r);
 	r->runs = !rc;
 	if (!rc)
@@ -326,6 +350,7 @@ void reseal_free(struct reseal *r)
 	if (!r)
 		return;
 	json_decref(r->task.keys);
+	json_decref(r->walked);
 	pace_destroy(&r->pace);
 	pthread_mutex_destroy(&r->lock);
 	free(r);

@@ -7,7 +7,7 @@
 set -u
 . "$(dirname "$0")/store_lib"
 
-SMALL=200 # objects, of several pages
+SMALL=400 # objects: sealing them anew takes longer than it takes to say how far it is
 node a1 a 11; node a2 a 12; node b1 b 21
 start_registry || { check 1 "registry"; finish; }
 start a1 a2 b1 && add_user
@@ -98,8 +98,9 @@ weir sealing reseal </dev/null >"$work/begun"; rc=$?
 until_ok 20 eval 'reg range "{\"key\":\"$(printf /weir/v1/reseal/told/ | base64 -w0)\",\"range_end\":\"$(printf /weir/v1/reseal/told0 | base64 -w0)\"}" | jq -r ".kvs[].value" | while read -r v; do base64 -d <<<"$v"; echo; done | jq -se "map(.resealed) | add > 0"'
 check $? "weir sealing reseal without a terminal begins ($rc, $(cat "$work/begun"))"
 stop KILL a1
-start a1
-check $? "an endpoint is killed and comes back"
+orders() { curl -sf "http://${addr[$1]}:7004/_/status" | jq -e '.buckets[] | select(.name == "vault" and .role == "primary")'; }
+until_ok 20 eval 'orders a2 || orders b1' && start a1
+check $? "the endpoint that orders the bucket is killed, another one takes over, and it comes back"
 # Two objects are overwritten all the time, and one loses a tag and gets it back.
 (
 	i=0
@@ -109,6 +110,9 @@ check $? "an endpoint is killed and comes back"
 	done
 ) &
 writer=$!
+# Nobody asks again: who has got the bucket goes on, as does who comes back.
+until_ok 60 eval 'weir sealing list --json >"$work/keys" && [ "$(of "$second" objects)" -gt "$objects" ] && [ "$(of "$second" parts)" -ge 3 ]'
+check $? "what the killed one had begun is done: $(jq -c . "$work/keys")"
 weir sealing reseal --wait --json >"$work/keys"; rc=$?
 touch "$work/enough"; wait $writer
 [ $rc = 0 ] && weir sealing count --json >"$work/keys" && [ "$(of first objects)" = 0 ] && [ "$(of first parts)" = 0 ] && [ "$(of "$second" parts)" = 3 ] &&
