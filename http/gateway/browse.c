@@ -142,7 +142,7 @@ static void put_table(struct xml *html, struct http_req *req, const char *bucket
 		put(html, "<p class=\"empty\">nothing here</p>\n");
 		return;
 	}
-	put(html, "<table><thead><tr><th scope=\"col\">name</th><th scope=\"col\" class=\"n\">size</th>"
+	put(html, "<table class=\"stack\"><thead><tr><th scope=\"col\">name</th><th scope=\"col\" class=\"n\">size</th>"
 		  "<th scope=\"col\">changed</th></tr></thead>\n<tbody>\n");
 	json_array_foreach (prefixes, i, row) {
 		put(html, "<tr><td class=\"name\">");
