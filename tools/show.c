@@ -158,11 +158,11 @@ static void print_storage(const json_t *endpoint)
 	char bytes[16], space[16];
 	size_t i;
 
-	printf("\nstorage: %s objects, %s, %s free, %s copies%s%s\n",
-	       js_show(endpoint, "objects", 0),
+	printf("\nstorage: %s object%s, %s, %s free, %s %s%s%s\n",
+	       js_show(endpoint, "objects", 0), js_num(endpoint, "objects") == 1 ? "" : "s",
 	       cmd_bytes((uint64_t)fmax(0, js_num(endpoint, "bytes")), bytes),
 	       cmd_bytes((uint64_t)fmax(0, js_num(endpoint, "free")), space),
-	       js_show(endpoint, "copies", 0), *note ? "; " : "", note);
+	       js_show(endpoint, "copies", 0), js_num(endpoint, "copies") == 1 ? "copy" : "copies", *note ? "; " : "", note);
 	if (!json_array_size(buckets))
 		return;
 	struct table *t = table_new("BUCKET|ROLE|EPOCH>|OBJECTS>");
