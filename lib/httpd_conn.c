@@ -202,6 +202,16 @@ bool http_conn_trusted(struct http_conn *conn, struct MHD_Connection *mhd)
 
 /* ---- the watcher ---- */
 
+/* The client has its answer and ended. libmicrohttpd waits for edges, and does not hear of an end
+ * that came with the last bytes it read: such a request would stay, with all that it has, until its
+ * time is over. */
+static bool has_left(const struct http_conn *conn)
+{
+	char byte;
+
+	return conn->told && recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 static void cut_late(struct httpd *server, int64_t now)
 {
 	unsigned int cut = 0;
@@ -216,6 +226,8 @@ static void cut_late(struct httpd *server, int64_t now)
 			shutdown(conn->fd, SHUT_RDWR);
 			conn->deadline_ms = 0;
 			cut++;
+		} else if (has_left(conn)) {
+			shutdown(conn->fd, SHUT_RDWR);
 		}
 	}
 	pthread_mutex_unlock(&server->conns_lock);

@@ -85,6 +85,7 @@ static void tell(struct http_req *req)
 	req->conn->linger = true;
 	if (!text || !send_all(req, text, len))
 		shutdown(req->conn->fd, SHUT_RDWR);
+	req->conn->told = true;
 	free(text);
 }
 

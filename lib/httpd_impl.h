@@ -42,6 +42,7 @@ struct http_conn {
 	bool tls_checked, tls_ok;
 	bool apart;                     /* counts for apart_max */
 	bool linger;                    /* answered before its body was read: see httpd_conn.c */
+	_Atomic bool told;              /* … and the answer went past libmicrohttpd */
 	struct http_req *_Atomic held;  /* answered in the middle of its body; under conns_lock, see httpd_early.c */
 	_Atomic int64_t held_ms;        /* until when the client may go on by itself; 0: it was told */
 	char peer_name[128];

@@ -164,6 +164,6 @@ check $? "what fits is stored and served: $c $(df -h "$work/b2/state" | tail -n 
 ok=0
 for i in 1 2 3 4 5 6; do c=$(code a1 /b/full/to$i -T "$work/large"); [ "$c" = 201 ] || ok=1; done
 check $ok "others avoid the full one: $c"
-until_ok 30 clean
+until_ok 10 clean
 check $? "no temporaries anywhere"
 finish

@@ -7,6 +7,7 @@
 #include <semaphore.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "lib/httpd.h"
 
@@ -47,6 +48,26 @@ static enum http_next work(struct http_req *req, void *arg)
 	return http_work(req, wait_at_gate, arg);
 }
 
+static sem_t taken, left, over;
+
+/* Takes a piece of the body, and refuses the next one when the client has sent the rest of what it sends. */
+static enum http_next refuse_piece(struct http_req *req, void *arg, const void *data, size_t len, size_t *used)
+{
+	(void)arg;
+	*used = len;
+	sem_post(&taken);
+	if (memcmp(data, "more", 4) != 0)
+		return HTTP_CONTINUE;
+	sem_wait(&left);
+	return http_reply_error(req, 507, "full", "there is no room");
+}
+
+static void request_over(struct http_req *req, void *arg)
+{
+	(void)req, (void)arg;
+	sem_post(&over);
+}
+
 static bool refuse(struct http_req *req, void *arg, unsigned int status, const char *code, const char *sentence)
 {
 	char text[200];
@@ -61,6 +82,7 @@ static bool refuse(struct http_req *req, void *arg, unsigned int status, const c
 static const struct http_route apart_routes[] = {
 	{ .methods = 1u << HTTP_GET, .path = "/work", .begin = work },
 	{ .methods = 1u << HTTP_PUT, .path = "/put", .body_max = 10, .begin = plain },
+	{ .methods = 1u << HTTP_PUT, .path = "/full", .body_max = 1 << 24, .body = refuse_piece, .done = request_over },
 	{ .methods = 1u << HTTP_GET, .path = "/apart", .begin = apart },
 	{ .methods = 1u << HTTP_GET, .path = "/plain", .begin = plain },
 	{ .path = NULL },
@@ -204,11 +226,44 @@ static void stand_apart(void **state)
 	unit_folder_remove(folder);
 }
 
+/* Who was refused in the middle of a body has ended together with the last bytes: the request ends,
+ * too, and not when its time to send the rest is over. */
+static void left_with_the_last_bytes(void **state)
+{
+	static const char head[] = "PUT /full HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\nabc";
+	struct httpd_options opt = { .name = "left", .threads = 1 };
+	char folder[80], path[120], text[1024] = "";
+	struct httpd *server = serve(&opt, folder, path);
+	struct timespec until;
+	int fd = connected(path);
+
+	(void)state;
+	sem_init(&taken, 0, 0);
+	sem_init(&left, 0, 0);
+	sem_init(&over, 0, 0);
+	assert_int_equal(send(fd, head, sizeof(head) - 1, MSG_NOSIGNAL), sizeof(head) - 1);
+	sem_wait(&taken);
+	assert_int_equal(send(fd, "more", 4, MSG_NOSIGNAL), 4);
+	sem_wait(&taken);
+	assert_int_equal(send(fd, text, sizeof(text), MSG_NOSIGNAL), sizeof(text));
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	sem_post(&left);
+	assert_true(recv(fd, text, sizeof(text) - 1, 0) > 0);
+	assert_non_null(strstr(text, "507"));
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 20; /* of 30 */
+	assert_int_equal(sem_timedwait(&over, &until), 0);
+	close(fd);
+	httpd_stop(server, 0);
+	unit_folder_remove(folder);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(stand_apart),
 		cmocka_unit_test(refusals),
+		cmocka_unit_test(left_with_the_last_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
