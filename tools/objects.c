@@ -216,8 +216,9 @@ static int transfer_run(struct transfer *t, const char *doing)
 	rc = curl_easy_perform(t->curl);
 	if (t->bar)
 		fputs("\r\033[K", stderr);
-	if (rc == CURLE_SSL_CONNECT_ERROR && strstr(t->error, "wrong version number"))
-		return cmd_fail("cannot %s: what answers at %s does not speak TLS: http://… instead of https://…?", doing, t->url);
+	if (rc == CURLE_SSL_CONNECT_ERROR) /* certificates have a number of their own */
+		return cmd_fail("cannot %s: what answers at %s does not speak TLS as we do: http://… instead of https://…? (%s)", doing, t->url,
+				*t->error ? t->error : curl_easy_strerror(rc));
 	if (rc != CURLE_OK)
 		return cmd_fail("cannot %s: %s (%s)", doing,
 				*t->error ? t->error : curl_easy_strerror(rc), t->url);
