@@ -196,12 +196,18 @@ static int set_block(const struct cmd *cmd, struct registry *reg, const char *na
 	return bucket_edit_part(reg, name, BUCKET_BLOCK, bits ? bucket_block_text(bits, words) : NULL, err);
 }
 
+static int set_ownership(struct registry *reg, const char *name, const char *text, char err[256])
+{
+	return bucket_edit_part(reg, name, BUCKET_OWNERSHIP, strcmp(text, "none") ? text : NULL, err);
+}
+
 static int set_parts(const struct cmd *cmd, struct registry *reg, const char *name, const struct flags *f, char err[256])
 {
 	const struct {
 		enum bucket_part part;
 		const char *flag, *text, *yes;
 	} switches[] = { { BUCKET_ENCRYPTION, "--encrypt", f->encrypt, "AES256" }, { BUCKET_BROWSE, "--browse", f->browse, "true" } };
+	bool enforced = f->ownership && !strcmp(f->ownership, "BucketOwnerEnforced");
 	int rc = 0, on;
 
 	for (size_t i = 0; i < 2 && !rc; i++) {
@@ -212,10 +218,13 @@ static int set_parts(const struct cmd *cmd, struct registry *reg, const char *na
 	}
 	if (!rc && f->versioning)
 		rc = bucket_edit_part(reg, name, BUCKET_VERSIONING, f->versioning, err);
+	/* What lets ACLs count comes before one, what forbids them behind it. */
+	if (!rc && f->ownership && !enforced)
+		rc = set_ownership(reg, name, f->ownership, err);
 	if (!rc && f->acl)
 		rc = bucket_edit_part(reg, name, BUCKET_ACL, strcmp(f->acl, "private") ? f->acl : NULL, err);
-	if (!rc && f->ownership)
-		rc = bucket_edit_part(reg, name, BUCKET_OWNERSHIP, strcmp(f->ownership, "none") ? f->ownership : NULL, err);
+	if (!rc && f->ownership && enforced)
+		rc = set_ownership(reg, name, f->ownership, err);
 	if (!rc && f->block)
 		rc = set_block(cmd, reg, name, f->block, err);
 	return !rc && f->policy ? set_policy(reg, name, f->policy, err) : rc;

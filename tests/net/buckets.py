@@ -196,6 +196,9 @@ def tool(lab):
     quota = lambda: json.loads(lab.weir("bucket", "show", "bare", "--json")).get("quota")
     check(quota() == {"bytes": 5 << 30, "objects": 100}, "half of a quota leaves the other as it was", quota())
     check("5.0 GiB, 100 objects" in lab.weir("bucket", "show", "bare"), "and is shown as people write it", lab.weir("bucket", "show", "bare"))
+    for way in (["BucketOwnerEnforced"], ["none", "--acl", "public-read"], ["BucketOwnerEnforced", "--acl", "private"]):
+        got = said("bucket", "set", "bare", "--ownership", *way)
+        check(got[0] == 0, f"ownership {' '.join(way)}: ownership and ACL change together, whichever forbids the other", got)
     lab.weir("bucket", "set", "bare", "--quota", "none")
     check(not any((quota() or {}).values()), "none ends both", quota())
 
