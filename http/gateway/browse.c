@@ -25,9 +25,26 @@ static void put(struct xml *html, const char *markup)
 	xml_append(html, markup, strlen(markup));
 }
 
+/* Characters that turn the direction of what follows (U+202A to U+202E, U+2066 to U+2069): "\u202egnp.exe" would read "exe.png". */
+static bool turns(const char *at)
+{
+	return (!strncmp(at, "\xe2\x80", 2) && (unsigned char)at[2] >= 0xaa && (unsigned char)at[2] <= 0xae) ||
+	       (!strncmp(at, "\xe2\x81", 2) && (unsigned char)at[2] >= 0xa6 && (unsigned char)at[2] <= 0xa9);
+}
+
 static void put_text(struct xml *html, const char *text)
 {
-	xml_escape(html, text, strlen(text));
+	const char *from = text;
+
+	for (; *text; text++) {
+		if (!turns(text))
+			continue;
+		xml_escape(html, from, (size_t)(text - from));
+		put(html, "\xef\xbf\xbd"); /* U+FFFD */
+		text += 2;
+		from = text + 1;
+	}
+	xml_escape(html, from, strlen(from));
 }
 
 static void put_encoded(struct xml *html, const char *text, bool slash)

@@ -132,6 +132,10 @@ def console_later(lab):
         return
     from console_driver import Console
     put(lab, " two  spaces ", b"x")
+    put(lab, "\u202egnp.exe", b"x")
+    lab.weir("bucket", "set", "data", "--browse", "yes")
+    got = until(lambda: (lambda r: r.body.decode() if "html" in r.headers["content-type"] else "")(lab.get("ada", "/b/data/", headers=PAGE)), 5)
+    check("\ufffdgnp.exe</a>" in got and "\u202e" not in got and "/b/data/%E2%80%AEgnp.exe" in got, "a name cannot turn what stands behind it around", got)
     all(put(lab, f"m/{i:03}", b"m") for i in range(201)) or lab.bail("cannot put")
     with Console(f"http://127.0.0.1:{lab.port['gw0']}", TOP / "build/screens") as c:
         c.b.open(c.base + "/")
@@ -141,6 +145,8 @@ def console_later(lab):
         c.open("#/buckets/data?versions=1", f"{rows}.length > 6", "the versions")
         got = c.js(f"{rows}.filter(r => r.textContent.startsWith('a.txt')).map(r => [!!r.querySelector('a'), r.lastChild.textContent])")
         check(got == [[True, "now"], [False, "older"]], "what a link gives is what stands in its row: an older version is no link", got)
+        got = c.js("document.querySelector('main').innerText")
+        check("\ufffdgnp.exe" in got and "\u202e" not in got, "nor in the console", got)
         wide = c.js("(() => { const a = [...document.querySelectorAll('td.name a')].find(a => a.textContent === ' two  spaces '), w = a.offsetWidth;"
                     " a.textContent = 'two spaces'; return w > a.offsetWidth; })()")
         check(wide, "spaces of a key are seen", wide)

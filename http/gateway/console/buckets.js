@@ -29,10 +29,13 @@ function way(bucket, prefix, versions) {
   return h('nav', { 'aria-label': 'folders' }, h('p', null, links));
 }
 
+// Without the characters that turn the direction of what follows: "\u202egnp.exe" would read "exe.png".
+const straight = text => text.replace(/[\u202a-\u202e\u2066-\u2069]/g, '\ufffd');
+
 function columns(bucket, prefix, versions) {
-  const name = o => o.folder ? h('a', { href: to(bucket, { prefix: o.folder, versions }) }, o.folder.slice(prefix.length))
-    : o.marker || (versions && !o.current) ? h('span', null, o.key.slice(prefix.length) || o.key) // /b/… gives what is there now
-    : h('a', { href: objectUrl(bucket, o.key), download: '' }, o.key.slice(prefix.length) || o.key);
+  const name = o => o.folder ? h('a', { href: to(bucket, { prefix: o.folder, versions }) }, straight(o.folder.slice(prefix.length)))
+    : o.marker || (versions && !o.current) ? h('span', null, straight(o.key.slice(prefix.length) || o.key)) // /b/… gives what is there now
+    : h('a', { href: objectUrl(bucket, o.key), download: '' }, straight(o.key.slice(prefix.length) || o.key));
   return [['name', name, 'name wide'], ['size', o => o.folder || o.marker ? '' : bytes(o.size), 'n'], ['changed', o => o.folder ? '' : when(o.modified)],
     ...versions ? [['version', o => o.version && h('code', null, o.version)], ['state', o => o.folder ? '' : o.marker ? `delete marker${o.current ? ', now' : ''}` : o.current ? 'now' : 'older']]
       : [['ETag', o => o.etag && h('code', null, o.etag.replaceAll('"', '').slice(0, 12))]]];
