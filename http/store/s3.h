@@ -232,6 +232,10 @@ void s3_add_version(struct s3 *s3, const struct name_entry *entry); /* x-amz-ver
 enum names_mode s3_names_mode(const struct s3 *s3);
 /* The headers' conditions for a write, as names takes them; *how is filled. */
 enum s3_error s3_names_how(struct s3 *s3, struct names_how *how);
+/* The error for what names answered, rc, to a write with these conditions: S3_NO_SUCH_KEY when
+ * nothing is there for If-Match to speak of; missing for another -ENOENT. */
+enum s3_error s3_put_refused(struct s3 *s3, int rc, const struct names_how *how,
+			     enum s3_error missing);
 /* Stores and names what was received, with this meta, to which the checksum is added. *entry is zero before. */
 enum s3_error s3_put_entry(struct s3 *s3, struct name_entry *entry, json_t *meta, const struct names_how *how);
 

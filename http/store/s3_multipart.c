@@ -400,7 +400,7 @@ static enum s3_error complete(struct completing *c, struct name_entry *entry, js
 		return s3_fault(&s3->fault, S3_ENTITY_TOO_SMALL, NULL);
 	if (rc == -EINVAL)
 		return s3_fault(&s3->fault, S3_INVALID_PART_ORDER, NULL);
-	return rc ? s3_names_error(s3, rc, how.if_match ? S3_NO_SUCH_KEY : S3_NO_SUCH_UPLOAD) : S3_OK;
+	return rc ? s3_put_refused(s3, rc, &how, S3_NO_SUCH_UPLOAD) : S3_OK;
 }
 
 /* Of a dataset: the file is checked by the gateway that asks, which gets it as one stream; the parts stay what they are. */

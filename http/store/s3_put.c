@@ -44,6 +44,14 @@ static bool is_there(struct s3 *s3)
 	return there;
 }
 
+enum s3_error s3_put_refused(struct s3 *s3, int rc, const struct names_how *how,
+			     enum s3_error missing)
+{
+	if (rc == -ECANCELED && how->if_match && !is_there(s3))
+		rc = -ENOENT;
+	return s3_names_error(s3, rc, how->if_match ? S3_NO_SUCH_KEY : missing);
+}
+
 enum s3_error s3_put_entry(struct s3 *s3, struct name_entry *entry, json_t *meta, const struct names_how *how)
 {
 	struct names_how with = *how;
@@ -73,10 +81,7 @@ enum s3_error s3_put_entry(struct s3 *s3, struct name_entry *entry, json_t *meta
 		atomic_fetch_add(&s3->ep->counts.puts, 1);
 		return S3_OK;
 	}
-	if (rc == -ECANCELED && how->if_match && !is_there(s3))
-		rc = -ENOENT;
-	/* What If-Match names is not there at all; or the bucket went meanwhile. */
-	return s3_names_error(s3, rc, how->if_match ? S3_NO_SUCH_KEY : S3_NO_SUCH_BUCKET);
+	return s3_put_refused(s3, rc, how, S3_NO_SUCH_BUCKET); /* it went meanwhile */
 }
 
 /* ---- PutObject ---- */
