@@ -181,7 +181,10 @@ static enum s3_error put_tagging(struct s3 *s3)
 	json_t *tags;
 	enum s3_error error = s3_in_tagging(&tags, TAGS_MAX, s3->body.text, s3->body.len, &s3->fault);
 
-	return error ? error : change_json(s3, BUCKET_TAGS, tags);
+	if (error || json_object_size(tags))
+		return error ? error : change_json(s3, BUCKET_TAGS, tags);
+	json_decref(tags); /* none is what a bucket has that was never given any */
+	return s3_config_change(s3, BUCKET_TAGS, NULL, S3_INTERNAL);
 }
 
 static enum s3_error put_encryption(struct s3 *s3)
