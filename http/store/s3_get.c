@@ -247,7 +247,9 @@ void s3_get_run(struct s3 *s3)
 
 	if (!error)
 		error = s3_find(s3, s3->bucket, s3->key, s3->version, entry);
-	if (error && s3->denied)
+	/* That a key is not there is told to who may list the bucket (s3_find), and it. */
+	if (error && s3->denied &&
+	    (error != S3_NO_SUCH_KEY || s3_may(s3, "s3:ListBucket", s3->bucket, s3->key, NULL)))
 		error = s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL);
 	if (!error)
 		error = serve_entry(s3, entry);
