@@ -387,6 +387,7 @@ void s3_parts_list_run(struct s3 *s3)
 		s3_reply_names(s3, rc, S3_NO_SUCH_UPLOAD);
 		goto out;
 	}
+	s3_add_abort_date(s3, upload);
 	text = s3_list_end(&l->list, more, &len);
 	s3_reply_xml(s3, 200, text, len);
 out:
