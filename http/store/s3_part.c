@@ -445,6 +445,18 @@ static int fill_uploads(struct s3 *s3, struct listing *l, bool *more)
 	return rc < 0 ? rc : 0;
 }
 
+/* It need not be there any more: who ends uploads while he lists them goes on behind one that he
+ * has ended. */
+static enum s3_error check_marker(struct s3 *s3, const struct s3_list_params *params)
+{
+	struct version v;
+
+	if (!*params->after_version ||
+	    (!version_parse(&v, params->after_version) && names_is_group(params->after_version)))
+		return S3_OK;
+	return s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "Invalid uploadId marker");
+}
+
 void s3_uploads_list_run(struct s3 *s3)
 {
 	struct listing *l = calloc(1, sizeof(*l));
@@ -454,6 +466,8 @@ void s3_uploads_list_run(struct s3 *s3)
 	bool more;
 	int rc;
 
+	if (!error)
+		error = check_marker(s3, &l->params);
 	if (error) {
 		s3_reply_error(s3, error);
 		free(l);
