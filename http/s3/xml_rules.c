@@ -9,6 +9,7 @@
 #include "http/s3/text.h"
 #include "http/s3/xml_in.h"
 #include "http/s3/xml_tree.h"
+#include "lib/httpd_text.h"
 
 #define LIFECYCLE_RULES_MAX 1000
 #define CORS_RULES_MAX	    100
@@ -294,6 +295,16 @@ static enum s3_error methods_check(const struct xml_node *node, struct s3_fault 
 	return S3_OK;
 }
 
+static enum s3_error headers_check(const struct xml_node *node, struct s3_fault *fault)
+{
+	for (; node; node = xml_next(node))
+		if (*node->text && !http_is_token(node->text, strlen(node->text)))
+			return s3_fault(fault, S3_INVALID_REQUEST,
+					"%s \"%.80s\" contains invalid character.", node->name,
+					node->text);
+	return S3_OK;
+}
+
 static enum s3_error cors_rule(json_t *rule, const struct xml_node *node, size_t number, struct s3_fault *fault)
 {
 	const struct xml_node *id, *origin, *method, *header, *expose, *age;
@@ -316,6 +327,10 @@ static enum s3_error cors_rule(json_t *rule, const struct xml_node *node, size_t
 		error = put_text(rule, "id", id->text, fault);
 	if (!error)
 		error = methods_check(method, fault);
+	if (!error)
+		error = headers_check(header, fault);
+	if (!error)
+		error = headers_check(expose, fault);
 	if (!error)
 		error = texts_read(rule, "origins", origin, 1, fault);
 	if (!error)
