@@ -87,6 +87,18 @@ static int fill(struct listing *l, bool *more)
 	return 0;
 }
 
+/* It need not be there any more: who removes versions while listing them goes on behind one that is
+ * gone. */
+static enum s3_error check_marker(struct s3 *s3, const struct s3_list_params *params)
+{
+	const char *marker = params->after_version;
+	struct version v;
+
+	if (!*marker || !strcmp(marker, "null") || !version_parse(&v, marker))
+		return S3_OK;
+	return s3_fault(&s3->fault, S3_INVALID_ARGUMENT, "Invalid version id specified");
+}
+
 static void list(struct s3 *s3, enum s3_list_kind kind)
 {
 	struct listing l = { .s3 = s3 };
@@ -97,6 +109,8 @@ static void list(struct s3 *s3, enum s3_list_kind kind)
 	int rc;
 
 	error = s3_list_params(&l.params, kind, &s3->target, &s3->fault);
+	if (!error)
+		error = check_marker(s3, &l.params);
 	if (error) {
 		s3_reply_error(s3, error);
 		return;
