@@ -164,8 +164,8 @@ long users_unseal(struct users *users, const char *about, const char *text, void
 /* The id of the key that users_seal() takes now. 0, or -ENOKEY as there. */
 #define SEALING_KID_MAX 17 /* with terminator */
 int users_sealing_kid(struct users *users, char out[SEALING_KID_MAX]);
-/* After users_unseal() said -ENOKEY: is the key lost for certain? The registry is asked, so it blocks. False also when that does not
- * answer: the key may come. */
+/* After users_unseal() said -ENOKEY: is the key lost for certain? The registry is asked, so it blocks: one caller at a time, and none for
+ * a second after it did not answer. False also when it cannot be said now: the key may come. */
 bool users_sealing_lost(struct users *users, const char *text);
 
 /* ---- quotas: of a bucket (buckets/NAME.quota), of all that a user owns (users/NAME.quota) ------------ */

@@ -14,6 +14,7 @@
 #define KEYS_MAX 64 /* signing keys; the oldest go */
 
 #define S3_CACHED 256 /* derived keys, each in the place of its hash */
+#define LOST_MAX  16  /* sealing keys that objects name and that are not here */
 
 enum { USERS, SIGNING, BUCKETS, GROUPS, PEOPLE, DATASETS, ENDED, SEALING, PREFIXES };
 
@@ -41,6 +42,13 @@ struct s3_cached {
 	struct token_scope scope;
 };
 
+/* What the registry said of a sealing key that is not here, believed until then (monotonic). */
+struct missing {
+	char kid[SEALING_KID_MAX];
+	bool lost; /* else it is there, and on its way */
+	int64_t until_ms;
+};
+
 struct users {
 	pthread_rwlock_t lock;
 	_Atomic uint64_t generation; /* another one after each change, never used twice in a process */
@@ -51,8 +59,10 @@ struct users {
 	struct keyring signing, sealing;
 	pthread_mutex_t s3_lock; /* of the cache; taken within the other */
 	struct s3_cached s3[S3_CACHED];
-	char lost[SEALING_KID_MAX]; /* a sealing key that is not in the registry, until when that is believed; with s3_lock */
-	int64_t lost_until;
+	/* Also with s3_lock: one asks at a time, and nobody before silent_until_ms, since it did not answer. */
+	struct missing missing[LOST_MAX];
+	bool asks;
+	int64_t silent_until_ms;
 	unsigned int synced; /* a bit for each watch that told all that was there */
 	struct token_cache *tokens; /* those verified with a key of `signing` */
 	bool via_gateway; /* tokens that a gateway signed for a change are taken */

@@ -18,7 +18,9 @@
 #include "lib/users_internal.h"
 
 #define SERVICE "s3"
-#define LOST_S  5 /* that a key is not there is not asked again for so long: clients may ask in a loop */
+/* So long it is not asked again whether a key is lost: clients may ask in a loop, from all threads, and each question blocks one. */
+#define LOST_MS	  5000
+#define UNSURE_MS 1000 /* the key is on its way, or nobody knows */
 
 /* ---- the derived key ------------------------------------------------------------------------- */
 
@@ -208,37 +210,82 @@ long users_unseal(struct users *u, const char *about, const char *text, void *ou
 	return n;
 }
 
-static bool is_known_lost(struct users *u, const char *kid)
+static int64_t now_ms(void)
 {
-	bool lost;
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* With s3_lock: what is known of the key, or the place of what was known longest ago. */
+static struct missing *missing_of(struct users *u, const char *kid)
+{
+	struct missing *oldest = u->missing;
+
+	for (struct missing *m = u->missing; m < u->missing + LOST_MAX; m++) {
+		if (!strcmp(m->kid, kid))
+			return m;
+		if (m->until_ms < oldest->until_ms)
+			oldest = m;
+	}
+	return oldest;
+}
+
+/* True: the caller asks the registry, and says with settle() what came of it. Else *lost is the answer; what was lost a moment ago is so
+ * while somebody asks. */
+static bool must_ask(struct users *u, const char *kid, bool *lost)
+{
+	const struct missing *m;
+	int64_t now = now_ms(), until;
+	bool ask;
 
 	pthread_mutex_lock(&u->s3_lock);
-	lost = !strcmp(u->lost, kid) && time(NULL) < u->lost_until;
+	m = missing_of(u, kid);
+	until = strcmp(m->kid, kid) ? 0 : m->until_ms;
+	*lost = until && m->lost && now < until + (u->asks ? LOST_MS : 0);
+	ask = now >= until && !u->asks && now >= u->silent_until_ms;
+	if (ask)
+		u->asks = true;
 	pthread_mutex_unlock(&u->s3_lock);
-	return lost;
+	return ask;
+}
+
+static bool settle(struct users *u, const char *kid, int rc)
+{
+	int64_t now = now_ms();
+
+	pthread_mutex_lock(&u->s3_lock);
+	u->asks = false;
+	if (!rc || rc == -ENOENT) {
+		struct missing *m = missing_of(u, kid);
+
+		strcpy(m->kid, kid);
+		m->lost = rc != 0;
+		m->until_ms = now + (rc ? LOST_MS : UNSURE_MS);
+	} else {
+		u->silent_until_ms = now + UNSURE_MS;
+	}
+	pthread_mutex_unlock(&u->s3_lock);
+	return rc == -ENOENT;
 }
 
 bool users_sealing_lost(struct users *u, const char *text)
 {
 	char kid[SEALING_KID_MAX], path[sizeof(REG_SEALING) + SEALING_KID_MAX];
 	struct reg_kv kv;
+	bool lost;
 	int rc;
 
 	if (sealing_kid(text, kid))
 		return false;
-	if (is_known_lost(u, kid))
-		return true;
+	if (!must_ask(u, kid, &lost))
+		return lost;
 	snprintf(path, sizeof(path), REG_SEALING "%s", kid);
 	rc = registry_get(u->reg, path, &kv);
 	if (!rc) {
 		OPENSSL_cleanse(kv.value, kv.value_len);
 		reg_kv_free(&kv);
 	}
-	if (rc != -ENOENT)
-		return false;
-	pthread_mutex_lock(&u->s3_lock);
-	strcpy(u->lost, kid);
-	u->lost_until = time(NULL) + LOST_S;
-	pthread_mutex_unlock(&u->s3_lock);
-	return true;
+	return settle(u, kid, rc);
 }

@@ -4,6 +4,7 @@
 #include "tests/unit/registry_here.h"
 
 #include <errno.h>
+#include <pthread.h>
 
 #include "lib/hash.h"
 #include "lib/sealing.h"
@@ -515,6 +516,82 @@ static void test_sealing(void **state)
 	assert_int_equal(users_unseal(users, "sse b/k/1", text, out, sizeof(out)), -EBADMSG);
 }
 
+/* Of several lost keys each is remembered: what comes into the registry meanwhile is not looked for again. */
+static void test_lost_keys(void **state)
+{
+	const char *kids[] = { "lost0", "lost1", "lost2" };
+	char text[64], path[64];
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		snprintf(text, sizeof(text), "%s.AAAA", kids[i]);
+		assert_true(users_sealing_lost(users, text));
+	}
+	for (size_t i = 0; i < 3; i++) {
+		snprintf(path, sizeof(path), REG_SEALING "%s", kids[i]);
+		assert_int_equal(registry_put(here.reg, path, "{}", 0), 0);
+	}
+	for (size_t i = 0; i < 3; i++) {
+		snprintf(text, sizeof(text), "%s.AAAA", kids[i]);
+		assert_true(users_sealing_lost(users, text));
+		snprintf(path, sizeof(path), REG_SEALING "%s", kids[i]);
+		assert_int_equal(registry_delete(here.reg, path), 0);
+	}
+	assert_false(users_sealing_lost(users, "first.AAAA")); /* is there */
+	assert_false(users_sealing_lost(users, "no text"));
+}
+
+#define SILENT_MS 500
+
+static void *ask_silent(void *arg)
+{
+	struct timespec from, to;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	assert_false(users_sealing_lost(arg, "lost.AAAA"));
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	return (void *)(intptr_t)((to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000);
+}
+
+/* A registry that takes connections and says nothing holds one thread, now and then. */
+static void test_silent_registry(void **state)
+{
+	struct conf_registry conf = { .timeout_us = SILENT_MS * 1000 };
+	struct sockaddr_in in;
+	struct registry *reg;
+	struct addr_port ap;
+	struct users *silent;
+	pthread_t threads[16];
+	socklen_t len = sizeof(in);
+	intptr_t waited = 0;
+	char url[64];
+	void *ms;
+	int fd;
+
+	(void)state;
+	assert_int_equal(addr_port_parse(&ap, "127.0.0.1:1"), 0);
+	ap.port = 0;
+	fd = addr_bind(&ap, SOCK_STREAM, 64, false, 0);
+	assert_true(fd >= 0 && !getsockname(fd, (struct sockaddr *)&in, &len));
+	snprintf(url, sizeof(url), "http://127.0.0.1:%u", ntohs(in.sin_port));
+	conf.url = url;
+	assert_int_equal(registry_open(&reg, &conf), 0);
+	assert_int_equal(users_open(&silent, reg, NULL, NULL), 0);
+	for (size_t i = 0; i < 16; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, ask_silent, silent), 0);
+	for (size_t i = 0; i < 16; i++) {
+		assert_int_equal(pthread_join(threads[i], &ms), 0);
+		waited += (intptr_t)ms;
+	}
+	assert_in_range(waited, SILENT_MS / 2, 4 * SILENT_MS); /* all together */
+	for (size_t i = 0; i < 16; i++)
+		waited += (intptr_t)ask_silent(silent); /* one after the other */
+	assert_in_range(waited, SILENT_MS / 2, 8 * SILENT_MS);
+	users_close(silent);
+	registry_close(reg);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -523,7 +600,8 @@ int main(void)
 		cmocka_unit_test(test_public),	       cmocka_unit_test(test_rotation),
 		cmocka_unit_test(test_s3_key),	       cmocka_unit_test(test_s3_moved),
 		cmocka_unit_test(test_scopes),	       cmocka_unit_test(test_sealing),
-		cmocka_unit_test(test_reseal),
+		cmocka_unit_test(test_reseal),	       cmocka_unit_test(test_lost_keys),
+		cmocka_unit_test(test_silent_registry),
 		cmocka_unit_test(test_names_and_list),
 	};
 
