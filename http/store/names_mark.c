@@ -28,7 +28,7 @@ struct names_mark {
 	char mark[MARK_HEX], next[MARK_HEX]; /* "": none */
 	struct names_seen seen;
 	int64_t since;
-	bool others; /* by the last begin() */
+	bool others, others_saved;
 };
 
 /* ---- in the names ---- */
@@ -238,14 +238,27 @@ static int since_set(struct names_mark *m, int64_t since)
 	return rc;
 }
 
+int names_mark_others(struct names_mark *m)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&m->lock);
+	m->others = true;
+	if (!m->others_saved)
+		rc = since_set(m, NAMES_MARK_ALL);
+	m->others_saved = !rc;
+	pthread_mutex_unlock(&m->lock);
+	return rc;
+}
+
 int names_mark_begin(struct names_mark *m, bool others)
 {
 	char now[MARK_HEX];
 	int rc;
 
 	pthread_mutex_lock(&m->lock);
-	m->others = others;
-	if (others)
+	m->others |= others;
+	if (m->others)
 		m->since = NAMES_MARK_ALL;
 	strcpy(now, m->mark);
 	rc = mark_anew(m, now);

@@ -12,8 +12,8 @@
  * Files that have another mark, another inode, seen fewer transactions than were counted (a copy by
  * weir-endpoint backup-names begins to count anew), or were changed since they were closed (closed: their ctime then, in ns; a
  * copy that was written over them, with this file) are not the ones of the last run. Then, when this file is not
- * there (the first start of a program that has it), and as long as other endpoints belong to the
- * installation (their names may be newer than those here), no data are covered: since is "all". A
+ * there (the first start of a program that has it), and from the moment at which another endpoint is
+ * heard of (its names may be newer than those here) to the end of the program, no data are covered: since is "all". A
  * whole round of the scrubber without any of this sets since to the newest of what it saw: what comes later is covered, what
  * was there is so when the operator says it is.
  *
@@ -41,7 +41,10 @@ void names_mark_close(struct names_mark *m);    /* accepts NULL; before the name
 /* Unix seconds: of what came to the disk then or before, a missing name proves nothing. */
 int64_t names_mark_since(struct names_mark *m);
 
-/* Before a round. others: more endpoints belong to the installation. 0: since is as durable as it is said to be. */
+/* More endpoints belong to the installation, or did since the start: since is "all" until the next start, at once, and in the file
+ * with 0. Cheap when it was said before. */
+int names_mark_others(struct names_mark *m);
+/* Before a round. others: as above. 0: since is as durable as it is said to be. */
 int names_mark_begin(struct names_mark *m, bool others);
 /* Behind a whole one, during which there were none: the newest of all that was seen, and now. */
 int names_mark_end(struct names_mark *m, int64_t newest, int64_t now);

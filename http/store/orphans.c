@@ -92,6 +92,16 @@ static bool meant_for_others(const struct orphans *o, const struct manifest *m)
 	return false;
 }
 
+/* An endpoint that joins may write, order buckets and be taken off the list again between two rounds. */
+static void not_alone(void *arg)
+{
+	struct orphans *o = arg;
+	int rc = o->mark && peers_others(o->ep->peers) ? names_mark_others(o->mark) : 0;
+
+	if (rc)
+		log_limited(LOG_LEVEL_WARN, 10, "there is another endpoint, which the mark beside the names cannot say: %s", strerror(-rc));
+}
+
 static enum orphan_verdict look(struct orphans *o, const struct manifest *m, int64_t stored)
 {
 	struct orphan_facts f = { .now = time(NULL),
@@ -127,6 +137,8 @@ void orphans_found(struct orphans *o, const struct manifest *m, int64_t stored)
 {
 	enum orphan_verdict verdict = look(o, m, stored);
 
+	if (verdict == ORPHAN_GO && !peers_alone(o->ep->peers)) /* meanwhile */
+		verdict = ORPHAN_OTHERS;
 	if (verdict == ORPHAN_GO && atomic_load(&o->ep->orphans_remove) && drop(o, &m->version)) {
 		o->round.removed++;
 		pthread_mutex_lock(&o->lock);
@@ -158,7 +170,7 @@ void orphans_begin(struct orphans *o)
 	o->newest = 0;
 	/* A registry that was not heard says neither. */
 	o->alone = peers_alone(o->ep->peers);
-	rc = o->mark ? names_mark_begin(o->mark, !o->alone && peers_registered(o->ep->peers)) : -ENOENT;
+	rc = o->mark ? names_mark_begin(o->mark, peers_others(o->ep->peers)) : -ENOENT;
 	o->marked = !rc;
 	if (rc && o->mark)
 		log_limited(LOG_LEVEL_WARN, 1, "scrub: the mark beside the names cannot be written: %s; data without a name are kept",
@@ -181,6 +193,7 @@ void orphans_end(struct orphans *o, bool whole)
 	struct versions *seen = o->now;
 	char why[400];
 
+	not_alone(o); /* when it could not be written as it was heard */
 	if (!whole)
 		return; /* what the round before saw stays */
 	qsort(seen->v, seen->n, sizeof(*seen->v), by_id);
@@ -266,6 +279,7 @@ int orphans_new(struct orphans **out, struct endpoint *ep)
 	rc = names_mark_open(&o->mark, ep->dir, names_files(ep->names));
 	if (rc)
 		log_warn("%s/names.seen: %s; data without a name are kept", ep->dir, strerror(-rc));
+	peers_on_others(ep->peers, not_alone, o);
 	*out = o;
 	return 0;
 }
@@ -274,6 +288,7 @@ void orphans_free(struct orphans *o)
 {
 	if (!o)
 		return;
+	peers_on_others(o->ep->peers, NULL, NULL);
 	names_mark_close(o->mark);
 	free(o->before);
 	free(o->now);

@@ -22,6 +22,9 @@ struct peers {
 	char self[CONF_NAME_MAX];
 	struct reg_watch *endpoints, *members, *drain;
 	struct placement_alike alike;
+	pthread_mutex_t tell; /* held while fn runs; taken before the other */
+	void (*on_others)(void *arg);
+	void *arg;
 };
 
 static int by_name(const void *a, const void *b)
@@ -94,6 +97,17 @@ static void describe(struct peer *peer, const struct reg_kv *kv)
 	json_decref(root);
 }
 
+/* Without the lock: who is told may write to the disk. */
+static void tell_others(struct peers *p)
+{
+	pthread_mutex_lock(&p->tell);
+	if (p->on_others && peers_others(p)) {
+		p->on_others(p->arg);
+		p->on_others = NULL;
+	}
+	pthread_mutex_unlock(&p->tell);
+}
+
 static void on_endpoint(void *arg, enum reg_event event, const struct reg_kv *kv)
 {
 	struct peers *p = arg;
@@ -110,6 +124,7 @@ static void on_endpoint(void *arg, enum reg_event event, const struct reg_kv *kv
 			peer->registered = event == REG_PUT;
 	}
 	pthread_mutex_unlock(&p->lock);
+	tell_others(p);
 }
 
 static void on_member(void *arg, enum reg_event event, const struct reg_kv *kv)
@@ -126,6 +141,7 @@ static void on_member(void *arg, enum reg_event event, const struct reg_kv *kv)
 	if (peer)
 		peer->live = event == REG_PUT || peer->self;
 	pthread_mutex_unlock(&p->lock);
+	tell_others(p);
 }
 
 static void on_drain(void *arg, enum reg_event event, const struct reg_kv *kv)
@@ -140,6 +156,7 @@ static void on_drain(void *arg, enum reg_event event, const struct reg_kv *kv)
 	if (peer)
 		peer->draining = event == REG_PUT;
 	pthread_mutex_unlock(&p->lock);
+	tell_others(p);
 }
 
 int peers_open(struct peers **out, struct registry *reg, const struct conf *conf)
@@ -151,6 +168,7 @@ int peers_open(struct peers **out, struct registry *reg, const struct conf *conf
 	if (!p)
 		return -ENOMEM;
 	pthread_mutex_init(&p->lock, NULL);
+	pthread_mutex_init(&p->tell, NULL);
 	strcpy(p->self, conf->node);
 	self = find_or_add(p, conf->node);
 	if (!self) {
@@ -181,6 +199,7 @@ void peers_close(struct peers *p)
 	registry_unwatch(p->members);
 	registry_unwatch(p->drain);
 	pthread_mutex_destroy(&p->lock);
+	pthread_mutex_destroy(&p->tell);
 	free(p->list);
 	free(p);
 }
@@ -206,6 +225,25 @@ bool peers_alone(struct peers *p)
 	alone = p->heard && p->n == 1 && p->list->self;
 	pthread_mutex_unlock(&p->lock);
 	return alone;
+}
+
+bool peers_others(struct peers *p)
+{
+	bool others;
+
+	pthread_mutex_lock(&p->lock);
+	others = p->n > 1;
+	pthread_mutex_unlock(&p->lock);
+	return others;
+}
+
+void peers_on_others(struct peers *p, void (*fn)(void *arg), void *arg)
+{
+	pthread_mutex_lock(&p->tell);
+	p->on_others = fn;
+	p->arg = arg;
+	pthread_mutex_unlock(&p->tell);
+	tell_others(p);
 }
 
 int peers_find(struct peers *p, const char *node, struct peer *out)

@@ -29,6 +29,11 @@ void peers_close(struct peers *p);      /* accepts NULL */
 size_t peers_registered(struct peers *p);
 /* Is this the only endpoint that anybody ever heard of? */
 bool peers_alone(struct peers *p);
+/* Did anybody ever hear of another one, since this program started? Once it is so it stays so. */
+bool peers_others(struct peers *p);
+/* fn is called once when that becomes so, on a watch's thread, or at once when it is so; it may ask here. There is one fn; NULL: none any
+ * more, and it does not run when this returns. */
+void peers_on_others(struct peers *p, void (*fn)(void *arg), void *arg);
 int peers_find(struct peers *p, const char *node, struct peer *out);    /* 0 or -ENOENT */
 /* All, in name order: a malloc'ed array. 0 or -ENOMEM. */
 int peers_list(struct peers *p, struct peer **out, size_t *n);

@@ -15,6 +15,9 @@ both() { [ -n "$(version_file a1 "$big")" ] && [ -n "$(rot find "$state" "$small
 neither() { [ -z "$(version_file a1 "$big")" ] && [ -z "$(rot find "$state" "$small")" ]; }
 version() { [ "$(code a1 "$1" -T "$2")" = 201 ] && jq -r .version "$work/body"; }
 metric() { curl -sf "http://${addr[a1]}:7004/_/metrics" | awk -v m="weir_$1" '$1 == m || index($1, m "{") == 1 {print $2}'; }
+since() { "$BIN/weir" scrub --status --json -c "$work/a1.yaml" | jq .orphans_since; }
+covers_nothing() { [ "$(since)" = -1 ]; }
+unregister() { curl -sf --unix-socket "$work/registry.sock" http://localhost/v3/kv/deleterange -d "{\"key\":\"$(printf '/weir/v1/endpoints/%s' "$1" | base64 -w0)\"}" >"$work/out"; }
 # after SECONDS: the clock's second is a later one. A program may take itself for a second older than it is (two clocks, in
 # whole seconds): what is to be older than it is two.
 after() { [ "$(date +%s)" -gt "$1" ]; }
@@ -105,7 +108,13 @@ round --orphans; round; neither; check $? "until the operator says that they may
 
 # ---- another endpoint
 until_ok 5 after "$(date +%s)"
-leave; start a1 b1; until_ok 10 registered 2 a1; until_ok 5 after "$(($(date +%s) + 1))"
+leave; start a1; until_ok 10 registered 1 a1; round
+[ "$(since)" -ge 0 ]; check $? "alone these names cover what comes: since $(since)"
+start b1; until_ok 10 covers_nothing && [ "$(jq .since "$state/names.seen")" = -1 ]
+check $? "another endpoint joins: nothing is covered at once, without a round, and that is on the disk"
+stop KILL b1; unregister b1; stop KILL a1; start a1; until_ok 10 registered 1 a1 && covers_nothing
+check $? "it is gone and off the list before the next round, a1 was killed: still so"
+start b1; until_ok 10 registered 2 a1; until_ok 5 after "$(($(date +%s) + 1))"
 round; round
 both && kept in 2; check $? "of an installation of two they are counted and kept: $(told)"
 ! "$BIN/weir" scrub --orphans -c "$work/a1.yaml" >"$work/out" 2>&1 && grep -q 'other endpoints' "$work/out"

@@ -306,6 +306,31 @@ static void in_company_nothing_is_covered(void **state)
 	closed();
 }
 
+/* Between two rounds, and also when a kill follows. */
+static void company_that_comes_between_rounds(void **state)
+{
+	(void)state;
+	opened();
+	covered(100);
+	assert_int_equal(names_mark_begin(mark, false), 0);
+	assert_int_equal(names_mark_others(mark), 0);
+	assert_int_equal(names_mark_since(mark), NAMES_MARK_ALL);
+	run("cp %s/names.seen %s/kept", top, top); /* what a kill leaves */
+	assert_int_equal(names_mark_end(mark, 200, 200), 0);
+	assert_int_equal(names_mark_begin(mark, false), 0); /* it was taken off the list: not before the next start */
+	assert_int_equal(names_mark_end(mark, 200, 200), 0);
+	assert_int_equal(names_mark_since(mark), NAMES_MARK_ALL);
+	assert_int_equal(names_mark_allow(mark), -EBUSY);
+	assert_int_equal(names_mark_others(mark), 0);
+	closed();
+	run("grep -q 'since.:-1' %s/kept%s", top, "");
+	run("mv %s/kept %s/names.seen", top, top);
+	opened();
+	assert_int_equal(names_mark_since(mark), NAMES_MARK_ALL);
+	covered(300);
+	closed();
+}
+
 static void a_mark_that_is_no_text(void **state)
 {
 	(void)state;
@@ -428,6 +453,7 @@ int main(int argc, char **argv)
 		FRESH(a_cold_copy_covers_nothing),
 		FRESH(names_from_nothing_cover_nothing),
 		FRESH(in_company_nothing_is_covered),
+		FRESH(company_that_comes_between_rounds),
 		FRESH(a_mark_that_is_no_text),
 	};
 	const struct CMUnitTest names[] = {
