@@ -89,6 +89,8 @@ bool access_who(struct http_req *req, struct users *users, struct token_scope *w
 static void look(struct policy_ask *ask, void *arg)
 {
 	const struct http_req *req = arg;
+	/* A policy asks for it so that nothing is overwritten. Only this one does that; here lists are taken, too, and empty ones. */
+	const char *condition = http_header(req, "If-None-Match");
 	char client[ADDR_PORT_STRLEN];
 
 	if (addr_parse(&ask->source, access_client(req, client)))
@@ -97,7 +99,7 @@ static void look(struct policy_ask *ask, void *arg)
 	ask->agent = http_header(req, "User-Agent");
 	ask->referer = http_header(req, "Referer");
 	ask->if_match = http_header(req, "If-Match");
-	ask->if_none_match = http_header(req, "If-None-Match");
+	ask->if_none_match = condition && !strcmp(condition, "*") ? condition : NULL;
 }
 
 static bool allowed(struct http_req *req, struct users *users, const struct token_scope *who, unsigned int right,

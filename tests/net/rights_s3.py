@@ -187,9 +187,33 @@ def policies(setup, where, gateway):
           until(lambda: get("member", f"/{BUCKET}/in/b") == 403) and get("owner", f"/{BUCKET}/a") == 200, "a condition on the address, met")
     check(put(policy(statement("Deny", "*", "s3:*", BUCKET, f"{BUCKET}/*", NotIpAddress={"aws:SourceIp": "203.0.113.0/24"}))) == 204 and
           until(lambda: get("owner", f"/{BUCKET}/a") == 403) and get("admin", f"/{BUCKET}/a") == 403, "and not met: not even for an admin")
+    no_overwriting(put, where)
     check(s3(where, keys["other"], "DELETE", f"/{BUCKET}", [("policy", "")])[0] == 403 and
           s3(where, keys["owner"], "DELETE", f"/{BUCKET}", [("policy", "")])[0] == 204 and
           until(lambda: get("owner", f"/{BUCKET}/a") == 200), "the owner takes the policy away, and nobody else")
+
+
+def no_overwriting(put, where):
+    """The policy of Amazon's "Enforce conditional writes", at the plain interface."""
+    def send(*conditions):
+        con = http.client.HTTPConnection(*where, timeout=10)
+        con.putrequest("PUT", f"/b/{BUCKET}/once")
+        for condition in conditions:
+            con.putheader("If-None-Match", condition)
+        con.putheader("Content-Length", "1")
+        con.endheaders(b"x")
+        got = con.getresponse()
+        got.read()
+        con.close()
+        return got.status
+
+    check(put(policy(statement("Allow", "*", "s3:PutObject", f"{BUCKET}/*"),
+                     statement("Deny", "*", "s3:PutObject", f"{BUCKET}/*", Null={"s3:if-none-match": "true"},
+                               Bool={"s3:ObjectCreationOperation": "true"}))) == 204 and until(lambda: send() == 401),
+          "a policy that wants If-None-Match refuses a PUT without")
+    check(send("*") in (200, 201) and send("*") == 412, "with * it makes what is not there")
+    got = [send(*c) for c in (("",), (" ",), ('"x"',), ('"*"',), ('"x", *',), ("*, *",), ('"x"', "*"), ("W/*",))]
+    check(not set(got) - {400, 401, 412}, "whatever else stands there overwrites nothing", got)
 
 
 def held_back(where):
