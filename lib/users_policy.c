@@ -254,8 +254,9 @@ static bool decide(struct users *u, const struct token_scope *scope, const struc
 		return users_within(u, scope, q.right, ask->bucket, NULL);
 	if (verdict_of(&q, &who) == POLICY_DENY)
 		return false;
-	/* what nobody in particular may, everybody may, however narrow their token is */
-	if (given(&q, &nobody))
+	/* what nobody in particular may, everybody may, however narrow their token is; but a policy is never a stranger's (Amazon:
+	 * PutBucketPolicy wants an identity of the owner's account, whatever the policy allows) */
+	if (!about_policy(&q) && given(&q, &nobody))
 		return true;
 	if (!bearer || !may_bearer(u, scope, &q, &who))
 		return false;

@@ -187,6 +187,13 @@ def policies(setup, where, gateway):
           until(lambda: get("member", f"/{BUCKET}/in/b") == 403) and get("owner", f"/{BUCKET}/a") == 200, "a condition on the address, met")
     check(put(policy(statement("Deny", "*", "s3:*", BUCKET, f"{BUCKET}/*", NotIpAddress={"aws:SourceIp": "203.0.113.0/24"}))) == 204 and
           until(lambda: get("owner", f"/{BUCKET}/a") == 403) and get("admin", f"/{BUCKET}/a") == 403, "and not met: not even for an admin")
+    check(put(policy(statement("Allow", "*", "s3:*", BUCKET, f"{BUCKET}/*"))) == 204 and until(lambda: get("nobody", f"/{BUCKET}/a") == 200),
+          "all for everybody")
+    asked = lambda who, method, at, text=b"": s3(at, keys[who], method, f"/{BUCKET}", [("policy", "")], text)[0]
+    got = [(who, method, asked(who, method, at, policy(statement("Deny", "*", "s3:GetObject", f"{BUCKET}/*")) if method == "PUT" else b""))
+           for who in ("nobody", "drop") for method in ("GET", "PUT", "DELETE") for at in (where, gateway)]
+    check(all(status == 403 for _, _, status in got), "but the policy: no stranger, and no key for one prefix, has it from a policy", got)
+    check(asked("owner", "GET", where) == 200 and asked("member", "GET", where) == 200, "a user of the installation may have it from one")
     no_overwriting(put, where)
     check(s3(where, keys["other"], "DELETE", f"/{BUCKET}", [("policy", "")])[0] == 403 and
           s3(where, keys["owner"], "DELETE", f"/{BUCKET}", [("policy", "")])[0] == 204 and
