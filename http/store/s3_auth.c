@@ -159,6 +159,15 @@ static void fill_tags(struct s3 *s3, struct policy_ask *ask, const json_t *meta)
 	ask->unsure = &s3->unsure;
 }
 
+/* A presigned request that says nothing has UNSIGNED-PAYLOAD in what is signed; Amazon names this key as the way to refuse uploads
+ * by presigned URLs ("Signature Version 4 authentication specific policy keys"). */
+static const char *find_payload(const struct s3 *s3)
+{
+	const char *text = s3_header(s3, "x-amz-content-sha256");
+
+	return text || s3->sig.kind != SIGV4_QUERY ? text : "UNSIGNED-PAYLOAD";
+}
+
 /* version: of the object that is asked about, which need not be the query's. */
 static void fill_ask(struct s3 *s3, struct policy_ask *ask, const char *action, const char *version)
 {
@@ -179,7 +188,7 @@ static void fill_ask(struct s3 *s3, struct policy_ask *ask, const char *action, 
 	ask->version_id = version;
 	ask->acl = s3_header(s3, "x-amz-acl");
 	ask->encryption = s3_header(s3, "x-amz-server-side-encryption");
-	ask->content_sha256 = s3_header(s3, "x-amz-content-sha256");
+	ask->content_sha256 = find_payload(s3);
 	ask->if_match = s3_header(s3, "If-Match");
 	ask->if_none_match = s3_header(s3, "If-None-Match");
 	ask->staged = op == S3_OP_CreateMultipartUpload || op == S3_OP_UploadPart ||
