@@ -69,10 +69,11 @@ struct policy_ask {
 	bool sigv4;	/* s3:signatureversion */
 	int64_t signature_age_ms;
 	const char *agent, *referer; /* User-Agent, Referer */
-	const char *delimiter, *max_keys, *version_id, *acl, *encryption; /* as sent; NULL: not sent */
+	const char *delimiter, *max_keys, *version_id, *acl, *encryption; /* as sent (of parts: see begun_unknown); NULL: not sent */
 	const char *storage_class, *copy_source /* "BUCKET/KEY", decoded */,
 		*directive; /* x-amz-metadata-directive */
 	const char *content_sha256, *if_match, *if_none_match;
+	bool begun_unknown; /* acl and encryption are what the upload was begun with, which was not looked up: as with tags */
 	bool staged; /* begins an upload or sends a part of it: no object comes of this request
 		      * (s3:ObjectCreationOperation) */
 	/* {"key":"value",…}, NULL: none. Of those that are not known a Deny's condition counts as
@@ -80,8 +81,8 @@ struct policy_ask {
 	const struct json_t *tags,
 		*new_tags; /* of the object as it is; as the request sends them */
 	bool tags_known, new_tags_known;
-	bool *unsure; /* becomes true when the verdict hung on tags that are not known; may be NULL
-		       */
+	bool *unsure; /* becomes true when the verdict hung on what is not known of tags or of what an upload was begun with; may
+		       * be NULL */
 	bool object_known;	/* the object was looked up: its ACL is */
 	enum canned_acl object; /* this */
 };

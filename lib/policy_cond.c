@@ -440,6 +440,16 @@ static bool value_holds(const struct condition *c, const struct cond_value *v, c
 	}
 }
 
+/* The circumstance, as key_text(). False: it is not known, though it should be. */
+static bool cond_text(const struct condition *c, const struct policy_who *who, const struct policy_ask *ask, char buf[160],
+		      const char **out)
+{
+	if (c->tag)
+		return tag_text(c, ask, out);
+	*out = key_text(c->key, who, ask, buf);
+	return !ask->begun_unknown || (c->key != KEY_ACL && c->key != KEY_ENCRYPTION);
+}
+
 bool condition_holds(const struct condition *c, const struct policy_who *who, const struct policy_ask *ask, bool unknown)
 {
 	char buf[160];
@@ -447,9 +457,7 @@ bool condition_holds(const struct condition *c, const struct policy_who *who, co
 
 	if (c->key <= KEY_LAST_OF_REQUEST && !ask->known)
 		return unknown;
-	if (!c->tag) {
-		text = key_text(c->key, who, ask, buf);
-	} else if (!tag_text(c, ask, &text)) {
+	if (!cond_text(c, who, ask, buf, &text)) {
 		if (ask->unsure)
 			*ask->unsure = true;
 		return unknown;

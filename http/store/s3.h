@@ -46,8 +46,8 @@ struct s3_handler {
 	void (*run)(struct s3 *s3);
 	/* The rights are the operation's own matter (DeleteObjects: of each key). */
 	bool asks;
-	/* run asks once more by s3_may_object() when s3->denied is set: the policy speaks of tags.
-	 */
+	/* run (or begin) asks once more by s3_may_object() or s3_may_part() when s3->denied is set: the policy speaks of tags, or of
+	 * what an upload was begun with. */
 	bool looks;
 	/* begin asks names: it is called on a worker. */
 	bool waits;
@@ -104,7 +104,7 @@ struct s3 {
 	bool ids;      /* s3_add_ids() was called */
 	bool asks_more; /* a header of Amazon beside those of a signature: check_rest() looks at it */
 	bool denied;	/* but the object's own ACL or tags may allow it */
-	bool unsure;	/* the last s3_may() hung on tags that were not known */
+	bool unsure;	/* the last s3_may() hung on tags, or on an upload's beginning, that were not known */
 	bool new_tags_known;
 	json_t *new_tags;  /* that the request sends, once somebody asked */
 	char *copy_source; /* "BUCKET/KEY" of x-amz-copy-source, once somebody asked */
@@ -129,6 +129,8 @@ enum s3_error s3_may(struct s3 *s3, const char *action, const char *bucket, cons
 /* The same for an object whose ACL and tags are known (meta of its entry). */
 enum s3_error s3_may_object(struct s3 *s3, const char *action, const char *bucket, const char *key,
 			    const char *version, const json_t *meta);
+/* The operation itself, of a part or the end of an upload whose meta is known. */
+enum s3_error s3_may_part(struct s3 *s3, const json_t *meta);
 bool s3_is_https(const struct s3 *s3); /* as the client came */
 /* S3_ACCESS_DENIED when the header (x-amz-expected-bucket-owner, …) names another owner than the bucket has; config may be NULL. */
 enum s3_error s3_owner_expected(struct s3 *s3, const struct bucket *config, const char *header);

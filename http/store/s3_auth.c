@@ -200,6 +200,24 @@ static void fill_ask(struct s3 *s3, struct policy_ask *ask, const char *action, 
 	ask->copy_source = find_copy_source(s3);
 }
 
+/* Clients say it when they begin an upload, and not again. */
+static bool is_begun(const struct s3 *s3)
+{
+	enum s3_op op = s3->op->op;
+
+	return op == S3_OP_UploadPart || op == S3_OP_UploadPartCopy || op == S3_OP_CompleteMultipartUpload;
+}
+
+/* meta: of the upload; NULL: not known. */
+static void fill_begun(struct policy_ask *ask, const json_t *meta)
+{
+	ask->begun_unknown = !meta;
+	ask->acl = s3_meta_text(meta, S3_META_ACL);
+	ask->encryption = s3_meta_text(meta, S3_META_KEY) ? "AES256" : NULL;
+	ask->new_tags = json_object_get(meta, S3_META_TAGS);
+	ask->new_tags_known = meta != NULL;
+}
+
 static bool is_change(const struct s3 *s3)
 {
 	return s3->op->right & (RIGHT_WRITE | RIGHT_DELETE);
@@ -242,6 +260,18 @@ enum s3_error s3_may(struct s3 *s3, const char *action, const char *bucket, cons
 
 	fill_ask(s3, &ask, action, version);
 	fill_tags(s3, &ask, NULL);
+	if (!action && is_begun(s3))
+		fill_begun(&ask, NULL);
+	return may(s3, &ask);
+}
+
+enum s3_error s3_may_part(struct s3 *s3, const json_t *meta)
+{
+	struct policy_ask ask = { .bucket = s3->bucket, .key = s3->key };
+
+	fill_ask(s3, &ask, NULL, s3->version);
+	fill_tags(s3, &ask, NULL);
+	fill_begun(&ask, meta);
 	return may(s3, &ask);
 }
 

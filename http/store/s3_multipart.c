@@ -54,6 +54,14 @@ enum s3_error upload_find(struct s3 *s3, struct name_entry *entry, json_t **meta
 	return *meta ? S3_OK : S3_INTERNAL;
 }
 
+enum s3_error upload_may(struct s3 *s3, enum s3_error found, const json_t *meta)
+{
+	if (!s3->denied || (found && found != S3_NO_SUCH_UPLOAD))
+		return found;
+	/* who may not is not told what is there */
+	return found ? s3_fault(&s3->fault, S3_ACCESS_DENIED, NULL) : s3_may_part(s3, meta);
+}
+
 /* ---- CreateMultipartUpload ---- */
 
 /* The checksums of parts can be made one of the whole, or not. */
@@ -453,6 +461,7 @@ static bool completed_before(struct s3 *s3, struct name_entry *entry)
 {
 	const char *id = s3_query(s3, "uploadId");
 	json_t *meta;
+	bool allowed;
 
 	if (!id || (names_get_version(s3->ep->names, s3->bucket, s3->key, id, entry) &&
 		    names_get_version(s3->ep->names, s3->bucket, s3->key, "null", entry)))
@@ -460,9 +469,11 @@ static bool completed_before(struct s3 *s3, struct name_entry *entry)
 	if (!entry->nparts || strcmp(entry->version, id))
 		return false;
 	meta = s3_meta_of_entry(entry);
-	reply_complete(s3, entry, meta);
+	allowed = !s3->denied || (meta && !s3_may_part(s3, meta));
+	if (allowed)
+		reply_complete(s3, entry, meta);
 	json_decref(meta);
-	return true;
+	return allowed;
 }
 
 void s3_upload_complete_run(struct s3 *s3)
@@ -478,6 +489,7 @@ void s3_upload_complete_run(struct s3 *s3)
 		error = upload_find(s3, entry, &meta);
 	if (error == S3_NO_SUCH_UPLOAD && completed_before(s3, entry))
 		goto out;
+	error = upload_may(s3, error, meta);
 	if (!error) {
 		upload_choice_of(meta, &c.choice);
 		error = users_dataset(s3->ep->users, s3->bucket) ? hand_over(&c, entry, meta, s3_query(s3, "uploadId"))

@@ -26,6 +26,8 @@ const char *upload_choice_type(const struct upload_choice *choice);
 /* The upload that the query names, of the key of the target: its entry (the caller's place) and its meta, a new reference.
  * meta may be NULL. On a worker. S3_NO_SUCH_UPLOAD. */
 enum s3_error upload_find(struct s3 *s3, struct name_entry *entry, json_t **meta);
+/* After upload_find(): what it answered, or, where the policy hangs on it, whether the upload's meta makes the operation allowed. */
+enum s3_error upload_may(struct s3 *s3, enum s3_error found, const json_t *meta);
 /* Is uploadId a text that can be one? */
 enum s3_error upload_id_valid(struct s3 *s3, const char **id);
 

@@ -144,13 +144,14 @@ static enum s3_error part_of(struct s3 *s3, struct part *part)
 	return error ? error : part_version(s3, id, part);
 }
 
-/* Is the upload there, and with which checksum was it begun? */
+/* Is the upload there, may this be done to it, and with which checksum was it begun? */
 static enum s3_error find_choice(struct s3 *s3, struct upload_choice *choice)
 {
 	struct name_entry *upload = calloc(1, sizeof(*upload));
 	json_t *meta = NULL;
 	enum s3_error error = upload ? upload_find(s3, upload, &meta) : S3_SERVICE_UNAVAILABLE;
 
+	error = upload_may(s3, error, meta);
 	if (!error) {
 		upload_choice_of(meta, choice);
 		s3->encrypt = s3_meta_text(meta, S3_META_KEY) != NULL;
@@ -262,16 +263,16 @@ static enum s3_error copy_part(struct s3 *s3, struct s3_source *source, struct p
 {
 	struct upload_choice choice;
 	struct http_range range;
-	enum s3_error error = s3_source_find(s3, source);
+	enum s3_error error = find_choice(s3, &choice); /* first: may it be done at all? */
 
+	if (!error)
+		error = s3_source_find(s3, source);
 	if (!error)
 		error = part_of(s3, part);
 	if (!error)
 		error = copy_range(s3, &source->entry, &range);
 	if (!error && range.len > S3_PART_MAX)
 		error = s3_fault(&s3->fault, S3_ENTITY_TOO_LARGE, NULL);
-	if (!error)
-		error = find_choice(s3, &choice);
 	if (error)
 		return error;
 	if (choice.chosen)

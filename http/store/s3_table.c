@@ -84,9 +84,9 @@ const struct s3_handler s3_handlers[S3_OPS_N] = {
 				  .asks = true },
 	/* uploads in parts */
 	[S3_OP_CreateMultipartUpload] = { .run = s3_upload_create_run },
-	[S3_OP_UploadPart] = { .begin = s3_part_begin, .run = s3_part_run, .waits = true },
-	[S3_OP_UploadPartCopy] = { .run = s3_part_copy_run },
-	[S3_OP_CompleteMultipartUpload] = { .run = s3_upload_complete_run },
+	[S3_OP_UploadPart] = { .begin = s3_part_begin, .run = s3_part_run, .looks = true, .waits = true },
+	[S3_OP_UploadPartCopy] = { .run = s3_part_copy_run, .looks = true },
+	[S3_OP_CompleteMultipartUpload] = { .run = s3_upload_complete_run, .looks = true },
 	[S3_OP_AbortMultipartUpload] = { .run = s3_upload_abort_run },
 	[S3_OP_ListParts] = { .run = s3_parts_list_run },
 	[S3_OP_ListMultipartUploads] = { .run = s3_uploads_list_run },

@@ -291,6 +291,38 @@ static void test_creation(void **state)
 	assert_int_equal(when(bare, "Deny", &ask, ""), '-');
 }
 
+/* Of parts and of an upload's end encryption and ACL are what it was begun with. */
+static void test_begun(void **state)
+{
+	bool unsure = false;
+	struct policy_ask ask = { .action = "s3:PutObject", .bucket = "data", .key = "k", .known = true, .unsure = &unsure };
+	static const char bare[] = "{\"Null\":{\"s3:x-amz-server-side-encryption\":\"true\"}}",
+			  other[] = "{\"StringNotEquals\":{\"s3:x-amz-server-side-encryption\":\"AES256\"}}",
+			  sealed[] = "{\"StringEquals\":{\"s3:x-amz-server-side-encryption\":\"AES256\"}}",
+			  acl[] = "{\"StringEquals\":{\"s3:x-amz-acl\":\"public-read\"}}",
+			  agent[] = "{\"Null\":{\"aws:UserAgent\":\"false\"}}";
+
+	(void)state;
+	ask.begun_unknown = true;
+	assert_int_equal(when(agent, "Deny", &ask, ""), '-');
+	assert_false(unsure);
+	assert_int_equal(when(bare, "Deny", &ask, ""), 'd');
+	assert_true(unsure);
+	assert_int_equal(when(other, "Deny", &ask, ""), 'd');
+	assert_int_equal(when(acl, "Deny", &ask, ""), 'd');
+	ask.encryption = "AES256"; /* as long as it is not known, what stands there does not count */
+	assert_int_equal(when(sealed, "Allow", &ask, ""), '-');
+	assert_int_equal(when(bare, "Deny", &ask, ""), 'd');
+	ask.begun_unknown = unsure = false;
+	assert_int_equal(when(bare, "Deny", &ask, ""), '-');
+	assert_int_equal(when(other, "Deny", &ask, ""), '-');
+	assert_int_equal(when(sealed, "Allow", &ask, ""), 'a');
+	assert_int_equal(when(acl, "Deny", &ask, ""), '-');
+	ask.encryption = NULL;
+	assert_int_equal(when(bare, "Deny", &ask, ""), 'd');
+	assert_false(unsure);
+}
+
 static void test_refused(void **state)
 {
 	const struct {
@@ -437,6 +469,7 @@ int main(void)
 		cmocka_unit_test(test_principals), cmocka_unit_test(test_actions_and_resources),
 		cmocka_unit_test(test_addresses),  cmocka_unit_test(test_conditions),
 		cmocka_unit_test(test_tags),	   cmocka_unit_test(test_creation),
+		cmocka_unit_test(test_begun),
 		cmocka_unit_test(test_refused),	   cmocka_unit_test(test_public),
 		cmocka_unit_test(test_stars),	   cmocka_unit_test(test_names),
 	};
