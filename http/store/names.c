@@ -480,6 +480,11 @@ bool names_is_primary(struct names *n, const char *bucket)
 	return v.known && !strcmp(v.record.primary, n->node);
 }
 
+uint64_t names_came(struct names *n)
+{
+	return atomic_load(&n->came);
+}
+
 json_t *names_status(struct names *n)
 {
 	struct status s = { .list = json_array() };

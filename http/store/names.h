@@ -360,6 +360,8 @@ int names_each(struct names *names, names_entry_fn *fn, void *arg);
 
 /* Does this node order the bucket, as far as it knows? */
 bool names_is_primary(struct names *names, const char *bucket);
+/* How often it became so for any bucket, since names were opened: the same number, no bucket has come. */
+uint64_t names_came(struct names *names);
 /* {"buckets":[{"name","role":"primary"|"secondary"|"none","epoch","primary","secondary","objects","bytes",
  * "uploads","writes":"ok" or why not}], "objects", "outbox":n, "note"?}: a new reference. objects
  * counts the buckets of which this node is primary. */

@@ -190,6 +190,7 @@ struct names {
 	bool tick_runs, outbox_runs, inbox_runs;
 	bool outbox_wanted;
 	unsigned int visitors; /* threads of others that work here, names_visit() */
+	_Atomic uint64_t came; /* grows when a bucket becomes this node's to order */
 	_Atomic int64_t here_us; /* the last batch of bucket_run_here() took so long */
 	pthread_cond_t outbox_wake, inbox_wake;
 	struct fetching *fetching; /* data being fetched for others' tasks, see names_outbox.c */

@@ -40,9 +40,10 @@ static bool same_record(const struct names_record *a, const struct names_record 
 void record_learn(struct names *n, struct bucket *b, const struct names_record *r,
 		  int64_t mod_revision)
 {
-	bool newer;
+	bool newer, mine;
 
 	pthread_mutex_lock(&n->lock);
+	mine = b->known && !strcmp(b->record.primary, n->node);
 	/* What was only heard yields to anything that the registry says. */
 	newer = mod_revision ? mod_revision >= b->mod_revision
 			     : !b->known || r->epoch > b->record.epoch;
@@ -58,6 +59,8 @@ void record_learn(struct names *n, struct bucket *b, const struct names_record *
 		/* Without a revision of its own a record cannot be swapped: the next change reads
 		 * it first. */
 		b->mod_revision = mod_revision;
+		if (!mine && !strcmp(r->primary, n->node))
+			atomic_fetch_add(&n->came, 1);
 	}
 	pthread_cond_broadcast(&n->changed);
 	pthread_mutex_unlock(&n->lock);

@@ -46,6 +46,7 @@ struct reseal {
 	char newest[SEALING_KID_MAX]; /* "": not known */
 	json_t *walked; /* names of buckets, for `doing` */
 	bool done;	/* all that there was then */
+	uint64_t came;	/* names_came(), behind which all was walked */
 	int64_t told_ms;
 };
 
@@ -198,6 +199,7 @@ static bool do_bucket(struct reseal *r, const char *bucket)
 
 static bool do_buckets(struct reseal *r)
 {
+	uint64_t came = names_came(r->ep->names); /* before the list */
 	json_t *status = names_status(r->ep->names);
 	const json_t *line;
 	bool go = true;
@@ -210,6 +212,8 @@ static bool do_buckets(struct reseal *r)
 			go = do_bucket(r, name) && rest(r, 0);
 	}
 	json_decref(status);
+	if (go)
+		r->came = came;
 	return go;
 }
 
@@ -243,7 +247,8 @@ static void follow(struct reseal *r)
 {
 	size_t before = json_object_size(r->walked);
 
-	if (do_buckets(r) && json_object_size(r->walked) > before)
+	/* The list of all buckets is long; most of the time none has come. */
+	if (names_came(r->ep->names) != r->came && do_buckets(r) && json_object_size(r->walked) > before)
 		tell(r, true, NULL);
 }
 

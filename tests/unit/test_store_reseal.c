@@ -303,6 +303,33 @@ static void a_key_goes(void **state)
 	json_decref(told);
 }
 
+/* Who looks for buckets that came looks only when one did. */
+static void buckets_that_come_are_counted(void **state)
+{
+	struct names_how how = { .mode = NAMES_PLAIN };
+	uint64_t before = names_came(node.names);
+	struct names_record moved = { .epoch = 99 };
+	struct bucket *b;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		names_entry_clear(&entry);
+		snprintf(entry.key, sizeof(entry.key), "k%d", i);
+		new_version(entry.version);
+		assert_int_equal(names_put_with(node.names, "comes", &entry, &how, NULL), 0);
+	}
+	assert_int_equal(names_came(node.names), before + 1);
+	b = bucket_look(node.names, "comes");
+	assert_non_null(b);
+	strcpy(moved.primary, "ep-9");
+	record_learn(node.names, b, &moved, INT64_MAX - 1);
+	assert_int_equal(names_came(node.names), before + 1);
+	moved.epoch++;
+	strcpy(moved.primary, node.name);
+	record_learn(node.names, b, &moved, INT64_MAX);
+	assert_int_equal(names_came(node.names), before + 2);
+}
+
 static int up(void **state)
 {
 	(void)state;
@@ -325,6 +352,7 @@ int main(void)
 		cmocka_unit_test(only_what_was_looked_at),
 		cmocka_unit_test(lost_ones_stay),
 		cmocka_unit_test(a_key_goes),
+		cmocka_unit_test(buckets_that_come_are_counted),
 	};
 
 	log_open("test", LOG_LEVEL_ERROR);
