@@ -31,7 +31,6 @@ struct parts {
 	struct endpoint *ep;
 	struct piece *pieces;
 	size_t npieces, room, at;
-	bool sealed;  /* the object: pieces have keys in their meta */
 	uint64_t pos; /* in pieces[at] */
 	struct held_cursor *cursor;
 	struct relay *relay;
@@ -74,10 +73,6 @@ static int open_sealed(struct parts *s, struct piece *p, const struct name_entry
 	uint8_t key[SEALED_KEY];
 	long n;
 
-	if (!text) {
-		json_decref(meta);
-		return 0; /* a part that was put before encryption was asked for */
-	}
 	n = users_unseal(s->ep->users, sealed_about(&p->version, about), text, key, sizeof(key));
 	if (n == -ENOKEY && !users_sealing_lost(s->ep->users, text))
 		n = -EAGAIN; /* it is on its way here, or nobody can say */
@@ -114,7 +109,9 @@ static int add_piece(struct parts *s, const struct name_entry *entry, uint64_t f
 		return -ENOMEM;
 	memcpy(p->holders, entry->holders, entry->nholders * sizeof(*p->holders));
 	s->npieces++;
-	return s->sealed ? open_sealed(s, p, entry) : 0;
+	/* Whatever the object's meta says of its parts: older programs sealed some of an upload
+	 * that was begun plain. */
+	return parts_sealed(entry) ? open_sealed(s, p, entry) : 0;
 }
 
 static int take_part(void *arg, const char *bucket, const struct name_entry *part)
@@ -143,7 +140,8 @@ static int find_parts(struct parts *s, const char *bucket, const struct name_ent
 	while (!rc && more && w.at < w.end) {
 		unsigned int before = w.last;
 
-		rc = names_parts(s->ep->names, bucket, entry->version, w.last, 0, s->sealed, take_part, &w, &more);
+		rc = names_parts(s->ep->names, bucket, entry->version, w.last, 0, true, take_part,
+				 &w, &more);
 		if (!rc && w.last == before)
 			break; /* nothing came */
 	}
@@ -302,7 +300,6 @@ int parts_open(struct parts **out, struct endpoint *ep, const char *bucket, cons
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
 	s->ep = ep;
-	s->sealed = parts_sealed(entry);
 	s->wake = wake;
 	s->arg = arg;
 	if (len && entry->nparts)

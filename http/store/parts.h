@@ -12,7 +12,8 @@
 
 struct parts;
 
-/* Is it kept encrypted? entry with its meta. */
+/* Is it kept encrypted? entry, an object's or a part's, with its meta. Of an object of parts each
+ * part says it of itself. */
 bool parts_sealed(const struct name_entry *entry);
 /* Must it be read by parts_…, because what lies on disk as its version is not its bytes? */
 static inline bool parts_needed(const struct name_entry *entry)

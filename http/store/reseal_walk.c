@@ -183,7 +183,7 @@ static int walk_page(struct walk *w, bool uploads)
 	for (unsigned int i = 0; i < w->objects->n && !rc; i++) {
 		const struct name_entry *e = &w->objects->entries[i];
 
-		if (uploads || (e->nparts && may_be_sealed(e)))
+		if (uploads || e->nparts) /* each part says of itself what it is (parts.c) */
 			rc = walk_parts(w, e->key, e->version);
 		else if (!e->marker)
 			rc = look(w, e->key, e);

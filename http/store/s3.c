@@ -125,7 +125,8 @@ static enum s3_error check_encryption(struct s3 *s3, const char *asked)
 {
 	enum s3_op op = s3->op->op;
 
-	if (asked && (op == S3_OP_GetObject || op == S3_OP_HeadObject || op == S3_OP_UploadPart))
+	if (asked && (op == S3_OP_GetObject || op == S3_OP_HeadObject || op == S3_OP_UploadPart ||
+		      op == S3_OP_UploadPartCopy))
 		return s3_fault(
 			&s3->fault, S3_INVALID_ARGUMENT,
 			"x-amz-server-side-encryption header is not supported for this operation.");

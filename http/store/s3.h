@@ -100,7 +100,8 @@ struct s3 {
 	struct parts_answer *parts; /* of an object of parts */
 	bool inside;   /* carried by a gateway */
 	bool answered; /* by a function below */
-	bool encrypt;  /* what is stored, whatever the headers say */
+	bool encrypt;  /* what s3_body_store() stores: s3_encryption_asked(), or of a part what its
+			  upload says */
 	bool ids;      /* s3_add_ids() was called */
 	bool asks_more; /* a header of Amazon beside those of a signature: check_rest() looks at it */
 	bool denied;	/* but the object's own ACL or tags may allow it */
@@ -227,6 +228,9 @@ const char *s3_override_unknown(const struct s3 *s3);
 struct s3_checksum_text s3_meta_checksum_text(const json_t *meta);
 void s3_add_checksum(struct s3 *s3, const json_t *meta);
 void s3_add_encryption(struct s3 *s3, const json_t *meta); /* x-amz-server-side-encryption, when it is */
+/* Of an object or an upload that begins: by the request, or by the bucket. A part is what its
+ * upload was begun as. */
+bool s3_encryption_asked(struct s3 *s3);
 void s3_add_modified(struct s3 *s3, const struct name_entry *entry); /* Last-Modified */
 void s3_add_version(struct s3 *s3, const struct name_entry *entry); /* x-amz-version-id, when the bucket is versioned */
 

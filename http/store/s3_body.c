@@ -204,8 +204,8 @@ static enum s3_error begin_sealing(struct s3 *s3)
 enum s3_error s3_body_store(struct s3 *s3, const struct version *version)
 {
 	struct s3_payload *body = &s3->body;
-	bool encrypt = s3->encrypt || s3_header(s3, "x-amz-server-side-encryption") || (s3->config && s3->config->encrypt);
-	uint64_t announced = encrypt && body->want != UINT64_MAX ? sealed_size(body->want) : body->want;
+	uint64_t announced =
+		s3->encrypt && body->want != UINT64_MAX ? sealed_size(body->want) : body->want;
 	char why[QUOTA_WHY];
 	int rc;
 
@@ -214,7 +214,7 @@ enum s3_error s3_body_store(struct s3 *s3, const struct version *version)
 	rc = upload_new(&body->upload, s3->ep, s3->bucket, s3->key, announced, version);
 	if (rc)
 		return s3_store_error(s3, rc);
-	if (encrypt) {
+	if (s3->encrypt) {
 		body->kinds |= 1u << CHECKSUM_SHA256;
 		return begin_sealing(s3);
 	}

@@ -268,6 +268,7 @@ static enum s3_error copy(struct s3 *s3, struct s3_source *source, struct name_e
 	old = s3_meta_of_entry(&source->entry);
 	if (!old)
 		return s3_fault(&s3->fault, S3_INTERNAL, NULL);
+	s3->encrypt = s3_encryption_asked(s3);
 	error = conditions_take(s3, &how);
 	if (!error)
 		error = compose_meta(s3, source, old, meta);

@@ -157,6 +157,11 @@ void s3_add_encryption(struct s3 *s3, const json_t *meta)
 		s3_add_header(s3, "x-amz-server-side-encryption", "AES256");
 }
 
+bool s3_encryption_asked(struct s3 *s3)
+{
+	return s3_header(s3, "x-amz-server-side-encryption") || (s3->config && s3->config->encrypt);
+}
+
 void s3_add_checksum(struct s3 *s3, const json_t *meta)
 {
 	struct s3_checksum_text sum = s3_meta_checksum_text(meta);

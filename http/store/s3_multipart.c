@@ -108,7 +108,7 @@ static enum s3_error create(struct s3 *s3, struct name_entry *entry, struct uplo
 		json_object_set_new(meta, UPLOAD_META_ALGORITHM, json_string(checksum_name(choice->kind)));
 		json_object_set_new(meta, UPLOAD_META_TYPE, json_string(upload_choice_type(choice)));
 	}
-	if (!error && (s3_header(s3, "x-amz-server-side-encryption") || (s3->config && s3->config->encrypt))) {
+	if (!error && s3_encryption_asked(s3)) {
 		json_object_set_new(meta, S3_META_KEY, json_string(S3_META_KEY_PARTS));
 		s3_add_encryption(s3, meta);
 	}

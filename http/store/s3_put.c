@@ -108,6 +108,7 @@ enum s3_error s3_put_begin(struct s3 *s3)
 		return S3_SERVICE_UNAVAILABLE;
 	s3->own = put;
 	s3->free_own = put_free;
+	s3->encrypt = s3_encryption_asked(s3);
 	s3_body_choose(s3, CHECKSUM_CRC64NVME); /* as Amazon: a few per cent of what MD5 costs */
 	error = s3_meta_of_request(s3, &put->meta);
 	if (!error)

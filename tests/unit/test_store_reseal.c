@@ -17,6 +17,7 @@
 
 #define BUCKET "vault"
 #define OBJECTS 120 /* more than two pages */
+#define PARTS	"{\"k\":\"parts\"}"
 
 static struct cluster cluster; /* for its registry alone */
 static struct child node;
@@ -75,7 +76,7 @@ static void add(const char *key, bool sealed)
 	assert_int_equal(names_put_with(node.names, BUCKET, &entry, &how, NULL), 0);
 }
 
-static void add_part(const char *key, const char *id, unsigned int number)
+static void add_part(const char *key, const char *id, unsigned int number, bool sealed)
 {
 	struct names_how how = { .mode = NAMES_VERSIONED };
 
@@ -83,7 +84,8 @@ static void add_part(const char *key, const char *id, unsigned int number)
 	assert_int_equal(names_part_version(id, number, 1, entry.version), 0);
 	entry.size = 7;
 	snprintf(entry.etag, sizeof(entry.etag), "part%u", number);
-	seal_meta(&entry, "");
+	if (sealed)
+		seal_meta(&entry, "");
 	assert_int_equal(names_part_put(node.names, BUCKET, key, id, number, &entry, &how), 0);
 }
 
@@ -95,19 +97,32 @@ static void add_upload(const char *key, char id[33])
 	entry.meta_len = (unsigned int)snprintf(entry.meta, sizeof(entry.meta), "{\"k\":\"parts\"}");
 	assert_int_equal(names_upload_create(node.names, BUCKET, &entry), 0);
 	strcpy(id, entry.version);
-	add_part(key, id, 1);
-	add_part(key, id, 2);
+	add_part(key, id, 1, true);
+	add_part(key, id, 2, true);
 }
 
-static void complete(const char *key, const char *id)
+static void complete(const char *key, const char *id, const char *meta)
 {
 	struct names_part list[] = { { 1, "part1" }, { 2, "part2" } };
 	struct names_how how = { .mode = NAMES_VERSIONED };
 
 	names_entry_clear(&entry);
 	strcpy(entry.etag, "whole-2");
-	entry.meta_len = (unsigned int)snprintf(entry.meta, sizeof(entry.meta), "{\"k\":\"parts\"}");
+	entry.meta_len = (unsigned int)snprintf(entry.meta, sizeof(entry.meta), "%s", meta);
 	assert_int_equal(names_upload_complete(node.names, BUCKET, key, id, list, 2, 0, &entry, &how, NULL), 0);
+}
+
+/* Of a plain upload, whose second part programs of before have sealed: neither the upload nor the
+ * object says so. */
+static void add_mixed(const char *key, char id[33])
+{
+	names_entry_clear(&entry);
+	snprintf(entry.key, sizeof(entry.key), "%s", key);
+	assert_int_equal(names_upload_create(node.names, BUCKET, &entry), 0);
+	strcpy(id, entry.version);
+	add_part(key, id, 1, false);
+	add_part(key, id, 2, true);
+	complete(key, id, "{\"t\":\"text/plain\"}");
 }
 
 static struct names_usage usage(void)
@@ -166,7 +181,7 @@ static int check_etag(void *arg, const char *bucket, const struct name_entry *e)
 static void all_are_sealed_anew(void **state)
 {
 	static struct name_entry before, after;
-	char whole[33], open[33];
+	char whole[33], open[33], mixed[33];
 	struct reseal_task task;
 	struct names_usage u;
 	bool more;
@@ -183,12 +198,13 @@ static void all_are_sealed_anew(void **state)
 	add("twice", true);
 	add("twice", true);
 	add_upload("whole", whole);
-	complete("whole", whole);
+	complete("whole", whole, PARTS);
 	add_upload("open", open);
+	add_mixed("mixed", mixed);
 	assert_int_equal(names_get(node.names, BUCKET, "o/001", &before), 0);
 	assert_int_equal(walk(false, "first", &task), 0);
 	assert_int_equal(of(&task, "first", "objects"), OBJECTS / 3 * 2 + 2);
-	assert_int_equal(of(&task, "first", "parts"), 4);
+	assert_int_equal(of(&task, "first", "parts"), 5);
 	json_decref(task.keys);
 	u = usage();
 
@@ -207,7 +223,7 @@ static void all_are_sealed_anew(void **state)
 	assert_int_equal(walk(true, "second", &task), 0);
 	assert_int_equal(of(&task, "first", "objects") + of(&task, "first", "parts"), 0);
 	assert_int_equal(of(&task, "second", "objects"), OBJECTS / 3 * 2 + 3);
-	assert_int_equal(of(&task, "second", "parts"), 4);
+	assert_int_equal(of(&task, "second", "parts"), 5);
 	assert_int_equal(of(&task, "second", "lost"), 0);
 	json_decref(task.keys);
 	assert_int_equal(walk(true, "second", &task), 0);
@@ -222,9 +238,11 @@ static void all_are_sealed_anew(void **state)
 	assert_true(before.order == after.order && before.modified == after.modified && before.seq < after.seq);
 	assert_int_equal(names_parts(node.names, BUCKET, whole, 0, 0, true, check_etag, &n, &more), 0);
 	assert_int_equal(names_parts(node.names, BUCKET, open, 0, 0, true, check_etag, &n, &more), 0);
-	assert_int_equal(n, 4);
+	assert_int_equal(names_parts(node.names, BUCKET, mixed, 1, 0, true, check_etag, &n, &more),
+			 0);
+	assert_int_equal(n, 5);
 	assert_true(usage().objects == u.objects + 1 && usage().bytes == u.bytes + 5 && usage().parts == u.parts && usage().uploads == u.uploads);
-	complete("open", open);
+	complete("open", open, PARTS);
 }
 
 /* The entry was looked at, and is another one when its meta is to be changed. */
@@ -249,7 +267,7 @@ static void only_what_was_looked_at(void **state)
 	assert_int_equal(names_set_meta_here(node.names, BUCKET, "changed", &now, "{}"), -ENOENT);
 	/* A part goes with its object, and does not come back. */
 	add_upload("gone", id);
-	complete("gone", id);
+	complete("gone", id, PARTS);
 	assert_int_equal(names_find(node.names, BUCKET, (names_part_version(id, 1, 1, now.version), now.version), &e), 0);
 	assert_int_equal(names_delete_with(node.names, BUCKET, "gone", id, &how, NULL), 0);
 	assert_int_equal(names_set_meta_here(node.names, BUCKET, "gone", &e, "{}"), -ENOENT);
