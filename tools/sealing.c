@@ -142,6 +142,11 @@ static int print(const struct known *k, bool as_json)
 			  web_safe(js_text(row, "where", "")), NULL);
 	}
 	table_print(t);
+	json_array_foreach (list, i, row)
+		if (num_of(row, "full"))
+			printf("%lld by %s stay so: their metadata leave no room for the newest "
+			       "key's name (endpoints' logs name them)\n",
+			       num_of(row, "full"), js_text(row, "kid", "?"));
 	if (!k->done)
 		printf("objects and parts as far as they were told last; weir sealing count looks again\n");
 	json_decref(list);

@@ -17,7 +17,8 @@ struct sealing_ask {
  * CMD_FAILED after saying what is missing. */
 int sealing_ask(struct registry *reg, const struct sealing_ask *ask, json_t **nodes);
 
-/* All nodes' "keys" and "busy" together: {KID: {"objects","parts","lost","where","busy","node"}}; a new reference. */
+/* All nodes' "keys" and "busy" together: {KID:
+ * {"objects","parts","lost","full","where","busy","node"}}; a new reference. */
 json_t *sealing_sum(const json_t *nodes);
 
 #endif

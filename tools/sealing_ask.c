@@ -116,7 +116,8 @@ static void add(json_t *sum, const char *kid, const char *what, json_int_t n)
 	json_t *one = json_object_get(sum, kid);
 
 	if (!one) {
-		one = json_pack("{s:i, s:i, s:i, s:i}", "objects", 0, "parts", 0, "lost", 0, "busy", 0);
+		one = json_pack("{s:i, s:i, s:i, s:i, s:i}", "objects", 0, "parts", 0, "lost", 0,
+				"full", 0, "busy", 0);
 		json_object_set_new(sum, kid, one);
 	}
 	if (what)

@@ -13,8 +13,8 @@
  *             was looked at (names_set_meta_here()). No byte of data is touched or copied.
  *
  * Told: {"id","what","done":bool,"newest":KID,"buckets": of how many buckets it is primary,"looked","resealed",
- * "busy":{KID: uploads},"keys":{KID:{"objects","parts","lost","where":"BUCKET/KEY"}},"why"?: what it waits for}. lost: those that do not
- * open, by no key that is there.
+ * "busy":{KID: uploads},"keys":{KID:{"objects","parts","lost","full","where":"BUCKET/KEY"}},"why"?: what it waits for}. lost: those that
+ * do not open, by no key that is there; full: those that open, and whose metadata leave no room for the newest key's name.
  */
 #ifndef WEIR_STORE_RESEAL_H
 #define WEIR_STORE_RESEAL_H

@@ -60,13 +60,21 @@ static void count(json_t *keys, const char *kid, const char *what, json_int_t n,
 	json_t *one = json_object_get(keys, kid);
 
 	if (!one) {
-		one = json_pack("{s:i, s:i, s:i, s:s}", "objects", 0, "parts", 0, "lost", 0, "where", where);
+		one = json_pack("{s:i, s:i, s:i, s:i, s:s}", "objects", 0, "parts", 0, "lost", 0,
+				"full", 0, "where", where);
 		json_object_set_new(keys, kid, one);
 	}
 	json_object_set_new(one, what, json_integer(json_integer_value(json_object_get(one, what)) + n));
 }
 
-/* w->meta: with its key sealed by the newest, kid. 0; 1: it stays as it is, no key that is here opens it; or -errno. */
+/* What becomes of a key. */
+enum fate {
+	FATE_GOOD,
+	FATE_LOST, /* no sealing key that is here opens it */
+	FATE_FULL, /* it opens, and the meta has no room for the newest one's name */
+};
+
+/* w->meta: with its key sealed by the newest, kid. Not FATE_GOOD: it stays as it is. Or -errno. */
 static int seal_anew(struct walk *w, const struct name_entry *e, json_t *meta, char kid[SEALING_KID_MAX])
 {
 	char about[SEALED_ABOUT], text[SEALED_TEXT_MAX(SEALED_KEY)];
@@ -76,10 +84,12 @@ static int seal_anew(struct walk *w, const struct name_entry *e, json_t *meta, c
 	int rc;
 
 	if (version_parse(&version, e->version))
-		return 1;
+		return FATE_LOST;
 	sealed_about(&version, about);
 	n = users_unseal(w->task->users, about, s3_meta_text(meta, S3_META_KEY), key, sizeof(key));
-	rc = n != sizeof(key) ? 1 : users_seal(w->task->users, about, key, sizeof(key), text, sizeof(text));
+	rc = n != sizeof(key)
+		     ? FATE_LOST
+		     : users_seal(w->task->users, about, key, sizeof(key), text, sizeof(text));
 	OPENSSL_cleanse(key, sizeof(key));
 	if (!rc)
 		rc = sealing_kid(text, kid);
@@ -88,13 +98,14 @@ static int seal_anew(struct walk *w, const struct name_entry *e, json_t *meta, c
 	if (!rc && s3_meta_write(meta, w->meta, sizeof(w->meta))) {
 		log_limited(LOG_LEVEL_WARN, 10, "bucket %s: %s keeps its sealing key: its metadata leave no room for the newer one's name",
 			    w->task->bucket, e->key);
-		rc = 1;
+		rc = FATE_FULL;
 	}
 	return rc;
 }
 
 /* kid: by which it is sealed in the end, "": by none. -ECANCELED: it has changed, look again. */
-static int look_once(struct walk *w, const char *key, const struct name_entry *e, char kid[SEALING_KID_MAX], bool *lost)
+static int look_once(struct walk *w, const char *key, const struct name_entry *e,
+		     char kid[SEALING_KID_MAX], enum fate *fate)
 {
 	json_t *meta = s3_meta_read(e->meta_len ? e->meta : "");
 	const char *text = s3_meta_text(meta, S3_META_KEY);
@@ -102,15 +113,15 @@ static int look_once(struct walk *w, const char *key, const struct name_entry *e
 	int rc = 0;
 
 	kid[0] = '\0';
-	*lost = false;
+	*fate = FATE_GOOD;
 	if (text && !strcmp(text, S3_META_KEY_PARTS)) {
 		; /* its parts have keys */
 	} else if (text && sealing_kid(text, kid)) {
 		strcpy(kid, "?");
-		*lost = true;
+		*fate = FATE_LOST;
 	} else if (*kid && strcmp(kid, w->task->newest) && w->task->change) {
 		rc = seal_anew(w, e, meta, anew);
-		*lost = rc > 0;
+		*fate = rc > 0 ? (enum fate)rc : FATE_GOOD;
 		if (!rc)
 			rc = names_set_meta_here(w->task->names, w->task->bucket, key, e, w->meta);
 		if (!rc) {
@@ -127,14 +138,14 @@ static int look_once(struct walk *w, const char *key, const struct name_entry *e
 static int look(struct walk *w, const char *key, const struct name_entry *e)
 {
 	char kid[SEALING_KID_MAX], where[NAMES_BUCKET_MAX + NAMES_KEY_MAX + 2];
-	bool lost;
+	enum fate fate = FATE_GOOD;
 	int rc = 0;
 
 	w->task->looked++;
 	if (!may_be_sealed(e))
 		return 0;
 	for (int i = 0; i < TRIES; i++) {
-		rc = look_once(w, key, e, kid, &lost);
+		rc = look_once(w, key, e, kid, &fate);
 		if (rc != -ECANCELED && rc != -ETIMEDOUT)
 			break;
 		rc = names_find(w->task->names, w->task->bucket, e->version, &w->now);
@@ -148,8 +159,8 @@ static int look(struct walk *w, const char *key, const struct name_entry *e)
 	snprintf(where, sizeof(where), "%s/%s", w->task->bucket, key);
 	if (!rc && *kid)
 		count(w->keys, kid, e->part ? "parts" : "objects", 1, where);
-	if (!rc && lost)
-		count(w->keys, kid, "lost", 1, where);
+	if (!rc && fate)
+		count(w->keys, kid, fate == FATE_LOST ? "lost" : "full", 1, where);
 	return rc;
 }
 

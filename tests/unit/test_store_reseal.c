@@ -348,6 +348,38 @@ static void buckets_that_come_are_counted(void **state)
 	assert_int_equal(names_came(node.names), before + 2);
 }
 
+/* What opens and cannot be sealed by a key of a longer name is no lost one. */
+static void full_ones_stay(void **state)
+{
+	struct names_how how = { .mode = NAMES_VERSIONED };
+	char more[NAMES_META_MAX], fill[NAMES_META_MAX];
+	struct reseal_task task;
+
+	(void)state;
+	names_entry_clear(&entry);
+	strcpy(entry.key, "full");
+	new_version(entry.version);
+	entry.version[31] = '1';
+	entry.size = 5;
+	strcpy(entry.etag, "etag");
+	seal_meta(&entry, ",\"u\":{\"a\":\"\"}");
+	memset(fill, 'x', sizeof(fill));
+	snprintf(more, sizeof(more), ",\"u\":{\"a\":\"%.*s\"}",
+		 (int)(NAMES_META_MAX - entry.meta_len), fill);
+	seal_meta(&entry, more);
+	assert_int_equal(entry.meta_len, NAMES_META_MAX);
+	assert_int_equal(names_put_with(node.names, BUCKET, &entry, &how, NULL), 0);
+	add_key("longername", time(NULL) + 1);
+	wait_for_key("longername");
+	assert_int_equal(walk(true, "longername", &task), 0);
+	assert_int_equal(of(&task, "second", "objects"), 1);
+	assert_int_equal(of(&task, "second", "full"), 1);
+	assert_int_equal(of(&task, "second", "lost"), 0);
+	assert_int_equal(of(&task, "second", "parts"), 0);
+	assert_int_equal(of(&task, "longername", "full"), 0);
+	json_decref(task.keys);
+}
+
 static int up(void **state)
 {
 	(void)state;
@@ -371,6 +403,7 @@ int main(void)
 		cmocka_unit_test(lost_ones_stay),
 		cmocka_unit_test(a_key_goes),
 		cmocka_unit_test(buckets_that_come_are_counted),
+		cmocka_unit_test(full_ones_stay),
 	};
 
 	log_open("test", LOG_LEVEL_ERROR);
