@@ -14,8 +14,10 @@
  *
  * Segments are numbered from 1; their records, in the order of number and offset, are a log from
  * which the index can be made anew: a later STORED replaces an earlier one of the same version, a
- * FORGOT ends exactly the record that it names. Integers are little-endian; every header has a
- * crc32c of its own, and one of what follows it.
+ * FORGOT ends exactly the record that it names. A STORED names the one that it replaces itself: of
+ * two records, a power loss could leave the one without the other. (An earlier program wrote a FORGOT
+ * behind it.) Integers are little-endian; every header has a crc32c of its own, and one of what
+ * follows it.
  */
 #ifndef WEIR_STORE_SEGMENT_H
 #define WEIR_STORE_SEGMENT_H
@@ -46,7 +48,7 @@ struct segment_record {
 	uint32_t length;                /* bytes that follow, without padding */
 	uint32_t crc;                   /* crc32c of them */
 	struct version version;
-	struct segment_place target;    /* FORGOT: what it ends */
+	struct segment_place target;    /* what it ends, or replaces */
 	int64_t stored;                 /* unix seconds */
 	uint8_t salt[SEGMENT_SALT];     /* the file's */
 };

@@ -4,10 +4,11 @@
  * (segments_int.h).
  *
  * A record is copied by a round like any other, and only while the index still says that it lies
- * where it was read: so what is forgotten or replaced meanwhile stays so. A FORGOT is kept as long
- * as the segment that it speaks of is there; without it an index made anew would bring the version
- * back. The file goes when nothing lives in it any more, which is when all copies are on stable
- * storage, and its folder is synced, so that FORGOTs which speak of it may go, too.
+ * where it was read: so what is forgotten or replaced meanwhile stays so. A FORGOT, and what a
+ * STORED says of the one that it replaced, is kept as long as the segment that it speaks of is
+ * there; without it an index made anew would bring the version back. The file goes when nothing
+ * lives in it any more, which is when all copies are on stable storage, and its folder is synced,
+ * so that FORGOTs which speak of it may go, too.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,29 +27,41 @@ struct compaction {
 	struct segment_file *file;
 	int fd;
 	uint32_t kept;                  /* bytes that would go on living; counted first */
-	struct segments_job jobs[COMPACT_STEP];
+	struct segments_job jobs[COMPACT_STEP + 1]; /* a record may need two */
 	unsigned int njobs;
 	uint64_t bytes;                 /* since the last pause */
 };
 
-/* Does the index say that the record counts? */
-static bool is_live(struct segments *s, uint32_t number, uint32_t offset,
-		    const struct segment_record *r)
-{
-	struct segments_found found;
-	bool live;
+/* What has to go on of a record: the version that it stores, and that its target is no more. */
+struct living {
+	bool version, end;
+};
 
-	if (r->kind == SEGMENT_FORGOT) {
+/* By the index. 0 or -errno. */
+static int what_lives(struct segments *s, uint32_t number, uint32_t offset,
+		      const struct segment_record *r, struct living *out)
+{
+	struct segments_found found = { .file = NULL };
+	int rc;
+
+	*out = (struct living){ false, false };
+	if (r->target.segment && r->target.segment != number) {
 		pthread_mutex_lock(&s->lock);
-		live = file_find(s, r->target.segment) && r->target.segment != number;
+		out->end = file_find(s, r->target.segment);
 		pthread_mutex_unlock(&s->lock);
-		return live;
 	}
-	if (segments_find(s, &r->version, &found))
-		return false;
-	live = found.place.segment == number && found.place.offset == offset;
+	if (r->kind == SEGMENT_FORGOT && !out->end)
+		return 0;
+	rc = segments_find(s, &r->version, &found);
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	out->version = r->kind == SEGMENT_STORED && found.place.segment == number &&
+		       found.place.offset == offset;
+	/* A STORED that was torn replaced nothing, and what was not acknowledged ended nothing. */
+	if (found.place.segment == r->target.segment && found.place.offset == r->target.offset)
+		out->end = false;
 	segment_file_put(found.file);
-	return live;
+	return 0;
 }
 
 static int flush(struct compaction *c)
@@ -76,51 +89,65 @@ static int flush(struct compaction *c)
 static int count_record(void *arg, uint32_t offset, const struct segment_record *r, bool whole)
 {
 	struct compaction *c = arg;
+	struct living l;
+	int rc = what_lives(c->s, c->file->number, offset, r, &l);
 
 	(void)whole;
-	if (is_live(c->s, c->file->number, offset, r))
-		c->kept += segment_room(r->length);
-	return c->s->compaction.stop ? -ECANCELED : 0;
+	c->kept += (l.version ? segment_room(r->length) : 0) + (l.end ? SEGMENT_HEADER : 0);
+	return rc ? rc : c->s->compaction.stop ? -ECANCELED : 0;
+}
+
+static void add_job(struct compaction *c, const struct segments_job *job)
+{
+	c->jobs[c->njobs++] = *job;
+	c->bytes += segment_room(job->len);
+	pthread_mutex_lock(&c->s->lock);
+	c->s->moved += segment_room(job->len);
+	pthread_mutex_unlock(&c->s->lock);
+}
+
+static int move_version(struct compaction *c, uint32_t offset, const struct segment_record *r)
+{
+	struct segments_job job = { .what = SEGMENTS_MOVE,
+				    .version = r->version,
+				    .len = r->length,
+				    .crc = r->crc,
+				    .stored = r->stored,
+				    .from = { c->file->number, offset, r->length } };
+	uint8_t *data = malloc(r->length + 1);
+	ssize_t n;
+
+	if (!data)
+		return -ENOMEM;
+	/* Damaged bytes keep the checksums that show it. */
+	n = pread(c->fd, data, r->length, (off_t)offset + SEGMENT_HEADER);
+	if (n != (ssize_t)r->length) {
+		bool disk = n < 0 && errno == EIO;
+
+		free(data);
+		return disk ? 0 : -EIO; /* it stays, and its segment with it */
+	}
+	job.data = data;
+	add_job(c, &job);
+	return 0;
 }
 
 static int move_record(void *arg, uint32_t offset, const struct segment_record *r, bool whole)
 {
 	struct compaction *c = arg;
-	struct segments_job *job = &c->jobs[c->njobs];
-	uint8_t *data = NULL;
+	const struct segments_job keep = { .what = SEGMENTS_KEEP,
+					   .version = r->version,
+					   .stored = r->stored,
+					   .from = r->target };
+	struct living l;
+	int rc = what_lives(c->s, c->file->number, offset, r, &l);
 
 	(void)whole;
-	if (!is_live(c->s, c->file->number, offset, r))
-		return 0;
-	*job = (struct segments_job){ .what = SEGMENTS_KEEP, .version = r->version, .stored = r->stored };
-	job->from = r->target;
-	if (r->kind == SEGMENT_STORED) {
-		ssize_t n;
-
-		data = malloc(r->length + 1);
-		if (!data)
-			return -ENOMEM;
-		/* Damaged bytes keep the checksums that show it. */
-		n = pread(c->fd, data, r->length, (off_t)offset + SEGMENT_HEADER);
-
-		if (n != (ssize_t)r->length) {
-			bool disk = n < 0 && errno == EIO;
-
-			free(data);
-			return disk ? 0 : -EIO; /* it stays, and its segment with it */
-		}
-		job->what = SEGMENTS_MOVE;
-		job->data = data;
-		job->len = r->length;
-		job->crc = r->crc;
-		job->from = (struct segment_place){ c->file->number, offset, r->length };
-	}
-	c->njobs++;
-	c->bytes += segment_room(r->length);
-	pthread_mutex_lock(&c->s->lock);
-	c->s->moved += segment_room(r->length);
-	pthread_mutex_unlock(&c->s->lock);
-	return c->njobs == COMPACT_STEP ? flush(c) : 0;
+	if (!rc && l.version)
+		rc = move_version(c, offset, r);
+	if (!rc && l.end)
+		add_job(c, &keep);
+	return !rc && c->njobs >= COMPACT_STEP ? flush(c) : rc;
 }
 
 /* Nothing lives in it: away with it, durably. */

@@ -6,6 +6,10 @@
  * transaction is committed, those that wait are woken. What fails before the commit has not
  * happened: the file is cut where the round began, and when a sync failed nothing more is
  * written to that file, for its pages may be called clean and not be on the disk.
+ *
+ * A power loss before the sync may leave any of a round's records and not the others, for there are
+ * zeros where they are written. So no two are of the same version, and none relies on another: what
+ * a STORED replaces it names itself, and a FORGOT speaks of what an earlier round has made durable.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +24,7 @@
 
 #define ROUND_JOBS  256	       /* at most in one round */
 #define ROUND_BYTES (16u << 20)
+#define BATCH_BITS  4096	       /* of a filter of a round's versions */
 #define GATHER_US   500	       /* a round may wait so long for more */
 #define AHEAD	    (4u << 20) /* disk space is taken so much at once */
 /* A flush of bytes that were written before costs one write and one flush; of such as make the file
@@ -32,9 +37,9 @@ struct round {
 	struct segments *s;
 	MDB_txn *txn;
 	uint32_t begin, end;
-	struct iovec iov[4 * ROUND_JOBS]; /* IOV_MAX */
+	struct iovec iov[3 * ROUND_JOBS]; /* below IOV_MAX */
 	int niov;
-	uint8_t heads[2 * ROUND_JOBS][SEGMENT_HEADER];
+	uint8_t heads[ROUND_JOBS][SEGMENT_HEADER];
 	unsigned int nheads;
 };
 
@@ -135,7 +140,7 @@ static int add_job(struct round *r, struct segments_job *job)
 				      .length = job->len,
 				      .crc = job->crc,
 				      .stored = job->stored };
-	struct segment_place now = { 0 }, at;
+	struct segment_place now = { 0 };
 	int rc = index_get(r->s, r->txn, &job->version, &now);
 
 	if (rc && rc != -ENOENT)
@@ -161,17 +166,11 @@ static int add_job(struct round *r, struct segments_job *job)
 	}
 	if (rec.kind == SEGMENT_FORGOT)
 		rec.length = rec.crc = 0;
-	if (add_record(r, &rec, job->data, &job->place))
-		return -EIO;
-	/* What it replaces is ended by name, too: otherwise it would come back from its segment when
-	 * this record was forgotten and both this and the FORGOT were compacted away. */
-	if (rc || rec.kind == SEGMENT_FORGOT)
-		return 0;
-	rec = (struct segment_record){ .kind = SEGMENT_FORGOT,
-				       .version = job->version,
-				       .target = now,
-				       .stored = job->stored };
-	return add_record(r, &rec, NULL, &at);
+	else if (!rc)
+		/* Otherwise it would come back from its segment when this record was forgotten and
+		 * both this and the FORGOT were compacted away. */
+		rec.target = now;
+	return add_record(r, &rec, job->data, &job->place) ? -EIO : 0;
 }
 
 /* What is behind the last record is nothing, zeros or not: should it fail, the next round is
@@ -382,14 +381,31 @@ static void gather(struct segments *s)
 	s->gathers = false;
 }
 
-/* Lock held. */
+/* Has what is between batch and last job's version? seen: a filter, to which job's is added. */
+static bool batch_has(const struct segments_job *batch, const struct segments_job *last,
+		      const struct segments_job *job, uint64_t seen[BATCH_BITS / 64])
+{
+	unsigned int n = crc32c(0, job->version.id, VERSION_BYTES) % BATCH_BITS;
+	bool maybe = seen[n / 64] >> n % 64 & 1;
+
+	seen[n / 64] |= 1ull << n % 64;
+	for (; maybe && batch != last->next; batch = batch->next)
+		if (version_equal(&batch->version, &job->version))
+			return true;
+	return false;
+}
+
+/* Lock held. A version's second job waits for the next round, see above. */
 static struct segments_job *batch_take(struct segments *s)
 {
 	struct segments_job *batch = s->head, *last = batch;
-	uint64_t bytes = batch->len;
+	uint64_t bytes = batch->len, seen[BATCH_BITS / 64] = { 0 };
 	unsigned int n = 1;
 
+	batch_has(batch, last, batch, seen);
 	for (; n < ROUND_JOBS && last->next && bytes + last->next->len < ROUND_BYTES; n++) {
+		if (batch_has(batch, last, last->next, seen))
+			break;
 		last = last->next;
 		bytes += last->len;
 	}
