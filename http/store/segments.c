@@ -421,6 +421,23 @@ static int open_active(struct segments *s)
 	return 0;
 }
 
+/* After a kill the kernel has what was written and maybe not synced, here and in files of their own;
+ * it is taken for stored from now on, so it has to be on the disk. */
+static int sync_unsynced(struct segments *s)
+{
+	enum segments_state state = segments_state(s->root, s->boot);
+	int rc;
+
+	/* Also of another boot: the file that says which can be missing. */
+	if (state == SEGMENTS_CLEAN || (state == SEGMENTS_UNSURE && !s->files))
+		return 0;
+	rc = syncfs(s->root) ? -errno : 0;
+	if (rc)
+		log_error("store: what the last run left cannot be brought to the disk of %s: %s; look at the "
+			  "kernel's log, and at the disk", s->dir, strerror(-rc));
+	return rc;
+}
+
 int segments_open(struct segments **out, int root, const struct segments_options *options)
 {
 	struct segments *s = calloc(1, sizeof(*s));
@@ -451,6 +468,8 @@ int segments_open(struct segments **out, int root, const struct segments_options
 		s->folder = openat(root, "s", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		rc = s->folder < 0 || fsync(root) ? -errno : files_list(s);
 	}
+	if (!rc)
+		rc = sync_unsynced(s);
 	if (!rc)
 		rc = open_index(s);
 	if (!rc)

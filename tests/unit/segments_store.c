@@ -70,6 +70,18 @@ int fdatasync(int fd)
 	return (int)syscall(SYS_fdatasync, fd);
 }
 
+unsigned int syncfs_calls;
+
+int syncfs(int fd)
+{
+	syncfs_calls++;
+	if (sync_fails && path_has(fd, sync_fails)) {
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_syncfs, fd);
+}
+
 /* To make its 4,096 folders takes longer than most tests. */
 int store_folder(void **state)
 {

@@ -19,7 +19,8 @@ extern struct chunks *chunks; /* NULL: it is closed */
 extern struct held_cache *cache;
 
 /* Faults: the store's own calls come here. */
-extern const char *sync_fails; /* fdatasync() of a path with this in it is EIO; NULL: of none */
+extern const char *sync_fails; /* fdatasync() or syncfs() of a path with this in it is EIO; NULL: of none */
+extern unsigned int syncfs_calls;
 extern off_t bad_sector;       /* pread() of this sector of files below /s/ is EIO; -1: of none */
 
 /* The group's setup and teardown. */

@@ -74,6 +74,28 @@ static void test_kill(void **state)
 	check_mixed();
 }
 
+/* What a kill left in the kernel alone is on the disk before it is believed, or there is no start. */
+static void test_kill_is_synced(void **state)
+{
+	(void)state;
+	put(1);
+	for (int killed = 0; killed < 3; killed++) {
+		unsigned int before = syncfs_calls;
+
+		close_as(killed);
+		/* 2: as if the boot were another, which fsck --repair says, too. */
+		assert_int_equal(open_as(killed == 2 ? "two" : "one"), 0);
+		assert_int_equal(syncfs_calls - before, killed ? 1 : 0);
+		assert_int_equal(check(1), 0);
+	}
+	close_as(true);
+	sync_fails = dir;
+	assert_int_not_equal(open_as("two"), 0);
+	sync_fails = NULL;
+	assert_int_equal(open_as("two"), 0);
+	assert_int_equal(check(1), 0);
+}
+
 /* The index is made anew from the segments after a power loss, or when it is damaged or gone. */
 static void test_power_loss(void **state)
 {
@@ -342,6 +364,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_kill, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_kill_is_synced, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_power_loss, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_cut_rebuild, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_unsynced_close, store_setup, store_teardown),
