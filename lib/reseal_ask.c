@@ -14,44 +14,94 @@
 #include "lib/sealing.h"
 #include "lib/user_edit_impl.h"
 
+#define POST_TRIES 16 /* while others wish, too */
+
 static const char *text_of(const json_t *object, const char *name)
 {
 	return json_string_value(json_object_get(object, name)) ?: "";
 }
 
+static bool is_id(const char *id)
+{
+	return strlen(id) == 32 && strspn(id, "0123456789abcdef") == 32;
+}
+
 int reseal_wish_parse(const char *text, size_t len, struct reseal_wish *out)
 {
 	json_t *value = json_loadb(text, len, 0, NULL);
+	const json_t *last = json_object_get(value, "reseal");
 	const char *id = text_of(value, "id"), *what = text_of(value, "what");
 	int rc = -EINVAL;
 
-	if (strlen(id) == sizeof(out->id) - 1 && strspn(id, "0123456789abcdef") == strlen(id) &&
+	if (is_id(id) &&
 	    (!strcmp(what, RESEAL_STILL) || !strcmp(what, RESEAL_COUNT) || !strcmp(what, RESEAL_RESEAL))) {
 		strcpy(out->id, id);
 		strcpy(out->what, what);
 		out->at = json_integer_value(json_object_get(value, "at"));
+		out->reseal[0] = '\0';
+		out->reseal_at = 0;
+		if (!strcmp(what, RESEAL_RESEAL)) {
+			strcpy(out->reseal, id);
+			out->reseal_at = out->at;
+		} else if (is_id(text_of(last, "id"))) {
+			strcpy(out->reseal, text_of(last, "id"));
+			out->reseal_at = json_integer_value(json_object_get(last, "at"));
+		}
 		rc = 0;
 	}
 	json_decref(value);
 	return rc;
 }
 
+static char *wish_text(const struct reseal_wish *w)
+{
+	json_t *value = json_pack("{s:s, s:s, s:I}", "id", w->id, "what", w->what, "at", (json_int_t)w->at);
+	char *text;
+
+	if (*w->reseal && strcmp(w->reseal, w->id))
+		json_object_set_new(value, "reseal", json_pack("{s:s, s:I}", "id", w->reseal, "at", (json_int_t)w->reseal_at));
+	text = json_dumps(value, JSON_COMPACT);
+	json_decref(value);
+	return text;
+}
+
+/* Over the one that is there: -EAGAIN when that is another one now. */
+static int post_once(struct registry *reg, struct reseal_wish *w)
+{
+	struct reg_cond cond = { REG_RESEAL_WISH, 0 };
+	struct reg_change change = { REG_RESEAL_WISH, NULL, 0 };
+	struct reseal_wish before = { .reseal = "" };
+	struct reg_kv kv;
+	int rc = registry_get(reg, REG_RESEAL_WISH, &kv);
+	char *text;
+
+	if (rc && rc != -ENOENT)
+		return rc;
+	if (!rc) {
+		cond.mod_revision = kv.mod_revision;
+		reseal_wish_parse(kv.value, kv.value_len, &before);
+		reg_kv_free(&kv);
+	}
+	strcpy(w->reseal, strcmp(w->what, RESEAL_RESEAL) ? before.reseal : w->id);
+	w->reseal_at = strcmp(w->what, RESEAL_RESEAL) ? before.reseal_at : w->at;
+	text = wish_text(w);
+	change.value = text;
+	rc = text ? registry_txn(reg, &cond, 1, &change, 1, NULL) : -ENOMEM;
+	free(text);
+	return rc;
+}
+
 int reseal_wish_post(struct registry *reg, const char *what, struct reseal_wish *out)
 {
 	uint8_t random[16];
-	json_t *value;
-	char *text;
-	int rc;
+	int rc = -EAGAIN;
 
 	random_bytes(random, sizeof(random));
 	hex_encode(random, sizeof(random), out->id);
 	snprintf(out->what, sizeof(out->what), "%s", what);
 	out->at = time(NULL);
-	value = json_pack("{s:s, s:s, s:I}", "id", out->id, "what", what, "at", (json_int_t)out->at);
-	text = json_dumps(value, JSON_COMPACT);
-	json_decref(value);
-	rc = text ? registry_put(reg, REG_RESEAL_WISH, text, 0) : -ENOMEM;
-	free(text);
+	for (int i = 0; rc == -EAGAIN && i < POST_TRIES; i++)
+		rc = post_once(reg, out);
 	return rc;
 }
 
@@ -109,6 +159,24 @@ int reseal_told(struct registry *reg, const struct reseal_wish *wish, json_t **o
 	json_decref(told);
 	json_decref(alive);
 	return rc;
+}
+
+bool reseal_unfinished(struct registry *reg, char *node, size_t size)
+{
+	json_t *nodes = NULL, *one;
+	struct reseal_wish wish;
+	const char *name;
+	bool found = false;
+
+	if (reseal_wish_get(reg, &wish) || strcmp(wish.what, RESEAL_RESEAL) || reseal_told(reg, &wish, &nodes))
+		return false;
+	json_object_foreach (nodes, name, one)
+		if (json_is_true(json_object_get(one, "alive")) && !json_is_true(json_object_get(json_object_get(one, "told"), "done"))) {
+			snprintf(node, size, "%s", name);
+			found = true;
+		}
+	json_decref(nodes);
+	return found;
 }
 
 int reseal_orders(struct registry *reg, json_t **out)

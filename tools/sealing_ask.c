@@ -78,13 +78,34 @@ static int judge(const struct far *f, const struct sealing_ask *ask, int64_t sin
 	return f->done == f->nodes && !f->silent ? CMD_OK : CMD_USAGE;
 }
 
+/* All endpoints do one thing at a time, the last that was asked for. CMD_OK: that is still this. */
+static int check_wish(struct registry *reg, const struct reseal_wish *wish)
+{
+	struct reseal_wish now;
+	int rc = reseal_wish_get(reg, &now);
+
+	if (rc)
+		return cmd_fail("cannot read what is asked of the endpoints: %s", rc == -ENOENT ? "it was removed" : registry_error());
+	if (!strcmp(now.id, wish->id))
+		return CMD_OK;
+	if (!strcmp(wish->what, RESEAL_RESEAL) && strcmp(now.what, RESEAL_RESEAL))
+		return cmd_fail("somebody else asked for `%s` meanwhile; the endpoints go on sealing behind that: weir sealing count says how far they are",
+				now.what);
+	return cmd_fail("somebody else asked for `%s` meanwhile, and endpoints do one thing at a time; try again", now.what);
+}
+
 int sealing_ask(struct registry *reg, const struct sealing_ask *ask, json_t **nodes)
 {
 	bool terminal = !ask->quiet && isatty(2), change = !strcmp(ask->what, RESEAL_RESEAL);
+	char busy[CONF_NAME_MAX];
 	struct reseal_wish wish;
 	int64_t since = now_ms();
-	int rc = reseal_wish_post(reg, ask->what, &wish);
 	struct far f = { .nodes = 0 };
+	int rc;
+
+	if (!change && reseal_unfinished(reg, busy, sizeof(busy)))
+		fprintf(stderr, "endpoint %s still seals keys anew (weir sealing reseal); that goes on behind this\n", busy);
+	rc = reseal_wish_post(reg, ask->what, &wish);
 
 	while (!rc) {
 		int verdict;
@@ -95,7 +116,7 @@ int sealing_ask(struct registry *reg, const struct sealing_ask *ask, json_t **no
 		f = far_of(*nodes);
 		if (terminal && strcmp(ask->what, RESEAL_STILL) != 0)
 			show(&f, change);
-		verdict = judge(&f, ask, since);
+		verdict = f.silent && check_wish(reg, &wish) ? CMD_FAILED : judge(&f, ask, since);
 		if (verdict != CMD_USAGE) {
 			if (terminal && strcmp(ask->what, RESEAL_STILL) != 0)
 				fputc('\n', stderr);

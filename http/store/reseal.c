@@ -43,10 +43,16 @@ struct reseal {
 	/* the thread's own */
 	struct reseal_wish doing;
 	struct reseal_task task;
+	struct {
+		char id[33]; /* "": none */
+		int64_t at;
+		struct reseal_task task; /* when `doing` is another one */
+		json_t *sealed;		 /* names of buckets */
+		uint64_t came;		 /* names_came(), behind which all was sealed */
+	} last; /* reseal */
 	char newest[SEALING_KID_MAX]; /* "": not known */
 	json_t *walked; /* names of buckets, for `doing` */
 	bool done;	/* all that there was then */
-	uint64_t came;	/* names_came(), behind which all was walked */
 	int64_t told_ms;
 };
 
@@ -175,29 +181,45 @@ static bool rest_page(void *arg)
 	return rest(r, REST_MS);
 }
 
+/* What was asked for last is done and told; this is of before. */
+static bool rest_quiet(void *arg)
+{
+	return rest(arg, REST_MS);
+}
+
+static void bucket_done(struct reseal *r, const struct reseal_task *task)
+{
+	if (task == &r->task)
+		json_object_set_new(r->walked, task->bucket, json_true());
+	if (task->change)
+		json_object_set_new(r->last.sealed, task->bucket, json_true());
+}
+
 /* As long as it takes: a bucket may be without its secondary. False: it ends here. */
-static bool do_bucket(struct reseal *r, const char *bucket)
+static bool do_bucket(struct reseal *r, struct reseal_task *task, const char *bucket)
 {
 	int rc;
 
-	r->task.bucket = bucket;
+	task->bucket = bucket;
 	while (names_is_primary(r->ep->names, bucket)) {
-		rc = reseal_walk(&r->task);
+		rc = reseal_walk(task);
 		if (!rc) {
-			json_object_set_new(r->walked, bucket, json_true());
+			bucket_done(r, task);
 			return true;
 		}
 		if (!rest(r, 0))
 			return false;
 		log_limited(LOG_LEVEL_WARN, 10, "bucket %s: sealing keys: stopped, again soon: %s", bucket, names_error());
-		tell(r, false, *names_error() ? names_error() : strerror(-rc));
+		if (task == &r->task)
+			tell(r, false, *names_error() ? names_error() : strerror(-rc));
 		if (!rest(r, AGAIN_MS))
 			return false;
 	}
 	return true;
 }
 
-static bool do_buckets(struct reseal *r)
+/* Those that are not in `done`. */
+static bool do_buckets(struct reseal *r, struct reseal_task *task, const json_t *done)
 {
 	uint64_t came = names_came(r->ep->names); /* before the list */
 	json_t *status = names_status(r->ep->names);
@@ -208,27 +230,31 @@ static bool do_buckets(struct reseal *r)
 	json_array_foreach (json_object_get(status, "buckets"), i, line) {
 		const char *name = json_string_value(json_object_get(line, "name"));
 
-		if (go && name && !json_object_get(r->walked, name))
-			go = do_bucket(r, name) && rest(r, 0);
+		if (go && name && !json_object_get(done, name))
+			go = do_bucket(r, task, name) && rest(r, 0);
 	}
 	json_decref(status);
-	if (go)
-		r->came = came;
+	if (go && task->change)
+		r->last.came = came;
 	return go;
+}
+
+static void task_begin(struct reseal *r, struct reseal_task *task, bool change, bool (*pause)(void *arg))
+{
+	json_decref(task->keys);
+	*task = (struct reseal_task){ .names = r->ep->names, .users = r->ep->users, .newest = r->newest, .change = change, .rest = pause, .arg = r };
+	task->keys = json_object();
 }
 
 static void do_wish(struct reseal *r)
 {
-	json_decref(r->task.keys);
-	r->task = (struct reseal_task){ .names = r->ep->names, .users = r->ep->users, .newest = r->newest, .rest = rest_page, .arg = r };
-	r->task.keys = json_object();
-	r->task.change = !strcmp(r->doing.what, RESEAL_RESEAL);
+	task_begin(r, &r->task, !strcmp(r->doing.what, RESEAL_RESEAL), rest_page);
 	json_object_clear(r->walked);
 	r->done = false;
 	tell(r, false, NULL);
 	while (!*r->newest && rest(r, AGAIN_MS))
 		tell(r, false, "the sealing keys are not here yet");
-	if (!*r->newest || (strcmp(r->doing.what, RESEAL_STILL) && !do_buckets(r)))
+	if (!*r->newest || (strcmp(r->doing.what, RESEAL_STILL) && !do_buckets(r, &r->task, r->walked)))
 		return;
 	r->done = true;
 	while (tell(r, true, NULL) && rest(r, AGAIN_MS))
@@ -237,19 +263,29 @@ static void do_wish(struct reseal *r)
 		log_info("sealed the keys of %llu objects and parts anew, by the sealing key %s", (unsigned long long)r->task.resealed, r->newest);
 }
 
-/* Buckets change hands, also from an endpoint that was killed in the middle: who has got one behind its own end does it, too. */
+/* Buckets change hands, also from an endpoint that was killed in the middle: who has got one behind its own end does it, too. And what
+ * another wish interrupted goes on behind that. */
 static bool follows(const struct reseal *r)
 {
-	return r->done && !strcmp(r->doing.what, RESEAL_RESEAL) && time(NULL) < r->doing.at + FOLLOW_S;
+	return r->done && *r->last.id && time(NULL) < r->last.at + FOLLOW_S;
 }
 
 static void follow(struct reseal *r)
 {
 	size_t before = json_object_size(r->walked);
+	bool same = !strcmp(r->last.id, r->doing.id);
 
 	/* The list of all buckets is long; most of the time none has come. */
-	if (names_came(r->ep->names) != r->came && do_buckets(r) && json_object_size(r->walked) > before)
+	if (names_came(r->ep->names) == r->last.came)
+		return;
+	if (!same)
+		task_begin(r, &r->last.task, true, rest_quiet);
+	if (!do_buckets(r, same ? &r->task : &r->last.task, r->last.sealed))
+		return;
+	if (json_object_size(r->walked) > before)
 		tell(r, true, NULL);
+	if (!same && r->last.task.resealed)
+		log_info("sealed the keys of %llu more objects and parts anew", (unsigned long long)r->last.task.resealed);
 }
 
 /* What it told last, before this program started, was the end of that wish. */
@@ -280,6 +316,12 @@ static bool take_wish(struct reseal *r)
 	taken = strcmp(r->wish.id, r->doing.id) != 0;
 	r->doing = r->wish;
 	pthread_mutex_unlock(&r->lock);
+	if (*r->doing.reseal && strcmp(r->doing.reseal, r->last.id)) {
+		strcpy(r->last.id, r->doing.reseal);
+		r->last.at = r->doing.reseal_at;
+		r->last.came = UINT64_MAX; /* nothing yet */
+		json_object_clear(r->last.sealed);
+	}
 	return taken;
 }
 
@@ -325,6 +367,7 @@ int reseal_new(struct reseal **out, struct endpoint *ep)
 	pthread_mutex_init(&r->lock, NULL);
 	pace_init(&r->pace);
 	r->walked = json_object();
+	r->last.sealed = json_object();
 	rc = -pthread_create(&r->thread, NULL, run, r);
 	r->runs = !rc;
 	if (!rc)
@@ -356,6 +399,8 @@ void reseal_free(struct reseal *r)
 		return;
 	json_decref(r->task.keys);
 	json_decref(r->walked);
+	json_decref(r->last.task.keys);
+	json_decref(r->last.sealed);
 	pace_destroy(&r->pace);
 	pthread_mutex_destroy(&r->lock);
 	free(r);

@@ -2,10 +2,11 @@
 /*
  * reseal.h -- by which of the installation's sealing keys objects' own keys are sealed: counted, and sealed anew by the newest.
  *
- * Whoever wants it writes reseal/wish into the registry (`weir sealing`, lib/reseal_ask.h): {"id","what"}. A thread of every endpoint
+ * Whoever wants it writes reseal/wish into the registry (`weir sealing`, lib/reseal_ask.h): {"id","what","at",
+ * "reseal"?: {"id","at"} of the last reseal when this is none}. A thread of every endpoint
  * does it for the buckets that it orders and tells how far it is in reseal/told/NODE, every second and at its end; a wish that was
  * begun before a restart is gone through again, which finds what is left; and who becomes a bucket's primary within a day of a
- * "reseal" does that bucket then. What a wish asks for:
+ * "reseal" does that bucket then, also when something else was asked for since, which a reseal gives way to and goes on behind. What a wish asks for:
  *   "still"   is anything under way here that is sealed by an older key? An upload keeps the key that it began with, and may take
  *             hours; no later one takes an older key.
  *   "count"   by which keys is what there is sealed?

@@ -23,6 +23,8 @@ rotate() { weir user key reseal --json | jq -r .kid; }
 data() { for e in a1 a2 b1; do find "$work/$e/state/endpoint/d" "$work/$e/state/endpoint/s" -type f -size +0 -printf '%p %T@ %s\n' | grep -v '/s/state'; done | sort; }
 reg() { curl -sf --unix-socket "$work/registry.sock" "http://localhost/v3/kv/$1" -d "$2"; }
 key64() { printf '/weir/v1/sealing/%s' "$1" | base64 -w0; }
+wish() { reg range "{\"key\":\"$(printf /weir/v1/reseal/wish | base64 -w0)\"}" | jq -r '.kvs[0].value' | base64 -d | jq -r .id; }
+orders() { curl -sf "http://${addr[$1]}:7004/_/status" | jq -e '.buckets[] | select(.name == "vault" and .role == "primary")'; }
 
 until_ok 10 eval '[ "$(s3 a1 /vault -X PUT)" = 200 ]'
 echo '<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>' >"$work/rule"
@@ -94,11 +96,17 @@ check $? "and is an object then, which needs the key like others: $(cat "$work/s
 
 # ---- sealed anew, while others overwrite and one endpoint is killed
 data >"$work/before"
+# The second copy is held, so that none of it is done when somebody counts.
+held=$(orders a1 | jq -r .secondary); kill -STOP "${pid[$held]}"
 weir sealing reseal </dev/null >"$work/begun"; rc=$?
-until_ok 20 eval 'reg range "{\"key\":\"$(printf /weir/v1/reseal/told/ | base64 -w0)\",\"range_end\":\"$(printf /weir/v1/reseal/told0 | base64 -w0)\"}" | jq -r ".kvs[].value" | while read -r v; do base64 -d <<<"$v"; echo; done | jq -se "map(.resealed) | add > 0"'
-check $? "weir sealing reseal without a terminal begins ($rc, $(cat "$work/begun"))"
+last=$(wish)
+"$BIN/weir" sealing count --json -c "$work/registry.yaml" >"$work/keys" 2>"$work/said" & one=$!
+until_ok 5 eval '[ "$(wish)" != "$last" ]'
+kill -CONT "${pid[$held]}"
+wait $one; rc="$rc $?"
+[ "$rc" = "0 0" ] && grep -q 'still seals keys anew' "$work/said"
+check $? "weir sealing reseal without a terminal begins ($rc, $(cat "$work/begun")), and who counts meanwhile is told of it: $(cat "$work/said")"
 stop KILL a1
-orders() { curl -sf "http://${addr[$1]}:7004/_/status" | jq -e '.buckets[] | select(.name == "vault" and .role == "primary")'; }
 until_ok 20 eval 'orders a2 || orders b1' && start a1
 check $? "the endpoint that orders the bucket is killed, another one takes over, and it comes back"
 # Two objects are overwritten all the time, and one loses a tag and gets it back.
@@ -110,8 +118,8 @@ check $? "the endpoint that orders the bucket is killed, another one takes over,
 	done
 ) &
 writer=$!
-# Nobody asks again: who has got the bucket goes on, as does who comes back.
-until_ok 60 eval 'weir sealing list --json >"$work/keys" && [ "$(of "$second" objects)" -gt "$objects" ] && [ "$(of "$second" parts)" -ge 3 ]'
+# Nobody asks again: who has got the bucket goes on, as does who comes back, also behind what others ask for.
+until_ok 60 eval 'weir sealing count --json >"$work/keys" && [ "$(of first objects)$(of first parts)" = 00 ] && [ "$(of "$second" objects)" -gt "$objects" ]'
 check $? "what the killed one had begun is done: $(jq -c . "$work/keys")"
 weir sealing reseal --wait --json >"$work/keys"; rc=$?
 touch "$work/enough"; wait $writer
@@ -122,6 +130,17 @@ data >"$work/after"
 [ -z "$(comm -23 "$work/before" "$work/after" | grep /d/)" ] && cut -d' ' -f1 "$work/before" | grep -q /d/
 check $? "no file of data was written or is gone"
 for k in hot1 hot2; do [ "$(s3 b1 "/vault/$k")" = 200 ] && [ "$(cat "$work/body")" = "$(cat "$work/$k")" ]; check $? "$k is what was written last: $(cat "$work/$k")"; done
+
+# ---- two who ask at once, of whom neither gets an answer yet
+kill -STOP "${pid[b1]}"; last=$(wish)
+"$BIN/weir" sealing count -c "$work/registry.yaml" >"$work/out" 2>"$work/said1" & one=$!
+until_ok 5 eval '[ "$(wish)" != "$last" ]'
+"$BIN/weir" sealing count -c "$work/registry.yaml" >"$work/out" 2>"$work/said2" & two=$!
+wait $one; rc=$?
+kill -CONT "${pid[b1]}"
+wait $two; rc="$rc $?"
+[ "$rc" = "1 0" ] && grep -q 'somebody else asked for .count. meanwhile' "$work/said1"
+check $? "the first is told of the other ($rc): $(cat "$work/said1" "$work/said2")"
 
 # ---- the old key goes, and is not missed
 stop TERM b1

@@ -312,6 +312,15 @@ static void a_key_goes(void **state)
 	assert_int_equal(reseal_wish_post(node.registry, RESEAL_COUNT, &wish), 0);
 	assert_int_equal(reseal_wish_get(node.registry, &again), 0);
 	assert_true(!strcmp(wish.id, again.id) && !strcmp(again.what, RESEAL_COUNT));
+	assert_string_equal(wish.reseal, "");
+	/* A reseal is not forgotten when something else is asked for. */
+	assert_int_equal(reseal_wish_post(node.registry, RESEAL_RESEAL, &again), 0);
+	assert_string_equal(again.reseal, again.id);
+	assert_int_equal(reseal_wish_post(node.registry, RESEAL_STILL, &wish), 0);
+	assert_int_equal(reseal_wish_post(node.registry, RESEAL_COUNT, &wish), 0);
+	assert_true(!strcmp(wish.reseal, again.id) && wish.reseal_at == again.at);
+	assert_int_equal(reseal_wish_get(node.registry, &wish), 0);
+	assert_true(!strcmp(wish.what, RESEAL_COUNT) && !strcmp(wish.reseal, again.id) && wish.reseal_at == again.at);
 	assert_int_equal(reseal_wish_parse("{\"id\":\"0123456789abcdef0123456789abcdef\",\"what\":\"other\"}", 58, &again), -EINVAL);
 	assert_int_equal(reseal_wish_parse("{\"id\":\"0\",\"what\":\"count\"}", 25, &again), -EINVAL);
 	/* What was told of another wish is no answer to this one. */
