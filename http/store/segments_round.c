@@ -52,9 +52,15 @@ static void seal(struct segments *s, bool cut)
 
 	if (s->active_fd < 0)
 		return;
-	/* Room that was taken ahead is given back. */
-	if (f && cut && !ftruncate(s->active_fd, (off_t)f->row.end))
+	/* Room that was taken ahead is given back. Durably, for records of a round that failed are
+	 * older than what comes in the next file: they must not be among it after a power loss. A disk
+	 * that refuses this, too, may bring them back. */
+	if (f && cut && !ftruncate(s->active_fd, (off_t)f->row.end)) {
+		if (fsync(s->active_fd))
+			log_limited(LOG_LEVEL_WARN, 30, "store: the cut of a segment cannot be synced: %s",
+				    strerror(errno));
 		file_remember(f, s->active_fd);
+	}
 	close(s->active_fd);
 	s->active_fd = -1;
 	pthread_mutex_lock(&s->lock);
