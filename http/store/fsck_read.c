@@ -181,9 +181,9 @@ static int log_replay(struct reading *r)
 
 			if (!l->target.segment)
 				now = l->whole || !now ? l : now;
-			else if (now && now->at.segment == l->target.segment &&
-				 now->at.offset == l->target.offset)
-				now = NULL;
+			else if (now && (now->at.segment < l->target.segment ||
+					 (now->at.segment == l->target.segment && now->at.offset <= l->target.offset)))
+				now = NULL; /* as apply_forgot() */
 		}
 		if (now)
 			rc = add_packed(r, now);

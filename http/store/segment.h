@@ -14,10 +14,10 @@
  *
  * Segments are numbered from 1; their records, in the order of number and offset, are a log from
  * which the index can be made anew: a later STORED replaces an earlier one of the same version, a
- * FORGOT ends exactly the record that it names. A STORED names the one that it replaces itself: of
- * two records, a power loss could leave the one without the other. (An earlier program wrote a FORGOT
- * behind it.) Integers are little-endian; every header has a crc32c of its own, and one of what
- * follows it.
+ * FORGOT ends the record that it names and those that it had replaced. A STORED names the one that it
+ * replaces itself: of two records, a power loss could leave the one without the other. (An earlier
+ * program wrote a FORGOT behind it.) Integers are little-endian; every header has a crc32c of its
+ * own, and one of what follows it.
  */
 #ifndef WEIR_STORE_SEGMENT_H
 #define WEIR_STORE_SEGMENT_H

@@ -106,14 +106,20 @@ static void account(struct segments *s, const struct segment_place *at, int sign
 	f->dirty = true;
 }
 
+static bool place_after(const struct segment_place *a, const struct segment_place *b)
+{
+	return a->segment > b->segment || (a->segment == b->segment && a->offset > b->offset);
+}
+
 static int apply_forgot(struct segments *s, MDB_txn *txn, const struct segment_record *r)
 {
 	struct segment_place now;
 	int rc = index_get(s, txn, &r->version, &now);
 
-	if (rc == -ENOENT || (!rc && (now.segment != r->target.segment ||
-				      now.offset != r->target.offset)))
-		return 0; /* another record by now */
+	/* Another record by now. An earlier one than it names goes, too: it was replaced by that one,
+	 * and stands only where that one is damaged, see catch_damaged(). */
+	if (rc == -ENOENT || (!rc && place_after(&now, &r->target)))
+		return 0;
 	if (!rc)
 		rc = index_del(s, txn, &r->version);
 	if (!rc)
@@ -236,7 +242,7 @@ static int row_load(void *arg, uint32_t number, const struct segment_row *row)
 struct catching_up {
 	struct segments *s;
 	MDB_txn *txn;
-	uint32_t number;
+	uint32_t number, last;          /* of the segment that is read, of the last one */
 	unsigned int pending;
 	unsigned long records, torn;
 };
@@ -255,15 +261,30 @@ static int catch_commit(struct catching_up *c, bool more)
 	return segments_errno(rc);
 }
 
+/* Does a record count that has not the bytes that it was written with? What a power loss tore is in what
+ * was written last, and was never acknowledged. Later it lies among others and looks like one that has
+ * rotted: then a copy that is whole is the version, and without one it is better damaged than
+ * gone. 1, 0 or -errno. */
+static int catch_damaged(struct catching_up *c, const struct segment_record *r)
+{
+	struct segment_place whole;
+	int rc;
+
+	if (c->number + 2 > c->last)
+		return 0;
+	rc = index_get(c->s, c->txn, &r->version, &whole);
+	return rc == -ENOENT ? 1 : rc;
+}
+
 static int catch_record(void *arg, uint32_t offset, const struct segment_record *r, bool whole)
 {
 	struct catching_up *c = arg;
 	struct segment_place at = { c->number, offset, r->length };
-	int rc;
+	int rc = whole ? 1 : catch_damaged(c, r);
 
-	if (!whole) {
-		c->torn++;
-		return 0;
+	if (rc <= 0) {
+		c->torn += !rc;
+		return rc;
 	}
 	c->records++;
 	rc = segments_apply(c->s, c->txn, r, &at);
@@ -272,7 +293,7 @@ static int catch_record(void *arg, uint32_t offset, const struct segment_record 
 	return rc;
 }
 
-static int catch_file(struct catching_up *c, struct segment_file *f, bool check)
+static int catch_file(struct catching_up *c, struct segment_file *f)
 {
 	struct segment_seen seen = { 0 };
 	char path[32];
@@ -284,7 +305,7 @@ static int catch_file(struct catching_up *c, struct segment_file *f, bool check)
 	c->number = f->number;
 	if (!f->row.end)
 		f->row.end = SEGMENT_HEADER;
-	rc = segment_scan(fd, f->row.end, check, catch_record, c, &seen);
+	rc = segment_scan(fd, f->row.end, true, catch_record, c, &seen);
 	if (rc == -EPROTONOSUPPORT)
 		log_error("store: segment %s was written by a later version of this program", path);
 	if (!rc && seen.end > f->row.end)
@@ -311,18 +332,13 @@ static struct segment_file *file_after(struct segments *s, uint32_t number)
 /* Everything that the index has not: all when it is fresh, else what the last run's end left. */
 static int catch_up(struct segments *s, bool fresh)
 {
-	struct catching_up c = { .s = s };
-	uint32_t last = s->files ? s->files->number : 0;
+	struct catching_up c = { .s = s, .last = s->files ? s->files->number : 0 };
 	struct segment_file *f;
 	int rc = segments_errno(mdb_txn_begin(s->env, NULL, 0, &c.txn));
 
-	for (f = file_after(s, 0); f && !rc; f = file_after(s, f->number)) {
-		/* What a power loss tore is in what was written last. */
-		bool check = f->number + 2 > last;
-
-		if (!f->row.end || f->number == last)
-			rc = catch_file(&c, f, check);
-	}
+	for (f = file_after(s, 0); f && !rc; f = file_after(s, f->number))
+		if (!f->row.end || f->number == c.last)
+			rc = catch_file(&c, f);
 	if (!rc)
 		rc = catch_commit(&c, false);
 	if (c.txn)

@@ -102,6 +102,7 @@ static void test_torn_replacement(void **state)
 		else
 			assert_true(segments_compact(chunks_segments(chunks)) > 0);
 		second = place_of(v);
+		put(99); /* nothing behind it would cut it off */
 		assert_int_not_equal(first.segment, second.segment);
 		close_as(true);
 		run("cp -n %s/s.old/0* %s/s/", dir, dir);
@@ -113,7 +114,9 @@ static void test_torn_replacement(void **state)
 			assert_int_equal(check_version(&v, 5000, 4000), 0);
 			for (unsigned int i = 35; i < 60; i++)
 				assert_int_equal(check(i), 0);
-			put(100 + (unsigned int)boot[0]);
+			/* What is torn comes to lie among older segments. */
+			for (unsigned int i = 0; i < 60; i++)
+				put(100u * (unsigned int)boot[0] + i);
 			close_as(true);
 		}
 		assert_int_equal(open_as("last"), 0);
