@@ -14,6 +14,7 @@ import sys
 import xml.etree.ElementTree as ET
 
 from dmlog import FLUSH, FUA, Record, Replay
+from dmlog_order import unordered
 from s3_crash import NS, PART, enter, quote, s3, text_of
 from upload_lib import *
 
@@ -415,6 +416,8 @@ def main(work):
     check(len(rec.marks) == len(log["marks"]) and len(rec.entries) > 100,
           f"the record: {len(rec.entries)} entries, {sum(f & 1 for f in flags)} flushes, {sum(f >> 1 & 1 for f in flags)} FUA, "
           f"{sum(e.sectors for e in rec.entries) * rec.size >> 20} MiB")
+    small, early = unordered(rec, work / "disk.img", work)
+    check(small > 50 and not early, f"a flush lies between each of {small} small versions and the commit that names it", "\n".join(early[:20]))
     print(f"# seed {SEED}", flush=True)
     replay = Replay(rec, work / "disk.img", work / "replayed.img", int(os.environ.get("LIES", "0")))
     for point, holes in choose(rec, rng):
