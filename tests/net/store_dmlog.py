@@ -53,8 +53,10 @@ class Machine:
                 ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1536", "-smp", "2", "-display", "none", "-no-reboot",
                  "-kernel", work / "kernel", "-initrd", work / "initrd", "-append", "console=ttyS0 quiet panic=-1 no_timer_check",
                  "-serial", "stdio", "-serial", f"unix:{self.control}",
-                 "-drive", f"file={work}/recorded.img,if=virtio,format=raw,cache=unsafe",
-                 "-drive", f"file={work}/record.img,if=virtio,format=raw,cache=unsafe",
+                 # One queue: by two, a flush may be seen to end after a later one, and log-writes records what it covers behind that.
+                 *(arg for name in ("recorded", "record") for arg in
+                   ("-drive", f"file={work}/{name}.img,if=none,id={name},format=raw,cache=unsafe",
+                    "-device", f"virtio-blk-pci,drive={name},num-queues=1")),
                  "-netdev", f"user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-10.0.2.15:8080", "-device", "virtio-net-pci,netdev=n"],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console)
         listener.settimeout(30)
